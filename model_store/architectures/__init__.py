@@ -1,0 +1,28 @@
+"""Architectures: a name builds an ordered chain of named stages."""
+
+from model_store.architectures.chain import HEAD, Chain, Head, HeadKind, initialise_head, pooled
+from model_store.architectures.registry import (
+    architecture_names,
+    build,
+    build_random,
+    build_stage,
+    check_stage_tensors,
+    embedding_size,
+    stage_names,
+)
+
+__all__ = [
+    "HEAD",
+    "Chain",
+    "Head",
+    "HeadKind",
+    "architecture_names",
+    "build",
+    "build_random",
+    "build_stage",
+    "check_stage_tensors",
+    "embedding_size",
+    "initialise_head",
+    "pooled",
+    "stage_names",
+]

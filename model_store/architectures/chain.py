@@ -1,0 +1,187 @@
+"""What a model is made of: a chain of named stages, the last of which may be the head."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from model_store.errors import InvalidManifest
+
+HEAD = "head"
+HeadKind = Literal["linear", "conv", "none"]
+Step = tuple[str, nn.Module]
+Stages = Sequence[tuple[str, nn.Module | Sequence[Step]]]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the last stage is.
+
+    `linear`: one linear layer on the embedding (behind dropout, as torchvision has it); `conv`: a 1x1
+    convolution on the feature map, then ReLU and the mean (SqueezeNet's own head); `none`: a backbone only,
+    with 0 labels.
+    """
+
+    kind: HeadKind
+    num_labels: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(HeadKind):
+            kinds = ", ".join(get_args(HeadKind))
+            raise InvalidManifest(f"head.kind must be one of {kinds}, not {self.kind!r}")
+        fits = self.num_labels == 0 if self.kind == "none" else self.num_labels > 0
+        if type(self.num_labels) is not int or not fits:
+            raise InvalidManifest(f"head.num_labels cannot be {self.num_labels!r} where head.kind is {self.kind!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that a manifest holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
+        if set(values) != {"kind", "num_labels"}:
+            raise InvalidManifest("head must have exactly the keys kind and num_labels")
+        return cls(kind=values["kind"], num_labels=values["num_labels"])
+
+
+class Chain(nn.Sequential):
+    """An ordered chain of named stages.
+
+    Guarantees: the tensors of a stage have the full names of the published model (`layer1.0.conv1.weight`), so
+    the union of the stages is that model's state dict; no stage writes into its input, so an output may be
+    cached or fed to two successors; a frozen stage stays in `eval()` whatever `train()` is called with.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        super().__init__()
+        for name, steps in stages:
+            # Not add_module: it refuses a stage named `head`, because of the property below.
+            self._modules[name] = steps if isinstance(steps, nn.Module) else nest(steps)
+        self._frozen: frozenset[str] = frozenset()
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages, first to last."""
+        return tuple(self._modules)
+
+    @property
+    def backbone(self) -> list[tuple[str, nn.Module]]:
+        """Every stage before the head."""
+        return [(name, stage) for name, stage in self.named_children() if name != HEAD]
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The last stage; None for a backbone only."""
+        return self._modules.get(HEAD)
+
+    def stage(self, name: str) -> nn.Module:
+        """Return one stage; raise InvalidManifest where there is none of this name."""
+        stage = self._modules.get(name)
+        if stage is None:
+            raise InvalidManifest(f"there is no stage {name!r}: the stages are {', '.join(self.stage_names)}")
+        return stage
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the backbone's output as [n, d], the mean over space where it is a feature map."""
+        for _, stage in self.backbone:
+            x = stage(x)
+        return pooled(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits [n, num_labels]; for a backbone only, the embedding [n, d]."""
+        if self.head is None:
+            return self.embed(x)
+        for stage in self:
+            x = stage(x)
+        return x
+
+    def stage_tensors(self, name: str) -> dict[str, Tensor]:
+        """Return one stage's parameters and buffers by full name, detached, sharing memory with the chain."""
+        return dict(self.stage(name).state_dict())
+
+    def load_stage(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Make these tensors the stage's own, without a copy; raise InvalidManifest where they do not fit."""
+        load_stage_module(self.stage(name), name, tensors)
+
+    def state_dict_torchvision(self) -> dict[str, Tensor]:
+        """Return all tensors by torchvision's names; its model of as many classes loads them strictly."""
+        return {key: tensor for name in self.stage_names for key, tensor in self.stage_tensors(name).items()}
+
+    def load_state_dict_torchvision(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take tensors by torchvision's names, without a copy.
+
+        Raise InvalidManifest naming what is missing, left over or of another shape.
+        """
+        remaining = dict(tensors)
+        for name in self.stage_names:
+            wanted = self.stage_tensors(name).keys() & remaining.keys()
+            self.load_stage(name, {key: remaining.pop(key) for key in wanted})
+        if remaining:
+            raise InvalidManifest(f"no stage has a tensor named {', '.join(sorted(remaining)[:5])}")
+
+    def freeze(self, names: Iterable[str]) -> Self:
+        """Train all stages but these, which get no gradients and stay in `eval()`, BatchNorm statistics included."""
+        self._frozen = frozenset(names)
+        for name in self.stage_names:
+            self.stage(name).requires_grad_(name not in self._frozen)
+        for name in self._frozen:
+            self.stage(name).eval()
+        return self
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002  nn.Module's own signature
+        """Set training mode on all stages that are not frozen."""
+        super().train(mode)
+        for name in self._frozen:
+            self.stage(name).eval()
+        return self
+
+
+def pooled(x: Tensor) -> Tensor:
+    """Return [n, d] as it is and the spatial mean of [n, d, h, w]."""
+    return x.mean(dim=(2, 3)) if x.ndim == 4 else x
+
+
+def nest(steps: Sequence[Step]) -> nn.Sequential:
+    """Run modules in order, each registered under its dotted path, so that its tensors keep their full names.
+
+    `[("layer1.0", a), ("layer1.1", b), ("pool", c)]` becomes `Sequential(layer1=Sequential(a, b), pool=c)`.
+    """
+    sequence = nn.Sequential()
+    for name, group in itertools.groupby(steps, key=lambda step: step[0].partition(".")[0]):
+        members = [(path.partition(".")[2], module) for path, module in group]
+        if name in sequence._modules:  # noqa: SLF001  add_module would silently replace it
+            raise ValueError(f"the steps under {name!r} must follow one another")
+        sequence.add_module(name, members[0][1] if members[0][0] == "" else nest(members))
+    return sequence
+
+
+def load_stage_module(stage: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Make these tensors the stage's own, without a copy; raise InvalidManifest where they do not fit."""
+    try:
+        stage.load_state_dict(dict(tensors), strict=True, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).removeprefix("Error(s) in loading state_dict for Sequential: ")
+        raise InvalidManifest(f"stage {name!r}: {reason}") from error
+
+
+def initialise_head(chain: Chain, seed: int) -> None:
+    """Give the head fresh weights, the same for the same seed, and leave the global random numbers alone.
+
+    Uniform within 1/sqrt(fan_in), PyTorch's own start of a linear layer, for every architecture and kind.
+    """
+    if chain.head is None:
+        raise InvalidManifest("a backbone only has no head to initialise")
+    generator = torch.Generator().manual_seed(seed)
+    device = next((p.device for p in chain.parameters() if not p.is_meta), torch.device("cpu"))
+    for layer in chain.head.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            bound = layer.weight[0].numel() ** -0.5
+            for name, old in list(layer.named_parameters(recurse=False)):
+                fresh = torch.empty(old.shape).uniform_(-bound, bound, generator=generator)
+                setattr(layer, name, nn.Parameter(fresh.to(device), requires_grad=old.requires_grad))

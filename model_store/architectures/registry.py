@@ -1,0 +1,101 @@
+"""Which architectures there are, and how a chain of each is built, checked and filled.
+
+A family of architectures is one module with a dict `BUILDERS` from name to builder; add it to the dict here.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from model_store.architectures import vision
+from model_store.architectures.chain import HEAD, Chain, Head
+from model_store.errors import InvalidManifest
+
+Builder = Callable[[Mapping[str, Any], Head], Chain]
+TensorForm = tuple[Sequence[int], torch.dtype]
+
+_BUILDERS: dict[str, Builder] = {**vision.BUILDERS}
+
+
+def architecture_names() -> tuple[str, ...]:
+    """Return the names that `build` knows, related ones together."""
+    return tuple(_BUILDERS)
+
+
+def build(architecture: str, arguments: Mapping[str, Any], head: Head) -> Chain:
+    """Build a chain on the meta device: shapes without memory.
+
+    Fill it with `load_stage`, `load_state_dict_torchvision` or `initialise_head`. Raise InvalidManifest for an unknown
+    architecture, argument or kind of head.
+    """
+    return copy.deepcopy(_meta_chain(architecture, _frozen(arguments), head))
+
+
+def build_stage(architecture: str, arguments: Mapping[str, Any], head: Head, stage: str) -> nn.Module:
+    """Build one stage on the meta device; fill it with `load_state_dict(…, strict=True, assign=True)`."""
+    return copy.deepcopy(_meta_chain(architecture, _frozen(arguments), head).stage(stage))
+
+
+def build_random(architecture: str, arguments: Mapping[str, Any], head: Head, seed: int) -> Chain:
+    """Build a chain with random weights: those of torchvision's own model after `torch.manual_seed(seed)`.
+
+    A backbone only is that of the model with its default 1000 classes. The global random numbers are left
+    alone.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would seed the accelerators too, which nothing here restores.
+        torch.default_generator.manual_seed(seed)
+        return _builder(architecture)(arguments, head)
+
+
+def stage_names(architecture: str, arguments: Mapping[str, Any], head: Head) -> tuple[str, ...]:
+    """Return the names of the stages, first to last."""
+    return _meta_chain(architecture, _frozen(arguments), head).stage_names
+
+
+def embedding_size(architecture: str, arguments: Mapping[str, Any]) -> int:
+    """Return d of the embeddings [n, d] that the backbone makes and the head reads."""
+    head = _meta_chain(architecture, _frozen(arguments), Head("linear", 1)).stage(HEAD)
+    return next(layer.in_features for layer in head.modules() if isinstance(layer, nn.Linear))
+
+
+def check_stage_tensors(
+    architecture: str, arguments: Mapping[str, Any], head: Head, stage: str, tensors: Mapping[str, TensorForm]
+) -> None:
+    """Raise InvalidManifest, naming a tensor, unless names, shapes and dtypes are exactly the stage's."""
+    expected = _meta_chain(architecture, _frozen(arguments), head).stage_tensors(stage)
+    place = f"stage {stage!r} of {architecture}"
+    if missing := sorted(expected.keys() - tensors.keys()):
+        raise InvalidManifest(f"{place} lacks the tensor {missing[0]!r}")
+    if unknown := sorted(tensors.keys() - expected.keys()):
+        raise InvalidManifest(f"{place} has no tensor {unknown[0]!r}")
+    for name, (shape, dtype) in tensors.items():
+        wanted = expected[name]
+        if tuple(shape) != tuple(wanted.shape) or dtype != wanted.dtype:
+            right, wrong = f"{wanted.dtype} {list(wanted.shape)}", f"{dtype} {list(shape)}"
+            raise InvalidManifest(f"{place}: tensor {name!r} must be {right}, not {wrong}")
+
+
+@lru_cache(maxsize=64)
+def _meta_chain(architecture: str, arguments: str, head: Head) -> Chain:
+    """Build the chain that others are copied from, which is quicker; nobody changes this one."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return _builder(architecture)(json.loads(arguments), head)
+
+
+def _frozen(arguments: Mapping[str, Any]) -> str:
+    return json.dumps(dict(arguments), sort_keys=True)
+
+
+def _builder(architecture: str) -> Builder:
+    builder = _BUILDERS.get(architecture)
+    if builder is None:
+        raise InvalidManifest(f"unknown architecture {architecture!r}; known are {', '.join(_BUILDERS)}")
+    return builder
