@@ -1,0 +1,198 @@
+"""The one preprocessing: an input spec turns encoded images into tensors, in training and in serving alike."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from model_store.errors import InvalidImage, InvalidManifest
+
+Pixels = NDArray[np.uint8]
+Channels = tuple[float, float, float]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_EDGE = 4096
+# Resizing the shorter edge stretches the longer one with it: a line of 1 x 1,000,000 pixels would take 200 GB.
+MAX_ASPECT = 64
+_INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
+_WHITE = (255, 255, 255, 255)
+# What EXIF's orientation asks for. Not ImageOps.exif_transpose: it also rewrites EXIF and XMP, and raises where they
+# are damaged, though the photo is fine.
+_ORIENTATION = 0x0112
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders raise for damaged files.
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+
+@dataclass(frozen=True)
+class ImageInputSpec:
+    """How an image becomes a tensor: resize the shorter edge, crop the centre, scale to 0..1, then (x - mean) / std."""
+
+    resize_size: int
+    crop_size: int
+    interpolation: str = "bilinear"
+    mean: Channels = (0.485, 0.456, 0.406)
+    std: Channels = (0.229, 0.224, 0.225)
+    kind: str = "image"
+
+    def __post_init__(self) -> None:
+        _check(self.kind == "image", "kind", "must be 'image'")
+        for name in ("resize_size", "crop_size"):
+            size = getattr(self, name)
+            _check(type(size) is int and 0 < size <= MAX_EDGE, name, f"must be an integer in 1..{MAX_EDGE}")
+        names = ", ".join(sorted(_INTERPOLATIONS))
+        _check(self.interpolation in _INTERPOLATIONS, "interpolation", f"must be one of {names}")
+        _check(_three_numbers(self.mean), "mean", "must be three finite numbers")
+        _check(_three_numbers(self.std) and min(self.std) > 0, "std", "must be three numbers above 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that a manifest holds."""
+        return {**asdict(self), "mean": [float(each) for each in self.mean], "std": [float(each) for each in self.std]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
+        names = {field.name for field in fields(cls)}
+        for name in sorted(names ^ set(values)):
+            _check(name in names, name, "is unknown")
+            _check(name in values, name, "is missing")
+        channels = {name: values[name] for name in ("mean", "std")}
+        for name, value in channels.items():
+            _check(isinstance(value, list | tuple), name, "must be a list")
+        return cls(**{**values, **{name: tuple(value) for name, value in channels.items()}})
+
+
+def image_input_spec(transforms: Any) -> ImageInputSpec:  # noqa: ANN401  torchvision carries no types
+    """Return the spec that equals a torchvision weight set's `transforms()`."""
+    return ImageInputSpec(
+        resize_size=transforms.resize_size[0],
+        crop_size=transforms.crop_size[0],
+        interpolation=transforms.interpolation.value,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
+
+
+def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
+    """Decode PNG, JPEG, WebP, GIF (first frame), BMP or TIFF (first page) into an upright RGB image.
+
+    Alpha is composited on white; grey, palette, CMYK and 16-bit images are converted. Raise InvalidImage, saying why,
+    for anything else, for a truncated file, and, before any pixel is decoded, for more than `max_pixels` or for edges
+    more than MAX_ASPECT apart.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image, max_pixels)
+            image.load()
+            return _flattened(_upright(image))
+    except UnidentifiedImageError as error:
+        raise InvalidImage(f"not an image in one of the formats {', '.join(FORMATS)}") from error
+    except _DECODING_ERRORS as error:
+        raise InvalidImage(f"damaged or unsupported image: {error}") from error
+
+
+def to_pixels(image: Image.Image, spec: ImageInputSpec) -> Pixels:
+    """Resize the shorter edge of an RGB image and crop its centre: uint8 [crop_size, crop_size, 3].
+
+    Equal to torchvision's `resize` and `center_crop` of a PIL image, to the bit: black borders where it is too small.
+    """
+    width, height = image.size
+    short, long = sorted((width, height))
+    longer = int(spec.resize_size * long / short)
+    size = (spec.resize_size, longer) if width <= height else (longer, spec.resize_size)
+    if size != image.size:
+        image = image.resize(size, _INTERPOLATIONS[spec.interpolation])
+    return np.array(_centre_crop(image, spec.crop_size), dtype=np.uint8)
+
+
+def normalise(pixels: torch.Tensor, spec: ImageInputSpec) -> torch.Tensor:
+    """Turn uint8 [n, h, w, 3] into float32 [n, 3, h, w] on the same device, by the spec's mean and std.
+
+    The result is laid out channels last, which convolutions prefer.
+    """
+    mean = torch.tensor(spec.mean, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(spec.std, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise InvalidImage(f"{width} x {height} pixels are over the limit of {max_pixels} pixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise InvalidImage(f"{width} x {height} pixels: one edge is over {MAX_ASPECT} times the other")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        transposition = _TRANSPOSITIONS.get(image.getexif().get(_ORIENTATION, 1))
+    except _DECODING_ERRORS:
+        return image  # damaged metadata is no reason to refuse a photo
+    return image if transposition is None else image.transpose(transposition)
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in {"I", "F"}:
+        raise InvalidImage("32-bit pixels have no known range: save the image with 8 or 16 bits")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image).convert("RGB")
+
+
+def _centre_crop(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    if width < size or height < size:
+        missing = (max(size - width, 0), max(size - height, 0))
+        borders = (missing[0] // 2, missing[1] // 2, (missing[0] + 1) // 2, (missing[1] + 1) // 2)
+        image = ImageOps.expand(image, borders)
+        width, height = image.size
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _three_numbers(values: object) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == 3
+        and all(type(each) in {int, float} and math.isfinite(each) for each in values)
+    )
+
+
+def _check(holds: bool, field: str, rule: str) -> None:  # noqa: FBT001  reads as an assertion
+    if not holds:
+        raise InvalidManifest(f"input_spec.{field} {rule}")
