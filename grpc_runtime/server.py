@@ -1,0 +1,92 @@
+"""The life of a gRPC server: bind, report health, stop on a signal after the requests in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from grpc_runtime.errors import ErrorInterceptor
+from grpc_runtime.settings import ServerSettings
+from model_store.errors import Unavailable
+
+_log = structlog.get_logger()
+_STATES = health_pb2.HealthCheckResponse
+
+Register = Callable[[grpc.aio.Server], None]
+
+
+class GrpcServer:
+    """One listening server with reflection and grpc.health.v1; every service starts as NOT_SERVING.
+
+    `registrations` maps a service's full name to the generated function that adds its servicer.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        registrations: Mapping[str, Register],
+        codes: Mapping[type[Exception], grpc.StatusCode] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._services = tuple(registrations)
+        options = [
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            # A second server on a taken port must fail, not share it.
+            ("grpc.so_reuseport", 0),
+        ]
+        self._server = grpc.aio.server(interceptors=[ErrorInterceptor(codes)], options=options)
+        for register in registrations.values():
+            register(self._server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self) -> str:
+        """Listen, and return the address; raise Unavailable where the port is taken."""
+        await self.set_serving(False)
+        try:
+            port = self._server.add_insecure_port(self._settings.bind)
+        except RuntimeError as error:
+            raise Unavailable(f"cannot listen on {self._settings.bind}: is another server running there?") from error
+        await self._server.start()
+        address = f"{self._settings.bind.rpartition(':')[0]}:{port}"
+        _log.info("listening", address=address, services=self._services)
+        if self._settings.address_file is not None:
+            _write_whole(self._settings.address_file, address)
+        return address
+
+    async def set_serving(self, serving: bool) -> None:  # noqa: FBT001  the health protocol's own word
+        """Report every service, and the server as a whole, as SERVING or NOT_SERVING."""
+        state = _STATES.SERVING if serving else _STATES.NOT_SERVING
+        for name in ("", *self._services):
+            await self._health.set(name, state)
+
+    async def stop(self) -> None:
+        """Report NOT_SERVING, refuse new calls, and let those in flight end within the drain time."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.drain_seconds)
+
+
+def stop_signals() -> asyncio.Event:
+    """Return an event that SIGINT or SIGTERM sets; call it inside the running loop."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that a reader sees whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.rename(path)

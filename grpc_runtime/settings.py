@@ -1,0 +1,47 @@
+"""Settings that every maas process shares: where the store is, and how to log. Read from `MAAS_…` variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model_store.blobs import BlobStore
+from model_store.database import Database, sqlite_url
+
+
+class StoreSettings(BaseSettings):
+    """Where the model store is; by default everything lives below `MAAS_HOME`."""
+
+    model_config = SettingsConfigDict(env_prefix="MAAS_", extra="ignore")
+
+    home: Path = Path("~/.maas")
+    database_url: str = ""
+    blobs_dir: Path | None = None
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def folder(self) -> Path:
+        """`home`, expanded."""
+        return self.home.expanduser()
+
+    def open_database(self) -> Database:
+        """Connect to the database, creating the schema where it is empty; raise SchemaMismatch where it is another."""
+        database = Database(self.database_url or sqlite_url(self.folder / "store.db"))
+        database.open_schema()
+        return database
+
+    def open_blobs(self) -> BlobStore:
+        """Open the blob store, creating its folder."""
+        return BlobStore(self.blobs_dir.expanduser() if self.blobs_dir else self.folder / "blobs")
+
+
+class ServerSettings(StoreSettings):
+    """A gRPC server's own: where it listens, and how long it waits for requests in flight when it stops."""
+
+    bind: str
+    address_file: Path | None = None
+    drain_seconds: float = 10.0
+    max_message_bytes: int = 64 * 1024 * 1024

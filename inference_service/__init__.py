@@ -1,0 +1,1 @@
+"""The inference service: hot-loads versions and answers predictions."""

@@ -1,0 +1,151 @@
+"""Content-addressed blobs on a local disk: `sha256/ab/abcdef…` holds the bytes whose SHA-256 is `abcdef…`.
+
+A blob is written to a temporary file while it is hashed, flushed to the disk, and only then renamed to its digest, so a
+crash leaves a temporary file and never a torn blob. No caller's text ever becomes part of a path: digests are checked.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from model_store.errors import CorruptBlob, InvalidInput, MissingBlob, StorageFull
+from model_store.manifests import DIGEST
+
+Buffer = bytes | bytearray | memoryview
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    """A blob that is now in the store; `added_bytes` is 0 where it was there before."""
+
+    digest: str
+    size_bytes: int
+    added_bytes: int
+
+
+class BlobStore:
+    """Blobs below one folder; safe for any number of threads and processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "sha256"
+        self._temporary = root / "tmp"
+        for folder in (self._root, self._temporary):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, chunks: Iterable[Buffer], expected_digest: str | None = None) -> StoredBlob:
+        """Store these bytes under their digest; durable on return.
+
+        Raises InvalidInput where the digest is not the expected one and StorageFull where the disk has no room;
+        nothing is kept then.
+        """
+        with _full_disk_named(), self._unfinished_blob() as file:
+            hasher, size = hashlib.sha256(), 0
+            for chunk in chunks:
+                hasher.update(chunk)
+                file.write(chunk)
+                size += memoryview(chunk).nbytes
+            digest = hasher.hexdigest()
+            if expected_digest is not None and digest != expected_digest:
+                raise InvalidInput.of(
+                    "digest", f"the bytes have digest {digest}, not {expected_digest}: send them again"
+                )
+            return StoredBlob(digest, size, size if self._keep(file, digest) else 0)
+
+    def has(self, digest: str) -> bool:
+        """Say whether the blob is stored."""
+        return self._path(digest).is_file()
+
+    def path(self, digest: str) -> Path:
+        """Return the blob's file, unverified; raise MissingBlob where there is none."""
+        path = self._path(digest)
+        if not path.is_file():
+            raise MissingBlob(
+                f"blob {digest} is missing at {path}: restore it from a backup, or publish the model again"
+            )
+        return path
+
+    def size(self, digest: str) -> int:
+        """Return the blob's size in bytes; raise MissingBlob where there is none."""
+        return self.path(digest).stat().st_size
+
+    def verified_path(self, digest: str) -> Path:
+        """Return the blob's file after reading all of it; raise MissingBlob or CorruptBlob."""
+        path = self.path(digest)
+        found = _digest_of(path)
+        if found != digest:
+            raise CorruptBlob(
+                f"blob {digest} is corrupt: {path} has digest {found}; "
+                "restore it from a backup, or publish the model again"
+            )
+        return path
+
+    def read(self, digest: str) -> bytes:
+        """Return a small blob's bytes, verified."""
+        return self.verified_path(digest).read_bytes()
+
+    @contextmanager
+    def temporary_file(self) -> Iterator[IO[bytes]]:
+        """Give a scratch file on the store's disk that is gone afterwards, whatever happens."""
+        with _full_disk_named(), tempfile.TemporaryFile(dir=self._temporary) as file:
+            yield file
+
+    def _path(self, digest: str) -> Path:
+        if not DIGEST.fullmatch(digest):
+            raise InvalidInput.of("digest", "must be 64 lower-case hexadecimal digits")
+        return self._root / digest[:2] / digest
+
+    @contextmanager
+    def _unfinished_blob(self) -> Iterator[IO[bytes]]:
+        with tempfile.NamedTemporaryFile(dir=self._temporary, delete=False) as file:
+            try:
+                yield file
+            finally:
+                with suppress(FileNotFoundError):  # renamed to its digest
+                    Path(file.name).unlink()
+
+    def _keep(self, file: IO[bytes], digest: str) -> bool:
+        """Rename a complete temporary file to its digest; say whether the blob is new."""
+        path = self._path(digest)
+        # A damaged copy is replaced: publishing the same bytes again is how a blob is healed.
+        if path.is_file() and _digest_of(path) == digest:
+            return False
+        file.flush()
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+        path.parent.mkdir(exist_ok=True)
+        Path(file.name).rename(path)
+        _sync_folder(path.parent)
+        _sync_folder(self._root)
+        return True
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageFull("the blob store's disk is full: free some space, then try again") from error

@@ -1,0 +1,154 @@
+"""The database: its engine, its transactions, and its schema.
+
+`read()` and `write()` are the two units of work. On SQLite a write takes the lock at its start (BEGIN IMMEDIATE): a
+transaction that reads first and then upgrades would fail with "database is locked" instead of waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from filelock import FileLock
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from model_store.errors import SchemaMismatch, StorageFull, Unavailable
+
+_BUSY_TIMEOUT_SECONDS = 30
+_MIGRATION_LOCK = 0x6D616173  # "maas", for PostgreSQL's advisory lock
+_WRITE = "maas_write"
+
+
+class Database:
+    """Sessions on one database URL; safe to share between threads, not between processes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sqlalchemy.make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine = _sqlite_engine(self.url) if self.is_sqlite else _server_engine(self.url)
+        self._readers = sessionmaker(self._engine, expire_on_commit=False)
+        self._writers = sessionmaker(self._engine.execution_options(**{_WRITE: True}), expire_on_commit=False)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Run a block in one read transaction."""
+        with _translated(), self._readers.begin() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Run a block in one write transaction: all of it is kept, or none."""
+        with _translated(), self._writers.begin() as session:
+            yield session
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def open_schema(self) -> None:
+        """Create the schema in an empty database; raise SchemaMismatch where it is not the current one."""
+        with _translated():
+            if self._revision() is None:
+                self.migrate()
+            found, wanted = self._revision(), _head_revision()
+        if found != wanted:
+            raise SchemaMismatch(
+                f"the database has schema {found}, this maas needs {wanted}: stop the services, back the database up "
+                "and run `maas store migrate` (if the database is the newer one, upgrade maas instead)"
+            )
+
+    def migrate(self) -> str:
+        """Bring the schema to the current revision, one process at a time, and return that revision."""
+        from alembic import command  # noqa: PLC0415  slow to import, and rarely needed
+
+        with self._migration_lock(), self._engine.execution_options(**{_WRITE: True}).begin() as connection:
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        return _head_revision()
+
+    def _revision(self) -> str | None:
+        from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+
+        with self._engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    @contextmanager
+    def _migration_lock(self) -> Iterator[None]:
+        if self.is_sqlite:
+            with FileLock(f"{self.url.database}.migrate.lock"):
+                yield
+            return
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
+            try:
+                yield
+            finally:
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK})")
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite database in this file."""
+    return f"sqlite:///{path}"
+
+
+def _sqlite_engine(url: sqlalchemy.URL) -> Engine:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _server_engine(url: sqlalchemy.URL) -> Engine:
+    if url.drivername == "postgresql":  # SQLAlchemy 2.0 would take psycopg2 here
+        url = url.set(drivername="postgresql+psycopg")
+    return sqlalchemy.create_engine(url, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's connection
+    connection.isolation_level = None  # the driver must not open transactions of its own
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL" or "DiskFull" in type(error.orig).__name__:
+            raise StorageFull("the database's disk is full: free some space, then try again") from error
+        raise Unavailable(f"the database does not answer ({_first_line(error)}): check that it runs") from error
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0]
+
+
+def _alembic_config() -> Any:  # noqa: ANN401  alembic.config.Config, imported late
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def _head_revision() -> str:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    if head is None:
+        raise SchemaMismatch("this installation of maas has no migrations: install it again")
+    return head

@@ -1,0 +1,63 @@
+"""The register of datasets: each names a manifest blob by its digest and is never changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+
+from model_store.changes import append_change
+from model_store.database import Database
+from model_store.errors import AlreadyExists, DatasetNotFound
+from model_store.names import dataset_name
+from model_store.paging import Page, PageRequest, cut, decode_token
+from model_store.records import Dataset
+from model_store.tables import DatasetRow
+
+
+class DatasetStore:
+    """Datasets by id; safe to share between threads and processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(self, dataset: Dataset) -> Dataset:
+        """Insert a dataset whose blobs are stored; the same id and digest again return the first.
+
+        Raises AlreadyExists where the id has other content.
+        """
+        with self._database.write() as session:
+            if (row := session.get(DatasetRow, dataset.id)) is not None:
+                if row.digest != dataset.digest:
+                    raise AlreadyExists(f"{dataset.name} exists with other content: choose another id")
+                return row.record()
+            dataset = replace(dataset, created_at=datetime.now(UTC))
+            values = ("id", "digest", "num_rows", "size_bytes", "created_at")
+            row = DatasetRow(summary=dict(dataset.summary), **{key: getattr(dataset, key) for key in values})
+            session.add(row)
+            append_change(session, "dataset_registered", dataset.name)
+            return row.record()
+
+    def exists(self, dataset_id: str) -> bool:
+        """Say whether the id is taken."""
+        with self._database.read() as session:
+            return session.get(DatasetRow, dataset_id) is not None
+
+    def get(self, dataset_id: str) -> Dataset:
+        """Return one dataset; raise DatasetNotFound."""
+        with self._database.read() as session:
+            row = session.get(DatasetRow, dataset_id)
+            if row is None:
+                raise DatasetNotFound(f"{dataset_name(dataset_id)} does not exist; `maas datasets` lists those that do")
+            return row.record()
+
+    def list(self, request: PageRequest) -> Page[Dataset]:
+        """Return a page of datasets by id."""
+        after = decode_token("datasets", request.token, str)
+        query = select(DatasetRow).order_by(DatasetRow.id).limit(request.limit + 1)
+        if after is not None:
+            query = query.where(DatasetRow.id > after)
+        with self._database.read() as session:
+            datasets = [row.record() for row in session.scalars(query)]
+        return cut("datasets", datasets, [dataset.id for dataset in datasets], request.limit)

@@ -1,0 +1,148 @@
+"""Create the registry, jobs, datasets and change feed."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Bring the schema to this revision."""
+    op.create_table(
+        "alias_moves",
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("model_id", sa.String(length=63), nullable=False),
+        sa.Column("alias", sa.String(length=63), nullable=False),
+        sa.Column("from_number", sa.Integer(), nullable=True),
+        sa.Column("to_number", sa.Integer(), nullable=False),
+        sa.Column("rolls_back", sa.Boolean(), nullable=False),
+        sa.Column("actor", sa.String(length=200), nullable=False),
+        sa.Column("reason", sa.String(length=1000), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("sequence", name="pk_alias_moves"),
+    )
+    with op.batch_alter_table("alias_moves", schema=None) as batch_op:
+        batch_op.create_index("ix_alias_moves_alias", ["model_id", "alias", "sequence"], unique=False)
+
+    op.create_table(
+        "changes",
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("resource", sa.String(length=200), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("sequence", name="pk_changes"),
+    )
+    op.create_table(
+        "datasets",
+        sa.Column("id", sa.String(length=63), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("num_rows", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("summary", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_datasets"),
+    )
+    with op.batch_alter_table("datasets", schema=None) as batch_op:
+        batch_op.create_index("ix_datasets_digest", ["digest"], unique=False)
+
+    op.create_table(
+        "models",
+        sa.Column("id", sa.String(length=63), nullable=False),
+        sa.Column("newest_version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_models"),
+    )
+    op.create_table(
+        "training_jobs",
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("request_id", sa.String(length=128), nullable=True),
+        sa.Column("model_id", sa.String(length=63), nullable=False),
+        sa.Column("base_model_id", sa.String(length=63), nullable=False),
+        sa.Column("base_number", sa.Integer(), nullable=False),
+        sa.Column("dataset_id", sa.String(length=63), nullable=False),
+        sa.Column("recipe", sa.JSON(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("alias", sa.String(length=63), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("version_number", sa.Integer(), nullable=True),
+        sa.Column("num_attempts", sa.Integer(), nullable=False),
+        sa.Column("lease_owner", sa.String(length=200), nullable=True),
+        sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_sequence", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name="fk_training_jobs_dataset_id_datasets"),
+        sa.PrimaryKeyConstraint("sequence", name="pk_training_jobs"),
+        sa.UniqueConstraint("id", name="uq_training_jobs_id"),
+        sa.UniqueConstraint("request_id", name="uq_training_jobs_request_id"),
+    )
+    with op.batch_alter_table("training_jobs", schema=None) as batch_op:
+        batch_op.create_index("ix_training_jobs_state", ["state", "sequence"], unique=False)
+
+    op.create_table(
+        "versions",
+        sa.Column("model_id", sa.String(length=63), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("manifest_digest", sa.String(length=64), nullable=False),
+        sa.Column("architecture", sa.String(length=100), nullable=False),
+        sa.Column("base_model_id", sa.String(length=63), nullable=True),
+        sa.Column("base_number", sa.Integer(), nullable=True),
+        sa.Column("dataset_id", sa.String(length=63), nullable=True),
+        sa.Column("job_id", sa.String(length=32), nullable=True),
+        sa.Column("recipe", sa.JSON(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("metrics", sa.JSON(), nullable=True),
+        sa.Column("added_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("request_id", sa.String(length=128), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_versions_model_id_models"),
+        sa.PrimaryKeyConstraint("model_id", "number", name="pk_versions"),
+        sa.UniqueConstraint("request_id", name="uq_versions_request_id"),
+    )
+    with op.batch_alter_table("versions", schema=None) as batch_op:
+        batch_op.create_index("ix_versions_base", ["base_model_id", "base_number"], unique=False)
+        batch_op.create_index("ix_versions_manifest_digest", ["manifest_digest"], unique=False)
+
+    op.create_table(
+        "aliases",
+        sa.Column("model_id", sa.String(length=63), nullable=False),
+        sa.Column("alias", sa.String(length=63), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_id", "number"], ["versions.model_id", "versions.number"], name="fk_aliases_model_id_versions"
+        ),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_aliases_model_id_models"),
+        sa.PrimaryKeyConstraint("model_id", "alias", name="pk_aliases"),
+    )
+    op.create_table(
+        "training_job_events",
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("sequence", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["training_jobs.id"], name="fk_training_job_events_job_id_training_jobs"),
+        sa.PrimaryKeyConstraint("job_id", "sequence", name="pk_training_job_events"),
+    )
+    op.create_table(
+        "version_stages",
+        sa.Column("model_id", sa.String(length=63), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_id", "number"], ["versions.model_id", "versions.number"], name="fk_version_stages_model_id_versions"
+        ),
+        sa.PrimaryKeyConstraint("model_id", "number", "position", name="pk_version_stages"),
+    )
+    with op.batch_alter_table("version_stages", schema=None) as batch_op:
+        batch_op.create_index("ix_version_stages_digest", ["digest"], unique=False)

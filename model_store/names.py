@@ -1,0 +1,113 @@
+"""The grammar of resource names: the only place that reads or writes one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from model_store.errors import InvalidInput
+
+ID_RULE = "1 to 63 of a-z, 0-9 and '-', opening with a letter and not ending with '-'"
+_ID = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_JOB = r"[0-9a-f]{32}"
+_NUMBER = r"[1-9][0-9]{0,17}"
+
+
+@dataclass(frozen=True, order=True)
+class VersionName:
+    """`models/{model_id}/versions/{number}`."""
+
+    model_id: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{model_name(self.model_id)}/versions/{self.number}"
+
+
+@dataclass(frozen=True, order=True)
+class AliasName:
+    """`models/{model_id}/aliases/{alias}`."""
+
+    model_id: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"{model_name(self.model_id)}/aliases/{self.alias}"
+
+
+@dataclass(frozen=True, order=True)
+class ModelName:
+    """`models/{model_id}`."""
+
+    model_id: str
+
+    def __str__(self) -> str:
+        return model_name(self.model_id)
+
+
+def model_name(model_id: str) -> str:
+    """Write a model's resource name."""
+    return f"models/{model_id}"
+
+
+def dataset_name(dataset_id: str) -> str:
+    """Write a dataset's resource name."""
+    return f"datasets/{dataset_id}"
+
+
+def job_name(job_id: str) -> str:
+    """Write a training job's resource name."""
+    return f"trainingJobs/{job_id}"
+
+
+def check_id(text: str, field: str) -> str:
+    """Return `text` where it is a resource id, else raise InvalidInput naming `field`."""
+    if not re.fullmatch(_ID, text):
+        raise InvalidInput.of(field, f"must be {ID_RULE}, not {_shown(text)}")
+    return text
+
+
+def parse_model(text: str, field: str) -> str:
+    """Return the id in `models/{model}`."""
+    return _match(rf"models/({_ID})", text, field, "models/{model}")[0]
+
+
+def parse_dataset(text: str, field: str) -> str:
+    """Return the id in `datasets/{dataset}`."""
+    return _match(rf"datasets/({_ID})", text, field, "datasets/{dataset}")[0]
+
+
+def parse_job(text: str, field: str) -> str:
+    """Return the id in `trainingJobs/{job}`."""
+    return _match(rf"trainingJobs/({_JOB})", text, field, "trainingJobs/{job}")[0]
+
+
+def parse_version(text: str, field: str) -> VersionName:
+    """Read `models/{model}/versions/{number}`."""
+    model_id, number = _match(rf"models/({_ID})/versions/({_NUMBER})", text, field, "models/{model}/versions/{number}")
+    return VersionName(model_id, int(number))
+
+
+def parse_alias(text: str, field: str) -> AliasName:
+    """Read `models/{model}/aliases/{alias}`."""
+    return AliasName(*_match(rf"models/({_ID})/aliases/({_ID})", text, field, "models/{model}/aliases/{alias}"))
+
+
+def parse_target(text: str, field: str) -> ModelName | AliasName | VersionName:
+    """Read any of the three ways to name what should answer: a model, an alias or a version."""
+    if "/versions/" in text:
+        return parse_version(text, field)
+    if "/aliases/" in text:
+        return parse_alias(text, field)
+    return ModelName(parse_model(text, field))
+
+
+def _match(pattern: str, text: str, field: str, form: str) -> tuple[str, ...]:
+    found = re.fullmatch(pattern, text)
+    if found is None:
+        raise InvalidInput.of(field, f"must have the form {form}, where an id is {ID_RULE}, not {_shown(text)}")
+    return tuple(found.groups())
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

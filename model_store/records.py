@@ -1,0 +1,194 @@
+"""What the store hands out: frozen records that hold no session and no tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from model_store.lifecycle import JobState
+from model_store.names import AliasName, VersionName, dataset_name, job_name, model_name
+
+
+@dataclass(frozen=True)
+class LabelMetrics:
+    """Quality for one label; every share is 0 to 1."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Quality of a version on one split; `confusion_matrix[true][predicted]` counts rows."""
+
+    split: str
+    num_rows: int
+    accuracy: float
+    macro_f1: float
+    expected_calibration_error: float
+    labels: tuple[LabelMetrics, ...]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Metrics:
+        """Read what `to_json` wrote."""
+        labels = tuple(LabelMetrics(**each) for each in values["labels"])
+        matrix = tuple(tuple(row) for row in values["confusion_matrix"])
+        return cls(**{**values, "labels": labels, "confusion_matrix": matrix})
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name that points at one version of a model."""
+
+    name: AliasName
+    version: VersionName
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One entry of an alias's append-only history."""
+
+    name: AliasName
+    from_version: VersionName | None
+    to_version: VersionName
+    actor: str
+    reason: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Model:
+    """A named line of versions."""
+
+    id: str
+    newest_version: int
+    created_at: datetime
+    aliases: tuple[Alias, ...]
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return model_name(self.id)
+
+
+@dataclass(frozen=True)
+class StoredStage:
+    """One stage of a version's chain, and the blob that holds its tensors."""
+
+    name: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a version came from; an import has no base, dataset or job."""
+
+    base: VersionName | None = None
+    dataset_id: str | None = None
+    job_id: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One immutable version of a model."""
+
+    name: VersionName
+    manifest_digest: str
+    architecture: str
+    stages: tuple[StoredStage, ...]
+    lineage: Lineage
+    metrics: Metrics | None
+    created_at: datetime
+    added_bytes: int
+    aliases: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its stages."""
+        return sum(stage.size_bytes for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An immutable set of labelled rows, dealt into splits.
+
+    `digest` names the blob of its manifest; `summary` holds what a listing shows: label counts, split, rejected files.
+    """
+
+    id: str
+    digest: str
+    num_rows: int
+    size_bytes: int
+    summary: Mapping[str, Any]
+    created_at: datetime
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return dataset_name(self.id)
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What a training job was asked to do, every default filled in."""
+
+    model_id: str
+    base: VersionName
+    dataset_id: str
+    recipe: Mapping[str, Any]
+    seed: int
+    alias: str | None
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One fine-tune and where it stands."""
+
+    id: str
+    spec: JobSpec
+    state: JobState
+    error: str
+    version: VersionName | None
+    num_attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    last_sequence: int
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return job_name(self.id)
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One thing that happened to a job: `kind` is `state`, `progress` or `message`."""
+
+    sequence: int
+    kind: str
+    payload: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry of the change feed: what happened to which resource."""
+
+    sequence: int
+    kind: str
+    resource: str

@@ -1,0 +1,292 @@
+"""The rows behind the store; private to this package: what leaves it is a row's `record()`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy import types as sql_types
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from model_store.lifecycle import JobState
+from model_store.names import AliasName, VersionName
+from model_store.records import (
+    Alias,
+    AliasMove,
+    Change,
+    Dataset,
+    JobEvent,
+    JobSpec,
+    Lineage,
+    Metrics,
+    Model,
+    ModelVersion,
+    StoredStage,
+    TrainingJob,
+)
+
+# Named constraints, so that a migration can drop one on every database.
+_NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+# SQLite counts a rowid only in an INTEGER column.
+_Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite forgets the zone, so it is put back on reading."""
+
+    impl = sql_types.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the moment with its zone."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Row(DeclarativeBase):
+    """Base of all rows."""
+
+    metadata = MetaData(naming_convention=_NAMING)
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012  SQLAlchemy's form
+
+
+class ModelRow(Row):
+    """A model and the counter of its versions."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    newest_version: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    aliases: Mapped[list[AliasRow]] = relationship(order_by="AliasRow.alias", viewonly=True)
+
+    def record(self) -> Model:
+        """Return the model."""
+        return Model(self.id, self.newest_version, self.created_at, tuple(row.record() for row in self.aliases))
+
+
+class VersionRow(Row):
+    """One published version."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        Index("ix_versions_manifest_digest", "manifest_digest"),
+        Index("ix_versions_base", "base_model_id", "base_number"),
+    )
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    manifest_digest: Mapped[str] = mapped_column(String(64))
+    architecture: Mapped[str] = mapped_column(String(100))
+    base_model_id: Mapped[str | None] = mapped_column(String(63))
+    base_number: Mapped[int | None]
+    dataset_id: Mapped[str | None] = mapped_column(String(63))
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    recipe: Mapped[dict[str, Any]]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    metrics: Mapped[dict[str, Any] | None]
+    added_bytes: Mapped[int] = mapped_column(BigInteger)
+    request_id: Mapped[str | None] = mapped_column(String(128), unique=True)
+    created_at: Mapped[datetime]
+    stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position")
+    aliases: Mapped[list[AliasRow]] = relationship(order_by="AliasRow.alias", viewonly=True)
+
+    def record(self) -> ModelVersion:
+        """Return the version."""
+        return ModelVersion(
+            name=VersionName(self.model_id, self.number),
+            manifest_digest=self.manifest_digest,
+            architecture=self.architecture,
+            stages=tuple(StoredStage(row.name, row.digest, row.size_bytes) for row in self.stages),
+            lineage=Lineage(
+                base=_version_name(self.base_model_id, self.base_number),
+                dataset_id=self.dataset_id,
+                job_id=self.job_id,
+                recipe=self.recipe,
+                seed=self.seed,
+            ),
+            metrics=Metrics.from_json(self.metrics) if self.metrics is not None else None,
+            created_at=self.created_at,
+            added_bytes=self.added_bytes,
+            aliases=tuple(row.alias for row in self.aliases),
+        )
+
+
+class StageRow(Row):
+    """One stage of a version: what the collector marks and what `size_bytes` adds up."""
+
+    __tablename__ = "version_stages"
+    __table_args__ = (
+        ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),
+        Index("ix_version_stages_digest", "digest"),
+    )
+
+    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(63))
+    digest: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class AliasRow(Row):
+    """Where an alias points now."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),)
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int]
+    updated_at: Mapped[datetime]
+
+    def record(self) -> Alias:
+        """Return the alias."""
+        return Alias(AliasName(self.model_id, self.alias), VersionName(self.model_id, self.number), self.updated_at)
+
+
+class AliasMoveRow(Row):
+    """One move of an alias; rows are only ever added."""
+
+    __tablename__ = "alias_moves"
+    __table_args__ = (Index("ix_alias_moves_alias", "model_id", "alias", "sequence"),)
+
+    sequence: Mapped[int] = mapped_column(_Sequence, primary_key=True, autoincrement=True)
+    model_id: Mapped[str] = mapped_column(String(63))
+    alias: Mapped[str] = mapped_column(String(63))
+    from_number: Mapped[int | None]
+    to_number: Mapped[int]
+    rolls_back: Mapped[bool]
+    actor: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(String(1000))
+    created_at: Mapped[datetime]
+
+    def record(self) -> AliasMove:
+        """Return the move."""
+        return AliasMove(
+            name=AliasName(self.model_id, self.alias),
+            from_version=_version_name(self.model_id, self.from_number),
+            to_version=VersionName(self.model_id, self.to_number),
+            actor=self.actor,
+            reason=self.reason,
+            created_at=self.created_at,
+        )
+
+
+class DatasetRow(Row):
+    """One uploaded dataset."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    num_rows: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    summary: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+    def record(self) -> Dataset:
+        """Return the dataset."""
+        return Dataset(self.id, self.digest, self.num_rows, self.size_bytes, self.summary, self.created_at)
+
+
+class JobRow(Row):
+    """One training job, and the lease of the runner that holds it."""
+
+    __tablename__ = "training_jobs"
+    __table_args__ = (Index("ix_training_jobs_state", "state", "sequence"),)
+
+    sequence: Mapped[int] = mapped_column(_Sequence, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    request_id: Mapped[str | None] = mapped_column(String(128), unique=True)
+    model_id: Mapped[str] = mapped_column(String(63))
+    base_model_id: Mapped[str] = mapped_column(String(63))
+    base_number: Mapped[int]
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    recipe: Mapped[dict[str, Any]]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    alias: Mapped[str | None] = mapped_column(String(63))
+    state: Mapped[str] = mapped_column(String(16))
+    error: Mapped[str] = mapped_column(Text, default="")
+    version_number: Mapped[int | None]
+    num_attempts: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_expires_at: Mapped[datetime | None]
+    last_sequence: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    def record(self) -> TrainingJob:
+        """Return the job."""
+        return TrainingJob(
+            id=self.id,
+            spec=JobSpec(
+                model_id=self.model_id,
+                base=VersionName(self.base_model_id, self.base_number),
+                dataset_id=self.dataset_id,
+                recipe=self.recipe,
+                seed=self.seed,
+                alias=self.alias,
+            ),
+            state=JobState(self.state),
+            error=self.error,
+            version=_version_name(self.model_id, self.version_number),
+            num_attempts=self.num_attempts,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            last_sequence=self.last_sequence,
+        )
+
+
+class JobEventRow(Row):
+    """One thing that happened to a job."""
+
+    __tablename__ = "training_job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("training_jobs.id"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(16))
+    payload: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+    def record(self) -> JobEvent:
+        """Return the event."""
+        return JobEvent(self.sequence, self.kind, self.payload, self.created_at)
+
+
+class ChangeRow(Row):
+    """One entry of the change feed, in the order of commits."""
+
+    __tablename__ = "changes"
+
+    sequence: Mapped[int] = mapped_column(_Sequence, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    resource: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+
+    def record(self) -> Change:
+        """Return the change."""
+        return Change(self.sequence, self.kind, self.resource)
+
+
+def _version_name(model_id: str | None, number: int | None) -> VersionName | None:
+    return VersionName(model_id, number) if model_id is not None and number is not None else None

@@ -1,0 +1,1 @@
+"""The training service: datasets in, fine-tuned versions out."""
