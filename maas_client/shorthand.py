@@ -1,0 +1,48 @@
+"""Short forms of resource names, as people type them: `flowers`, `flowers/3`, `flowers@production`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+def target_name(text: str) -> str:
+    """Expand a model, version or alias to its resource name; a full name stays as it is."""
+    if text.startswith("models/"):
+        return text
+    model, _, alias = text.partition("@")
+    if alias:
+        return f"models/{model}/aliases/{alias}"
+    model, _, number = text.partition("/")
+    return f"models/{model}/versions/{number}" if number else f"models/{model}"
+
+
+def model_name(text: str) -> str:
+    """Expand a model's id."""
+    return text if text.startswith("models/") else f"models/{text}"
+
+
+def alias_name(model: str, alias: str) -> str:
+    """Write the resource name of a model's alias."""
+    return f"{model_name(model)}/aliases/{alias}"
+
+
+def dataset_name(text: str) -> str:
+    """Expand a dataset's id."""
+    return text if text.startswith("datasets/") else f"datasets/{text}"
+
+
+def job_name(text: str) -> str:
+    """Expand a training job's id."""
+    return text if text.startswith("trainingJobs/") else f"trainingJobs/{text}"
+
+
+def id_of(name: str) -> str:
+    """Return the last segment of a resource name."""
+    return name.rpartition("/")[2]
+
+
+def id_from_path(path: Path) -> str:
+    """Make a resource id of a folder's or file's name."""
+    words = re.sub(r"[^a-z0-9]+", "-", path.resolve().name.split(".")[0].lower()).strip("-")
+    return re.sub(r"^[^a-z]+", "", words)[:40].strip("-") or "dataset"
