@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle  # for the error that torch.load(weights_only=True) raises; nothing is unpickled here
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,20 @@ from model_store.torchvision_compat import torchvision
 TORCHVISION = "torchvision"
 _TORCHVISION_LICENCE = "BSD-3-Clause"
 _MEBIBYTE = 1024 * 1024  # torchvision's `_file_size` counts in these
+# What torch and safetensors raise for files that are something else.
+_READING_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    EOFError,
+    AssertionError,
+    struct.error,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.pth$")
 
 
@@ -232,7 +247,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     read: Callable[[Path], Any] = load_file if is_safetensors else _load_state_dict
     try:
         values = read(path)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+    except _READING_ERRORS as error:
         reason = str(error).partition("\n")[0]
         form = "safetensors" if is_safetensors else "a state dict that loads with weights_only=True"
         raise InvalidInput.of("weights", f"{path.name} is not {form}: {reason}") from error

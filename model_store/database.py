@@ -14,10 +14,10 @@ from typing import Any
 import sqlalchemy
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from model_store.errors import SchemaMismatch, StorageFull, Unavailable
+from model_store.errors import Conflict, SchemaMismatch, StorageFull, Unavailable
 
 _BUSY_TIMEOUT_SECONDS = 30
 _MIGRATION_LOCK = 0x6D616173  # "maas", for PostgreSQL's advisory lock
@@ -127,6 +127,8 @@ def _begin_sqlite(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except IntegrityError as error:
+        raise Conflict("somebody else wrote the same resource at the same moment: try again") from error
     except OperationalError as error:
         if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL" or "DiskFull" in type(error.orig).__name__:
             raise StorageFull("the database's disk is full: free some space, then try again") from error

@@ -72,7 +72,7 @@ class ImageInputSpec:
             size = getattr(self, name)
             _check(type(size) is int and 0 < size <= MAX_EDGE, name, f"must be an integer in 1..{MAX_EDGE}")
         names = ", ".join(sorted(_INTERPOLATIONS))
-        _check(self.interpolation in _INTERPOLATIONS, "interpolation", f"must be one of {names}")
+        _check(str(self.interpolation) in _INTERPOLATIONS, "interpolation", f"must be one of {names}")
         _check(_three_numbers(self.mean), "mean", "must be three finite numbers")
         _check(_three_numbers(self.std) and min(self.std) > 0, "std", "must be three numbers above 0")
 

@@ -156,6 +156,11 @@ class JobStore:
             _lose(session, row, f"its runner {row.lease_owner} stopped answering")
 
 
+def hold(session: Session, claim: Claim) -> None:
+    """Lock a claimed job's row for the caller's transaction; raise LeaseLost."""
+    _claimed(session, claim)
+
+
 def finish_in(session: Session, claim: Claim, version_number: int) -> None:
     """End a claimed job as SUCCEEDED in the transaction that publishes its version; raise LeaseLost."""
     row = _claimed(session, claim)

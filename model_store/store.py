@@ -25,7 +25,7 @@ from model_store.errors import (
     ModelNotFound,
     VersionNotFound,
 )
-from model_store.jobs import Claim, finish_in
+from model_store.jobs import Claim, finish_in, hold
 from model_store.manifests import Manifest
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.paging import Page, PageRequest, cut, decode_token
@@ -73,6 +73,10 @@ class ModelStore:
         stored = self.blobs.put([manifest.to_json()], manifest.digest)
         added = stored.added_bytes + sum(sizes[digest] for digest in publication.new_digests)
         with self._database.write() as session:
+            # The job's row before the model's, here as in every other transaction: no two can wait for one another.
+            if publication.claim is not None:
+                hold(session, publication.claim)
+            _lock_model(session, publication.model_id)
             if (earlier := _published_before(session, publication)) is not None:
                 return earlier.record()
             if publication.lineage.base is not None:
@@ -160,6 +164,7 @@ class ModelStore:
                 f"{version} is not a version of models/{name.model_id}: an alias stays within its model"
             )
         with self._database.write() as session:
+            _model_row(session, name.model_id, lock=True)
             _version_row(session, version)
             current = session.get(AliasRow, (name.model_id, name.alias))
             if expected is not None and (current is None or current.number != expected.number):
@@ -170,7 +175,7 @@ class ModelStore:
     def roll_back_alias(self, name: AliasName, *, actor: str = "", reason: str = "") -> Alias:
         """Point an alias back at the version it named before its last move; raise IllegalState on its first version."""
         with self._database.write() as session:
-            _model_row(session, name.model_id)
+            _model_row(session, name.model_id, lock=True)
             _alias_row(session, name)
             earlier = _before_last_move(session.scalars(_moves_of(name).order_by(AliasMoveRow.sequence)))
             if earlier is None:
@@ -208,7 +213,7 @@ def _published_before(session: Session, publication: Publication) -> VersionRow 
 def _insert_version(session: Session, publication: Publication, sizes: dict[str, int], added: int) -> VersionRow:
     now = datetime.now(UTC)
     lineage, manifest = publication.lineage, publication.manifest
-    number = _next_number(session, publication.model_id, now)
+    number = _next_number(session, publication.model_id)
     stages = [
         StageRow(position=position, name=stage.name, digest=stage.digest, size_bytes=sizes[stage.digest])
         for position, stage in enumerate(manifest.stages)
@@ -236,13 +241,16 @@ def _insert_version(session: Session, publication: Publication, sizes: dict[str,
     return row
 
 
-def _next_number(session: Session, model_id: str, now: datetime) -> int:
-    """Take the model's next version number, creating the model with its first.
-
-    One statement reads and counts, so two publishers can never take the same number.
-    """
+def _lock_model(session: Session, model_id: str) -> None:
+    """Create the model where it is new, and keep other publishers of it waiting until this transaction ends."""
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(insert(ModelRow).values(id=model_id, newest_version=0, created_at=now).on_conflict_do_nothing())
+    values = {"id": model_id, "newest_version": 0, "created_at": datetime.now(UTC)}
+    session.execute(insert(ModelRow).values(values).on_conflict_do_nothing())
+    _model_row(session, model_id, lock=True)
+
+
+def _next_number(session: Session, model_id: str) -> int:
+    """Count the model's versions up by one, in one statement: no two publishers can take the same number."""
     counted = (
         update(ModelRow)
         .where(ModelRow.id == model_id)
@@ -297,8 +305,8 @@ def _moves_of(name: AliasName) -> Select[AliasMoveRow]:
     return select(AliasMoveRow).where(AliasMoveRow.model_id == name.model_id, AliasMoveRow.alias == name.alias)
 
 
-def _model_row(session: Session, model_id: str) -> ModelRow:
-    row = session.get(ModelRow, model_id)
+def _model_row(session: Session, model_id: str, *, lock: bool = False) -> ModelRow:
+    row = session.get(ModelRow, model_id, with_for_update=True if lock else None)
     if row is None:
         raise ModelNotFound(f"models/{model_id} does not exist; `maas models` lists those that do")
     return row

@@ -34,8 +34,8 @@ class Head:
         if self.kind not in get_args(HeadKind):
             kinds = ", ".join(get_args(HeadKind))
             raise InvalidManifest(f"head.kind must be one of {kinds}, not {self.kind!r}")
-        fits = self.num_labels == 0 if self.kind == "none" else self.num_labels > 0
-        if type(self.num_labels) is not int or not fits:
+        is_count = type(self.num_labels) is int and self.num_labels >= 0
+        if not is_count or (self.num_labels == 0) != (self.kind == "none"):
             raise InvalidManifest(f"head.num_labels cannot be {self.num_labels!r} where head.kind is {self.kind!r}")
 
     def to_json(self) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from model_store.architectures.chain import HEAD, Chain, Head, Stages, Step
 from model_store.errors import InvalidManifest
-from model_store.torchvision_compat import torchvision
 
 # Where in `features` each of stem, layer1, layer2 … begins.
 _FEATURE_CUTS = {
@@ -210,6 +209,9 @@ def _build(name: str, arguments: Mapping[str, Any], head: Head) -> Chain:
 
 
 def _torchvision_model(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401  as torchvision takes them
+    # Late: torchvision takes a second to import, and a service starts faster without it.
+    from model_store.torchvision_compat import torchvision  # noqa: PLC0415
+
     device = torch.get_default_device()
     # RegNet computes its widths with tensors, and those have no values on the meta device.
     with torch.device("cpu" if name.startswith("regnet") else device):

@@ -1,0 +1,32 @@
+"""Small real things that the tests of the store publish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from model_store.manifests import Manifest, ManifestStage
+from model_store.stages import write_stage
+from model_store.store import ModelStore, Publication
+
+
+def manifest(store: ModelStore, *seeds: int) -> tuple[Manifest, list[str]]:
+    """Write one tiny stage for each seed; return their manifest and the digests that were new."""
+    stages, new = [], []
+    for position, seed in enumerate(seeds):
+        tensors = {"weight": torch.randn(4, 4, generator=torch.Generator().manual_seed(seed))}
+        blob = write_stage(store.blobs, tensors)
+        stages.append(ManifestStage(f"stage{position}", blob.digest))
+        if blob.added_bytes:
+            new.append(blob.digest)
+    made = Manifest("tiny", {}, tuple(stages), {"kind": "image"}, ("a", "b"), {"kind": "linear", "num_labels": 2})
+    return made, new
+
+
+def publication(
+    store: ModelStore, model_id: str = "flowers", seeds: tuple[int, ...] = (1, 2), **more: Any
+) -> Publication:
+    """Return a publication of a tiny model."""
+    made, new = manifest(store, *seeds)
+    return Publication(model_id, made, new_digests=new, **more)

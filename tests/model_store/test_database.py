@@ -1,0 +1,103 @@
+"""The database: created at the current schema, migrated only when told to, clear when lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from model_store.blobs import BlobStore
+from model_store.changes import ChangeFeed
+from model_store.database import Database, sqlite_url
+from model_store.errors import SchemaMismatch, Unavailable
+from model_store.store import ModelStore
+from model_store.tables import Row
+from tests.model_store.making import publication
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(database: Database) -> None:
+    """Alembic finds no difference between the migrated database and the rows' metadata."""
+    engine = sqlalchemy.create_engine(database.url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Row.metadata) == []
+    engine.dispose()
+
+
+def test_processes_that_start_together_create_one_schema(tmp_path: Path) -> None:
+    """Both services may find the database empty at the same moment."""
+    url = sqlite_url(tmp_path / "store.db")
+    with ThreadPoolExecutor(6) as pool:
+        for opened in [pool.submit(lambda: Database(url).open_schema()) for _ in range(6)]:
+            opened.result()
+    Database(url).open_schema()
+
+
+def test_another_schema_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
+    """A service does not migrate by itself: it says how to."""
+    database = Database(sqlite_url(tmp_path / "store.db"))
+    database.open_schema()
+    with database.write() as session:
+        session.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '0000'"))
+    with pytest.raises(SchemaMismatch, match="maas store migrate"):
+        database.open_schema()
+
+
+def test_a_lost_database_is_unavailable(tmp_path: Path) -> None:
+    """A server that does not answer is named as such, not as an internal error."""
+    with pytest.raises(Unavailable, match="does not answer"):
+        Database("postgresql://maas@127.0.0.1:1/maas?connect_timeout=1").open_schema()
+    with pytest.raises(Unavailable):
+        Database(sqlite_url(tmp_path)).open_schema()
+
+
+def test_a_writer_killed_in_its_transaction_leaves_nothing(tmp_path: Path) -> None:
+    """Kill -9 between the insert and the commit: the store opens, and shows complete versions only."""
+    script = (
+        "import os, signal, sys, pathlib\n"
+        "from model_store.blobs import BlobStore\n"
+        "from model_store.database import Database, sqlite_url\n"
+        "from model_store import store as module\n"
+        "from tests.model_store.making import publication\n"
+        "root = pathlib.Path(sys.argv[1])\n"
+        "database = Database(sqlite_url(root / 'store.db')); database.open_schema()\n"
+        "store = module.ModelStore(database, BlobStore(root / 'blobs'))\n"
+        "store.publish(publication(store))\n"
+        "module._move = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "store.publish(publication(store, alias='production'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -9
+    database = Database(sqlite_url(tmp_path / "store.db"))
+    database.open_schema()
+    store = ModelStore(database, BlobStore(tmp_path / "blobs"))
+    assert store.get_model("flowers").newest_version == 1
+    assert store.publish(publication(store)).name.number == 2
+
+
+def test_a_follower_sees_every_change_in_order(database: Database, store: ModelStore) -> None:
+    """While four threads publish, one follower gets each sequence number once, ascending."""
+    stop = threading.Event()
+    seen: list[int] = []
+
+    def follow() -> None:
+        for batch in ChangeFeed(database).follow(0, stop=stop, poll_seconds=0.01):
+            seen.extend(change.sequence for change in batch)
+            if len(seen) >= 40:
+                stop.set()
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    given = publication(store)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: store.publish(given), range(40)))
+    follower.join(timeout=30)
+    stop.set()
+    assert len(seen) == 40
+    assert seen == sorted(seen)
