@@ -1,0 +1,129 @@
+"""Starts the inference service: settings become parts, and parts a server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import torch
+from pydantic import ValidationError
+
+from grpc_runtime.logs import configure_logs
+from grpc_runtime.server import GrpcServer, stop_signals
+from inference_service.backoff import Backoff
+from inference_service.decoder import Decoder
+from inference_service.executor import Answer, Executor, Work
+from inference_service.loader import Loader
+from inference_service.manager import Manager
+from inference_service.resident import ResidentVersion
+from inference_service.scheduler import Scheduler
+from inference_service.server import CODES, InferenceServer, registrations
+from inference_service.servicer import InferenceServicer
+from inference_service.settings import InferenceSettings
+from inference_service.source import Source, WantedModel
+from model_store.changes import ChangeFeed
+from model_store.errors import InvalidInput, StoreError
+from model_store.store import ModelStore
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM; end with 1 and one line on standard error where the service cannot start."""
+    try:
+        settings = InferenceSettings()
+        configure_logs(log_format=settings.log_format, level=settings.log_level)
+        asyncio.run(_serve(settings))
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors())
+        sys.exit(f"maas-inference-service: {'; '.join(wrong)}")
+    except StoreError as error:
+        sys.exit(f"maas-inference-service: {error}")
+
+
+async def _serve(settings: InferenceSettings) -> None:
+    if settings.num_threads:
+        torch.set_num_threads(settings.num_threads)
+    with build(settings) as server:
+        await server.run(stop_signals())
+
+
+@contextmanager
+def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
+    """Build a service inside the running event loop; raise SchemaMismatch or Unavailable where the store cannot serve.
+
+    One thread owns the device, one reads and verifies what is loaded, and a few decode images.
+    """
+    device = _device(settings.device)
+    with (
+        closing(settings.open_database()) as database,
+        ThreadPoolExecutor(1, "device") as device_thread,
+        ThreadPoolExecutor(1, "loader") as loader_thread,
+        ThreadPoolExecutor(settings.num_decode_threads, "decoder") as decode_threads,
+    ):
+        store = ModelStore(database, settings.open_blobs())
+        executor = Executor(device)
+
+        def warm_up(version: ResidentVersion) -> None:
+            device_thread.submit(executor.warm_up, version).result()
+
+        loader = Loader(store.blobs, device, warm_up)
+        manager = _manager(settings, loader, loader_thread)
+        scheduler = _scheduler(settings, executor, device_thread)
+        decoder = Decoder(decode_threads, max_pixels=settings.max_image_pixels)
+        servicer = InferenceServicer(
+            manager, scheduler, decoder, max_images_per_request=settings.max_images_per_request
+        )
+        source = _source(settings, store, ChangeFeed(database), manager)
+        yield InferenceServer(GrpcServer(settings, registrations(servicer), CODES), source, manager, scheduler)
+
+
+def _manager(settings: InferenceSettings, loader: Loader, loader_thread: ThreadPoolExecutor) -> Manager:
+    return Manager(
+        loader.load,
+        loader_thread,
+        backoff=_backoff(settings),
+        drain_deadline_seconds=settings.drain_deadline_seconds,
+    )
+
+
+def _scheduler(
+    settings: InferenceSettings, executor: Executor, device_thread: ThreadPoolExecutor
+) -> Scheduler[Work, Answer]:
+    return Scheduler(
+        executor.run,
+        device_thread,
+        max_batch_rows=settings.max_batch_rows,
+        max_queue_rows=settings.max_queue_rows,
+    )
+
+
+def _source(settings: InferenceSettings, store: ModelStore, feed: ChangeFeed, manager: Manager) -> Source:
+    loop = asyncio.get_running_loop()
+
+    def emit(models: tuple[WantedModel, ...]) -> None:
+        loop.call_soon_threadsafe(manager.update, models)
+
+    return Source(
+        store,
+        feed,
+        emit,
+        num_newest_versions=settings.num_newest_versions,
+        poll_seconds=settings.poll_seconds,
+        backoff=_backoff(settings),
+    )
+
+
+def _backoff(settings: InferenceSettings) -> Backoff:
+    return Backoff(settings.retry_first_seconds, settings.retry_max_seconds)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput.of("device", "is cuda, but PyTorch finds none here")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Between the messages of maas.inference.v1 and the service's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+from maas.inference.v1 import inference_pb2 as pb
+
+from inference_service.executor import Values
+from inference_service.policy import VersionState
+from inference_service.resident import ResidentVersion
+from inference_service.served_model import AliasReport, ModelReport, VersionReport
+from model_store.errors import InvalidInput, Violation
+from model_store.inputs import Pixels
+from model_store.names import model_name
+
+_STATES = {
+    VersionState.PENDING: pb.VERSION_STATE_PENDING,
+    VersionState.LOADING: pb.VERSION_STATE_LOADING,
+    VersionState.READY: pb.VERSION_STATE_READY,
+    VersionState.DRAINING: pb.VERSION_STATE_DRAINING,
+    VersionState.FAILED: pb.VERSION_STATE_FAILED,
+    VersionState.UNLOADED: pb.VERSION_STATE_UNLOADED,
+}
+
+
+def read_images(images: Sequence[pb.Image], max_images: int) -> list[bytes | Pixels]:
+    """Return encoded images as bytes and raw ones as uint8 [h, w, 3]; raise InvalidInput naming each that is wrong."""
+    if not 1 <= len(images) <= max_images:
+        raise InvalidInput.of("images", f"must be 1 to {max_images} images, not {len(images)}")
+    read = [_read_image(index, image) for index, image in enumerate(images)]
+    if violations := [each for each in read if isinstance(each, Violation)]:
+        raise InvalidInput(*violations)
+    return [each for each in read if not isinstance(each, Violation)]
+
+
+def read_top_k(top_k: int, num_labels: int) -> int:
+    """Return how many labels to answer with; raise InvalidInput outside 0 to all of them."""
+    if not 0 <= top_k <= num_labels:
+        raise InvalidInput.of("top_k", f"must be 1 to {num_labels}, the number of labels, or 0, not {top_k}")
+    return top_k or min(5, num_labels)
+
+
+def predict_response(version: ResidentVersion, scores: Values, top_k: int) -> pb.PredictResponse:
+    """Answer with the best labels of each row of scores [n, labels]; the first label wins a tie."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    predictions = [
+        pb.Prediction(scores=[pb.Score(label=version.labels[i], score=row[i]) for i in order])
+        for row, order in zip(scores, best, strict=True)
+    ]
+    return pb.PredictResponse(predictions=predictions, version=str(version.name))
+
+
+def embed_response(version: ResidentVersion, embeddings: Values) -> pb.EmbedResponse:
+    """Answer with each row of embeddings [n, d]."""
+    rows = [pb.Embedding(values=row) for row in embeddings.tolist()]
+    return pb.EmbedResponse(embeddings=rows, version=str(version.name))
+
+
+def model_state(report: ModelReport) -> pb.ModelState:
+    """Write a report."""
+    return pb.ModelState(
+        name=model_name(report.model_id),
+        versions=[_version_report(each) for each in report.versions],
+        aliases=[_served_alias(each) for each in report.aliases],
+        default_version=str(report.default_version or ""),
+    )
+
+
+def _read_image(index: int, image: pb.Image) -> bytes | Pixels | Violation:
+    kind = image.WhichOneof("content")
+    if kind is None:
+        return Violation(f"images[{index}]", "must have encoded bytes or pixels")
+    return image.encoded if kind == "encoded" else _read_pixels(f"images[{index}].pixels", image.pixels)
+
+
+def _read_pixels(field: str, pixels: pb.Pixels) -> Pixels | Violation:
+    for name, edge in (("height", pixels.height), ("width", pixels.width)):
+        if edge < 1:
+            return Violation(f"{field}.{name}", f"must be at least 1, not {edge}")
+    size = pixels.height * pixels.width * 3
+    if len(pixels.data) != size:
+        return Violation(
+            f"{field}.data", f"must have {pixels.height} x {pixels.width} x 3 = {size} bytes, not {len(pixels.data)}"
+        )
+    return np.frombuffer(pixels.data, np.uint8).reshape(pixels.height, pixels.width, 3)
+
+
+def _version_report(report: VersionReport) -> pb.VersionReport:
+    update_time = Timestamp()
+    update_time.FromDatetime(report.updated_at)
+    return pb.VersionReport(
+        name=str(report.name),
+        state=_STATES[report.state],
+        reason=report.reason,
+        update_time=update_time,
+        resident_bytes=report.resident_bytes,
+        shared_bytes=report.shared_bytes,
+        load_seconds=report.load_seconds,
+    )
+
+
+def _served_alias(report: AliasReport) -> pb.ServedAlias:
+    return pb.ServedAlias(
+        name=str(report.name), version=str(report.version or ""), wanted_version=str(report.wanted_version)
+    )

@@ -1,0 +1,33 @@
+"""The errors of the inference service; like the store's, each says what to do and knows no transport."""
+
+from __future__ import annotations
+
+from model_store.errors import IllegalState, NotFound, StoreError, Unavailable
+
+
+class NotServed(NotFound):
+    """The service neither holds nor wants what the request names."""
+
+
+class NotReady(Unavailable):
+    """What should answer is still loading."""
+
+
+class LoadFailed(IllegalState):
+    """What should answer could not be loaded; the text has the reason."""
+
+
+class NoHead(IllegalState):
+    """The version is a backbone only and knows no labels."""
+
+
+class QueueFull(StoreError):
+    """As many rows wait as the operator allows."""
+
+
+class OutOfDeviceMemory(StoreError):
+    """The device has no memory left for this."""
+
+
+class DeadlineExceeded(StoreError):
+    """The caller's deadline passed before the device was free."""

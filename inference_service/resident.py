@@ -1,0 +1,69 @@
+"""What a loaded version is in memory: a chain of stages, each shared by all loaded versions that have it in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from weakref import WeakSet
+
+from torch import nn
+
+from model_store.inputs import ImageInputSpec
+from model_store.names import VersionName
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """What makes two stages interchangeable: how they are built, and the digest of their tensors.
+
+    `arguments` and `head` are canonical JSON; `head` is empty for a backbone's stage, which no head changes.
+    """
+
+    architecture: str
+    arguments: str
+    head: str
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One stage on the device, ready to run. The loader makes one object of each key, so identity is equality."""
+
+    key: StageKey
+    module: nn.Module
+    size_bytes: int
+    users: WeakSet[ResidentVersion] = field(default_factory=WeakSet, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class ResidentVersion:
+    """An immutable version on the device; its memory is free once nothing refers to it any more.
+
+    `head` is None for a backbone only, which has no labels.
+    """
+
+    name: VersionName
+    input_spec: ImageInputSpec
+    labels: tuple[str, ...]
+    backbone: tuple[Stage, ...]
+    head: Stage | None
+
+    def __post_init__(self) -> None:
+        for stage in self.stages:
+            stage.users.add(self)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages, first to last."""
+        return self.backbone if self.head is None else (*self.backbone, self.head)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its stages."""
+        return sum(stage.size_bytes for stage in self.stages)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes of the stages that other loaded versions use too."""
+        return sum(stage.size_bytes for stage in self.stages if len(stage.users) > 1)

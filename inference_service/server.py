@@ -1,0 +1,71 @@
+"""The life of the inference service: its parts run together, and end together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from functools import partial
+
+import grpc
+from maas.inference.v1 import inference_pb2, inference_pb2_grpc
+
+from grpc_runtime.server import GrpcServer, Register
+from inference_service.errors import DeadlineExceeded, OutOfDeviceMemory, QueueFull
+from inference_service.executor import Answer, Work
+from inference_service.manager import Manager
+from inference_service.scheduler import Scheduler
+from inference_service.servicer import InferenceServicer
+from inference_service.source import Source
+
+CODES: Mapping[type[Exception], grpc.StatusCode] = {
+    QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    OutOfDeviceMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""Codes of this service's own errors; all others are kinds of the store's errors."""
+
+
+def registrations(servicer: InferenceServicer) -> dict[str, Register]:
+    """Return the services of this server by full name."""
+    name = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
+    return {name: partial(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer)}
+
+
+class InferenceServer:
+    """Runs source, manager, scheduler and gRPC server; a part that dies ends all of them."""
+
+    def __init__(
+        self, grpc_server: GrpcServer, source: Source, manager: Manager, scheduler: Scheduler[Work, Answer]
+    ) -> None:
+        self._grpc = grpc_server
+        self._source = source
+        self._manager = manager
+        self._scheduler = scheduler
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Serve until `stopping` is set, then answer what is in flight; raise Unavailable where the port is taken.
+
+        Health turns SERVING once what is wanted at the start is loaded.
+        """
+        await self._grpc.start()
+        no_more_changes = threading.Event()
+        async with asyncio.TaskGroup() as group:
+            parts = [
+                group.create_task(self._manager.run()),
+                group.create_task(self._scheduler.run()),
+                group.create_task(asyncio.to_thread(self._source.run, no_more_changes)),
+                group.create_task(self._report_health()),
+            ]
+            try:
+                await stopping.wait()
+            finally:
+                no_more_changes.set()
+                self._manager.close_watches()
+                await self._grpc.stop()
+                for part in parts:
+                    part.cancel()
+
+    async def _report_health(self) -> None:
+        await self._manager.first_pass.wait()
+        await self._grpc.set_serving(True)

@@ -1,0 +1,110 @@
+"""maas.inference.v1.InferenceService: from a request to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import numpy as np
+from maas.inference.v1 import inference_pb2 as pb
+from maas.inference.v1 import inference_pb2_grpc
+
+from inference_service import convert
+from inference_service.decoder import Decoder
+from inference_service.errors import NoHead
+from inference_service.executor import Answer, Output, Values, Work
+from inference_service.manager import Manager
+from inference_service.resident import ResidentVersion
+from inference_service.scheduler import Scheduler
+from model_store.inputs import Pixels
+from model_store.names import parse_model, parse_target
+from model_store.paging import PageRequest, cut, decode_token
+
+_LISTING = "served models"
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """Answers from leased versions; every refusal is a domain error, which the server maps to a code."""
+
+    def __init__(
+        self, manager: Manager, scheduler: Scheduler[Work, Answer], decoder: Decoder, *, max_images_per_request: int
+    ) -> None:
+        self._manager = manager
+        self._scheduler = scheduler
+        self._decoder = decoder
+        self._max_images = max_images_per_request
+
+    async def Predict(  # noqa: N802  gRPC's name
+        self, request: pb.PredictRequest, context: grpc.aio.ServicerContext[pb.PredictRequest, pb.PredictResponse]
+    ) -> pb.PredictResponse:
+        """Classify images."""
+        target = parse_target(request.name, "name")
+        images = convert.read_images(request.images, self._max_images)
+        with self._manager.lease(target) as version:
+            if version.head is None:
+                raise NoHead(f"{version.name} is a backbone and has no labels: fine-tune it first, or call Embed")
+            top_k = convert.read_top_k(request.top_k, len(version.labels))
+            scores = await self._run(version, images, Output.SCORES, _deadline(context))
+            return convert.predict_response(version, scores, top_k)
+
+    async def Embed(  # noqa: N802  gRPC's name
+        self, request: pb.EmbedRequest, context: grpc.aio.ServicerContext[pb.EmbedRequest, pb.EmbedResponse]
+    ) -> pb.EmbedResponse:
+        """Compute embeddings."""
+        target = parse_target(request.name, "name")
+        images = convert.read_images(request.images, self._max_images)
+        with self._manager.lease(target) as version:
+            embeddings = await self._run(version, images, Output.EMBEDDING, _deadline(context))
+            return convert.embed_response(version, embeddings)
+
+    async def GetModelState(  # noqa: N802  gRPC's name
+        self,
+        request: pb.GetModelStateRequest,
+        context: grpc.aio.ServicerContext[pb.GetModelStateRequest, pb.ModelState],  # noqa: ARG002
+    ) -> pb.ModelState:
+        """Say how one model stands."""
+        return convert.model_state(self._manager.report(parse_model(request.name, "name")))
+
+    async def ListModels(  # noqa: N802  gRPC's name
+        self,
+        request: pb.ListModelsRequest,
+        context: grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse],  # noqa: ARG002
+    ) -> pb.ListModelsResponse:
+        """Say how all models stand, in pages."""
+        limit = PageRequest(request.page_size, request.page_token).limit
+        after = decode_token(_LISTING, request.page_token, str)
+        ids = self._manager.model_ids()
+        start = bisect_right(ids, str(after)) if after is not None else 0
+        wanted = ids[start : start + limit + 1]
+        page = cut(_LISTING, wanted, wanted, limit)
+        states = [convert.model_state(self._manager.report(model_id)) for model_id in page.items]
+        return pb.ListModelsResponse(models=states, next_page_token=page.next_token)
+
+    async def WatchModels(  # noqa: N802  gRPC's name
+        self,
+        request: pb.WatchModelsRequest,
+        context: grpc.aio.ServicerContext[pb.WatchModelsRequest, pb.ModelState],  # noqa: ARG002
+    ) -> AsyncIterator[pb.ModelState]:
+        """Stream the state of models, now and whenever it changes."""
+        model_id = parse_model(request.name, "name") if request.name else None
+        async with aclosing(self._manager.watch(model_id)) as reports:
+            async for report in reports:
+                yield convert.model_state(report)
+
+    async def _run(
+        self, version: ResidentVersion, images: Sequence[bytes | Pixels], output: Output, deadline: float | None
+    ) -> Values:
+        with self._scheduler.admit(len(images), deadline) as place:
+            pixels = await self._decoder.rows(images, version.input_spec)
+            answers = await self._scheduler.answer(place, Work(version, pixels, frozenset({output})))
+        return np.concatenate([answer[output] for answer in answers])
+
+
+def _deadline(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
+    """Return the caller's deadline by the event loop's clock."""
+    remaining = context.time_remaining()
+    return None if remaining is None else asyncio.get_running_loop().time() + remaining

@@ -1,0 +1,59 @@
+"""Settings of the inference service: `MAAS_INFERENCE_…` for this service, `MAAS_…` for every maas process."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from grpc_runtime.settings import ServerSettings
+
+
+class InferenceSettings(ServerSettings):
+    """Everything an operator may set.
+
+    Each field is read from `MAAS_INFERENCE_{FIELD}`, else from `MAAS_{FIELD}`: so `MAAS_HOME` reaches both services and
+    `MAAS_INFERENCE_LOG_LEVEL` this one alone.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MAAS_INFERENCE_")
+
+    bind: str = "127.0.0.1:50051"
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_threads: int = Field(default=0, ge=0, description="Threads of one operation on the CPU; 0: PyTorch's choice.")
+    num_decode_threads: int = Field(default=4, ge=1)
+
+    max_batch_rows: int = Field(default=32, ge=1, description="Rows that the device runs at once.")
+    max_queue_rows: int = Field(default=1024, ge=1, description="Rows that may wait; more are refused at once.")
+    max_images_per_request: int = Field(default=256, ge=1)
+    max_image_pixels: int = Field(default=50_000_000, ge=1)
+
+    num_newest_versions: int = Field(
+        default=1, ge=0, le=1000, description="Versions of each model to serve besides those that aliases point at."
+    )
+    poll_seconds: float = Field(default=0.1, gt=0, description="How often the change feed is read.")
+    drain_deadline_seconds: float = Field(
+        default=30.0, ge=0, description="How long a version waits for its requests before it is unloaded without them."
+    )
+    retry_first_seconds: float = Field(default=1.0, gt=0, description="Wait after the first failure; then it doubles.")
+    retry_max_seconds: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check_queue(self) -> Self:
+        if self.max_queue_rows < self.max_images_per_request:
+            raise ValueError("max_queue_rows must be at least max_images_per_request, or no queue could take a request")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the shared variables after this service's own."""
+        return init_settings, env_settings, EnvSettingsSource(settings_cls, env_prefix="MAAS_")
