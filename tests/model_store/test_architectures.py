@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import nn
@@ -26,6 +28,15 @@ from model_store.torchvision_compat import torchvision
 
 SIZE = 64  # pixels: enough for every network here to keep a feature map to the end
 NUM_LABELS = 7
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: on a busy machine two wait for one another far longer than these small inputs take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def arguments_of(architecture: str) -> dict[str, int]:
