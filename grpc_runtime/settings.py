@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model_store.blobs import BlobStore
 from model_store.database import Database, sqlite_url
@@ -43,9 +43,25 @@ class StoreSettings(BaseSettings):
 
 
 class ServerSettings(StoreSettings):
-    """A gRPC server's own: where it listens, and how long it waits for requests in flight when it stops."""
+    """A gRPC server's own: where it listens, and how long it waits for requests in flight when it stops.
+
+    A service sets an `env_prefix` of its own; each field is read from a variable of that prefix, else from
+    `MAAS_{FIELD}`: so `MAAS_HOME` reaches every service and `MAAS_TRAINING_LOG_LEVEL` one alone.
+    """
 
     bind: str
     address_file: Path | None = None
     drain_seconds: float = 10.0
     max_message_bytes: int = 64 * 1024 * 1024
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the shared variables after this service's own."""
+        return init_settings, env_settings, EnvSettingsSource(settings_cls, env_prefix="MAAS_")

@@ -7,7 +7,7 @@ import sys
 import grpc
 import typer
 
-from maas_client.commands import aliases, bases, datasets, demo, finetune, jobs, models, predict, stack, store
+from maas_client.commands import aliases, bases, datasets, demo, finetune, health, jobs, models, predict, stack, store
 from maas_client.failures import CommandFailed, explain
 from maas_client.output import notes
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("up")(stack.up)
+app.command("health")(health.health)
 app.command("demo")(demo.demo)
 app.command("bases")(bases.list_bases)
 app.command("import")(bases.import_base)

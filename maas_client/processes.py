@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typing import Self
 
 from maas_client.failures import CommandFailed
+from maas_client.health import is_serving
 from maas_client.settings import INFERENCE_ADDRESS, TRAINING_ADDRESS, ClientSettings
 
 _STOP_SECONDS = 20.0
@@ -106,15 +104,7 @@ class ServiceProcess:
         return True
 
     def _is_serving(self) -> bool:
-        if not self._address_file.exists():
-            return False
-        with grpc.insecure_channel(self.address) as channel:
-            try:
-                stub: Any = health_pb2_grpc.HealthStub(channel)
-                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
-            except grpc.RpcError:
-                return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return self._address_file.exists() and is_serving(self.address)
 
     def _log_tail(self) -> str:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,28 @@ class StoredBlob:
     added_bytes: int
 
 
+class BlobWriter:
+    """A blob on its way into the store, hashed as it is written."""
+
+    def __init__(self, file: IO[bytes], keep: Callable[[IO[bytes], str], bool]) -> None:
+        self._file, self._keep = file, keep
+        self._hasher = hashlib.sha256()
+        self._size = 0
+
+    def write(self, chunk: Buffer) -> None:
+        """Add these bytes."""
+        self._hasher.update(chunk)
+        self._file.write(chunk)
+        self._size += memoryview(chunk).nbytes
+
+    def commit(self, expected_digest: str | None = None) -> StoredBlob:
+        """Make the blob durable under its digest; raise InvalidInput where that is not the expected one."""
+        digest = self._hasher.hexdigest()
+        if expected_digest is not None and digest != expected_digest:
+            raise InvalidInput.of("digest", f"the bytes have digest {digest}, not {expected_digest}: send them again")
+        return StoredBlob(digest, self._size, self._size if self._keep(self._file, digest) else 0)
+
+
 class BlobStore:
     """Blobs below one folder; safe for any number of threads and processes at once."""
 
@@ -47,18 +69,16 @@ class BlobStore:
         Raises InvalidInput where the digest is not the expected one and StorageFull where the disk has no room;
         nothing is kept then.
         """
-        with _full_disk_named(), self._unfinished_blob() as file:
-            hasher, size = hashlib.sha256(), 0
+        with self.writer() as writer:
             for chunk in chunks:
-                hasher.update(chunk)
-                file.write(chunk)
-                size += memoryview(chunk).nbytes
-            digest = hasher.hexdigest()
-            if expected_digest is not None and digest != expected_digest:
-                raise InvalidInput.of(
-                    "digest", f"the bytes have digest {digest}, not {expected_digest}: send them again"
-                )
-            return StoredBlob(digest, size, size if self._keep(file, digest) else 0)
+                writer.write(chunk)
+            return writer.commit(expected_digest)
+
+    @contextmanager
+    def writer(self) -> Iterator[BlobWriter]:
+        """Give a blob to write piece by piece; without a commit nothing is kept. Raises StorageFull as `put` does."""
+        with _full_disk_named(), self._unfinished_blob() as file:
+            yield BlobWriter(file, self._keep)
 
     def has(self, digest: str) -> bool:
         """Say whether the blob is stored."""

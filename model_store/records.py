@@ -101,6 +101,16 @@ class Lineage:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
 
+    @property
+    def dataset_name(self) -> str:
+        """Resource name of the dataset; empty for an import."""
+        return dataset_name(self.dataset_id) if self.dataset_id is not None else ""
+
+    @property
+    def job_name(self) -> str:
+        """Resource name of the training job; empty for an import."""
+        return job_name(self.job_id) if self.job_id is not None else ""
+
 
 @dataclass(frozen=True)
 class ModelVersion:

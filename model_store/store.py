@@ -7,7 +7,7 @@ crash leaves an unused blob and never a version that cannot be loaded.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import Select, select, update
@@ -53,6 +53,10 @@ class Publication:
     new_digests: Collection[str] = ()
     request_id: str | None = None
     claim: Claim | None = None
+
+    def with_new_digests(self, digests: Collection[str]) -> Publication:
+        """Return the same publication, having added these blobs."""
+        return replace(self, new_digests=digests)
 
 
 class ModelStore:

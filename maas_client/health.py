@@ -1,0 +1,19 @@
+"""Ask a server for its health, by the gRPC health protocol (https://github.com/grpc/grpc/blob/master/doc/health-checking.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+
+def is_serving(address: str, *, service: str = "", timeout_seconds: float = 1.0) -> bool:
+    """Say whether a server, or one service of it, reports SERVING; False too where nothing answers in time."""
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_seconds)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
