@@ -6,6 +6,7 @@ that id alone, so that no internal text reaches a caller.
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NoReturn
@@ -64,8 +65,12 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _stream(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:  # noqa: ANN401
             try:
-                async for message in behaviour(request, context):
-                    yield message
+                answering = behaviour(request, context)
+                if inspect.isawaitable(answering):
+                    await answering  # gRPC's other style, which writes to the context: health.Watch is such a handler
+                else:
+                    async for message in answering:
+                        yield message
             except Exception as error:  # noqa: BLE001  the outermost frame of a request
                 await self._abort(context, error, method)
 

@@ -53,11 +53,12 @@ class Manager:
     def update(self, models: Iterable[WantedModel]) -> None:
         """Take over what should be loaded of these models; the first call names all there are."""
         for wanted in models:
-            model = self._models.setdefault(wanted.model_id, ServedModel(wanted.model_id))
-            if wanted != model.wanted:
+            if wanted.versions or wanted.model_id in self._models:
+                model = self._models.setdefault(wanted.model_id, ServedModel(wanted.model_id))
                 model.want(wanted)
-            self._changed(model)
+                self._changed(model)
         self._informed = True
+        self._woken.set()
 
     @contextmanager
     def lease(self, target: ModelName | AliasName | VersionName) -> Iterator[ResidentVersion]:
@@ -83,9 +84,10 @@ class Manager:
     async def watch(self, model_id: str | None) -> AsyncGenerator[ModelReport]:
         """Yield the state of every model, or of one, and again whenever it changed, until `close_watches`.
 
-        A model that is gone is reported once without versions.
+        A model that is not here, not yet or no more, is reported without versions.
         """
-        async with aclosing(self._watchers.follow(model_id, self.model_ids())) as changes:
+        first = self.model_ids() if model_id is None else [model_id]
+        async with aclosing(self._watchers.follow(model_id, first)) as changes:
             async for changed in changes:
                 model = self._models.get(changed)
                 yield model.report() if model is not None else ModelReport(changed)
@@ -168,14 +170,13 @@ class Manager:
         version.resident = None
         version.move(VersionState.UNLOADED)
         _log.info("version_unloaded", version=str(version.name))
-        model = self._models[version.name.model_id]
-        if model.forget():
-            del self._models[model.model_id]
-        self._changed(model)
+        self._changed(self._models[version.name.model_id])
 
     def _changed(self, model: ServedModel) -> None:
         """Let names follow the versions' states, tell the watchers, and look for the next step."""
         model.flip()
+        if model.forget():
+            self._models.pop(model.model_id, None)
         self._watchers.tell(model.model_id)
         self._woken.set()
 

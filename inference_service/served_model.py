@@ -128,7 +128,8 @@ class ServedModel:
         unloaded = [each for each in self.versions.values() if each.state is VersionState.UNLOADED and not each.wanted]
         for version in sorted(unloaded, key=lambda each: each.updated_at)[:-_NUM_REMEMBERED]:
             del self.versions[version.name]
-        return not self.wanted.versions and len(unloaded) >= len(self.versions)
+        gone = all(each.state is VersionState.UNLOADED for each in self.versions.values())
+        return gone and not self.wanted.versions
 
     def report(self) -> ModelReport:
         """Describe the model."""

@@ -38,7 +38,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._decoder = decoder
         self._max_images = max_images_per_request
 
-    async def Predict(  # noqa: N802  gRPC's name
+    async def Predict(
         self, request: pb.PredictRequest, context: grpc.aio.ServicerContext[pb.PredictRequest, pb.PredictResponse]
     ) -> pb.PredictResponse:
         """Classify images."""
@@ -51,7 +51,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             scores = await self._run(version, images, Output.SCORES, _deadline(context))
             return convert.predict_response(version, scores, top_k)
 
-    async def Embed(  # noqa: N802  gRPC's name
+    async def Embed(
         self, request: pb.EmbedRequest, context: grpc.aio.ServicerContext[pb.EmbedRequest, pb.EmbedResponse]
     ) -> pb.EmbedResponse:
         """Compute embeddings."""
@@ -61,7 +61,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             embeddings = await self._run(version, images, Output.EMBEDDING, _deadline(context))
             return convert.embed_response(version, embeddings)
 
-    async def GetModelState(  # noqa: N802  gRPC's name
+    async def GetModelState(
         self,
         request: pb.GetModelStateRequest,
         context: grpc.aio.ServicerContext[pb.GetModelStateRequest, pb.ModelState],  # noqa: ARG002
@@ -69,7 +69,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         """Say how one model stands."""
         return convert.model_state(self._manager.report(parse_model(request.name, "name")))
 
-    async def ListModels(  # noqa: N802  gRPC's name
+    async def ListModels(
         self,
         request: pb.ListModelsRequest,
         context: grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse],  # noqa: ARG002
@@ -84,7 +84,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         states = [convert.model_state(self._manager.report(model_id)) for model_id in page.items]
         return pb.ListModelsResponse(models=states, next_page_token=page.next_token)
 
-    async def WatchModels(  # noqa: N802  gRPC's name
+    async def WatchModels(
         self,
         request: pb.WatchModelsRequest,
         context: grpc.aio.ServicerContext[pb.WatchModelsRequest, pb.ModelState],  # noqa: ARG002

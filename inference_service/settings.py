@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from grpc_runtime.settings import ServerSettings
 
@@ -45,15 +45,3 @@ class InferenceSettings(ServerSettings):
         if self.max_queue_rows < self.max_images_per_request:
             raise ValueError("max_queue_rows must be at least max_images_per_request, or no queue could take a request")
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the library's signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the shared variables after this service's own."""
-        return init_settings, env_settings, EnvSettingsSource(settings_cls, env_prefix="MAAS_")

@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Iterable
 class _Watcher:
     """The ids of models that changed since this watcher last looked, each once: bounded by the number of models."""
 
-    def __init__(self, model_id: str | None, known: Iterable[str]) -> None:
+    def __init__(self, model_id: str | None, first: Iterable[str]) -> None:
         self._model_id = model_id
         self._changed: dict[str, None] = {}
         self.woken = asyncio.Event()
-        for each in known:
+        for each in first:
             self.tell(each)
 
     def tell(self, model_id: str) -> None:
@@ -44,9 +44,9 @@ class Watchers:
         for watcher in self._watchers:
             watcher.tell(model_id)
 
-    async def follow(self, model_id: str | None, known: Iterable[str]) -> AsyncGenerator[str]:
-        """Yield the known models, then those that change, until closed; of one model alone where an id is given."""
-        watcher = _Watcher(model_id, known)
+    async def follow(self, model_id: str | None, first: Iterable[str]) -> AsyncGenerator[str]:
+        """Yield the first ids, then those of models that change, until closed; of one model where an id is given."""
+        watcher = _Watcher(model_id, first)
         self._watchers.add(watcher)
         try:
             while not self._closed:

@@ -1,0 +1,116 @@
+"""Small real things that the tests of the inference service publish and send."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from grpc_runtime.settings import StoreSettings
+from model_store.architectures import Chain, Head, build, build_random, initialise_head
+from model_store.blobs import BlobStore
+from model_store.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
+from model_store.manifests import Manifest, ManifestStage
+from model_store.names import AliasName, VersionName
+from model_store.records import ModelVersion
+from model_store.stages import write_stage
+from model_store.store import ModelStore, Publication
+
+ARCHITECTURE = "squeezenet1_1"
+SPEC = ImageInputSpec(resize_size=72, crop_size=64)
+LABELS = ("daisy", "rose", "tulip")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A small model: equal seeds of the backbone make versions that share it."""
+
+    backbone: int = 0
+    head: int | None = 0
+    labels: tuple[str, ...] = LABELS
+    spec: ImageInputSpec = SPEC
+
+
+@lru_cache
+def chain(recipe: Recipe) -> Chain:
+    """Build a model's chain; nobody changes it."""
+    backbone = build_random(ARCHITECTURE, {}, Head("none"), recipe.backbone)
+    if recipe.head is None:
+        return backbone.eval().requires_grad_(requires_grad=False)
+    made = build(ARCHITECTURE, {}, Head("linear", len(recipe.labels)))
+    for name in backbone.stage_names:
+        made.load_stage(name, backbone.stage_tensors(name))
+    initialise_head(made, recipe.head)
+    return made.eval().requires_grad_(requires_grad=False)
+
+
+def manifest(blobs: BlobStore, recipe: Recipe) -> Manifest:
+    """Store a model's blobs and return its manifest."""
+    made = chain(recipe)
+    stages = [ManifestStage(name, write_stage(blobs, made.stage_tensors(name)).digest) for name in made.stage_names]
+    labels = () if recipe.head is None else recipe.labels
+    head = Head("none") if recipe.head is None else Head("linear", len(labels))
+    return Manifest(ARCHITECTURE, {}, tuple(stages), recipe.spec.to_json(), labels, head.to_json())
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A model store that models are published to by recipe."""
+
+    store: ModelStore
+
+    def publish(self, recipe: Recipe, model_id: str = "flowers", alias: str | None = "production") -> ModelVersion:
+        """Publish the next version of a model."""
+        return self.store.publish(Publication(model_id, manifest(self.store.blobs, recipe), alias=alias))
+
+    def publish_damaged(self, recipe: Recipe, stage: str, damage: bytes | None) -> tuple[ModelVersion, str]:
+        """Publish a version, one of whose blobs is then gone or has other bytes; return the blob's digest too."""
+        version = self.store.publish(Publication("flowers", manifest(self.store.blobs, recipe)))
+        digest = next(each.digest for each in version.stages if each.name == stage)
+        path = self.store.blobs.path(digest)
+        path.unlink()
+        if damage is not None:
+            path.write_bytes(damage)
+        self.point(version.name)
+        return version, digest
+
+    def heal(self, recipe: Recipe) -> None:
+        """Store a model's blobs again."""
+        manifest(self.store.blobs, recipe)
+
+    def point(self, version: VersionName, alias: str = "production") -> None:
+        """Point an alias at a version."""
+        self.store.set_alias(AliasName(version.model_id, alias), version)
+
+
+def photo(seed: int = 0, size: tuple[int, int] = (90, 80), image_format: str = "PNG") -> bytes:
+    """Return an encoded image of smooth noise."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (5, 5, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize(size).save(file, image_format)
+    return file.getvalue()
+
+
+def pixels(data: bytes, spec: ImageInputSpec = SPEC) -> Pixels:
+    """Decode an image as the service should."""
+    return to_pixels(decode_image(data, max_pixels=10**6), spec)
+
+
+def expected(recipe: Recipe, rows: list[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return scores and embeddings of these rows, by running the one chain by hand."""
+    with torch.inference_mode():
+        x = normalise(torch.from_numpy(np.stack(rows)), recipe.spec)
+        made = chain(recipe)
+        return made(x).softmax(dim=-1).numpy(), made.embed(x).numpy()
+
+
+def open_registry(folder: Path) -> Registry:
+    """Open a registry of its own in this folder, as the service with this `MAAS_HOME` does."""
+    settings = StoreSettings(home=folder)
+    return Registry(ModelStore(settings.open_database(), settings.open_blobs()))

@@ -1,0 +1,124 @@
+"""The executor: mixed batches equal each chain alone, and shared stages run once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from inference_service.executor import Answer, Executor, Output, Work
+from inference_service.resident import ResidentVersion
+from inference_service.scheduler import Part
+from model_store.inputs import ImageInputSpec, Pixels
+from tests.inference_service.making import Recipe, expected, photo, pixels
+
+Load = Callable[..., ResidentVersion]
+SCORES, EMBEDDING = frozenset({Output.SCORES}), frozenset({Output.EMBEDDING})
+BOTH = SCORES | EMBEDDING
+
+
+def rows(*seeds: int, spec: ImageInputSpec | None = None) -> Pixels:
+    """Return the rows of these photos."""
+    return np.stack([pixels(photo(seed), spec or Recipe().spec) for seed in seeds])
+
+
+def whole(version: ResidentVersion, made: Pixels, outputs: frozenset[Output]) -> Part[Work]:
+    """Ask for all rows of a request."""
+    return Part(Work(version, made, outputs), 0, len(made))
+
+
+def check(answer: Answer, recipe: Recipe, made: Pixels, outputs: frozenset[Output]) -> None:
+    """Compare an answer with the one chain, run by hand over the one request."""
+    assert set(answer) == outputs
+    scores, embeddings = expected(recipe, list(made))
+    for output, values in ((Output.SCORES, scores), (Output.EMBEDDING, embeddings)):
+        if output in outputs:
+            np.testing.assert_allclose(answer[output], values, rtol=0, atol=1e-5)
+
+
+def count_runs(*versions: ResidentVersion) -> Counter[str]:
+    """Count the runs of each stage and the rows that it saw from now on."""
+    runs: Counter[str] = Counter()
+    for stage in {stage for version in versions for stage in version.stages}:
+        name = stage.key.name
+        stage.module.register_forward_hook(
+            lambda _module, _x, y, name=name: runs.update({name: 1, f"{name} rows": len(y)})
+        )
+    return runs
+
+
+def test_two_probes_on_one_backbone_run_it_once(load: Load, executor: Executor) -> None:
+    """The backbone sees all rows in one run, and each head only its own."""
+    one, two = load(Recipe(head=1), 1), load(Recipe(head=2), 2)
+    runs = count_runs(one, two)
+    before = executor.num_stage_runs
+    some, more = rows(1, 2), rows(3)
+    answers = executor.run([whole(one, some, SCORES), whole(two, more, SCORES), whole(one, more, SCORES)])
+    check(answers[0], Recipe(head=1), some, SCORES)
+    check(answers[1], Recipe(head=2), more, SCORES)
+    check(answers[2], Recipe(head=1), more, SCORES)
+    assert all((runs[stage.key.name], runs[f"{stage.key.name} rows"]) == (1, 4) for stage in one.backbone)
+    assert (runs["head"], runs["head rows"]) == (2, 4)
+    assert executor.num_stage_runs - before == len(one.backbone) + 2
+
+
+def test_a_batch_splits_only_where_the_stages_part(load: Load, executor: Executor) -> None:
+    """Base, probe, and a model with nothing in common, asked for scores, embeddings and both, in mixed order."""
+    base, probe, other = load(Recipe(head=None), 1), load(Recipe(), 2), load(Recipe(backbone=5), 3)
+    runs = count_runs(base, probe, other)
+    asked = [
+        (other, Recipe(backbone=5), rows(1), BOTH),
+        (base, Recipe(head=None), rows(2, 3), EMBEDDING),
+        (probe, Recipe(), rows(4), SCORES),
+        (other, Recipe(backbone=5), rows(5), EMBEDDING),
+        (probe, Recipe(), rows(6, 7), BOTH),
+    ]
+    answers = executor.run([whole(version, made, outputs) for version, _, made, outputs in asked])
+    for answer, (_, recipe, made, outputs) in zip(answers, asked, strict=True):
+        check(answer, recipe, made, outputs)
+    assert runs["stem"] == 2
+    assert (runs["head"], runs["head rows"]) == (2, 4)
+
+
+def test_embeddings_alone_do_not_run_the_head(load: Load, executor: Executor) -> None:
+    """What is not asked for is not computed."""
+    version = load(Recipe())
+    runs = count_runs(version)
+    executor.run([whole(version, rows(1), EMBEDDING)])
+    assert (runs["stem"], runs["head"]) == (1, 0)
+
+
+def test_inputs_of_other_forms_run_apart(load: Load, executor: Executor) -> None:
+    """Another crop or another mean is another input, even where all stages are shared."""
+    larger = ImageInputSpec(resize_size=96, crop_size=96)
+    darker = ImageInputSpec(resize_size=72, crop_size=64, mean=(0.6, 0.6, 0.6))
+    recipes = [Recipe(), Recipe(spec=larger), Recipe(spec=darker)]
+    versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
+    runs = count_runs(*versions)
+    made = [rows(1, spec=recipe.spec) for recipe in recipes]
+    answers = executor.run([whole(version, each, BOTH) for version, each in zip(versions, made, strict=True)])
+    for answer, recipe, each in zip(answers, recipes, made, strict=True):
+        check(answer, recipe, each, BOTH)
+    assert runs["stem"] == 3
+
+
+def test_a_part_answers_its_own_rows(load: Load, executor: Executor) -> None:
+    """The rows of a request that was split across batches."""
+    version, made = load(Recipe()), rows(1, 2, 3, 4)
+    work = Work(version, made, SCORES)
+    first, second = executor.run([Part(work, 0, 1)]), executor.run([Part(work, 1, 4)])
+    check(first[0], Recipe(), made[:1], SCORES)
+    check(second[0], Recipe(), made[1:], SCORES)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0]])
+def test_the_order_of_the_parts_does_not_matter(load: Load, executor: Executor, order: list[int]) -> None:
+    """Each part gets its own answer, wherever it stands in the batch."""
+    recipes = [Recipe(backbone=b, head=h) for b in (0, 1) for h in (0, 1)]
+    versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
+    made = [rows(*range(10 * i, 10 * i + 1 + i)) for i in range(4)]
+    answers = executor.run([whole(versions[i], made[i], BOTH) for i in order])
+    for i, answer in zip(order, answers, strict=True):
+        check(answer, recipes[i], made[i], BOTH)
