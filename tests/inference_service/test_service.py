@@ -236,6 +236,13 @@ def test_a_watch_tells_every_model_first_and_then_the_changes(tmp_path: Path, re
         assert flowers.code() is grpc.StatusCode.OK
 
 
+def test_a_model_can_be_watched_before_it_exists(service: RunningService) -> None:
+    """Its state has no versions until then."""
+    watch = service.stub.WatchModels(pb.WatchModelsRequest(name="models/cars"))
+    assert next(watch) == pb.ModelState(name="models/cars")
+    watch.cancel()
+
+
 def test_a_deadline_that_has_passed_is_told(service: RunningService) -> None:
     """Whoever notices first, the caller or the service."""
     with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
