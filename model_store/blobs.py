@@ -97,20 +97,18 @@ class BlobStore:
         """Return the blob's size in bytes; raise MissingBlob where there is none."""
         return self.path(digest).stat().st_size
 
-    def verified_path(self, digest: str) -> Path:
-        """Return the blob's file after reading all of it; raise MissingBlob or CorruptBlob."""
-        path = self.path(digest)
-        found = _digest_of(path)
-        if found != digest:
-            raise CorruptBlob(
-                f"blob {digest} is corrupt: {path} has digest {found}; "
-                "restore it from a backup, or publish the model again"
-            )
-        return path
-
     def read(self, digest: str) -> bytes:
-        """Return a small blob's bytes, verified."""
-        return self.verified_path(digest).read_bytes()
+        """Return the blob's bytes, every one of them verified; raise MissingBlob or CorruptBlob."""
+        path = self.path(digest)
+        data = path.read_bytes()
+        _check_digest(path, digest, hashlib.sha256(data).hexdigest())
+        return data
+
+    def verified_path(self, digest: str) -> Path:
+        """Return a large blob's file after reading all of it; raise MissingBlob or CorruptBlob."""
+        path = self.path(digest)
+        _check_digest(path, digest, _digest_of(path))
+        return path
 
     @contextmanager
     def temporary_file(self) -> Iterator[IO[bytes]]:
@@ -146,6 +144,13 @@ class BlobStore:
         _sync_folder(path.parent)
         _sync_folder(self._root)
         return True
+
+
+def _check_digest(path: Path, digest: str, found: str) -> None:
+    if found != digest:
+        raise CorruptBlob(
+            f"blob {digest} is corrupt: {path} has digest {found}; restore it from a backup, or publish the model again"
+        )
 
 
 def _digest_of(path: Path) -> str:

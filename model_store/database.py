@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from model_store.errors import Conflict, SchemaMismatch, StorageFull, Unavailable
@@ -129,7 +129,7 @@ def _translated() -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise Conflict("somebody else wrote the same resource at the same moment: try again") from error
-    except OperationalError as error:
+    except (InterfaceError, OperationalError) as error:
         if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL" or "DiskFull" in type(error.orig).__name__:
             raise StorageFull("the database's disk is full: free some space, then try again") from error
         raise Unavailable(f"the database does not answer ({_first_line(error)}): check that it runs") from error

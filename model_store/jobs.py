@@ -150,6 +150,15 @@ class JobStore:
             _lose(session, row, reason)
             return row.record()
 
+    def hand_back(self, claim: Claim) -> TrainingJob:
+        """Give a claimed job up because its runner stops in good order: back to the queue, and no attempt is lost."""
+        with self._database.write() as session:
+            row = _claimed(session, claim)
+            row.num_attempts -= 1
+            _append(session, row, "message", {"text": "its runner was stopped; the next one starts it again"})
+            _move(session, row, JobState.CANCELLED if row.state == JobState.CANCELLING else JobState.QUEUED)
+            return row.record()
+
     def _release_lost(self, session: Session) -> None:
         lost = and_(JobRow.state.in_(ACTIVE), JobRow.lease_expires_at < datetime.now(UTC))
         for row in session.scalars(select(JobRow).where(lost).with_for_update(skip_locked=True)):

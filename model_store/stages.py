@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 import safetensors
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from model_store.blobs import BlobStore, StoredBlob
@@ -42,11 +42,12 @@ def write_stage(blobs: BlobStore, tensors: Mapping[str, Tensor]) -> StoredBlob:
 def read_stage(blobs: BlobStore, digest: str) -> dict[str, Tensor]:
     """Return a stage's tensors on the CPU, after verifying every byte.
 
+    They do not depend on the file any more: a mapped file that is cut short would end the process that looks at it.
     Raises MissingBlob, CorruptBlob, or InvalidManifest where the blob is not a safetensors file.
     """
-    path = blobs.verified_path(digest)
+    data = blobs.read(digest)
     try:
-        return load_file(path)
+        return load(data)
     except safetensors.SafetensorError as error:
         raise InvalidManifest(f"blob {digest} is not a safetensors file: {error}") from error
 
