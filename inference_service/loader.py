@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from inference_service.errors import OutOfDeviceMemory
 from inference_service.resident import ResidentVersion, Stage, StageKey
-from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, stage_names
+from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors
 from model_store.blobs import BlobStore
-from model_store.errors import InvalidManifest
 from model_store.inputs import ImageInputSpec
+from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest, ManifestStage, canonical_json
 from model_store.names import VersionName
 from model_store.stages import read_stage
@@ -51,8 +51,7 @@ class Loader:
         return version
 
     def _assembled(self, name: VersionName, manifest: Manifest) -> ResidentVersion:
-        head = Head.from_json(manifest.head)
-        _check_manifest(manifest, head)
+        head = check_manifest(manifest)
         input_spec = ImageInputSpec.from_json(manifest.input_spec)
         stages = {entry.name: self._stage(manifest, head, entry) for entry in manifest.stages}
         head_stage = stages.pop(HEAD, None)
@@ -77,16 +76,6 @@ class Loader:
         return module.eval().requires_grad_(requires_grad=False)
 
 
-def _check_manifest(manifest: Manifest, head: Head) -> None:
-    """Raise InvalidManifest unless stages and labels are those of the architecture and the head."""
-    names = stage_names(manifest.architecture, manifest.arguments, head)
-    found = tuple(entry.name for entry in manifest.stages)
-    if found != names:
-        raise InvalidManifest(f"stages of {manifest.architecture} must be {', '.join(names)}, not {', '.join(found)}")
-    if len(manifest.labels) != head.num_labels:
-        raise InvalidManifest(f"labels must be {head.num_labels}, as head.num_labels says, not {len(manifest.labels)}")
-
-
 def _stage_key(manifest: Manifest, head: Head, entry: ManifestStage) -> StageKey:
     return StageKey(
         architecture=manifest.architecture,
@@ -98,7 +87,7 @@ def _stage_key(manifest: Manifest, head: Head, entry: ManifestStage) -> StageKey
 
 
 def _copied(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor that lies in a mapped file: the served weights must not change, or vanish, with the file.
+    """Copy a tensor to the device, away from the buffer that the whole stage was read into.
 
     Channels last, as the normalised images are and as convolutions prefer.
     """

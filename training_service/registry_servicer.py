@@ -15,11 +15,12 @@ from maas.model_store.v1 import model_store_pb2_grpc as pb_grpc
 from model_store import names
 from model_store.blobs import BlobStore, BlobWriter
 from model_store.errors import InvalidInput, InvalidManifest, Violation
+from model_store.manifest_checks import check_manifest
 from model_store.manifests import DIGEST, Manifest
 from model_store.paging import PageRequest
 from model_store.records import Lineage, ModelVersion
 from model_store.store import ModelStore, Publication
-from training_service.publishing import check_manifest, check_publishable
+from training_service.publishing import check_publishable
 from training_service.registry_convert import alias_message, model_message, move_message, version_message
 
 _MAX_DIGESTS = 10_000

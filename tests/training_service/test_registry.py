@@ -154,7 +154,7 @@ def test_bad_requests_are_answered_with_their_field(
         ({"labels": ["a"]}, "labels must be 3"),
         ({"head": {"kind": "linear", "num_labels": -1}}, "num_labels"),
         ({"input_spec": {"kind": "image"}}, "missing"),
-        ({"stages": [{"name": "stem", "digest": "0" * 64}]}, "stages must be stem"),
+        ({"stages": [{"name": "stem", "digest": "0" * 64}]}, "must be stem"),
         ({"format": 9}, "format"),
     ],
 )
