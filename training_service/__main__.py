@@ -1,0 +1,93 @@
+"""Starts the training service: settings become parts, and parts a server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import torch
+from pydantic import ValidationError
+
+from grpc_runtime.logs import configure_logs
+from grpc_runtime.server import GrpcServer, stop_signals
+from model_store.datasets import DatasetStore
+from model_store.errors import InvalidInput, StoreError
+from model_store.jobs import JobStore
+from model_store.store import ModelStore
+from training_service.archives import ArchiveLimits
+from training_service.ingest import Ingestor
+from training_service.publications import Publications
+from training_service.registry_servicer import RegistryServicer
+from training_service.runner import Runner
+from training_service.server import TrainingServer, registrations
+from training_service.servicer import TrainingServicer
+from training_service.settings import TrainingSettings
+from training_service.uploads import Uploads
+
+# Each takes a thread for as long as the client sends; more wait for their turn.
+_MAX_INCOMING_STREAMS = 16
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM; end with 1 and one line on standard error where the service cannot start."""
+    try:
+        settings = TrainingSettings()
+        configure_logs(log_format=settings.log_format, level=settings.log_level)
+        asyncio.run(_serve(settings))
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors())
+        sys.exit(f"maas-training-service: {'; '.join(wrong)}")
+    except StoreError as error:
+        sys.exit(f"maas-training-service: {error}")
+
+
+async def _serve(settings: TrainingSettings) -> None:
+    with build(settings, stop_signals()) as server:
+        await server.run()
+
+
+@contextmanager
+def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[TrainingServer]:
+    """Build a service that ends when `stopping` is set; raise SchemaMismatch or Unavailable where it cannot start."""
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput.of("device", "is cuda, but PyTorch finds none here")
+    with (
+        closing(settings.open_database()) as database,
+        ThreadPoolExecutor(_MAX_INCOMING_STREAMS, "incoming") as incoming,
+        ThreadPoolExecutor(os.cpu_count(), "decoder") as decoders,
+    ):
+        store = ModelStore(database, settings.open_blobs())
+        datasets, jobs = DatasetStore(database), JobStore(database, lease_seconds=settings.lease_seconds)
+        training = TrainingServicer(
+            store,
+            datasets,
+            jobs,
+            _uploads(settings, store, datasets, decoders),
+            incoming,
+            stopping,
+            poll_seconds=settings.poll_seconds,
+        )
+        registry = RegistryServicer(store, Publications(store), incoming)
+        runner = Runner(jobs, settings, stopping)
+        yield TrainingServer(GrpcServer(settings, registrations(training, registry)), runner, stopping)
+
+
+def _uploads(
+    settings: TrainingSettings, store: ModelStore, datasets: DatasetStore, decoders: ThreadPoolExecutor
+) -> Uploads:
+    limits = ArchiveLimits(
+        max_unpacked_bytes=settings.max_unpacked_bytes,
+        max_files=settings.max_files,
+        max_file_bytes=settings.max_image_bytes,
+        max_ratio=settings.max_compression_ratio,
+    )
+    ingestor = Ingestor(store.blobs, decoders, max_image_pixels=settings.max_image_pixels)
+    return Uploads(datasets, store.blobs, ingestor, limits, max_archive_bytes=settings.max_archive_bytes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Reads a stranger's archive: zip, tar or tar.gz as a stream of files, never unpacked to a path.
+
+What an honest archive of photos does not have makes the whole of it unusable: absolute paths, `..`, links and devices,
+more than 100 bytes for each that was sent. The limits hold while bytes are unpacked, whatever the headers claim.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, cast
+
+from model_store.errors import InvalidInput
+
+# A short run of zeros compresses a thousandfold and harms nobody.
+_RATIO_FLOOR_BYTES = 1024 * 1024
+_CHUNK_BYTES = 128 * 1024
+# Both libraries read a header, or a whole table of contents, in one piece, of a size that the archive names.
+_MAX_TAR_READ_BYTES = 256 * 1024
+_MAX_ZIP_READ_BYTES = 64 * 1024 * 1024
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_ENCRYPTED = 0x1
+_DRIVE = re.compile(r"[A-Za-z]:")
+# What the libraries raise for damaged archives.
+_READING_ERRORS = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+)
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What an archive may hold; a file over `max_file_bytes` is skipped, all else makes the archive unusable."""
+
+    max_unpacked_bytes: int
+    max_files: int
+    max_file_bytes: int
+    max_ratio: int = 100
+
+
+@dataclass(frozen=True)
+class ArchiveFile:
+    """One regular file; `data` is None where it is over the limit of one file."""
+
+    path: str
+    data: bytes | None
+
+
+def read_archive(file: IO[bytes], limits: ArchiveLimits) -> Iterator[ArchiveFile]:
+    """Yield the files of a seekable archive in its order, by normalised paths.
+
+    Raises InvalidInput for the field `archive`, naming the entry, where it is hostile, damaged or over a limit.
+    """
+    budget = _Budget(_size_of(file), limits)
+    magic = file.read(4)
+    file.seek(0)
+    if not magic:
+        raise _refused("is empty: send the bytes of a zip, tar or tar.gz file")
+    try:
+        if magic in _ZIP_MAGIC:
+            yield from _read_zip(file, budget)
+        elif magic.startswith(_GZIP_MAGIC):
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                yield from _read_tar(cast("IO[bytes]", unzipped), budget)
+        else:
+            yield from _read_tar(file, budget)
+    except _READING_ERRORS as error:
+        raise _refused(f"cannot be read as a zip, tar or tar.gz file: {error}") from error
+
+
+class _Budget:
+    """Counts what was unpacked, against the limits."""
+
+    def __init__(self, archive_bytes: int, limits: ArchiveLimits) -> None:
+        self.limits = limits
+        self._archive_bytes = archive_bytes
+        self._num_entries = 0
+
+    def count_entry(self) -> None:
+        self._num_entries += 1
+        if self._num_entries > self.limits.max_files:
+            raise _refused(f"has more than {self.limits.max_files} entries: split it into several datasets")
+
+    def check_total(self, unpacked: int, path: str) -> None:
+        if unpacked > self.limits.max_unpacked_bytes:
+            raise _refused(f"unpacks to more than {self.limits.max_unpacked_bytes} bytes (at {path!r})")
+        self.check_ratio(unpacked, self._archive_bytes, path)
+
+    def check_ratio(self, unpacked: int, packed: int, path: str) -> None:
+        if unpacked > _RATIO_FLOOR_BYTES and unpacked > self.limits.max_ratio * packed:
+            raise _refused(f"unpacks to more than {self.limits.max_ratio} times its size (at {path!r}): not a photo's")
+
+
+class _Guarded:
+    """A file that reads forward or in small pieces only, and within the budget where it is being decompressed."""
+
+    def __init__(self, file: IO[bytes], max_read: int, budget: _Budget | None) -> None:
+        self._file = file
+        self._max_read = max_read
+        self._budget = budget
+        self.entry = "its start"
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self._max_read:
+            raise _refused(f"has a header of {size} bytes (after {self.entry!r}): that is no archive of photos")
+        data = self._file.read(size)
+        self._check(self._file.tell())
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if self._budget is not None:
+            self._check(offset)
+            if offset < self._file.tell():
+                raise _refused(f"has entries that overlap (after {self.entry!r})")
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def _check(self, position: int) -> None:
+        if self._budget is not None:
+            self._budget.check_total(position, self.entry)
+
+
+def _read_tar(file: IO[bytes], budget: _Budget) -> Iterator[ArchiveFile]:
+    guarded = _Guarded(file, _MAX_TAR_READ_BYTES, budget)
+    with tarfile.open(fileobj=cast("IO[bytes]", guarded), mode="r:") as archive:
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # a public name that its stubs lack; it would pile up
+            path = _checked_path(member.name)
+            guarded.entry = path
+            budget.count_entry()
+            if not (member.isdir() or member.isreg()) or member.issparse():
+                raise _refused(f"holds {path!r}, which is a link, a device or a sparse file")
+            if member.isreg():
+                content = archive.extractfile(member)
+                yield ArchiveFile(path, _read_file(content, member.size, budget) if content else b"")
+
+
+def _read_zip(file: IO[bytes], budget: _Budget) -> Iterator[ArchiveFile]:
+    guarded = _Guarded(file, _MAX_ZIP_READ_BYTES, None)
+    unpacked = 0
+    with zipfile.ZipFile(cast("IO[bytes]", guarded)) as archive:
+        for member in archive.infolist():
+            path = _checked_path(member.filename)
+            budget.count_entry()
+            _check_zip_member(member, path)
+            if member.is_dir():
+                continue
+            budget.check_ratio(member.file_size, member.compress_size, path)
+            # A file never unpacks to more than its header says: the library stops there, then compares the CRC.
+            unpacked += member.file_size
+            budget.check_total(unpacked, path)
+            with archive.open(member) as content:
+                yield ArchiveFile(path, _read_file(content, member.file_size, budget))
+
+
+def _check_zip_member(member: zipfile.ZipInfo, path: str) -> None:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+        raise _refused(f"holds {path!r}, which is a link or a device")
+    if member.flag_bits & _ENCRYPTED:
+        raise _refused(f"holds {path!r}, which is encrypted")
+    if member.compress_type not in _ZIP_METHODS:
+        raise _refused(f"holds {path!r} in an unusual compression: use plain deflate")
+
+
+def _read_file(content: IO[bytes], size: int, budget: _Budget) -> bytes | None:
+    if size > budget.limits.max_file_bytes:
+        return None
+    chunks = []
+    while chunk := content.read(_CHUNK_BYTES):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _checked_path(name: str) -> str:
+    # Windows' separators are read as such: what is harmless here may be unpacked elsewhere.
+    path = name.replace("\\", "/")
+    if path.startswith("/") or _DRIVE.match(path):
+        raise _refused(f"holds {name!r}, an absolute path")
+    parts = path.split("/")
+    if ".." in parts:
+        raise _refused(f"holds {name!r}, a path with '..'")
+    return "/".join(part for part in parts if part not in {"", "."})
+
+
+def _size_of(file: IO[bytes]) -> int:
+    size = file.seek(0, 2)
+    file.seek(0)
+    return size
+
+
+def _refused(reason: str) -> InvalidInput:
+    return InvalidInput.of("archive", reason)

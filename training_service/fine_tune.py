@@ -1,0 +1,89 @@
+"""Fine-tuning: the last stages, or all of them, trained by gradients behind a frozen prefix of the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from model_store.architectures import HEAD, Chain
+from training_service.evaluate import Labels
+from training_service.features import batches
+from training_service.heads import Features, load_head
+from training_service.linear_probe import best_candidate, linear_probe
+from training_service.pixels import Positions
+from training_service.progress import Figures
+from training_service.recipes import HeadStart, Recipe, RecipeName
+from training_service.rows import ActivationRows, PixelRows, Rows
+from training_service.trainer import Trainer, TrainingData
+from training_service.workbench import DECODING, EVALUATING, FEATURES, FITTING, TRAINING, FineTuned, Workbench
+
+
+def phase_weights(recipe: Recipe) -> dict[str, float]:
+    """Return the phases of a recipe, and about which share of the time each takes."""
+    if recipe.name is RecipeName.LINEAR_PROBE:
+        return {DECODING: 0.15, FEATURES: 0.65, FITTING: 0.18, EVALUATING: 0.02}
+    weights = {DECODING: 0.1, FEATURES: 0.1, FITTING: 0.05, TRAINING: 0.7, EVALUATING: 0.05}
+    if recipe.head_start is HeadStart.RANDOM:
+        del weights[FITTING]
+    return weights
+
+
+def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], bench: Workbench) -> FineTuned:
+    """Run a recipe that trains these backbone stages, and the head; the chain is changed in place.
+
+    The chain holds the base's backbone and a fresh head. Stages before the first trained one stay in eval mode and are
+    run once over the data; what comes out is measured on the test rows.
+    """
+    chain = chain.to(bench.device)
+    if not trained:
+        return linear_probe(chain, recipe, bench)
+    first = chain.stage_names.index(trained[0])
+    rows = _rows(chain, first, recipe, bench)
+    suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]]).freeze(())
+    hyperparameters = recipe.to_json()
+    if recipe.head_start is HeadStart.LINEAR_PROBE:
+        hyperparameters["head_start_strength"] = _start_head(suffix, rows, bench)
+    trainer = _train(suffix, rows, recipe, bench)
+    bench.begin(EVALUATING)
+    metrics = bench.measured(trainer.logits(bench.test))
+    return FineTuned(chain.eval(), (*trained, HEAD), metrics, hyperparameters)
+
+
+def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
+    if first == 0:
+        return PixelRows(bench.data.pixels, bench.spec, recipe.augmentation, bench.device)
+    frozen = [chain.stage(name) for name in chain.stage_names[:first]]
+    plain, mirrored = bench.activations(frozen, bench.train)
+    return ActivationRows(plain, mirrored, bench.device)
+
+
+def _start_head(suffix: Chain, rows: Rows, bench: Workbench) -> float:
+    """Give the head the weights of a linear probe, and return its strength: steps then refine what is good already."""
+    train, validation = (_embedded(suffix, rows, positions, bench) for positions in (bench.train, bench.validation))
+    best = best_candidate(train, validation, bench)
+    load_head(suffix.stage(HEAD), best.head)
+    return best.strength
+
+
+def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
+    suffix.eval()
+    parts = []
+    with torch.inference_mode():
+        for batch in batches(positions):
+            bench.check_going_on()
+            parts.append(suffix.embed(rows.plain(batch)).cpu().numpy())
+    return np.concatenate(parts), bench.labels_at(positions)
+
+
+def _train(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> Trainer:
+    data = TrainingData(rows, bench.data.labels, bench.train, bench.validation)
+    trainer = Trainer(suffix, data, recipe, bench.seed, bench.device)
+
+    def on_progress(figures: Figures) -> None:
+        bench.report(trainer.step * len(bench.train) // trainer.steps_per_epoch, figures)
+
+    bench.begin(TRAINING, recipe.num_epochs * len(bench.train))
+    trainer.train(on_progress, bench.check_going_on)
+    return trainer

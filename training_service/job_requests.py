@@ -1,0 +1,64 @@
+"""Turns a request for a fine-tune into a job's spec: all that can be known before it runs is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from model_store.datasets import DatasetStore
+from model_store.errors import InvalidInput
+from model_store.names import AliasName, ModelName, VersionName, check_id, parse_dataset, parse_model, parse_target
+from model_store.records import JobSpec
+from model_store.store import ModelStore
+from training_service.recipes import DEFAULTS, Recipe, RecipeName, resolve, trained_stages
+from training_service.versions import trainable_stages
+from training_service.violations import Violations
+
+_PLACE = "training_job"
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a caller asked for, as it was written; `recipe` has the hyperparameters that the caller chose."""
+
+    model: str
+    base: str
+    dataset: str
+    recipe_name: str
+    recipe: Mapping[str, int | float]
+    seed: int
+    alias: str | None
+
+
+def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore) -> JobSpec:
+    """Return the spec of a job, its base resolved to a version and its recipe filled in.
+
+    Raises InvalidInput naming every field that cannot be used, and NotFound where base or dataset do not exist.
+    """
+    model_id = dataset_id = ""
+    base: ModelName | AliasName | VersionName = ModelName("")
+    recipe = DEFAULTS[RecipeName.LINEAR_PROBE]
+    violations = Violations()
+    with violations.collected():
+        model_id = parse_model(request.model, f"{_PLACE}.model")
+    with violations.collected():
+        base = parse_target(request.base, f"{_PLACE}.base")
+    with violations.collected():
+        dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
+    with violations.collected():
+        recipe = resolve(request.recipe_name, request.recipe, f"{_PLACE}.recipe")
+    if request.alias is not None:
+        with violations.collected():
+            check_id(request.alias, f"{_PLACE}.alias")
+    violations.raise_any()
+    datasets.get(dataset_id)
+    version = store.resolve(base)
+    _check_base(store, version, recipe)
+    return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, request.alias)
+
+
+def _check_base(store: ModelStore, base: VersionName, recipe: Recipe) -> None:
+    manifest = store.manifest(store.get_version(base))
+    if manifest.input_spec["kind"] != "image":
+        raise InvalidInput.of(f"{_PLACE}.base", f"{base} takes no images, and the dataset holds images")
+    trained_stages(recipe, trainable_stages(manifest), f"{_PLACE}.recipe.num_stages")

@@ -1,0 +1,46 @@
+"""The linear probe: the backbone stays as it is, and only a head is fitted, on features computed once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model_store.architectures import HEAD, Chain
+from training_service.evaluate import Labels
+from training_service.features import Activations
+from training_service.heads import STRENGTHS, Candidate, Features, choose_head, fit_head, load_head
+from training_service.pixels import Positions
+from training_service.progress import Figures
+from training_service.recipes import Recipe
+from training_service.workbench import EVALUATING, FITTING, FineTuned, Workbench
+
+
+def linear_probe(chain: Chain, recipe: Recipe, bench: Workbench) -> FineTuned:
+    """Fit the head on features of images and of their mirror images.
+
+    How strongly it is regularised is chosen on the validation rows; the head is then fitted again on training and
+    validation rows together, as every row counts where there are few. Nothing looks at the test rows before the end.
+    """
+    seen = np.concatenate([bench.train, bench.validation])
+    plain, mirrored = bench.activations([stage for _, stage in chain.backbone], seen)
+    train = _both(plain, mirrored, bench.train, bench)
+    best = best_candidate(train, (plain[bench.validation], bench.labels_at(bench.validation)), bench)
+    head = fit_head(*_both(plain, mirrored, seen, bench), len(bench.labels), best.strength)
+    load_head(chain.stage(HEAD), head)
+    bench.begin(EVALUATING)
+    metrics = bench.measured(head.logits(plain[bench.test]))
+    return FineTuned(chain.eval(), (HEAD,), metrics, {**recipe.to_json(), "strength": best.strength})
+
+
+def best_candidate(train: tuple[Features, Labels], validation: tuple[Features, Labels], bench: Workbench) -> Candidate:
+    """Choose the head's regularisation, and report each try."""
+
+    def on_candidate(number: int, candidate: Candidate) -> None:
+        bench.report(number, Figures(validation_accuracy=candidate.accuracy, validation_loss=candidate.loss))
+
+    bench.begin(FITTING, len(STRENGTHS))
+    return choose_head(train, validation, len(bench.labels), on_candidate)
+
+
+def _both(plain: Activations, mirrored: Activations, positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
+    labels = bench.labels_at(positions)
+    return np.concatenate([plain[positions], mirrored[positions]]), np.concatenate([labels, labels])

@@ -1,0 +1,90 @@
+"""How far a fine-tune is: what its steps report, put together into one figure for the whole job."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report; the fields are those of maas.training.v1.Progress."""
+
+    phase: str
+    fraction_done: float = 0.0
+    epoch: int = 0
+    num_epochs: int = 0
+    loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+    images_per_second: float = 0.0
+    seconds_left: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, without what is unknown."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How well it goes: `epoch` counts from 1; validation figures come at an epoch's end and after a fit."""
+
+    epoch: int = 0
+    num_epochs: int = 0
+    loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+
+
+class ProgressMeter:
+    """Turns work done within phases into progress of the whole.
+
+    `weights` are the phases in their order, each with the share of the time that it is expected to take; `emit` gets a
+    few reports a second at most, and every one that opens a phase or has validation figures.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        emit: Callable[[Progress], None],
+        *,
+        interval_seconds: float = 0.4,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._weights = weights
+        self._emit = emit
+        self._interval = interval_seconds
+        self._clock = clock
+        self._started = self._emitted = clock()
+        self._phase, self._phase_started, self._num_items = "", self._started, 0
+
+    def begin(self, phase: str, num_items: int) -> None:
+        """Open a phase of so many images."""
+        self._phase, self._phase_started, self._num_items = phase, self._clock(), num_items
+        self.report(0, force=True)
+
+    def report(self, num_done: int, figures: Figures | None = None, *, force: bool = False) -> None:
+        """Say how many of the phase's images are done."""
+        now = self._clock()
+        is_milestone = figures is not None and figures.validation_loss is not None
+        if force or is_milestone or now - self._emitted >= self._interval:
+            self._emitted = now
+            self._emit(self._progress(now, num_done, figures))
+
+    def _progress(self, now: float, num_done: int, figures: Figures | None) -> Progress:
+        fraction = self._fraction_done(num_done / max(self._num_items, 1))
+        return Progress(
+            phase=self._phase,
+            fraction_done=fraction,
+            images_per_second=num_done / max(now - self._phase_started, 1e-6),
+            seconds_left=(now - self._started) * (1 - fraction) / fraction if fraction > 0 else 0.0,
+            **asdict(figures or Figures()),
+        )
+
+    def _fraction_done(self, of_phase: float) -> float:
+        before = itertools.takewhile(lambda phase: phase != self._phase, self._weights)
+        done = sum(self._weights[phase] for phase in before) + self._weights[self._phase] * of_phase
+        return done / sum(self._weights.values())

@@ -1,0 +1,147 @@
+"""Claims jobs from the queue and runs each in a worker process, renewing the lease while that process lives.
+
+The worker does the job's own writes; the runner only ends a job whose worker died. A runner that is killed takes its
+workers with it, and the queue hands its jobs to another once their leases have run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import uuid
+
+import structlog
+
+from model_store.errors import LeaseLost, StoreError
+from model_store.jobs import Claim, JobStore
+from model_store.lifecycle import ENDED, JobState
+from model_store.names import job_name
+from model_store.records import TrainingJob
+from training_service.settings import TrainingSettings
+from training_service.work_order import EXIT_STOPPED, WorkOrder
+
+_log = structlog.get_logger()
+_WORKER = (sys.executable, "-m", "training_service.worker")
+
+
+class Runner:
+    """Runs up to `num_concurrent_jobs` jobs at once until `stopping` is set."""
+
+    def __init__(self, jobs: JobStore, settings: TrainingSettings, stopping: asyncio.Event) -> None:
+        self._jobs = jobs
+        self._settings = settings
+        self._stopping = stopping
+
+    async def run(self) -> None:
+        """Work until told to stop; jobs under way then go back to the queue."""
+        async with asyncio.TaskGroup() as slots:
+            for _ in range(self._settings.num_concurrent_jobs):
+                slots.create_task(self._run_slot())
+
+    async def _run_slot(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                claim = await asyncio.to_thread(self._jobs.claim, _new_owner())
+                if claim is not None:
+                    await self._attend(claim)
+                    continue
+            except (StoreError, OSError) as error:  # no answer, or no process to be had: the runner outlives that
+                _log.warning("job_not_started", reason=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._settings.poll_seconds)
+
+    async def _attend(self, claim: Claim) -> None:
+        """Run one attempt of a job to its end."""
+        worker = await asyncio.create_subprocess_exec(*_WORKER, stdin=asyncio.subprocess.PIPE)
+        _log.info("job_started", job=job_name(claim.job_id), attempt=claim.attempt, pid=worker.pid)
+        try:
+            await _send(worker, WorkOrder(claim, self._settings))
+            await self._watch(claim, worker)
+        finally:
+            await _kill(worker)
+        await asyncio.to_thread(self._settle, claim, worker.returncode or 0)
+
+    async def _watch(self, claim: Claim, worker: asyncio.subprocess.Process) -> None:
+        """Renew the lease until the worker has ended; stop the worker when the job or the service is to stop."""
+        exited, stopping = asyncio.create_task(worker.wait()), asyncio.create_task(self._stopping.wait())
+        try:
+            while not stopping.done() and await self._may_go_on(claim):
+                seconds = self._settings.heartbeat_seconds
+                await asyncio.wait({exited, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if exited.done():
+                    return
+            await _stop(worker, exited, self._settings.stop_grace_seconds)
+        finally:
+            stopping.cancel()
+            exited.cancel()
+
+    async def _may_go_on(self, claim: Claim) -> bool:
+        try:
+            state = await asyncio.to_thread(self._jobs.heartbeat, claim)
+        except LeaseLost:  # the worker has just ended the job, or another runner has it
+            return False
+        except StoreError as error:  # the lease may outlast this
+            _log.warning("heartbeat_failed", job=job_name(claim.job_id), reason=str(error))
+            return True
+        return state is not JobState.CANCELLING
+
+    def _settle(self, claim: Claim, code: int) -> None:
+        """See to it that a job whose worker is gone does not stay with this runner."""
+        job = self._jobs.get(claim.job_id)
+        if job.state not in ENDED:
+            with contextlib.suppress(LeaseLost):  # then it is another runner's to settle
+                job = self._give_up(claim, job.state, code)
+        _log.info("job_left", job=job.name, state=str(job.state), error=job.error)
+
+    def _give_up(self, claim: Claim, state: JobState, code: int) -> TrainingJob:
+        if state is JobState.CANCELLING:
+            return self._jobs.advance(claim, JobState.CANCELLED)
+        if self._stopping.is_set():
+            return self._jobs.hand_back(claim)
+        return self._jobs.release(claim, _reason(code))
+
+
+def _new_owner() -> str:
+    """Name a claim's owner: never twice, so that no earlier worker can pass for a later one."""
+    return f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid.uuid4().hex}"
+
+
+def _reason(code: int) -> str:
+    if code == EXIT_STOPPED:
+        return "its worker stopped before the end"
+    if code >= 0:
+        return f"its worker ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = " (is there enough memory?)" if name == "SIGKILL" else ""
+    return f"its worker was ended by {name}{hint}"
+
+
+async def _send(worker: asyncio.subprocess.Process, order: WorkOrder) -> None:
+    """Write the order and leave the pipe open: its end tells the worker that the runner is dead."""
+    if worker.stdin is None:
+        raise ValueError("the worker was started without a pipe")
+    worker.stdin.write(order.to_line())
+    with contextlib.suppress(ConnectionError):  # it is dead already, which `_watch` will see
+        await worker.stdin.drain()
+
+
+async def _stop(worker: asyncio.subprocess.Process, exited: asyncio.Task[int], grace_seconds: float) -> None:
+    """Ask a worker to stop, and wait a while for it."""
+    with contextlib.suppress(ProcessLookupError):
+        worker.terminate()
+    await asyncio.wait({exited}, timeout=grace_seconds)
+
+
+async def _kill(worker: asyncio.subprocess.Process) -> None:
+    """End a worker for certain."""
+    if worker.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            worker.kill()
+    await worker.wait()

@@ -1,0 +1,30 @@
+"""Large arrays of one job on the disk instead of in memory, gone with the process however it ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from model_store.errors import StorageFull
+
+
+def mapped_array(folder: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
+    """Return a writable array of zeros in a file without a name; raise StorageFull where the disk has no room.
+
+    The space is taken at once: a disk that fills up while pages are written would kill the process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise StorageFull(f"{folder} has no room for {size} bytes of scratch: free some space") from error
+        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)

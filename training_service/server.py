@@ -1,0 +1,45 @@
+"""The life of the training service: server and runner work together, and end together."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
+from maas.training.v1 import training_pb2, training_pb2_grpc
+
+from grpc_runtime.server import GrpcServer, Register
+from training_service.registry_servicer import RegistryServicer
+from training_service.runner import Runner
+from training_service.servicer import TrainingServicer
+
+
+def registrations(training: TrainingServicer, registry: RegistryServicer) -> dict[str, Register]:
+    """Return the services of this server by full name."""
+    training_name = training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name
+    registry_name = model_store_pb2.DESCRIPTOR.services_by_name["ModelStoreService"].full_name
+    return {
+        training_name: partial(training_pb2_grpc.add_TrainingServiceServicer_to_server, training),
+        registry_name: partial(model_store_pb2_grpc.add_ModelStoreServiceServicer_to_server, registry),
+    }
+
+
+class TrainingServer:
+    """Runs gRPC server and runner until `stopping` is set; a part that dies ends both."""
+
+    def __init__(self, grpc_server: GrpcServer, runner: Runner, stopping: asyncio.Event) -> None:
+        self._grpc = grpc_server
+        self._runner = runner
+        self._stopping = stopping
+
+    async def run(self) -> None:
+        """Serve until told to stop, then answer what is in flight; raise Unavailable where the port is taken."""
+        await self._grpc.start()
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._runner.run())
+            try:
+                await self._grpc.set_serving(True)
+                await self._stopping.wait()
+            finally:
+                self._stopping.set()
+                await self._grpc.stop()

@@ -1,0 +1,148 @@
+"""maas.training.v1.TrainingService: from a request to its answer.
+
+The store blocks, so it is called in threads. Every refusal is a domain error, which the server maps to a code.
+"""
+# ruff: noqa: ARG002  the RPCs have gRPC's names and arguments
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from typing import Any
+
+import grpc
+from maas.training.v1 import training_pb2 as pb
+from maas.training.v1 import training_pb2_grpc
+
+from model_store.datasets import DatasetStore
+from model_store.errors import InvalidInput, Unavailable
+from model_store.jobs import JobStore
+from model_store.lifecycle import ENDED
+from model_store.names import parse_dataset, parse_job
+from model_store.paging import PageRequest, cut, decode_token
+from model_store.records import TrainingJob
+from model_store.store import ModelStore
+from training_service import convert
+from training_service.datasets import read_manifest
+from training_service.job_requests import job_spec
+from training_service.splits import Split
+from training_service.streams import in_thread
+from training_service.uploads import Uploads
+from training_service.violations import check_request_id
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
+    """Answers from the stores; watches end when `stopping` is set, so that the server can."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        datasets: DatasetStore,
+        jobs: JobStore,
+        uploads: Uploads,
+        upload_threads: Executor,
+        stopping: asyncio.Event,
+        *,
+        poll_seconds: float,
+    ) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._jobs = jobs
+        self._uploads = uploads
+        self._upload_threads = upload_threads
+        self._stopping = stopping
+        self._poll_seconds = poll_seconds
+
+    async def UploadDataset(self, messages: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> pb.Dataset:
+        """Receive an archive and register it as a dataset."""
+        dataset = await in_thread(self._upload_threads, self._uploads.receive, messages)
+        return convert.dataset_message(dataset)
+
+    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.Dataset:
+        """Return one dataset."""
+        dataset_id = parse_dataset(request.name, "name")
+        return convert.dataset_message(await asyncio.to_thread(self._datasets.get, dataset_id))
+
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
+        """Return a page of datasets by id."""
+        page = await asyncio.to_thread(self._datasets.list, PageRequest(request.page_size, request.page_token))
+        datasets = [convert.dataset_message(each, with_rejected_files=False) for each in page.items]
+        return pb.ListDatasetsResponse(datasets=datasets, next_page_token=page.next_token)
+
+    async def ListDatasetRows(self, request: pb.ListDatasetRowsRequest, context: Context) -> pb.ListDatasetRowsResponse:
+        """Return a page of a dataset's rows, in the manifest's order."""
+        return await asyncio.to_thread(self._list_rows, request)
+
+    async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Check a fine-tune and queue it."""
+        return convert.job_message(await asyncio.to_thread(self._create, request))
+
+    async def GetTrainingJob(self, request: pb.GetTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Return one job, with its version's metrics."""
+        return await asyncio.to_thread(lambda: self._message(self._jobs.get(parse_job(request.name, "name"))))
+
+    async def ListTrainingJobs(
+        self, request: pb.ListTrainingJobsRequest, context: Context
+    ) -> pb.ListTrainingJobsResponse:
+        """Return a page of jobs, newest first."""
+        return await asyncio.to_thread(self._list_jobs, request)
+
+    async def CancelTrainingJob(self, request: pb.CancelTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Ask a job to stop."""
+        return await asyncio.to_thread(lambda: self._message(self._jobs.cancel(parse_job(request.name, "name"))))
+
+    async def WatchTrainingJob(
+        self, request: pb.WatchTrainingJobRequest, context: Context
+    ) -> AsyncIterator[pb.TrainingJobEvent]:
+        """Stream a job's events until it has ended; a job that has ended streams what is left of them."""
+        job_id, sequence = parse_job(request.name, "name"), request.after_sequence
+        if sequence < 0:
+            raise InvalidInput.of("after_sequence", f"must be at least 0, not {sequence}")
+        while True:
+            # The state first: once it is an end, the events read after it are complete.
+            job = await asyncio.to_thread(self._jobs.get, job_id)
+            events = await asyncio.to_thread(self._jobs.events_after, job_id, sequence)
+            for event in events:
+                sequence = event.sequence
+                yield convert.event_message(event)
+            if not events and job.state in ENDED:
+                return
+            if not events:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._poll_seconds)
+        if self._stopping.is_set():
+            raise Unavailable("the service is stopping: watch again, after the last sequence number, once it is back")
+
+    def _create(self, request: pb.CreateTrainingJobRequest) -> TrainingJob:
+        request_id = check_request_id(request.request_id)
+        spec = job_spec(convert.read_job(request.training_job), self._store, self._datasets)
+        return self._jobs.enqueue(spec, request_id)
+
+    def _list_jobs(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
+        page = self._jobs.list(PageRequest(request.page_size, request.page_token))
+        jobs = [self._message(job) for job in page.items]
+        return pb.ListTrainingJobsResponse(training_jobs=jobs, next_page_token=page.next_token)
+
+    def _list_rows(self, request: pb.ListDatasetRowsRequest) -> pb.ListDatasetRowsResponse:
+        dataset = self._datasets.get(parse_dataset(request.parent, "parent"))
+        if request.split not in {"", *Split}:
+            raise InvalidInput.of("split", f"must be empty or one of {', '.join(Split)}, not {request.split[:80]!r}")
+        limit = PageRequest(request.page_size, request.page_token).limit
+        listing = f"rows of {dataset.id} {request.split}"
+        start = int(decode_token(listing, request.page_token, int) or 0)
+        manifest = read_manifest(self._store.blobs, dataset.digest)
+        rows = [row for row in manifest.rows if request.split in {"", row.split}][start : start + limit + 1]
+        page = cut(listing, rows, range(start + 1, start + 1 + len(rows)), limit)
+        messages = convert.row_messages(manifest, page.items)
+        return pb.ListDatasetRowsResponse(rows=messages, next_page_token=page.next_token)
+
+    def _message(self, job: TrainingJob) -> pb.TrainingJob:
+        version = self._store.get_version(job.version) if job.version is not None else None
+        return convert.job_message(job, version.metrics if version is not None else None)

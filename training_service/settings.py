@@ -1,0 +1,44 @@
+"""Settings of the training service: `MAAS_TRAINING_…` for this service, `MAAS_…` for every maas process."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from grpc_runtime.settings import ServerSettings
+
+_MEBIBYTE = 1024 * 1024
+
+
+class TrainingSettings(ServerSettings):
+    """Everything an operator may set."""
+
+    model_config = SettingsConfigDict(env_prefix="MAAS_TRAINING_")
+
+    bind: str = "127.0.0.1:50052"
+
+    max_archive_bytes: int = Field(default=8192 * _MEBIBYTE, ge=1)
+    max_unpacked_bytes: int = Field(default=32768 * _MEBIBYTE, ge=1)
+    max_compression_ratio: int = Field(default=100, ge=1, description="Unpacked bytes for each byte of an archive.")
+    max_files: int = Field(default=500_000, ge=1, description="Entries of one archive, folders included.")
+    max_image_bytes: int = Field(default=64 * _MEBIBYTE, ge=1, description="Larger files are left out of a dataset.")
+    max_image_pixels: int = Field(default=50_000_000, ge=1)
+
+    num_concurrent_jobs: int = Field(default=1, ge=0, description="Jobs that run here at once; 0: only queue them.")
+    lease_seconds: float = Field(default=15.0, gt=0, description="How long a silent runner keeps its job.")
+    heartbeat_seconds: float = Field(default=1.0, gt=0, description="How often a runner renews the lease.")
+    poll_seconds: float = Field(default=0.2, gt=0, description="How often queue and events are read.")
+    stop_grace_seconds: float = Field(default=5.0, ge=0, description="Time a worker has to stop before it is killed.")
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_threads: int = Field(default=0, ge=0, description="CPU threads of a worker; 0: all cores.")
+
+    @model_validator(mode="after")
+    def _check_lease(self) -> TrainingSettings:
+        if self.heartbeat_seconds * 3 > self.lease_seconds:
+            raise ValueError(
+                "lease_seconds must be at least three heartbeats, or a runner could lose a job it works on"
+            )
+        return self

@@ -1,0 +1,82 @@
+"""Versions in and out of a fine-tune: the base's backbone is read, and what changed is written and published."""
+
+from __future__ import annotations
+
+from model_store.architectures import Chain, Head, build, initialise_head
+from model_store.blobs import BlobStore, StoredBlob
+from model_store.inputs import ImageInputSpec
+from model_store.jobs import Claim
+from model_store.manifests import Manifest, ManifestStage
+from model_store.names import job_name
+from model_store.records import JobSpec, Lineage, ModelVersion
+from model_store.stages import read_stage, write_stage
+from model_store.store import ModelStore, Publication
+from training_service.workbench import FineTuned
+
+
+def trainable_stages(manifest: Manifest) -> tuple[str, ...]:
+    """Return the backbone stages that have parameters, first to last."""
+    chain = build(manifest.architecture, manifest.arguments, Head("none"))
+    return tuple(name for name, stage in chain.backbone if any(True for _ in stage.parameters()))
+
+
+def read_backbone(blobs: BlobStore, manifest: Manifest, num_labels: int, seed: int) -> Chain:
+    """Return a chain with the base's backbone and a fresh linear head.
+
+    Raises MissingBlob, CorruptBlob or InvalidManifest where the base cannot be used.
+    """
+    digests = {stage.name: stage.digest for stage in manifest.stages}
+    chain = build(manifest.architecture, manifest.arguments, Head("linear", num_labels))
+    for name, _ in chain.backbone:
+        chain.load_stage(name, read_stage(blobs, digests[name]) if name in digests else {})
+    initialise_head(chain, seed)
+    return chain
+
+
+def publish(
+    store: ModelStore,
+    base: Manifest,
+    tuned: FineTuned,
+    spec: ImageInputSpec,
+    *,
+    job: JobSpec,
+    claim: Claim,
+) -> ModelVersion:
+    """Store what the fine-tune changed and register the version, which ends the job in the same transaction.
+
+    A stage that did not train keeps the base's blob, and is not even read. Raises LeaseLost where another runner has
+    the job by now; nothing is registered then.
+    """
+    written = _changed_stages(store.blobs, base, tuned)
+    kept = {stage.name: stage.digest for stage in base.stages}
+    labels = tuple(each.label for each in tuned.metrics.labels)
+    stages = [
+        ManifestStage(name, written[name].digest if name in written else kept[name]) for name in tuned.chain.stage_names
+    ]
+    publication = Publication(
+        model_id=job.model_id,
+        manifest=Manifest(
+            architecture=base.architecture,
+            arguments=base.arguments,
+            stages=tuple(stages),
+            input_spec=spec.to_json(),
+            labels=labels,
+            head=Head("linear", len(labels)).to_json(),
+        ),
+        lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
+        metrics=tuned.metrics,
+        alias=job.alias,
+        actor=job_name(claim.job_id),
+        new_digests=[blob.digest for blob in written.values() if blob.added_bytes],
+        claim=claim,
+    )
+    return store.publish(publication)
+
+
+def _changed_stages(blobs: BlobStore, base: Manifest, tuned: FineTuned) -> dict[str, StoredBlob]:
+    unchanged = {stage.name for stage in base.stages} - set(tuned.changed)
+    return {
+        name: write_stage(blobs, tuned.chain.stage_tensors(name))
+        for name in tuned.chain.stage_names
+        if name not in unchanged
+    }

@@ -1,0 +1,42 @@
+"""Collects what is wrong with a request, so that its caller hears of everything at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from model_store.errors import InvalidInput, Violation
+
+
+class Violations:
+    """Violations of one request, in the order they were found."""
+
+    def __init__(self) -> None:
+        self._found: list[Violation] = []
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Run a block and keep the violations that it raises; what the block would have made is then missing."""
+        try:
+            yield
+        except InvalidInput as error:
+            self._found += error.violations
+
+    def raise_any(self) -> None:
+        """Raise InvalidInput with all that was found."""
+        if self._found:
+            raise InvalidInput(*self._found)
+
+
+def check_text(text: str, field: str, max_length: int) -> str:
+    """Return a text of the caller's that is kept as it is; raise InvalidInput where it is too long or holds NUL."""
+    if len(text) > max_length:
+        raise InvalidInput.of(field, f"must have at most {max_length} characters, not {len(text)}")
+    if "\x00" in text:
+        raise InvalidInput.of(field, "must not hold NUL characters")
+    return text
+
+
+def check_request_id(text: str) -> str | None:
+    """Return a caller's id for a request, None where there is none; raise InvalidInput where it cannot be kept."""
+    return check_text(text, "request_id", 128) or None

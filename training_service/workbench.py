@@ -1,0 +1,100 @@
+"""What every recipe works with: the decoded data, a device, scratch space, and the way to report and to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from model_store.architectures import Chain
+from model_store.inputs import ImageInputSpec
+from model_store.records import Metrics
+from training_service.evaluate import Labels, Logits, measure
+from training_service.features import Activations, FrozenPrefix
+from training_service.pixels import LabelledPixels, Positions
+from training_service.progress import Figures, ProgressMeter
+from training_service.splits import Split
+
+DECODING = "decoding images"
+FEATURES = "computing features"
+FITTING = "fitting the head"
+TRAINING = "training"
+EVALUATING = "evaluating"
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split."""
+
+    chain: Chain
+    changed: tuple[str, ...]
+    metrics: Metrics
+    hyperparameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """One job's surroundings; `check_going_on` is called between batches and ends the job by raising."""
+
+    data: LabelledPixels
+    labels: Sequence[str]
+    spec: ImageInputSpec
+    seed: int
+    device: torch.device
+    folder: Path
+    meter: ProgressMeter
+    check_going_on: Callable[[], None]
+
+    @property
+    def train(self) -> Positions:
+        """Positions of the rows to train on."""
+        return self.data.positions[Split.TRAIN]
+
+    @property
+    def validation(self) -> Positions:
+        """Positions of the rows to choose on."""
+        return self.data.positions[Split.VALIDATION]
+
+    @property
+    def test(self) -> Positions:
+        """Positions of the rows that are held out to the end."""
+        return self.data.positions[Split.TEST]
+
+    def labels_at(self, positions: Positions) -> Labels:
+        """Return the labels of some rows."""
+        labels: Labels = self.data.labels[positions]
+        return labels
+
+    def begin(self, phase: str, num_items: int = 1) -> None:
+        """Open a phase of the progress, unless the job is to stop."""
+        self.check_going_on()
+        self.meter.begin(phase, num_items)
+
+    def report(self, num_done: int, figures: Figures | None = None) -> None:
+        """Report within the phase, unless the job is to stop."""
+        self.check_going_on()
+        self.meter.report(num_done, figures)
+
+    def activations(self, stages: Sequence[nn.Module], mirrored: Positions) -> tuple[Activations, Activations]:
+        """Run stages over all rows, and over the mirror images of some: float32 [n, …] each, by position."""
+        prefix = FrozenPrefix(nn.Sequential(*stages), self.spec, self.device)
+        everything = np.arange(len(self.data.labels))
+        num_done = 0
+
+        def on_rows(count: int) -> None:
+            nonlocal num_done
+            num_done += count
+            self.report(num_done)
+
+        self.begin(FEATURES, len(everything) + len(mirrored))
+        plain = prefix.run(self.data.pixels, everything, folder=self.folder, on_rows=on_rows)
+        return plain, prefix.run(self.data.pixels, mirrored, folder=self.folder, on_rows=on_rows, mirrored=True)
+
+    def measured(self, logits: Logits) -> Metrics:
+        """Measure logits of the test rows."""
+        return measure(logits, self.labels_at(self.test), self.labels, Split.TEST)

@@ -1,0 +1,172 @@
+"""Runs one claimed job from start to finish, in a process of its own: `python -m training_service.worker`.
+
+The order comes as one line on standard input, which the runner then keeps open: at its end the runner is dead, and the
+worker dies too. Every write goes through the claim, so a worker that outlives its lease can change nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import structlog
+import torch
+
+from grpc_runtime.logs import configure_logs
+from model_store.database import Database
+from model_store.datasets import DatasetStore
+from model_store.errors import LeaseLost, StoreError, Unavailable
+from model_store.inputs import ImageInputSpec
+from model_store.jobs import Claim, JobStore
+from model_store.lifecycle import JobState
+from model_store.names import dataset_name, job_name
+from model_store.records import TrainingJob
+from model_store.store import ModelStore
+from training_service.datasets import DatasetManifest, read_manifest
+from training_service.fine_tune import fine_tune, phase_weights
+from training_service.pixels import decode_dataset
+from training_service.progress import Progress, ProgressMeter
+from training_service.recipes import Recipe, trained_stages
+from training_service.settings import TrainingSettings
+from training_service.versions import publish, read_backbone, trainable_stages
+from training_service.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
+from training_service.workbench import DECODING, Workbench
+
+_log = structlog.get_logger()
+
+
+class Stopped(Exception):
+    """The runner has told this worker to stop."""
+
+
+def main() -> None:
+    """Work on the job whose order is on standard input."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner too, and that decides
+    order = WorkOrder.from_line(sys.stdin.buffer.readline())
+    threading.Thread(target=_die_with_the_runner, daemon=True).start()
+    configure_logs(log_format=order.settings.log_format, level=order.settings.log_level)
+    if order.settings.num_threads:
+        torch.set_num_threads(order.settings.num_threads)
+    with closing(order.settings.open_database()) as database:
+        code = Worker(order, database, stopping).run()
+    # Threads of libraries may still run; nothing is left that they could do.
+    os._exit(code)
+
+
+class Worker:
+    """One attempt of one job."""
+
+    def __init__(self, order: WorkOrder, database: Database, stopping: threading.Event) -> None:
+        self._claim: Claim = order.claim
+        self._settings: TrainingSettings = order.settings
+        self._jobs = JobStore(database, lease_seconds=order.settings.lease_seconds)
+        self._datasets = DatasetStore(database)
+        self._store = ModelStore(database, order.settings.open_blobs())
+        self._stopping = stopping
+
+    def run(self) -> int:
+        """Run the job and return the exit code; a job that cannot succeed is ended as FAILED, with the reason."""
+        try:
+            self._run(self._jobs.get(self._claim.job_id))
+        except (Stopped, LeaseLost, Unavailable) as error:
+            _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=str(error) or "told to stop")
+            return EXIT_STOPPED
+        except StoreError as error:
+            return self._fail(str(error))
+        except torch.OutOfMemoryError:
+            return self._fail("the device has too little memory for this batch_size: choose a smaller one")
+        except Exception as error:  # noqa: BLE001  the outermost frame of a job
+            _log.exception("job_failed", job=job_name(self._claim.job_id))
+            return self._fail(f"internal error ({type(error).__name__}); the service's log tells more")
+        return EXIT_ENDED
+
+    def _run(self, job: TrainingJob) -> None:
+        spec, recipe = job.spec, Recipe.from_json(job.spec.recipe)
+        base = self._store.manifest(self._store.get_version(spec.base))
+        manifest = read_manifest(self._store.blobs, self._datasets.get(spec.dataset_id).digest)
+        input_spec = ImageInputSpec.from_json(base.input_spec)
+        chain = read_backbone(self._store.blobs, base, len(manifest.labels), spec.seed)
+        meter = ProgressMeter(phase_weights(recipe), self._emit)
+        bench = self._bench(job, manifest, input_spec, meter)
+        self._jobs.advance(self._claim, JobState.RUNNING)
+        tuned = fine_tune(chain, recipe, trained_stages(recipe, trainable_stages(base)), bench)
+        self._check_going_on()
+        version = publish(self._store, base, tuned, input_spec, job=spec, claim=self._claim)
+        _log.info("job_succeeded", job=job.name, version=str(version.name), accuracy=tuned.metrics.accuracy)
+
+    def _bench(
+        self, job: TrainingJob, manifest: DatasetManifest, input_spec: ImageInputSpec, meter: ProgressMeter
+    ) -> Workbench:
+        """Decode the dataset and lay out what recipes work with."""
+        folder = self._scratch_folder()
+        num_images = len(manifest.rows)
+        meter.begin(DECODING, num_images)
+        self._say(f"{job.name} decodes {num_images} images of {dataset_name(job.spec.dataset_id)}")
+
+        def on_rows(num_done: int) -> None:
+            self._check_going_on()
+            meter.report(num_done)
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            data = decode_dataset(
+                self._store.blobs,
+                manifest,
+                input_spec,
+                folder=folder,
+                threads=threads,
+                max_pixels=self._settings.max_image_pixels,
+                on_rows=on_rows,
+            )
+        return Workbench(
+            data=data,
+            labels=manifest.labels,
+            spec=input_spec,
+            seed=job.spec.seed,
+            device=self._device(),
+            folder=folder,
+            meter=meter,
+            check_going_on=self._check_going_on,
+        )
+
+    def _check_going_on(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+
+    def _emit(self, progress: Progress) -> None:
+        self._jobs.append(self._claim, "progress", progress.to_json())
+
+    def _say(self, text: str) -> None:
+        self._jobs.append(self._claim, "message", {"text": text})
+
+    def _fail(self, reason: str) -> int:
+        try:
+            self._jobs.advance(self._claim, JobState.FAILED, error=reason)
+        except (LeaseLost, Unavailable) as error:
+            _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=str(error), after=reason)
+            return EXIT_STOPPED
+        return EXIT_ENDED
+
+    def _scratch_folder(self) -> Path:
+        return self._settings.folder / "scratch"
+
+    def _device(self) -> torch.device:
+        wanted = self._settings.device
+        return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _die_with_the_runner() -> None:
+    """Wait for the end of standard input, then end the process at once, whatever it does."""
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(EXIT_STOPPED)
+
+
+if __name__ == "__main__":
+    main()
