@@ -52,9 +52,9 @@ class Database:
 
     def open_schema(self) -> None:
         """Create the schema in an empty database; raise SchemaMismatch where it is not the current one."""
-        with _translated():
+        with _translated(), self._migration_lock():
             if self._revision() is None:
-                self.migrate()
+                self._upgrade()
             found, wanted = self._revision(), _head_revision()
         if found != wanted:
             raise SchemaMismatch(
@@ -64,13 +64,19 @@ class Database:
 
     def migrate(self) -> str:
         """Bring the schema to the current revision, one process at a time, and return that revision."""
+        with _translated(), self._migration_lock():
+            self._upgrade()
+        return _head_revision()
+
+    def _upgrade(self) -> None:
         from alembic import command  # noqa: PLC0415  slow to import, and rarely needed
 
-        with self._migration_lock(), self._engine.execution_options(**{_WRITE: True}).begin() as connection:
+        if self.is_sqlite:
+            _use_write_ahead_log(self._engine)
+        with self._engine.execution_options(**{_WRITE: True}).begin() as connection:
             config = _alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        return _head_revision()
 
     def _revision(self) -> str | None:
         from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
@@ -114,8 +120,20 @@ def _server_engine(url: sqlalchemy.URL) -> Engine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's connection
     connection.isolation_level = None  # the driver must not open transactions of its own
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_write_ahead_log(engine: Engine) -> None:
+    """Let readers and the writer work side by side; the file remembers it.
+
+    Call it under the migration lock: SQLite refuses this change, without waiting, while anybody else looks at the file.
+    """
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,0 +1,163 @@
+"""The main job between real processes: import, upload, fine-tune, evaluate, register, hot-load, predict."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from maas.inference.v1 import inference_pb2
+from maas.training.v1 import training_pb2
+
+from maas_client.client import Client
+from maas_client.demo.traffic import Traffic
+from maas_client.processes import Stack
+
+GRPCURL = str(Path(sys.executable).parent / "grpcurl")
+
+
+def test_from_a_folder_of_images_to_a_prediction(client: Client, photos: Path) -> None:
+    """Every step over the wire; the second version replaces the first under load without one failed request."""
+    dataset = client.upload_dataset("shapes", photos)
+    assert [label.label for label in dataset.labels] == ["disc", "square", "stripes"]
+    first = _finetune(client, "linear_probe")
+    assert first.state == training_pb2.TRAINING_JOB_STATE_SUCCEEDED, first.error
+    version = client.version(first.version)
+    assert version.lineage.base == "models/squeezenet/versions/1"
+    assert version.lineage.dataset == "datasets/shapes"
+    assert version.lineage.recipe["name"] == "linear_probe"
+    assert list(version.aliases) == ["production"]
+    # A linear probe stores its head, its manifest, and nothing of the backbone.
+    assert version.added_bytes < 0.01 * version.size_bytes
+    _await_ready(client, "models/shapes", version.name)
+    test_photos = [photos / row.path for row in client.dataset_rows("shapes", "test")]
+    answer = client.predict("shapes", test_photos, top_k=1)
+    assert answer.version == version.name
+    hits = sum(
+        prediction.scores[0].label == path.parent.name
+        for prediction, path in zip(answer.predictions, test_photos, strict=True)
+    )
+    assert hits / len(test_photos) == version.metrics.accuracy
+
+    traffic = Traffic(client.settings, "shapes", test_photos, num_clients=8, pause_seconds=0.05)
+    with traffic:
+        second = client.version(_finetune(client, "last_stages", num_epochs=1).version)
+        traffic.first_answer_from(second.name, timeout_seconds=30)
+        traffic.await_answers(50, timeout_seconds=30)
+    assert traffic.num_failed == 0
+    assert {answer.version for answer in traffic.answers} == {version.name, second.name}
+
+
+def test_grpcurl_reads_both_servers_without_a_proto(client: Client) -> None:
+    """Reflection, health and JSON calls work with a client that is not ours."""
+    for address, services in (
+        (
+            client.settings.training_address,
+            ["maas.model_store.v1.ModelStoreService", "maas.training.v1.TrainingService"],
+        ),
+        (client.settings.inference_address, ["maas.inference.v1.InferenceService"]),
+    ):
+        listed = _grpcurl(address, "list").split()
+        assert {*services, "grpc.health.v1.Health"} <= set(listed)
+        for service in services:
+            assert "is a service" in _grpcurl(address, "describe", service)
+            health = _grpcurl(address, "grpc.health.v1.Health/Check", data={"service": service})
+            assert json.loads(health) == {"status": "SERVING"}
+    found = _grpcurl(client.settings.training_address, "maas.model_store.v1.ModelStoreService/ListModels", data={})
+    assert json.loads(found)["models"][0]["name"] == "models/squeezenet"
+    states = _grpcurl(client.settings.inference_address, "maas.inference.v1.InferenceService/ListModels", data={})
+    assert json.loads(states)["models"][0]["name"] == "models/squeezenet"
+
+
+def test_the_command_does_the_whole_job(client: Client, stack: Stack, photos: Path) -> None:
+    """A person types four commands, and reads JSON where a program would."""
+    run = _command(client)
+    job = json.loads(
+        run("finetune", str(photos), "--base", "squeezenet", "--model", "shapes", "--alias", "production", "--json")
+    )
+    assert job["state"] == "TRAINING_JOB_STATE_SUCCEEDED"
+    assert job["metrics"]["split"] == "test"
+    _await_ready(client, "models/shapes", job["version"])
+    answers = json.loads(run("predict", "shapes", str(photos / "disc/00.png"), "--json"))
+    assert answers[0]["version"] == job["version"]
+    assert len(answers[0]["scores"]) == 3
+    assert "models/shapes/versions/1" in run("predict", "shapes@production", str(photos / "disc/00.png"))
+    assert "linear_probe" in run("versions", "shapes")
+    assert "SUCCEEDED" in run("jobs")
+    assert "shapes-2" in run("datasets")
+    run("alias", "set", "shapes", "canary", "1", "--reason", "try it")
+    assert "try it" in run("alias", "history", "shapes", "canary")
+    shown = run("jobs", "show", job["name"].partition("/")[2])
+    assert "accuracy" in shown
+    assert stack.services["training_service"].has_ended() is False
+
+
+def test_a_zip_archive_is_a_dataset_too(client: Client, photos: Path, tmp_path: Path) -> None:
+    """The same images give the same labels and counts, whatever they are packed in."""
+    archive = Path(shutil.make_archive(str(tmp_path / "shapes"), "zip", photos))
+    packed, folder = client.upload_dataset("packed", archive), client.upload_dataset("folder", photos)
+    assert packed.labels == folder.labels
+    assert packed.digest == folder.digest
+
+
+def test_bad_input_is_answered_and_the_services_go_on(client: Client) -> None:
+    """After every refusal both services are healthy."""
+    for call, request in (
+        (client.inference.Predict, inference_pb2.PredictRequest(name="models/squeezenet")),
+        (client.inference.Embed, inference_pb2.EmbedRequest(name="x")),
+        (client.training.CreateTrainingJob, training_pb2.CreateTrainingJobRequest()),
+        (client.training.GetDataset, training_pb2.GetDatasetRequest(name="datasets/../x")),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            call(request)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    for address in (client.settings.training_address, client.settings.inference_address):
+        assert json.loads(_grpcurl(address, "grpc.health.v1.Health/Check")) == {"status": "SERVING"}
+
+
+def _finetune(client: Client, recipe: str, **options: Any) -> training_pb2.TrainingJob:
+    job = client.finetune(
+        "shapes",
+        base="squeezenet",
+        dataset="shapes",
+        recipe=training_pb2.Recipe(name=recipe, **options),
+        alias="production",
+    )
+    sequences = [event.sequence for event in client.watch(job.name)]
+    assert sequences == list(range(1, len(sequences) + 1))
+    return client.job(job.name)
+
+
+def _await_ready(client: Client, model: str, version: str) -> None:
+    for state in client.inference.WatchModels(inference_pb2.WatchModelsRequest(name=model), timeout=30):
+        if state.default_version == version:
+            return
+
+
+def _grpcurl(address: str, *words: str, data: Mapping[str, Any] | None = None) -> str:
+    options = ["-d", json.dumps(data)] if data is not None else []
+    command = [GRPCURL, "-plaintext", *options, address, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _command(client: Client):  # type: ignore[no-untyped-def]  # noqa: ANN202  a function of words
+    environment = {
+        "MAAS_TRAINING_ADDRESS": client.settings.training_address,
+        "MAAS_INFERENCE_ADDRESS": client.settings.inference_address,
+        "PATH": "/usr/bin:/bin",
+        "COLUMNS": "200",
+    }
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "maas_client", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
