@@ -21,6 +21,10 @@ _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _PAGE_SIZE = 1000
 
 
+class LoadFailed(Exception):
+    """The inference service cannot load a version; the text says why."""
+
+
 class Client:
     """Channels to both services, opened at first use; safe to share between threads.
 
@@ -130,6 +134,20 @@ class Client:
         """Embed encoded images, given as bytes or as paths; waits up to `timeout` seconds."""
         request = inference_pb2.EmbedRequest(name=target_name(model), images=_images(images))
         return self.inference.Embed(request, timeout=timeout)
+
+    def await_ready(self, version: str, *, timeout: float = 60) -> None:
+        """Wait until the inference service answers from a version, and the names that should mean it do.
+
+        Raises LoadFailed where the service cannot load it.
+        """
+        name = target_name(version)
+        request = inference_pb2.WatchModelsRequest(name=name.partition("/versions/")[0])
+        for model in self.inference.WatchModels(request, timeout=timeout, wait_for_ready=True):
+            for report in model.versions:
+                if report.name == name and report.state == inference_pb2.VERSION_STATE_READY:
+                    return
+                if report.name == name and report.state == inference_pb2.VERSION_STATE_FAILED:
+                    raise LoadFailed(f"{name} could not be loaded: {report.reason}")
 
     def version(self, name: str) -> model_store_pb2.ModelVersion:
         """Return one version, by number or alias."""

@@ -51,10 +51,9 @@ def client(stack: Stack) -> Iterator[Client]:
     """A client of both services, serving, with the base `squeezenet` in the store."""
     stack.start()
     with Client(stack.await_serving()) as client:
-        base = load_random("squeezenet1_1", seed=0)
-        publish_base(
-            client, "squeezenet", replace(base, input_spec=replace(base.input_spec, resize_size=72, crop_size=64))
-        )
+        base = load_random("squeezenet1_1", seed=0, num_labels=4)
+        small = replace(base.input_spec, resize_size=72, crop_size=64)
+        client.await_ready(publish_base(client, "squeezenet", replace(base, input_spec=small)).name)
         yield client
 
 

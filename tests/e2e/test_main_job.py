@@ -35,7 +35,7 @@ def test_from_a_folder_of_images_to_a_prediction(client: Client, photos: Path) -
     assert list(version.aliases) == ["production"]
     # A linear probe stores its head, its manifest, and nothing of the backbone.
     assert version.added_bytes < 0.01 * version.size_bytes
-    _await_ready(client, "models/shapes", version.name)
+    client.await_ready(version.name)
     test_photos = [photos / row.path for row in client.dataset_rows("shapes", "test")]
     answer = client.predict("shapes", test_photos, top_k=1)
     assert answer.version == version.name
@@ -83,7 +83,7 @@ def test_the_command_does_the_whole_job(client: Client, stack: Stack, photos: Pa
     )
     assert job["state"] == "TRAINING_JOB_STATE_SUCCEEDED"
     assert job["metrics"]["split"] == "test"
-    _await_ready(client, "models/shapes", job["version"])
+    client.await_ready(job["version"])
     answers = json.loads(run("predict", "shapes", str(photos / "disc/00.png"), "--json"))
     assert answers[0]["version"] == job["version"]
     assert len(answers[0]["scores"]) == 3
@@ -132,12 +132,6 @@ def _finetune(client: Client, recipe: str, **options: Any) -> training_pb2.Train
     sequences = [event.sequence for event in client.watch(job.name)]
     assert sequences == list(range(1, len(sequences) + 1))
     return client.job(job.name)
-
-
-def _await_ready(client: Client, model: str, version: str) -> None:
-    for state in client.inference.WatchModels(inference_pb2.WatchModelsRequest(name=model), timeout=30):
-        if state.default_version == version:
-            return
 
 
 def _grpcurl(address: str, *words: str, data: Mapping[str, Any] | None = None) -> str:

@@ -205,7 +205,7 @@ def test_pillows_own_warning_is_the_same_error() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_damaged_files_raise_nothing_else() -> None:
     """Random damage to files of every format gives an RGB image or InvalidImage, never another error."""
-    chosen = random.Random(0)  # noqa: S311  damage, not a secret
+    chosen = random.Random(0)
     originals = [encoded(photo(40, 24), each) for each in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")]
     originals.append(encoded(photo(40, 24), "TIFF", compression="tiff_lzw"))
     for _ in range(2000):
