@@ -10,7 +10,7 @@ import torch
 from model_store.architectures import HEAD, Chain
 from training_service.evaluate import Labels
 from training_service.features import batches
-from training_service.heads import Features, load_head
+from training_service.heads import Features, HeadFitter, load_head
 from training_service.linear_probe import best_candidate, linear_probe
 from training_service.pixels import Positions
 from training_service.progress import Figures
@@ -62,7 +62,7 @@ def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
 def _start_head(suffix: Chain, rows: Rows, bench: Workbench) -> float:
     """Give the head the weights of a linear probe, and return its strength: steps then refine what is good already."""
     train, validation = (_embedded(suffix, rows, positions, bench) for positions in (bench.train, bench.validation))
-    best = best_candidate(train, validation, bench)
+    best = best_candidate(HeadFitter(train[0]), train, validation, bench)
     load_head(suffix.stage(HEAD), best.head)
     return best.strength
 
@@ -84,6 +84,6 @@ def _train(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> Train
     def on_progress(figures: Figures) -> None:
         bench.report(trainer.step * len(bench.train) // trainer.steps_per_epoch, figures)
 
-    bench.begin(TRAINING, recipe.num_epochs * len(bench.train))
+    bench.begin(TRAINING, recipe.num_epochs * len(bench.train), of_images=True)
     trainer.train(on_progress, bench.check_going_on)
     return trainer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from training_service.evaluate import cross_entropy
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Inverse L2 strengths to choose from, scikit-learn's C."""
 _MAX_ITERATIONS = 500
 # A feature that never varies has no scale; dividing by this would only magnify rounding errors.
@@ -45,37 +45,57 @@ class Candidate:
     loss: float
 
 
-def fit_head(features: Features, labels: Labels, num_labels: int, strength: float) -> LinearHead:
-    """Fit on features [n, d] and labels 0 to num_labels - 1, each of which occurs.
+class HeadFitter:
+    """Fits heads on features in a space where that is quick: standardised, and no wider than there are rows.
 
-    Features are standardised for the fit; the standardisation is then folded into the weights, so that the head takes
-    features as they are: (x - m) / s @ w + b = x @ (w / s) + (b - m / s @ w).
+    The weights that an L2 penalty leaves lie in the span of the rows, and rotating that span changes no length: so the
+    fit in the rows' own basis is the same fit, many times faster where rows are few. Heads take features as they are.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    deviation = features.std(axis=0, dtype=np.float64)
-    deviation[deviation < _MIN_DEVIATION] = 1.0
-    model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS)
-    model.fit((features - mean) / deviation, labels)
-    weight, bias = model.coef_ / deviation, model.intercept_
-    if num_labels == 2:  # one row of weights, for the second label against the first
-        weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.array([0.0, bias[0]])
-    return LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
+
+    def __init__(self, features: Features) -> None:
+        """Take all rows [n, d] that heads will be fitted on; labels are not looked at."""
+        self._mean = features.mean(axis=0, dtype=np.float64)
+        self._deviation = features.std(axis=0, dtype=np.float64)
+        self._deviation[self._deviation < _MIN_DEVIATION] = 1.0
+        self._basis: NDArray[np.float64] | None = None
+        if features.shape[0] < features.shape[1]:
+            self._basis = np.linalg.qr(self._standardised(features).T)[0]
+
+    def fit(self, features: Features, labels: Labels, num_labels: int, strength: float) -> LinearHead:
+        """Fit on some of the rows [n, d], with labels 0 to num_labels - 1, each of which occurs.
+
+        The standardisation is folded into the weights: (x - m) / s @ w + b = x @ (w / s) + (b - m @ (w / s)).
+        """
+        model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS)
+        model.fit(self._rotated(self._standardised(features)), labels)
+        rotated, bias = model.coef_, model.intercept_
+        if num_labels == 2:  # one row of weights, for the second label against the first
+            rotated, bias = np.concatenate([np.zeros_like(rotated), rotated]), np.array([0.0, bias[0]])
+        weight = (rotated if self._basis is None else rotated @ self._basis.T) / self._deviation
+        return LinearHead(weight.astype(np.float32), (bias - weight @ self._mean).astype(np.float32))
+
+    def _standardised(self, features: Features) -> NDArray[np.float64]:
+        scaled: NDArray[np.float64] = (features - self._mean) / self._deviation
+        return scaled
+
+    def _rotated(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        return features if self._basis is None else features @ self._basis
 
 
 def choose_head(
+    fitter: HeadFitter,
     train: tuple[Features, Labels],
     validation: tuple[Features, Labels],
     num_labels: int,
     on_candidate: Callable[[int, Candidate], None],
-    strengths: Sequence[float] = STRENGTHS,
 ) -> Candidate:
     """Fit with each strength on training rows and return the best on validation rows: the lowest cross entropy.
 
     Accuracy would tie often on few rows. `on_candidate` is told of each, with its number from 1.
     """
     candidates = []
-    for number, strength in enumerate(strengths, start=1):
-        head = fit_head(*train, num_labels, strength)
+    for number, strength in enumerate(STRENGTHS, start=1):
+        head = fitter.fit(*train, num_labels, strength)
         logits = head.logits(validation[0])
         accuracy = float((logits.argmax(axis=1) == validation[1]).mean())
         candidates.append(Candidate(strength, head, accuracy, cross_entropy(logits, validation[1])))

@@ -7,7 +7,7 @@ import numpy as np
 from model_store.architectures import HEAD, Chain
 from training_service.evaluate import Labels
 from training_service.features import Activations
-from training_service.heads import STRENGTHS, Candidate, Features, choose_head, fit_head, load_head
+from training_service.heads import STRENGTHS, Candidate, Features, HeadFitter, choose_head, load_head
 from training_service.pixels import Positions
 from training_service.progress import Figures
 from training_service.recipes import Recipe
@@ -22,23 +22,27 @@ def linear_probe(chain: Chain, recipe: Recipe, bench: Workbench) -> FineTuned:
     """
     seen = np.concatenate([bench.train, bench.validation])
     plain, mirrored = bench.activations([stage for _, stage in chain.backbone], seen)
-    train = _both(plain, mirrored, bench.train, bench)
-    best = best_candidate(train, (plain[bench.validation], bench.labels_at(bench.validation)), bench)
-    head = fit_head(*_both(plain, mirrored, seen, bench), len(bench.labels), best.strength)
+    seen_twice = _both(plain, mirrored, seen, bench)
+    fitter = HeadFitter(seen_twice[0])
+    validation = (plain[bench.validation], bench.labels_at(bench.validation))
+    best = best_candidate(fitter, _both(plain, mirrored, bench.train, bench), validation, bench)
+    head = fitter.fit(*seen_twice, len(bench.labels), best.strength)
     load_head(chain.stage(HEAD), head)
     bench.begin(EVALUATING)
     metrics = bench.measured(head.logits(plain[bench.test]))
     return FineTuned(chain.eval(), (HEAD,), metrics, {**recipe.to_json(), "strength": best.strength})
 
 
-def best_candidate(train: tuple[Features, Labels], validation: tuple[Features, Labels], bench: Workbench) -> Candidate:
+def best_candidate(
+    fitter: HeadFitter, train: tuple[Features, Labels], validation: tuple[Features, Labels], bench: Workbench
+) -> Candidate:
     """Choose the head's regularisation, and report each try."""
 
     def on_candidate(number: int, candidate: Candidate) -> None:
         bench.report(number, Figures(validation_accuracy=candidate.accuracy, validation_loss=candidate.loss))
 
     bench.begin(FITTING, len(STRENGTHS))
-    return choose_head(train, validation, len(bench.labels), on_candidate)
+    return choose_head(fitter, train, validation, len(bench.labels), on_candidate)
 
 
 def _both(plain: Activations, mirrored: Activations, positions: Positions, bench: Workbench) -> tuple[Features, Labels]:

@@ -59,15 +59,17 @@ class ProgressMeter:
         self._interval = interval_seconds
         self._clock = clock
         self._started = self._emitted = clock()
-        self._phase, self._phase_started, self._num_items = "", self._started, 0
+        self._phase, self._phase_started = "", self._started
+        self._num_items, self._of_images = 0, True
 
-    def begin(self, phase: str, num_items: int) -> None:
-        """Open a phase of so many images."""
-        self._phase, self._phase_started, self._num_items = phase, self._clock(), num_items
+    def begin(self, phase: str, num_items: int, *, of_images: bool = True) -> None:
+        """Open a phase of so many images, or of so many other things, which have no rate."""
+        self._phase, self._phase_started = phase, self._clock()
+        self._num_items, self._of_images = num_items, of_images
         self.report(0, force=True)
 
     def report(self, num_done: int, figures: Figures | None = None, *, force: bool = False) -> None:
-        """Say how many of the phase's images are done."""
+        """Say how much of the phase is done."""
         now = self._clock()
         is_milestone = figures is not None and figures.validation_loss is not None
         if force or is_milestone or now - self._emitted >= self._interval:
@@ -79,7 +81,7 @@ class ProgressMeter:
         return Progress(
             phase=self._phase,
             fraction_done=fraction,
-            images_per_second=num_done / max(now - self._phase_started, 1e-6),
+            images_per_second=num_done / max(now - self._phase_started, 1e-6) if self._of_images else 0.0,
             seconds_left=(now - self._started) * (1 - fraction) / fraction if fraction > 0 else 0.0,
             **asdict(figures or Figures()),
         )

@@ -70,10 +70,10 @@ class Workbench:
         labels: Labels = self.data.labels[positions]
         return labels
 
-    def begin(self, phase: str, num_items: int = 1) -> None:
+    def begin(self, phase: str, num_items: int = 1, *, of_images: bool = False) -> None:
         """Open a phase of the progress, unless the job is to stop."""
         self.check_going_on()
-        self.meter.begin(phase, num_items)
+        self.meter.begin(phase, num_items, of_images=of_images)
 
     def report(self, num_done: int, figures: Figures | None = None) -> None:
         """Report within the phase, unless the job is to stop."""
@@ -91,7 +91,7 @@ class Workbench:
             num_done += count
             self.report(num_done)
 
-        self.begin(FEATURES, len(everything) + len(mirrored))
+        self.begin(FEATURES, len(everything) + len(mirrored), of_images=True)
         plain = prefix.run(self.data.pixels, everything, folder=self.folder, on_rows=on_rows)
         return plain, prefix.run(self.data.pixels, mirrored, folder=self.folder, on_rows=on_rows, mirrored=True)
 
