@@ -61,7 +61,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             show_result(client, job)
             out.print(f"next: maas predict {id_of(model)} PHOTO")
     if as_json and job.state == training_pb2.TRAINING_JOB_STATE_FAILED:
-        raise typer.Exit(1)
+        raise CommandFailed(f"{job.name} failed: {job.error}")
 
 
 def _dataset(client: Client, data: str, seed: int) -> str:
