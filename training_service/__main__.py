@@ -20,16 +20,15 @@ from model_store.jobs import JobStore
 from model_store.store import ModelStore
 from training_service.archives import ArchiveLimits
 from training_service.ingest import Ingestor
-from training_service.publications import Publications
-from training_service.registry_servicer import RegistryServicer
+from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
 from training_service.server import TrainingServer, registrations
 from training_service.servicer import TrainingServicer
 from training_service.settings import TrainingSettings
 from training_service.uploads import Uploads
 
-# Each takes a thread for as long as the client sends; more wait for their turn.
-_MAX_INCOMING_STREAMS = 16
+# Each takes a thread for as long as its client sends; more wait for their turn.
+_MAX_UPLOADS = 16
 
 
 def main() -> None:
@@ -57,7 +56,7 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
         raise InvalidInput.of("device", "is cuda, but PyTorch finds none here")
     with (
         closing(settings.open_database()) as database,
-        ThreadPoolExecutor(_MAX_INCOMING_STREAMS, "incoming") as incoming,
+        ThreadPoolExecutor(_MAX_UPLOADS, "upload") as upload_threads,
         ThreadPoolExecutor(os.cpu_count(), "decoder") as decoders,
     ):
         store = ModelStore(database, settings.open_blobs())
@@ -67,13 +66,12 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
             datasets,
             jobs,
             _uploads(settings, store, datasets, decoders),
-            incoming,
+            upload_threads,
             stopping,
             poll_seconds=settings.poll_seconds,
         )
-        registry = RegistryServicer(store, Publications(store), incoming)
         runner = Runner(jobs, settings, stopping)
-        yield TrainingServer(GrpcServer(settings, registrations(training, registry)), runner, stopping)
+        yield TrainingServer(GrpcServer(settings, registrations(training, ModelStoreServicer(store))), runner, stopping)
 
 
 def _uploads(

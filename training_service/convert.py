@@ -14,7 +14,7 @@ from model_store.records import Dataset, JobEvent, Metrics, TrainingJob
 from training_service.datasets import DatasetManifest, DatasetRow
 from training_service.job_requests import JobRequest
 from training_service.recipes import FIELDS, Recipe
-from training_service.registry_convert import metrics_message
+from training_service.registry_convert import metrics_message, timestamp
 
 _STATES = {
     JobState.QUEUED: pb.TRAINING_JOB_STATE_QUEUED,
@@ -54,7 +54,7 @@ def job_message(job: TrainingJob, metrics: Metrics | None = None) -> pb.Training
         state=_STATES[job.state],
         error=job.error,
         version=str(job.version) if job.version is not None else "",
-        metrics=metrics_message(metrics),
+        metrics=metrics_message(metrics) if metrics is not None else None,
         num_attempts=job.num_attempts,
         create_time=_timestamp(job.created_at),
         start_time=_timestamp(job.started_at),
@@ -113,8 +113,4 @@ def _recipe_message(recipe: Recipe) -> pb.Recipe:
 
 
 def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    return timestamp(moment) if moment is not None else None

@@ -4,44 +4,49 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from model_store.manifests import Manifest
-from model_store.names import dataset_name, job_name
 from model_store.records import Alias, AliasMove, Lineage, Metrics, Model, ModelVersion
 
 
+def timestamp(moment: datetime) -> Timestamp:
+    """Write a moment."""
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
 def model_message(model: Model) -> pb.Model:
-    """Return a model."""
+    """Write a model."""
     return pb.Model(
         name=model.name,
-        create_time=_timestamp(model.created_at),
+        create_time=timestamp(model.created_at),
         newest_version=model.newest_version,
         aliases=[alias_message(alias) for alias in model.aliases],
     )
 
 
 def alias_message(alias: Alias) -> pb.Alias:
-    """Return an alias."""
-    return pb.Alias(name=str(alias.name), version=str(alias.version), update_time=_timestamp(alias.updated_at))
+    """Write an alias."""
+    return pb.Alias(name=str(alias.name), version=str(alias.version), update_time=timestamp(alias.updated_at))
 
 
 def move_message(move: AliasMove) -> pb.AliasMove:
-    """Return one move of an alias."""
+    """Write one entry of an alias's history."""
     return pb.AliasMove(
         alias=str(move.name),
-        from_version=str(move.from_version) if move.from_version is not None else "",
+        from_version=str(move.from_version or ""),
         to_version=str(move.to_version),
         actor=move.actor,
         reason=move.reason,
-        create_time=_timestamp(move.created_at),
+        create_time=timestamp(move.created_at),
     )
 
 
 def version_message(version: ModelVersion, manifest: Manifest) -> pb.ModelVersion:
-    """Return a version with its manifest."""
+    """Write a version with its manifest."""
     return pb.ModelVersion(
         name=str(version.name),
         manifest_digest=version.manifest_digest,
@@ -52,18 +57,16 @@ def version_message(version: ModelVersion, manifest: Manifest) -> pb.ModelVersio
         labels=manifest.labels,
         manifest_json=manifest.to_json().decode(),
         lineage=_lineage_message(version.lineage),
-        metrics=metrics_message(version.metrics),
-        create_time=_timestamp(version.created_at),
+        metrics=metrics_message(version.metrics) if version.metrics is not None else None,
+        create_time=timestamp(version.created_at),
         size_bytes=version.size_bytes,
         added_bytes=version.added_bytes,
         aliases=version.aliases,
     )
 
 
-def metrics_message(metrics: Metrics | None) -> pb.Metrics | None:
-    """Return metrics, where they were measured."""
-    if metrics is None:
-        return None
+def metrics_message(metrics: Metrics) -> pb.Metrics:
+    """Write metrics."""
     return pb.Metrics(
         split=metrics.split,
         num_rows=metrics.num_rows,
@@ -81,18 +84,11 @@ def metrics_message(metrics: Metrics | None) -> pb.Metrics | None:
 
 
 def _lineage_message(lineage: Lineage) -> pb.Lineage:
-    recipe = Struct()
-    recipe.update(dict(lineage.recipe))
-    return pb.Lineage(
-        base=str(lineage.base) if lineage.base is not None else "",
-        dataset=dataset_name(lineage.dataset_id) if lineage.dataset_id is not None else "",
-        training_job=job_name(lineage.job_id) if lineage.job_id is not None else "",
-        recipe=recipe,
+    message = pb.Lineage(
+        base=str(lineage.base or ""),
+        dataset=lineage.dataset_name,
+        training_job=lineage.job_name,
         seed=lineage.seed,
     )
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(moment)
+    message.recipe.update(lineage.recipe)
     return message

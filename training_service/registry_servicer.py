@@ -1,147 +1,220 @@
-"""maas.model_store.v1.ModelStoreService: the registry over gRPC.
-
-The store blocks, so it is called in threads. Every refusal is a domain error, which the server maps to a code.
-"""
-# ruff: noqa: ARG002  the RPCs have gRPC's names and arguments
+"""The registry over gRPC: maas.model_store.v1.ModelStoreService."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import MessageToDict
 from maas.model_store.v1 import model_store_pb2 as pb
-from maas.model_store.v1 import model_store_pb2_grpc
+from maas.model_store.v1 import model_store_pb2_grpc as pb_grpc
 
-from model_store.errors import InvalidInput, Violation
-from model_store.manifests import DIGEST
-from model_store.names import AliasName, VersionName, parse_alias, parse_model, parse_target, parse_version
+from model_store import names
+from model_store.blobs import BlobStore, BlobWriter
+from model_store.errors import InvalidInput, InvalidManifest, Violation
+from model_store.manifest_checks import check_manifest
+from model_store.manifests import DIGEST, Manifest
 from model_store.paging import PageRequest
-from model_store.records import ModelVersion
-from model_store.store import ModelStore
-from training_service import registry_convert as convert
-from training_service.publications import Publications
-from training_service.streams import in_thread
-from training_service.violations import Violations, check_text
+from model_store.records import Lineage, ModelVersion
+from model_store.store import ModelStore, Publication
+from training_service.publishing import check_publishable
+from training_service.registry_convert import alias_message, model_message, move_message, version_message
 
-MAX_DIGESTS = 10_000
-MAX_REASON = 1000
-MAX_ACTOR = 200
+_MAX_DIGESTS = 10_000
+_MAX_REASON, _MAX_ACTOR, _MAX_REQUEST_ID = 1000, 200, 128
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class RegistryServicer(model_store_pb2_grpc.ModelStoreServiceServicer):
-    """Answers from the model store."""
+class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
+    """Serves the store; every call of it blocks, so it runs on a thread."""
 
-    def __init__(self, store: ModelStore, publications: Publications, publish_threads: Executor) -> None:
+    def __init__(self, store: ModelStore) -> None:
         self._store = store
-        self._publications = publications
-        self._publish_threads = publish_threads
 
-    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:
-        """Return one model."""
-        model_id = parse_model(request.name, "name")
-        return convert.model_message(await asyncio.to_thread(self._store.get_model, model_id))
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+        """Get one model."""
+        model_id = names.parse_model(request.name, "name")
+        return model_message(await asyncio.to_thread(self._store.get_model, model_id))
 
-    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        """Return a page of models by id."""
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: ARG002
+        """List models by id."""
         page = await asyncio.to_thread(self._store.list_models, PageRequest(request.page_size, request.page_token))
-        models = [convert.model_message(model) for model in page.items]
-        return pb.ListModelsResponse(models=models, next_page_token=page.next_token)
+        return pb.ListModelsResponse(
+            models=[model_message(model) for model in page.items], next_page_token=page.next_token
+        )
 
-    async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.ModelVersion:
-        """Return one version, by number or by alias."""
-        return await asyncio.to_thread(self._get_version, request)
+    async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+        """Get one version, by number or by alias."""
+        target = names.parse_target(request.name, "name")
+        if isinstance(target, names.ModelName):
+            raise InvalidInput.of("name", "must name a version or an alias, such as models/flowers/versions/3")
+        return await asyncio.to_thread(self._read_version, target)
 
     async def ListModelVersions(
-        self, request: pb.ListModelVersionsRequest, context: Context
+        self,
+        request: pb.ListModelVersionsRequest,
+        context: Context,  # noqa: ARG002
     ) -> pb.ListModelVersionsResponse:
-        """Return a page of a model's versions, newest first."""
-        return await asyncio.to_thread(self._list_versions, request)
+        """List the versions of one model, newest first."""
+        model_id = names.parse_model(request.parent, "parent")
+        return await asyncio.to_thread(
+            self._list_versions, model_id, PageRequest(request.page_size, request.page_token)
+        )
 
     async def FindMissingBlobs(
-        self, request: pb.FindMissingBlobsRequest, context: Context
+        self,
+        request: pb.FindMissingBlobsRequest,
+        context: Context,  # noqa: ARG002
     ) -> pb.FindMissingBlobsResponse:
-        """Return those of the digests that the store lacks."""
+        """Say which blobs the store lacks."""
         _check_digests(request.digests)
-        return await asyncio.to_thread(self._find_missing, request)
-
-    async def PublishModelVersion(
-        self, messages: AsyncIterator[pb.PublishModelVersionRequest], context: Context
-    ) -> pb.ModelVersion:
-        """Receive a version and register it."""
-        version = await in_thread(self._publish_threads, self._publications.receive, messages)
-        return await asyncio.to_thread(self._message, version)
-
-    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.Alias:
-        """Point an alias at a version."""
-        return await asyncio.to_thread(self._set_alias, request)
-
-    async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:
-        """Point an alias back at the version before its last move."""
-        return await asyncio.to_thread(self._roll_back_alias, request)
-
-    async def ListAliasMoves(self, request: pb.ListAliasMovesRequest, context: Context) -> pb.ListAliasMovesResponse:
-        """Return a page of an alias's moves, newest first."""
-        name = parse_alias(request.parent, "parent")
-        page_request = PageRequest(request.page_size, request.page_token)
-        page = await asyncio.to_thread(self._store.list_alias_moves, name, page_request)
-        moves = [convert.move_message(move) for move in page.items]
-        return pb.ListAliasMovesResponse(moves=moves, next_page_token=page.next_token)
-
-    def _get_version(self, request: pb.GetModelVersionRequest) -> pb.ModelVersion:
-        target = parse_target(request.name, "name")
-        if not isinstance(target, VersionName | AliasName):
-            raise InvalidInput.of("name", "must name a version or an alias: models/{model}/versions/{number}, say")
-        return self._message(self._store.get_version(self._store.resolve(target)))
-
-    def _list_versions(self, request: pb.ListModelVersionsRequest) -> pb.ListModelVersionsResponse:
-        page_request = PageRequest(request.page_size, request.page_token)
-        page = self._store.list_versions(parse_model(request.parent, "parent"), page_request)
-        versions = [self._message(version) for version in page.items]
-        return pb.ListModelVersionsResponse(versions=versions, next_page_token=page.next_token)
-
-    def _find_missing(self, request: pb.FindMissingBlobsRequest) -> pb.FindMissingBlobsResponse:
-        missing = [digest for digest in request.digests if not self._store.blobs.has(digest)]
+        has = self._store.blobs.has
+        missing = await asyncio.to_thread(lambda: [digest for digest in request.digests if not has(digest)])
         return pb.FindMissingBlobsResponse(missing_digests=missing)
 
-    def _set_alias(self, request: pb.SetAliasRequest) -> pb.Alias:
-        name, version = AliasName("", ""), VersionName("", 0)
-        expected, violations = None, _text_violations(request)
-        with violations.collected():
-            name = parse_alias(request.name, "name")
-        with violations.collected():
-            version = parse_version(request.version, "version")
-        with violations.collected():
-            expected = parse_version(request.expected_version, "expected_version") if request.expected_version else None
-        violations.raise_any()
-        alias = self._store.set_alias(name, version, actor=request.actor, reason=request.reason, expected=expected)
-        return convert.alias_message(alias)
+    async def PublishModelVersion(
+        self,
+        request_iterator: AsyncIterator[pb.PublishModelVersionRequest],
+        context: Context,  # noqa: ARG002
+    ) -> pb.ModelVersion:
+        """Register a version made elsewhere."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidInput.of("header", "must come in the first message")
+        with _named_as_field():
+            publication = _publication(first.header)
+            check_manifest(publication.manifest)
+        wanted = {stage.digest for stage in publication.manifest.stages}
+        added = await _receive_blobs(request_iterator, self._store.blobs, wanted)
+        return await asyncio.to_thread(self._publish, publication, added)
 
-    def _roll_back_alias(self, request: pb.RollBackAliasRequest) -> pb.Alias:
-        _text_violations(request).raise_any()
-        name = parse_alias(request.name, "name")
-        return convert.alias_message(self._store.roll_back_alias(name, actor=request.actor, reason=request.reason))
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
+        """Point an alias at a version."""
+        name = names.parse_alias(request.name, "name")
+        version = names.parse_version(request.version, "version")
+        expected = (
+            names.parse_version(request.expected_version, "expected_version") if request.expected_version else None
+        )
+        _check_lengths(reason=(request.reason, _MAX_REASON), actor=(request.actor, _MAX_ACTOR))
+        alias = await asyncio.to_thread(
+            self._store.set_alias,
+            name,
+            version,
+            actor=request.actor,
+            reason=request.reason,
+            expected=expected,
+        )
+        return alias_message(alias)
+
+    async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
+        """Point an alias back at the version before."""
+        name = names.parse_alias(request.name, "name")
+        _check_lengths(reason=(request.reason, _MAX_REASON), actor=(request.actor, _MAX_ACTOR))
+        alias = await asyncio.to_thread(self._store.roll_back_alias, name, actor=request.actor, reason=request.reason)
+        return alias_message(alias)
+
+    async def ListAliasMoves(self, request: pb.ListAliasMovesRequest, context: Context) -> pb.ListAliasMovesResponse:  # noqa: ARG002
+        """List the history of an alias, newest first."""
+        name = names.parse_alias(request.parent, "parent")
+        page = await asyncio.to_thread(
+            self._store.list_alias_moves, name, PageRequest(request.page_size, request.page_token)
+        )
+        return pb.ListAliasMovesResponse(
+            moves=[move_message(move) for move in page.items], next_page_token=page.next_token
+        )
+
+    def _read_version(self, target: names.AliasName | names.VersionName) -> pb.ModelVersion:
+        return self._message(self._store.get_version(self._store.resolve(target)))
+
+    def _list_versions(self, model_id: str, request: PageRequest) -> pb.ListModelVersionsResponse:
+        page = self._store.list_versions(model_id, request)
+        return pb.ListModelVersionsResponse(
+            versions=[self._message(version) for version in page.items], next_page_token=page.next_token
+        )
+
+    def _publish(self, publication: Publication, added: set[str]) -> pb.ModelVersion:
+        with _named_as_field():
+            check_publishable(publication.manifest, self._store.blobs)
+        return self._message(self._store.publish(publication.with_new_digests(added)))
 
     def _message(self, version: ModelVersion) -> pb.ModelVersion:
-        return convert.version_message(version, self._store.manifest(version))
+        return version_message(version, self._store.manifest(version))
 
 
-def _text_violations(request: pb.SetAliasRequest | pb.RollBackAliasRequest) -> Violations:
-    violations = Violations()
-    with violations.collected():
-        check_text(request.reason, "reason", MAX_REASON)
-    with violations.collected():
-        check_text(request.actor, "actor", MAX_ACTOR)
-    return violations
+@contextmanager
+def _named_as_field() -> Iterator[None]:
+    """Say in which field of the request a manifest that does not fit was."""
+    try:
+        yield
+    except InvalidManifest as error:
+        raise InvalidInput.of("header.manifest_json", str(error)) from error
 
 
-def _check_digests(digests: Sequence[str]) -> None:
-    if not 1 <= len(digests) <= MAX_DIGESTS:
-        raise InvalidInput.of("digests", f"must be 1 to {MAX_DIGESTS} digests, not {len(digests)}")
-    rule = "must be 64 lower-case hexadecimal digits"
-    wrong = [index for index, digest in enumerate(digests) if not DIGEST.fullmatch(digest)]
+async def _receive_blobs(
+    messages: AsyncIterator[pb.PublishModelVersionRequest], blobs: BlobStore, wanted: set[str]
+) -> set[str]:
+    """Store the blobs of a stream, each verified against its digest, and return those that were new."""
+    added: set[str] = set()
+    current, writer = "", None
+    with ExitStack() as open_writer:
+
+        async def finish(digest: str, writer: BlobWriter | None) -> None:
+            if writer is not None and (await asyncio.to_thread(writer.commit, digest)).added_bytes:
+                added.add(digest)
+            open_writer.close()
+
+        async for message in messages:
+            chunk = _chunk(message, wanted)
+            if chunk.digest != current:
+                await finish(current, writer)
+                current, writer = chunk.digest, open_writer.enter_context(blobs.writer())
+            assert writer is not None  # noqa: S101  a first chunk always differs from no digest
+            await asyncio.to_thread(writer.write, chunk.data)
+        await finish(current, writer)
+    return added
+
+
+def _chunk(message: pb.PublishModelVersionRequest, wanted: set[str]) -> pb.PublishModelVersionRequest.BlobChunk:
+    if message.WhichOneof("part") != "blob_chunk":
+        raise InvalidInput.of("blob_chunk", "must be in every message after the first")
+    if message.blob_chunk.digest not in wanted:
+        raise InvalidInput.of("blob_chunk.digest", "is not the digest of a stage in the manifest")
+    return message.blob_chunk
+
+
+def _publication(header: pb.PublishModelVersionRequest.Header) -> Publication:
+    _check_lengths(**{"header.request_id": (header.request_id, _MAX_REQUEST_ID)})
+    base = names.parse_version(header.base, "header.base") if header.base else None
+    return Publication(
+        model_id=names.parse_model(header.parent, "header.parent"),
+        manifest=Manifest.from_json(header.manifest_json.encode()),
+        lineage=Lineage(base=base, recipe=MessageToDict(header.recipe)),
+        alias=names.check_id(header.alias, "header.alias") if header.alias else None,
+        actor="PublishModelVersion",
+        request_id=header.request_id or None,
+    )
+
+
+def _check_digests(digests: Any) -> None:  # noqa: ANN401  a repeated field
+    if not 1 <= len(digests) <= _MAX_DIGESTS:
+        raise InvalidInput.of("digests", f"must be 1 to {_MAX_DIGESTS} digests, not {len(digests)}")
+    wrong = [
+        Violation(f"digests[{index}]", "must be 64 lower-case hexadecimal digits")
+        for index, digest in enumerate(digests)
+        if not DIGEST.fullmatch(digest)
+    ]
     if wrong:
-        raise InvalidInput(*(Violation(f"digests[{index}]", rule) for index in wrong[:100]))
+        raise InvalidInput(*wrong[:100])
+
+
+def _check_lengths(**texts: tuple[str, int]) -> None:
+    wrong = [
+        Violation(field, f"must have at most {limit} characters, not {len(text)}")
+        for field, (text, limit) in texts.items()
+        if len(text) > limit
+    ]
+    if wrong:
+        raise InvalidInput(*wrong)

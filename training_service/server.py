@@ -9,12 +9,12 @@ from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
-from training_service.registry_servicer import RegistryServicer
+from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
 from training_service.servicer import TrainingServicer
 
 
-def registrations(training: TrainingServicer, registry: RegistryServicer) -> dict[str, Register]:
+def registrations(training: TrainingServicer, registry: ModelStoreServicer) -> dict[str, Register]:
     """Return the services of this server by full name."""
     training_name = training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name
     registry_name = model_store_pb2.DESCRIPTOR.services_by_name["ModelStoreService"].full_name

@@ -1,0 +1,96 @@
+"""Recipes are data: what a caller leaves out is filled in, and what does not fit is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from model_store.errors import InvalidInput
+from training_service.recipes import DEFAULTS, FIELDS, Recipe, RecipeName, resolve, trained_stages
+from training_service.schedule import rate_factor
+
+STAGES = ("stem", "layer1", "layer2")
+
+
+@pytest.mark.parametrize("name", RecipeName)
+def test_a_recipe_survives_json(name: RecipeName) -> None:
+    """What a job stores is what its worker reads."""
+    assert Recipe.from_json(DEFAULTS[name].to_json()) == DEFAULTS[name]
+
+
+def test_classic_is_the_tutorial_loop() -> None:
+    """All layers, cross entropy, SGD with rate 0.001 and momentum 0.9, batches of 32."""
+    recipe = resolve("classic", {}, "recipe")
+    chosen = (recipe.optimizer, recipe.learning_rate, recipe.momentum, recipe.batch_size, recipe.weight_decay)
+    assert chosen == ("sgd", 0.001, 0.9, 32, 0.0)
+    assert trained_stages(recipe, STAGES) == STAGES
+
+
+def test_choices_replace_defaults() -> None:
+    """Only what the caller named differs from the recipe's own."""
+    recipe = resolve("full", {"num_epochs": 3, "weight_decay": 0.0}, "recipe")
+    assert (recipe.num_epochs, recipe.weight_decay, recipe.batch_size) == (3, 0.0, DEFAULTS[RecipeName.FULL].batch_size)
+
+
+def test_the_backbone_learns_at_a_thirtieth() -> None:
+    """The default that keeps what the backbone knows."""
+    assert resolve("full", {}, "recipe").backbone_learning_rate_factor == pytest.approx(1 / 30)
+
+
+@pytest.mark.parametrize("name", RecipeName)
+def test_fields_of_other_recipes_are_refused(name: RecipeName) -> None:
+    """A hyperparameter that would do nothing is an error, not ignored."""
+    values = dict.fromkeys(FIELDS[RecipeName.LAST_STAGES], 1)
+    with_all = {key: value for key, value in values.items() if key not in FIELDS[name]}
+    if not with_all:
+        return
+    with pytest.raises(InvalidInput, match=f"does not apply to {name}") as caught:
+        resolve(name, with_all, "recipe")
+    assert {each.field for each in caught.value.violations} == {f"recipe.{key}" for key in with_all}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_stages", 0),
+        ("num_epochs", 0),
+        ("num_epochs", 10_001),
+        ("batch_size", 0),
+        ("batch_size", 4_097),
+        ("learning_rate", 0.0),
+        ("learning_rate", -1.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("backbone_learning_rate_factor", 1.1),
+        ("weight_decay", -0.1),
+    ],
+)
+def test_values_out_of_range_are_refused(key: str, value: float) -> None:
+    """Each hyperparameter has a range, and the message says it."""
+    with pytest.raises(InvalidInput, match="must be") as caught:
+        resolve("last_stages", {key: value}, "recipe")
+    assert [each.field for each in caught.value.violations] == [f"recipe.{key}"]
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    """The message lists those there are."""
+    with pytest.raises(InvalidInput, match="linear_probe, last_stages, full, classic"):
+        resolve("magic", {}, "recipe")
+
+
+def test_the_last_stages_are_counted_from_the_head() -> None:
+    """Two stages are the last two with parameters; more than there are is an error."""
+    assert trained_stages(resolve("last_stages", {"num_stages": 2}, "recipe"), STAGES) == ("layer1", "layer2")
+    assert trained_stages(resolve("linear_probe", {}, "recipe"), STAGES) == ()
+    with pytest.raises(InvalidInput, match="at most 3"):
+        trained_stages(resolve("last_stages", {"num_stages": 4}, "recipe"), STAGES)
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    """Linear up over the warm-up, then half a cosine; constant stays."""
+    factors = [rate_factor(step, 100, DEFAULTS[RecipeName.FULL].schedule, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([step / 11 for step in range(1, 11)])
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert 0 < factors[99] < 0.001
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert {rate_factor(step, 10, DEFAULTS[RecipeName.CLASSIC].schedule) for step in range(10)} == {1.0}
