@@ -19,15 +19,16 @@ def state_text(state: training_pb2.TrainingJobState) -> str:
 
 def follow(client: Client, job: str) -> training_pb2.TrainingJob:
     """Show a job's progress until it has ended, and return it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[live]}"), console=notes, transient=True) as bar:
+    live = TextColumn("{task.fields[live]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), live)
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         task = bar.add_task("queued", total=1.0, live="")
         for event in client.watch(job):
             match event.WhichOneof("event"):
                 case "state":
                     bar.update(task, description=state_text(event.state).lower())
                 case "message":
-                    bar.console.print(event.message, highlight=False)
+                    notes.print(event.message, highlight=False)
                 case "progress":
                     progress = event.progress
                     bar.update(

@@ -18,7 +18,7 @@ def upload(client: Client, path: Path, dataset_id: str, seed: int = 0) -> traini
     if total == 0:
         raise CommandFailed(f"{path} holds no files: it needs one sub-folder of images for each label")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=notes, transient=True) as bar:
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         task = bar.add_task(f"uploading {path.name}", total=total)
 
         def advance(num_bytes: int) -> None:

@@ -112,8 +112,9 @@ def _swap_under_load(client: Client, photos: Sequence[Path]) -> tuple[model_stor
 
 
 def _classify(client: Client, held_out: Sequence[tuple[Path, str]]) -> list[LabelledPhoto]:
-    """Classify an even choice of the held-out photos, so that every label is among them."""
-    chosen = held_out[:: max(1, len(held_out) // _NUM_SHOWN)][:_NUM_SHOWN]
+    """Classify photos evenly spread over the held-out ones, which come label by label."""
+    num_shown = min(_NUM_SHOWN, len(held_out))
+    chosen = [held_out[number * len(held_out) // num_shown] for number in range(num_shown)]
     answer = client.predict(f"{_MODEL}@{_ALIAS}", [path for path, _ in chosen], top_k=1)
     return [
         LabelledPhoto(path, label, prediction.scores[0].label, prediction.scores[0].score)
