@@ -78,7 +78,7 @@ class Client:
                 yield training_pb2.UploadDatasetRequest(chunk=chunk)
             yield training_pb2.UploadDatasetRequest(sha256=hasher.hexdigest())
 
-        return self.training.UploadDataset(messages(), wait_for_ready=True, timeout=None)
+        return self.training.UploadDataset(messages())
 
     def finetune(
         self,
@@ -104,18 +104,29 @@ class Client:
         return self.training.CreateTrainingJob(request)
 
     def watch(self, job: str, after_sequence: int = 0) -> Iterator[training_pb2.TrainingJobEvent]:
-        """Yield a job's events until it has ended, going on after the last one seen when the connection breaks."""
+        """Yield a job's events until it has ended.
+
+        When the connection breaks, it goes on after the last event seen, and gives up where no service answers within
+        `reconnect_seconds`.
+        """
+        request = training_pb2.WatchTrainingJobRequest(name=job_name(job), after_sequence=after_sequence)
         while True:
-            request = training_pb2.WatchTrainingJobRequest(name=job_name(job), after_sequence=after_sequence)
             try:
-                for event in self.training.WatchTrainingJob(request, wait_for_ready=True):
-                    after_sequence = event.sequence
+                for event in self.training.WatchTrainingJob(request):
+                    request.after_sequence = event.sequence
                     yield event
             except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or not self._reconnected():
                     raise
             else:
                 return
+
+    def _reconnected(self) -> bool:
+        try:
+            grpc.channel_ready_future(self.training_channel).result(self.settings.reconnect_seconds)
+        except grpc.FutureTimeoutError:
+            return False
+        return True
 
     def job(self, job: str) -> training_pb2.TrainingJob:
         """Return one training job."""

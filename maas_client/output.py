@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import Annotated, Any
 
 import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-out = Console()
+_PIPED_COLUMNS = 200
+out = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
 notes = Console(stderr=True)
 """Progress and remarks: kept out of standard output, so that it can be piped."""
 
@@ -47,6 +51,11 @@ def size(num_bytes: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.2f} GB"
+
+
+def moment(time: Timestamp) -> str:
+    """Write a moment in the reader's own time zone, to the minute."""
+    return time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  messages or plain values

@@ -11,11 +11,11 @@ TRAINING_ADDRESS = "127.0.0.1:50052"
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """Addresses, as `host:port`, and how long to wait for one that does not answer yet."""
+    """Addresses, as `host:port`, and how long to wait for a service that was there and does not answer any more."""
 
     training_address: str
     inference_address: str
-    connect_seconds: float = 5.0
+    reconnect_seconds: float = 60.0
 
     @classmethod
     def from_environment(cls) -> ClientSettings:

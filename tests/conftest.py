@@ -8,12 +8,17 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import sqlalchemy
 
 from model_store.blobs import BlobStore
 from model_store.database import Database, sqlite_url
 from model_store.store import ModelStore
+
+# The same examples on every machine: a red run can be repeated.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import typer
 from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
-from maas_client.output import AsJson, out, print_json, print_table
+from maas_client.output import AsJson, moment, out, print_json, print_table
 from maas_client.shorthand import alias_name, id_of, target_name
 
 app = typer.Typer(help="Point an alias at a version, roll it back, read its history.", no_args_is_help=True)
@@ -61,7 +61,7 @@ def history(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None:
         return
     rows = [
         (
-            move.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
+            moment(move.create_time),
             id_of(move.from_version),
             id_of(move.to_version),
             move.actor,

@@ -9,7 +9,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.job_view import follow, show_result, state_text
-from maas_client.output import AsJson, out, print_json, print_table
+from maas_client.output import AsJson, moment, out, print_json, print_table
 from maas_client.shorthand import id_of, job_name
 
 app = typer.Typer(help="List, show, watch and cancel training jobs.", invoke_without_command=True)
@@ -34,7 +34,7 @@ def list_jobs(context: typer.Context, *, as_json: AsJson = False) -> None:
             id_of(job.model),
             job.recipe.name,
             job.dataset.removeprefix("datasets/"),
-            job.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
+            moment(job.create_time),
             id_of(job.version) or job.error,
         )
         for job in jobs

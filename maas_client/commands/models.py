@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from maas_client.client import Client
-from maas_client.output import AsJson, print_json, print_table, size
+from maas_client.output import AsJson, moment, print_json, print_table, size
 from maas_client.shorthand import id_of
 
 
@@ -43,7 +43,7 @@ def list_versions(
             f"{version.metrics.accuracy:.3f}" if version.HasField("metrics") else "",
             len(version.labels),
             f"{size(version.size_bytes)} (+{size(version.added_bytes)})",
-            version.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
+            moment(version.create_time),
             ", ".join(version.aliases),
         )
         for version in versions
