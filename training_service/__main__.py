@@ -40,7 +40,7 @@ def main() -> None:
     except ValidationError as error:
         wrong = (f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors())
         sys.exit(f"maas-training-service: {'; '.join(wrong)}")
-    except StoreError as error:
+    except (StoreError, OSError) as error:  # a folder that cannot be made or written, say
         sys.exit(f"maas-training-service: {error}")
 
 

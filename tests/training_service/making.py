@@ -21,7 +21,7 @@ from model_store.stages import write_stage
 from model_store.store import ModelStore, Publication
 
 SPEC = ImageInputSpec(resize_size=72, crop_size=64)
-ARCHITECTURE = "mobilenet_v3_small"
+ARCHITECTURE = "squeezenet1_1"
 COLOURS = {"blue": (40, 40, 220), "green": (30, 200, 60), "red": (220, 40, 40)}
 
 
@@ -78,22 +78,20 @@ def open_store(home: Path) -> ModelStore:
     return ModelStore(settings.open_database(), settings.open_blobs())
 
 
-def base_manifest(store: ModelStore, architecture: str = ARCHITECTURE, head: Head | None = None) -> Manifest:
+def base_manifest(store: ModelStore, head: Head | None = None, seed: int = 0) -> Manifest:
     """Store the stages of a randomly initialised model and return its manifest."""
     head = head or Head("none")
-    chain = build_random(architecture, {}, head, 0)
+    chain = build_random(ARCHITECTURE, {}, head, seed)
     stages = [
         ManifestStage(name, write_stage(store.blobs, chain.stage_tensors(name)).digest) for name in chain.stage_names
     ]
     labels = tuple(f"label {index}" for index in range(head.num_labels))
-    return Manifest(architecture, {}, tuple(stages), SPEC.to_json(), labels, head.to_json())
+    return Manifest(ARCHITECTURE, {}, tuple(stages), SPEC.to_json(), labels, head.to_json())
 
 
-def publish_base(
-    store: ModelStore, model_id: str = "base", architecture: str = ARCHITECTURE, head: Head | None = None
-) -> ModelVersion:
+def publish_base(store: ModelStore, model_id: str = "base", head: Head | None = None, seed: int = 0) -> ModelVersion:
     """Publish a randomly initialised model."""
-    return store.publish(Publication(model_id, base_manifest(store, architecture, head)))
+    return store.publish(Publication(model_id, base_manifest(store, head, seed)))
 
 
 def _tar_info(path: str, size: int) -> tarfile.TarInfo:
