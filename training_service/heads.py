@@ -19,8 +19,9 @@ Labels = NDArray[np.int64]
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Inverse L2 strengths to choose from, scikit-learn's C."""
 _MAX_ITERATIONS = 500
-# A feature that never varies has no scale; dividing by this would only magnify rounding errors.
-_MIN_DEVIATION = 1e-6
+# A feature that varies less than this share of its mean tells little more than float32's rounding errors. The share,
+# as the features of an untrained network may all be tiny.
+_MIN_VARIATION = 1e-4
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class HeadFitter:
         """Take all rows [n, d] that heads will be fitted on; labels are not looked at."""
         self._mean = features.mean(axis=0, dtype=np.float64)
         self._deviation = features.std(axis=0, dtype=np.float64)
-        self._deviation[self._deviation < _MIN_DEVIATION] = 1.0
+        self._deviation[self._deviation <= _MIN_VARIATION * np.abs(self._mean)] = 1.0
         self._basis: NDArray[np.float64] | None = None
         if features.shape[0] < features.shape[1]:
             self._basis = np.linalg.qr(self._standardised(features).T)[0]

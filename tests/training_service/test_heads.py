@@ -53,3 +53,10 @@ def test_the_strength_is_chosen_on_validation_rows() -> None:
     best = choose_head(HeadFitter(train[0]), train, validation, 3, lambda _, candidate: seen.append(candidate))
     assert tuple(candidate.strength for candidate in seen) == STRENGTHS
     assert best.loss == min(candidate.loss for candidate in seen)
+
+
+def test_tiny_features_are_features() -> None:
+    """An untrained network may put out millionths that tell labels apart as well as ones do."""
+    features, labels = rows(60, 8, 3)
+    large, small = (HeadFitter(each).fit(each, labels, 3, 1.0) for each in (features, features * 1e-7))
+    assert small.logits(features * 1e-7) == pytest.approx(large.logits(features), abs=1e-2)
