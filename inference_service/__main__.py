@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import torch
-from pydantic import ValidationError
 
-from grpc_runtime.logs import configure_logs
 from grpc_runtime.server import GrpcServer, stop_signals
+from grpc_runtime.startup import run_service
 from inference_service.backoff import Backoff
 from inference_service.decoder import Decoder
 from inference_service.executor import Answer, Executor, Work
@@ -25,21 +23,13 @@ from inference_service.servicer import InferenceServicer
 from inference_service.settings import InferenceSettings
 from inference_service.source import Source, WantedModel
 from model_store.changes import ChangeFeed
-from model_store.errors import InvalidInput, StoreError
+from model_store.errors import InvalidInput
 from model_store.store import ModelStore
 
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM; end with 1 and one line on standard error where the service cannot start."""
-    try:
-        settings = InferenceSettings()
-        configure_logs(log_format=settings.log_format, level=settings.log_level)
-        asyncio.run(_serve(settings))
-    except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors())
-        sys.exit(f"maas-inference-service: {'; '.join(wrong)}")
-    except StoreError as error:
-        sys.exit(f"maas-inference-service: {error}")
+    run_service("maas-inference-service", InferenceSettings, _serve)
 
 
 async def _serve(settings: InferenceSettings) -> None:

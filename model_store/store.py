@@ -6,19 +6,19 @@ crash leaves an unused blob and never a version that cannot be loaded.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, selectinload
 
+from model_store.aliases import alias_row, before_last_move, move_alias, moves_of
 from model_store.blobs import BlobStore
 from model_store.changes import append_change
 from model_store.database import Database
 from model_store.errors import (
-    AliasNotFound,
     AlreadyExists,
     Conflict,
     IllegalState,
@@ -88,7 +88,7 @@ class ModelStore:
             row = _insert_version(session, publication, sizes, added)
             if publication.alias is not None:
                 name = AliasName(publication.model_id, publication.alias)
-                _move(session, name, row.number, publication.actor, f"published {row.number}")
+                move_alias(session, name, row.number, publication.actor, f"published {row.number}")
             if publication.claim is not None:
                 finish_in(session, publication.claim, row.number)
             session.flush()
@@ -151,7 +151,7 @@ class ModelStore:
         """Return one alias; raise ModelNotFound or AliasNotFound."""
         with self._database.read() as session:
             _model_row(session, name.model_id)
-            return _alias_row(session, name).record()
+            return alias_row(session, name).record()
 
     def set_alias(
         self,
@@ -174,29 +174,29 @@ class ModelStore:
             if expected is not None and (current is None or current.number != expected.number):
                 now = f"points at version {current.number}" if current is not None else "does not exist"
                 raise Conflict(f"{name} {now}, not at {expected}: look again, then decide")
-            return _move(session, name, version.number, actor, reason).record()
+            return move_alias(session, name, version.number, actor, reason).record()
 
     def roll_back_alias(self, name: AliasName, *, actor: str = "", reason: str = "") -> Alias:
         """Point an alias back at the version it named before its last move; raise IllegalState on its first version."""
         with self._database.write() as session:
             _model_row(session, name.model_id, lock=True)
-            _alias_row(session, name)
-            earlier = _before_last_move(session.scalars(_moves_of(name).order_by(AliasMoveRow.sequence)))
+            alias_row(session, name)
+            earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
             if earlier is None:
                 raise IllegalState(f"{name} has no earlier version to roll back to; point it somewhere with SetAlias")
             reason = reason or "rolled back"
-            return _move(session, name, earlier, actor, reason, rolls_back=True).record()
+            return move_alias(session, name, earlier, actor, reason, rolls_back=True).record()
 
     def list_alias_moves(self, name: AliasName, request: PageRequest) -> Page[AliasMove]:
         """Return a page of an alias's history, newest first; raise ModelNotFound or AliasNotFound."""
         listing = f"moves of {name}"
         before = decode_token(listing, request.token, int)
-        query = _moves_of(name).order_by(AliasMoveRow.sequence.desc()).limit(request.limit + 1)
+        query = moves_of(name).order_by(AliasMoveRow.sequence.desc()).limit(request.limit + 1)
         if before is not None:
             query = query.where(AliasMoveRow.sequence < before)
         with self._database.read() as session:
             _model_row(session, name.model_id)
-            _alias_row(session, name)
+            alias_row(session, name)
             rows = list(session.scalars(query))
         return cut(listing, [row.record() for row in rows], [row.sequence for row in rows], request.limit)
 
@@ -264,51 +264,6 @@ def _next_number(session: Session, model_id: str) -> int:
     return session.execute(counted).scalar_one()
 
 
-def _move(
-    session: Session, name: AliasName, number: int, actor: str, reason: str, *, rolls_back: bool = False
-) -> AliasRow:
-    now = datetime.now(UTC)
-    row = session.get(AliasRow, (name.model_id, name.alias))
-    previous = row.number if row is not None else None
-    if row is None:
-        row = AliasRow(model_id=name.model_id, alias=name.alias, number=number, updated_at=now)
-        session.add(row)
-    row.number, row.updated_at = number, now
-    if previous != number:
-        move = AliasMoveRow(
-            model_id=name.model_id,
-            alias=name.alias,
-            from_number=previous,
-            to_number=number,
-            rolls_back=rolls_back,
-            actor=actor,
-            reason=reason,
-            created_at=now,
-        )
-        session.add(move)
-        append_change(session, "alias_moved", name)
-    session.flush()
-    return row
-
-
-def _before_last_move(moves: Iterable[AliasMoveRow]) -> int | None:
-    """Return the version before the last move that still stands: a roll back takes its move off again.
-
-    So rolling back twice goes two versions back, and not to and fro.
-    """
-    standing: list[int] = []
-    for move in moves:
-        if move.rolls_back:
-            standing.pop()
-        else:
-            standing.append(move.to_number)
-    return standing[-2] if len(standing) > 1 else None
-
-
-def _moves_of(name: AliasName) -> Select[AliasMoveRow]:
-    return select(AliasMoveRow).where(AliasMoveRow.model_id == name.model_id, AliasMoveRow.alias == name.alias)
-
-
 def _model_row(session: Session, model_id: str, *, lock: bool = False) -> ModelRow:
     row = session.get(ModelRow, model_id, with_for_update=True if lock else None)
     if row is None:
@@ -321,11 +276,4 @@ def _version_row(session: Session, name: VersionName) -> VersionRow:
     row = session.get(VersionRow, (name.model_id, name.number))
     if row is None:
         raise VersionNotFound(f"{name} does not exist; `maas versions {name.model_id}` lists those that do")
-    return row
-
-
-def _alias_row(session: Session, name: AliasName) -> AliasRow:
-    row = session.get(AliasRow, (name.model_id, name.alias))
-    if row is None:
-        raise AliasNotFound(f"{name} does not exist; `maas models` lists the aliases that do")
     return row

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import torch
-from pydantic import ValidationError
 
-from grpc_runtime.logs import configure_logs
 from grpc_runtime.server import GrpcServer, stop_signals
+from grpc_runtime.startup import run_service
 from model_store.datasets import DatasetStore
-from model_store.errors import InvalidInput, StoreError
+from model_store.errors import InvalidInput
 from model_store.jobs import JobStore
 from model_store.store import ModelStore
 from training_service.archives import ArchiveLimits
@@ -33,15 +31,7 @@ _MAX_UPLOADS = 16
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM; end with 1 and one line on standard error where the service cannot start."""
-    try:
-        settings = TrainingSettings()
-        configure_logs(log_format=settings.log_format, level=settings.log_level)
-        asyncio.run(_serve(settings))
-    except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors())
-        sys.exit(f"maas-training-service: {'; '.join(wrong)}")
-    except (StoreError, OSError) as error:  # a folder that cannot be made or written, say
-        sys.exit(f"maas-training-service: {error}")
+    run_service("maas-training-service", TrainingSettings, _serve)
 
 
 async def _serve(settings: TrainingSettings) -> None:

@@ -98,7 +98,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         expected = (
             names.parse_version(request.expected_version, "expected_version") if request.expected_version else None
         )
-        _check_lengths(reason=(request.reason, _MAX_REASON), actor=(request.actor, _MAX_ACTOR))
+        _check_texts(reason=(request.reason, _MAX_REASON), actor=(request.actor, _MAX_ACTOR))
         alias = await asyncio.to_thread(
             self._store.set_alias,
             name,
@@ -112,7 +112,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
         """Point an alias back at the version before."""
         name = names.parse_alias(request.name, "name")
-        _check_lengths(reason=(request.reason, _MAX_REASON), actor=(request.actor, _MAX_ACTOR))
+        _check_texts(reason=(request.reason, _MAX_REASON), actor=(request.actor, _MAX_ACTOR))
         alias = await asyncio.to_thread(self._store.roll_back_alias, name, actor=request.actor, reason=request.reason)
         return alias_message(alias)
 
@@ -186,7 +186,7 @@ def _chunk(message: pb.PublishModelVersionRequest, wanted: set[str]) -> pb.Publi
 
 
 def _publication(header: pb.PublishModelVersionRequest.Header) -> Publication:
-    _check_lengths(**{"header.request_id": (header.request_id, _MAX_REQUEST_ID)})
+    _check_texts(**{"header.request_id": (header.request_id, _MAX_REQUEST_ID)})
     base = names.parse_version(header.base, "header.base") if header.base else None
     return Publication(
         model_id=names.parse_model(header.parent, "header.parent"),
@@ -210,11 +210,11 @@ def _check_digests(digests: Any) -> None:  # noqa: ANN401  a repeated field
         raise InvalidInput(*wrong[:100])
 
 
-def _check_lengths(**texts: tuple[str, int]) -> None:
+def _check_texts(**texts: tuple[str, int]) -> None:
     wrong = [
-        Violation(field, f"must have at most {limit} characters, not {len(text)}")
+        Violation(field, f"must have at most {limit} characters, none of them NUL; it has {len(text)}")
         for field, (text, limit) in texts.items()
-        if len(text) > limit
+        if len(text) > limit or "\0" in text  # PostgreSQL stores no NUL
     ]
     if wrong:
         raise InvalidInput(*wrong)

@@ -24,7 +24,7 @@ from model_store.errors import LeaseLost, StoreError, Unavailable
 from model_store.inputs import ImageInputSpec
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import JobState
-from model_store.names import dataset_name, job_name
+from model_store.names import job_name
 from model_store.records import TrainingJob
 from model_store.store import ModelStore
 from training_service.datasets import DatasetManifest, read_manifest
@@ -108,7 +108,6 @@ class Worker:
         folder = self._scratch_folder()
         num_images = len(manifest.rows)
         meter.begin(DECODING, num_images)
-        self._say(f"{job.name} decodes {num_images} images of {dataset_name(job.spec.dataset_id)}")
 
         def on_rows(num_done: int) -> None:
             self._check_going_on()
@@ -141,9 +140,6 @@ class Worker:
 
     def _emit(self, progress: Progress) -> None:
         self._jobs.append(self._claim, "progress", progress.to_json())
-
-    def _say(self, text: str) -> None:
-        self._jobs.append(self._claim, "message", {"text": text})
 
     def _fail(self, reason: str) -> int:
         try:

@@ -68,7 +68,7 @@ def test_a_writer_killed_in_its_transaction_leaves_nothing(tmp_path: Path) -> No
         "database = Database(sqlite_url(root / 'store.db')); database.open_schema()\n"
         "store = module.ModelStore(database, BlobStore(root / 'blobs'))\n"
         "store.publish(publication(store))\n"
-        "module._move = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "module.move_alias = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "store.publish(publication(store, alias='production'))\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[2], check=False)

@@ -132,6 +132,18 @@ def test_versions_come_in_pages(client: Client, base: LoadedBase) -> None:
         ("FindMissingBlobs", pb.FindMissingBlobsRequest(), "INVALID_ARGUMENT", "digests"),
         ("FindMissingBlobs", pb.FindMissingBlobsRequest(digests=["x"]), "INVALID_ARGUMENT", r"digests\[0\]"),
         ("SetAlias", pb.SetAliasRequest(name="models/a/aliases/A"), "INVALID_ARGUMENT", "name"),
+        (
+            "RollBackAlias",
+            pb.RollBackAliasRequest(name="models/a/aliases/b", reason="\0"),
+            "INVALID_ARGUMENT",
+            "reason",
+        ),
+        (
+            "RollBackAlias",
+            pb.RollBackAliasRequest(name="models/a/aliases/b", actor="x" * 201),
+            "INVALID_ARGUMENT",
+            "201",
+        ),
         ("RollBackAlias", pb.RollBackAliasRequest(name="models/a/aliases/b"), "NOT_FOUND", "models/a"),
         ("ListAliasMoves", pb.ListAliasMovesRequest(parent="models/a"), "INVALID_ARGUMENT", "parent"),
     ],
