@@ -15,7 +15,7 @@ lint: .venv/dev.installed  ## Style, types, import rules, protos, compose file
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/buf lint protos
-	if command -v docker >/dev/null && docker compose version >/dev/null 2>&1; then docker compose config -q; fi
+	.venv/bin/docker-compose config -q
 
 up: .venv/installed  ## Both services on this machine
 	.venv/bin/maas up

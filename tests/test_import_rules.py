@@ -1,0 +1,48 @@
+"""Which module may import what: the rules that `lint-imports` cannot say by package."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SERVICES = ("training_service", "inference_service", "grpc_runtime")
+ON_THE_WIRE = {"server.py", "servicer.py", "convert.py", "registry_servicer.py", "registry_convert.py", "uploads.py"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the full names that a module imports, wherever it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def modules(*packages: str) -> list[Path]:
+    """Return the modules of these packages."""
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules(*SERVICES), ids=lambda path: str(path.relative_to(ROOT)))
+def test_messages_stay_at_the_edge(path: Path) -> None:
+    """Generated messages are known to servers, servicers and their conversions only."""
+    known = any(name.startswith("maas.") for name in imports(path))
+    assert not known or path.name in ON_THE_WIRE
+
+
+@pytest.mark.parametrize("path", modules("model_store"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_tensor_modules_know_torch(path: Path) -> None:
+    """The registry, the queue and the feed start without loading a tensor library."""
+    tensor_modules = {"stages.py", "inputs.py", "bases.py", "packaged_weights.py", "torchvision_compat.py"}
+    knows = any(name.split(".")[0] in {"torch", "torchvision"} for name in imports(path))
+    assert not knows or path.name in tensor_modules or path.parent.name == "architectures"
+
+
+def test_nothing_unpickles() -> None:
+    """Only the one module that reads a packaged pickle with a restricted unpickler imports pickle to load with it."""
+    knowing = {path.name for path in modules("model_store", "maas_client", *SERVICES) if "pickle" in set(imports(path))}
+    assert knowing <= {"packaged_weights.py", "bases.py"}
