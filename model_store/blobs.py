@@ -110,6 +110,30 @@ class BlobStore:
         _check_digest(path, digest, _digest_of(path))
         return path
 
+    def all(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield every blob's digest and file status, in no order; one that vanishes meanwhile is left out."""
+        for folder in self._root.iterdir():
+            for path in folder.iterdir():
+                with suppress(FileNotFoundError):
+                    yield path.name, path.stat()
+
+    def delete(self, digest: str, *, before: float) -> bool:
+        """Remove a blob that was last put before this time (seconds since the epoch); say whether it was there."""
+        path = self._path(digest)
+        try:
+            if path.stat().st_mtime >= before:
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def unfinished(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Yield the temporary files of blobs that are being written, or whose writer has died."""
+        for path in self._temporary.iterdir():
+            with suppress(FileNotFoundError):
+                yield path, path.stat()
+
     @contextmanager
     def temporary_file(self) -> Iterator[IO[bytes]]:
         """Give a scratch file on the store's disk that is gone afterwards, whatever happens."""
@@ -135,6 +159,7 @@ class BlobStore:
         path = self._path(digest)
         # A damaged copy is replaced: publishing the same bytes again is how a blob is healed.
         if path.is_file() and _digest_of(path) == digest:
+            path.touch()  # as young as a new one: the collector leaves it time to be named
             return False
         file.flush()
         os.fchmod(file.fileno(), 0o444)

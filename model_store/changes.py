@@ -16,14 +16,21 @@ from model_store.tables import ChangeRow
 _FEED_LOCK = 0x6D616174  # next to the migration lock
 
 
-def append_change(session: Session, kind: str, resource: object) -> None:
-    """Add an entry in the caller's transaction.
+def take_turn(session: Session) -> None:
+    """Wait until no other writer of the feed, and no collector, is between here and its commit.
 
-    On PostgreSQL, writers take turns from here to their commit: sequence numbers then become visible in order, and a
-    follower that has seen one has seen all before it. SQLite has one writer at a time anyway.
+    SQLite has one writer at a time anyway; on PostgreSQL this is a lock that ends with the transaction.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _FEED_LOCK})
+
+
+def append_change(session: Session, kind: str, resource: object) -> None:
+    """Add an entry in the caller's transaction.
+
+    Writers take turns: sequence numbers become visible in order, and a follower that has seen one has seen all before.
+    """
+    take_turn(session)
     session.add(ChangeRow(kind=kind, resource=str(resource), created_at=datetime.now(UTC)))
 
 

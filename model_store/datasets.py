@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy import select
+from sqlalchemy.orm import selectinload
 
 from model_store.changes import append_change
 from model_store.database import Database
@@ -13,7 +14,7 @@ from model_store.errors import AlreadyExists, DatasetNotFound
 from model_store.names import dataset_name
 from model_store.paging import Page, PageRequest, cut, decode_token
 from model_store.records import Dataset
-from model_store.tables import DatasetRow
+from model_store.tables import DatasetPackRow, DatasetRow
 
 
 class DatasetStore:
@@ -34,7 +35,10 @@ class DatasetStore:
                 return row.record()
             dataset = replace(dataset, created_at=datetime.now(UTC))
             values = ("id", "digest", "num_rows", "size_bytes", "created_at")
-            row = DatasetRow(summary=dict(dataset.summary), **{key: getattr(dataset, key) for key in values})
+            packs = [DatasetPackRow(digest=digest) for digest in sorted(set(dataset.packs))]
+            row = DatasetRow(
+                summary=dict(dataset.summary), packs=packs, **{key: getattr(dataset, key) for key in values}
+            )
             session.add(row)
             append_change(session, "dataset_registered", dataset.name)
             return row.record()
@@ -55,7 +59,9 @@ class DatasetStore:
     def list(self, request: PageRequest) -> Page[Dataset]:
         """Return a page of datasets by id."""
         after = decode_token("datasets", request.token, str)
-        query = select(DatasetRow).order_by(DatasetRow.id).limit(request.limit + 1)
+        query = (
+            select(DatasetRow).order_by(DatasetRow.id).limit(request.limit + 1).options(selectinload(DatasetRow.packs))
+        )
         if after is not None:
             query = query.where(DatasetRow.id > after)
         with self._database.read() as session:

@@ -136,11 +136,13 @@ class ModelVersion:
 class Dataset:
     """An immutable set of labelled rows, dealt into splits.
 
-    `digest` names the blob of its manifest; `summary` holds what a listing shows: label counts, split, rejected files.
+    `digest` names the blob of its manifest, `packs` the blobs that hold its rows; `summary` holds what a listing shows:
+    label counts, split, rejected files.
     """
 
     id: str
     digest: str
+    packs: tuple[str, ...]
     num_rows: int
     size_bytes: int
     summary: Mapping[str, Any]

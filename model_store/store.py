@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from model_store.aliases import alias_row, before_last_move, move_alias, moves_of
 from model_store.blobs import BlobStore
-from model_store.changes import append_change
+from model_store.changes import append_change, take_turn
 from model_store.database import Database
 from model_store.errors import (
     AlreadyExists,
@@ -73,9 +73,7 @@ class ModelStore:
         blob is not stored, VersionNotFound where the base does not exist, and LeaseLost where the claim ran out.
         """
         manifest = publication.manifest
-        sizes = {stage.digest: self.blobs.size(stage.digest) for stage in manifest.stages}
         stored = self.blobs.put([manifest.to_json()], manifest.digest)
-        added = stored.added_bytes + sum(sizes[digest] for digest in publication.new_digests)
         with self._database.write() as session:
             # The job's row before the model's, here as in every other transaction: no two can wait for one another.
             if publication.claim is not None:
@@ -85,6 +83,11 @@ class ModelStore:
                 return earlier.record()
             if publication.lineage.base is not None:
                 _version_row(session, publication.lineage.base)
+            # Looked at while no collector can run: what is there now stays there, as the rows will name it.
+            take_turn(session)
+            sizes = {stage.digest: self.blobs.size(stage.digest) for stage in manifest.stages}
+            self.blobs.path(manifest.digest)
+            added = stored.added_bytes + sum(sizes[digest] for digest in publication.new_digests)
             row = _insert_version(session, publication, sizes, added)
             if publication.alias is not None:
                 name = AliasName(publication.model_id, publication.alias)

@@ -201,10 +201,21 @@ class DatasetRow(Row):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     summary: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    packs: Mapped[list[DatasetPackRow]] = relationship(order_by="DatasetPackRow.digest")
 
     def record(self) -> Dataset:
         """Return the dataset."""
-        return Dataset(self.id, self.digest, self.num_rows, self.size_bytes, self.summary, self.created_at)
+        packs = tuple(row.digest for row in self.packs)
+        return Dataset(self.id, self.digest, packs, self.num_rows, self.size_bytes, self.summary, self.created_at)
+
+
+class DatasetPackRow(Row):
+    """One blob of a dataset's rows, besides its manifest: what the collector marks."""
+
+    __tablename__ = "dataset_packs"
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
 
 
 class JobRow(Row):

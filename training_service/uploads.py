@@ -98,6 +98,7 @@ def _record(dataset_id: str, ingested: Ingested) -> Dataset:
     return Dataset(
         id=dataset_id,
         digest=ingested.digest,
+        packs=tuple({row.pack for row in manifest.rows}),
         num_rows=len(manifest.rows),
         size_bytes=ingested.size_bytes,
         summary=summary(manifest, [each.to_json() for each in ingested.rejected]),

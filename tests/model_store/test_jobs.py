@@ -25,7 +25,7 @@ EXPIRED = -1.0
 @pytest.fixture
 def jobs(database: Database) -> JobStore:
     """A queue with the dataset that its jobs need."""
-    DatasetStore(database).register(Dataset("d", "0" * 64, 3, 4, {}, datetime.now(UTC)))
+    DatasetStore(database).register(Dataset("d", "0" * 64, (), 3, 4, {}, datetime.now(UTC)))
     return JobStore(database)
 
 
@@ -82,7 +82,7 @@ def test_a_lost_runner_leaves_its_job_to_another(database: Database, jobs: JobSt
 
 def test_a_job_that_keeps_losing_runners_fails(database: Database) -> None:
     """After the last attempt the job is FAILED and says so: never RUNNING for ever."""
-    DatasetStore(database).register(Dataset("d", "0" * 64, 3, 4, {}, datetime.now(UTC)))
+    DatasetStore(database).register(Dataset("d", "0" * 64, (), 3, 4, {}, datetime.now(UTC)))
     jobs = JobStore(database, lease_seconds=EXPIRED)
     job = jobs.enqueue(SPEC)
     assert [jobs.claim("dead") is not None for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
@@ -159,7 +159,7 @@ def test_a_dataset_id_names_one_content(database: Database) -> None:
     first = datasets.get("d")
     assert datasets.register(first) == first
     with pytest.raises(AlreadyExists):
-        datasets.register(Dataset("d", "1" * 64, 3, 4, {}, datetime.now(UTC)))
+        datasets.register(Dataset("d", "1" * 64, (), 3, 4, {}, datetime.now(UTC)))
 
 
 def _running(jobs: JobStore, claim: Claim) -> Claim:

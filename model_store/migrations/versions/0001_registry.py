@@ -49,6 +49,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_datasets_digest", ["digest"], unique=False)
 
     op.create_table(
+        "dataset_packs",
+        sa.Column("dataset_id", sa.String(length=63), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name="fk_dataset_packs_dataset_id_datasets"),
+        sa.PrimaryKeyConstraint("dataset_id", "digest", name="pk_dataset_packs"),
+    )
+    op.create_table(
         "models",
         sa.Column("id", sa.String(length=63), nullable=False),
         sa.Column("newest_version", sa.Integer(), nullable=False),
