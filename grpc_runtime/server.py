@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -56,7 +58,9 @@ class GrpcServer:
         try:
             port = self._server.add_insecure_port(self._settings.bind)
         except RuntimeError as error:
-            raise Unavailable(f"cannot listen on {self._settings.bind}: is another server running there?") from error
+            raise Unavailable(
+                f"cannot listen on {self._settings.bind}: is that host:port, and is no other server there?"
+            ) from error
         await self._server.start()
         address = f"{self._settings.bind.rpartition(':')[0]}:{port}"
         _log.info("listening", address=address, services=self._services)
@@ -76,12 +80,24 @@ class GrpcServer:
         await self._server.stop(self._settings.drain_seconds)
 
 
-def stop_signals() -> asyncio.Event:
-    """Return an event that SIGINT or SIGTERM sets; call it inside the running loop."""
+def stop_signals(settings: ServerSettings) -> asyncio.Event:
+    """Return an event that SIGINT or SIGTERM sets; call it inside the running loop.
+
+    With `stop_at_end_of_input` the end of standard input sets it too: a parent that holds the other end can then die in
+    any way and leave no service behind.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    if settings.stop_at_end_of_input:
+
+        def await_end() -> None:
+            while sys.stdin.buffer.read(1):
+                pass
+            loop.call_soon_threadsafe(stopping.set)
+
+        threading.Thread(target=await_end, daemon=True).start()
     return stopping
 
 

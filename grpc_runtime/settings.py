@@ -52,6 +52,7 @@ class ServerSettings(StoreSettings):
     bind: str
     address_file: Path | None = None
     drain_seconds: float = 10.0
+    stop_at_end_of_input: bool = False
     max_message_bytes: int = 64 * 1024 * 1024
 
     @classmethod

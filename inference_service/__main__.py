@@ -36,7 +36,7 @@ async def _serve(settings: InferenceSettings) -> None:
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)
     with build(settings) as server:
-        await server.run(stop_signals())
+        await server.run(stop_signals(settings))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from maas_client.archive import chunks_of
 from maas_client.settings import ClientSettings
-from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, target_name
+from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, target_name
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _PAGE_SIZE = 1000
@@ -152,7 +152,7 @@ class Client:
         Raises LoadFailed where the service cannot load it.
         """
         name = target_name(version)
-        request = inference_pb2.WatchModelsRequest(name=name.partition("/versions/")[0])
+        request = inference_pb2.WatchModelsRequest(name=model_of(name))
         for model in self.inference.WatchModels(request, timeout=timeout, wait_for_ready=True):
             for report in model.versions:
                 if report.name == name and report.state == inference_pb2.VERSION_STATE_READY:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 
 _NEXT_STEPS = {
@@ -21,7 +23,8 @@ def explain(error: grpc.RpcError) -> str:
         return str(error)
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details:
-        details = "no service answers at the address"
+        address = re.search(r"ipv[46]:(\S+?:\d+)", details)
+        details = f"no service answers at {address[1] if address else 'the address'}"
     lines = [f"{code.name}: {details}"]
     if code in _NEXT_STEPS:
         lines.append(_NEXT_STEPS[code])

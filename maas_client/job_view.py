@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.output import notes, out, print_table, size
+from maas_client.shorthand import id_of
 
 _PREFIX = "TRAINING_JOB_STATE_"
 
@@ -18,7 +19,18 @@ def state_text(state: training_pb2.TrainingJobState) -> str:
 
 
 def follow(client: Client, job: str) -> training_pb2.TrainingJob:
-    """Show a job's progress until it has ended, and return it."""
+    """Show a job's progress until it has ended, and return it; Ctrl-C leaves the job running, and says so."""
+    try:
+        _show_progress(client, job)
+    except KeyboardInterrupt:
+        notes.print(
+            f"the job goes on: `maas jobs watch {id_of(job)}`, `maas jobs cancel {id_of(job)}`", highlight=False
+        )
+        raise
+    return client.job(job)
+
+
+def _show_progress(client: Client, job: str) -> None:
     live = TextColumn("{task.fields[live]}")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), live)
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
@@ -37,7 +49,13 @@ def follow(client: Client, job: str) -> training_pb2.TrainingJob:
                         description=progress.phase,
                         live=live_text(progress),
                     )
-    return client.job(job)
+
+
+def check_succeeded(job: training_pb2.TrainingJob) -> None:
+    """Raise CommandFailed where a job has no version to show."""
+    if job.state != training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
+        reason = f": {job.error}" if job.error else ""
+        raise CommandFailed(f"{job.name} is {state_text(job.state)}{reason}")
 
 
 def live_text(progress: training_pb2.Progress) -> str:
@@ -57,12 +75,7 @@ def live_text(progress: training_pb2.Progress) -> str:
 
 
 def show_result(client: Client, job: training_pb2.TrainingJob) -> None:
-    """Print what became of a job; raise CommandFailed where it failed."""
-    if job.state == training_pb2.TRAINING_JOB_STATE_FAILED:
-        raise CommandFailed(f"{job.name} failed: {job.error}")
-    if job.state != training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
-        out.print(f"{job.name} is {state_text(job.state)}")
-        return
+    """Print what came of a job that has succeeded."""
     metrics = job.metrics
     rows = [
         (each.label, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", each.support)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 _PIPED_COLUMNS = 200
 out = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
-notes = Console(stderr=True)
+notes = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_COLUMNS)
 """Progress and remarks: kept out of standard output, so that it can be piped."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]

@@ -43,17 +43,23 @@ class ServiceProcess:
         self.log_file = folder / f"{service.module}.log"
         self._address_file = folder / f"{service.module}.address"
         self._address_file.unlink(missing_ok=True)
-        variables = {**os.environ, **environment, f"{service.prefix}ADDRESS_FILE": str(self._address_file)}
+        variables = {**os.environ, **environment, **self._own_variables()}
         with self.log_file.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", service.module],
                 env=variables,
-                stdin=subprocess.DEVNULL,
+                # Held open, never written to: it ends with this process, however that ends.
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 # Ctrl-C reaches the command alone, which then stops its services in order.
                 start_new_session=True,
             )
+
+    def _own_variables(self) -> dict[str, str]:
+        prefix = self.service.prefix
+        return {f"{prefix}ADDRESS_FILE": str(self._address_file), f"{prefix}STOP_AT_END_OF_INPUT": "true"}
 
     @property
     def pid(self) -> int:
@@ -70,7 +76,7 @@ class ServiceProcess:
         deadline = time.monotonic() + timeout_seconds
         while not self._is_serving():
             if self._ends_within(0.05) or time.monotonic() > deadline:
-                raise CommandFailed(f"{self.service.module} did not start; its log ends:\n{self._log_tail()}")
+                raise CommandFailed(f"{self.service.module} did not start: {self._last_words()}")
         return self.address
 
     def wait(self) -> int:
@@ -106,8 +112,13 @@ class ServiceProcess:
     def _is_serving(self) -> bool:
         return self._address_file.exists() and is_serving(self.address)
 
-    def _log_tail(self) -> str:
-        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+    def _last_words(self) -> str:
+        """Return the line in which the service says why it ended, else the end of what it has logged."""
+        with self.log_file.open("rb") as file:
+            file.seek(self._log_start)
+            lines = file.read().decode(errors="replace").splitlines()
+        said = [line for line in lines if line.startswith("maas-")]
+        return said[-1] if said else "\n".join([f"see {self.log_file}, which ends:", *lines[-_LOG_TAIL_LINES:]])
 
 
 class Stack:

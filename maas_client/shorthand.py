@@ -7,9 +7,15 @@ from pathlib import Path
 
 
 def target_name(text: str) -> str:
-    """Expand a model, version or alias to its resource name; a full name stays as it is."""
+    """Expand a model, version or alias to its resource name; a full name stays as it is.
+
+    An architecture's underscores become the dashes that its model's id has: `mobilenet_v2` means `models/mobilenet-v2`.
+    """
     if text.startswith("models/"):
         return text
+    text = text.replace("_", "-")
+    if "/versions/" in text or "/aliases/" in text:
+        return f"models/{text}"
     model, _, alias = text.partition("@")
     if alias:
         return f"models/{model}/aliases/{alias}"
@@ -20,6 +26,11 @@ def target_name(text: str) -> str:
 def model_name(text: str) -> str:
     """Expand a model's id."""
     return text if text.startswith("models/") else f"models/{text}"
+
+
+def model_of(name: str) -> str:
+    """Return the model's part of a version's or an alias's resource name."""
+    return "/".join(name.split("/")[:2])
 
 
 def alias_name(model: str, alias: str) -> str:

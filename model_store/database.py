@@ -14,10 +14,10 @@ from typing import Any
 import sqlalchemy
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from model_store.errors import Conflict, SchemaMismatch, StorageFull, Unavailable
+from model_store.errors import Conflict, InvalidInput, SchemaMismatch, StorageFull, Unavailable
 
 _BUSY_TIMEOUT_SECONDS = 30
 _MIGRATION_LOCK = 0x6D616173  # "maas", for PostgreSQL's advisory lock
@@ -28,7 +28,7 @@ class Database:
     """Sessions on one database URL; safe to share between threads, not between processes."""
 
     def __init__(self, url: str) -> None:
-        self.url = sqlalchemy.make_url(url)
+        self.url = _checked_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._engine = _sqlite_engine(self.url) if self.is_sqlite else _server_engine(self.url)
         self._readers = sessionmaker(self._engine, expire_on_commit=False)
@@ -101,6 +101,18 @@ class Database:
 def sqlite_url(path: Path) -> str:
     """Return the URL of a SQLite database in this file."""
     return f"sqlite:///{path}"
+
+
+def _checked_url(text: str) -> sqlalchemy.URL:
+    try:
+        url = sqlalchemy.make_url(text)
+    except ArgumentError as error:
+        raise InvalidInput.of(
+            "database_url", f"must be sqlite:///FILE or postgresql://USER@HOST/DATABASE ({error})"
+        ) from error
+    if url.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise InvalidInput.of("database_url", f"must be sqlite:///… or postgresql://…, not {url.drivername}://…")
+    return url
 
 
 def _sqlite_engine(url: sqlalchemy.URL) -> Engine:

@@ -79,7 +79,7 @@ def parse_dataset(text: str, field: str) -> str:
 
 def parse_job(text: str, field: str) -> str:
     """Return the id in `trainingJobs/{job}`."""
-    return _match(rf"trainingJobs/({_JOB})", text, field, "trainingJobs/{job}")[0]
+    return _match(rf"trainingJobs/({_JOB})", text, field, "trainingJobs/{job}", "32 of 0-9 and a-f")[0]
 
 
 def parse_version(text: str, field: str) -> VersionName:
@@ -102,10 +102,10 @@ def parse_target(text: str, field: str) -> ModelName | AliasName | VersionName:
     return ModelName(parse_model(text, field))
 
 
-def _match(pattern: str, text: str, field: str, form: str) -> tuple[str, ...]:
+def _match(pattern: str, text: str, field: str, form: str, rule: str = ID_RULE) -> tuple[str, ...]:
     found = re.fullmatch(pattern, text)
     if found is None:
-        raise InvalidInput.of(field, f"must have the form {form}, where an id is {ID_RULE}, not {_shown(text)}")
+        raise InvalidInput.of(field, f"must have the form {form}, where an id is {rule}, not {_shown(text)}")
     return tuple(found.groups())
 
 

@@ -35,7 +35,7 @@ def main() -> None:
 
 
 async def _serve(settings: TrainingSettings) -> None:
-    with build(settings, stop_signals()) as server:
+    with build(settings, stop_signals(settings)) as server:
         await server.run()
 
 

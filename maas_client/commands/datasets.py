@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 from maas.training.v1 import training_pb2
+from rich.console import Console
 
 from maas_client.client import Client
-from maas_client.output import AsJson, notes, out, print_json, print_table, size
+from maas_client.output import AsJson, out, print_json, print_table, size
 from maas_client.shorthand import dataset_name, id_from_path, id_of
 from maas_client.uploading import upload
 
@@ -75,12 +76,12 @@ def show(dataset: training_pb2.Dataset) -> None:
     rows = [(each.label, each.num_train, each.num_validation, each.num_test) for each in dataset.labels]
     title = f"{dataset.name}: {dataset.num_images} images, {size(dataset.size_bytes)}"
     print_table(title, ["label", "train", "validation", "test"], rows, "no labels")
-    show_rejections(dataset)
+    show_rejections(dataset, out)
 
 
-def show_rejections(dataset: training_pb2.Dataset) -> None:
+def show_rejections(dataset: training_pb2.Dataset, console: Console) -> None:
     """Name the files that were left out, and why."""
     for rejected in dataset.rejected_files[:_SHOWN_REJECTIONS]:
-        notes.print(f"[yellow]left out[/] {rejected.path}: {rejected.reason}", highlight=False)
+        console.print(f"[yellow]left out[/] {rejected.path}: {rejected.reason}", highlight=False)
     if (more := len(dataset.rejected_files) - _SHOWN_REJECTIONS) > 0:
-        out.print(f"… and {more} more: `maas datasets show {id_of(dataset.name)} --json` names them all")
+        console.print(f"… and {more} more: `maas datasets show {id_of(dataset.name)} --json` names them all")

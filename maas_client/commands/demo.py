@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,8 @@ def demo(
     from maas_client.demo.run import run_demo
     from model_store.errors import StoreError
 
+    # As Ctrl-C does: what was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         figures = run_demo(data, output)
     except (PhotosUnavailable, StoreError, TimeoutError) as error:

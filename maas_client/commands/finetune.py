@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.commands.datasets import show_rejections
 from maas_client.failures import CommandFailed
-from maas_client.job_view import follow, show_result
+from maas_client.job_view import check_succeeded, follow, show_result
 from maas_client.output import AsJson, notes, out, print_json
-from maas_client.shorthand import id_from_path, id_of
+from maas_client.shorthand import id_from_path, id_of, model_of, target_name
 from maas_client.uploading import upload
 
 
@@ -24,6 +26,9 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     ],
     base: Annotated[str, typer.Option(help="Model to start from: `maas models` lists them, `maas import` adds one.")],
     model: Annotated[str, typer.Option(help="Id of the model to make; default: from the data's name.")] = "",
+    dataset_id: Annotated[
+        str, typer.Option(help="Id of the dataset to upload; default: the data's name and the time.")
+    ] = "",
     recipe: Annotated[str, typer.Option(help="linear_probe, last_stages, full or classic.")] = "linear_probe",
     alias: Annotated[str, typer.Option(help="Alias to point at the new version, such as production.")] = "",
     num_stages: Annotated[int | None, typer.Option(help="last_stages: backbone stages to train.")] = None,
@@ -47,32 +52,38 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         backbone_learning_rate_factor=backbone_factor,
         weight_decay=weight_decay,
     )
+    _check_exists(data)
     with Client() as client:
-        dataset = _dataset(client, data, seed)
+        # Before the upload: a mistyped base should not leave a dataset behind.
+        client.registry.GetModel(model_store_pb2.GetModelRequest(name=model_of(target_name(base))))
+        dataset = _dataset(client, data, dataset_id, seed)
         model = model or id_from_path(Path(data))
         job = client.finetune(model, base=base, dataset=dataset, recipe=options, seed=seed, alias=alias)
         if not detach:
             job = follow(client, job.name)
         if as_json:
             print_json(job)
-        elif detach:
-            out.print(f"{job.name} is queued; follow it with `maas jobs watch {id_of(job.name)}`")
-        else:
+        if detach:
+            notes.print(f"{job.name} is queued; follow it with `maas jobs watch {id_of(job.name)}`", highlight=False)
+            return
+        check_succeeded(job)
+        if not as_json:
             show_result(client, job)
             out.print(f"next: maas predict {id_of(model)} PHOTO")
-    if as_json and job.state == training_pb2.TRAINING_JOB_STATE_FAILED:
-        raise CommandFailed(f"{job.name} failed: {job.error}")
 
 
-def _dataset(client: Client, data: str, seed: int) -> str:
+def _dataset(client: Client, data: str, dataset_id: str, seed: int) -> str:
     """Return the name of an uploaded dataset, uploading a folder or an archive first."""
     if data.startswith("datasets/"):
         return data
     path = Path(data)
-    if not path.exists():
-        raise CommandFailed(f"{path} does not exist: give a folder, an archive, or datasets/ID")
-    dataset_id = f"{id_from_path(path)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    dataset = upload(client, path, dataset_id, seed)
+    made_up = f"{id_from_path(path)}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    dataset = upload(client, path, dataset_id or made_up, seed)
     notes.print(f"{dataset.name}: {dataset.num_images} images of {len(dataset.labels)} labels", highlight=False)
-    show_rejections(dataset)
+    show_rejections(dataset, notes)
     return dataset.name
+
+
+def _check_exists(data: str) -> None:
+    if not data.startswith("datasets/") and not Path(data).exists():
+        raise CommandFailed(f"{data} does not exist: give a folder, an archive, or datasets/ID")

@@ -8,7 +8,7 @@ import typer
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
-from maas_client.job_view import follow, show_result, state_text
+from maas_client.job_view import check_succeeded, follow, show_result, state_text
 from maas_client.output import AsJson, moment, out, print_json, print_table
 from maas_client.shorthand import id_of, job_name
 
@@ -50,15 +50,17 @@ def show_job(job: Job, *, as_json: AsJson = False) -> None:
         found = client.job(job)
         if as_json:
             print_json(found)
-        else:
+        elif found.state == training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
             show_result(client, found)
+        else:
+            out.print(f"{found.name} is {state_text(found.state)} {found.error}".rstrip())
 
 
 @app.command("watch")
-def watch_job(job: Job) -> None:
+def watch_job(job: Job, *, as_json: AsJson = False) -> None:
     """Follow a job until it has ended."""
     with Client() as client:
-        show_result(client, follow(client, job_name(job)))
+        _show(client, follow(client, job_name(job)), as_json=as_json)
 
 
 @app.command("cancel")
@@ -70,3 +72,11 @@ def cancel_job(job: Job, *, as_json: AsJson = False) -> None:
         print_json(found)
     else:
         out.print(f"{found.name} is {state_text(found.state)}")
+
+
+def _show(client: Client, job: training_pb2.TrainingJob, *, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+    check_succeeded(job)
+    if not as_json:
+        show_result(client, job)

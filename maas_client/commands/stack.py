@@ -10,45 +10,58 @@ from typing import Annotated
 import typer
 
 from maas_client.failures import CommandFailed
-from maas_client.output import notes, out
-from maas_client.processes import Stack
+from maas_client.output import AsJson, notes, out, print_json
+from maas_client.processes import ServiceProcess, Stack
 
 
 def up(
     home: Annotated[Path, typer.Option(envvar="MAAS_HOME", help="Folder of the store, the logs and the blobs.")] = Path(
         "~/.maas"
     ),
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Start the training and the inference service on this machine; Ctrl-C stops both."""
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with Stack(home.expanduser()) as stack:
+    home = home.expanduser()
+    with Stack(home) as stack:
+        _start(stack, home)
         with notes.status("starting both services"):
-            stack.start()
             settings = stack.await_serving()
-        out.print(f"training   {settings.training_address}")
-        out.print(f"inference  {settings.inference_address}")
-        out.print(f"store      {home.expanduser()}  (logs below run/)")
-        out.print("Ctrl-C stops both")
-        ended = _await_end(stack, stopping)
+        where = {"training": settings.training_address, "inference": settings.inference_address, "home": str(home)}
+        if as_json:
+            print_json(where)
+        else:
+            out.print("\n".join(f"{name:10} {place}" for name, place in where.items()), highlight=False)
+            out.print(f"logs       {home / 'run'}\nCtrl-C stops both", highlight=False)
+        end = _await_end(stack, stopping)
         with notes.status("stopping"):
             stack.stop()
-    if ended is not None:
-        raise CommandFailed(f"{ended} ended on its own: see its log below {home.expanduser() / 'run'}")
-    out.print("stopped")
+    if end is not None:
+        raise CommandFailed(end)
+    notes.print("stopped")
+
+
+def _start(stack: Stack, home: Path) -> None:
+    try:
+        stack.start()
+    except OSError as error:
+        raise CommandFailed(f"MAAS_HOME={home} cannot be used ({error}): choose another folder") from error
 
 
 def _await_end(stack: Stack, stopping: threading.Event) -> str | None:
-    """Wait for the stop signal, or return the name of a service that ended by itself."""
-    ended: list[str] = []
+    """Wait for the stop signal; where a service ended by itself before, say so."""
+    ends: list[str] = []
 
-    def watch(name: str) -> None:
-        stack.services[name].wait()
-        ended.append(name)
+    def watch(service: ServiceProcess) -> None:
+        code = service.wait()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        ends.append(f"{service.service.module} {how}; its log is {service.log_file}")
         stopping.set()
 
-    for name in stack.services:
-        threading.Thread(target=watch, args=(name,), daemon=True).start()
-    asked = stopping.wait()
-    return ended[0] if asked and ended else None
+    for service in stack.services.values():
+        threading.Thread(target=watch, args=(service,), daemon=True).start()
+    stopping.wait()
+    return ends[0] if ends else None

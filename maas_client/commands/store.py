@@ -22,13 +22,16 @@ def store() -> None:
 
 
 @app.command("migrate")
-def migrate() -> None:
+def migrate(*, as_json: AsJson = False) -> None:
     """Bring the database to the schema that this maas needs, one process at a time."""
     from grpc_runtime.settings import StoreSettings
 
     with _store_errors_explained():
         revision = StoreSettings().connect().migrate()
-    out.print(f"the database has schema {revision}")
+    if as_json:
+        print_json({"schema": revision})
+    else:
+        out.print(f"the database has schema {revision}")
 
 
 @app.command("gc")

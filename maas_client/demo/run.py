@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,8 +50,9 @@ def run_demo(data: Path | None, output: Path) -> dict[str, Any]:
     home = output.resolve() / "home"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    with _step("photos"):
-        photos = data or _cached_photos()
+    start = time.monotonic()
+    photos = data or _cached_photos()
+    _done(f"photos: {photos.name}, {sum(path.is_file() for path in photos.rglob('*'))} files", start)
     with Stack(home, free_ports=True) as stack:
         with _step("both services started"):
             stack.start()
@@ -162,14 +164,16 @@ def _print_next_steps(output: Path, photos: Path) -> None:
     photo = next(path for path in sorted(photos.rglob("*")) if path.is_file())
     out.print(f"contact sheet: {output / 'contact-sheet.png'}")
     out.print("go on with:", highlight=False)
+    programs = Path(sys.executable).parent
+    maas, grpcurl = programs / "maas", f"{programs / 'grpcurl'} -plaintext"
     inference = "127.0.0.1:50051 maas.inference.v1.InferenceService"
-    image = f'{{\\"encoded\\": \\"$(base64 -w0 {photo})\\"}}'
+    request = f'{{\\"name\\": \\"models/{_MODEL}\\", \\"images\\": [{{\\"encoded\\": \\"$(base64 -w0 {photo})\\"}}]}}'
     commands = [
-        f"MAAS_HOME={output / 'home'} .venv/bin/maas up      # in another terminal",
-        f".venv/bin/maas predict {_MODEL} {photo}",
-        "grpcurl -plaintext 127.0.0.1:50051 list",
-        f'grpcurl -plaintext -d \'{{"name": "models/{_MODEL}"}}\' {inference}/GetModelState',
-        f'grpcurl -plaintext -d "{{\\"name\\": \\"models/{_MODEL}\\", \\"images\\": [{image}]}}" {inference}/Predict',
+        f"MAAS_HOME={output / 'home'} {maas} up      # in another terminal",
+        f"{maas} predict {_MODEL} {photo}",
+        f"{grpcurl} 127.0.0.1:50051 list",
+        f'{grpcurl} -d \'{{"name": "models/{_MODEL}"}}\' {inference}/GetModelState',
+        f'{grpcurl} -d "{request}" {inference}/Predict',
     ]
     for command in commands:
         out.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
@@ -179,4 +183,8 @@ def _print_next_steps(output: Path, photos: Path) -> None:
 def _step(what: str) -> Iterator[None]:
     start = time.monotonic()
     yield
+    _done(what, start)
+
+
+def _done(what: str, start: float) -> None:
     out.print(f"[green]✓[/] {what} [dim]({time.monotonic() - start:.1f} s)[/]", highlight=False)

@@ -1,0 +1,87 @@
+"""`maas up` and what a person meets around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from maas_client.health import is_serving
+from tests.e2e.conftest import ENVIRONMENT
+
+
+def start_up(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
+    """Start `maas up` on free ports and return it with the addresses it prints."""
+    environment = {
+        **os.environ,
+        **ENVIRONMENT,
+        "MAAS_HOME": str(home),
+        "MAAS_TRAINING_BIND": "127.0.0.1:0",
+        "MAAS_INFERENCE_BIND": "127.0.0.1:0",
+    }
+    command = [sys.executable, "-m", "maas_client", "up", "--json"]
+    up = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert up.stdout is not None
+    printed = ""
+    while not printed.endswith("}\n"):
+        line = up.stdout.readline()
+        assert line, up.communicate()
+        printed += line
+    return up, json.loads(printed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_service_outlives_the_command(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, a polite end and kill -9 of `maas up`: the services end, and their ports are free again."""
+    up, addresses = start_up(tmp_path)
+    assert all(is_serving(addresses[name]) for name in ("training", "inference"))
+    services = [int(pid) for pid in Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()]
+    ends = [os.pidfd_open(pid) for pid in services]
+    up.send_signal(number)
+    assert up.wait(60) == (-number if number == signal.SIGKILL else 0)
+    for end in ends:
+        assert _has_ended_within(end, 30)
+    assert not any(is_serving(addresses[name]) for name in ("training", "inference"))
+
+
+def test_a_service_that_ends_by_itself_ends_the_command(tmp_path: Path) -> None:
+    """The message says which service, how it ended, and where its log is."""
+    up, _ = start_up(tmp_path)
+    first = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()[0]
+    os.kill(int(first), signal.SIGKILL)
+    _, errors = up.communicate(timeout=60)
+    assert up.returncode == 1
+    assert "_service was killed by signal 9; its log is" in errors.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({"MAAS_DATABASE_URL": "nonsense"}, "must be sqlite:///FILE or postgresql://"),
+        ({"MAAS_DATABASE_URL": "mysql://u@h/d"}, "not mysql"),
+        ({"MAAS_DATABASE_URL": "sqlite:////proc/x/y.db"}, "/proc/x"),
+        ({"MAAS_HOME": "/proc/nope"}, "MAAS_HOME=/proc/nope cannot be used"),
+        ({"MAAS_DRAIN_SECONDS": "abc"}, "drain_seconds"),
+        ({"MAAS_TRAINING_BIND": "banana"}, "is that host:port"),
+    ],
+)
+def test_a_wrong_setting_is_explained(tmp_path: Path, variables: dict[str, str], text: str) -> None:
+    """One line says which setting, and no traceback is shown."""
+    environment = {**os.environ, "MAAS_HOME": str(tmp_path), "MAAS_INFERENCE_BIND": "127.0.0.1:0", **variables}
+    environment.setdefault("MAAS_TRAINING_BIND", "127.0.0.1:0")
+    command = [sys.executable, "-m", "maas_client", "up"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert text in done.stderr.replace("\n", "")
+    assert "Traceback" not in done.stderr
+
+
+def _has_ended_within(pidfd: int, seconds: float) -> bool:
+
+    return bool(select.select([pidfd], [], [], seconds)[0])
