@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +20,7 @@ from model_store.errors import Unavailable
 
 _log = structlog.get_logger()
 _STATES = health_pb2.HealthCheckResponse
+_STANDARD_INPUT = 0
 
 Register = Callable[[grpc.aio.Server], None]
 
@@ -93,7 +94,8 @@ def stop_signals(settings: ServerSettings) -> asyncio.Event:
     if settings.stop_at_end_of_input:
 
         def await_end() -> None:
-            while sys.stdin.buffer.read(1):
+            # Not sys.stdin: Python cannot end while a thread waits inside of it.
+            while os.read(_STANDARD_INPUT, 1):
                 pass
             loop.call_soon_threadsafe(stopping.set)
 
