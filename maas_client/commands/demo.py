@@ -25,14 +25,18 @@ def demo(
 ) -> None:
     """Import a base, fine-tune it twice, hot-swap the versions under load, and show what came of it."""
     from maas_client.demo.photos import PhotosUnavailable
-    from maas_client.demo.run import run_demo
+    from maas_client.demo.run import find_photos, run_demo, show_figures, show_next_steps
     from model_store.errors import StoreError
 
     # As Ctrl-C does: what was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        figures = run_demo(data, output)
+        photos = find_photos(data)
+        figures = run_demo(photos, output)
     except (PhotosUnavailable, StoreError, TimeoutError) as error:
         raise CommandFailed(str(error)) from error
     if as_json:
         print_json(figures)
+    else:
+        show_figures(figures)
+        show_next_steps(output, next(path for path in sorted(photos.rglob("*")) if path.is_file()))

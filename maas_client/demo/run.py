@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -21,7 +21,7 @@ from maas_client.demo.photos import prepare_photos
 from maas_client.demo.traffic import Traffic
 from maas_client.failures import CommandFailed
 from maas_client.job_view import follow
-from maas_client.output import out, print_table, size
+from maas_client.output import notes, out, print_table, size
 from maas_client.processes import Stack
 from maas_client.publish import publish_base
 from model_store.bases import load_base, load_random
@@ -45,28 +45,31 @@ class Swap:
     num_failed: int
 
 
-def run_demo(data: Path | None, output: Path) -> dict[str, Any]:
-    """Run every step and return the figures; services are stopped whatever happens."""
+def run_demo(photos: Path, output: Path) -> dict[str, Any]:
+    """Run every step, saying on standard error how far it is, and return the figures.
+
+    Services are stopped whatever happens.
+    """
     home = output.resolve() / "home"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    start = time.monotonic()
-    photos = data or _cached_photos()
-    _done(f"photos: {photos.name}, {sum(path.is_file() for path in photos.rglob('*'))} files", start)
     with Stack(home, free_ports=True) as stack:
         with _step("both services started"):
             stack.start()
             settings = stack.await_serving()
         with Client(settings) as client:
             figures = _main_job(client, photos, output)
-    _print_next_steps(output, photos)
     return figures
 
 
-def _cached_photos() -> Path:
+def find_photos(data: Path | None) -> Path:
+    """Return a folder of photos: the caller's own, else those that are downloaded once."""
+    start = time.monotonic()
     cache = _CACHE.expanduser()
     cache.mkdir(parents=True, exist_ok=True)
-    return prepare_photos(cache)
+    photos = data or prepare_photos(cache)
+    _done(f"photos: {photos.name}, {sum(path.is_file() for path in photos.rglob('*'))} files", start)
+    return photos
 
 
 def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
         accuracy = second.metrics.accuracy
         title = f"{second.name}: accuracy {accuracy:.3f} on {len(held_out)} held-out photos"
         draw_contact_sheet(shown, title, sheet)
-    return _show_figures(base, first, untrained, second, swap)
+    return _figures(base, first, untrained, second, swap)
 
 
 def _finetune(client: Client, model: str, base: str, recipe: training_pb2.Recipe) -> model_store_pb2.ModelVersion:
@@ -124,14 +127,14 @@ def _classify(client: Client, held_out: Sequence[tuple[Path, str]]) -> list[Labe
     ]
 
 
-def _show_figures(
+def _figures(
     base: model_store_pb2.ModelVersion,
     first: model_store_pb2.ModelVersion,
     untrained: model_store_pb2.ModelVersion,
     second: model_store_pb2.ModelVersion,
     swap: Swap,
 ) -> dict[str, Any]:
-    figures = {
+    return {
         "accuracy_version_1": first.metrics.accuracy,
         "accuracy_untrained": untrained.metrics.accuracy,
         "accuracy_version_2": second.metrics.accuracy,
@@ -142,26 +145,30 @@ def _show_figures(
         "added_bytes_version_1": first.added_bytes,
         "added_bytes_version_2": second.added_bytes,
     }
+
+
+def show_figures(figures: Mapping[str, Any]) -> None:
+    """Print what `run_demo` returned as a table."""
+    base = figures["base_bytes"]
     rows = [
-        ("version 1, linear probe: test accuracy", f"{first.metrics.accuracy:.3f}"),
-        ("the same on the untrained backbone", f"{untrained.metrics.accuracy:.3f}"),
-        ("version 2, last stages: test accuracy", f"{second.metrics.accuracy:.3f}"),
-        ("publish to first answer from version 2", f"{swap.seconds_to_first_answer:.2f} s"),
-        ("requests while version 2 was made and swapped in", swap.num_requests),
-        ("of them failed", swap.num_failed),
-        ("bytes that version 1 added to the store", _share(first.added_bytes, base.size_bytes)),
-        ("bytes that version 2 added to the store", _share(second.added_bytes, base.size_bytes)),
+        ("version 1, linear probe: test accuracy", f"{figures['accuracy_version_1']:.3f}"),
+        ("the same on the untrained backbone", f"{figures['accuracy_untrained']:.3f}"),
+        ("version 2, last stages: test accuracy", f"{figures['accuracy_version_2']:.3f}"),
+        ("publish to first answer from version 2", f"{figures['seconds_publish_to_first_answer']:.2f} s"),
+        ("requests while version 2 was made and swapped in", figures["num_requests_during_swap"]),
+        ("of them failed", figures["num_failed_during_swap"]),
+        ("bytes that version 1 added to the store", _share(figures["added_bytes_version_1"], base)),
+        ("bytes that version 2 added to the store", _share(figures["added_bytes_version_2"], base)),
     ]
     print_table("what came of it", ["figure", "value"], rows, "")
-    return figures
 
 
 def _share(added: int, base: int) -> str:
     return f"{size(added)}, {added / base:.2%} of its base"
 
 
-def _print_next_steps(output: Path, photos: Path) -> None:
-    photo = next(path for path in sorted(photos.rglob("*")) if path.is_file())
+def show_next_steps(output: Path, photo: Path) -> None:
+    """Print the commands to go on with, for a photo to ask about."""
     out.print(f"contact sheet: {output / 'contact-sheet.png'}")
     out.print("go on with:", highlight=False)
     programs = Path(sys.executable).parent
@@ -187,4 +194,4 @@ def _step(what: str) -> Iterator[None]:
 
 
 def _done(what: str, start: float) -> None:
-    out.print(f"[green]✓[/] {what} [dim]({time.monotonic() - start:.1f} s)[/]", highlight=False)
+    notes.print(f"[green]✓[/] {what} [dim]({time.monotonic() - start:.1f} s)[/]", highlight=False)
