@@ -71,13 +71,17 @@ class Registry:
 
     def publish_damaged(self, recipe: Recipe, stage: str, damage: bytes | None) -> tuple[ModelVersion, str]:
         """Publish a version, one of whose blobs is then gone or has other bytes; return the blob's digest too."""
-        version = self.store.publish(Publication("flowers", manifest(self.store.blobs, recipe)))
-        digest = next(each.digest for each in version.stages if each.name == stage)
+        made = manifest(self.store.blobs, recipe)
+        digest = next(each.digest for each in made.stages if each.name == stage)
+        self.store.blobs.put([made.to_json()])
         path = self.store.blobs.path(digest)
+        # Damaged before the row exists, so that no service can load it in between: a whole copy vouches for the row.
+        whole = BlobStore(path.parents[2] / "whole")
+        manifest(whole, recipe)
         path.unlink()
         if damage is not None:
             path.write_bytes(damage)
-        self.point(version.name)
+        version = ModelStore(self.store._database, whole).publish(Publication("flowers", made, alias="production"))
         return version, digest
 
     def heal(self, recipe: Recipe) -> None:
