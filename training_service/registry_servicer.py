@@ -22,6 +22,7 @@ from model_store.records import Lineage, ModelVersion
 from model_store.store import ModelStore, Publication
 from training_service.publishing import check_publishable
 from training_service.registry_convert import alias_message, model_message, move_message, version_message
+from training_service.violations import Violations, check_text
 
 _MAX_DIGESTS = 10_000
 _MAX_REASON, _MAX_ACTOR, _MAX_REQUEST_ID = 1000, 200, 128
@@ -211,10 +212,8 @@ def _check_digests(digests: Any) -> None:  # noqa: ANN401  a repeated field
 
 
 def _check_texts(**texts: tuple[str, int]) -> None:
-    wrong = [
-        Violation(field, f"must have at most {limit} characters, none of them NUL; it has {len(text)}")
-        for field, (text, limit) in texts.items()
-        if len(text) > limit or "\0" in text  # PostgreSQL stores no NUL
-    ]
-    if wrong:
-        raise InvalidInput(*wrong)
+    violations = Violations()
+    for field, (text, limit) in texts.items():
+        with violations.collected():
+            check_text(text, field, limit)
+    violations.raise_any()

@@ -19,8 +19,7 @@ from maas_client.client import Client
 from maas_client.demo.contact_sheet import LabelledPhoto, draw_contact_sheet
 from maas_client.demo.photos import prepare_photos
 from maas_client.demo.traffic import Traffic
-from maas_client.failures import CommandFailed
-from maas_client.job_view import follow
+from maas_client.job_view import check_succeeded, follow
 from maas_client.output import notes, out, print_table, size
 from maas_client.processes import Stack
 from maas_client.publish import publish_base
@@ -98,8 +97,7 @@ def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
 def _finetune(client: Client, model: str, base: str, recipe: training_pb2.Recipe) -> model_store_pb2.ModelVersion:
     job = client.finetune(model, base=base, dataset=_DATASET, recipe=recipe, alias=_ALIAS)
     job = follow(client, job.name)
-    if job.state != training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
-        raise CommandFailed(f"{job.name} did not succeed: {job.error}")
+    check_succeeded(job)
     return client.version(job.version)
 
 

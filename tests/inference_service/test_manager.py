@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from functools import wraps
-from typing import Any
 
 import pytest
 
@@ -21,6 +19,7 @@ from inference_service.served_model import ModelReport
 from inference_service.source import WantedModel
 from model_store.errors import CorruptBlob
 from model_store.names import AliasName, ModelName, VersionName
+from tests.inference_service.loops import on_a_loop
 from tests.inference_service.making import SPEC
 
 FLOWERS = ModelName("flowers")
@@ -93,16 +92,6 @@ async def running(drain_deadline_seconds: float = 30.0) -> AsyncIterator[Setup]:
             acting.cancel()
             with suppress(asyncio.CancelledError):
                 await acting
-
-
-def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run an async test."""
-
-    @wraps(test)
-    def run() -> None:
-        asyncio.run(test())
-
-    return run
 
 
 @on_a_loop

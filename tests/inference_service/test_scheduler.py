@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from functools import wraps
-from typing import Any
 
 import pytest
 
 from inference_service.errors import DeadlineExceeded, QueueFull
 from inference_service.scheduler import Part, Scheduler
+from tests.inference_service.loops import on_a_loop
 
 Range = tuple[str, int, int]
 
@@ -79,16 +78,6 @@ async def running(max_batch_rows: int = 4, max_queue_rows: int = 10) -> AsyncIte
             serving.cancel()
             with suppress(asyncio.CancelledError):
                 await serving
-
-
-def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run an async test."""
-
-    @wraps(test)
-    def run() -> None:
-        asyncio.run(test())
-
-    return run
 
 
 @on_a_loop
