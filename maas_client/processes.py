@@ -62,11 +62,6 @@ class ServiceProcess:
         return {f"{prefix}ADDRESS_FILE": str(self._address_file), f"{prefix}STOP_AT_END_OF_INPUT": "true"}
 
     @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
-    @property
     def address(self) -> str:
         """Where it listens; only once it is serving."""
         return self._address_file.read_text()

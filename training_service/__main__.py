@@ -61,7 +61,8 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
             poll_seconds=settings.poll_seconds,
         )
         runner = Runner(jobs, settings, stopping)
-        yield TrainingServer(GrpcServer(settings, registrations(training, ModelStoreServicer(store))), runner, stopping)
+        registry = ModelStoreServicer(store, upload_threads)
+        yield TrainingServer(GrpcServer(settings, registrations(training, registry)), runner, stopping)
 
 
 def _uploads(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import grpc
@@ -13,7 +15,7 @@ from maas.model_store.v1 import model_store_pb2 as pb
 from maas.model_store.v1 import model_store_pb2_grpc as pb_grpc
 
 from model_store import names
-from model_store.blobs import BlobStore, BlobWriter
+from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput, InvalidManifest, Violation
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import DIGEST, Manifest
@@ -22,6 +24,7 @@ from model_store.records import Lineage, ModelVersion
 from model_store.store import ModelStore, Publication
 from training_service.publishing import check_publishable
 from training_service.registry_convert import alias_message, model_message, move_message, version_message
+from training_service.streams import IncomingStream, in_thread
 from training_service.violations import Violations, check_text
 
 _MAX_DIGESTS = 10_000
@@ -32,8 +35,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     """Serves the store; every call of it blocks, so it runs on a thread."""
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: ModelStore, threads: Executor) -> None:
+        """Take the threads in which streams are received, each for as long as its client sends."""
         self._store = store
+        self._threads = threads
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
         """Get one model."""
@@ -82,15 +87,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.ModelVersion:
         """Register a version made elsewhere."""
-        first = await anext(aiter(request_iterator), None)
-        if first is None or first.WhichOneof("part") != "header":
-            raise InvalidInput.of("header", "must come in the first message")
-        with _named_as_field():
-            publication = _publication(first.header)
-            check_manifest(publication.manifest)
-        wanted = {stage.digest for stage in publication.manifest.stages}
-        added = await _receive_blobs(request_iterator, self._store.blobs, wanted)
-        return await asyncio.to_thread(self._publish, publication, added)
+        return await in_thread(self._threads, self._receive_version, request_iterator)
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
         """Point an alias at a version."""
@@ -136,9 +133,19 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
             versions=[self._message(version) for version in page.items], next_page_token=page.next_token
         )
 
-    def _publish(self, publication: Publication, added: set[str]) -> pb.ModelVersion:
+    def _receive_version(self, stream: IncomingStream[pb.PublishModelVersionRequest]) -> pb.ModelVersion:
+        messages = iter(stream)
+        first = next(messages, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidInput.of("header", "must come in the first message")
+        with _named_as_field():
+            publication = _publication(first.header)
+            check_manifest(publication.manifest)
+        wanted = {stage.digest for stage in publication.manifest.stages}
+        added = _store_blobs((_chunk(message, wanted) for message in messages), self._store.blobs)
         with _named_as_field():
             check_publishable(publication.manifest, self._store.blobs)
+        stream.check_client()
         return self._message(self._store.publish(publication.with_new_digests(added)))
 
     def _message(self, version: ModelVersion) -> pb.ModelVersion:
@@ -154,28 +161,11 @@ def _named_as_field() -> Iterator[None]:
         raise InvalidInput.of("header.manifest_json", str(error)) from error
 
 
-async def _receive_blobs(
-    messages: AsyncIterator[pb.PublishModelVersionRequest], blobs: BlobStore, wanted: set[str]
-) -> set[str]:
-    """Store the blobs of a stream, each verified against its digest, and return those that were new."""
-    added: set[str] = set()
-    current, writer = "", None
-    with ExitStack() as open_writer:
-
-        async def finish(digest: str, writer: BlobWriter | None) -> None:
-            if writer is not None and (await asyncio.to_thread(writer.commit, digest)).added_bytes:
-                added.add(digest)
-            open_writer.close()
-
-        async for message in messages:
-            chunk = _chunk(message, wanted)
-            if chunk.digest != current:
-                await finish(current, writer)
-                current, writer = chunk.digest, open_writer.enter_context(blobs.writer())
-            assert writer is not None  # noqa: S101  a first chunk always differs from no digest
-            await asyncio.to_thread(writer.write, chunk.data)
-        await finish(current, writer)
-    return added
+def _store_blobs(chunks: Iterable[pb.PublishModelVersionRequest.BlobChunk], blobs: BlobStore) -> set[str]:
+    """Store blobs that come one after the other, each verified against its digest; return those that were new."""
+    each_blob = groupby(chunks, key=lambda chunk: chunk.digest)
+    stored = [blobs.put((part.data for part in parts), digest) for digest, parts in each_blob]
+    return {blob.digest for blob in stored if blob.added_bytes}
 
 
 def _chunk(message: pb.PublishModelVersionRequest, wanted: set[str]) -> pb.PublishModelVersionRequest.BlobChunk:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def client(store: ModelStore) -> Iterator[Client]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    add = partial(pb_grpc.add_ModelStoreServiceServicer_to_server, ModelStoreServicer(store))
+    add = partial(pb_grpc.add_ModelStoreServiceServicer_to_server, ModelStoreServicer(store, ThreadPoolExecutor(4)))
 
     async def start() -> tuple[GrpcServer, str]:
         server = GrpcServer(ServerSettings(bind="127.0.0.1:0"), {"maas.model_store.v1.ModelStoreService": add})
