@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from model_store.blob_urls import open_blobs
 from model_store.blobs import BlobStore
 from model_store.database import Database, sqlite_url
 
@@ -18,7 +19,9 @@ class StoreSettings(BaseSettings):
 
     home: Path = Path("~/.maas")
     database_url: str = ""
-    blobs_dir: Path | None = None
+    blobs_url: str = ""
+    cache_dir: Path | None = None
+    cache_bytes: int = 20 * 1024**3
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -38,8 +41,9 @@ class StoreSettings(BaseSettings):
         return Database(self.database_url or sqlite_url(self.folder / "store.db"))
 
     def open_blobs(self) -> BlobStore:
-        """Open the blob store, creating its folder."""
-        return BlobStore(self.blobs_dir.expanduser() if self.blobs_dir else self.folder / "blobs")
+        """Open the blob store, creating its folder; raise InvalidInput where the URL names none."""
+        cache = self.cache_dir.expanduser() if self.cache_dir else self.folder / "cache"
+        return open_blobs(self.blobs_url or str(self.folder / "blobs"), cache=cache, cache_bytes=self.cache_bytes)
 
 
 class ServerSettings(StoreSettings):

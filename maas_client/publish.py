@@ -14,6 +14,7 @@ from maas_client.shorthand import model_name
 from model_store.architectures import Chain
 from model_store.bases import LoadedBase
 from model_store.blobs import BlobStore
+from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.stages import write_stage
 
@@ -29,7 +30,7 @@ def publish_base(
 ) -> model_store_pb2.ModelVersion:
     """Register a base as the next version of `model` and return the version."""
     with tempfile.TemporaryDirectory(prefix="maas-publish-") as folder:
-        blobs = BlobStore(Path(folder))
+        blobs = LocalBlobs(Path(folder))
         manifest = _manifest(base, blobs)
         digests = list(dict.fromkeys(stage.digest for stage in manifest.stages))
         request = model_store_pb2.FindMissingBlobsRequest(digests=digests)
@@ -73,7 +74,7 @@ def _messages(
 ) -> Iterator[model_store_pb2.PublishModelVersionRequest]:
     yield header
     for digest in missing:
-        with blobs.path(digest).open("rb") as file:
+        with blobs.open(digest) as file:
             while data := file.read(_CHUNK_BYTES):
                 chunk = model_store_pb2.PublishModelVersionRequest.BlobChunk(digest=digest, data=data)
                 yield model_store_pb2.PublishModelVersionRequest(blob_chunk=chunk)

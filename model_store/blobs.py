@@ -1,26 +1,22 @@
-"""Content-addressed blobs on a local disk: `sha256/ab/abcdef…` holds the bytes whose SHA-256 is `abcdef…`.
+"""What a blob store is: bytes named by their SHA-256, written once, verified whenever they are read.
 
-A blob is written to a temporary file while it is hashed, flushed to the disk, and only then renamed to its digest, so a
-crash leaves a temporary file and never a torn blob. No caller's text ever becomes part of a path: digests are checked.
+`LocalBlobs` keeps them below a folder, `RemoteBlobs` in an object store. No caller's text ever becomes part of a path:
+digests are checked.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import tempfile
+import mmap
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
-from model_store.errors import CorruptBlob, InvalidInput, MissingBlob, StorageFull
+from model_store.errors import CorruptBlob, InvalidInput, MissingBlob
 from model_store.manifests import DIGEST
 
 Buffer = bytes | bytearray | memoryview
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,24 @@ class StoredBlob:
     digest: str
     size_bytes: int
     added_bytes: int
+
+
+@dataclass(frozen=True)
+class BlobStatus:
+    """A stored blob, and when it was last put (seconds since the epoch)."""
+
+    digest: str
+    size_bytes: int
+    put_at: float
+
+
+@dataclass(frozen=True)
+class UnfinishedBlob:
+    """What a writer is writing, or left behind when it died; `id` says where, in its store's own words."""
+
+    id: str
+    size_bytes: int
+    started_at: float
 
 
 class BlobWriter:
@@ -54,17 +68,14 @@ class BlobWriter:
         return StoredBlob(digest, self._size, self._size if self._keep(self._file, digest) else 0)
 
 
-class BlobStore:
-    """Blobs below one folder; safe for any number of threads and processes at once."""
+class BlobStore(Protocol):
+    """Blobs by digest; safe for any number of threads and processes at once.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root / "sha256"
-        self._temporary = root / "tmp"
-        for folder in (self._root, self._temporary):
-            folder.mkdir(parents=True, exist_ok=True)
+    Every method that takes a digest raises InvalidInput for a text that is none.
+    """
 
     def put(self, chunks: Iterable[Buffer], expected_digest: str | None = None) -> StoredBlob:
-        """Store these bytes under their digest; durable on return.
+        """Store these bytes under their digest; durable on return, and young for `delete` even if they were there.
 
         Raises InvalidInput where the digest is not the expected one and StorageFull where the disk has no room;
         nothing is kept then.
@@ -74,128 +85,65 @@ class BlobStore:
                 writer.write(chunk)
             return writer.commit(expected_digest)
 
-    @contextmanager
-    def writer(self) -> Iterator[BlobWriter]:
+    def writer(self) -> AbstractContextManager[BlobWriter]:
         """Give a blob to write piece by piece; without a commit nothing is kept. Raises StorageFull as `put` does."""
-        with _full_disk_named(), self._unfinished_blob() as file:
-            yield BlobWriter(file, self._keep)
 
     def has(self, digest: str) -> bool:
         """Say whether the blob is stored."""
-        return self._path(digest).is_file()
-
-    def path(self, digest: str) -> Path:
-        """Return the blob's file, unverified; raise MissingBlob where there is none."""
-        path = self._path(digest)
-        if not path.is_file():
-            raise MissingBlob(
-                f"blob {digest} is missing at {path}: restore it from a backup, or publish the model again"
-            )
-        return path
 
     def size(self, digest: str) -> int:
         """Return the blob's size in bytes; raise MissingBlob where there is none."""
-        return self.path(digest).stat().st_size
 
-    def read(self, digest: str) -> bytes:
+    def read(self, digest: str) -> bytearray:
         """Return the blob's bytes, every one of them verified; raise MissingBlob or CorruptBlob."""
-        path = self.path(digest)
-        data = path.read_bytes()
-        _check_digest(path, digest, hashlib.sha256(data).hexdigest())
-        return data
 
-    def verified_path(self, digest: str) -> Path:
-        """Return a large blob's file after reading all of it; raise MissingBlob or CorruptBlob."""
-        path = self.path(digest)
-        _check_digest(path, digest, _digest_of(path))
-        return path
+    def map(self, digest: str) -> mmap.mmap:
+        """Map a large blob, which is not empty, after verifying it; read only. Raises MissingBlob or CorruptBlob."""
 
-    def all(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield every blob's digest and file status, in no order; one that vanishes meanwhile is left out."""
-        for folder in self._root.iterdir():
-            for path in folder.iterdir():
-                with suppress(FileNotFoundError):
-                    yield path.name, path.stat()
+    def open(self, digest: str) -> IO[bytes]:
+        """Open the blob to pass its bytes on to somebody who verifies them; raise MissingBlob."""
+
+    def verify(self, digest: str) -> None:
+        """Read every byte of the stored copy itself, whatever caches hold; raise MissingBlob or CorruptBlob."""
+
+    def all(self) -> Iterator[BlobStatus]:
+        """Yield every blob, in no order; one that vanishes meanwhile is left out."""
 
     def delete(self, digest: str, *, before: float) -> bool:
-        """Remove a blob that was last put before this time (seconds since the epoch); say whether it was there."""
-        path = self._path(digest)
-        try:
-            if path.stat().st_mtime >= before:
-                return False
-            path.unlink()
-        except FileNotFoundError:
-            return False
-        return True
+        """Remove a blob unless it was put at or after this time (seconds since the epoch); say whether it is gone.
 
-    def unfinished(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """Yield the temporary files of blobs that are being written, or whose writer has died."""
-        for path in self._temporary.iterdir():
-            with suppress(FileNotFoundError):
-                yield path, path.stat()
+        A blob that is put at the same moment either stays, or is written again by whoever puts it.
+        """
 
-    @contextmanager
-    def temporary_file(self) -> Iterator[IO[bytes]]:
-        """Give a scratch file on the store's disk that is gone afterwards, whatever happens."""
-        with _full_disk_named(), tempfile.TemporaryFile(dir=self._temporary) as file:
-            yield file
+    def unfinished(self) -> Iterator[UnfinishedBlob]:
+        """Yield what is being written, and what writers that died have left."""
 
-    def _path(self, digest: str) -> Path:
-        if not DIGEST.fullmatch(digest):
-            raise InvalidInput.of("digest", "must be 64 lower-case hexadecimal digits")
-        return self._root / digest[:2] / digest
+    def discard(self, unfinished: UnfinishedBlob) -> None:
+        """Remove what a writer left; nothing happens where it is gone already."""
 
-    @contextmanager
-    def _unfinished_blob(self) -> Iterator[IO[bytes]]:
-        with tempfile.NamedTemporaryFile(dir=self._temporary, delete=False) as file:
-            try:
-                yield file
-            finally:
-                with suppress(FileNotFoundError):  # renamed to its digest
-                    Path(file.name).unlink()
+    def quarantine(self, digest: str) -> str:
+        """Move the stored copy aside, where nothing reads it, and return where it is now; raise MissingBlob."""
 
-    def _keep(self, file: IO[bytes], digest: str) -> bool:
-        """Rename a complete temporary file to its digest; say whether the blob is new."""
-        path = self._path(digest)
-        # A damaged copy is replaced: publishing the same bytes again is how a blob is healed.
-        if path.is_file() and _digest_of(path) == digest:
-            path.touch()  # as young as a new one: the collector leaves it time to be named
-            return False
-        file.flush()
-        os.fchmod(file.fileno(), 0o444)
-        os.fsync(file.fileno())
-        path.parent.mkdir(exist_ok=True)
-        Path(file.name).rename(path)
-        _sync_folder(path.parent)
-        _sync_folder(self._root)
-        return True
+    def temporary_file(self) -> AbstractContextManager[IO[bytes]]:
+        """Give a local scratch file that is gone afterwards, whatever happens."""
 
 
-def _check_digest(path: Path, digest: str, found: str) -> None:
+def checked(digest: str) -> str:
+    """Return a text that is a digest; raise InvalidInput for any other."""
+    if not DIGEST.fullmatch(digest):
+        raise InvalidInput.of("digest", "must be 64 lower-case hexadecimal digits")
+    return digest
+
+
+def missing(digest: str, place: object) -> MissingBlob:
+    """Build the error for a blob that is not at its place."""
+    return MissingBlob(f"blob {digest} is missing at {place}: restore it from a backup, or publish the model again")
+
+
+def check_digest(digest: str, found: str, place: object) -> None:
+    """Raise CorruptBlob unless the bytes at this place have the digest that names them."""
     if found != digest:
         raise CorruptBlob(
-            f"blob {digest} is corrupt: {path} has digest {found}; restore it from a backup, or publish the model again"
+            f"blob {digest} is corrupt: {place} has digest {found}; restore it from a backup, or publish the model "
+            "again"
         )
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _full_disk_named() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise StorageFull("the blob store's disk is full: free some space, then try again") from error

@@ -9,14 +9,12 @@ blob is missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import select, union
 from sqlalchemy.orm import Session
 
-from model_store.blobs import BlobStore
+from model_store.blobs import BlobStore, UnfinishedBlob
 from model_store.changes import take_turn
 from model_store.database import Database
 from model_store.errors import InvalidInput
@@ -50,7 +48,7 @@ class Collector:
         blobs, unfinished = self._old_blobs(), self._old_unfinished()
         with self._database.read() as session:
             named = _named(session)
-        return _total([size for digest, size in blobs.items() if digest not in named], unfinished.values())
+        return _total([size for digest, size in blobs.items() if digest not in named], unfinished)
 
     def collect(self) -> Garbage:
         """Remove garbage and say what it was; running it again removes nothing more."""
@@ -61,23 +59,23 @@ class Collector:
             named = _named(session)
             garbage = {digest: size for digest, size in candidates.items() if digest not in named}
             removed = [size for digest, size in garbage.items() if self._blobs.delete(digest, before=self._oldest())]
-        for path in unfinished:
-            path.unlink(missing_ok=True)
-        return _total(removed, unfinished.values())
+        for each in unfinished:
+            self._blobs.discard(each)
+        return _total(removed, unfinished)
 
     def _old_blobs(self) -> dict[str, int]:
-        return {digest: file.st_size for digest, file in self._blobs.all() if file.st_mtime < self._oldest()}
+        return {blob.digest: blob.size_bytes for blob in self._blobs.all() if blob.put_at < self._oldest()}
 
-    def _old_unfinished(self) -> dict[Path, int]:
-        return {path: file.st_size for path, file in self._blobs.unfinished() if file.st_mtime < self._oldest()}
+    def _old_unfinished(self) -> list[UnfinishedBlob]:
+        return [each for each in self._blobs.unfinished() if each.started_at < self._oldest()]
 
     def _oldest(self) -> float:
         """Return the time, in seconds since the epoch, before which a file is too old to be in use by a writer."""
         return time.time() - self._grace_seconds
 
 
-def _total(blobs: Collection[int], unfinished: Collection[int]) -> Garbage:
-    return Garbage(len(blobs), len(unfinished), sum(blobs) + sum(unfinished))
+def _total(blobs: list[int], unfinished: list[UnfinishedBlob]) -> Garbage:
+    return Garbage(len(blobs), len(unfinished), sum(blobs) + sum(each.size_bytes for each in unfinished))
 
 
 def _named(session: Session) -> set[str]:

@@ -55,7 +55,7 @@ class Manifest:
         return hashlib.sha256(self.to_json()).hexdigest()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Manifest:
+    def from_json(cls, data: bytes | bytearray) -> Manifest:
         """Read a manifest; raise InvalidManifest naming the place that is wrong."""
         if len(data) > MAX_BYTES:
             raise InvalidManifest(f"the manifest has {len(data)} bytes; at most {MAX_BYTES} are allowed")

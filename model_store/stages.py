@@ -47,7 +47,7 @@ def read_stage(blobs: BlobStore, digest: str) -> dict[str, Tensor]:
     """
     data = blobs.read(digest)
     try:
-        return load(data)
+        return load(bytes(data))
     except safetensors.SafetensorError as error:
         raise InvalidManifest(f"blob {digest} is not a safetensors file: {error}") from error
 

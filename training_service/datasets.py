@@ -53,7 +53,7 @@ class DatasetManifest:
         )
 
     @classmethod
-    def from_json(cls, data: bytes) -> Self:
+    def from_json(cls, data: bytes | bytearray) -> Self:
         """Read what `to_json` wrote; raise DamagedStore for the format of another release."""
         values = json.loads(data)
         if (values["format"], values["kind"]) != (FORMAT, KIND):
@@ -73,7 +73,7 @@ class EncodedImages:
     """The bytes of a dataset's images: its packs, verified once and then mapped; safe to share between threads."""
 
     def __init__(self, blobs: BlobStore, rows: Sequence[DatasetRow]) -> None:
-        self._packs: Mapping[str, mmap.mmap] = {pack: _mapped(blobs, pack) for pack in {row.pack for row in rows}}
+        self._packs: Mapping[str, mmap.mmap] = {pack: blobs.map(pack) for pack in {row.pack for row in rows}}
 
     def __enter__(self) -> Self:
         return self
@@ -104,8 +104,3 @@ def summary(
         "rejected_files": [dict(each) for each in rejected[:max_rejected]],
         "num_rejected_files": len(rejected),
     }
-
-
-def _mapped(blobs: BlobStore, pack: str) -> mmap.mmap:
-    with blobs.verified_path(pack).open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -10,7 +10,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.processes import INFERENCE, TRAINING, Stack
-from model_store.blobs import BlobStore
+from model_store.local_blobs import LocalBlobs
 from model_store.stages import read_stage
 
 ENDED = {
@@ -43,7 +43,7 @@ def test_a_killed_training_service_finishes_its_job_after_a_restart(
         assert ended.state == training_pb2.TRAINING_JOB_STATE_SUCCEEDED, ended.error
         versions = list(after.versions("shapes"))
         assert [version.name for version in versions] == ["models/shapes/versions/1"]
-        blobs = BlobStore(tmp_path / "home/blobs")
+        blobs = LocalBlobs(tmp_path / "home/blobs")
         for stage in versions[0].stages:
             read_stage(blobs, stage.digest)
 
@@ -67,7 +67,7 @@ def test_a_lost_blob_is_reported_and_the_rest_is_served(
     for _ in client.watch(job.name):
         pass
     head = client.version("shapes/1").stages[-1].digest
-    path = BlobStore(tmp_path / "home/blobs").path(head)
+    path = LocalBlobs(tmp_path / "home/blobs").path(head)
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     stack.services[INFERENCE.module].kill()

@@ -11,7 +11,7 @@ import torch
 from inference_service.executor import Executor
 from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
-from model_store.blobs import BlobStore
+from model_store.local_blobs import LocalBlobs
 from model_store.names import VersionName
 from tests.inference_service.making import Recipe, Registry, manifest, open_registry
 
@@ -29,13 +29,13 @@ def executor() -> Executor:
 
 
 @pytest.fixture
-def loader(blobs: BlobStore, executor: Executor) -> Loader:
+def loader(blobs: LocalBlobs, executor: Executor) -> Loader:
     """A loader on the CPU."""
     return Loader(blobs, torch.device("cpu"), executor.warm_up)
 
 
 @pytest.fixture
-def load(blobs: BlobStore, loader: Loader) -> Callable[..., ResidentVersion]:
+def load(blobs: LocalBlobs, loader: Loader) -> Callable[..., ResidentVersion]:
     """Store a model's blobs and load it."""
 
     def load(recipe: Recipe, number: int = 1) -> ResidentVersion:

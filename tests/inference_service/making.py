@@ -14,8 +14,8 @@ from PIL import Image
 
 from grpc_runtime.settings import StoreSettings
 from model_store.architectures import Chain, Head, build, build_random, initialise_head
-from model_store.blobs import BlobStore
 from model_store.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
+from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import AliasName, VersionName
 from model_store.records import ModelVersion
@@ -50,7 +50,7 @@ def chain(recipe: Recipe) -> Chain:
     return made.eval().requires_grad_(requires_grad=False)
 
 
-def manifest(blobs: BlobStore, recipe: Recipe) -> Manifest:
+def manifest(blobs: LocalBlobs, recipe: Recipe) -> Manifest:
     """Store a model's blobs and return its manifest."""
     made = chain(recipe)
     stages = [ManifestStage(name, write_stage(blobs, made.stage_tensors(name)).digest) for name in made.stage_names]
@@ -76,7 +76,7 @@ class Registry:
         self.store.blobs.put([made.to_json()])
         path = self.store.blobs.path(digest)
         # Damaged before the row exists, so that no service can load it in between: a whole copy vouches for the row.
-        whole = BlobStore(path.parents[2] / "whole")
+        whole = LocalBlobs(path.parents[2] / "whole")
         manifest(whole, recipe)
         path.unlink()
         if damage is not None:

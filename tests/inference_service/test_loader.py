@@ -11,9 +11,9 @@ import torch
 
 from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
-from model_store.blobs import BlobStore
 from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
 from model_store.inputs import ImageInputSpec
+from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.stages import write_stage
@@ -23,7 +23,7 @@ Load = Callable[..., ResidentVersion]
 NAME = VersionName("flowers", 1)
 
 
-def put(blobs: BlobStore, made: Manifest) -> str:
+def put(blobs: LocalBlobs, made: Manifest) -> str:
     """Store a manifest and return its digest."""
     return blobs.put([made.to_json()]).digest
 
@@ -81,7 +81,7 @@ def test_memory_is_free_when_the_last_user_is_gone(load: Load, loader: Loader) -
     assert loader.resident_bytes == 0
 
 
-def test_the_memory_does_not_depend_on_the_file(load: Load, blobs: BlobStore) -> None:
+def test_the_memory_does_not_depend_on_the_file(load: Load, blobs: LocalBlobs) -> None:
     """A blob that is cut short afterwards does not pull the weights from under a loaded version."""
     version = load(Recipe())
     for stage in version.stages:
@@ -94,7 +94,7 @@ def test_the_memory_does_not_depend_on_the_file(load: Load, blobs: BlobStore) ->
             assert torch.equal(stage.module.state_dict()[name], tensor)
 
 
-def test_a_corrupt_blob_is_named_and_nothing_stays_loaded(loader: Loader, blobs: BlobStore) -> None:
+def test_a_corrupt_blob_is_named_and_nothing_stays_loaded(loader: Loader, blobs: LocalBlobs) -> None:
     """The stages that were read before it are freed again."""
     made = manifest(blobs, Recipe())
     damaged = blobs.path(blob_of(made, "layer3"))
@@ -105,7 +105,7 @@ def test_a_corrupt_blob_is_named_and_nothing_stays_loaded(loader: Loader, blobs:
     assert loader.resident_bytes == 0
 
 
-def test_a_missing_blob_is_named(loader: Loader, blobs: BlobStore) -> None:
+def test_a_missing_blob_is_named(loader: Loader, blobs: LocalBlobs) -> None:
     """The digest is in the message."""
     made = manifest(blobs, Recipe())
     missing = blobs.path(blob_of(made, "head"))
@@ -114,7 +114,7 @@ def test_a_missing_blob_is_named(loader: Loader, blobs: BlobStore) -> None:
         loader.load(NAME, put(blobs, made))
 
 
-def test_a_manifest_that_does_not_fit_its_architecture_is_refused(loader: Loader, blobs: BlobStore) -> None:
+def test_a_manifest_that_does_not_fit_its_architecture_is_refused(loader: Loader, blobs: LocalBlobs) -> None:
     """Wrong stages, labels, input specs and unknown architectures each say what is wrong."""
     made = manifest(blobs, Recipe())
     wrong = {
@@ -134,7 +134,7 @@ def test_an_input_that_the_stages_cannot_take_is_found_before_serving(load: Load
         load(Recipe(spec=ImageInputSpec(8, 8)))
 
 
-def test_a_diverged_training_is_found_before_serving(loader: Loader, blobs: BlobStore) -> None:
+def test_a_diverged_training_is_found_before_serving(loader: Loader, blobs: LocalBlobs) -> None:
     """A head of NaN loads, but its answers would be no numbers."""
     made = manifest(blobs, Recipe())
     tensors = {name: tensor * float("nan") for name, tensor in chain(Recipe()).stage_tensors("head").items()}

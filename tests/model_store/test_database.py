@@ -13,10 +13,10 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from model_store.blobs import BlobStore
 from model_store.changes import ChangeFeed
 from model_store.database import Database, sqlite_url
 from model_store.errors import SchemaMismatch, Unavailable
+from model_store.local_blobs import LocalBlobs
 from model_store.store import ModelStore
 from model_store.tables import Row
 from tests.model_store.making import publication
@@ -60,13 +60,13 @@ def test_a_writer_killed_in_its_transaction_leaves_nothing(tmp_path: Path) -> No
     """Kill -9 between the insert and the commit: the store opens, and shows complete versions only."""
     script = (
         "import os, signal, sys, pathlib\n"
-        "from model_store.blobs import BlobStore\n"
+        "from model_store.local_blobs import LocalBlobs\n"
         "from model_store.database import Database, sqlite_url\n"
         "from model_store import store as module\n"
         "from tests.model_store.making import publication\n"
         "root = pathlib.Path(sys.argv[1])\n"
         "database = Database(sqlite_url(root / 'store.db')); database.open_schema()\n"
-        "store = module.ModelStore(database, BlobStore(root / 'blobs'))\n"
+        "store = module.ModelStore(database, LocalBlobs(root / 'blobs'))\n"
         "store.publish(publication(store))\n"
         "module.move_alias = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "store.publish(publication(store, alias='production'))\n"
@@ -75,7 +75,7 @@ def test_a_writer_killed_in_its_transaction_leaves_nothing(tmp_path: Path) -> No
     assert done.returncode == -9
     database = Database(sqlite_url(tmp_path / "store.db"))
     database.open_schema()
-    store = ModelStore(database, BlobStore(tmp_path / "blobs"))
+    store = ModelStore(database, LocalBlobs(tmp_path / "blobs"))
     assert store.get_model("flowers").newest_version == 1
     assert store.publish(publication(store)).name.number == 2
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from model_store.blobs import BlobStore
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput, MissingBlob
 from model_store.gc import Collector, Garbage
+from model_store.local_blobs import LocalBlobs
 from model_store.records import Dataset
 from model_store.stages import read_stage
 from model_store.store import ModelStore
@@ -25,7 +25,7 @@ NOTHING = Garbage(0, 0, 0)
 
 
 @pytest.fixture
-def collector(database: Database, blobs: BlobStore) -> Collector:
+def collector(database: Database, blobs: LocalBlobs) -> Collector:
     """A collector with a short grace period."""
     return Collector(database, blobs, grace_seconds=60)
 
@@ -48,18 +48,18 @@ def test_what_rows_name_stays_and_what_they_do_not_goes(
     assert all(read_stage(store.blobs, stage.digest) for stage in version.stages)
 
 
-def test_what_a_killed_writer_left_goes(collector: Collector, blobs: BlobStore) -> None:
+def test_what_a_killed_writer_left_goes(collector: Collector, blobs: LocalBlobs) -> None:
     """A temporary file is kept while it may be written to, and removed when nobody can be writing any more."""
     with blobs.writer() as writer:
         writer.write(b"half a blob")
-        (path, _) = next(iter(blobs.unfinished()))
+        (unfinished,) = blobs.unfinished()
         assert collector.collect() == NOTHING
-        os.utime(path, (LONG_AGO, LONG_AGO))
+        os.utime(unfinished.id, (LONG_AGO, LONG_AGO))
         assert collector.collect().num_unfinished == 1
-        assert not path.exists()
+        assert list(blobs.unfinished()) == []
 
 
-def test_putting_an_old_orphan_again_makes_it_young(collector: Collector, blobs: BlobStore) -> None:
+def test_putting_an_old_orphan_again_makes_it_young(collector: Collector, blobs: LocalBlobs) -> None:
     """A publisher whose stage happens to be there already is given the whole grace period."""
     digest = blobs.put([b"orphan"]).digest
     _age(blobs)
@@ -89,30 +89,32 @@ def test_collecting_beside_publishing_breaks_no_version(collector: Collector, st
     thread = threading.Thread(target=collect)
     thread.start()
     published, refused = [], 0
-    for seed in range(30):
-        try:
-            published.append(store.publish(publication(store, seeds=(seed, seed + 1))))
-        except MissingBlob:
-            refused += 1
-    stop.set()
-    thread.join()
+    try:
+        for seed in range(30):
+            try:
+                published.append(store.publish(publication(store, seeds=(seed, seed + 1))))
+            except MissingBlob:
+                refused += 1
+    finally:
+        stop.set()
+        thread.join()
     assert len(published) + refused == 30
     for version in published:
         assert store.manifest(version)
         assert all(read_stage(store.blobs, stage.digest) for stage in version.stages)
 
 
-def test_a_grace_period_that_is_too_short_is_refused(database: Database, blobs: BlobStore) -> None:
+def test_a_grace_period_that_is_too_short_is_refused(database: Database, blobs: LocalBlobs) -> None:
     """Nobody can turn the safety off by accident."""
     with pytest.raises(InvalidInput, match="grace_seconds"):
         Collector(database, blobs, grace_seconds=0)
 
 
-def _age(blobs: BlobStore, keep: Collection[str] = ()) -> None:
+def _age(blobs: LocalBlobs, keep: Collection[str] = ()) -> None:
     """Make every blob but these look old."""
-    for digest, _ in blobs.all():
-        if digest not in keep:
+    for blob in blobs.all():
+        if blob.digest not in keep:
             try:
-                os.utime(blobs.path(digest), (LONG_AGO, LONG_AGO))
+                os.utime(blobs.path(blob.digest), (LONG_AGO, LONG_AGO))
             except (MissingBlob, FileNotFoundError):
                 continue

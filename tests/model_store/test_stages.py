@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load
 
-from model_store.blobs import BlobStore
 from model_store.errors import CorruptBlob, InvalidManifest
+from model_store.local_blobs import LocalBlobs
 from model_store.stages import _serialised, read_stage, write_stage
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 
 
-def test_tensors_come_back_as_they_were(blobs: BlobStore) -> None:
+def test_tensors_come_back_as_they_were(blobs: LocalBlobs) -> None:
     """Every dtype, a scalar, an empty tensor and a transposed one survive the round."""
     tensors = {f"t{number}": torch.ones(3, 2).to(dtype) for number, dtype in enumerate(DTYPES)}
     tensors |= {"scalar": torch.tensor(5), "empty": torch.zeros(0, 3), "transposed": torch.randn(3, 5).T}
@@ -44,19 +44,19 @@ def test_the_safetensors_library_reads_what_is_written(
     }
 
 
-def test_a_digest_depends_on_the_tensors_alone(blobs: BlobStore) -> None:
+def test_a_digest_depends_on_the_tensors_alone(blobs: LocalBlobs) -> None:
     """The order of insertion and the memory layout do not change the digest."""
     first = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1])}
     second = {"b": torch.tensor([1]), "a": torch.arange(6.0).reshape(2, 3).T.contiguous().T}
     assert write_stage(blobs, first).digest == write_stage(blobs, second).digest
 
 
-def test_a_stage_without_tensors_has_a_digest_too(blobs: BlobStore) -> None:
+def test_a_stage_without_tensors_has_a_digest_too(blobs: LocalBlobs) -> None:
     """Pooling and flattening are stages like any other."""
     assert read_stage(blobs, write_stage(blobs, {}).digest) == {}
 
 
-def test_every_flipped_byte_is_found(blobs: BlobStore) -> None:
+def test_every_flipped_byte_is_found(blobs: LocalBlobs) -> None:
     """No byte of a stage can change unseen, header or data."""
     digest = write_stage(blobs, {"w": torch.arange(4.0)}).digest
     path = blobs.path(digest)
@@ -68,7 +68,7 @@ def test_every_flipped_byte_is_found(blobs: BlobStore) -> None:
             read_stage(blobs, digest)
 
 
-def test_a_blob_that_is_no_safetensors_file_is_named(blobs: BlobStore) -> None:
+def test_a_blob_that_is_no_safetensors_file_is_named(blobs: LocalBlobs) -> None:
     """A blob with the right digest and the wrong content is refused clearly."""
     digest = blobs.put([b"not tensors at all"]).digest
     with pytest.raises(InvalidManifest, match="not a safetensors file"):

@@ -24,8 +24,8 @@ from maas_client.client import Client
 from maas_client.publish import publish_base
 from maas_client.settings import ClientSettings
 from model_store.bases import LoadedBase, load_random
-from model_store.blobs import BlobStore
 from model_store.database import Database, sqlite_url
+from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.stages import write_stage
 from model_store.store import ModelStore
@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> ModelStore:
     """A store on SQLite."""
     database = Database(sqlite_url(tmp_path / "store.db"))
     database.open_schema()
-    return ModelStore(database, BlobStore(tmp_path / "blobs"))
+    return ModelStore(database, LocalBlobs(tmp_path / "blobs"))
 
 
 @pytest.fixture

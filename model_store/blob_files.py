@@ -1,0 +1,80 @@
+"""Blobs as local files: read and verified in one pass, written beside their place, full disks named."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from typing import IO
+
+from model_store.blobs import UnfinishedBlob, check_digest
+from model_store.errors import StorageFull
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CHUNK_BYTES = 1024 * 1024  # stays in the processor's cache between being read and being hashed
+
+
+def read_verified(file: FileIO, digest: str) -> bytearray:
+    """Return an unbuffered file's bytes, hashed as they are read; raise CorruptBlob."""
+    data = bytearray(os.fstat(file.fileno()).st_size)
+    view, hasher, filled = memoryview(data), hashlib.sha256(), 0
+    while count := file.readinto(view[filled : filled + _CHUNK_BYTES]):
+        hasher.update(view[filled : filled + count])
+        filled += count
+    check_digest(digest, hasher.hexdigest(), file.name)
+    return data
+
+
+def verify_file(file: FileIO, digest: str) -> None:
+    """Read all of a file; raise CorruptBlob."""
+    check_digest(digest, hashlib.file_digest(file, "sha256").hexdigest(), file.name)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def full_disk_named() -> Iterator[None]:
+    """Raise StorageFull where the system says that the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageFull("the blob store's disk is full: free some space, then try again") from error
+
+
+@contextmanager
+def unfinished_file(folder: Path) -> Iterator[IO[bytes]]:
+    """Give a new file in this folder, which is removed afterwards unless it was renamed."""
+    with full_disk_named(), tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        try:
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_file(folder: Path) -> Iterator[IO[bytes]]:
+    """Give a file in this folder that has no name and is gone afterwards, whatever happens."""
+    with full_disk_named(), tempfile.TemporaryFile(dir=folder) as file:
+        yield file
+
+
+def unfinished_in(folder: Path) -> Iterator[UnfinishedBlob]:
+    """Yield the files that writers have in this folder."""
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            yield UnfinishedBlob(str(path), status.st_size, status.st_mtime)
