@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from model_store.database import Database
+from model_store.errors import Unavailable
 from model_store.records import Change
 from model_store.tables import ChangeRow
 
 _FEED_LOCK = 0x6D616174  # next to the migration lock
+_CHANNEL = "maas_changes"
+_STOP_SECONDS = 0.1  # how long a follower may take to notice that it should stop
+_FALLBACK_SECONDS = 2.0  # a lost notification costs no more than this
 
 
 def take_turn(session: Session) -> None:
@@ -21,17 +27,19 @@ def take_turn(session: Session) -> None:
 
     SQLite has one writer at a time anyway; on PostgreSQL this is a lock that ends with the transaction.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if _on_postgres(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _FEED_LOCK})
 
 
 def append_change(session: Session, kind: str, resource: object) -> None:
-    """Add an entry in the caller's transaction.
+    """Add an entry in the caller's transaction; its commit wakes the followers.
 
     Writers take turns: sequence numbers become visible in order, and a follower that has seen one has seen all before.
     """
     take_turn(session)
     session.add(ChangeRow(kind=kind, resource=str(resource), created_at=datetime.now(UTC)))
+    if _on_postgres(session):
+        session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": _CHANNEL})
 
 
 class ChangeFeed:
@@ -52,13 +60,49 @@ class ChangeFeed:
             return tuple(row.record() for row in session.scalars(query))
 
     def follow(self, after: int, *, stop: threading.Event, poll_seconds: float = 0.1) -> Iterator[tuple[Change, ...]]:
-        """Yield batches of changes as they are committed, until `stop` is set.
+        """Yield batches of changes as they are committed, until `stop` is set; raise Unavailable with the database.
 
-        A batch is never empty. SQLite cannot wake another process, so the feed is polled: one indexed look-up a poll.
+        A batch is never empty. PostgreSQL wakes its followers, and is read every few seconds besides, in case a
+        notification is lost. SQLite cannot wake another process: one indexed look-up every `poll_seconds`.
         """
-        while not stop.is_set():
-            if batch := self.after(after):
-                after = batch[-1].sequence
-                yield batch
-            else:
-                stop.wait(poll_seconds)
+        with closing(self._moments_to_look(stop, poll_seconds)) as moments:
+            for _ in moments:
+                while not stop.is_set() and (batch := self.after(after)):
+                    after = batch[-1].sequence
+                    yield batch
+
+    def _moments_to_look(self, stop: threading.Event, poll_seconds: float) -> Generator[None, None, None]:
+        if self._database.is_sqlite:
+            return _polls(stop, poll_seconds)
+        return _notifications(self._database, stop, max(poll_seconds, _FALLBACK_SECONDS))
+
+
+def _polls(stop: threading.Event, seconds: float) -> Generator[None, None, None]:
+    while not stop.is_set():
+        yield
+        stop.wait(seconds)
+
+
+def _notifications(database: Database, stop: threading.Event, seconds: float) -> Generator[None, None, None]:
+    """Yield once listening, then at each notification and every so many seconds; listen again where that is lost."""
+    while not stop.is_set():
+        with database.listening(_CHANNEL) as heard:
+            yield
+            while _may_look_again(heard, stop, seconds):
+                yield
+
+
+def _may_look_again(heard: Callable[[float], bool], stop: threading.Event, seconds: float) -> bool:
+    """Wait for a notification, or so many seconds; return False where nobody listens any more."""
+    deadline = time.monotonic() + seconds
+    try:
+        while not stop.is_set() and time.monotonic() < deadline and not heard(_STOP_SECONDS):
+            pass
+    except Unavailable:
+        stop.wait(_STOP_SECONDS)  # where every connection is lost at once, be no burden
+        return False
+    return not stop.is_set()
+
+
+def _on_postgres(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"

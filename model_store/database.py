@@ -6,20 +6,22 @@ transaction that reads first and then upgrades would fail with "database is lock
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from model_store.errors import Conflict, InvalidInput, SchemaMismatch, StorageFull, Unavailable
+from model_store.database_errors import lost_connection, translated
+from model_store.errors import InvalidInput, SchemaMismatch
 
-_BUSY_TIMEOUT_SECONDS = 30
+_BUSY_TIMEOUT_SECONDS = 30  # how long one writer waits for another, on either server
 _MIGRATION_LOCK = 0x6D616173  # "maas", for PostgreSQL's advisory lock
 _WRITE = "maas_write"
 
@@ -37,22 +39,44 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Run a block in one read transaction."""
-        with _translated(), self._readers.begin() as session:
+        with translated(), self._readers.begin() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Run a block in one write transaction: all of it is kept, or none."""
-        with _translated(), self._writers.begin() as session:
+        with translated(), self._writers.begin() as session:
             yield session
 
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[Callable[[float], bool]]:
+        """Listen on a channel of PostgreSQL for the length of a block, on a connection outside the pool.
+
+        The block gets a function for its own thread: it waits up to so many seconds for a notification and says whether
+        one came. That function, and entering, raise Unavailable where the connection is lost or cannot be had.
+        """
+        with self._driver_errors():
+            pooled = self._engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        pooled.detach()
+
+        def heard(seconds: float) -> bool:
+            with self._driver_errors():
+                return bool(list(connection.notifies(timeout=seconds, stop_after=1)))
+
+        with closing(connection):
+            with self._driver_errors():
+                connection.autocommit = True
+                connection.execute(f"LISTEN {channel}")
+            yield heard
+
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection of the pool."""
         self._engine.dispose()
 
     def open_schema(self) -> None:
         """Create the schema in an empty database; raise SchemaMismatch where it is not the current one."""
-        with _translated(), self._migration_lock():
+        with translated(), self._migration_lock():
             if self._revision() is None:
                 self._upgrade()
             found, wanted = self._revision(), _head_revision()
@@ -64,7 +88,7 @@ class Database:
 
     def migrate(self) -> str:
         """Bring the schema to the current revision, one process at a time, and return that revision."""
-        with _translated(), self._migration_lock():
+        with translated(), self._migration_lock():
             self._upgrade()
         return _head_revision()
 
@@ -85,12 +109,22 @@ class Database:
             return MigrationContext.configure(connection).get_current_revision()
 
     @contextmanager
+    def _driver_errors(self) -> Iterator[None]:
+        """Translate what is raised past SQLAlchemy."""
+        try:
+            with translated():
+                yield
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            raise lost_connection(error) from error
+
+    @contextmanager
     def _migration_lock(self) -> Iterator[None]:
         if self.is_sqlite:
             with FileLock(f"{self.url.database}.migrate.lock"):
                 yield
             return
         with self._engine.connect() as connection:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # a migration may take its time
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
             try:
                 yield
@@ -110,7 +144,7 @@ def _checked_url(text: str) -> sqlalchemy.URL:
         raise InvalidInput.of(
             "database_url", f"must be sqlite:///FILE or postgresql://USER@HOST/DATABASE ({error})"
         ) from error
-    if url.get_backend_name() not in {"sqlite", "postgresql"}:
+    if url.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}:
         raise InvalidInput.of("database_url", f"must be sqlite:///… or postgresql://…, not {url.drivername}://…")
     return url
 
@@ -125,9 +159,38 @@ def _sqlite_engine(url: sqlalchemy.URL) -> Engine:
 
 
 def _server_engine(url: sqlalchemy.URL) -> Engine:
-    if url.drivername == "postgresql":  # SQLAlchemy 2.0 would take psycopg2 here
-        url = url.set(drivername="postgresql+psycopg")
-    return sqlalchemy.create_engine(url, pool_pre_ping=True)
+    try:
+        # Connections that idle may be cut by what is between: each is tried before it is used, and few are kept busy.
+        engine = sqlalchemy.create_engine(_server_url(url), pool_pre_ping=True, pool_use_lifo=True)
+    except ImportError as error:
+        raise InvalidInput.of(
+            "database_url", f"names PostgreSQL, whose driver is not here ({error}): pip install 'maas[postgres]'"
+        ) from error
+    event.listen(engine, "connect", _prepare_server)
+    return engine
+
+
+def _server_url(url: sqlalchemy.URL) -> sqlalchemy.URL:
+    """Return the URL with the settings that every connection should have, where it does not say otherwise."""
+    defaults = {
+        "connect_timeout": "10",
+        "fallback_application_name": f"maas {Path(sys.argv[0]).stem}",
+        # A network that goes away without a word is noticed within a minute, not within two hours.
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
+    }
+    # SQLAlchemy 2.0 would take psycopg2 for a plain postgresql://.
+    return url.set(drivername="postgresql+psycopg", query={**defaults, **url.query})
+
+
+def _prepare_server(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's connection
+    """Bound the wait for locks, as SQLite does, unless the operator has bound it already."""
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, false) WHERE current_setting('lock_timeout') = '0'",
+        [f"{_BUSY_TIMEOUT_SECONDS}s"],
+    )
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's connection
@@ -151,22 +214,6 @@ def _use_write_ahead_log(engine: Engine) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get(_WRITE, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError as error:
-        raise Conflict("somebody else wrote the same resource at the same moment: try again") from error
-    except (InterfaceError, OperationalError) as error:
-        if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL" or "DiskFull" in type(error.orig).__name__:
-            raise StorageFull("the database's disk is full: free some space, then try again") from error
-        raise Unavailable(f"the database does not answer ({_first_line(error)}): check that it runs") from error
-
-
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0]
 
 
 def _alembic_config() -> Any:  # noqa: ANN401  alembic.config.Config, imported late

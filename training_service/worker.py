@@ -20,7 +20,7 @@ import torch
 from grpc_runtime.logs import configure_logs
 from model_store.database import Database
 from model_store.datasets import DatasetStore
-from model_store.errors import LeaseLost, StoreError, Unavailable
+from model_store.errors import Conflict, StoreError, Unavailable
 from model_store.inputs import ImageInputSpec
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import JobState
@@ -75,7 +75,7 @@ class Worker:
         """Run the job and return the exit code; a job that cannot succeed is ended as FAILED, with the reason."""
         try:
             self._run(self._jobs.get(self._claim.job_id))
-        except (Stopped, LeaseLost, Unavailable) as error:
+        except (Stopped, Conflict, Unavailable) as error:
             _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=str(error) or "told to stop")
             return EXIT_STOPPED
         except StoreError as error:
@@ -144,7 +144,7 @@ class Worker:
     def _fail(self, reason: str) -> int:
         try:
             self._jobs.advance(self._claim, JobState.FAILED, error=reason)
-        except (LeaseLost, Unavailable) as error:
+        except (Conflict, Unavailable) as error:
             _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=str(error), after=reason)
             return EXIT_STOPPED
         return EXIT_ENDED

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from model_store.changes import ChangeFeed
 from model_store.database import Database, sqlite_url
 from model_store.errors import SchemaMismatch, Unavailable
 from model_store.local_blobs import LocalBlobs
@@ -78,25 +75,3 @@ def test_a_writer_killed_in_its_transaction_leaves_nothing(tmp_path: Path) -> No
     store = ModelStore(database, LocalBlobs(tmp_path / "blobs"))
     assert store.get_model("flowers").newest_version == 1
     assert store.publish(publication(store)).name.number == 2
-
-
-def test_a_follower_sees_every_change_in_order(database: Database, store: ModelStore) -> None:
-    """While four threads publish, one follower gets each sequence number once, ascending."""
-    stop = threading.Event()
-    seen: list[int] = []
-
-    def follow() -> None:
-        for batch in ChangeFeed(database).follow(0, stop=stop, poll_seconds=0.01):
-            seen.extend(change.sequence for change in batch)
-            if len(seen) >= 40:
-                stop.set()
-
-    follower = threading.Thread(target=follow)
-    follower.start()
-    given = publication(store)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: store.publish(given), range(40)))
-    follower.join(timeout=30)
-    stop.set()
-    assert len(seen) == 40
-    assert seen == sorted(seen)

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.errors import (
     AliasNotFound,
@@ -163,18 +162,6 @@ def test_lists_come_in_pages(store: ModelStore) -> None:
     first = store.list_models(PageRequest(1))
     second = store.list_models(PageRequest(1, first.next_token))
     assert [model.id for model in (*first.items, *second.items)] == ["birds", "flowers"]
-
-
-def test_every_write_is_in_the_change_feed(store: ModelStore, database: Database) -> None:
-    """A follower that reads the feed misses nothing, and an alias that does not move writes nothing."""
-    store.publish(publication(store, alias="production"))
-    store.set_alias(PRODUCTION, VersionName("flowers", 1))
-    feed = ChangeFeed(database)
-    assert [(change.kind, change.resource) for change in feed.after(0)] == [
-        ("version_published", "models/flowers/versions/1"),
-        ("alias_moved", "models/flowers/aliases/production"),
-    ]
-    assert feed.after(feed.newest()) == ()
 
 
 def test_two_stores_on_one_database_agree(store: ModelStore, database: Database) -> None:
