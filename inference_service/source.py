@@ -11,9 +11,10 @@ import structlog
 from inference_service.backoff import Backoff
 from model_store.changes import ChangeFeed
 from model_store.errors import ModelNotFound, StoreError
+from model_store.listings import ListRequest
 from model_store.names import VersionName
 from model_store.paging import MAX_SIZE, PageRequest
-from model_store.records import Change, Model
+from model_store.records import Change, Model, ModelVersion
 from model_store.store import ModelStore
 
 _log = structlog.get_logger()
@@ -85,7 +86,7 @@ class Source:
     def _all_models(self) -> Iterator[Model]:
         token = ""
         while True:
-            page = self._store.list_models(PageRequest(MAX_SIZE, token))
+            page = self._store.list_models(ListRequest(PageRequest(MAX_SIZE, token)))
             yield from page.items
             token = page.next_token
             if not token:
@@ -98,12 +99,18 @@ class Source:
             return WantedModel(model_id)
 
     def _wanted(self, model: Model) -> WantedModel:
-        newest = self._store.list_versions(model.id, PageRequest(self._num_newest)).items if self._num_newest else ()
-        versions = {version.name: version.manifest_digest for version in newest}
+        if model.life.is_deleted:
+            return WantedModel(model.id)
+        versions = {version.name: version.manifest_digest for version in self._newest(model.id)}
         for alias in model.aliases:
             if alias.version not in versions:
                 versions[alias.version] = self._store.get_version(alias.version).manifest_digest
         return WantedModel(model.id, versions, {alias.name.alias: alias.version.number for alias in model.aliases})
+
+    def _newest(self, model_id: str) -> tuple[ModelVersion, ...]:
+        if not self._num_newest:
+            return ()
+        return self._store.list_versions(model_id, ListRequest(PageRequest(self._num_newest))).items
 
 
 def _changed_models(changes: Iterable[Change]) -> tuple[str, ...]:

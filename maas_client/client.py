@@ -162,7 +162,7 @@ class Client:
 
     def version(self, name: str) -> model_store_pb2.ModelVersion:
         """Return one version, by number or alias."""
-        return self.registry.GetModelVersion(model_store_pb2.GetModelVersionRequest(name=target_name(name)))
+        return self.registry.GetVersion(model_store_pb2.GetVersionRequest(name=target_name(name)))
 
     def models(self) -> Iterator[model_store_pb2.Model]:
         """Yield every model, by id."""
@@ -171,8 +171,8 @@ class Client:
 
     def versions(self, model: str) -> Iterator[model_store_pb2.ModelVersion]:
         """Yield every version of a model, newest first."""
-        request = model_store_pb2.ListModelVersionsRequest(parent=model_name(model), page_size=_PAGE_SIZE)
-        yield from _all_pages(self.registry.ListModelVersions, request, "versions")
+        request = model_store_pb2.ListVersionsRequest(parent=model_name(model), page_size=_PAGE_SIZE)
+        yield from _all_pages(self.registry.ListVersions, request, "versions")
 
     def datasets(self) -> Iterator[training_pb2.Dataset]:
         """Yield every dataset, by id."""
@@ -189,10 +189,10 @@ class Client:
         request = training_pb2.ListTrainingJobsRequest(page_size=_PAGE_SIZE)
         yield from _all_pages(self.training.ListTrainingJobs, request, "training_jobs")
 
-    def alias_moves(self, model: str, alias: str) -> Iterator[model_store_pb2.AliasMove]:
+    def alias_history(self, model: str, alias: str) -> Iterator[model_store_pb2.AliasMove]:
         """Yield an alias's history, newest first."""
-        request = model_store_pb2.ListAliasMovesRequest(parent=alias_name(model, alias), page_size=_PAGE_SIZE)
-        yield from _all_pages(self.registry.ListAliasMoves, request, "moves")
+        request = model_store_pb2.ListAliasHistoryRequest(parent=alias_name(model, alias), page_size=_PAGE_SIZE)
+        yield from _all_pages(self.registry.ListAliasHistory, request, "moves")
 
 
 def _images(images: Iterable[bytes | Path | str]) -> list[inference_pb2.Image]:

@@ -36,7 +36,7 @@ def publish_base(
         request = model_store_pb2.FindMissingBlobsRequest(digests=digests)
         missing = client.registry.FindMissingBlobs(request).missing_digests
         header = _header(model, manifest, base.origin, alias)
-        return client.registry.PublishModelVersion(_messages(header, blobs, missing))
+        return client.registry.PublishVersion(_messages(header, blobs, missing))
 
 
 def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
@@ -56,25 +56,25 @@ def _stage(chain: Chain, name: str, blobs: BlobStore) -> ManifestStage:
 
 def _header(
     model: str, manifest: Manifest, origin: Mapping[str, str], alias: str
-) -> model_store_pb2.PublishModelVersionRequest:
-    header = model_store_pb2.PublishModelVersionRequest.Header(
+) -> model_store_pb2.PublishVersionRequest:
+    header = model_store_pb2.PublishVersionRequest.Header(
         parent=model_name(model),
         manifest_json=manifest.to_json().decode(),
         alias=alias,
         request_id=uuid.uuid4().hex,
     )
     header.recipe.update({"name": "import", **origin})
-    return model_store_pb2.PublishModelVersionRequest(header=header)
+    return model_store_pb2.PublishVersionRequest(header=header)
 
 
 def _messages(
-    header: model_store_pb2.PublishModelVersionRequest,
+    header: model_store_pb2.PublishVersionRequest,
     blobs: BlobStore,
     missing: Iterable[str],
-) -> Iterator[model_store_pb2.PublishModelVersionRequest]:
+) -> Iterator[model_store_pb2.PublishVersionRequest]:
     yield header
     for digest in missing:
         with blobs.open(digest) as file:
             while data := file.read(_CHUNK_BYTES):
-                chunk = model_store_pb2.PublishModelVersionRequest.BlobChunk(digest=digest, data=data)
-                yield model_store_pb2.PublishModelVersionRequest(blob_chunk=chunk)
+                chunk = model_store_pb2.PublishVersionRequest.BlobChunk(digest=digest, data=data)
+                yield model_store_pb2.PublishVersionRequest(blob_chunk=chunk)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model_store.errors import InvalidInput
+from model_store.errors import InvalidInput, Violation
 
 ID_RULE = "1 to 63 of a-z, 0-9 and '-', opening with a letter and not ending with '-'"
 _ID = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _JOB = r"[0-9a-f]{32}"
-_NUMBER = r"[1-9][0-9]{0,17}"
+_NUMBER = r"[1-9][0-9]{0,8}"
+KEY_RULE = "1 to 63 of a-z, A-Z, 0-9, '_', '-', '.' and '/', opening with a letter"
+_KEY = r"[a-zA-Z][a-zA-Z0-9_./-]{0,62}"
+MAX_TAGS = 64
+MAX_TAG_VALUE = 255
 
 
 @dataclass(frozen=True, order=True)
@@ -45,6 +50,26 @@ class ModelName:
         return model_name(self.model_id)
 
 
+@dataclass(frozen=True, order=True)
+class DatasetName:
+    """`datasets/{dataset_id}`."""
+
+    dataset_id: str
+
+    def __str__(self) -> str:
+        return dataset_name(self.dataset_id)
+
+
+@dataclass(frozen=True, order=True)
+class JobName:
+    """`trainingJobs/{job_id}`."""
+
+    job_id: str
+
+    def __str__(self) -> str:
+        return job_name(self.job_id)
+
+
 def model_name(model_id: str) -> str:
     """Write a model's resource name."""
     return f"models/{model_id}"
@@ -65,6 +90,32 @@ def check_id(text: str, field: str) -> str:
     if not re.fullmatch(_ID, text):
         raise InvalidInput.of(field, f"must be {ID_RULE}, not {_shown(text)}")
     return text
+
+
+def check_key(text: str, field: str) -> str:
+    """Return `text` where it can name a tag or a metric, else raise InvalidInput naming `field`."""
+    if not re.fullmatch(_KEY, text):
+        raise InvalidInput.of(field, f"must be {KEY_RULE}, not {_shown(text)}")
+    return text
+
+
+def check_tags(tags: Mapping[str, str], field: str) -> dict[str, str]:
+    """Return tags that can be kept; raise InvalidInput naming each that cannot."""
+    wrong = [
+        Violation(f"{field}[{_shown(key)}]", f"has a key that is not {KEY_RULE}")
+        for key in tags
+        if not re.fullmatch(_KEY, key)
+    ]
+    wrong += [
+        Violation(f"{field}[{_shown(key)}]", f"must have a value of at most {MAX_TAG_VALUE} printable characters")
+        for key, value in tags.items()
+        if len(value) > MAX_TAG_VALUE or not value.isprintable()
+    ]
+    if len(tags) > MAX_TAGS:
+        wrong.append(Violation(field, f"must have at most {MAX_TAGS} entries, not {len(tags)}"))
+    if wrong:
+        raise InvalidInput(*wrong)
+    return dict(tags)
 
 
 def parse_model(text: str, field: str) -> str:
@@ -100,6 +151,15 @@ def parse_target(text: str, field: str) -> ModelName | AliasName | VersionName:
     if "/aliases/" in text:
         return parse_alias(text, field)
     return ModelName(parse_model(text, field))
+
+
+def parse_origin(text: str, field: str) -> VersionName | DatasetName | JobName:
+    """Read the name of anything that has a lineage: a version, a dataset or a job."""
+    if text.startswith("datasets/"):
+        return DatasetName(parse_dataset(text, field))
+    if text.startswith("trainingJobs/"):
+        return JobName(parse_job(text, field))
+    return parse_version(text, field)
 
 
 def _match(pattern: str, text: str, field: str, form: str, rule: str = ID_RULE) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from model_store.errors import InvalidInput
 
@@ -15,7 +15,7 @@ DEFAULT_SIZE = 100
 MAX_SIZE = 1000
 
 T = TypeVar("T")
-Key = str | int
+Key = str | int | float
 
 
 @dataclass(frozen=True)
@@ -41,26 +41,33 @@ class PageRequest:
         return self.size or DEFAULT_SIZE
 
 
-def encode_token(listing: str, key: Key) -> str:
-    """Return a token for the page after `key` in the listing of this name."""
-    return base64.urlsafe_b64encode(json.dumps([listing, key]).encode()).decode().rstrip("=")
+def encode_token(listing: str, *keys: Key) -> str:
+    """Return a token for the page after the item of these keys in the listing of this name."""
+    return base64.urlsafe_b64encode(json.dumps([listing, *keys]).encode()).decode().rstrip("=")
 
 
-def decode_token(listing: str, token: str, kind: type[Key]) -> Key | None:
-    """Return the key in `token`, or None for the first page; raise InvalidInput for a token of another listing."""
+def decode_token(listing: str, token: str, kind: type[Key]) -> Any:  # noqa: ANN401  a value of `kind`, or None
+    """Return the one key in `token`, or None for the first page; raise InvalidInput for a token of another listing."""
+    keys = decode_keys(listing, token, kind)
+    return keys[0] if keys else None
+
+
+def decode_keys(listing: str, token: str, *kinds: type[Key]) -> tuple[Any, ...]:
+    """Return the keys in `token`, or none for the first page; raise InvalidInput for a token of another listing."""
     if not token:
-        return None
+        return ()
     try:
         values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError):
         values = None
-    if not (isinstance(values, list) and len(values) == 2 and values[0] == listing and type(values[1]) is kind):
+    if not (isinstance(values, list) and values[:1] == [listing] and tuple(map(type, values[1:])) == kinds):
         raise InvalidInput.of("page_token", "is not a token of this listing; start again without one")
-    key: Key = values[1]
-    return key
+    return tuple(values[1:])
 
 
-def cut(listing: str, items: Sequence[T], keys: Sequence[Key], limit: int) -> Page[T]:
-    """Make a page of a query that asked for one item more than `limit`."""
-    more = len(items) > limit
-    return Page(tuple(items[:limit]), encode_token(listing, keys[limit - 1]) if more else "")
+def cut(listing: str, items: Sequence[T], keys: Sequence[Key | tuple[Key, ...]], limit: int) -> Page[T]:
+    """Make a page of a query that asked for one item more than `limit`; an item is found again by its keys."""
+    if len(items) <= limit:
+        return Page(tuple(items), "")
+    last = keys[limit - 1]
+    return Page(tuple(items[:limit]), encode_token(listing, *(last if isinstance(last, tuple) else (last,))))

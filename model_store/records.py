@@ -34,6 +34,11 @@ class Metrics:
     labels: tuple[LabelMetrics, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
 
+    @property
+    def values(self) -> dict[str, float]:
+        """Return the numbers that sum the measurement up."""
+        return {name: getattr(self, name) for name in ("accuracy", "macro_f1", "expected_calibration_error")}
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
@@ -57,23 +62,51 @@ class Alias:
 
 @dataclass(frozen=True)
 class AliasMove:
-    """One entry of an alias's append-only history."""
+    """One entry of an alias's append-only history; `to_version` is None where the alias was deleted."""
 
     name: AliasName
     from_version: VersionName | None
-    to_version: VersionName
+    to_version: VersionName | None
     actor: str
     reason: str
     created_at: datetime
 
 
 @dataclass(frozen=True)
+class Notes:
+    """What people write on a model or a version, and may change at any time."""
+
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Life:
+    """When a resource came, was changed and was deleted; `etag` changes with every change.
+
+    A deleted resource can be brought back until `purge_at`; after that the collector may remove it for good.
+    """
+
+    etag: str
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+    purge_at: datetime | None = None
+
+    @property
+    def is_deleted(self) -> bool:
+        """Say whether it was deleted."""
+        return self.deleted_at is not None
+
+
+@dataclass(frozen=True)
 class Model:
-    """A named line of versions."""
+    """A named line of versions; `last_number` is the highest version number ever given, 0 before the first."""
 
     id: str
-    newest_version: int
-    created_at: datetime
+    last_number: int
+    notes: Notes
+    life: Life
     aliases: tuple[Alias, ...]
 
     @property
@@ -114,16 +147,22 @@ class Lineage:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One immutable version of a model."""
+    """One version of a model: all but its notes is immutable.
+
+    `metric_values` are the numbers that listings filter and order by: those of `metrics`, and any a publisher gave.
+    """
 
     name: VersionName
     manifest_digest: str
     architecture: str
+    num_labels: int
     stages: tuple[StoredStage, ...]
     lineage: Lineage
     metrics: Metrics | None
-    created_at: datetime
+    metric_values: Mapping[str, float]
     added_bytes: int
+    notes: Notes
+    life: Life
     aliases: tuple[str, ...]
 
     @property
@@ -204,3 +243,4 @@ class Change:
     sequence: int
     kind: str
     resource: str
+    created_at: datetime

@@ -1,76 +1,63 @@
-"""The registry: models, their immutable versions, and the aliases that point at them.
-
-Blobs first, row last: a version's row is inserted only after its manifest and every stage it names are durable, so a
-crash leaves an unused blob and never a version that cannot be loaded.
-"""
+"""The registry: models, their immutable versions, and the aliases that point at them. Each call is one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session
 
-from model_store.aliases import alias_row, before_last_move, move_alias, moves_of
+from model_store import deletion
+from model_store.aliases import before_last_move, end_alias, move_alias
 from model_store.blobs import BlobStore
 from model_store.changes import append_change, take_turn
+from model_store.comparison import Comparison, compare
 from model_store.database import Database
-from model_store.errors import (
-    AlreadyExists,
-    Conflict,
-    IllegalState,
-    ModelNotFound,
-    VersionNotFound,
+from model_store.errors import AlreadyExists, Conflict, IllegalState, VersionNotFound
+from model_store.jobs import finish_in, hold
+from model_store.lineage import MAX_NODES, LineageGraph, family_of
+from model_store.listings import ListRequest, models_listing, versions_listing
+from model_store.lookups import (
+    alias_row,
+    check_etag,
+    living_model_row,
+    living_version_row,
+    model_row,
+    moves_of,
+    newest_living,
+    version_row,
 )
-from model_store.jobs import Claim, finish_in, hold
 from model_store.manifests import Manifest
-from model_store.names import AliasName, ModelName, VersionName
+from model_store.names import AliasName, DatasetName, JobName, ModelName, VersionName
 from model_store.paging import Page, PageRequest, cut, decode_token
-from model_store.records import Alias, AliasMove, Lineage, Metrics, Model, ModelVersion
-from model_store.tables import AliasMoveRow, AliasRow, ModelRow, StageRow, VersionRow
+from model_store.publication import Publication, insert_version, lock_model, published_before, write_notes
+from model_store.records import Alias, AliasMove, Model, ModelVersion, Notes
+from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
 
+NotesChange = Callable[[Notes], Notes]
 PRODUCTION = "production"
 """The alias that answers requests which name no version."""
 
 
-@dataclass(frozen=True)
-class Publication:
-    """Everything about a version that is about to be published; its stages' blobs are stored already.
+class ModelStore:
+    """Models, versions and aliases in one database with one blob store; safe to share between threads.
 
-    `new_digests` are the blobs that this publication added: what `added_bytes` counts. A `claim` ends the training job
-    in the same transaction, so that a job publishes once or not at all.
+    Writers of one model wait for one another at its row, and all writers at the change feed's turn: what a transaction
+    checks after that cannot change before it commits.
     """
 
-    model_id: str
-    manifest: Manifest
-    lineage: Lineage = field(default_factory=Lineage)
-    metrics: Metrics | None = None
-    alias: str | None = None
-    actor: str = ""
-    new_digests: Collection[str] = ()
-    request_id: str | None = None
-    claim: Claim | None = None
-
-    def with_new_digests(self, digests: Collection[str]) -> Publication:
-        """Return the same publication, having added these blobs."""
-        return replace(self, new_digests=digests)
-
-
-class ModelStore:
-    """Models, versions and aliases in one database with one blob store; safe to share between threads."""
-
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, *, kept_for: timedelta = deletion.KEPT_FOR) -> None:
+        """Take how long what is deleted can be brought back."""
         self._database = database
+        self._kept_for = kept_for
         self.blobs = blobs
 
     def publish(self, publication: Publication) -> ModelVersion:
         """Register a version under the model's next number, and move the alias if one is named.
 
         Returns the version of the first success when `request_id` was used before. Raises MissingBlob where a stage's
-        blob is not stored, VersionNotFound where the base does not exist, and LeaseLost where the claim ran out.
+        blob is not stored, VersionNotFound where the base does not exist, IllegalState where the model or the base was
+        deleted, and LeaseLost where the claim ran out.
         """
         manifest = publication.manifest
         stored = self.blobs.put([manifest.to_json()], manifest.digest)
@@ -78,82 +65,175 @@ class ModelStore:
             # The job's row before the model's, here as in every other transaction: no two can wait for one another.
             if publication.claim is not None:
                 hold(session, publication.claim)
-            _lock_model(session, publication.model_id)
-            if (earlier := _published_before(session, publication)) is not None:
+            lock_model(session, publication.model_id)
+            if (earlier := published_before(session, publication)) is not None:
                 return earlier.record()
-            if publication.lineage.base is not None:
-                _version_row(session, publication.lineage.base)
             # Looked at while no collector can run: what is there now stays there, as the rows will name it.
             take_turn(session)
+            if publication.lineage.base is not None:
+                living_version_row(session, publication.lineage.base)
             sizes = {stage.digest: self.blobs.size(stage.digest) for stage in manifest.stages}
-            self.blobs.path(manifest.digest)
-            added = stored.added_bytes + sum(sizes[digest] for digest in publication.new_digests)
-            row = _insert_version(session, publication, sizes, added)
+            added = sum(sizes[digest] for digest in publication.new_digests)
+            self.blobs.size(manifest.digest)
+            row = insert_version(session, publication, sizes, stored.added_bytes + added)
             if publication.alias is not None:
                 name = AliasName(publication.model_id, publication.alias)
-                move_alias(session, name, row.number, publication.actor, f"published {row.number}")
+                reason = publication.reason or f"published {row.number}"
+                move_alias(session, name, row.number, publication.actor, reason)
             if publication.claim is not None:
                 finish_in(session, publication.claim, row.number)
-            session.flush()
             session.refresh(row, ["aliases"])
             return row.record()
 
-    def get_model(self, model_id: str) -> Model:
-        """Return one model; raise ModelNotFound."""
-        with self._database.read() as session:
-            return _model_row(session, model_id).record()
+    def create_model(self, model_id: str, notes: Notes) -> Model:
+        """Create a model that has no version yet; raise AlreadyExists, unless the same was created before."""
+        with self._database.write() as session:
+            existing = session.get(ModelRow, model_id)
+            if existing is not None and not existing.is_purged:
+                if existing.last_number or existing.deleted_at is not None or existing.record().notes != notes:
+                    raise AlreadyExists(f"{ModelName(model_id)} exists already: update it, or choose another id")
+                return existing.record()
+            row = lock_model(session, model_id)
+            write_notes(row, notes)
+            append_change(session, "model_created", ModelName(model_id))
+            return row.record()
 
-    def list_models(self, request: PageRequest) -> Page[Model]:
-        """Return a page of models by id."""
-        after = decode_token("models", request.token, str)
-        query = select(ModelRow).order_by(ModelRow.id).limit(request.limit + 1).options(selectinload(ModelRow.aliases))
-        if after is not None:
-            query = query.where(ModelRow.id > after)
+    def get_model(self, model_id: str) -> Model:
+        """Return one model, a deleted one too; raise ModelNotFound."""
         with self._database.read() as session:
-            models = [row.record() for row in session.scalars(query)]
-        return cut("models", models, [model.id for model in models], request.limit)
+            return model_row(session, model_id).record()
+
+    def list_models(self, request: ListRequest) -> Page[Model]:
+        """Return a page of models, by id where nothing else is asked; raise InvalidInput."""
+        listing = models_listing(request)
+        with self._database.read() as session:
+            rows = list(session.scalars(listing.query))
+            models = [row.record() for row in rows]
+            return cut(listing.name, models, [listing.keys(row) for row in rows], request.page.limit)
+
+    def update_model(self, model_id: str, change: NotesChange, etag: str | None = None) -> Model:
+        """Change a model's notes; raise ModelNotFound, IllegalState, or Conflict where the etag is another."""
+        with self._database.write() as session:
+            row = living_model_row(session, model_id, lock=True)
+            check_etag(row, ModelName(model_id), etag)
+            _update(session, row, change, "model_updated", ModelName(model_id))
+            return row.record()
+
+    def delete_model(self, model_id: str, *, force: bool = False, etag: str | None = None) -> Model:
+        """Hide a model, with `force` also its versions, until it is undeleted or purged.
+
+        Raises ModelNotFound, Conflict, and IllegalState naming what stands on it.
+        """
+        with self._database.write() as session:
+            row = living_model_row(session, model_id, lock=True)
+            take_turn(session)
+            check_etag(row, ModelName(model_id), etag)
+            deletion.delete_model(session, row, self._kept_for, force=force)
+            return row.record()
+
+    def undelete_model(self, model_id: str) -> Model:
+        """Bring a deleted model back, with the versions that went with it; raise ModelNotFound or IllegalState."""
+        with self._database.write() as session:
+            row = model_row(session, model_id, lock=True)
+            take_turn(session)
+            if row.deleted_at is None:
+                raise IllegalState(f"{ModelName(model_id)} was not deleted")
+            deletion.undelete_model(session, row)
+            return row.record()
 
     def get_version(self, name: VersionName) -> ModelVersion:
-        """Return one version; raise ModelNotFound or VersionNotFound."""
+        """Return one version, a deleted one too; raise ModelNotFound or VersionNotFound."""
         with self._database.read() as session:
-            return _version_row(session, name).record()
+            return version_row(session, name).record()
 
     def resolve(self, target: ModelName | AliasName | VersionName) -> VersionName:
-        """Return the version that a name stands for: for a model its `production` alias, else its newest version."""
-        if isinstance(target, VersionName):
-            return self.get_version(target).name
-        if isinstance(target, AliasName):
-            return self.get_alias(target).version
-        model = self.get_model(target.model_id)
-        aliased = [alias.version for alias in model.aliases if alias.name.alias == PRODUCTION]
-        return aliased[0] if aliased else VersionName(model.id, model.newest_version)
+        """Return the version that a name stands for: for a model its `production` alias, else its newest version.
 
-    def list_versions(self, model_id: str, request: PageRequest) -> Page[ModelVersion]:
-        """Return a page of a model's versions, newest first; raise ModelNotFound."""
-        listing = f"versions of {model_id}"
-        before = decode_token(listing, request.token, int)
-        query = (
-            select(VersionRow)
-            .where(VersionRow.model_id == model_id)
-            .order_by(VersionRow.number.desc())
-            .limit(request.limit + 1)
-            .options(selectinload(VersionRow.stages), selectinload(VersionRow.aliases))
-        )
-        if before is not None:
-            query = query.where(VersionRow.number < before)
+        Raises ModelNotFound, VersionNotFound or AliasNotFound, and IllegalState where it was deleted.
+        """
         with self._database.read() as session:
-            _model_row(session, model_id)
-            versions = [row.record() for row in session.scalars(query)]
-        return cut(listing, versions, [version.name.number for version in versions], request.limit)
+            if isinstance(target, VersionName):
+                return living_version_row(session, target).name
+            living_model_row(session, target.model_id)
+            if isinstance(target, AliasName):
+                return alias_row(session, target).record().version
+            production = session.get(AliasRow, (target.model_id, PRODUCTION))
+            return production.record().version if production is not None else newest_living(session, target.model_id)
+
+    def list_versions(self, model_id: str, request: ListRequest) -> Page[ModelVersion]:
+        """Return a page of a model's versions, newest first where nothing else is asked.
+
+        Raises ModelNotFound, or InvalidInput where the filter, the order or the token cannot be read.
+        """
+        listing = versions_listing(model_id, request)
+        with self._database.read() as session:
+            model_row(session, model_id)
+            rows = list(session.scalars(listing.query))
+            versions = [row.record() for row in rows]
+            return cut(listing.name, versions, [listing.keys(row) for row in rows], request.page.limit)
+
+    def update_version(self, name: VersionName, change: NotesChange, etag: str | None = None) -> ModelVersion:
+        """Change a version's notes; raise VersionNotFound, IllegalState, or Conflict where the etag is another."""
+        with self._database.write() as session:
+            living_model_row(session, name.model_id, lock=True)
+            row = living_version_row(session, name)
+            check_etag(row, name, etag)
+            _update(session, row, change, "version_updated", name)
+            return row.record()
+
+    def delete_version(self, name: VersionName, etag: str | None = None) -> ModelVersion:
+        """Hide a version until it is undeleted or purged.
+
+        Raises VersionNotFound, Conflict, and IllegalState naming the aliases, versions or jobs that stand on it.
+        """
+        with self._database.write() as session:
+            living_model_row(session, name.model_id, lock=True)
+            take_turn(session)
+            row = living_version_row(session, name)
+            check_etag(row, name, etag)
+            deletion.delete_version(session, row, self._kept_for)
+            return row.record()
+
+    def undelete_version(self, name: VersionName) -> ModelVersion:
+        """Bring a deleted version back; raise VersionNotFound or IllegalState."""
+        with self._database.write() as session:
+            model_row(session, name.model_id, lock=True)
+            take_turn(session)
+            row = version_row(session, name)
+            if row.deleted_at is None:
+                raise IllegalState(f"{name} was not deleted")
+            deletion.undelete_version(session, row)
+            return row.record()
 
     def manifest(self, version: ModelVersion) -> Manifest:
         """Return a version's manifest, verified; raise MissingBlob or CorruptBlob."""
         return Manifest.from_json(self.blobs.read(version.manifest_digest))
 
-    def get_alias(self, name: AliasName) -> Alias:
-        """Return one alias; raise ModelNotFound or AliasNotFound."""
+    def compare(self, first: VersionName, second: VersionName) -> Comparison:
+        """Say what changed from one version to another, of any models; raise VersionNotFound."""
+        versions = [self.get_version(name) for name in (first, second)]
+        manifests = [self.manifest(version) for version in versions]
+        return compare(versions[0], manifests[0], versions[1], manifests[1])
+
+    def lineage(
+        self,
+        name: VersionName | DatasetName | JobName,
+        *,
+        num_up: int = 10,
+        num_down: int = 10,
+        max_nodes: int = MAX_NODES,
+    ) -> LineageGraph:
+        """Return what a version, dataset or job was made from, and what was made from it, so many generations away.
+
+        Raises VersionNotFound, DatasetNotFound or JobNotFound.
+        """
         with self._database.read() as session:
-            _model_row(session, name.model_id)
+            return family_of(session, name, num_up=num_up, num_down=num_down, max_nodes=max_nodes)
+
+    def get_alias(self, name: AliasName) -> Alias:
+        """Return one alias; raise ModelNotFound, AliasNotFound, or IllegalState where the model was deleted."""
+        with self._database.read() as session:
+            living_model_row(session, name.model_id)
             return alias_row(session, name).record()
 
     def set_alias(
@@ -165,118 +245,75 @@ class ModelStore:
         reason: str = "",
         expected: VersionName | None = None,
     ) -> Alias:
-        """Point an alias at a version of its model; raise Conflict where it does not point at `expected`."""
+        """Point an alias at a version of its model.
+
+        Raises VersionNotFound, IllegalState where the version was deleted, and Conflict where the alias does not point
+        at `expected`.
+        """
         if version.model_id != name.model_id:
             raise VersionNotFound(
                 f"{version} is not a version of models/{name.model_id}: an alias stays within its model"
             )
         with self._database.write() as session:
-            _model_row(session, name.model_id, lock=True)
-            _version_row(session, version)
-            current = session.get(AliasRow, (name.model_id, name.alias))
-            if expected is not None and (current is None or current.number != expected.number):
-                now = f"points at version {current.number}" if current is not None else "does not exist"
-                raise Conflict(f"{name} {now}, not at {expected}: look again, then decide")
+            living_model_row(session, name.model_id, lock=True)
+            living_version_row(session, version)
+            _check_points_at(session, name, expected)
             return move_alias(session, name, version.number, actor, reason).record()
 
     def roll_back_alias(self, name: AliasName, *, actor: str = "", reason: str = "") -> Alias:
-        """Point an alias back at the version it named before its last move; raise IllegalState on its first version."""
+        """Point an alias back at the version it named before its last move.
+
+        Raises AliasNotFound, and IllegalState where there is no such version, or not any more.
+        """
         with self._database.write() as session:
-            _model_row(session, name.model_id, lock=True)
+            living_model_row(session, name.model_id, lock=True)
             alias_row(session, name)
             earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
             if earlier is None:
                 raise IllegalState(f"{name} has no earlier version to roll back to; point it somewhere with SetAlias")
+            row = session.get(VersionRow, (name.model_id, earlier))
+            if row is None or row.deleted_at is not None:
+                raise IllegalState(
+                    f"{name} was at {VersionName(name.model_id, earlier)} before, which was deleted: undelete it, or "
+                    "point the alias somewhere with SetAlias"
+                )
             reason = reason or "rolled back"
             return move_alias(session, name, earlier, actor, reason, rolls_back=True).record()
 
-    def list_alias_moves(self, name: AliasName, request: PageRequest) -> Page[AliasMove]:
-        """Return a page of an alias's history, newest first; raise ModelNotFound or AliasNotFound."""
-        listing = f"moves of {name}"
+    def delete_alias(
+        self, name: AliasName, *, actor: str = "", reason: str = "", expected: VersionName | None = None
+    ) -> None:
+        """Delete an alias, and keep its history; raise AliasNotFound, or Conflict as `set_alias` does."""
+        with self._database.write() as session:
+            living_model_row(session, name.model_id, lock=True)
+            row = alias_row(session, name)
+            _check_points_at(session, name, expected)
+            end_alias(session, row, actor, reason)
+
+    def list_alias_history(self, name: AliasName, request: PageRequest) -> Page[AliasMove]:
+        """Return a page of an alias's history, newest first; raise ModelNotFound."""
+        listing = f"history of {name}"
         before = decode_token(listing, request.token, int)
         query = moves_of(name).order_by(AliasMoveRow.sequence.desc()).limit(request.limit + 1)
         if before is not None:
             query = query.where(AliasMoveRow.sequence < before)
         with self._database.read() as session:
-            _model_row(session, name.model_id)
-            alias_row(session, name)
+            model_row(session, name.model_id)
             rows = list(session.scalars(query))
+            if not rows and before is None:
+                alias_row(session, name)
         return cut(listing, [row.record() for row in rows], [row.sequence for row in rows], request.limit)
 
 
-def _published_before(session: Session, publication: Publication) -> VersionRow | None:
-    if publication.request_id is None:
-        return None
-    row = session.scalar(select(VersionRow).where(VersionRow.request_id == publication.request_id))
-    same = row is None or (row.model_id, row.manifest_digest) == (
-        publication.model_id,
-        publication.manifest.digest,
-    )
-    if not same:
-        raise AlreadyExists(f"request id {publication.request_id!r} was used to publish something else: take a new one")
-    return row
+def _update(session: Session, row: ModelRow | VersionRow, change: NotesChange, kind: str, name: object) -> None:
+    write_notes(row, change(row.record().notes))
+    row.revision += 1
+    row.updated_at = datetime.now(UTC)
+    append_change(session, kind, name)
 
 
-def _insert_version(session: Session, publication: Publication, sizes: dict[str, int], added: int) -> VersionRow:
-    now = datetime.now(UTC)
-    lineage, manifest = publication.lineage, publication.manifest
-    number = _next_number(session, publication.model_id)
-    stages = [
-        StageRow(position=position, name=stage.name, digest=stage.digest, size_bytes=sizes[stage.digest])
-        for position, stage in enumerate(manifest.stages)
-    ]
-    row = VersionRow(
-        model_id=publication.model_id,
-        number=number,
-        manifest_digest=manifest.digest,
-        architecture=manifest.architecture,
-        base_model_id=lineage.base.model_id if lineage.base else None,
-        base_number=lineage.base.number if lineage.base else None,
-        dataset_id=lineage.dataset_id,
-        job_id=lineage.job_id,
-        recipe=dict(lineage.recipe),
-        seed=lineage.seed,
-        metrics=publication.metrics.to_json() if publication.metrics else None,
-        added_bytes=added,
-        request_id=publication.request_id,
-        created_at=now,
-        stages=stages,
-    )
-    session.add(row)
-    append_change(session, "version_published", VersionName(publication.model_id, number))
-    session.flush()
-    return row
-
-
-def _lock_model(session: Session, model_id: str) -> None:
-    """Create the model where it is new, and keep other publishers of it waiting until this transaction ends."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    values = {"id": model_id, "newest_version": 0, "created_at": datetime.now(UTC)}
-    session.execute(insert(ModelRow).values(values).on_conflict_do_nothing())
-    _model_row(session, model_id, lock=True)
-
-
-def _next_number(session: Session, model_id: str) -> int:
-    """Count the model's versions up by one, in one statement: no two publishers can take the same number."""
-    counted = (
-        update(ModelRow)
-        .where(ModelRow.id == model_id)
-        .values(newest_version=ModelRow.newest_version + 1)
-        .returning(ModelRow.newest_version)
-    )
-    return session.execute(counted).scalar_one()
-
-
-def _model_row(session: Session, model_id: str, *, lock: bool = False) -> ModelRow:
-    row = session.get(ModelRow, model_id, with_for_update=True if lock else None)
-    if row is None:
-        raise ModelNotFound(f"models/{model_id} does not exist; `maas models` lists those that do")
-    return row
-
-
-def _version_row(session: Session, name: VersionName) -> VersionRow:
-    _model_row(session, name.model_id)
-    row = session.get(VersionRow, (name.model_id, name.number))
-    if row is None:
-        raise VersionNotFound(f"{name} does not exist; `maas versions {name.model_id}` lists those that do")
-    return row
+def _check_points_at(session: Session, name: AliasName, expected: VersionName | None) -> None:
+    current = session.get(AliasRow, (name.model_id, name.alias))
+    if expected is not None and (current is None or current.record().version != expected):
+        now = f"points at version {current.number}" if current is not None else "does not exist"
+        raise Conflict(f"{name} {now}, not at {expected}: look again, then decide")

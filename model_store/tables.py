@@ -30,10 +30,12 @@ from model_store.records import (
     Dataset,
     JobEvent,
     JobSpec,
+    Life,
     Lineage,
     Metrics,
     Model,
     ModelVersion,
+    Notes,
     StoredStage,
     TrainingJob,
 )
@@ -67,53 +69,92 @@ class Row(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012  SQLAlchemy's form
 
 
-class ModelRow(Row):
-    """A model and the counter of its versions."""
+class _Kept:
+    """The columns of a resource that people write notes on, and that is deleted in two steps."""
+
+    description: Mapped[str] = mapped_column(Text, default="")
+    revision: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    purge_at: Mapped[datetime | None]
+
+    def life(self) -> Life:
+        """Return when it came, changed and went."""
+        return Life(str(self.revision), self.created_at, self.updated_at, self.deleted_at, self.purge_at)
+
+
+class ModelRow(_Kept, Row):
+    """A model and the counter of its versions; a purged model keeps its row, so that no number is given twice."""
 
     __tablename__ = "models"
 
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
-    newest_version: Mapped[int] = mapped_column(default=0)
-    created_at: Mapped[datetime]
+    last_number: Mapped[int] = mapped_column(default=0)
+    is_purged: Mapped[bool] = mapped_column(default=False)
+    tags: Mapped[list[ModelTagRow]] = relationship(order_by="ModelTagRow.key", cascade="all, delete-orphan")
     aliases: Mapped[list[AliasRow]] = relationship(order_by="AliasRow.alias", viewonly=True)
 
     def record(self) -> Model:
         """Return the model."""
-        return Model(self.id, self.newest_version, self.created_at, tuple(row.record() for row in self.aliases))
+        notes = Notes(self.description, {row.key: row.value for row in self.tags})
+        return Model(self.id, self.last_number, notes, self.life(), tuple(row.record() for row in self.aliases))
 
 
-class VersionRow(Row):
+class ModelTagRow(Row):
+    """One tag of a model."""
+
+    __tablename__ = "model_tags"
+    __table_args__ = (Index("ix_model_tags_key", "key", "value", "model_id"),)
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(255))
+
+
+class VersionRow(_Kept, Row):
     """One published version."""
 
     __tablename__ = "versions"
     __table_args__ = (
         Index("ix_versions_manifest_digest", "manifest_digest"),
         Index("ix_versions_base", "base_model_id", "base_number"),
+        Index("ix_versions_purge_at", "purge_at"),
     )
 
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     manifest_digest: Mapped[str] = mapped_column(String(64))
     architecture: Mapped[str] = mapped_column(String(100))
+    num_labels: Mapped[int]
     base_model_id: Mapped[str | None] = mapped_column(String(63))
     base_number: Mapped[int | None]
-    dataset_id: Mapped[str | None] = mapped_column(String(63))
-    job_id: Mapped[str | None] = mapped_column(String(32))
+    dataset_id: Mapped[str | None] = mapped_column(String(63), index=True)
+    job_id: Mapped[str | None] = mapped_column(String(32), index=True)
     recipe: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any] | None]
     added_bytes: Mapped[int] = mapped_column(BigInteger)
     request_id: Mapped[str | None] = mapped_column(String(128), unique=True)
-    created_at: Mapped[datetime]
-    stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position")
+    stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position", cascade="all, delete-orphan")
+    tags: Mapped[list[VersionTagRow]] = relationship(order_by="VersionTagRow.key", cascade="all, delete-orphan")
+    metric_values: Mapped[list[VersionMetricRow]] = relationship(
+        order_by="VersionMetricRow.name", cascade="all, delete-orphan"
+    )
     aliases: Mapped[list[AliasRow]] = relationship(order_by="AliasRow.alias", viewonly=True)
+
+    @property
+    def name(self) -> VersionName:
+        """Resource name."""
+        return VersionName(self.model_id, self.number)
 
     def record(self) -> ModelVersion:
         """Return the version."""
         return ModelVersion(
-            name=VersionName(self.model_id, self.number),
+            name=self.name,
             manifest_digest=self.manifest_digest,
             architecture=self.architecture,
+            num_labels=self.num_labels,
             stages=tuple(StoredStage(row.name, row.digest, row.size_bytes) for row in self.stages),
             lineage=Lineage(
                 base=_version_name(self.base_model_id, self.base_number),
@@ -123,10 +164,42 @@ class VersionRow(Row):
                 seed=self.seed,
             ),
             metrics=Metrics.from_json(self.metrics) if self.metrics is not None else None,
-            created_at=self.created_at,
+            metric_values={row.name: row.value for row in self.metric_values},
             added_bytes=self.added_bytes,
+            notes=Notes(self.description, {row.key: row.value for row in self.tags}),
+            life=self.life(),
             aliases=tuple(row.alias for row in self.aliases),
         )
+
+
+class VersionTagRow(Row):
+    """One tag of a version."""
+
+    __tablename__ = "version_tags"
+    __table_args__ = (
+        ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),
+        Index("ix_version_tags_key", "model_id", "key", "value", "number"),
+    )
+
+    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(255))
+
+
+class VersionMetricRow(Row):
+    """One number that says how good a version is: what listings filter and order by."""
+
+    __tablename__ = "version_metrics"
+    __table_args__ = (
+        ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),
+        Index("ix_version_metrics_value", "model_id", "name", "value", "number"),
+    )
+
+    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[float]
 
 
 class StageRow(Row):
@@ -163,7 +236,7 @@ class AliasRow(Row):
 
 
 class AliasMoveRow(Row):
-    """One move of an alias; rows are only ever added."""
+    """One move of an alias, or its end; rows are only ever added."""
 
     __tablename__ = "alias_moves"
     __table_args__ = (Index("ix_alias_moves_alias", "model_id", "alias", "sequence"),)
@@ -172,7 +245,7 @@ class AliasMoveRow(Row):
     model_id: Mapped[str] = mapped_column(String(63))
     alias: Mapped[str] = mapped_column(String(63))
     from_number: Mapped[int | None]
-    to_number: Mapped[int]
+    to_number: Mapped[int | None]
     rolls_back: Mapped[bool]
     actor: Mapped[str] = mapped_column(String(200))
     reason: Mapped[str] = mapped_column(String(1000))
@@ -183,7 +256,7 @@ class AliasMoveRow(Row):
         return AliasMove(
             name=AliasName(self.model_id, self.alias),
             from_version=_version_name(self.model_id, self.from_number),
-            to_version=VersionName(self.model_id, self.to_number),
+            to_version=_version_name(self.model_id, self.to_number),
             actor=self.actor,
             reason=self.reason,
             created_at=self.created_at,
@@ -296,7 +369,7 @@ class ChangeRow(Row):
 
     def record(self) -> Change:
         """Return the change."""
-        return Change(self.sequence, self.kind, self.resource)
+        return Change(self.sequence, self.kind, self.resource, self.created_at)
 
 
 def _version_name(model_id: str | None, number: int | None) -> VersionName | None:

@@ -12,11 +12,13 @@ import torch
 
 from grpc_runtime.server import GrpcServer, stop_signals
 from grpc_runtime.startup import run_service
+from model_store.changes import ChangeFeed
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput
 from model_store.jobs import JobStore
 from model_store.store import ModelStore
 from training_service.archives import ArchiveLimits
+from training_service.change_bell import ChangeBell
 from training_service.ingest import Ingestor
 from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
@@ -61,8 +63,10 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
             poll_seconds=settings.poll_seconds,
         )
         runner = Runner(jobs, settings, stopping)
-        registry = ModelStoreServicer(store, upload_threads)
-        yield TrainingServer(GrpcServer(settings, registrations(training, registry)), runner, stopping)
+        feed = ChangeFeed(database)
+        bell = ChangeBell(feed, poll_seconds=settings.poll_seconds)
+        registry = ModelStoreServicer(store, feed, bell, upload_threads)
+        yield TrainingServer(GrpcServer(settings, registrations(training, registry)), runner, bell, stopping)
 
 
 def _uploads(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.model_store.v1 import model_store_pb2 as pb
 
+from model_store.comparison import Comparison, Difference
+from model_store.lineage import LineageGraph
 from model_store.manifests import Manifest
-from model_store.records import Alias, AliasMove, Lineage, Metrics, Model, ModelVersion
+from model_store.names import VersionName
+from model_store.records import Alias, AliasMove, Change, Life, Lineage, Metrics, Model, ModelVersion, Notes
 
 
 def timestamp(moment: datetime) -> Timestamp:
@@ -22,9 +27,9 @@ def model_message(model: Model) -> pb.Model:
     """Write a model."""
     return pb.Model(
         name=model.name,
-        create_time=timestamp(model.created_at),
-        newest_version=model.newest_version,
+        last_version_number=model.last_number,
         aliases=[alias_message(alias) for alias in model.aliases],
+        **_kept(model.notes, model.life),
     )
 
 
@@ -38,15 +43,15 @@ def move_message(move: AliasMove) -> pb.AliasMove:
     return pb.AliasMove(
         alias=str(move.name),
         from_version=str(move.from_version or ""),
-        to_version=str(move.to_version),
+        to_version=str(move.to_version or ""),
         actor=move.actor,
         reason=move.reason,
         create_time=timestamp(move.created_at),
     )
 
 
-def version_message(version: ModelVersion, manifest: Manifest) -> pb.ModelVersion:
-    """Write a version with its manifest."""
+def version_message(version: ModelVersion, manifest: Manifest | None = None) -> pb.ModelVersion:
+    """Write a version, with its manifest where one is given."""
     return pb.ModelVersion(
         name=str(version.name),
         manifest_digest=version.manifest_digest,
@@ -54,14 +59,16 @@ def version_message(version: ModelVersion, manifest: Manifest) -> pb.ModelVersio
         stages=[
             pb.Stage(name=stage.name, digest=stage.digest, size_bytes=stage.size_bytes) for stage in version.stages
         ],
-        labels=manifest.labels,
-        manifest_json=manifest.to_json().decode(),
+        num_labels=version.num_labels,
+        labels=manifest.labels if manifest is not None else (),
+        manifest_json=manifest.to_json().decode() if manifest is not None else "",
         lineage=_lineage_message(version.lineage),
         metrics=metrics_message(version.metrics) if version.metrics is not None else None,
-        create_time=timestamp(version.created_at),
+        metric_values=version.metric_values,
         size_bytes=version.size_bytes,
         added_bytes=version.added_bytes,
         aliases=version.aliases,
+        **_kept(version.notes, version.life),
     )
 
 
@@ -81,6 +88,72 @@ def metrics_message(metrics: Metrics) -> pb.Metrics:
         ],
         confusion_matrix=[pb.ConfusionRow(counts=row) for row in metrics.confusion_matrix],
     )
+
+
+def comparison_message(first: VersionName, second: VersionName, comparison: Comparison) -> pb.CompareVersionsResponse:
+    """Write what differs between two versions."""
+    return pb.CompareVersionsResponse(
+        first=str(first),
+        second=str(second),
+        metrics=[
+            pb.CompareVersionsResponse.MetricDifference(name=each.name, first=each.first, second=each.second)
+            for each in comparison.metrics
+        ],
+        stages=_differences(comparison.stages),
+        shared_bytes=comparison.shared_bytes,
+        hyperparameters=_differences(comparison.hyperparameters),
+        manifest=_differences(comparison.manifest),
+        added_labels=comparison.added_labels,
+        removed_labels=comparison.removed_labels,
+    )
+
+
+def lineage_graph_message(graph: LineageGraph) -> pb.LineageGraph:
+    """Write a family."""
+    return pb.LineageGraph(
+        nodes=[
+            pb.LineageGraph.Node(name=node.name, state=node.state, create_time=_optional(node.created_at))
+            for node in graph.nodes
+        ],
+        edges=[pb.LineageGraph.Edge(source=edge.source, target=edge.target, role=edge.role) for edge in graph.edges],
+        truncated=graph.is_truncated,
+    )
+
+
+def change_message(change: Change) -> pb.Change:
+    """Write one entry of the change feed."""
+    return pb.Change(
+        sequence=change.sequence,
+        kind=change.kind,
+        resource=change.resource,
+        create_time=timestamp(change.created_at),
+    )
+
+
+def _kept(notes: Notes, life: Life) -> dict[str, Any]:
+    """Return the fields that models and versions have in common."""
+    deleted, active = pb.RESOURCE_STATE_DELETED, pb.RESOURCE_STATE_ACTIVE
+    return {
+        "description": notes.description,
+        "tags": notes.tags,
+        "etag": life.etag,
+        "state": deleted if life.is_deleted else active,
+        "create_time": timestamp(life.created_at),
+        "update_time": timestamp(life.updated_at),
+        "delete_time": _optional(life.deleted_at),
+        "purge_time": _optional(life.purge_at),
+    }
+
+
+def _optional(moment: datetime | None) -> Timestamp | None:
+    return timestamp(moment) if moment is not None else None
+
+
+def _differences(differences: Iterable[Difference]) -> list[pb.CompareVersionsResponse.Difference]:
+    return [
+        pb.CompareVersionsResponse.Difference(name=each.name, first=each.first, second=each.second)
+        for each in differences
+    ]
 
 
 def _lineage_message(lineage: Lineage) -> pb.Lineage:

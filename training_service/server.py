@@ -9,6 +9,7 @@ from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
+from training_service.change_bell import ChangeBell
 from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
 from training_service.servicer import TrainingServicer
@@ -25,11 +26,12 @@ def registrations(training: TrainingServicer, registry: ModelStoreServicer) -> d
 
 
 class TrainingServer:
-    """Runs gRPC server and runner until `stopping` is set; a part that dies ends both."""
+    """Runs gRPC server, runner and change bell until `stopping` is set; a part that dies ends all."""
 
-    def __init__(self, grpc_server: GrpcServer, runner: Runner, stopping: asyncio.Event) -> None:
+    def __init__(self, grpc_server: GrpcServer, runner: Runner, bell: ChangeBell, stopping: asyncio.Event) -> None:
         self._grpc = grpc_server
         self._runner = runner
+        self._bell = bell
         self._stopping = stopping
 
     async def run(self) -> None:
@@ -37,9 +39,11 @@ class TrainingServer:
         await self._grpc.start()
         async with asyncio.TaskGroup() as parts:
             parts.create_task(self._runner.run())
+            parts.create_task(self._bell.run())
             try:
                 await self._grpc.set_serving(True)
                 await self._stopping.wait()
             finally:
                 self._stopping.set()
+                self._bell.stop()
                 await self._grpc.stop()

@@ -8,9 +8,10 @@ from model_store.inputs import ImageInputSpec
 from model_store.jobs import Claim
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import job_name
+from model_store.publication import Publication
 from model_store.records import JobSpec, Lineage, ModelVersion
 from model_store.stages import read_stage, write_stage
-from model_store.store import ModelStore, Publication
+from model_store.store import ModelStore
 from training_service.workbench import FineTuned
 
 

@@ -55,7 +55,7 @@ def roll_back(model: Model, alias: AliasId, reason: Reason = "", *, as_json: AsJ
 def history(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None:
     """List the moves of an alias, newest first."""
     with Client() as client:
-        moves = list(client.alias_moves(model, alias))
+        moves = list(client.alias_history(model, alias))
     if as_json:
         print_json(moves)
         return

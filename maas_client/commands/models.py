@@ -19,10 +19,10 @@ def list_models(*, as_json: AsJson = False) -> None:
         print_json(models)
         return
     rows = [
-        (id_of(model.name), model.newest_version, ", ".join(_alias_text(alias) for alias in model.aliases))
+        (id_of(model.name), model.last_version_number, ", ".join(_alias_text(alias) for alias in model.aliases))
         for model in models
     ]
-    print_table("models", ["model", "newest version", "aliases"], rows, "no models yet: `maas import` brings a base in")
+    print_table("models", ["model", "last version", "aliases"], rows, "no models yet: `maas import` brings a base in")
 
 
 def list_versions(
@@ -41,7 +41,7 @@ def list_versions(
             version.lineage.recipe["name"] if "name" in version.lineage.recipe else "",  # noqa: SIM401  Struct has no get
             version.lineage.base.removeprefix("models/"),
             f"{version.metrics.accuracy:.3f}" if version.HasField("metrics") else "",
-            len(version.labels),
+            version.num_labels,
             f"{size(version.size_bytes)} (+{size(version.added_bytes)})",
             moment(version.create_time),
             ", ".join(version.aliases),

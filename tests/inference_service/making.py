@@ -18,9 +18,10 @@ from model_store.inputs import ImageInputSpec, Pixels, decode_image, normalise, 
 from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import AliasName, VersionName
+from model_store.publication import Publication
 from model_store.records import ModelVersion
 from model_store.stages import write_stage
-from model_store.store import ModelStore, Publication
+from model_store.store import ModelStore
 
 ARCHITECTURE = "squeezenet1_1"
 SPEC = ImageInputSpec(resize_size=72, crop_size=64)

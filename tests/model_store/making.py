@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from model_store.manifests import Manifest, ManifestStage
+from model_store.publication import Publication
 from model_store.stages import write_stage
-from model_store.store import ModelStore, Publication
+from model_store.store import ModelStore
 
 
 def manifest(store: ModelStore, *seeds: int) -> tuple[Manifest, list[str]]:

@@ -12,7 +12,7 @@ from model_store.errors import InvalidInput
 IDS = st.from_regex(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 
 
-@given(model=IDS, alias=IDS, number=st.integers(1, 10**17))
+@given(model=IDS, alias=IDS, number=st.integers(1, 10**9 - 1))
 def test_what_is_written_is_read_back(model: str, alias: str, number: int) -> None:
     """Every legal name survives the round, and `parse_target` tells the three forms apart."""
     version, aliased = names.VersionName(model, number), names.AliasName(model, alias)

@@ -16,6 +16,7 @@ from model_store.errors import (
     ModelNotFound,
     VersionNotFound,
 )
+from model_store.listings import ListRequest
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.paging import PageRequest
 from model_store.records import LabelMetrics, Lineage, Metrics
@@ -77,7 +78,7 @@ def test_a_repeated_request_publishes_once(store: ModelStore) -> None:
     """A client that lost the answer asks again and gets the first success."""
     first = store.publish(publication(store, request_id="r1"))
     assert store.publish(publication(store, request_id="r1")) == first
-    assert store.get_model("flowers").newest_version == 1
+    assert store.get_model("flowers").last_number == 1
 
 
 def test_a_request_id_names_one_publication(store: ModelStore) -> None:
@@ -115,7 +116,7 @@ def test_the_history_of_an_alias_says_who_and_why(store: ModelStore) -> None:
     store.publish(publication(store, alias="production", actor="job"))
     store.publish(publication(store))
     store.set_alias(PRODUCTION, VersionName("flowers", 2), actor="ann", reason="better")
-    moves = store.list_alias_moves(PRODUCTION, PageRequest()).items
+    moves = store.list_alias_history(PRODUCTION, PageRequest()).items
     told = [(move.from_version and move.from_version.number, move.to_version.number, move.actor) for move in moves]
     assert told == [(1, 2, "ann"), (None, 1, "job")]
     assert moves[0].reason == "better"
@@ -153,14 +154,14 @@ def test_lists_come_in_pages(store: ModelStore) -> None:
     store.publish(publication(store, "birds"))
     numbers, token = [], ""
     while True:
-        page = store.list_versions("flowers", PageRequest(2, token))
+        page = store.list_versions("flowers", ListRequest(PageRequest(2, token)))
         numbers += [version.name.number for version in page.items]
         token = page.next_token
         if not token:
             break
     assert numbers == [5, 4, 3, 2, 1]
-    first = store.list_models(PageRequest(1))
-    second = store.list_models(PageRequest(1, first.next_token))
+    first = store.list_models(ListRequest(PageRequest(1)))
+    second = store.list_models(ListRequest(PageRequest(1, first.next_token)))
     assert [model.id for model in (*first.items, *second.items)] == ["birds", "flowers"]
 
 

@@ -16,9 +16,10 @@ from grpc_runtime.settings import StoreSettings
 from model_store.architectures import Head, build_random
 from model_store.inputs import ImageInputSpec
 from model_store.manifests import Manifest, ManifestStage
+from model_store.publication import Publication
 from model_store.records import ModelVersion
 from model_store.stages import write_stage
-from model_store.store import ModelStore, Publication
+from model_store.store import ModelStore
 
 SPEC = ImageInputSpec(resize_size=72, crop_size=64)
 ARCHITECTURE = "squeezenet1_1"

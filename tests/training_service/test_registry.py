@@ -24,11 +24,13 @@ from maas_client.client import Client
 from maas_client.publish import publish_base
 from maas_client.settings import ClientSettings
 from model_store.bases import LoadedBase, load_random
+from model_store.changes import ChangeFeed
 from model_store.database import Database, sqlite_url
 from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.stages import write_stage
 from model_store.store import ModelStore
+from training_service.change_bell import ChangeBell
 from training_service.registry_servicer import ModelStoreServicer
 
 ARCHITECTURE = "squeezenet1_1"
@@ -41,29 +43,43 @@ def base() -> LoadedBase:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    """A store on SQLite."""
+def database(tmp_path: Path) -> Database:
+    """A database on SQLite."""
     database = Database(sqlite_url(tmp_path / "store.db"))
     database.open_schema()
+    return database
+
+
+@pytest.fixture
+def store(database: Database, tmp_path: Path) -> ModelStore:
+    """A store on it."""
     return ModelStore(database, LocalBlobs(tmp_path / "blobs"))
 
 
 @pytest.fixture
-def client(store: ModelStore) -> Iterator[Client]:
+def client(store: ModelStore, database: Database) -> Iterator[Client]:
     """A client of a real server that serves the registry."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    add = partial(pb_grpc.add_ModelStoreServiceServicer_to_server, ModelStoreServicer(store, ThreadPoolExecutor(4)))
+    feed = ChangeFeed(database)
 
-    async def start() -> tuple[GrpcServer, str]:
+    async def start() -> tuple[GrpcServer, ChangeBell, asyncio.Task[None], str]:
+        bell = ChangeBell(feed, poll_seconds=0.05)
+        servicer = ModelStoreServicer(store, feed, bell, ThreadPoolExecutor(4))
+        add = partial(pb_grpc.add_ModelStoreServiceServicer_to_server, servicer)
         server = GrpcServer(ServerSettings(bind="127.0.0.1:0"), {"maas.model_store.v1.ModelStoreService": add})
-        return server, await server.start()
+        return server, bell, asyncio.create_task(bell.run()), await server.start()
 
-    server, address = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    async def stop() -> None:
+        bell.stop()
+        await running
+        await server.stop()
+
+    server, bell, running, address = asyncio.run_coroutine_threadsafe(start(), loop).result()
     with Client(ClientSettings(address, address)) as client:
         yield client
-    asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+    asyncio.run_coroutine_threadsafe(stop(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
 
@@ -102,7 +118,7 @@ def test_aliases_move_and_roll_back_over_the_wire(client: Client, base: LoadedBa
     with _fails(grpc.StatusCode.ABORTED, "points at version 2"):
         client.registry.SetAlias(pb.SetAliasRequest(name=name, version=one, expected_version=one))
     assert client.registry.RollBackAlias(pb.RollBackAliasRequest(name=name)).version == one
-    assert [move.to_version for move in client.alias_moves("squeezenet", "live")] == [one, two, one]
+    assert [move.to_version for move in client.alias_history("squeezenet", "live")] == [one, two, one]
     with _fails(grpc.StatusCode.FAILED_PRECONDITION, "no earlier version"):
         client.registry.RollBackAlias(pb.RollBackAliasRequest(name=name))
 
@@ -111,10 +127,10 @@ def test_versions_come_in_pages(client: Client, base: LoadedBase) -> None:
     """Tokens lead through the listing; a token of another one is refused."""
     for _ in range(3):
         publish_base(client, "squeezenet", base)
-    request = pb.ListModelVersionsRequest(parent="models/squeezenet", page_size=2)
-    first = client.registry.ListModelVersions(request)
+    request = pb.ListVersionsRequest(parent="models/squeezenet", page_size=2)
+    first = client.registry.ListVersions(request)
     request.page_token = first.next_page_token
-    second = client.registry.ListModelVersions(request)
+    second = client.registry.ListVersions(request)
     assert [version.name[-1] for version in (*first.versions, *second.versions)] == ["3", "2", "1"]
     with _fails(grpc.StatusCode.INVALID_ARGUMENT, "page_token"):
         client.registry.ListModels(pb.ListModelsRequest(page_token=first.next_page_token))
@@ -126,10 +142,10 @@ def test_versions_come_in_pages(client: Client, base: LoadedBase) -> None:
         ("GetModel", pb.GetModelRequest(name="models/nowhere"), "NOT_FOUND", "models/nowhere"),
         ("GetModel", pb.GetModelRequest(name="models/../x"), "INVALID_ARGUMENT", "name"),
         ("GetModel", pb.GetModelRequest(), "INVALID_ARGUMENT", "name"),
-        ("GetModelVersion", pb.GetModelVersionRequest(name="models/a"), "INVALID_ARGUMENT", "name"),
-        ("GetModelVersion", pb.GetModelVersionRequest(name="models/a/versions/1"), "NOT_FOUND", "models/a"),
+        ("GetVersion", pb.GetVersionRequest(name="models/a"), "INVALID_ARGUMENT", "name"),
+        ("GetVersion", pb.GetVersionRequest(name="models/a/versions/1"), "NOT_FOUND", "models/a"),
         ("ListModels", pb.ListModelsRequest(page_size=-1), "INVALID_ARGUMENT", "page_size"),
-        ("ListModelVersions", pb.ListModelVersionsRequest(parent="models/a"), "NOT_FOUND", "models/a"),
+        ("ListVersions", pb.ListVersionsRequest(parent="models/a"), "NOT_FOUND", "models/a"),
         ("FindMissingBlobs", pb.FindMissingBlobsRequest(), "INVALID_ARGUMENT", "digests"),
         ("FindMissingBlobs", pb.FindMissingBlobsRequest(digests=["x"]), "INVALID_ARGUMENT", r"digests\[0\]"),
         ("SetAlias", pb.SetAliasRequest(name="models/a/aliases/A"), "INVALID_ARGUMENT", "name"),
@@ -146,7 +162,7 @@ def test_versions_come_in_pages(client: Client, base: LoadedBase) -> None:
             "201",
         ),
         ("RollBackAlias", pb.RollBackAliasRequest(name="models/a/aliases/b"), "NOT_FOUND", "models/a"),
-        ("ListAliasMoves", pb.ListAliasMovesRequest(parent="models/a"), "INVALID_ARGUMENT", "parent"),
+        ("ListAliasHistory", pb.ListAliasHistoryRequest(parent="models/a"), "INVALID_ARGUMENT", "parent"),
     ],
 )
 def test_bad_requests_are_answered_with_their_field(
@@ -174,45 +190,45 @@ def test_bad_requests_are_answered_with_their_field(
 def test_a_manifest_that_does_not_fit_is_refused(client: Client, change: dict[str, object], text: str) -> None:
     """The field is named, and nothing is registered."""
     manifest = _manifest(load_random(ARCHITECTURE, 0, num_labels=3), "1" * 64)
-    header = pb.PublishModelVersionRequest.Header(parent="models/a", manifest_json=_changed(manifest, change))
+    header = pb.PublishVersionRequest.Header(parent="models/a", manifest_json=_changed(manifest, change))
     with _fails(grpc.StatusCode.INVALID_ARGUMENT, text) as caught:
-        client.registry.PublishModelVersion(iter([pb.PublishModelVersionRequest(header=header)]))
+        client.registry.PublishVersion(iter([pb.PublishVersionRequest(header=header)]))
     assert _violations(caught.value) == ["header.manifest_json"]
     assert list(client.models()) == []
 
 
 def test_blobs_that_were_never_sent_are_named(client: Client, base: LoadedBase) -> None:
     """A version appears whole or not at all."""
-    header = pb.PublishModelVersionRequest.Header(
+    header = pb.PublishVersionRequest.Header(
         parent="models/a", manifest_json=_manifest(base, "1" * 64).to_json().decode()
     )
     with _fails(grpc.StatusCode.FAILED_PRECONDITION, "neither stored nor sent: 1111"):
-        client.registry.PublishModelVersion(iter([pb.PublishModelVersionRequest(header=header)]))
+        client.registry.PublishVersion(iter([pb.PublishVersionRequest(header=header)]))
 
 
 def test_damaged_and_foreign_blobs_are_refused(client: Client, base: LoadedBase, store: ModelStore) -> None:
     """Bytes that do not have their digest, and a digest that the manifest does not name."""
-    header = pb.PublishModelVersionRequest.Header(
+    header = pb.PublishVersionRequest.Header(
         parent="models/a", manifest_json=_manifest(base, "1" * 64).to_json().decode()
     )
     for digest, text in (("1" * 64, "send them again"), ("2" * 64, "not the digest of a stage")):
-        chunk = pb.PublishModelVersionRequest.BlobChunk(digest=digest, data=b"damaged")
-        messages = [pb.PublishModelVersionRequest(header=header), pb.PublishModelVersionRequest(blob_chunk=chunk)]
+        chunk = pb.PublishVersionRequest.BlobChunk(digest=digest, data=b"damaged")
+        messages = [pb.PublishVersionRequest(header=header), pb.PublishVersionRequest(blob_chunk=chunk)]
         with _fails(grpc.StatusCode.INVALID_ARGUMENT, text):
-            client.registry.PublishModelVersion(iter(messages))
+            client.registry.PublishVersion(iter(messages))
     with _fails(grpc.StatusCode.INVALID_ARGUMENT, "header"):
-        client.registry.PublishModelVersion(iter(messages[1:]))
+        client.registry.PublishVersion(iter(messages[1:]))
     assert not store.blobs.has("1" * 64)
 
 
 def test_tensors_of_another_architecture_are_refused(client: Client, base: LoadedBase, store: ModelStore) -> None:
     """Names, shapes and dtypes are held to the architecture before anything is registered."""
     digest = write_stage(store.blobs, {"features.0.weight": torch.zeros(3)}).digest
-    header = pb.PublishModelVersionRequest.Header(
+    header = pb.PublishVersionRequest.Header(
         parent="models/a", manifest_json=_manifest(base, digest).to_json().decode()
     )
     with _fails(grpc.StatusCode.INVALID_ARGUMENT, "stem"):
-        client.registry.PublishModelVersion(iter([pb.PublishModelVersionRequest(header=header)]))
+        client.registry.PublishVersion(iter([pb.PublishVersionRequest(header=header)]))
     assert list(client.models()) == []
 
 

@@ -28,7 +28,7 @@ ENDLESS = pb.Recipe(name="classic", num_epochs=10_000)
 
 def get_version(service: RunningService, name: str) -> model_store_pb2.ModelVersion:
     """Return one version."""
-    return service.registry.GetModelVersion(model_store_pb2.GetModelVersionRequest(name=name))
+    return service.registry.GetVersion(model_store_pb2.GetVersionRequest(name=name))
 
 
 def states(events: list[pb.TrainingJobEvent]) -> list[int]:

@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("model_id", sa.String(length=63), nullable=False),
         sa.Column("alias", sa.String(length=63), nullable=False),
         sa.Column("from_number", sa.Integer(), nullable=True),
-        sa.Column("to_number", sa.Integer(), nullable=False),
+        sa.Column("to_number", sa.Integer(), nullable=True),
         sa.Column("rolls_back", sa.Boolean(), nullable=False),
         sa.Column("actor", sa.String(length=200), nullable=False),
         sa.Column("reason", sa.String(length=1000), nullable=False),
@@ -49,6 +49,19 @@ def upgrade() -> None:
         batch_op.create_index("ix_datasets_digest", ["digest"], unique=False)
 
     op.create_table(
+        "models",
+        sa.Column("id", sa.String(length=63), nullable=False),
+        sa.Column("last_number", sa.Integer(), nullable=False),
+        sa.Column("is_purged", sa.Boolean(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("purge_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_models"),
+    )
+    op.create_table(
         "dataset_packs",
         sa.Column("dataset_id", sa.String(length=63), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -56,12 +69,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dataset_id", "digest", name="pk_dataset_packs"),
     )
     op.create_table(
-        "models",
-        sa.Column("id", sa.String(length=63), nullable=False),
-        sa.Column("newest_version", sa.Integer(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_models"),
+        "model_tags",
+        sa.Column("model_id", sa.String(length=63), nullable=False),
+        sa.Column("key", sa.String(length=63), nullable=False),
+        sa.Column("value", sa.String(length=255), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_model_tags_model_id_models"),
+        sa.PrimaryKeyConstraint("model_id", "key", name="pk_model_tags"),
     )
+    with op.batch_alter_table("model_tags", schema=None) as batch_op:
+        batch_op.create_index("ix_model_tags_key", ["key", "value", "model_id"], unique=False)
+
     op.create_table(
         "training_jobs",
         sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -98,6 +115,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("manifest_digest", sa.String(length=64), nullable=False),
         sa.Column("architecture", sa.String(length=100), nullable=False),
+        sa.Column("num_labels", sa.Integer(), nullable=False),
         sa.Column("base_model_id", sa.String(length=63), nullable=True),
         sa.Column("base_number", sa.Integer(), nullable=True),
         sa.Column("dataset_id", sa.String(length=63), nullable=True),
@@ -107,14 +125,22 @@ def upgrade() -> None:
         sa.Column("metrics", sa.JSON(), nullable=True),
         sa.Column("added_bytes", sa.BigInteger(), nullable=False),
         sa.Column("request_id", sa.String(length=128), nullable=True),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("purge_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_versions_model_id_models"),
         sa.PrimaryKeyConstraint("model_id", "number", name="pk_versions"),
         sa.UniqueConstraint("request_id", name="uq_versions_request_id"),
     )
     with op.batch_alter_table("versions", schema=None) as batch_op:
         batch_op.create_index("ix_versions_base", ["base_model_id", "base_number"], unique=False)
+        batch_op.create_index("ix_versions_dataset_id", ["dataset_id"], unique=False)
+        batch_op.create_index("ix_versions_job_id", ["job_id"], unique=False)
         batch_op.create_index("ix_versions_manifest_digest", ["manifest_digest"], unique=False)
+        batch_op.create_index("ix_versions_purge_at", ["purge_at"], unique=False)
 
     op.create_table(
         "aliases",
@@ -139,6 +165,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "sequence", name="pk_training_job_events"),
     )
     op.create_table(
+        "version_metrics",
+        sa.Column("model_id", sa.String(length=63), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_id", "number"],
+            ["versions.model_id", "versions.number"],
+            name="fk_version_metrics_model_id_versions",
+        ),
+        sa.PrimaryKeyConstraint("model_id", "number", "name", name="pk_version_metrics"),
+    )
+    with op.batch_alter_table("version_metrics", schema=None) as batch_op:
+        batch_op.create_index("ix_version_metrics_value", ["model_id", "name", "value", "number"], unique=False)
+
+    op.create_table(
         "version_stages",
         sa.Column("model_id", sa.String(length=63), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
@@ -153,3 +195,17 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("version_stages", schema=None) as batch_op:
         batch_op.create_index("ix_version_stages_digest", ["digest"], unique=False)
+
+    op.create_table(
+        "version_tags",
+        sa.Column("model_id", sa.String(length=63), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.String(length=63), nullable=False),
+        sa.Column("value", sa.String(length=255), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model_id", "number"], ["versions.model_id", "versions.number"], name="fk_version_tags_model_id_versions"
+        ),
+        sa.PrimaryKeyConstraint("model_id", "number", "key", name="pk_version_tags"),
+    )
+    with op.batch_alter_table("version_tags", schema=None) as batch_op:
+        batch_op.create_index("ix_version_tags_key", ["model_id", "key", "value", "number"], unique=False)

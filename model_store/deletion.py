@@ -1,0 +1,138 @@
+"""Deleting in two steps: a deleted resource is hidden and can be brought back; when its time is up it is purged.
+
+Nothing that something living stands on can be deleted: a version that an alias points at, that a living version was
+made from, or that an unfinished job starts from.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import and_, delete, exists, select
+from sqlalchemy.orm import Session, aliased
+
+from model_store.changes import append_change, take_turn
+from model_store.errors import IllegalState
+from model_store.lifecycle import ENDED
+from model_store.lookups import living_children, living_version_row, model_row, shown
+from model_store.names import AliasName, VersionName, job_name, model_name
+from model_store.tables import AliasRow, JobRow, ModelRow, VersionRow
+
+KEPT_FOR = timedelta(days=30)
+
+
+def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> None:
+    """Hide a version; raise IllegalState naming what stands on it. The caller holds the turn."""
+    aliases = select(AliasRow).where(AliasRow.model_id == row.model_id, AliasRow.number == row.number)
+    names = tuple(AliasName(alias.model_id, alias.alias) for alias in session.scalars(aliases))
+    _refuse(row.name, "is what {} points at: point it elsewhere, or delete it", names)
+    children = living_children(session, row.model_id, row.number)
+    _refuse(row.name, "is the base of {}: delete those first", children)
+    _refuse(
+        row.name, "is the base of unfinished jobs, {}: cancel those first", _jobs(session, row.model_id, row.number)
+    )
+    _hide(row, datetime.now(UTC), kept_for)
+    append_change(session, "version_deleted", row.name)
+
+
+def undelete_version(session: Session, row: VersionRow) -> None:
+    """Bring a deleted version back; raise IllegalState where its model, or its base, is deleted."""
+    if model_row(session, row.model_id).deleted_at is not None:
+        raise IllegalState(f"{model_name(row.model_id)} was deleted: undelete it first")
+    if row.base_model_id is not None and row.base_number is not None:
+        living_version_row(session, VersionName(row.base_model_id, row.base_number))
+    _show(row)
+    append_change(session, "version_undeleted", row.name)
+
+
+def delete_model(session: Session, row: ModelRow, kept_for: timedelta, *, force: bool) -> None:
+    """Hide a model and, with `force`, its versions; raise IllegalState naming what stands on them."""
+    name = model_name(row.id)
+    living = _living_versions(session, row)
+    if living and not force:
+        names = tuple(version.name for version in living)
+        _refuse(name, "has versions, {}: delete those first, or delete with force", names)
+    _refuse(name, "has bases of {}: delete those first", living_children(session, row.id))
+    _refuse(name, "is what unfinished jobs are about, {}: cancel those first", _jobs(session, row.id))
+    now = datetime.now(UTC)
+    _hide(row, now, kept_for)
+    for version in living:
+        _hide(version, now, kept_for)
+    append_change(session, "model_deleted", name)
+
+
+def undelete_model(session: Session, row: ModelRow) -> None:
+    """Bring a deleted model back, with the versions that went with it."""
+    together = and_(VersionRow.model_id == row.id, VersionRow.deleted_at == row.deleted_at)
+    for version in session.scalars(select(VersionRow).where(together).order_by(VersionRow.number)):
+        if version.base_model_id not in {None, row.id} and version.base_number is not None:
+            living_version_row(session, VersionName(str(version.base_model_id), version.base_number))
+        _show(version)
+    _show(row)
+    append_change(session, "model_undeleted", model_name(row.id))
+
+
+def purge(session: Session, now: datetime) -> tuple[str, ...]:
+    """Remove for good what was deleted and is due, and return its names; its blobs are left to the collector.
+
+    A version stays while another, deleted or not, was made from it; a model, while it has versions.
+    """
+    take_turn(session)
+    child = aliased(VersionRow)
+    made_from_it = exists().where(child.base_model_id == VersionRow.model_id, child.base_number == VersionRow.number)
+    names: list[str] = []
+    while due := list(session.scalars(select(VersionRow).where(VersionRow.purge_at <= now, ~made_from_it))):
+        for version in due:
+            _remove(session, version)
+        session.flush()
+        names += [str(version.name) for version in due]
+    for model in session.scalars(select(ModelRow).where(ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))):
+        if not session.scalar(select(exists().where(VersionRow.model_id == model.id))):
+            model.is_purged, model.tags, model.description = True, [], ""
+            names.append(model_name(model.id))
+    for name in names:
+        append_change(session, "purged", name)
+    return tuple(names)
+
+
+def _remove(session: Session, version: VersionRow) -> None:
+    """Delete a version's rows; an alias that points at one belongs to a deleted model, and goes with it."""
+    session.execute(delete(AliasRow).where(AliasRow.model_id == version.model_id, AliasRow.number == version.number))
+    session.delete(version)
+
+
+def _living_versions(session: Session, row: ModelRow) -> list[VersionRow]:
+    living = and_(VersionRow.model_id == row.id, VersionRow.deleted_at.is_(None))
+    return list(session.scalars(select(VersionRow).where(living).order_by(VersionRow.number)))
+
+
+def _jobs(session: Session, model_id: str, number: int | None = None) -> tuple[str, ...]:
+    """Return unfinished jobs that start from this version; without a number, all that are about the model."""
+    about = [JobRow.base_model_id == model_id]
+    if number is not None:
+        about.append(JobRow.base_number == number)
+    unfinished = select(JobRow.id).where(JobRow.state.not_in(ENDED))
+    jobs = set(session.scalars(unfinished.where(*about)))
+    if number is None:
+        jobs |= set(session.scalars(unfinished.where(JobRow.model_id == model_id)))
+    return tuple(job_name(job) for job in sorted(jobs))
+
+
+def _refuse(name: object, reason: str, blockers: tuple[object, ...]) -> None:
+    if blockers:
+        raise IllegalState(f"{name} {reason.format(shown(blockers))}")
+
+
+def _hide(row: ModelRow | VersionRow, now: datetime, kept_for: timedelta) -> None:
+    row.deleted_at, row.purge_at = now, now + kept_for
+    _touched(row, now)
+
+
+def _show(row: ModelRow | VersionRow) -> None:
+    row.deleted_at = row.purge_at = None
+    _touched(row, datetime.now(UTC))
+
+
+def _touched(row: ModelRow | VersionRow, now: datetime) -> None:
+    row.revision += 1
+    row.updated_at = now

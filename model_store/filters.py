@@ -1,0 +1,111 @@
+"""What a listing's `filter` and `order_by` may say: a small part of the grammar of AIP-160 and AIP-132.
+
+A filter is conditions joined by AND: `metrics.accuracy >= 0.9 AND tags.team = "vision" AND aliases:production`.
+https://google.aip.dev/160, https://google.aip.dev/132#ordering
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from model_store.errors import InvalidInput
+
+MAX_LENGTH = 2000
+_TOKEN = re.compile(
+    r'\s*(?:(?P<quoted>"(?:[^"\\]|\\["\\])*")|(?P<operator><=|>=|!=|=|<|>|:)|(?P<word>[^\s"<>=!:]+))', re.ASCII
+)
+_ESCAPED = re.compile(r'\\(["\\])')
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One comparison, such as `metrics.accuracy >= 0.9`; `key` is `accuracy` there, and "" for a plain field."""
+
+    field: str
+    key: str
+    operator: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a listing is sorted by; `key` as in a condition."""
+
+    field: str
+    key: str = ""
+    descending: bool = False
+
+
+def parse_filter(text: str, fields: Collection[str]) -> tuple[Condition, ...]:
+    """Read a filter on these fields (`metrics.` stands for a field with keys); raise InvalidInput saying where."""
+    if len(text) > MAX_LENGTH:
+        raise InvalidInput.of("filter", f"must have at most {MAX_LENGTH} characters, not {len(text)}")
+    tokens = _tokens(text)
+    conditions = [_condition(tokens[start : start + 3], fields) for start in range(0, len(tokens), 4)]
+    for joint in tokens[3::4]:
+        if joint != ("word", "AND"):
+            raise _wrong(f"conditions are joined by AND, not by {joint[1]!r}")
+    if tokens and len(tokens) % 4 == 0:
+        raise _wrong("a condition must follow the last AND")
+    return tuple(conditions)
+
+
+def parse_order(text: str, fields: Collection[str], default: Order) -> Order:
+    """Read an order such as `metrics.accuracy desc` on one of these fields; raise InvalidInput."""
+    words = text.split()
+    if not words:
+        return default
+    name, key = _field(words[0], fields, "order_by")
+    if words[1:] not in ([], ["asc"], ["desc"]):
+        raise InvalidInput.of("order_by", f"must be one field, then `asc` or `desc`, not {text[:80]!r}")
+    return Order(name, key, words[1:] == ["desc"])
+
+
+def number_of(condition: Condition) -> float:
+    """Return a condition's value as a number; raise InvalidInput."""
+    try:
+        return float(condition.value)
+    except ValueError as error:
+        raise _wrong(f"{condition.field}.{condition.key} is compared to a number, not {condition.value!r}") from error
+
+
+def only(condition: Condition, *operators: str) -> None:
+    """Raise InvalidInput where a condition has none of these operators."""
+    if condition.operator not in operators:
+        raise _wrong(f"{condition.field} takes {' or '.join(operators)}, not {condition.operator}")
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens, position, text = [], 0, text.rstrip()
+    while position < len(text):
+        found = _TOKEN.match(text, position)
+        if found is None or found.lastgroup is None:
+            raise _wrong(f"cannot be read at character {position + 1}: {text[position : position + 20]!r}")
+        tokens.append((found.lastgroup, found[found.lastgroup]))
+        position = found.end()
+    return tokens
+
+
+def _condition(tokens: list[tuple[str, str]], fields: Collection[str]) -> Condition:
+    if [kind for kind, _ in tokens] not in (["word", "operator", "word"], ["word", "operator", "quoted"]):
+        text = " ".join(token for _, token in tokens)
+        raise _wrong(f"a condition has the form FIELD OPERATOR VALUE, not {text!r}")
+    (_, name), (_, operator), (kind, value) = tokens
+    field, key = _field(name, fields, "filter")
+    return Condition(field, key, operator, _ESCAPED.sub(r"\1", value[1:-1]) if kind == "quoted" else value)
+
+
+def _field(name: str, fields: Collection[str], place: str) -> tuple[str, str]:
+    if name in fields:
+        return name, ""
+    field, _, key = name.partition(".")
+    if f"{field}." in fields and key:
+        return field, key
+    known = ", ".join(f"{each}NAME" if each.endswith(".") else each for each in fields)
+    raise InvalidInput.of(place, f"knows no field {name[:80]!r}; there are {known}")
+
+
+def _wrong(text: str) -> InvalidInput:
+    return InvalidInput.of("filter", text)

@@ -1,0 +1,186 @@
+"""Reads the requests of maas.model_store.v1: every text of a caller's is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import MessageToDict
+from maas.model_store.v1 import model_store_pb2 as pb
+
+from model_store import names
+from model_store.errors import InvalidInput, InvalidManifest, Violation
+from model_store.listings import ListRequest
+from model_store.manifests import DIGEST, Manifest
+from model_store.paging import PageRequest
+from model_store.publication import Publication, check_metric_values
+from model_store.records import LabelMetrics, Lineage, Metrics, Notes
+from training_service.violations import Violations, check_text
+
+_MAX_DIGESTS = 10_000
+_MAX_DESCRIPTION, _MAX_REASON, _MAX_ACTOR, _MAX_REQUEST_ID = 10_000, 1000, 200, 128
+_DEFAULT_GENERATIONS, _MAX_GENERATIONS = 10, 100
+_DEFAULT_NODES, _MAX_NODES = 1000, 10_000
+Paged = pb.ListModelsRequest | pb.ListVersionsRequest
+Named = pb.SetAliasRequest | pb.RollBackAliasRequest | pb.DeleteAliasRequest
+
+
+class Noted(Protocol):
+    """A message with a description and tags."""
+
+    description: str
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Return its tags."""
+
+
+def list_request(request: Paged) -> ListRequest:
+    """Read how a listing is asked for."""
+    page = PageRequest(request.page_size, request.page_token)
+    return ListRequest(page, request.filter, request.order_by, request.show_deleted)
+
+
+def notes(message: Noted, field: str) -> Notes:
+    """Read a description and tags; raise InvalidInput naming what cannot be kept."""
+    violations, tags = Violations(), {}
+    with violations.collected():
+        check_text(message.description, f"{field}.description", _MAX_DESCRIPTION)
+    with violations.collected():
+        tags = names.check_tags(message.tags, f"{field}.tags")
+    violations.raise_any()
+    return Notes(message.description, tags)
+
+
+def notes_change(message: Noted, mask: FieldMask, field: str) -> Callable[[Notes], Notes]:
+    """Return what an update makes of the notes there are; without a mask, or with `*`, it replaces them."""
+    given, paths = notes(message, field), list(mask.paths)
+    keys = [path.removeprefix("tags.") for path in paths if path.startswith("tags.")]
+    unknown = [path for path in paths if path not in {"*", "description", "tags"} and not path.startswith("tags.")]
+    if unknown:
+        raise InvalidInput.of("update_mask", f"may name description, tags and tags.KEY, not {unknown[0][:80]!r}")
+
+    def change(old: Notes) -> Notes:
+        if not paths or "*" in paths:
+            return given
+        tags = dict(given.tags if "tags" in paths else old.tags)
+        for key in keys:
+            tags.pop(key, None)
+            if given.tags.get(key):
+                tags[key] = given.tags[key]
+        return Notes(given.description if "description" in paths else old.description, names.check_tags(tags, "tags"))
+
+    return change
+
+
+def version_or_alias(text: str, field: str) -> names.AliasName | names.VersionName:
+    """Read the name of a version, given by number or by alias."""
+    target = names.parse_target(text, field)
+    if isinstance(target, names.ModelName):
+        raise InvalidInput.of(field, "must name a version or an alias, such as models/flowers/versions/3")
+    return target
+
+
+def expected_version(request: pb.SetAliasRequest | pb.DeleteAliasRequest) -> names.VersionName | None:
+    """Read where the caller thinks that an alias points."""
+    if not request.expected_version:
+        return None
+    return names.parse_version(request.expected_version, "expected_version")
+
+
+def who_and_why(request: Named) -> dict[str, str]:
+    """Read the actor and the reason for an alias's history."""
+    _check_texts(reason=(request.reason, _MAX_REASON), actor=(request.actor, _MAX_ACTOR))
+    return {"actor": request.actor, "reason": request.reason}
+
+
+def digests(given: Iterable[str], field: str, *, at_least: int) -> list[str]:
+    """Read a list of digests."""
+    found = list(given)
+    if not at_least <= len(found) <= _MAX_DIGESTS:
+        raise InvalidInput.of(field, f"must be {at_least} to {_MAX_DIGESTS} digests, not {len(found)}")
+    wrong = [
+        Violation(f"{field}[{index}]", "must be 64 lower-case hexadecimal digits")
+        for index, digest in enumerate(found)
+        if not DIGEST.fullmatch(digest)
+    ]
+    if wrong:
+        raise InvalidInput(*wrong[:100])
+    return found
+
+
+def lineage_limits(request: pb.GetLineageRequest) -> dict[str, int]:
+    """Read how much of a family is asked for."""
+    return {
+        "num_up": _generations(request.num_generations_up, "num_generations_up"),
+        "num_down": _generations(request.num_generations_down, "num_generations_down"),
+        "max_nodes": _in_range(request.max_nodes or _DEFAULT_NODES, 1, _MAX_NODES, "max_nodes"),
+    }
+
+
+def publication(header: pb.PublishVersionRequest.Header) -> Publication:
+    """Read what a publisher says of a version; raise InvalidInput naming what cannot be kept."""
+    _check_texts(
+        **{
+            "header.request_id": (header.request_id, _MAX_REQUEST_ID),
+            "header.actor": (header.actor, _MAX_ACTOR),
+        }
+    )
+    base = names.parse_version(header.base, "header.base") if header.base else None
+    with manifest_named():
+        manifest = Manifest.from_json(header.manifest_json.encode())
+    return Publication(
+        model_id=names.parse_model(header.parent, "header.parent"),
+        manifest=manifest,
+        lineage=Lineage(base=base, recipe=MessageToDict(header.recipe), seed=header.seed),
+        metrics=_metrics(header.metrics) if header.HasField("metrics") else None,
+        metric_values=check_metric_values(header.metric_values, "header.metric_values"),
+        notes=notes(header, "header"),
+        alias=names.check_id(header.alias, "header.alias") if header.alias else None,
+        actor=header.actor or "PublishVersion",
+        request_id=header.request_id or None,
+    )
+
+
+@contextmanager
+def manifest_named() -> Iterator[None]:
+    """Say in which field of the request a manifest that does not fit was."""
+    try:
+        yield
+    except InvalidManifest as error:
+        raise InvalidInput.of("header.manifest_json", str(error)) from error
+
+
+def _metrics(message: pb.Metrics) -> Metrics:
+    numbers = {name: getattr(message, name) for name in ("accuracy", "macro_f1", "expected_calibration_error")}
+    check_metric_values(numbers, "header.metrics")
+    return Metrics(
+        split=check_text(message.split, "header.metrics.split", 63),
+        num_rows=message.num_rows,
+        labels=tuple(
+            LabelMetrics(each.label, each.precision, each.recall, each.f1, each.support) for each in message.labels
+        ),
+        confusion_matrix=tuple(tuple(row.counts) for row in message.confusion_matrix),
+        **numbers,
+    )
+
+
+def _generations(number: int, field: str) -> int:
+    """Read a number of generations: 0 means the default, and -1 none."""
+    return _in_range(number or _DEFAULT_GENERATIONS, -1, _MAX_GENERATIONS, field) if number != -1 else 0
+
+
+def _in_range(number: int, least: int, most: int, field: str) -> int:
+    if not least <= number <= most:
+        raise InvalidInput.of(field, f"must be {least} to {most}, not {number}")
+    return number
+
+
+def _check_texts(**texts: tuple[str, int]) -> None:
+    violations = Violations()
+    for field, (text, limit) in texts.items():
+        with violations.collected():
+            check_text(text, field, limit)
+    violations.raise_any()

@@ -1,0 +1,71 @@
+"""Versions over the wire: receives the blobs of one that is published, and sends those of one that is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterable
+from itertools import groupby
+
+from maas.model_store.v1 import model_store_pb2 as pb
+
+from model_store.blobs import BlobStore
+from model_store.errors import InvalidInput
+from model_store.manifest_checks import check_manifest
+from model_store.publication import Publication
+from model_store.records import ModelVersion
+from training_service.publishing import check_publishable
+from training_service.registry_requests import manifest_named, publication
+from training_service.streams import IncomingStream
+
+_MAX_CHUNK_BYTES = 3 * 1024 * 1024
+_SENT_CHUNK_BYTES = 1024 * 1024
+
+
+def receive_version(stream: IncomingStream[pb.PublishVersionRequest], blobs: BlobStore) -> Publication:
+    """Store the blobs that a publisher sends, and return what is ready to be registered.
+
+    Raises InvalidInput where a message, the manifest or a blob does not fit, and IllegalState where blobs are missing.
+    A blob that arrived whole stays: a publisher that begins again need not send it twice.
+    """
+    messages = iter(stream)
+    first = next(messages, None)
+    if first is None or first.WhichOneof("part") != "header":
+        raise InvalidInput.of("header", "must come in the first message")
+    ready = publication(first.header)
+    with manifest_named():
+        check_manifest(ready.manifest)
+    wanted = {stage.digest for stage in ready.manifest.stages}
+    added = _store_blobs((_chunk(message, wanted) for message in messages), blobs)
+    with manifest_named():
+        check_publishable(ready.manifest, blobs)
+    stream.check_client()
+    return ready.with_new_digests(added)
+
+
+def blob_messages(
+    version: ModelVersion, blobs: BlobStore, known: Collection[str]
+) -> Generator[pb.DownloadVersionResponse]:
+    """Yield the chunks of a version's stages, each blob once; raise MissingBlob."""
+    for digest in dict.fromkeys(stage.digest for stage in version.stages):
+        if digest not in known:
+            with blobs.open(digest) as file:
+                while data := file.read(_SENT_CHUNK_BYTES):
+                    chunk = pb.DownloadVersionResponse.BlobChunk(digest=digest, data=data)
+                    yield pb.DownloadVersionResponse(blob_chunk=chunk)
+
+
+def _store_blobs(chunks: Iterable[pb.PublishVersionRequest.BlobChunk], blobs: BlobStore) -> set[str]:
+    """Store blobs that come one after the other, each verified against its digest; return those that were new."""
+    each_blob = groupby(chunks, key=lambda chunk: chunk.digest)
+    stored = [blobs.put((part.data for part in parts), digest) for digest, parts in each_blob]
+    return {blob.digest for blob in stored if blob.added_bytes}
+
+
+def _chunk(message: pb.PublishVersionRequest, wanted: set[str]) -> pb.PublishVersionRequest.BlobChunk:
+    if message.WhichOneof("part") != "blob_chunk":
+        raise InvalidInput.of("blob_chunk", "must be in every message after the first")
+    chunk = message.blob_chunk
+    if chunk.digest not in wanted:
+        raise InvalidInput.of("blob_chunk.digest", "is not the digest of a stage in the manifest")
+    if len(chunk.data) > _MAX_CHUNK_BYTES:
+        raise InvalidInput.of("blob_chunk.data", f"must have at most {_MAX_CHUNK_BYTES} bytes, not {len(chunk.data)}")
+    return chunk
