@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
 import torch
@@ -16,7 +16,7 @@ from model_store.inputs import ImageInputSpec
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest, ManifestStage, canonical_json
 from model_store.names import VersionName
-from model_store.stages import read_stage
+from model_store.stages import read_stages
 
 
 class Loader:
@@ -53,26 +53,31 @@ class Loader:
     def _assembled(self, name: VersionName, manifest: Manifest) -> ResidentVersion:
         head = check_manifest(manifest)
         input_spec = ImageInputSpec.from_json(manifest.input_spec)
-        stages = {entry.name: self._stage(manifest, head, entry) for entry in manifest.stages}
+        stages = self._stages_of(manifest, head)
         head_stage = stages.pop(HEAD, None)
         return ResidentVersion(name, input_spec, manifest.labels, tuple(stages.values()), head_stage)
 
-    def _stage(self, manifest: Manifest, head: Head, entry: ManifestStage) -> Stage:
-        key = _stage_key(manifest, head, entry)
-        stage = self._stages.get(key)
-        if stage is None:
-            module = self._module(manifest, head, entry)
-            stage = self._stages[key] = Stage(key, module, _size_bytes(module))
-        return stage
+    def _stages_of(self, manifest: Manifest, head: Head) -> dict[str, Stage]:
+        """Return all stages, first to last; those that are not resident are read at once."""
+        keys = {entry.name: _stage_key(manifest, head, entry) for entry in manifest.stages}
+        stages = {name: stage for name, key in keys.items() if (stage := self._stages.get(key)) is not None}
+        absent: dict[str, list[str]] = {}
+        for name in [each for each in keys if each not in stages]:
+            absent.setdefault(keys[name].digest, []).append(name)
+        read = read_stages(self._blobs, absent)
+        for digest, names in absent.items():
+            tensors = read.pop(digest)  # nothing but its stage holds it any longer, while others are copied
+            for name in names:
+                module = self._module(manifest, head, name, tensors)
+                stages[name] = self._stages[keys[name]] = Stage(keys[name], module, _size_bytes(module))
+        return {name: stages[name] for name in keys}
 
-    def _module(self, manifest: Manifest, head: Head, entry: ManifestStage) -> nn.Module:
+    def _module(self, manifest: Manifest, head: Head, stage: str, tensors: Mapping[str, Tensor]) -> nn.Module:
         """Return the stage ready to run: built without memory, it takes the tensors on the device as its own."""
-        tensors = read_stage(self._blobs, entry.digest)
         forms = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
-        check_stage_tensors(manifest.architecture, manifest.arguments, head, entry.name, forms)
-        module = build_stage(manifest.architecture, manifest.arguments, head, entry.name)
-        on_device = {name: _copied(tensor, self._device) for name, tensor in tensors.items()}
-        module.load_state_dict(on_device, strict=True, assign=True)
+        check_stage_tensors(manifest.architecture, manifest.arguments, head, stage, forms)
+        module = build_stage(manifest.architecture, manifest.arguments, head, stage)
+        module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
         return module.eval().requires_grad_(requires_grad=False)
 
 
@@ -86,13 +91,16 @@ def _stage_key(manifest: Manifest, head: Head, entry: ManifestStage) -> StageKey
     )
 
 
-def _copied(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor to the device, away from the buffer that the whole stage was read into.
+def _on_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Return a stage's tensors on the device: as they are, or all copied, so that the buffer they share can go."""
+    if device.type == "cpu" and all(each.is_contiguous(memory_format=_layout(each)) for each in tensors.values()):
+        return dict(tensors)
+    return {name: each.to(device, copy=True, memory_format=_layout(each)) for name, each in tensors.items()}
 
-    Channels last, as the normalised images are and as convolutions prefer.
-    """
-    layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
-    return tensor.to(device, copy=True, memory_format=layout)
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    """Channels last, as the normalised images are and as convolutions prefer."""
+    return torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
 
 
 def _size_bytes(module: nn.Module) -> int:

@@ -11,12 +11,11 @@ from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
 from maas_client.shorthand import model_name
-from model_store.architectures import Chain
 from model_store.bases import LoadedBase
 from model_store.blobs import BlobStore
 from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
-from model_store.stages import write_stage
+from model_store.stages import write_stages
 
 _CHUNK_BYTES = 2 * 1024 * 1024
 
@@ -40,18 +39,15 @@ def publish_base(
 
 
 def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
+    stored = write_stages(blobs, {name: base.chain.stage_tensors(name) for name in base.chain.stage_names})
     return Manifest(
         architecture=base.architecture,
         arguments=base.arguments,
-        stages=tuple(_stage(base.chain, name, blobs) for name in base.chain.stage_names),
+        stages=tuple(ManifestStage(name, blob.digest) for name, blob in stored.items()),
         input_spec=base.input_spec.to_json(),
         labels=tuple(base.labels),
         head=base.head.to_json(),
     )
-
-
-def _stage(chain: Chain, name: str, blobs: BlobStore) -> ManifestStage:
-    return ManifestStage(name, write_stage(blobs, chain.stage_tensors(name)).digest)
 
 
 def _header(

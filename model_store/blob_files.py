@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import IO
 
-from model_store.blobs import UnfinishedBlob, check_digest
-from model_store.errors import StorageFull
+from model_store.blobs import CHUNK_BYTES, Memory, UnfinishedBlob, check_digest
+from model_store.errors import InvalidInput, StorageFull
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CHUNK_BYTES = 1024 * 1024  # stays in the processor's cache between being read and being hashed
 
 
-def read_verified(file: FileIO, digest: str) -> bytearray:
+def read_verified(file: FileIO, allocate: Callable[[int], Memory], digest: str) -> Memory:
     """Return an unbuffered file's bytes, hashed as they are read; raise CorruptBlob."""
-    data = bytearray(os.fstat(file.fileno()).st_size)
-    view, hasher, filled = memoryview(data), hashlib.sha256(), 0
-    while count := file.readinto(view[filled : filled + _CHUNK_BYTES]):
-        hasher.update(view[filled : filled + count])
-        filled += count
+    memory, hasher, filled = allocate(os.fstat(file.fileno()).st_size), hashlib.sha256(), 0
+    with memoryview(memory) as view:
+        while count := file.readinto(view[filled : filled + CHUNK_BYTES]):
+            hasher.update(view[filled : filled + count])
+            filled += count
     check_digest(digest, hasher.hexdigest(), file.name)
-    return data
+    return memory
+
+
+def map_verified(file: FileIO, digest: str) -> mmap.mmap:
+    """Map all of a file after reading it; raise CorruptBlob, or InvalidInput for an empty blob."""
+    verify_file(file, digest)
+    if os.fstat(file.fileno()).st_size == 0:
+        raise InvalidInput.of("digest", f"{digest} names the empty blob, which holds nothing to map")
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def verify_file(file: FileIO, digest: str) -> None:

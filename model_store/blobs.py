@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar
 
 from model_store.errors import CorruptBlob, InvalidInput, MissingBlob
 from model_store.manifests import DIGEST
 
+CHUNK_BYTES = 1024 * 1024
+"""Bytes that stay in the processor's cache between being copied and being hashed."""
+_WRITE_BACK_BYTES = 4 * CHUNK_BYTES
+
 Buffer = bytes | bytearray | memoryview
+Memory = TypeVar("Memory", bound=bytearray | mmap.mmap)
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,25 @@ class BlobWriter:
     def __init__(self, file: IO[bytes], keep: Callable[[IO[bytes], str], bool]) -> None:
         self._file, self._keep = file, keep
         self._hasher = hashlib.sha256()
-        self._size = 0
+        self._size = self._written_back = 0
 
     def write(self, chunk: Buffer) -> None:
         """Add these bytes."""
-        self._hasher.update(chunk)
-        self._file.write(chunk)
-        self._size += memoryview(chunk).nbytes
+        view = memoryview(chunk).cast("B")
+        for start in range(0, len(view), CHUNK_BYTES):
+            part = view[start : start + CHUNK_BYTES]
+            self._hasher.update(part)
+            self._file.write(part)
+            self._size += len(part)
+            self._start_writing_back()
+
+    def _start_writing_back(self) -> None:
+        """Let the disk begin while hashing goes on, or the flush at the end waits for every byte."""
+        pending = self._size - self._written_back
+        if pending >= _WRITE_BACK_BYTES and sys.platform == "linux":
+            # What this says is "not needed in memory"; what Linux does is to start writing what is not written yet.
+            os.posix_fadvise(self._file.fileno(), self._written_back, pending, os.POSIX_FADV_DONTNEED)
+            self._written_back = self._size
 
     def commit(self, expected_digest: str | None = None) -> StoredBlob:
         """Make the blob durable under its digest; raise InvalidInput where that is not the expected one."""
@@ -96,9 +115,16 @@ class BlobStore(Protocol):
 
     def read(self, digest: str) -> bytearray:
         """Return the blob's bytes, every one of them verified; raise MissingBlob or CorruptBlob."""
+        return self.read_into(bytearray, digest)
+
+    def read_into(self, allocate: Callable[[int], Memory], digest: str) -> Memory:
+        """Return memory of the blob's size that `allocate` gave, filled with its bytes as by `read`."""
 
     def map(self, digest: str) -> mmap.mmap:
-        """Map a large blob, which is not empty, after verifying it; read only. Raises MissingBlob or CorruptBlob."""
+        """Map a large blob, read only, after verifying it.
+
+        Raises MissingBlob, CorruptBlob, or InvalidInput for the empty blob, which has nothing to map.
+        """
 
     def open(self, digest: str) -> IO[bytes]:
         """Open the blob to pass its bytes on to somebody who verifies them; raise MissingBlob."""

@@ -11,13 +11,14 @@ import mmap
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import IO
 
 from model_store.blob_files import (
+    map_verified,
     read_verified,
     scratch_file,
     sync_folder,
@@ -25,7 +26,7 @@ from model_store.blob_files import (
     unfinished_in,
     verify_file,
 )
-from model_store.blobs import BlobStatus, BlobStore, BlobWriter, UnfinishedBlob, checked, missing
+from model_store.blobs import BlobStatus, BlobStore, BlobWriter, Memory, UnfinishedBlob, checked, missing
 from model_store.manifests import DIGEST
 
 
@@ -61,16 +62,15 @@ class LocalBlobs(BlobStore):
         with self._missing_named(digest):
             return self._path(digest).stat().st_size
 
-    def read(self, digest: str) -> bytearray:
+    def read_into(self, allocate: Callable[[int], Memory], digest: str) -> Memory:
         """Return the blob's bytes, verified."""
         with self._opened(digest) as file:
-            return read_verified(file, digest)
+            return read_verified(file, allocate, digest)
 
     def map(self, digest: str) -> mmap.mmap:
         """Map a large blob, verified."""
         with self._opened(digest) as file:
-            verify_file(file, digest)
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return map_verified(file, digest)
 
     def open(self, digest: str) -> IO[bytes]:
         """Open the blob, unverified."""

@@ -9,7 +9,7 @@ from model_store.blobs import BlobStore
 from model_store.errors import IllegalState
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.stages import read_stage
+from model_store.stages import read_forms
 
 _SHOWN_DIGESTS = 3
 
@@ -25,9 +25,9 @@ def check_publishable(manifest: Manifest, blobs: BlobStore) -> None:
         raise IllegalState(
             f"{len(missing)} blobs were neither stored nor sent: {_shown(missing)}; send them and try again"
         )
+    forms = read_forms(blobs, [stage.digest for stage in manifest.stages])
     for stage in manifest.stages:
-        tensors = {name: (tensor.shape, tensor.dtype) for name, tensor in read_stage(blobs, stage.digest).items()}
-        check_stage_tensors(manifest.architecture, manifest.arguments, head, stage.name, tensors)
+        check_stage_tensors(manifest.architecture, manifest.arguments, head, stage.name, forms[stage.digest])
 
 
 def _shown(digests: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from model_store.manifests import Manifest, ManifestStage
 from model_store.names import job_name
 from model_store.publication import Publication
 from model_store.records import JobSpec, Lineage, ModelVersion
-from model_store.stages import read_stage, write_stage
+from model_store.stages import read_stages, write_stages
 from model_store.store import ModelStore
 from training_service.workbench import FineTuned
 
@@ -28,8 +28,9 @@ def read_backbone(blobs: BlobStore, manifest: Manifest, num_labels: int, seed: i
     """
     digests = {stage.name: stage.digest for stage in manifest.stages}
     chain = build(manifest.architecture, manifest.arguments, Head("linear", num_labels))
+    read = read_stages(blobs, [digests[name] for name, _ in chain.backbone if name in digests])
     for name, _ in chain.backbone:
-        chain.load_stage(name, read_stage(blobs, digests[name]) if name in digests else {})
+        chain.load_stage(name, read[digests[name]] if name in digests else {})
     initialise_head(chain, seed)
     return chain
 
@@ -76,8 +77,5 @@ def publish(
 
 def _changed_stages(blobs: BlobStore, base: Manifest, tuned: FineTuned) -> dict[str, StoredBlob]:
     unchanged = {stage.name for stage in base.stages} - set(tuned.changed)
-    return {
-        name: write_stage(blobs, tuned.chain.stage_tensors(name))
-        for name in tuned.chain.stage_names
-        if name not in unchanged
-    }
+    changed = {name: tuned.chain.stage_tensors(name) for name in tuned.chain.stage_names if name not in unchanged}
+    return write_stages(blobs, changed)

@@ -94,6 +94,17 @@ def test_the_memory_does_not_depend_on_the_file(load: Load, blobs: LocalBlobs) -
             assert torch.equal(stage.module.state_dict()[name], tensor)
 
 
+def test_tensors_are_copied_only_where_the_device_wants_another_layout(load: Load) -> None:
+    """The head's stay in the buffer that was read; convolutions are channels last, away from theirs."""
+    version = load(Recipe())
+    assert version.head is not None
+    for stage in (*version.stages, version.head):
+        for tensor in stage.module.state_dict().values():
+            assert tensor.ndim != 4 or tensor.is_contiguous(memory_format=torch.channels_last)
+    first, second = sorted(version.head.module.state_dict().values(), key=torch.Tensor.data_ptr)
+    assert second.data_ptr() == first.data_ptr() + first.nbytes
+
+
 def test_a_corrupt_blob_is_named_and_nothing_stays_loaded(loader: Loader, blobs: LocalBlobs) -> None:
     """The stages that were read before it are freed again."""
     made = manifest(blobs, Recipe())

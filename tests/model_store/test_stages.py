@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load
 
 from model_store.errors import CorruptBlob, InvalidManifest
 from model_store.local_blobs import LocalBlobs
-from model_store.stages import _serialised, read_stage, write_stage
+from model_store.stages import read_forms, read_stage, read_stages, write_stage, write_stages
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 
@@ -23,25 +20,6 @@ def test_tensors_come_back_as_they_were(blobs: LocalBlobs) -> None:
     assert set(found) == set(tensors)
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
     assert all(found[name].dtype == tensors[name].dtype for name in tensors)
-
-
-@given(
-    shapes=st.dictionaries(
-        st.text(min_size=1, max_size=8),
-        st.tuples(st.sampled_from(DTYPES), st.lists(st.integers(0, 4), max_size=3)),
-        max_size=6,
-    )
-)
-@settings(deadline=None, max_examples=50)
-def test_the_safetensors_library_reads_what_is_written(
-    shapes: dict[str, tuple[torch.dtype, list[int]]],
-) -> None:
-    """Whatever the names, dtypes and shapes, the bytes are a legal safetensors file."""
-    tensors = {name: torch.ones(shape).to(dtype) for name, (dtype, shape) in shapes.items()}
-    found = load(b"".join(bytes(chunk) for chunk in _serialised(tensors)))
-    assert {name: (t.dtype, t.shape) for name, t in found.items()} == {
-        name: (t.dtype, t.shape) for name, t in tensors.items()
-    }
 
 
 def test_a_digest_depends_on_the_tensors_alone(blobs: LocalBlobs) -> None:
@@ -73,3 +51,55 @@ def test_a_blob_that_is_no_safetensors_file_is_named(blobs: LocalBlobs) -> None:
     digest = blobs.put([b"not tensors at all"]).digest
     with pytest.raises(InvalidManifest, match="not a safetensors file"):
         read_stage(blobs, digest)
+
+
+def test_several_stages_come_back_by_digest(blobs: LocalBlobs) -> None:
+    """Written at once, read at once, each as if it were alone; a digest that is named twice is read once."""
+    stages = {f"stage{number}": {"w": torch.full((3, number), float(number))} for number in range(9)}
+    stored = write_stages(blobs, stages)
+    assert list(stored) == list(stages)
+    assert {name: blob.digest for name, blob in stored.items()} == {
+        name: write_stage(blobs, tensors).digest for name, tensors in stages.items()
+    }
+    digests = [blob.digest for blob in stored.values()]
+    found = read_stages(blobs, digests + digests)
+    assert set(found) == set(digests)
+    for name, tensors in stages.items():
+        assert torch.equal(found[stored[name].digest]["w"], tensors["w"])
+
+
+def test_one_corrupt_stage_of_several_is_named(blobs: LocalBlobs) -> None:
+    """Neither the tensors nor their forms of any stage are returned then."""
+    stored = write_stages(blobs, {str(number): {"w": torch.full((4,), float(number))} for number in range(9)})
+    digests = [blob.digest for blob in stored.values()]
+    damaged = blobs.path(digests[4])
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(CorruptBlob, match=digests[4]):
+        read_stages(blobs, digests)
+    with pytest.raises(CorruptBlob, match=digests[4]):
+        read_forms(blobs, digests)
+
+
+def test_forms_are_those_of_the_tensors(blobs: LocalBlobs) -> None:
+    """Shapes and dtypes by name, without the tensors."""
+    tensors = {"w": torch.zeros(2, 3), "n": torch.tensor(5), "none": torch.zeros(0, 7, dtype=torch.bfloat16)}
+    digest = write_stage(blobs, tensors).digest
+    assert read_forms(blobs, [digest]) == {digest: {name: (each.shape, each.dtype) for name, each in tensors.items()}}
+
+
+def test_a_stage_is_one_buffer(blobs: LocalBlobs) -> None:
+    """No tensor is copied out of the memory that the blob was read into, large or small, and all can be written to."""
+    for size in (4, 3 * 1024 * 1024):
+        tensors = {"a": torch.zeros(size), "b": torch.zeros(2)}
+        found = read_stage(blobs, write_stage(blobs, tensors).digest)
+        assert found["b"].data_ptr() - found["a"].data_ptr() == 4 * size
+        found["a"] += 1
+        assert torch.equal(found["b"], tensors["b"])
+
+
+def test_a_dtype_that_no_stage_can_have_is_named(blobs: LocalBlobs) -> None:
+    """The tensor and its dtype are in the message, and nothing is stored."""
+    with pytest.raises(InvalidManifest, match=r"'w' has dtype torch\.complex128"):
+        write_stage(blobs, {"w": torch.zeros(2, dtype=torch.complex128)})
+    assert list(blobs.all()) == []
