@@ -43,13 +43,12 @@ def parse_filter(text: str, fields: Collection[str]) -> tuple[Condition, ...]:
     if len(text) > MAX_LENGTH:
         raise InvalidInput.of("filter", f"must have at most {MAX_LENGTH} characters, not {len(text)}")
     tokens = _tokens(text)
-    conditions = [_condition(tokens[start : start + 3], fields) for start in range(0, len(tokens), 4)]
     for joint in tokens[3::4]:
         if joint != ("word", "AND"):
             raise _wrong(f"conditions are joined by AND, not by {joint[1]!r}")
     if tokens and len(tokens) % 4 == 0:
         raise _wrong("a condition must follow the last AND")
-    return tuple(conditions)
+    return tuple(_condition(tokens[start : start + 3], fields) for start in range(0, len(tokens), 4))
 
 
 def parse_order(text: str, fields: Collection[str], default: Order) -> Order:
@@ -98,7 +97,7 @@ def _condition(tokens: list[tuple[str, str]], fields: Collection[str]) -> Condit
 
 
 def _field(name: str, fields: Collection[str], place: str) -> tuple[str, str]:
-    if name in fields:
+    if name in fields and not name.endswith("."):
         return name, ""
     field, _, key = name.partition(".")
     if f"{field}." in fields and key:

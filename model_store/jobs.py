@@ -15,10 +15,11 @@ from typing import Any
 from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session
 
-from model_store.changes import append_change
+from model_store.changes import append_change, take_turn
 from model_store.database import Database
 from model_store.errors import AlreadyExists, IllegalState, JobNotFound, LeaseLost
 from model_store.lifecycle import ACTIVE, ENDED, JobState, after_cancel, after_lost_runner, may_move
+from model_store.lookups import living_version_row
 from model_store.names import job_name
 from model_store.paging import Page, PageRequest, cut, decode_token
 from model_store.records import JobEvent, JobSpec, TrainingJob
@@ -44,12 +45,17 @@ class JobStore:
         self._lease = timedelta(seconds=lease_seconds)
 
     def enqueue(self, spec: JobSpec, request_id: str | None = None) -> TrainingJob:
-        """Queue a job; a repeat of `request_id` with the same spec returns the first one."""
+        """Queue a job; a repeat of `request_id` with the same spec returns the first one.
+
+        Raises VersionNotFound, or IllegalState, where the base is not there any more; from then on it cannot be deleted.
+        """
         with self._database.write() as session:
             if request_id is not None:
                 query = select(JobRow).where(JobRow.request_id == request_id)
                 if (earlier := session.scalar(query)) is not None:
                     return _same(earlier.record(), spec, request_id)
+            take_turn(session)
+            living_version_row(session, spec.base)
             row = JobRow(
                 id=uuid.uuid4().hex,
                 request_id=request_id,

@@ -23,8 +23,9 @@ EXPIRED = -1.0
 
 
 @pytest.fixture
-def jobs(database: Database) -> JobStore:
-    """A queue with the dataset that its jobs need."""
+def jobs(database: Database, store: ModelStore) -> JobStore:
+    """A queue with the dataset and the base that its jobs need."""
+    store.publish(publication(store, "base"))
     DatasetStore(database).register(Dataset("d", "0" * 64, (), 3, 4, {}, datetime.now(UTC)))
     return JobStore(database)
 
@@ -80,9 +81,9 @@ def test_a_lost_runner_leaves_its_job_to_another(database: Database, jobs: JobSt
     assert store.publish(publication(store, claim=_running(jobs, taken))).name.number == 1
 
 
+@pytest.mark.usefixtures("jobs")
 def test_a_job_that_keeps_losing_runners_fails(database: Database) -> None:
     """After the last attempt the job is FAILED and says so: never RUNNING for ever."""
-    DatasetStore(database).register(Dataset("d", "0" * 64, (), 3, 4, {}, datetime.now(UTC)))
     jobs = JobStore(database, lease_seconds=EXPIRED)
     job = jobs.enqueue(SPEC)
     assert [jobs.claim("dead") is not None for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
