@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, delete, exists, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import and_, delete, exists, or_, select
+from sqlalchemy.orm import Session, aliased, selectinload
 
 from model_store.changes import append_change, take_turn
 from model_store.errors import IllegalState
@@ -72,20 +72,23 @@ def undelete_model(session: Session, row: ModelRow) -> None:
     append_change(session, "model_undeleted", model_name(row.id))
 
 
-def purge(session: Session, now: datetime) -> tuple[str, ...]:
+def purge(session: Session, now: datetime, max_versions: int | None = None) -> tuple[str, ...]:
     """Remove for good what was deleted and is due, and return its names; its blobs are left to the collector.
 
-    A version stays while another, deleted or not, was made from it; a model, while it has versions.
+    A version stays while another, deleted or not, was made from it; a model, while it has versions. With `max_versions`
+    no more than that go in one transaction: call it until it returns none.
     """
     take_turn(session)
     child = aliased(VersionRow)
     made_from_it = exists().where(child.base_model_id == VersionRow.model_id, child.base_number == VersionRow.number)
+    rows = selectinload(VersionRow.stages), selectinload(VersionRow.tags), selectinload(VersionRow.metric_values)
+    query = select(VersionRow).where(VersionRow.purge_at <= now, ~made_from_it).options(*rows)
     names: list[str] = []
-    while due := list(session.scalars(select(VersionRow).where(VersionRow.purge_at <= now, ~made_from_it))):
-        for version in due:
+    while ready := list(session.scalars(query.limit(None if max_versions is None else max_versions - len(names)))):
+        for version in ready:
             _remove(session, version)
         session.flush()
-        names += [str(version.name) for version in due]
+        names += [str(version.name) for version in ready]
     for model in session.scalars(select(ModelRow).where(ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))):
         if not session.scalar(select(exists().where(VersionRow.model_id == model.id))):
             model.is_purged, model.tags, model.description = True, [], ""
@@ -93,6 +96,26 @@ def purge(session: Session, now: datetime) -> tuple[str, ...]:
     for name in names:
         append_change(session, "purged", name)
     return tuple(names)
+
+
+def due(session: Session, now: datetime) -> tuple[frozenset[VersionName], frozenset[str]]:
+    """Return the names of the versions, and the ids of the models, that `purge` would remove now."""
+    child, is_due = aliased(VersionRow), VersionRow.purge_at <= now
+    columns = VersionRow.model_id, VersionRow.number, VersionRow.base_model_id, VersionRow.base_number
+    rows = session.execute(select(*columns).where(is_due))
+    bases = {VersionName(model_id, number): (base_id, base) for model_id, number, base_id, base in rows}
+    made_from_it = and_(child.base_model_id == VersionRow.model_id, child.base_number == VersionRow.number)
+    stays = or_(child.purge_at.is_(None), child.purge_at > now)
+    held = session.execute(select(*columns[:2]).join(child, made_from_it).where(is_due, stays).distinct())
+    for row in held:
+        name = VersionName(*row)
+        while name in bases:  # what stays holds its base, which then holds its own
+            base_id, base = bases.pop(name)
+            name = VersionName(base_id or "", base or 0)
+    models = select(ModelRow.id).where(ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))
+    versions = session.execute(select(*columns[:2]).where(VersionRow.model_id.in_(models)))
+    not_empty = {row[0] for row in versions if VersionName(*row) not in bases}
+    return frozenset(bases), frozenset(session.scalars(models)) - not_empty
 
 
 def _remove(session: Session, version: VersionRow) -> None:

@@ -1,4 +1,4 @@
-"""Garbage collection: blobs that no version and no dataset names, and what a killed writer left half-written.
+"""Garbage collection: what was deleted and is due, blobs that no row names, and what a killed writer left half-written.
 
 Mark and sweep. Safe beside publishing, for two reasons. What is younger than the grace period is left alone, and
 putting a blob that exists makes it young again. And a sweep takes its turn among the writers: a version's blobs are
@@ -9,28 +9,41 @@ blob is missing.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from sqlalchemy import select, union
+from sqlalchemy import or_, select, union
 from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore, UnfinishedBlob
 from model_store.changes import take_turn
 from model_store.database import Database
+from model_store.deletion import due, purge
 from model_store.errors import InvalidInput
+from model_store.names import VersionName
+from model_store.references import batches, named_among, named_blobs
 from model_store.tables import DatasetPackRow, DatasetRow, StageRow, VersionRow
 
 MIN_GRACE_SECONDS = 60.0
 DEFAULT_GRACE_SECONDS = 24 * 3600.0
+_BATCH = 200  # how much is removed in one turn: other writers wait for no more than that
+_NUM_THREADS = 8  # an object store answers slowly, but many at once
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What nobody needs: blobs that nothing names, temporary files that nobody writes to, and their bytes."""
+    """What nobody needs: blobs that nothing names, temporary files that nobody writes to, and their bytes.
+
+    `num_versions` and `num_models` were deleted, and their time to come back is over.
+    """
 
     num_blobs: int
     num_unfinished: int
     size_bytes: int
+    num_versions: int = 0
+    num_models: int = 0
 
 
 class Collector:
@@ -47,21 +60,45 @@ class Collector:
         """Say what `collect` would remove now."""
         blobs, unfinished = self._old_blobs(), self._old_unfinished()
         with self._database.read() as session:
-            named = _named(session)
-        return _total([size for digest, size in blobs.items() if digest not in named], unfinished)
+            now = datetime.now(UTC)
+            versions, models = due(session, now)
+            named = _named_after_purge(session, now, versions) if versions else named_blobs(session)
+        garbage = [size for digest, size in blobs.items() if digest not in named]
+        return _total(garbage, unfinished, len(versions), len(models))
 
     def collect(self) -> Garbage:
         """Remove garbage and say what it was; running it again removes nothing more."""
-        # The long look at the disk comes before the turn: writers wait only while the few that are left are removed.
+        num_versions, num_models = self._purge()
+        # The long looks at the disk and at all rows come before the turn: only few blobs are looked at again within it.
         candidates, unfinished = self._old_blobs(), self._old_unfinished()
-        with self._database.write() as session:
-            take_turn(session)
-            named = _named(session)
-            garbage = {digest: size for digest, size in candidates.items() if digest not in named}
-            removed = [size for digest, size in garbage.items() if self._blobs.delete(digest, before=self._oldest())]
+        with self._database.read() as session:
+            named = named_blobs(session)
+        garbage = [digest for digest in candidates if digest not in named]
+        removed = [digest for batch in batches(garbage, _BATCH) for digest in self._sweep(batch)]
         for each in unfinished:
             self._blobs.discard(each)
-        return _total(removed, unfinished)
+        return _total([candidates[digest] for digest in removed], unfinished, num_versions, num_models)
+
+    def _purge(self) -> tuple[int, int]:
+        """Purge what is due; say how many versions and models that were."""
+        num_versions = num_models = 0
+        while True:
+            with self._database.write() as session:
+                names = purge(session, datetime.now(UTC), _BATCH)
+            if not names:
+                return num_versions, num_models
+            versions = sum("/versions/" in name for name in names)
+            num_versions, num_models = num_versions + versions, num_models + len(names) - versions
+
+    def _sweep(self, digests: Sequence[str]) -> list[str]:
+        """Remove those of a few blobs that no row names now, in one turn; return them."""
+        # The threads end before the turn does, whatever happens.
+        with self._database.write() as session, ThreadPoolExecutor(_NUM_THREADS) as threads:
+            take_turn(session)
+            named = named_among(session, digests)
+            garbage = [digest for digest in digests if digest not in named]
+            gone = threads.map(lambda digest: self._blobs.delete(digest, before=self._oldest()), garbage)
+            return [digest for digest, is_gone in zip(garbage, gone, strict=True) if is_gone]
 
     def _old_blobs(self) -> dict[str, int]:
         return {blob.digest: blob.size_bytes for blob in self._blobs.all() if blob.put_at < self._oldest()}
@@ -74,11 +111,19 @@ class Collector:
         return time.time() - self._grace_seconds
 
 
-def _total(blobs: list[int], unfinished: list[UnfinishedBlob]) -> Garbage:
-    return Garbage(len(blobs), len(unfinished), sum(blobs) + sum(each.size_bytes for each in unfinished))
+def _total(blobs: Sequence[int], unfinished: Sequence[UnfinishedBlob], num_versions: int, num_models: int) -> Garbage:
+    size_bytes = sum(blobs) + sum(each.size_bytes for each in unfinished)
+    return Garbage(len(blobs), len(unfinished), size_bytes, num_versions, num_models)
 
 
-def _named(session: Session) -> set[str]:
-    """Return the digest of every blob that a row names."""
-    columns = (VersionRow.manifest_digest, StageRow.digest, DatasetRow.digest, DatasetPackRow.digest)
-    return set(session.scalars(union(*(select(column) for column in columns))))
+def _named_after_purge(session: Session, now: datetime, purged: Collection[VersionName]) -> set[str]:
+    """Return the digests that rows will name once these versions, of those that are due, are gone."""
+    is_due, stays = VersionRow.purge_at <= now, or_(VersionRow.purge_at.is_(None), VersionRow.purge_at > now)
+    stages, manifests = select(StageRow.digest).join(VersionRow), select(VersionRow.manifest_digest)
+    datasets = select(DatasetRow.digest), select(DatasetPackRow.digest)
+    named = set(session.scalars(union(stages.where(stays), manifests.where(stays), *datasets)))
+    name = VersionRow.model_id, VersionRow.number
+    for query in (stages.add_columns(*name), manifests.add_columns(*name)):
+        rows = session.execute(query.where(is_due))
+        named |= {digest for digest, *version in rows if VersionName(*version) not in purged}
+    return named

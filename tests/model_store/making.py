@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import torch
 
+from model_store.errors import MissingBlob
+from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.publication import Publication
 from model_store.stages import write_stage
@@ -31,3 +37,22 @@ def publication(
     """Return a publication of a tiny model."""
     made, new = manifest(store, *seeds)
     return Publication(model_id, made, new_digests=new, **more)
+
+
+LONG_AGO = time.time() - 100_000
+"""Older than any grace period of a test."""
+
+
+def age(blobs: LocalBlobs, keep: Collection[str] = ()) -> None:
+    """Make every blob but these look old."""
+    for blob in blobs.all():
+        if blob.digest not in keep:
+            with suppress(MissingBlob, FileNotFoundError):
+                os.utime(blobs.path(blob.digest), (LONG_AGO, LONG_AGO))
+
+
+def age_unfinished(blobs: LocalBlobs) -> None:
+    """Make what writers are writing look as if they had died long ago."""
+    for each in blobs.unfinished():
+        with suppress(FileNotFoundError):
+            os.utime(each.id, (LONG_AGO, LONG_AGO))

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import random
 import threading
-import time
-from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from model_store.database import Database
 from model_store.datasets import DatasetStore
-from model_store.errors import InvalidInput, MissingBlob
+from model_store.errors import IllegalState, InvalidInput, MissingBlob
 from model_store.gc import Collector, Garbage
 from model_store.local_blobs import LocalBlobs
-from model_store.records import Dataset
+from model_store.names import VersionName
+from model_store.records import Dataset, Lineage
 from model_store.stages import read_stage
 from model_store.store import ModelStore
-from tests.model_store.making import publication
+from tests.model_store.making import age, age_unfinished, publication
 
-LONG_AGO = time.time() - 100_000
 NOTHING = Garbage(0, 0, 0)
 
 
@@ -38,7 +36,7 @@ def test_what_rows_name_stays_and_what_they_do_not_goes(
     manifest, pack = (store.blobs.put([data]).digest for data in (b"manifest", b"pack"))
     DatasetStore(database).register(Dataset("d", manifest, (pack,), 1, 4, {}, datetime.now(UTC)))
     old, young = (store.blobs.put([data]).digest for data in (b"old orphan", b"young orphan"))
-    _age(store.blobs, keep={young})
+    age(store.blobs, keep={young})
     assert collector.find() == Garbage(1, 0, len(b"old orphan"))
     assert store.blobs.has(old)
     assert collector.collect() == Garbage(1, 0, len(b"old orphan"))
@@ -52,9 +50,8 @@ def test_what_a_killed_writer_left_goes(collector: Collector, blobs: LocalBlobs)
     """A temporary file is kept while it may be written to, and removed when nobody can be writing any more."""
     with blobs.writer() as writer:
         writer.write(b"half a blob")
-        (unfinished,) = blobs.unfinished()
         assert collector.collect() == NOTHING
-        os.utime(unfinished.id, (LONG_AGO, LONG_AGO))
+        age_unfinished(blobs)
         assert collector.collect().num_unfinished == 1
         assert list(blobs.unfinished()) == []
 
@@ -62,7 +59,7 @@ def test_what_a_killed_writer_left_goes(collector: Collector, blobs: LocalBlobs)
 def test_putting_an_old_orphan_again_makes_it_young(collector: Collector, blobs: LocalBlobs) -> None:
     """A publisher whose stage happens to be there already is given the whole grace period."""
     digest = blobs.put([b"orphan"]).digest
-    _age(blobs)
+    age(blobs)
     blobs.put([b"orphan"])
     assert collector.collect() == NOTHING
     assert blobs.has(digest)
@@ -71,7 +68,7 @@ def test_putting_an_old_orphan_again_makes_it_young(collector: Collector, blobs:
 def test_a_version_whose_stage_was_collected_is_refused(collector: Collector, store: ModelStore) -> None:
     """Who waits longer than the grace period is told that a blob is missing, and no row is inserted."""
     given = publication(store)
-    _age(store.blobs)
+    age(store.blobs)
     assert collector.collect().num_blobs == 2
     with pytest.raises(MissingBlob):
         store.publish(given)
@@ -83,7 +80,7 @@ def test_collecting_beside_publishing_breaks_no_version(collector: Collector, st
 
     def collect() -> None:
         while not stop.is_set():
-            _age(store.blobs)
+            age(store.blobs)
             collector.collect()
 
     thread = threading.Thread(target=collect)
@@ -104,17 +101,63 @@ def test_collecting_beside_publishing_breaks_no_version(collector: Collector, st
         assert all(read_stage(store.blobs, stage.digest) for stage in version.stages)
 
 
+def test_what_was_deleted_stays_until_it_is_due(
+    collector: Collector, store: ModelStore, database: Database, blobs: LocalBlobs
+) -> None:
+    """A deleted version can be brought back whole; one that is due goes, and with it the blobs that it alone held."""
+    kept, gone = (store.publish(publication(store, seeds=seeds)) for seeds in ((1, 2), (1, 3)))
+    age(blobs)
+    store.delete_version(kept.name)
+    assert collector.collect() == NOTHING
+    ModelStore(database, blobs, kept_for=timedelta(0)).delete_version(gone.name)
+    garbage = Garbage(2, 0, blobs.size(gone.manifest_digest) + gone.stages[1].size_bytes, num_versions=1)
+    assert collector.find() == garbage
+    assert blobs.has(gone.manifest_digest)
+    assert collector.collect() == garbage
+    assert collector.collect() == collector.find() == NOTHING
+    store.undelete_version(kept.name)
+    assert all(read_stage(blobs, stage.digest) for stage in kept.stages)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_dry_run_says_what_a_run_does(
+    collector: Collector, store: ModelStore, database: Database, blobs: LocalBlobs, seed: int
+) -> None:
+    """Whatever was made from what, shared, deleted and due."""
+    chance = random.Random(seed)
+    versions: list[VersionName] = []
+    for _ in range(25):
+        base = chance.choice([None, *versions])
+        seeds = chance.randrange(12), chance.randrange(12)
+        model_id = chance.choice(["flowers", "birds", "cats"])
+        given = publication(store, model_id, seeds, lineage=Lineage(base=base))
+        versions.append(store.publish(given).name)
+    due_at_once = ModelStore(database, blobs, kept_for=timedelta(0))
+    for name in reversed(versions):
+        try:
+            chance.choice([store, due_at_once, due_at_once]).delete_version(name)
+            if chance.random() < 0.3:
+                due_at_once.delete_model(name.model_id)
+        except IllegalState:
+            continue
+    age(blobs)
+    found = collector.find()
+    assert found.num_versions
+    assert collector.collect() == found
+    assert collector.find() == NOTHING
+
+
+def test_more_than_one_turn_of_garbage_goes(collector: Collector, store: ModelStore, blobs: LocalBlobs) -> None:
+    """However much there is, what is named stays."""
+    version = store.publish(publication(store))
+    for number in range(210):
+        blobs.put([str(number).encode()])
+    age(blobs)
+    assert collector.collect().num_blobs == 210
+    assert {blob.digest for blob in blobs.all()} == {version.manifest_digest, *(each.digest for each in version.stages)}
+
+
 def test_a_grace_period_that_is_too_short_is_refused(database: Database, blobs: LocalBlobs) -> None:
     """Nobody can turn the safety off by accident."""
     with pytest.raises(InvalidInput, match="grace_seconds"):
         Collector(database, blobs, grace_seconds=0)
-
-
-def _age(blobs: LocalBlobs, keep: Collection[str] = ()) -> None:
-    """Make every blob but these look old."""
-    for blob in blobs.all():
-        if blob.digest not in keep:
-            try:
-                os.utime(blobs.path(blob.digest), (LONG_AGO, LONG_AGO))
-            except (MissingBlob, FileNotFoundError):
-                continue

@@ -1,0 +1,52 @@
+"""Which rows name which blobs: what a collector marks, and who needs a blob that is damaged."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypeVar
+
+from sqlalchemy import select, union
+from sqlalchemy.orm import Session
+
+from model_store.names import VersionName, dataset_name
+from model_store.tables import DatasetPackRow, DatasetRow, StageRow, VersionRow
+
+T = TypeVar("T")
+_COLUMNS = (VersionRow.manifest_digest, StageRow.digest, DatasetRow.digest, DatasetPackRow.digest)
+
+
+def named_blobs(session: Session) -> set[str]:
+    """Return the digest of every blob that a row names."""
+    return set(session.scalars(union(*(select(column) for column in _COLUMNS))))
+
+
+def named_among(session: Session, digests: Collection[str]) -> set[str]:
+    """Return those of a few digests that a row names."""
+    return set(session.scalars(union(*(select(column).where(column.in_(digests)) for column in _COLUMNS))))
+
+
+def owners(session: Session, digests: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return who names each of a few blobs: resource names of versions, deleted ones too, then of datasets."""
+    versions: dict[str, set[VersionName]] = defaultdict(set)
+    for column, model_id, number in (
+        (VersionRow.manifest_digest, VersionRow.model_id, VersionRow.number),
+        (StageRow.digest, StageRow.model_id, StageRow.number),
+    ):
+        for found in session.execute(select(column, model_id, number).where(column.in_(digests))):
+            versions[found[0]].add(VersionName(found[1], found[2]))
+    datasets: dict[str, set[str]] = defaultdict(set)
+    for column, dataset_id in (
+        (DatasetRow.digest, DatasetRow.id),
+        (DatasetPackRow.digest, DatasetPackRow.dataset_id),
+    ):
+        for digest, found_id in session.execute(select(column, dataset_id).where(column.in_(digests))):
+            datasets[digest].add(dataset_name(found_id))
+    return {
+        digest: (*(str(name) for name in sorted(versions[digest])), *sorted(datasets[digest])) for digest in digests
+    }
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield the items, so many at a time: a statement takes only so many values, and a turn should be short."""
+    return (items[start : start + size] for start in range(0, len(items), size))
