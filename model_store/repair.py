@@ -1,0 +1,57 @@
+"""Repairs what a check found wrong with blobs: damaged ones are moved aside, and fetched again from a second store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from model_store.blobs import BlobStore
+from model_store.errors import CorruptBlob, MissingBlob
+from model_store.findings import Kind, Problem, Repair, Report
+
+_NO_SOURCE = "not fetched again: name a second store or a backup with --from"
+
+
+class Repairer:
+    """Moves corrupt blobs to quarantine and fetches lost ones; deletes nothing, and leaves rows as they are."""
+
+    def __init__(self, blobs: BlobStore, source: BlobStore | None = None) -> None:
+        """Take the store to repair, and one that has the same blobs."""
+        self._blobs = blobs
+        self._source = source
+
+    def repair(self, report: Report) -> Report:
+        """Return the report with what was done about each problem."""
+        return replace(report, problems=tuple(self._repaired(problem) for problem in report.problems))
+
+    def _repaired(self, problem: Problem) -> Problem:
+        if problem.kind is Kind.CORRUPT_BLOB:
+            return replace(problem, repair=self._repair_corrupt(problem))
+        if problem.kind is Kind.MISSING_BLOB:
+            return replace(problem, repair=self._fetch(problem.digest))
+        return problem
+
+    def _repair_corrupt(self, problem: Problem) -> Repair:
+        try:
+            self._blobs.verify(problem.digest)
+        except CorruptBlob:
+            moved = Repair(not problem.needed_by, f"moved to {self._blobs.quarantine(problem.digest)}")
+        except MissingBlob:
+            moved = Repair(not problem.needed_by, "it is gone meanwhile")
+        else:
+            return Repair(is_done=True, text="it was published again meanwhile")
+        if moved.is_done:
+            return moved
+        fetched = self._fetch(problem.digest)
+        return Repair(fetched.is_done, f"{moved.text}; {fetched.text}")
+
+    def _fetch(self, digest: str) -> Repair:
+        if self._source is None:
+            return Repair(is_done=False, text=_NO_SOURCE)
+        try:
+            with self._source.map(digest) as data, memoryview(data) as view:
+                self._blobs.put([view], digest)
+        except MissingBlob:
+            return Repair(is_done=False, text="not fetched again: the source does not have it either")
+        except CorruptBlob:
+            return Repair(is_done=False, text="not fetched again: the source's copy is corrupt, too")
+        return Repair(is_done=True, text="fetched again")

@@ -1,0 +1,114 @@
+"""Do the rows agree with one another? Each question is one statement, so it sees one moment: nothing half done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from model_store.findings import Kind, Problem
+from model_store.lifecycle import ENDED
+from model_store.names import AliasName, VersionName, job_name, model_name
+from model_store.tables import AliasMoveRow, AliasRow, JobRow, ModelRow, VersionRow
+
+_BRING_BACK = "undelete that version; where it was purged, restore the database from a backup"
+
+
+def row_problems(session: Session) -> Iterator[Problem]:
+    """Yield what is wrong with counters, aliases, their history, and the bases of versions and unfinished jobs."""
+    yield from _counters(session)
+    yield from _aliases(session)
+    yield from _moved_aliases(session)
+    yield from _lost_aliases(session)
+    yield from _bases_of_versions(session)
+    yield from _bases_of_jobs(session)
+
+
+def _counters(session: Session) -> Iterator[Problem]:
+    highest = func.max(VersionRow.number)
+    query = (
+        select(ModelRow.id, ModelRow.last_number, highest)
+        .join(VersionRow, VersionRow.model_id == ModelRow.id)
+        .group_by(ModelRow.id, ModelRow.last_number)
+        .having(highest > ModelRow.last_number)
+    )
+    for model_id, counter, number in session.execute(query.order_by(ModelRow.id)):
+        text = f"counts {counter} versions, and has number {number}: the next number would be given a second time"
+        advice = f"restore the database from a backup, or set last_number of this row of models to {number}"
+        yield Problem(Kind.WRONG_COUNTER, model_name(model_id), text, advice)
+
+
+def _aliases(session: Session) -> Iterator[Problem]:
+    version = and_(VersionRow.model_id == AliasRow.model_id, VersionRow.number == AliasRow.number)
+    query = (
+        select(AliasRow.model_id, AliasRow.alias, AliasRow.number)
+        .join(ModelRow, ModelRow.id == AliasRow.model_id)
+        .outerjoin(VersionRow, version)
+        .where(ModelRow.deleted_at.is_(None), or_(VersionRow.number.is_(None), VersionRow.deleted_at.is_not(None)))
+    )
+    for model_id, alias, number in session.execute(query.order_by(AliasRow.model_id, AliasRow.alias)):
+        text = f"points at {VersionName(model_id, number)}, which is deleted"
+        advice = f"undelete that version, or point the alias elsewhere: `maas alias set {model_id} {alias} NUMBER`"
+        yield Problem(Kind.DANGLING_ALIAS, str(AliasName(model_id, alias)), text, advice)
+
+
+def _moved_aliases(session: Session) -> Iterator[Problem]:
+    query = (
+        select(AliasRow.model_id, AliasRow.alias, AliasRow.number, AliasMoveRow.to_number)
+        .outerjoin(AliasMoveRow, and_(_is_newest(), _of_alias()))
+        .where(AliasMoveRow.to_number.is_distinct_from(AliasRow.number))
+    )
+    for model_id, alias, number, moved_to in session.execute(query.order_by(AliasRow.model_id, AliasRow.alias)):
+        text = f"points at {number}, but its history ends with {'no version' if moved_to is None else moved_to}"
+        advice = f"`maas alias history {model_id} {alias}` shows it; point the alias at another version and back again"
+        yield Problem(Kind.WRONG_HISTORY, str(AliasName(model_id, alias)), text, advice)
+
+
+def _lost_aliases(session: Session) -> Iterator[Problem]:
+    """Where the version itself was purged, its aliases went with it."""
+    version = and_(VersionRow.model_id == AliasMoveRow.model_id, VersionRow.number == AliasMoveRow.to_number)
+    query = select(AliasMoveRow.model_id, AliasMoveRow.alias, AliasMoveRow.to_number).where(
+        _is_newest(), AliasMoveRow.to_number.is_not(None), exists().where(version), ~exists().where(_of_alias())
+    )
+    for model_id, alias, number in session.execute(query.order_by(AliasMoveRow.model_id, AliasMoveRow.alias)):
+        text = f"does not exist, but its history ends with version {number}"
+        advice = f"point it there again: `maas alias set {model_id} {alias} {number}`"
+        yield Problem(Kind.WRONG_HISTORY, str(AliasName(model_id, alias)), text, advice)
+
+
+def _bases_of_versions(session: Session) -> Iterator[Problem]:
+    base = aliased(VersionRow)
+    query = (
+        select(VersionRow.model_id, VersionRow.number, VersionRow.base_model_id, VersionRow.base_number)
+        .outerjoin(base, and_(base.model_id == VersionRow.base_model_id, base.number == VersionRow.base_number))
+        .where(VersionRow.deleted_at.is_(None), VersionRow.base_model_id.is_not(None))
+        .where(or_(base.number.is_(None), base.deleted_at.is_not(None)))
+    )
+    for model_id, number, base_id, base_number in session.execute(query.order_by(*query.selected_columns)):
+        text = f"was made from {VersionName(base_id or '', base_number or 0)}, which is deleted"
+        yield Problem(Kind.MISSING_BASE, str(VersionName(model_id, number)), text, _BRING_BACK)
+
+
+def _bases_of_jobs(session: Session) -> Iterator[Problem]:
+    base = and_(VersionRow.model_id == JobRow.base_model_id, VersionRow.number == JobRow.base_number)
+    query = (
+        select(JobRow.id, JobRow.base_model_id, JobRow.base_number)
+        .outerjoin(VersionRow, base)
+        .where(JobRow.state.not_in(ENDED), or_(VersionRow.number.is_(None), VersionRow.deleted_at.is_not(None)))
+    )
+    for job_id, base_id, base_number in session.execute(query.order_by(JobRow.sequence)):
+        text = f"starts from {VersionName(base_id, base_number)}, which is deleted"
+        yield Problem(
+            Kind.MISSING_BASE, job_name(job_id), text, f"{_BRING_BACK}, or cancel the job: `maas jobs cancel {job_id}`"
+        )
+
+
+def _of_alias() -> ColumnElement[bool]:
+    return and_(AliasMoveRow.model_id == AliasRow.model_id, AliasMoveRow.alias == AliasRow.alias)
+
+
+def _is_newest() -> ColumnElement[bool]:
+    """Say of a move that it is the last of its alias."""
+    last = select(func.max(AliasMoveRow.sequence)).group_by(AliasMoveRow.model_id, AliasMoveRow.alias)
+    return AliasMoveRow.sequence.in_(last)
