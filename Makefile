@@ -9,6 +9,9 @@ demo: .venv/demo.installed  ## The whole main job on real photos
 test: .venv/dev.installed  ## Every test
 	.venv/bin/pytest
 
+bench: .venv/dev.installed  ## Every benchmark
+	.venv/bin/python -m benchmarks.store
+
 lint: .venv/dev.installed  ## Style, types, import rules, protos, compose file
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .

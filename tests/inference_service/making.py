@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +39,9 @@ class Recipe:
     spec: ImageInputSpec = SPEC
 
 
+Damage = Callable[[bytes], bytes]
+
+
 @lru_cache
 def chain(recipe: Recipe) -> Chain:
     """Build a model's chain; nobody changes it."""
@@ -60,6 +64,12 @@ def manifest(blobs: LocalBlobs, recipe: Recipe) -> Manifest:
     return Manifest(ARCHITECTURE, {}, tuple(stages), recipe.spec.to_json(), labels, head.to_json())
 
 
+def flip_a_byte(data: bytes) -> bytes:
+    """Return the same bytes but for one bit, in the middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
 @dataclass(frozen=True)
 class Registry:
     """A model store that models are published to by recipe."""
@@ -70,18 +80,22 @@ class Registry:
         """Publish the next version of a model."""
         return self.store.publish(Publication(model_id, manifest(self.store.blobs, recipe), alias=alias))
 
-    def publish_damaged(self, recipe: Recipe, stage: str, damage: bytes | None) -> tuple[ModelVersion, str]:
-        """Publish a version, one of whose blobs is then gone or has other bytes; return the blob's digest too."""
+    def publish_damaged(self, recipe: Recipe, blob: str, damage: Damage | None) -> tuple[ModelVersion, str]:
+        """Publish a version, one of whose blobs is then gone or has other bytes; return the blob's digest too.
+
+        The blob is that of a stage, or `manifest`.
+        """
         made = manifest(self.store.blobs, recipe)
-        digest = next(each.digest for each in made.stages if each.name == stage)
+        digest = {"manifest": made.digest, **{each.name: each.digest for each in made.stages}}[blob]
         self.store.blobs.put([made.to_json()])
         path = self.store.blobs.path(digest)
+        data = path.read_bytes()
         # Damaged before the row exists, so that no service can load it in between: a whole copy vouches for the row.
         whole = LocalBlobs(path.parents[2] / "whole")
         manifest(whole, recipe)
         path.unlink()
         if damage is not None:
-            path.write_bytes(damage)
+            path.write_bytes(damage(data))
         version = ModelStore(self.store._database, whole).publish(Publication("flowers", made, alias="production"))
         return version, digest
 

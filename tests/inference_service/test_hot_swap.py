@@ -19,7 +19,7 @@ from sqlalchemy import text
 from grpc_runtime.settings import StoreSettings
 from inference_service import decoder
 from model_store.names import ModelName, VersionName
-from tests.inference_service.making import Recipe, Registry, expected, photo, pixels
+from tests.inference_service.making import Damage, Recipe, Registry, expected, flip_a_byte, photo, pixels
 from tests.inference_service.running import RunningService, predict_request, refused, running_service, until
 
 FLOWERS = "models/flowers"
@@ -88,9 +88,9 @@ def test_a_new_version_answers_soon_after_it_was_published(tmp_path: Path, regis
         assert time.monotonic() - published < 2
 
 
-@pytest.mark.parametrize("damage", [None, b"damaged"], ids=["missing", "corrupt"])
+@pytest.mark.parametrize("damage", [None, flip_a_byte], ids=["missing", "corrupt"])
 def test_a_damaged_blob_keeps_the_old_version_until_it_is_healed(
-    tmp_path: Path, registry: Registry, damage: bytes | None
+    tmp_path: Path, registry: Registry, damage: Damage | None
 ) -> None:
     """The state names the blob; storing it again is all it takes."""
     registry.publish(Recipe(head=1))
@@ -107,6 +107,21 @@ def test_a_damaged_blob_keeps_the_old_version_until_it_is_healed(
         registry.heal(Recipe(head=2))
         service.await_state(damaged.name, pb.VERSION_STATE_READY)
         assert service.predict(FLOWERS, photo(1)).version == str(damaged.name)
+
+
+def test_one_flipped_byte_in_any_blob_keeps_the_old_version(tmp_path: Path, registry: Registry) -> None:
+    """The manifest or any stage: the load fails naming the blob, and the old version goes on answering."""
+    first = registry.publish(Recipe(head=1))
+    # A stage without tensors is the same in every version, and resident already.
+    blobs = ["manifest", *(stage.name for stage in first.stages if stage.name != "pool")]
+    with running_service(tmp_path) as service:
+        service.await_serving()
+        before = service.predict(FLOWERS, photo(1)).predictions
+        for seed, blob in enumerate(blobs, 2):
+            damaged, digest = registry.publish_damaged(Recipe(backbone=seed, head=seed), blob, flip_a_byte)
+            assert f"blob {digest} is corrupt" in service.await_state(damaged.name, pb.VERSION_STATE_FAILED).reason
+            answer = service.predict(FLOWERS, photo(1))
+            assert (answer.version, answer.predictions) == (str(first.name), before)
 
 
 def test_a_service_starts_with_a_damaged_model(tmp_path: Path, registry: Registry) -> None:
@@ -184,10 +199,11 @@ def test_a_request_whose_caller_left_never_reaches_the_device(tmp_path: Path, re
             running = service.stub.Predict.future(predict_request(FLOWERS, photo(1)))
             until(lambda: has_batch(service))
             cancelled = service.stub.Predict.future(predict_request(FLOWERS, photo(1), photo(2)))
-            until(lambda: waiting_rows(service) == 2)
+            expiring = service.stub.Predict.future(predict_request(FLOWERS, *[photo(1)] * 3), timeout=1.5)
+            until(lambda: waiting_rows(service) == 5)
             cancelled.cancel()
             with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
-                service.stub.Predict(predict_request(FLOWERS, *[photo(1)] * 3), timeout=0.2)
+                expiring.result()
         assert running.result().predictions
         until(lambda: counters.num_cancelled + counters.num_expired == 2)
         assert counters.num_rows == 1

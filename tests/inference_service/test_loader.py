@@ -17,7 +17,7 @@ from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.stages import write_stage
-from tests.inference_service.making import LABELS, SPEC, Recipe, chain, manifest
+from tests.inference_service.making import LABELS, SPEC, Recipe, chain, flip_a_byte, manifest
 
 Load = Callable[..., ResidentVersion]
 NAME = VersionName("flowers", 1)
@@ -105,15 +105,19 @@ def test_tensors_are_copied_only_where_the_device_wants_another_layout(load: Loa
     assert second.data_ptr() == first.data_ptr() + first.nbytes
 
 
-def test_a_corrupt_blob_is_named_and_nothing_stays_loaded(loader: Loader, blobs: LocalBlobs) -> None:
-    """The stages that were read before it are freed again."""
+def test_one_flipped_byte_in_any_blob_is_named_and_nothing_stays_loaded(loader: Loader, blobs: LocalBlobs) -> None:
+    """The manifest or any stage, one at a time; the stages that were read before it are freed again."""
     made = manifest(blobs, Recipe())
-    damaged = blobs.path(blob_of(made, "layer3"))
-    damaged.chmod(0o644)
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
-    with pytest.raises(CorruptBlob, match=damaged.name):
-        loader.load(NAME, put(blobs, made))
-    assert loader.resident_bytes == 0
+    digest = put(blobs, made)
+    for damaged in (blobs.path(each) for each in {digest, *(stage.digest for stage in made.stages)}):
+        whole = damaged.read_bytes()
+        damaged.chmod(0o644)
+        damaged.write_bytes(flip_a_byte(whole))
+        with pytest.raises(CorruptBlob, match=damaged.name):
+            loader.load(NAME, digest)
+        assert loader.resident_bytes == 0
+        damaged.write_bytes(whole)
+    assert loader.load(NAME, digest).size_bytes == loader.resident_bytes
 
 
 def test_a_missing_blob_is_named(loader: Loader, blobs: LocalBlobs) -> None:

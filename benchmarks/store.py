@@ -1,0 +1,397 @@
+"""The model store against the limit: what it adds to the disk, to a plain file, to a query, to a moment.
+
+    python -m benchmarks.store [--quick] [--json FILE] [--only publish load …] [--folder DIR]
+
+Learnt on the way (2 cores with SHA-NI, a disk of about 1.4 GB/s cold reads and 0.3 GB/s synced writes):
+
+- SHA-256 runs at 1.5 GB/s a core and lets go of the interpreter's lock: hashing several stages at once, each while
+  another waits for the disk, hides most of it.
+- `safetensors.torch.load_file` only maps a file; a tensor costs when it is touched. Every tensor is touched here, on
+  both sides, so that the two do the same.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import multiprocessing.connection
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from rich.console import Console
+from sqlalchemy import insert, text
+
+from benchmarks.figures import Figure, Options, arguments, percentile, report, seconds_in_turn
+from model_store.architectures import Head, build, initialise_head
+from model_store.blobs import StoredBlob
+from model_store.changes import ChangeFeed
+from model_store.database import Database, sqlite_url
+from model_store.listings import ListRequest
+from model_store.local_blobs import LocalBlobs
+from model_store.manifests import Manifest, ManifestStage
+from model_store.paging import PageRequest, encode_token
+from model_store.publication import Publication
+from model_store.stages import read_stages, write_stage, write_stages
+from model_store.store import ModelStore
+from model_store.tables import ModelRow, StageRow, VersionMetricRow, VersionRow
+from tests.postgres_server import new_database, postgres_server
+
+GIGABYTE = 1_000_000_000
+Tensors = dict[str, torch.Tensor]
+Stages = dict[str, Tensors]
+notes = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the parts that were asked for; end with 1 where a figure misses its bar."""
+    options, path = arguments(__doc__ or "", list(PARTS))
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="maas-bench-") as folder:
+        for name in options.only:
+            part_folder = Path(folder) / name
+            part_folder.mkdir()
+            notes.print(f"{name} …")
+            figures += PARTS[name](part_folder, options)
+    sys.exit(0 if report("model store", figures, path) else 1)
+
+
+def concurrency(folder: Path, options: Options) -> Iterator[Figure]:
+    """16 processes publish to one model at once: every number is given once, and nothing fails."""
+    num_processes, num_each = 16, 10 if options.quick else 50
+    for kind, database in _databases(folder):
+        url = database.url.render_as_string(hide_password=False)
+        started = time.perf_counter()
+        context = multiprocessing.get_context("fork")
+        with context.Pool(num_processes) as pool:
+            work = [(url, folder / kind, seed, num_each) for seed in range(num_processes)]
+            results = [each for numbers in pool.starmap(_publish_many, work) for each in numbers]
+        seconds = time.perf_counter() - started
+        numbers = [each for each in results if isinstance(each, int)]
+        total = num_processes * num_each
+        missing = len(set(range(1, total + 1)) ^ set(numbers)) + len(numbers) - len(set(numbers))
+        yield Figure(f"{kind}: {num_processes} x {num_each} publishes, errors", len(results) - len(numbers), "", "<= 0")
+        yield Figure(f"{kind}: numbers missing, doubled or too high", missing, "", "<= 0")
+        yield Figure(f"{kind}: publishes a second", total / seconds, "/s")
+
+
+def _publish_many(url: str, folder: Path, seed: int, count: int) -> list[int | str]:
+    """Publish in a process of its own; return the numbers given, and the errors as text."""
+    torch.set_num_threads(1)
+    results: list[int | str] = []
+    with closing(Database(url)) as database:
+        store = ModelStore(database, LocalBlobs(folder))
+        for index in range(count):
+            try:
+                results.append(store.publish(_small(store, "flowers", seed * 1000 + index)).name.number)
+            except Exception as error:  # noqa: BLE001  whatever it is, it counts as an error
+                results.append(repr(error))
+    return results
+
+
+def probes(folder: Path, options: Options) -> Iterator[Figure]:
+    """Linear probes of one MobileNetV2: each stores its head and a manifest, and nothing else."""
+    count, labels = (100 if options.quick else 1000), tuple(f"label {index}" for index in range(10))
+    chain = build("mobilenet_v2", {}, Head("linear", len(labels)))
+    chain.load_state_dict_torchvision(_random_state(chain.state_dict_torchvision(), 0))
+    with closing(_sqlite(folder)) as database:
+        store = ModelStore(database, LocalBlobs(folder / "blobs"))
+        kept = {name: write_stage(store.blobs, chain.stage_tensors(name)) for name, _ in chain.backbone}
+        base_bytes = head_bytes = sum(blob.size_bytes for blob in kept.values())
+        head_bytes = 0
+        for seed in range(count):
+            initialise_head(chain, seed)
+            head = write_stage(store.blobs, chain.stage_tensors("head"))
+            head_bytes += head.size_bytes
+            stages = [*((name, blob.digest) for name, blob in kept.items()), ("head", head.digest)]
+            manifest = Manifest(
+                "mobilenet_v2", {}, tuple(ManifestStage(*each) for each in stages), {"kind": "image"}, labels,
+                Head("linear", len(labels)).to_json(),
+            )  # fmt: skip
+            store.publish(Publication(f"probe-{seed}", manifest))
+        stored = sum(status.size_bytes for status in store.blobs.all())
+    plain = folder / "plain.pt"
+    torch.save(chain.state_dict_torchvision(), plain)
+    yield Figure(f"{count} probes: stored / (one base + heads)", stored / (base_bytes + head_bytes), "x", "<= 1.3")
+    yield Figure(f"{count} torch.save files / stored", plain.stat().st_size * count / stored, "x")
+
+
+def publish(folder: Path, options: Options) -> Iterator[Figure]:
+    """A whole ResNet-50, to local disk: hashed, deduplicated, registered; against one plain synced file."""
+    stages = _resnet50()
+    tensors = {name: tensor for stage in stages.values() for name, tensor in stage.items()}
+    num_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    with closing(_sqlite(folder)) as database:
+        rounds = iter(range(1000))
+
+        def ours() -> None:
+            store = ModelStore(database, LocalBlobs(folder / f"blobs{next(rounds)}"))
+            store.publish(_publication(write_stages(store.blobs, stages), "resnet"))
+
+        def plain() -> None:
+            path = folder / f"plain{next(rounds)}.safetensors"
+            safetensors.torch.save_file(tensors, path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+        mine, theirs = seconds_in_turn(3 if options.quick else 15, ours, plain)
+    yield Figure("resnet50: publish rate / save_file + fsync", theirs / mine, "x", ">= 0.7")
+    yield Figure("resnet50: publish", num_bytes / mine / 1e6, "MB/s")
+
+
+def load(folder: Path, options: Options) -> Iterator[Figure]:
+    """The same ResNet-50 from a cold disk, every byte verified, against `load_file` of one cold file."""
+    stages = _resnet50()
+    blobs, path = LocalBlobs(folder / "blobs"), folder / "plain.safetensors"
+    digests = [blob.digest for blob in write_stages(blobs, stages).values()]
+    safetensors.torch.save_file({name: each for stage in stages.values() for name, each in stage.items()}, path)
+    os.sync()
+
+    def ours() -> None:
+        for tensors in read_stages(blobs, digests).values():
+            _touch(tensors)
+
+    def theirs() -> None:
+        _touch(safetensors.torch.load_file(path))
+
+    files = [path, *(blobs.path(digest) for digest in digests)]
+    mine, plain = seconds_in_turn(3 if options.quick else 15, ours, theirs, before=lambda: _forget(files))
+    yield Figure("resnet50: cold load, verified / load_file", mine / plain, "x", "<= 1.5")
+    yield Figure("resnet50: cold load", mine * 1000, "ms")
+
+
+def large(folder: Path, options: Options) -> Iterator[Figure]:
+    """A large ViT-like chain: publishing and loading stream, whatever its size."""
+    size = GIGABYTE // 2 if options.quick else 4 * GIGABYTE
+    with closing(_sqlite(folder)) as database:
+        blobs = LocalBlobs(folder / "blobs")
+        store, stages = ModelStore(database, blobs), dict(_vit_like(size))
+        num_bytes = sum(tensor.nbytes for stage in stages.values() for tensor in stage.values())
+        name = f"{num_bytes / GIGABYTE:.1f} GB"
+        with _peak_memory() as published:
+            version = store.publish(_publication(write_stages(blobs, stages), "vit"))
+        del stages
+        digests = [stage.digest for stage in version.stages]
+        paths = [blobs.path(digest) for digest in digests]
+        os.sync()
+        loading, reading = seconds_in_turn(
+            1 if options.quick else 3,
+            lambda: read_stages(blobs, digests),
+            lambda: [path.read_bytes() for path in paths],
+            before=lambda: _forget(paths),
+        )
+        with _peak_memory() as loaded:
+            held = read_stages(blobs, digests)
+        del held
+    yield Figure(f"{name}: memory beyond the tensors, publish", published[0] / 1e6, "MB", "<= 256")
+    yield Figure(f"{name}: memory beyond the tensors, load", (loaded[0] - num_bytes) / 1e6, "MB", "<= 256")
+    yield Figure(f"{name}: cold load, verified / reading the bytes", loading / reading, "x", "<= 1.3")
+    yield Figure(f"{name}: cold load", num_bytes / loading / 1e6, "MB/s")
+
+
+def listing(folder: Path, options: Options) -> Iterator[Figure]:
+    """Pages of a model's versions, few and many, on PostgreSQL."""
+    many, num_pages = (10_000 if options.quick else 100_000), (100 if options.quick else 500)
+    with postgres_server(folder) as url, closing(new_database(url)) as database:
+        for model, count in (("few", 100), ("many", many)):
+            _insert_versions(database, model, count)
+        with database.write() as session:
+            session.execute(text("ANALYZE"))
+        store = ModelStore(database, LocalBlobs(folder / "blobs"))
+        few, first, later = [], [], []
+        tokens = _page_tokens("many", many)
+        for _ in range(num_pages):
+            few += _seconds_to_list(store, "few", "")
+            first += _seconds_to_list(store, "many", "")
+            later += _seconds_to_list(store, "many", random.choice(tokens))
+    base = percentile(few, 0.99)
+    yield Figure(f"first page of {many:,} versions / of 100, p99", percentile(first, 0.99) / base, "x", "<= 2")
+    yield Figure(f"any later page of {many:,} / of 100, p99", percentile(later, 0.99) / base, "x", "<= 2")
+    yield Figure("a page of 100 versions, p99", base * 1000, "ms")
+
+
+def follow(folder: Path, options: Options) -> Iterator[Figure]:
+    """From the end of a commit until another process has seen the change."""
+    for (kind, database), bar in zip(_databases(folder), ("<= 1000", "<= 100"), strict=True):
+        url = database.url.render_as_string(hide_password=False)
+        delays = _delays(url, folder / kind, 50 if options.quick else 500)
+        yield Figure(f"{kind}: change seen by a follower, p50", percentile(delays, 0.5) * 1000, "ms")
+        yield Figure(f"{kind}: change seen by a follower, p99", percentile(delays, 0.99) * 1000, "ms", bar)
+
+
+def _delays(url: str, folder: Path, count: int) -> list[float]:
+    """Publish one after the other, each when the one before was seen; return the seconds each took to be seen."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    child = context.Process(target=_tell_when_seen, args=(url, there, count), daemon=True)
+    child.start()
+    delays = []
+    here.recv()
+    with closing(Database(url)) as database:
+        store = ModelStore(database, LocalBlobs(folder))
+        for seed in range(count):
+            store.publish(_small(store, "flowers", seed))
+            committed = time.monotonic()
+            delays.append(max(0.0, here.recv() - committed))
+            time.sleep(random.uniform(0, 0.02))  # so that polls are met at any moment
+    child.join()
+    return delays
+
+
+def _tell_when_seen(url: str, pipe: multiprocessing.connection.Connection, count: int) -> None:
+    with closing(Database(url)) as database:
+        feed, seen = ChangeFeed(database), 0
+        pipe.send("ready")
+        for changes in feed.follow(0, stop=threading.Event()):
+            for _ in changes:
+                pipe.send(time.monotonic())
+                seen += 1
+            if seen >= count:
+                return
+
+
+def _databases(folder: Path) -> Iterator[tuple[str, Database]]:
+    """Yield an empty database of each kind."""
+    with closing(_sqlite(folder)) as database:
+        yield "sqlite", database
+    with ExitStack() as stack:
+        url = stack.enter_context(postgres_server(folder / "server", fsync=True))
+        yield "postgresql", stack.enter_context(closing(new_database(url)))
+
+
+def _sqlite(folder: Path) -> Database:
+    database = Database(sqlite_url(folder / "store.db"))
+    database.open_schema()
+    return database
+
+
+def _small(store: ModelStore, model: str, seed: int) -> Publication:
+    """Store a backbone that all share and a head of its own."""
+    generators = {"backbone": torch.Generator().manual_seed(0), "head": torch.Generator().manual_seed(seed)}
+    stages = {name: {"weight": torch.randn(64, 64, generator=each)} for name, each in generators.items()}
+    return _publication({name: write_stage(store.blobs, tensors) for name, tensors in stages.items()}, model)
+
+
+def _publication(stored: Mapping[str, StoredBlob], model: str) -> Publication:
+    stages = tuple(ManifestStage(name, blob.digest) for name, blob in stored.items())
+    manifest = Manifest("any", {}, stages, {"kind": "image"}, ("a", "b"), {"kind": "linear", "num_labels": 2})
+    new = [blob.digest for blob in stored.values() if blob.added_bytes]
+    return Publication(model, manifest, new_digests=new)
+
+
+def _resnet50() -> Stages:
+    chain = build("resnet50", {}, Head("linear", 1000))
+    chain.load_state_dict_torchvision(_random_state(chain.state_dict_torchvision(), 0))
+    return {name: chain.stage_tensors(name) for name in chain.stage_names}
+
+
+def _random_state(tensors: Tensors, seed: int) -> Tensors:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(tensor.shape, generator=generator)
+        if tensor.is_floating_point()
+        else torch.zeros(tensor.shape, dtype=tensor.dtype)
+        for name, tensor in tensors.items()
+    }
+
+
+def _vit_like(num_bytes: int) -> Iterator[tuple[str, Tensors]]:
+    """Yield the encoder layers of a vision transformer 1,792 wide, 154 MB each, until so many bytes are reached."""
+    width, generator = 1792, torch.Generator().manual_seed(0)
+    shapes = {
+        "attention.in_proj": (3 * width, width),
+        "attention.out_proj": (width, width),
+        "mlp.0": (4 * width, width),
+        "mlp.3": (width, 4 * width),
+    }
+    made = 0
+    while made < num_bytes:
+        layer = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+        made += sum(tensor.nbytes for tensor in layer.values())
+        yield f"layer_{made // 1_000_000}", layer
+
+
+def _touch(tensors: Tensors) -> None:
+    """Bring every page of the tensors into memory."""
+    for tensor in tensors.values():
+        tensor.reshape(-1).view(torch.uint8)[::4096].sum()
+
+
+def _forget(paths: list[Path]) -> None:
+    """Drop files from the page cache: the next read comes from the disk."""
+    for path in paths:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def _peak_memory() -> Iterator[list[int]]:
+    """Give a list that gets, at the end, the bytes by which resident memory exceeded what it was at the start."""
+    peak: list[int] = []
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: proc(5)
+    before = _resident("VmRSS")
+    yield peak
+    peak.append(_resident("VmHWM") - before)
+
+
+def _resident(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+def _insert_versions(database: Database, model: str, count: int) -> None:
+    """Insert rows as publishing would, without blobs: a listing reads none."""
+    now, digest = datetime.now(UTC), "0" * 64
+    model_values = {"id": model, "last_number": count, "is_purged": False, "description": "", "revision": 1}
+    version = {
+        "model_id": model, "manifest_digest": digest, "architecture": "resnet18", "num_labels": 10, "recipe": {},
+        "seed": 0, "added_bytes": 1, "description": "", "revision": 1, "created_at": now, "updated_at": now,
+    }  # fmt: skip
+    stage = {"model_id": model, "digest": digest, "size_bytes": 1}
+    with database.write() as session:
+        session.execute(insert(ModelRow).values(**model_values, created_at=now, updated_at=now))
+        for start in range(1, count + 1, 5000):
+            numbers = range(start, min(start + 5000, count + 1))
+            session.execute(insert(VersionRow), [{**version, "number": number} for number in numbers])
+            stages = [
+                {**stage, "number": number, "position": position, "name": f"stage{position}"}
+                for number in numbers
+                for position in range(6)
+            ]
+            session.execute(insert(StageRow), stages)
+            metrics = [
+                {"model_id": model, "number": number, "name": "accuracy", "value": random.random()}
+                for number in numbers
+            ]
+            session.execute(insert(VersionMetricRow), metrics)
+
+
+def _page_tokens(model: str, count: int) -> list[str]:
+    """Return the tokens of some pages, spread over the whole listing."""
+    name = ListRequest().listing(f"versions of {model}")
+    return [encode_token(name, number) for number in range(101, count, max(1, count // 500))]
+
+
+def _seconds_to_list(store: ModelStore, model: str, token: str) -> list[float]:
+    def page() -> None:
+        assert len(store.list_versions(model, ListRequest(PageRequest(0, token))).items) == 100
+
+    return seconds_in_turn(1, page)
+
+
+PARTS: dict[str, Callable[[Path, Options], Iterator[Figure]]] = {
+    part.__name__: part for part in (concurrency, probes, publish, load, large, listing, follow)
+}
+
+if __name__ == "__main__":
+    main()
