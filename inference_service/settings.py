@@ -33,7 +33,9 @@ class InferenceSettings(ServerSettings):
     num_newest_versions: int = Field(
         default=1, ge=0, le=1000, description="Versions of each model to serve besides those that aliases point at."
     )
-    poll_seconds: float = Field(default=0.1, gt=0, description="How often the change feed is read.")
+    poll_seconds: float = Field(
+        default=0.1, gt=0, description="How often the change feed is read on SQLite; PostgreSQL wakes the service."
+    )
     drain_deadline_seconds: float = Field(
         default=30.0, ge=0, description="How long a version waits for its requests before it is unloaded without them."
     )
