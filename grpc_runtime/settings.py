@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model_store.blob_urls import open_blobs
@@ -21,7 +22,7 @@ class StoreSettings(BaseSettings):
     database_url: str = ""
     blobs_url: str = ""
     cache_dir: Path | None = None
-    cache_bytes: int = 20 * 1024**3
+    cache_bytes: int = Field(default=20 * 1024**3, ge=0)
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -41,7 +42,7 @@ class StoreSettings(BaseSettings):
         return Database(self.database_url or sqlite_url(self.folder / "store.db"))
 
     def open_blobs(self) -> BlobStore:
-        """Open the blob store, creating its folder; raise InvalidInput where the URL names none."""
+        """Open the blob store, creating its folder or cache; raise InvalidInput where the URL names none."""
         cache = self.cache_dir.expanduser() if self.cache_dir else self.folder / "cache"
         return open_blobs(self.blobs_url or str(self.folder / "blobs"), cache=cache, cache_bytes=self.cache_bytes)
 

@@ -40,7 +40,12 @@ def map_verified(file: FileIO, digest: str) -> mmap.mmap:
 
 def verify_file(file: FileIO, digest: str) -> None:
     """Read all of a file; raise CorruptBlob."""
-    check_digest(digest, hashlib.file_digest(file, "sha256").hexdigest(), file.name)
+    check_digest(digest, digest_of(file), file.name)
+
+
+def digest_of(file: FileIO) -> str:
+    """Return the SHA-256 of a file from here on."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

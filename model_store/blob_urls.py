@@ -5,14 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from model_store.blobs import BlobStore
-from model_store.errors import InvalidInput
 from model_store.local_blobs import LocalBlobs
 
 _FILE = "file://"
+_S3 = {"s3", "s3a"}
+_OBJECT_STORES = {"abfs", "abfss", "az", "gcs", "gs", "oci", "oss", "tos"}
 
 
-def open_blobs(url: str, *, cache: Path, cache_bytes: int) -> BlobStore:  # noqa: ARG001
-    """Open a folder (a path, or file://…); raise InvalidInput for a URL that names no store."""
-    if "://" in url.removeprefix(_FILE):
-        raise InvalidInput.of("blobs_url", f"must be a folder or file:///FOLDER, not {url}")
-    return LocalBlobs(Path(url.removeprefix(_FILE)).expanduser())
+def open_blobs(url: str, *, cache: Path, cache_bytes: int) -> BlobStore:
+    """Open a folder (a path, or file://…), or a remote store with local copies of at most so many bytes.
+
+    A remote store is any that fsspec opens: s3://BUCKET/PREFIX, gs://…, sftp://…. Nothing is asked of it yet. Raises
+    InvalidInput for a URL that names none, and where the library that it needs is not installed.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme == "file":
+        return LocalBlobs(Path(url.removeprefix(_FILE)).expanduser())
+    # Late: a store on a disk needs neither, and importing fsspec takes longer than everything else here.
+    from model_store.blob_cache import BlobCache  # noqa: PLC0415
+    from model_store.remote_blobs import RemoteBlobs  # noqa: PLC0415
+    from model_store.remote_files import ObjectFolder, RemoteFolder  # noqa: PLC0415
+    from model_store.s3_files import S3Folder  # noqa: PLC0415
+
+    kind = S3Folder if scheme in _S3 else ObjectFolder if scheme in _OBJECT_STORES else RemoteFolder
+    return RemoteBlobs(kind(url), BlobCache(cache, cache_bytes))

@@ -166,10 +166,8 @@ def missing(digest: str, place: object) -> MissingBlob:
     return MissingBlob(f"blob {digest} is missing at {place}: restore it from a backup, or publish the model again")
 
 
-def check_digest(digest: str, found: str, place: object) -> None:
-    """Raise CorruptBlob unless the bytes at this place have the digest that names them."""
+def check_digest(digest: str, found: str, place: object, *, first: str = "") -> None:
+    """Raise CorruptBlob, whose text says what to do first, unless the bytes have the digest that names them."""
     if found != digest:
-        raise CorruptBlob(
-            f"blob {digest} is corrupt: {place} has digest {found}; restore it from a backup, or publish the model "
-            "again"
-        )
+        remedy = f"restore it from a backup, or {first}publish the model again"
+        raise CorruptBlob(f"blob {digest} is corrupt: {place} has digest {found}; {remedy}")

@@ -1,0 +1,176 @@
+"""Blobs in an object store or another remote file system: `sha256/ab/abcdef…` below a URL, read through a local cache.
+
+A blob is written to a local file while it is hashed, then sent, and shown by the store when all of it has arrived. The
+store's copy is the authoritative one: whether a blob is there, and how large it is, is asked there.
+
+No object store removes an object only if nobody renewed it in between: where a collector and a publisher meet in that
+moment, the blob is gone, and publishing the version, which looks at its blobs while no collector runs, is refused.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from typing import IO, TypeVar
+
+from model_store.blob_cache import BlobCache
+from model_store.blob_files import (
+    digest_of,
+    map_verified,
+    read_verified,
+    scratch_file,
+    unfinished_file,
+    unfinished_in,
+)
+from model_store.blobs import (
+    BlobStatus,
+    BlobStore,
+    BlobWriter,
+    Memory,
+    UnfinishedBlob,
+    check_digest,
+    checked,
+    missing,
+)
+from model_store.errors import CorruptBlob
+from model_store.manifests import DIGEST
+from model_store.remote_files import RemoteFile, RemoteFolder
+
+T = TypeVar("T")
+
+
+class RemoteBlobs(BlobStore):
+    """Blobs below one remote folder; every method that asks it raises Unavailable where it does not answer."""
+
+    def __init__(self, folder: RemoteFolder, cache: BlobCache) -> None:
+        self._folder = folder
+        self._cache = cache
+
+    @contextmanager
+    def writer(self) -> Iterator[BlobWriter]:
+        """Give a blob to write piece by piece."""
+        with unfinished_file(self._cache.temporary) as file:
+            yield BlobWriter(file, self._keep)
+
+    def has(self, digest: str) -> bool:
+        """Say whether the blob is stored."""
+        return self._folder.status(_name(digest)) is not None
+
+    def size(self, digest: str) -> int:
+        """Return the blob's size in bytes."""
+        return self._status(digest).size_bytes
+
+    def read_into(self, allocate: Callable[[int], Memory], digest: str) -> Memory:
+        """Return the blob's bytes, verified."""
+        return self._through_cache(digest, lambda file: read_verified(file, allocate, digest))
+
+    def map(self, digest: str) -> mmap.mmap:
+        """Map a large blob, verified."""
+        return self._through_cache(digest, lambda file: map_verified(file, digest))
+
+    def open(self, digest: str) -> IO[bytes]:
+        """Open the blob's local copy, unverified."""
+        return self._cache.open(digest) or self._fetched(digest)
+
+    def verify(self, digest: str) -> None:
+        """Read every byte of the remote copy."""
+        found = self._folder.digest(_name(digest))
+        if found is None:
+            raise self._missing(digest)
+        self._check(digest, found)
+
+    def all(self) -> Iterator[BlobStatus]:
+        """Yield every blob."""
+        for file in self._folder.all("sha256"):
+            if DIGEST.fullmatch(file.name):
+                yield BlobStatus(file.name, file.size_bytes, file.put_at)
+
+    def delete(self, digest: str, *, before: float) -> bool:
+        """Remove a blob unless it was put at or after this time."""
+        file = self._folder.status(_name(digest))
+        if file is None or file.put_at >= before:
+            return False
+        self._folder.remove(_name(digest))
+        self._cache.drop(digest)
+        return True
+
+    def unfinished(self) -> Iterator[UnfinishedBlob]:
+        """Yield this machine's temporary files, and uploads of any machine."""
+        yield from unfinished_in(self._cache.temporary)
+        yield from self._folder.unfinished()
+
+    def discard(self, unfinished: UnfinishedBlob) -> None:
+        """Remove a temporary file, or what an upload left."""
+        if unfinished.id.startswith(self._folder.url):
+            self._folder.discard(unfinished)
+        else:
+            Path(unfinished.id).unlink(missing_ok=True)
+
+    def quarantine(self, digest: str) -> str:
+        """Move a blob to `quarantine/DIGEST-SECONDS`."""
+        self._status(digest)
+        aside = f"quarantine/{digest}-{time.time():.0f}"
+        self._folder.move(_name(digest), aside)
+        self._cache.drop(digest)
+        return f"{self._folder.url}/{aside}"
+
+    def temporary_file(self) -> AbstractContextManager[IO[bytes]]:
+        """Give a scratch file on the cache's disk."""
+        return scratch_file(self._cache.temporary)
+
+    def _keep(self, file: IO[bytes], digest: str) -> bool:
+        """Send a complete temporary file, which then is the cache's; say whether the blob is new."""
+        name, path = _name(digest), Path(file.name)
+        file.flush()
+        stored = self._folder.status(name)
+        is_new = stored is None or stored.size_bytes != os.fstat(file.fileno()).st_size
+        if stored is None or is_new or not self._folder.renew(stored, name):
+            self._folder.upload(path, name)
+        self._cache.add(path, digest)
+        return is_new
+
+    def _through_cache(self, digest: str, use: Callable[[FileIO], T]) -> T:
+        """Do something that verifies a blob; a cached copy that is damaged is fetched again."""
+        if (cached := self._cache.open(digest)) is not None:
+            with cached, suppress(CorruptBlob):
+                return use(cached)
+            self._cache.drop(digest)
+        with self._fetched(digest) as file:
+            return use(file)
+
+    def _fetched(self, digest: str) -> FileIO:
+        """Bring a blob into the cache and open it; where it does not fit, it is gone when it is closed."""
+        with unfinished_file(self._cache.temporary) as scratch, ExitStack() as opened:
+            path = Path(scratch.name)
+            if not self._folder.download(_name(digest), path):
+                raise self._missing(digest)
+            file = opened.enter_context(path.open("rb", buffering=0))
+            self._check(digest, digest_of(file))
+            file.seek(0)
+            self._cache.add(path, digest)
+            opened.pop_all()
+            return file
+
+    def _status(self, digest: str) -> RemoteFile:
+        file = self._folder.status(_name(digest))
+        if file is None:
+            raise self._missing(digest)
+        return file
+
+    def _check(self, digest: str, found: str) -> None:
+        check_digest(digest, found, self._place(digest), first="move it away and ")
+
+    def _missing(self, digest: str) -> Exception:
+        return missing(digest, self._place(digest))
+
+    def _place(self, digest: str) -> str:
+        return f"{self._folder.url}/{_name(digest)}"
+
+
+def _name(digest: str) -> str:
+    return f"sha256/{checked(digest)[:2]}/{digest}"
