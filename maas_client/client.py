@@ -14,6 +14,7 @@ from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from maas_client.archive import chunks_of
+from maas_client.resuming import resumed
 from maas_client.settings import ClientSettings
 from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, target_name
 
@@ -110,23 +111,10 @@ class Client:
         `reconnect_seconds`.
         """
         request = training_pb2.WatchTrainingJobRequest(name=job_name(job), after_sequence=after_sequence)
-        while True:
-            try:
-                for event in self.training.WatchTrainingJob(request):
-                    request.after_sequence = event.sequence
-                    yield event
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or not self._reconnected():
-                    raise
-            else:
-                return
+        yield from self._resumed(self.training.WatchTrainingJob, request)
 
-    def _reconnected(self) -> bool:
-        try:
-            grpc.channel_ready_future(self.training_channel).result(self.settings.reconnect_seconds)
-        except grpc.FutureTimeoutError:
-            return False
-        return True
+    def _resumed(self, call: Callable[[Any], Any], request: Any) -> Iterator[Any]:  # noqa: ANN401  any numbered stream
+        return resumed(call, request, self.training_channel, self.settings.reconnect_seconds)
 
     def job(self, job: str) -> training_pb2.TrainingJob:
         """Return one training job."""
@@ -164,15 +152,57 @@ class Client:
         """Return one version, by number or alias."""
         return self.registry.GetVersion(model_store_pb2.GetVersionRequest(name=target_name(name)))
 
-    def models(self) -> Iterator[model_store_pb2.Model]:
-        """Yield every model, by id."""
-        request = model_store_pb2.ListModelsRequest(page_size=_PAGE_SIZE)
+    def model(self, model: str) -> model_store_pb2.Model:
+        """Return one model, a deleted one too."""
+        return self.registry.GetModel(model_store_pb2.GetModelRequest(name=model_name(model)))
+
+    def models(
+        self,
+        *,
+        filter: str = "",  # noqa: A002  the field's own name
+        order_by: str = "",
+        show_deleted: bool = False,
+    ) -> Iterator[model_store_pb2.Model]:
+        """Yield the models that a filter such as `tags.team = "vision"` leaves, by id where no order is asked for."""
+        request = model_store_pb2.ListModelsRequest(
+            filter=filter, order_by=order_by, show_deleted=show_deleted, page_size=_PAGE_SIZE
+        )
         yield from _all_pages(self.registry.ListModels, request, "models")
 
-    def versions(self, model: str) -> Iterator[model_store_pb2.ModelVersion]:
-        """Yield every version of a model, newest first."""
-        request = model_store_pb2.ListVersionsRequest(parent=model_name(model), page_size=_PAGE_SIZE)
+    def versions(
+        self,
+        model: str,
+        *,
+        filter: str = "",  # noqa: A002  the field's own name
+        order_by: str = "",
+        show_deleted: bool = False,
+    ) -> Iterator[model_store_pb2.ModelVersion]:
+        """Yield the versions of a model that a filter leaves, newest first where no order is asked for.
+
+        Such as filter `metrics.accuracy >= 0.9 AND aliases:*`, and order `metrics.accuracy desc`.
+        """
+        request = model_store_pb2.ListVersionsRequest(
+            parent=model_name(model),
+            filter=filter,
+            order_by=order_by,
+            show_deleted=show_deleted,
+            page_size=_PAGE_SIZE,
+        )
         yield from _all_pages(self.registry.ListVersions, request, "versions")
+
+    def compare(self, first: str, second: str) -> model_store_pb2.CompareVersionsResponse:
+        """Say what changed from one version to another."""
+        request = model_store_pb2.CompareVersionsRequest(first=target_name(first), second=target_name(second))
+        return self.registry.CompareVersions(request)
+
+    def changes(self, resource: str = "", *, after_sequence: int | None = None) -> Iterator[model_store_pb2.Change]:
+        """Yield every write to the registry, or to one resource, from now on or after a sequence number, without end.
+
+        When the connection breaks, it goes on as `watch` does.
+        """
+        name = target_name(resource) if resource else ""
+        request = model_store_pb2.WatchChangesRequest(resource=name, after_sequence=after_sequence)
+        yield from self._resumed(self.registry.WatchChanges, request)
 
     def datasets(self) -> Iterator[training_pb2.Dataset]:
         """Yield every dataset, by id."""

@@ -61,7 +61,8 @@ class Manifest:
             raise InvalidManifest(f"the manifest has {len(data)} bytes; at most {MAX_BYTES} are allowed")
         try:
             values = json.loads(data)
-        except ValueError as error:
+            canonical_json(values)  # what Python takes for JSON, and no other: NaN, halves of characters
+        except (ValueError, RecursionError) as error:
             raise InvalidManifest(f"the manifest is not JSON: {error}") from error
         return _validated(values)
 

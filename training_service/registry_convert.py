@@ -50,8 +50,10 @@ def move_message(move: AliasMove) -> pb.AliasMove:
     )
 
 
-def version_message(version: ModelVersion, manifest: Manifest | None = None) -> pb.ModelVersion:
-    """Write a version, with its manifest where one is given."""
+def version_message(
+    version: ModelVersion, manifest: Manifest | None = None, base_manifest_digest: str = ""
+) -> pb.ModelVersion:
+    """Write a version, with its manifest and that of its base where they are given."""
     return pb.ModelVersion(
         name=str(version.name),
         manifest_digest=version.manifest_digest,
@@ -62,7 +64,7 @@ def version_message(version: ModelVersion, manifest: Manifest | None = None) -> 
         num_labels=version.num_labels,
         labels=manifest.labels if manifest is not None else (),
         manifest_json=manifest.to_json().decode() if manifest is not None else "",
-        lineage=_lineage_message(version.lineage),
+        lineage=_lineage_message(version.lineage, base_manifest_digest),
         metrics=metrics_message(version.metrics) if version.metrics is not None else None,
         metric_values=version.metric_values,
         size_bytes=version.size_bytes,
@@ -156,12 +158,13 @@ def _differences(differences: Iterable[Difference]) -> list[pb.CompareVersionsRe
     ]
 
 
-def _lineage_message(lineage: Lineage) -> pb.Lineage:
+def _lineage_message(lineage: Lineage, base_manifest_digest: str) -> pb.Lineage:
     message = pb.Lineage(
         base=str(lineage.base or ""),
         dataset=lineage.dataset_name,
         training_job=lineage.job_name,
         seed=lineage.seed,
+        base_manifest_digest=base_manifest_digest,
     )
     message.recipe.update(lineage.recipe)
     return message

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
+from google.protobuf.struct_pb2 import Struct
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from model_store import names
@@ -134,7 +135,7 @@ def publication(header: pb.PublishVersionRequest.Header) -> Publication:
     return Publication(
         model_id=names.parse_model(header.parent, "header.parent"),
         manifest=manifest,
-        lineage=Lineage(base=base, recipe=MessageToDict(header.recipe), seed=header.seed),
+        lineage=Lineage(base=base, recipe=_recipe(header.recipe), seed=header.seed),
         metrics=_metrics(header.metrics) if header.HasField("metrics") else None,
         metric_values=check_metric_values(header.metric_values, "header.metric_values"),
         notes=notes(header, "header"),
@@ -153,18 +154,29 @@ def manifest_named() -> Iterator[None]:
         raise InvalidInput.of("header.manifest_json", str(error)) from error
 
 
+def _recipe(message: Struct) -> dict[str, Any]:
+    try:
+        return MessageToDict(message)
+    except (ValueError, SerializeToJsonError) as error:
+        raise InvalidInput.of("header.recipe", f"must be JSON, with finite numbers only: {error}") from error
+
+
 def _metrics(message: pb.Metrics) -> Metrics:
     numbers = {name: getattr(message, name) for name in ("accuracy", "macro_f1", "expected_calibration_error")}
     check_metric_values(numbers, "header.metrics")
     return Metrics(
         split=check_text(message.split, "header.metrics.split", 63),
         num_rows=message.num_rows,
-        labels=tuple(
-            LabelMetrics(each.label, each.precision, each.recall, each.f1, each.support) for each in message.labels
-        ),
+        labels=tuple(_label_metrics(each, f"header.metrics.labels[{i}]") for i, each in enumerate(message.labels)),
         confusion_matrix=tuple(tuple(row.counts) for row in message.confusion_matrix),
         **numbers,
     )
+
+
+def _label_metrics(message: pb.LabelMetrics, field: str) -> LabelMetrics:
+    numbers = {name: getattr(message, name) for name in ("precision", "recall", "f1")}
+    check_metric_values(numbers, field)
+    return LabelMetrics(message.label, support=message.support, **numbers)
 
 
 def _generations(number: int, field: str) -> int:

@@ -132,12 +132,10 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         known = set(requests.digests(request.known_digests, "known_digests", at_least=0))
         version = await asyncio.to_thread(lambda: self._store.get_version(self._store.resolve(target)))
         yield pb.DownloadVersionResponse(version=await asyncio.to_thread(self._message, version))
+        # Not closed here: where the caller goes, a thread may still read. The last reference closes the file.
         messages = blob_messages(version, self._store.blobs, known)
-        try:
-            while (message := await asyncio.to_thread(next, messages, None)) is not None:
-                yield message
-        finally:
-            messages.close()
+        while (message := await asyncio.to_thread(next, messages, None)) is not None:
+            yield message
 
     async def CompareVersions(
         self,
@@ -196,7 +194,8 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
             raise InvalidInput.of("after_sequence", f"must be at least 0, not {request.after_sequence}")
         given = request.HasField("after_sequence")
         sequence = request.after_sequence if given else await asyncio.to_thread(self._feed.newest)
-        await context.send_initial_metadata(())  # from here on no change is missed: who waits for this knows
+        # From here on no change is missed: who waits for this knows, and can begin again from there.
+        await context.send_initial_metadata((("maas-after-sequence", str(sequence)),))
         while True:
             changes = await asyncio.to_thread(self._feed.after, sequence)
             for change in changes:
@@ -221,7 +220,9 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         return convert.comparison_message(*versions, self._store.compare(*versions))
 
     def _message(self, version: ModelVersion) -> pb.ModelVersion:
-        return convert.version_message(version, self._store.manifest(version))
+        base = version.lineage.base
+        base_digest = self._store.get_version(base).manifest_digest if base is not None else ""
+        return convert.version_message(version, self._store.manifest(version), base_digest)
 
 
 def _is_within(resource: str, wanted: str) -> bool:

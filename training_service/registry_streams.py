@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 
 from maas.model_store.v1 import model_store_pb2 as pb
 
-from model_store.blobs import BlobStore
+from model_store.blobs import BlobStore, check_digest
 from model_store.errors import InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.publication import Publication
@@ -43,14 +44,23 @@ def receive_version(stream: IncomingStream[pb.PublishVersionRequest], blobs: Blo
 
 def blob_messages(
     version: ModelVersion, blobs: BlobStore, known: Collection[str]
-) -> Generator[pb.DownloadVersionResponse]:
-    """Yield the chunks of a version's stages, each blob once; raise MissingBlob."""
+) -> Iterator[pb.DownloadVersionResponse]:
+    """Yield the chunks of a version's stages, each blob once, in the stages' order; raise MissingBlob or CorruptBlob."""
     for digest in dict.fromkeys(stage.digest for stage in version.stages):
         if digest not in known:
-            with blobs.open(digest) as file:
-                while data := file.read(_SENT_CHUNK_BYTES):
-                    chunk = pb.DownloadVersionResponse.BlobChunk(digest=digest, data=data)
-                    yield pb.DownloadVersionResponse(blob_chunk=chunk)
+            for data in _verified(blobs, digest):
+                chunk = pb.DownloadVersionResponse.BlobChunk(digest=digest, data=data)
+                yield pb.DownloadVersionResponse(blob_chunk=chunk)
+
+
+def _verified(blobs: BlobStore, digest: str) -> Iterator[bytes]:
+    """Yield a blob's bytes as they are read; raise CorruptBlob after the last of them where they were others."""
+    hasher = hashlib.sha256()
+    with blobs.open(digest) as file:
+        while data := file.read(_SENT_CHUNK_BYTES):
+            hasher.update(data)
+            yield data
+    check_digest(digest, hasher.hexdigest(), "the stored copy")
 
 
 def _store_blobs(chunks: Iterable[pb.PublishVersionRequest.BlobChunk], blobs: BlobStore) -> set[str]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import grpc
@@ -16,22 +12,14 @@ import torch
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from maas.model_store.v1 import model_store_pb2 as pb
-from maas.model_store.v1 import model_store_pb2_grpc as pb_grpc
 
-from grpc_runtime.server import GrpcServer
-from grpc_runtime.settings import ServerSettings
 from maas_client.client import Client
 from maas_client.publish import publish_base
-from maas_client.settings import ClientSettings
 from model_store.bases import LoadedBase, load_random
-from model_store.changes import ChangeFeed
-from model_store.database import Database, sqlite_url
-from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.stages import write_stage
 from model_store.store import ModelStore
-from training_service.change_bell import ChangeBell
-from training_service.registry_servicer import ModelStoreServicer
+from tests.training_service.registry_running import RunningRegistry, running_registry
 
 ARCHITECTURE = "squeezenet1_1"
 
@@ -43,45 +31,22 @@ def base() -> LoadedBase:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    """A database on SQLite."""
-    database = Database(sqlite_url(tmp_path / "store.db"))
-    database.open_schema()
-    return database
+def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
+    """A server on an empty store."""
+    with running_registry(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture
-def store(database: Database, tmp_path: Path) -> ModelStore:
-    """A store on it."""
-    return ModelStore(database, LocalBlobs(tmp_path / "blobs"))
+def client(registry: RunningRegistry) -> Client:
+    """A client of it."""
+    return registry.client
 
 
 @pytest.fixture
-def client(store: ModelStore, database: Database) -> Iterator[Client]:
-    """A client of a real server that serves the registry."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    feed = ChangeFeed(database)
-
-    async def start() -> tuple[GrpcServer, ChangeBell, asyncio.Task[None], str]:
-        bell = ChangeBell(feed, poll_seconds=0.05)
-        servicer = ModelStoreServicer(store, feed, bell, ThreadPoolExecutor(4))
-        add = partial(pb_grpc.add_ModelStoreServiceServicer_to_server, servicer)
-        server = GrpcServer(ServerSettings(bind="127.0.0.1:0"), {"maas.model_store.v1.ModelStoreService": add})
-        return server, bell, asyncio.create_task(bell.run()), await server.start()
-
-    async def stop() -> None:
-        bell.stop()
-        await running
-        await server.stop()
-
-    server, bell, running, address = asyncio.run_coroutine_threadsafe(start(), loop).result()
-    with Client(ClientSettings(address, address)) as client:
-        yield client
-    asyncio.run_coroutine_threadsafe(stop(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+def store(registry: RunningRegistry) -> ModelStore:
+    """The store behind it."""
+    return registry.store
 
 
 def test_a_published_base_is_read_back(client: Client, base: LoadedBase, store: ModelStore) -> None:

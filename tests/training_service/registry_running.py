@@ -1,0 +1,83 @@
+"""A real server of the registry alone, in a thread of the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from maas.model_store.v1 import model_store_pb2_grpc
+
+from grpc_runtime.server import GrpcServer
+from grpc_runtime.settings import ServerSettings
+from maas_client.client import Client
+from maas_client.settings import ClientSettings
+from model_store.changes import ChangeFeed
+from model_store.database import Database, sqlite_url
+from model_store.local_blobs import LocalBlobs
+from model_store.store import ModelStore
+from training_service.change_bell import ChangeBell
+from training_service.registry_servicer import ModelStoreServicer
+
+TIMEOUT = 20.0
+SERVICE = "maas.model_store.v1.ModelStoreService"
+
+
+@dataclass(frozen=True)
+class RunningRegistry:
+    """A server and a client of it; `store` and `blobs` read and write beside it."""
+
+    store: ModelStore
+    blobs: LocalBlobs
+    client: Client
+    address: str
+    stop: Callable[[], None]
+
+
+@contextmanager
+def running_registry(home: Path, *, bind: str = "127.0.0.1:0") -> Iterator[RunningRegistry]:
+    """Serve the store in this folder until the block ends; a service with this `MAAS_HOME` finds the same store."""
+    database = Database(sqlite_url(home / "store.db"))
+    database.open_schema()
+    blobs = LocalBlobs(home / "blobs")
+    store = ModelStore(database, blobs)
+    started: Future[tuple[str, Callable[[], None]]] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(store, ChangeFeed(database), bind, started)))
+    thread.start()
+    address, end = started.result(TIMEOUT)
+
+    def stop() -> None:
+        if thread.is_alive():
+            end()
+            thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+    try:
+        with Client(ClientSettings(address, address, reconnect_seconds=TIMEOUT)) as client:
+            yield RunningRegistry(store, blobs, client, address, stop)
+    finally:
+        stop()
+        database.close()
+
+
+async def _serve(
+    store: ModelStore, feed: ChangeFeed, bind: str, started: Future[tuple[str, Callable[[], None]]]
+) -> None:
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    bell = ChangeBell(feed, poll_seconds=0.02)
+    with ThreadPoolExecutor(4) as threads:
+        servicer = ModelStoreServicer(store, feed, bell, threads)
+        add = partial(model_store_pb2_grpc.add_ModelStoreServiceServicer_to_server, servicer)
+        server = GrpcServer(ServerSettings(bind=bind), {SERVICE: add})
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(bell.run())
+            address = await server.start()
+            started.set_result((address, partial(loop.call_soon_threadsafe, stopping.set)))
+            await stopping.wait()
+            bell.stop()
+            await server.stop()
