@@ -73,5 +73,5 @@ def test_a_writer_killed_in_its_transaction_leaves_nothing(tmp_path: Path) -> No
     database = Database(sqlite_url(tmp_path / "store.db"))
     database.open_schema()
     store = ModelStore(database, LocalBlobs(tmp_path / "blobs"))
-    assert store.get_model("flowers").newest_version == 1
+    assert store.get_model("flowers").last_number == 1
     assert store.publish(publication(store)).name.number == 2
