@@ -44,7 +44,11 @@ def postgres_server(folder: Path, *, fsync: bool = False) -> Iterator[str]:
     try:
         yield f"postgresql+psycopg://maas@/postgres?host={folder}"
     finally:
-        run(str(programs / "pg_ctl"), "-D", cluster, "-m", "immediate", "-w", "stop")
+        try:
+            run(str(programs / "pg_ctl"), "-D", cluster, "-m", "immediate", "-w", "stop")
+        except subprocess.CalledProcessError as error:
+            error.add_note(f"the server had ended by itself; its log:\n{Path(log).read_text()[-5000:]}")
+            raise
 
 
 def new_database(url: str) -> Database:
