@@ -1,0 +1,154 @@
+"""What takes room in a store: bytes of models and datasets, what they share, and what would be free without them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from model_store.blobs import BlobStore
+from model_store.database import Database
+from model_store.names import dataset_name, model_name
+from model_store.tables import DatasetPackRow, DatasetRow, ModelRow, StageRow, VersionRow
+
+
+@dataclass(frozen=True)
+class Share:
+    """The blobs of one model or dataset: nobody else needs its `own_bytes`, somebody else needs its `shared_bytes`."""
+
+    own_bytes: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class ModelUsage:
+    """A model; `logical_bytes` is what its versions would take if each kept all of its stages for itself."""
+
+    name: str
+    num_versions: int
+    num_deleted_versions: int
+    logical_bytes: int
+    stored: Share
+
+
+@dataclass(frozen=True)
+class DatasetUsage:
+    """A dataset."""
+
+    name: str
+    stored: Share
+
+
+Owner = TypeVar("Owner", ModelUsage, DatasetUsage)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A whole store, the largest first.
+
+    `stored_bytes` counts every blob, and `model_bytes` those that models need. `deleted_bytes` become garbage when what
+    was deleted is purged; garbage is blobs that no row names, and what writers are writing or have left.
+    """
+
+    models: tuple[ModelUsage, ...]
+    datasets: tuple[DatasetUsage, ...]
+    logical_bytes: int
+    model_bytes: int
+    stored_bytes: int
+    num_deleted_versions: int
+    deleted_bytes: int
+    num_garbage: int
+    garbage_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Say how much larger the models would be if no stage was shared."""
+        return self.logical_bytes / self.model_bytes if self.model_bytes else 1.0
+
+
+@dataclass(frozen=True)
+class _Named:
+    """One blob that a model or a dataset names; `is_living` where something that was not deleted does."""
+
+    owner: str
+    digest: str
+    is_living: bool
+
+
+def usage_of(database: Database, blobs: BlobStore) -> Usage:
+    """Add up what is stored, in one pass over the rows and one over the blobs."""
+    with database.read() as session:
+        named, models = list(_named(session)), list(_models(session))
+        datasets = [dataset_name(dataset_id) for dataset_id in session.scalars(select(DatasetRow.id))]
+    sizes = {blob.digest: blob.size_bytes for blob in blobs.all()}
+    unfinished = [each.size_bytes for each in blobs.unfinished()]
+    stored = _shares(named, sizes)
+    needed = {each.digest for each in named}
+    garbage = sizes.keys() - needed
+    return Usage(
+        models=_largest_first(ModelUsage(*model, stored[model[0]]) for model in models),
+        datasets=_largest_first(DatasetUsage(name, stored[name]) for name in datasets),
+        logical_bytes=sum(logical_bytes for *_, logical_bytes in models),
+        model_bytes=_sum(sizes, {each.digest for each in named if each.owner.startswith("models/")}),
+        stored_bytes=sum(sizes.values()),
+        num_deleted_versions=sum(num_deleted for _, _, num_deleted, _ in models),
+        deleted_bytes=_sum(sizes, needed - {each.digest for each in named if each.is_living}),
+        num_garbage=len(garbage) + len(unfinished),
+        garbage_bytes=_sum(sizes, garbage) + sum(unfinished),
+    )
+
+
+def _named(session: Session) -> Iterator[_Named]:
+    """Yield every blob that a model or a dataset names, once for each of them."""
+    is_living = func.sum(case((VersionRow.deleted_at.is_(None), 1), else_=0)) > 0
+    for query, digest in (
+        (select(VersionRow.model_id, StageRow.digest, is_living).join(StageRow), StageRow.digest),
+        (select(VersionRow.model_id, VersionRow.manifest_digest, is_living), VersionRow.manifest_digest),
+    ):
+        for model_id, named, living in session.execute(query.group_by(VersionRow.model_id, digest)):
+            yield _Named(model_name(model_id), named, living)
+    manifests, packs = (
+        select(DatasetRow.id, DatasetRow.digest),
+        select(DatasetPackRow.dataset_id, DatasetPackRow.digest),
+    )
+    for dataset_id, blob in (*session.execute(manifests), *session.execute(packs)):
+        yield _Named(dataset_name(dataset_id), blob, is_living=True)
+
+
+def _models(session: Session) -> Iterator[tuple[str, int, int, int]]:
+    """Yield each model's name, its versions, living and deleted, and their logical bytes."""
+    sizes = select(StageRow.model_id, func.sum(StageRow.size_bytes)).group_by(StageRow.model_id)
+    logical = {model_id: int(size_bytes) for model_id, size_bytes in session.execute(sizes)}
+    versions = (
+        select(ModelRow.id, func.count(VersionRow.number), func.count(VersionRow.deleted_at))
+        .outerjoin(VersionRow, VersionRow.model_id == ModelRow.id)
+        .where(ModelRow.is_purged.is_(False))
+        .group_by(ModelRow.id)
+    )
+    for model_id, num_versions, num_deleted in session.execute(versions):
+        yield model_name(model_id), num_versions - num_deleted, num_deleted, logical.get(model_id, 0)
+
+
+def _shares(named: Sequence[_Named], sizes: Mapping[str, int]) -> defaultdict[str, Share]:
+    """Return what each owner has for itself, and what it shares."""
+    digests: dict[str, set[str]] = defaultdict(set)
+    for each in named:
+        digests[each.owner].add(each.digest)
+    num_owners = Counter(digest for of_one in digests.values() for digest in of_one)
+    shares = defaultdict(lambda: Share(0, 0))
+    for owner, of_one in digests.items():
+        own = _sum(sizes, {digest for digest in of_one if num_owners[digest] == 1})
+        shares[owner] = Share(own, _sum(sizes, of_one) - own)
+    return shares
+
+
+def _sum(sizes: Mapping[str, int], digests: Iterable[str]) -> int:
+    return sum(sizes.get(digest, 0) for digest in digests)
+
+
+def _largest_first(usages: Iterable[Owner]) -> tuple[Owner, ...]:
+    return tuple(sorted(usages, key=lambda each: (-each.stored.own_bytes, each.name)))
