@@ -151,9 +151,8 @@ def test_a_version_that_is_needed_meanwhile_is_kept(database: Database, store: M
                 self.set_alias(AliasName("flowers", "production"), name)
             return super().delete_version(name, etag)
 
-    store.publish(publication(store))
-    for _ in range(3):
-        store.publish(publication(store, lineage=Lineage(base=_flowers(1))))
+    for base in (None, _flowers(1), _flowers(1), None):
+        store.publish(publication(store, lineage=Lineage(base=base)))
     pruned = Pruner(database, Busy(database, store.blobs)).prune(Rule(keep_last=1))
     assert pruned.delete == (_flowers(3),)
     assert "is the base of models/flowers/versions/2" in pruned.kept[_flowers(1)]
