@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import mmap
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -30,7 +28,7 @@ _TORCH_DTYPES = {
 }  # fmt: skip
 _DTYPES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 _NUM_THREADS = min(8, (os.cpu_count() or 1) + 1)  # one waits for the disk while the others hash
-_HUGE_PAGE_BYTES = 2 * 1024 * 1024
+_MAPPED_BYTES = 1024 * 1024
 
 T = TypeVar("T")
 TensorForm = tuple[torch.Size, torch.dtype]
@@ -97,14 +95,10 @@ def _places(digest: str, file: Sliceable) -> dict[str, TensorPlace]:
 
 
 def _memory(size: int) -> bytearray | mmap.mmap:
-    """Return zeros; where there are many, in huge pages, whose first use costs a fraction of that of small ones."""
-    if size < _HUGE_PAGE_BYTES:
+    """Return memory for a blob; a large one's is not zeroed by the interpreter, which would hold its lock meanwhile."""
+    if size < _MAPPED_BYTES:
         return bytearray(size)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if sys.platform == "linux":
-        with suppress(OSError):  # a kernel built without them
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _tensor(data: bytearray | mmap.mmap, place: TensorPlace) -> Tensor:
