@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 
@@ -29,3 +31,14 @@ def explain(error: grpc.RpcError) -> str:
     if code in _NEXT_STEPS:
         lines.append(_NEXT_STEPS[code])
     return "\n".join(lines)
+
+
+@contextmanager
+def store_errors_explained() -> Iterator[None]:
+    """Turn what the store raises on purpose into a failure of the command; its errors say what to do."""
+    from model_store.errors import StoreError
+
+    try:
+        yield
+    except StoreError as error:
+        raise CommandFailed(str(error)) from error

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maas_client.failures import CommandFailed
-from maas_client.output import AsJson, out, print_json, size
+from maas_client.commands import store_checks
+from maas_client.failures import CommandFailed, store_errors_explained
+from maas_client.output import AsJson, out, print_json, print_table, size
+
+if TYPE_CHECKING:
+    from model_store.gc import Garbage
+    from model_store.retention import Plan
 
 app = typer.Typer(help="Look after the model store (on the machine that holds it).", no_args_is_help=True)
 
 _SECONDS_AN_HOUR = 3600
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_ON_DELETE = "would be removed by --delete"
+
+Delete = Annotated[bool, typer.Option("--delete", help="Remove it; without this, only say what there is.")]
 
 
 @app.callback()
@@ -21,12 +30,16 @@ def store() -> None:
     """Look after the model store."""
 
 
+app.command("fsck")(store_checks.fsck)
+app.command("du")(store_checks.du)
+
+
 @app.command("migrate")
 def migrate(*, as_json: AsJson = False) -> None:
     """Bring the database to the schema that this maas needs, one process at a time."""
     from grpc_runtime.settings import StoreSettings
 
-    with _store_errors_explained():
+    with store_errors_explained():
         revision = StoreSettings().connect().migrate()
     if as_json:
         print_json({"schema": revision})
@@ -38,34 +51,74 @@ def migrate(*, as_json: AsJson = False) -> None:
 def collect_garbage(
     grace_hours: Annotated[float, typer.Option(help="Leave what is younger alone.")] = 24.0,
     *,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this, only say what there is.")] = False,
+    delete: Delete = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find blobs that no version and no dataset needs, and what killed writers left; safe while services run."""
+    """Purge what was deleted and is due, and find blobs that nothing needs any more; safe while services run."""
     from dataclasses import asdict
 
     from grpc_runtime.settings import StoreSettings
     from model_store.gc import Collector
 
     settings = StoreSettings()
-    with _store_errors_explained():
+    with store_errors_explained():
         collector = Collector(
             settings.open_database(), settings.open_blobs(), grace_seconds=grace_hours * _SECONDS_AN_HOUR
         )
         garbage = collector.collect() if delete else collector.find()
     if as_json:
         print_json({**asdict(garbage), "deleted": delete})
-        return
-    done = "removed" if delete else "would be removed by --delete"
-    what = f"{garbage.num_blobs} unused blobs and {garbage.num_unfinished} unfinished files"
-    out.print(f"{what}, {size(garbage.size_bytes)}, {done}")
+    else:
+        out.print(f"{_garbage_text(garbage)}, {'removed' if delete else _ON_DELETE}", soft_wrap=True)
 
 
-@contextmanager
-def _store_errors_explained() -> Iterator[None]:
-    from model_store.errors import StoreError
+def _garbage_text(garbage: Garbage) -> str:
+    blobs = f"{garbage.num_blobs} unused blobs and {garbage.num_unfinished} unfinished files"
+    purged = f"{garbage.num_versions} versions and {garbage.num_models} models that were deleted and are due"
+    return f"{purged}; {blobs}, {size(garbage.size_bytes)}"
 
-    try:
-        yield
-    except StoreError as error:
-        raise CommandFailed(str(error)) from error
+
+@app.command("prune")
+def prune(
+    model: Annotated[str, typer.Argument(help="Id of the model, such as flowers; without one, all models.")] = "",
+    keep_last: Annotated[int | None, typer.Option(help="Keep so many of each model's newest versions.")] = None,
+    newer_than: Annotated[str, typer.Option(help="Keep what is newer than this: 12h, 30d, 8w.")] = "",
+    *,
+    delete: Delete = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete old versions; what an alias, a newer version or a job stands on is kept, and the newest of each model."""
+    from grpc_runtime.settings import StoreSettings
+    from model_store.names import check_id
+    from model_store.retention import Pruner, Rule
+    from model_store.store import ModelStore
+
+    if keep_last is None and not newer_than:
+        raise CommandFailed("say what should stay: --keep-last, --newer-than, or both")
+    settings = StoreSettings()
+    with store_errors_explained():
+        rule = Rule(keep_last, _span(newer_than) if newer_than else None)
+        database = settings.open_database()
+        pruner = Pruner(database, ModelStore(database, settings.open_blobs()))
+        model_id = check_id(model.removeprefix("models/"), "model") if model else None
+        plan = pruner.prune(rule, model_id) if delete else pruner.find(rule, model_id)
+    if as_json:
+        kept = [{"version": str(name), "reason": reason} for name, reason in plan.kept.items()]
+        print_json({"versions": [str(name) for name in plan.delete], "kept": kept, "deleted": delete})
+    else:
+        _show_plan(plan, delete=delete)
+
+
+def _span(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d{1,5})([hdw])", text)
+    if found is None:
+        raise CommandFailed(f"--newer-than has the form 12h, 30d or 8w, not {text!r}")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _show_plan(plan: Plan, *, delete: bool) -> None:
+    done = "deleted" if delete else _ON_DELETE
+    rows = [*((name, done, "") for name in plan.delete), *((name, "kept", why) for name, why in plan.kept.items())]
+    print_table("", ["version", "", "why"], sorted(rows), "there are no versions")
+    later = "; `maas store gc --delete` frees their bytes once they cannot be undeleted any more" if delete else ""
+    out.print(f"{len(plan.delete)} versions {done}, {len(plan.kept)} kept{later}", soft_wrap=True)
