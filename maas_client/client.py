@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from maas.inference.v1 import inference_pb2, inference_pb2_grpc
@@ -17,6 +18,11 @@ from maas_client.archive import chunks_of
 from maas_client.resuming import resumed
 from maas_client.settings import ClientSettings
 from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, target_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model_store.inputs import ImageInputSpec
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _PAGE_SIZE = 1000
@@ -148,9 +154,57 @@ class Client:
                 if report.name == name and report.state == inference_pb2.VERSION_STATE_FAILED:
                     raise LoadFailed(f"{name} could not be loaded: {report.reason}")
 
+    def publish(
+        self,
+        model: str,
+        weights: Path | str | Mapping[str, Tensor],
+        *,
+        architecture: str,
+        labels: Sequence[str] | None = None,
+        input_spec: ImageInputSpec | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        base: str = "",
+        **about: Any,  # noqa: ANN401  each as its field wants it
+    ) -> model_store_pb2.ModelVersion:
+        """Register weights that were trained elsewhere: a state dict by torchvision's names, or a file of one.
+
+        `input_spec` says how its images are prepared, where that is not torchvision's way; `recipe` is what to remember
+        of the training, `base` the version it started from. `about` are further fields of PublishVersion's header, such
+        as `metrics`, `metric_values={"accuracy": 0.93}`, `description`, `tags={"team": "vision"}`, `alias`, `seed` and
+        `request_id`. Raises model_store.errors.StoreError where the weights do not fit the architecture.
+        """
+        from maas_client.publish import load_weights, publish_base
+
+        loaded = load_weights(architecture, weights, labels)
+        loaded = replace(loaded, input_spec=input_spec or loaded.input_spec)
+        return publish_base(self, model, loaded, recipe, base=self.version(base).name if base else "", **about)
+
+    def export(self, version: str, path: Path | str, *, on_bytes: Callable[[int], object] = lambda _: None) -> None:
+        """Write a version to a file, to be imported into another store; `on_bytes` is told of bytes received."""
+        from maas_client.transfer import export_archive
+
+        export_archive(self, self.version(version), Path(path), on_bytes)
+
+    def import_archive(self, path: Path | str, *, model: str = "", alias: str = "") -> model_store_pb2.ModelVersion:
+        """Register what `export` wrote, as the next version of a model; importing it again changes nothing."""
+        from maas_client.transfer import import_archive
+
+        return import_archive(self, Path(path), model=model, alias=alias)
+
     def version(self, name: str) -> model_store_pb2.ModelVersion:
-        """Return one version, by number or alias."""
-        return self.registry.GetVersion(model_store_pb2.GetVersionRequest(name=target_name(name)))
+        """Return one version, by number or by alias; of a model, what its alias `production` names, else its newest."""
+        return self.registry.GetVersion(model_store_pb2.GetVersionRequest(name=self.version_name(name)))
+
+    def version_name(self, name: str) -> str:
+        """Return the resource name of a version or an alias; for a model, of the version that answers for it."""
+        name = target_name(name)
+        if name != model_of(name):
+            return name
+        production = alias_name(name, "production")
+        if any(alias.name == production for alias in self.model(name).aliases):
+            return production
+        newest = self.registry.ListVersions(model_store_pb2.ListVersionsRequest(parent=name, page_size=1)).versions
+        return newest[0].name if newest else production
 
     def model(self, model: str) -> model_store_pb2.Model:
         """Return one model, a deleted one too."""
@@ -192,8 +246,8 @@ class Client:
 
     def compare(self, first: str, second: str) -> model_store_pb2.CompareVersionsResponse:
         """Say what changed from one version to another."""
-        request = model_store_pb2.CompareVersionsRequest(first=target_name(first), second=target_name(second))
-        return self.registry.CompareVersions(request)
+        first, second = self.version_name(first), self.version_name(second)
+        return self.registry.CompareVersions(model_store_pb2.CompareVersionsRequest(first=first, second=second))
 
     def changes(self, resource: str = "", *, after_sequence: int | None = None) -> Iterator[model_store_pb2.Change]:
         """Yield every write to the registry, or to one resource, from now on or after a sequence number, without end.

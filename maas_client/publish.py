@@ -1,17 +1,20 @@
-"""Publish a base from this machine: its stages become blobs, and only those the store lacks are sent."""
+"""Publish weights that are on this machine: their stages become blobs, and those that the store lacks are sent."""
 
 from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from maas.model_store.v1 import model_store_pb2
+from torch import Tensor
 
 from maas_client.client import Client
+from maas_client.sending import Header, send
 from maas_client.shorthand import model_name
-from model_store.bases import LoadedBase
+from model_store.bases import LoadedBase, load_tensors, load_weights_file
 from model_store.blobs import BlobStore
 from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
@@ -23,19 +26,35 @@ _CHUNK_BYTES = 2 * 1024 * 1024
 def publish_base(
     client: Client,
     model: str,
-    base: LoadedBase,
-    *,
-    alias: str = "",
+    weights: LoadedBase,
+    recipe: Mapping[str, Any] | None = None,
+    **about: Any,  # noqa: ANN401  each as its field wants it
 ) -> model_store_pb2.ModelVersion:
-    """Register a base as the next version of `model` and return the version."""
+    """Register weights as the next version of `model`; `recipe` is what to remember besides where they come from.
+
+    `about` are further fields of PublishVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
+    `base`, the full name of the version that they were made from.
+    """
     with tempfile.TemporaryDirectory(prefix="maas-publish-") as folder:
         blobs = LocalBlobs(Path(folder))
-        manifest = _manifest(base, blobs)
-        digests = list(dict.fromkeys(stage.digest for stage in manifest.stages))
-        request = model_store_pb2.FindMissingBlobsRequest(digests=digests)
-        missing = client.registry.FindMissingBlobs(request).missing_digests
-        header = _header(model, manifest, base.origin, alias)
-        return client.registry.PublishVersion(_messages(header, blobs, missing))
+        manifest = _manifest(weights, blobs)
+        header = Header(
+            **{"request_id": uuid.uuid4().hex, **about},
+            parent=model_name(model),
+            manifest_json=manifest.to_json().decode(),
+        )
+        header.recipe.update({"name": "import", **weights.origin, **(recipe or {})})
+        sizes = {stage.digest: blobs.size(stage.digest) for stage in manifest.stages}
+        return send(client, header, sizes, lambda digest: _file_chunks(blobs, digest))
+
+
+def load_weights(
+    architecture: str, weights: Path | str | Mapping[str, Tensor], labels: Sequence[str] | None = None
+) -> LoadedBase:
+    """Load a state dict under torchvision's names, from a file or from memory; raise StoreError where it is wrong."""
+    if isinstance(weights, Mapping):
+        return load_tensors(architecture, weights, labels, {"source": "memory"})
+    return load_weights_file(architecture, Path(weights), labels)
 
 
 def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
@@ -50,27 +69,7 @@ def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
     )
 
 
-def _header(
-    model: str, manifest: Manifest, origin: Mapping[str, str], alias: str
-) -> model_store_pb2.PublishVersionRequest:
-    header = model_store_pb2.PublishVersionRequest.Header(
-        parent=model_name(model),
-        manifest_json=manifest.to_json().decode(),
-        alias=alias,
-        request_id=uuid.uuid4().hex,
-    )
-    header.recipe.update({"name": "import", **origin})
-    return model_store_pb2.PublishVersionRequest(header=header)
-
-
-def _messages(
-    header: model_store_pb2.PublishVersionRequest,
-    blobs: BlobStore,
-    missing: Iterable[str],
-) -> Iterator[model_store_pb2.PublishVersionRequest]:
-    yield header
-    for digest in missing:
-        with blobs.open(digest) as file:
-            while data := file.read(_CHUNK_BYTES):
-                chunk = model_store_pb2.PublishVersionRequest.BlobChunk(digest=digest, data=data)
-                yield model_store_pb2.PublishVersionRequest(blob_chunk=chunk)
+def _file_chunks(blobs: BlobStore, digest: str) -> Iterator[bytes]:
+    with blobs.open(digest) as file:
+        while data := file.read(_CHUNK_BYTES):
+            yield data

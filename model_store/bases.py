@@ -111,17 +111,25 @@ def load_weights_file(architecture: str, path: Path, labels: Sequence[str] | Non
     weights = _official_weights(architecture)
     if not path.is_file():
         raise InvalidInput.of("weights", f"there is no file {path}")
-    tensors = rename_legacy(_read_tensors(path))
-    head = _head_of(architecture, tensors)
-    chain = _filled(architecture, head, tensors)
+    tensors = _read_tensors(path)
     origin = {"source": "file", "file": path.name, "sha256": _sha256(path)}
     if _is_official(weights, origin["sha256"]):
         origin |= {"source": TORCHVISION, "weights": str(weights), "url": weights.url, "licence": _licence(weights)}
         labels = labels or weights.meta["categories"]
+    return load_tensors(architecture, tensors, labels, origin)
+
+
+def load_tensors(
+    architecture: str, tensors: Mapping[str, Tensor], labels: Sequence[str] | None, origin: Mapping[str, str]
+) -> LoadedBase:
+    """Load a state dict that is in memory, otherwise as `load_weights_file` does."""
+    weights = _official_weights(architecture)
+    tensors = rename_legacy({name: _as_float32(tensor) for name, tensor in tensors.items()})
+    head = _head_of(architecture, tensors)
     return LoadedBase(
         architecture=architecture,
         arguments={},
-        chain=chain,
+        chain=_filled(architecture, head, tensors),
         head=head,
         input_spec=image_input_spec(weights.transforms()),
         labels=_labels(labels, head),
@@ -253,7 +261,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise InvalidInput.of("weights", f"{path.name} is not {form}: {reason}") from error
     if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
         raise InvalidInput.of("weights", f"{path.name} must hold a state dict: tensors by torchvision's names")
-    return {str(name): _as_float32(tensor) for name, tensor in values.items()}
+    return {str(name): tensor for name, tensor in values.items()}
 
 
 def _load_state_dict(path: Path) -> Any:  # noqa: ANN401  whatever the file holds

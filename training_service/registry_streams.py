@@ -45,7 +45,7 @@ def receive_version(stream: IncomingStream[pb.PublishVersionRequest], blobs: Blo
 def blob_messages(
     version: ModelVersion, blobs: BlobStore, known: Collection[str]
 ) -> Iterator[pb.DownloadVersionResponse]:
-    """Yield the chunks of a version's stages, each blob once, in the stages' order; raise MissingBlob or CorruptBlob."""
+    """Yield a version's blobs in chunks, each once, in the order of its stages; raise MissingBlob or CorruptBlob."""
     for digest in dict.fromkeys(stage.digest for stage in version.stages):
         if digest not in known:
             for data in _verified(blobs, digest):
