@@ -217,7 +217,7 @@ def test_a_client_that_vanishes_leaves_nothing(service: RunningService) -> None:
     with pytest.raises(grpc.RpcError):
         service.training.UploadDataset(broken())
     assert service.upload(ARCHIVE).num_images == 6
-    until(lambda: not list(service.store.blobs._temporary.iterdir()))
+    until(lambda: not list(service.store.blobs.unfinished()))
 
 
 def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> None:
