@@ -110,8 +110,16 @@ class BlobStore(Protocol):
     def has(self, digest: str) -> bool:
         """Say whether the blob is stored."""
 
+    def missing(self, digests: Iterable[str]) -> list[str]:
+        """Return those of the digests that are not stored, in their order."""
+        return [digest for digest in digests if not self.has(digest)]
+
     def size(self, digest: str) -> int:
         """Return the blob's size in bytes; raise MissingBlob where there is none."""
+
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return several blobs' sizes in bytes; raise MissingBlob where one is missing."""
+        return {digest: self.size(digest) for digest in digests}
 
     def read(self, digest: str) -> bytearray:
         """Return the blob's bytes, every one of them verified; raise MissingBlob or CorruptBlob."""
@@ -161,7 +169,7 @@ def checked(digest: str) -> str:
     return digest
 
 
-def missing(digest: str, place: object) -> MissingBlob:
+def missing_blob(digest: str, place: object) -> MissingBlob:
     """Build the error for a blob that is not at its place."""
     return MissingBlob(f"blob {digest} is missing at {place}: restore it from a backup, or publish the model again")
 

@@ -47,7 +47,7 @@ class JobStore:
     def enqueue(self, spec: JobSpec, request_id: str | None = None) -> TrainingJob:
         """Queue a job; a repeat of `request_id` with the same spec returns the first one.
 
-        Raises VersionNotFound, or IllegalState, where the base is not there any more; from then on it cannot be deleted.
+        Raises VersionNotFound, or IllegalState, where the base is not there any more; from now on it cannot be deleted.
         """
         with self._database.write() as session:
             if request_id is not None:

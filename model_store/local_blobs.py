@@ -26,7 +26,7 @@ from model_store.blob_files import (
     unfinished_in,
     verify_file,
 )
-from model_store.blobs import BlobStatus, BlobStore, BlobWriter, Memory, UnfinishedBlob, checked, missing
+from model_store.blobs import BlobStatus, BlobStore, BlobWriter, Memory, UnfinishedBlob, checked, missing_blob
 from model_store.manifests import DIGEST
 
 
@@ -54,7 +54,7 @@ class LocalBlobs(BlobStore):
         """Return the blob's file, unverified; raise MissingBlob where there is none."""
         path = self._path(digest)
         if not path.is_file():
-            raise missing(digest, path)
+            raise missing_blob(digest, path)
         return path
 
     def size(self, digest: str) -> int:
@@ -144,7 +144,7 @@ class LocalBlobs(BlobStore):
         try:
             yield
         except FileNotFoundError as error:
-            raise missing(digest, self._path(digest)) from error
+            raise missing_blob(digest, self._path(digest)) from error
 
     def _keep(self, file: IO[bytes], digest: str) -> bool:
         """Rename a complete temporary file to its digest; say whether the blob is new."""

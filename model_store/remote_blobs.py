@@ -12,7 +12,8 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -35,13 +36,14 @@ from model_store.blobs import (
     UnfinishedBlob,
     check_digest,
     checked,
-    missing,
+    missing_blob,
 )
 from model_store.errors import CorruptBlob
 from model_store.manifests import DIGEST
 from model_store.remote_files import RemoteFile, RemoteFolder
 
 T = TypeVar("T")
+_NUM_THREADS = 16
 
 
 class RemoteBlobs(BlobStore):
@@ -64,6 +66,14 @@ class RemoteBlobs(BlobStore):
     def size(self, digest: str) -> int:
         """Return the blob's size in bytes."""
         return self._status(digest).size_bytes
+
+    def missing(self, digests: Iterable[str]) -> list[str]:
+        """Return those of the digests that are not stored."""
+        return [digest for digest, stored in _at_once(self.has, digests).items() if not stored]
+
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return several blobs' sizes."""
+        return _at_once(self.size, digests)
 
     def read_into(self, allocate: Callable[[int], Memory], digest: str) -> Memory:
         """Return the blob's bytes, verified."""
@@ -166,10 +176,17 @@ class RemoteBlobs(BlobStore):
         check_digest(digest, found, self._place(digest), first="move it away and ")
 
     def _missing(self, digest: str) -> Exception:
-        return missing(digest, self._place(digest))
+        return missing_blob(digest, self._place(digest))
 
     def _place(self, digest: str) -> str:
         return f"{self._folder.url}/{_name(digest)}"
+
+
+def _at_once(ask: Callable[[str], T], digests: Iterable[str]) -> dict[str, T]:
+    """Ask about many blobs: a store that answers slowly answers many at once."""
+    wanted = list(dict.fromkeys(digests))
+    with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        return dict(zip(wanted, threads.map(ask, wanted), strict=True))
 
 
 def _name(digest: str) -> str:

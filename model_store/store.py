@@ -72,9 +72,8 @@ class ModelStore:
             take_turn(session)
             if publication.lineage.base is not None:
                 living_version_row(session, publication.lineage.base)
-            sizes = {stage.digest: self.blobs.size(stage.digest) for stage in manifest.stages}
+            sizes = self.blobs.sizes([manifest.digest, *(stage.digest for stage in manifest.stages)])
             added = sum(sizes[digest] for digest in publication.new_digests)
-            self.blobs.size(manifest.digest)
             row = insert_version(session, publication, sizes, stored.added_bytes + added)
             if publication.alias is not None:
                 name = AliasName(publication.model_id, publication.alias)

@@ -21,7 +21,7 @@ def check_publishable(manifest: Manifest, blobs: BlobStore) -> None:
     CorruptBlob.
     """
     head = check_manifest(manifest)
-    if missing := [stage.digest for stage in manifest.stages if not blobs.has(stage.digest)]:
+    if missing := blobs.missing(stage.digest for stage in manifest.stages):
         raise IllegalState(
             f"{len(missing)} blobs were neither stored nor sent: {_shown(missing)}; send them and try again"
         )

@@ -110,8 +110,8 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.FindMissingBlobsResponse:
         """Say which blobs the store lacks."""
-        wanted, has = requests.digests(request.digests, "digests", at_least=1), self._store.blobs.has
-        missing = await asyncio.to_thread(lambda: [digest for digest in wanted if not has(digest)])
+        wanted = requests.digests(request.digests, "digests", at_least=1)
+        missing = await asyncio.to_thread(self._store.blobs.missing, wanted)
         return pb.FindMissingBlobsResponse(missing_digests=missing)
 
     async def PublishVersion(
