@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -10,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from model_store.blob_urls import open_blobs
 from model_store.blobs import BlobStore
@@ -192,6 +195,40 @@ def test_a_missing_bucket_is_unavailable(s3_url: str, tmp_path: Path) -> None:
     for ask in ASKING:
         with pytest.raises(Unavailable, match=r"s3://nobodys-bucket/x .*check that the bucket exists"):
             ask(remote_blobs("s3://nobodys-bucket/x", tmp_path))
+
+
+class BreakingFileSystem(LocalFileSystem):
+    """A file system that fails in the middle of a file, and perhaps again when the half is to be removed."""
+
+    protocol = "breaking"
+    can_remove = True
+
+    def put_file(self, lpath: str, rpath: str, **_: Any) -> None:
+        Path(rpath).write_bytes(Path(lpath).read_bytes()[:10])
+        raise OSError(errno.EIO, "the cable was pulled")
+
+    def rm_file(self, path: str) -> None:
+        if not self.can_remove:
+            raise OSError(errno.EIO, "the cable is still out")
+        super().rm_file(path)
+
+
+@pytest.mark.parametrize("can_remove", [True, False])
+def test_half_a_file_is_never_a_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, can_remove: bool) -> None:
+    """Where files grow under their name, a blob grows under another; what stays of it can be collected."""
+    fsspec.register_implementation("breaking", BreakingFileSystem, clobber=True)
+    monkeypatch.setattr(BreakingFileSystem, "can_remove", can_remove)
+    blobs = remote_blobs(f"breaking://{tmp_path}/elsewhere", tmp_path)
+    with pytest.raises(Unavailable, match=r"the cable was pulled.*check that it runs"):
+        blobs.put([DATA])
+    assert not blobs.has(DIGEST)
+    assert list(blobs.all()) == []
+    left = list(blobs.unfinished())
+    assert [each.size_bytes for each in left] == ([] if can_remove else [10])
+    monkeypatch.setattr(BreakingFileSystem, "can_remove", True)
+    for each in left:
+        blobs.discard(each)
+    assert list(blobs.unfinished()) == []
 
 
 def test_opening_a_store_asks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
