@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from model_store.blobs import BlobStore
+from model_store.changes import take_turn
+from model_store.database import Database
 from model_store.errors import CorruptBlob, MissingBlob
 from model_store.findings import Kind, Problem, Repair, Report
 
@@ -14,8 +16,9 @@ _NO_SOURCE = "not fetched again: name a second store or a backup with --from"
 class Repairer:
     """Moves corrupt blobs to quarantine and fetches lost ones; deletes nothing, and leaves rows as they are."""
 
-    def __init__(self, blobs: BlobStore, source: BlobStore | None = None) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, source: BlobStore | None = None) -> None:
         """Take the store to repair, and one that has the same blobs."""
+        self._database = database
         self._blobs = blobs
         self._source = source
 
@@ -31,18 +34,29 @@ class Repairer:
         return problem
 
     def _repair_corrupt(self, problem: Problem) -> Repair:
-        try:
-            self._blobs.verify(problem.digest)
-        except CorruptBlob:
-            moved = Repair(not problem.needed_by, f"moved to {self._blobs.quarantine(problem.digest)}")
-        except MissingBlob:
-            moved = Repair(not problem.needed_by, "it is gone meanwhile")
-        else:
+        if (place := self._move_aside(problem.digest)) is None:
             return Repair(is_done=True, text="it was published again meanwhile")
-        if moved.is_done:
-            return moved
+        moved = f"moved to {place}"
+        if not problem.needed_by:
+            return Repair(is_done=True, text=moved)
         fetched = self._fetch(problem.digest)
-        return Repair(fetched.is_done, f"{moved.text}; {fetched.text}")
+        return Repair(fetched.is_done, f"{moved}; {fetched.text}")
+
+    def _move_aside(self, digest: str) -> str | None:
+        """Return where a corrupt blob is now, or None where it is whole after all.
+
+        In one turn with the writers: who publishes the same bytes again, and so heals it, did that before, or is told
+        that a blob is missing.
+        """
+        with self._database.write() as session:
+            take_turn(session)
+            try:
+                self._blobs.verify(digest)
+            except CorruptBlob:
+                return self._blobs.quarantine(digest)
+            except MissingBlob:
+                return "nowhere: it is gone meanwhile"
+            return None
 
     def _fetch(self, digest: str) -> Repair:
         if self._source is None:

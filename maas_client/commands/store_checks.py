@@ -39,11 +39,11 @@ def fsck(
     settings = StoreSettings()
     with store_errors_explained():
         second = _open_source(source) if source else None
-        blobs = settings.open_blobs()
+        database, blobs = settings.open_database(), settings.open_blobs()
         with _progress_bar() as on_progress:
-            report = Checker(settings.open_database(), blobs).check(deep=deep, on_progress=on_progress)
+            report = Checker(database, blobs).check(deep=deep, on_progress=on_progress)
         if repair:
-            report = Repairer(blobs, second).repair(report)
+            report = Repairer(database, blobs, second).repair(report)
     if as_json:
         print_json({**asdict(report), "is_clean": report.is_clean})
     else:

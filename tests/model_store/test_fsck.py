@@ -145,7 +145,7 @@ def test_a_corrupt_orphan_is_found_by_reading_and_moved_aside(checker: Checker, 
     assert checker.check().is_clean
     report = checker.check(deep=True)
     assert only(report).needed_by == ()
-    repaired = Repairer(blobs).repair(report)
+    repaired = Repairer(checker._database, blobs).repair(report)
     assert repaired.is_clean
     assert not blobs.has(digest)
     assert checker.check(deep=True).is_clean
@@ -162,7 +162,7 @@ def test_a_second_store_heals_everything(
     blobs.path(missing).unlink()
     overwrite(blobs.path(torn), b"")
     flip_byte(blobs.path(corrupt))
-    report = Repairer(blobs, backup).repair(checker.check(deep=True))
+    report = Repairer(checker._database, blobs, backup).repair(checker.check(deep=True))
     assert {problem.digest for problem in report.problems} == {missing, torn, corrupt}
     assert report.is_clean
     assert checker.check(deep=True).problems == ()
@@ -182,7 +182,7 @@ def test_what_cannot_be_fetched_stays_a_problem(
         backup.put([blobs.read(digest)])
         flip_byte(backup.path(digest))
     flip_byte(blobs.path(digest))
-    report = Repairer(blobs, None if state == "nowhere" else backup).repair(checker.check(deep=True))
+    report = Repairer(checker._database, blobs, None if state == "nowhere" else backup).repair(checker.check(deep=True))
     problem = only(report)
     assert not problem.is_solved
     assert _place(problem).is_file()
@@ -200,8 +200,43 @@ def test_a_blob_that_is_whole_again_is_left_alone(
     flip_byte(blobs.path(digest))
     report = checker.check(deep=True)
     blobs.put([data])
-    assert Repairer(blobs).repair(report).is_clean
+    assert Repairer(checker._database, blobs).repair(report).is_clean
     assert blobs.read(digest) == data
+
+
+def test_who_heals_a_blob_while_it_is_moved_aside_is_told(
+    checker: Checker, database: Database, versions: list[ModelVersion], tmp_path: Path
+) -> None:
+    """A version published again at that very moment is refused: it does not lose a blob that was whole."""
+    refusals: list[Exception] = []
+    healed = threading.Event()
+
+    class Raced(LocalBlobs):
+        """A store in which the blob is healed between the last look at it and the move."""
+
+        def quarantine(self, digest: str) -> str:
+            publisher.start()
+            healed.wait()
+            publisher.join(timeout=0.5)  # as long as this takes, it waits for its turn
+            return super().quarantine(digest)
+
+    blobs = Raced(tmp_path / "blobs")
+    store = ModelStore(database, blobs)
+
+    def publish() -> None:
+        given = publication(store, "birds", seeds=(1, 2))
+        healed.set()
+        try:
+            store.publish(given)
+        except MissingBlob as error:
+            refusals.append(error)
+
+    publisher = threading.Thread(target=publish)
+    flip_byte(blobs.path(versions[0].stages[1].digest))
+    report = Repairer(database, blobs).repair(checker.check(deep=True))
+    publisher.join()
+    assert len(refusals) == 1
+    assert only(report).needed_by == only(checker.check(deep=True)).needed_by == (str(ONE),)
 
 
 def _place(problem: Problem) -> Path:
