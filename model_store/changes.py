@@ -25,8 +25,9 @@ _FALLBACK_SECONDS = 2.0  # a lost notification costs no more than this
 def take_turn(session: Session) -> None:
     """Wait until no other writer of the feed, and no collector, is between here and its commit.
 
-    SQLite has one writer at a time anyway; on PostgreSQL this is a lock that ends with the transaction.
+    On PostgreSQL this is a lock that ends with the transaction; SQLite has one writer at a time, from its BEGIN on.
     """
+    session.connection()  # a session begins with its first statement, and that may come too late
     if _on_postgres(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _FEED_LOCK})
 
