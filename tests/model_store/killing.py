@@ -147,7 +147,7 @@ class _Writer:
 
     def _publish(self, store: ModelStore) -> None:
         base = self._version(store) if self._chance.random() < 0.5 else None
-        seeds = tuple(self._chance.randrange(12) for _ in range(3))
+        seeds = tuple(self._chance.randrange(40) for _ in range(3))
         alias = self._chance.choice([None, *_ALIASES])
         store.publish(publication(store, self._model(), seeds, lineage=Lineage(base=base), alias=alias))
 

@@ -138,21 +138,23 @@ def test_what_is_missing_or_torn_is_found_without_reading(
     assert set(report.problems) == set(checker.check(deep=True).problems)
 
 
-def test_a_corrupt_orphan_is_found_by_reading_and_moved_aside(checker: Checker, blobs: LocalBlobs) -> None:
+def test_a_corrupt_orphan_is_found_by_reading_and_moved_aside(
+    checker: Checker, database: Database, blobs: LocalBlobs
+) -> None:
     """Nobody needs it: that is all there is to do."""
     digest = blobs.put([b"orphan"]).digest
     flip_byte(blobs.path(digest))
     assert checker.check().is_clean
     report = checker.check(deep=True)
     assert only(report).needed_by == ()
-    repaired = Repairer(checker._database, blobs).repair(report)
+    repaired = Repairer(database, blobs).repair(report)
     assert repaired.is_clean
     assert not blobs.has(digest)
     assert checker.check(deep=True).is_clean
 
 
 def test_a_second_store_heals_everything(
-    checker: Checker, blobs: LocalBlobs, versions: list[ModelVersion], tmp_path: Path
+    checker: Checker, database: Database, blobs: LocalBlobs, versions: list[ModelVersion], tmp_path: Path
 ) -> None:
     """Missing, torn and corrupt blobs are fetched again; the damaged copies are kept where the report says."""
     backup = LocalBlobs(tmp_path / "backup")
@@ -162,7 +164,7 @@ def test_a_second_store_heals_everything(
     blobs.path(missing).unlink()
     overwrite(blobs.path(torn), b"")
     flip_byte(blobs.path(corrupt))
-    report = Repairer(checker._database, blobs, backup).repair(checker.check(deep=True))
+    report = Repairer(database, blobs, backup).repair(checker.check(deep=True))
     assert {problem.digest for problem in report.problems} == {missing, torn, corrupt}
     assert report.is_clean
     assert checker.check(deep=True).problems == ()
@@ -173,7 +175,7 @@ def test_a_second_store_heals_everything(
 
 @pytest.mark.parametrize("state", ["nowhere", "missing", "corrupt"])
 def test_what_cannot_be_fetched_stays_a_problem(
-    checker: Checker, blobs: LocalBlobs, versions: list[ModelVersion], tmp_path: Path, state: str
+    checker: Checker, database: Database, blobs: LocalBlobs, versions: list[ModelVersion], tmp_path: Path, state: str
 ) -> None:
     """A corrupt blob is moved aside all the same, so that nobody reads it; the next check says that it is missing."""
     digest = versions[0].stages[0].digest
@@ -182,7 +184,7 @@ def test_what_cannot_be_fetched_stays_a_problem(
         backup.put([blobs.read(digest)])
         flip_byte(backup.path(digest))
     flip_byte(blobs.path(digest))
-    report = Repairer(checker._database, blobs, None if state == "nowhere" else backup).repair(checker.check(deep=True))
+    report = Repairer(database, blobs, None if state == "nowhere" else backup).repair(checker.check(deep=True))
     problem = only(report)
     assert not problem.is_solved
     assert _place(problem).is_file()
@@ -192,7 +194,7 @@ def test_what_cannot_be_fetched_stays_a_problem(
 
 
 def test_a_blob_that_is_whole_again_is_left_alone(
-    checker: Checker, blobs: LocalBlobs, versions: list[ModelVersion]
+    checker: Checker, database: Database, blobs: LocalBlobs, versions: list[ModelVersion]
 ) -> None:
     """Whoever publishes the same bytes again heals them: a repair that comes later moves nothing."""
     digest = versions[0].stages[0].digest
@@ -200,7 +202,7 @@ def test_a_blob_that_is_whole_again_is_left_alone(
     flip_byte(blobs.path(digest))
     report = checker.check(deep=True)
     blobs.put([data])
-    assert Repairer(checker._database, blobs).repair(report).is_clean
+    assert Repairer(database, blobs).repair(report).is_clean
     assert blobs.read(digest) == data
 
 
