@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
+from model_store.blobs import BlobStatus
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import CorruptBlob, MissingBlob
@@ -342,6 +343,60 @@ def test_a_check_beside_publishing_deleting_and_collecting_finds_nothing(
         writer.join()
     assert [report.problems for report in reports if not report.is_clean] == []
     assert store.get_model("flowers").last_number > 3
+
+
+def test_what_goes_while_it_is_looked_at_is_nothing_wrong(database: Database, tmp_path: Path) -> None:
+    """A version is published after the listing of blobs, and is purged and collected before its blobs are verified."""
+    lock = threading.Lock()
+
+    class Raced(LocalBlobs):
+        """A store in which that happens."""
+
+        def all(self) -> Iterator[BlobStatus]:
+            listed = list(super().all())
+            if not listed:
+                store.publish(publication(store))
+            return iter(listed)
+
+        def verify(self, digest: str) -> None:
+            with lock:
+                if self.has(digest):
+                    store.delete_version(ONE)
+                    age(self)
+                    Collector(database, self, grace_seconds=60).collect()
+            super().verify(digest)
+
+    blobs = Raced(tmp_path / "blobs")
+    store = ModelStore(database, blobs, kept_for=timedelta(0))
+    report = Checker(database, blobs).check()
+    assert report.num_versions == 1
+    assert store.get_model("flowers").last_number == 1
+    assert (report.problems, list(blobs.all())) == ((), [])
+
+
+def test_what_comes_while_it_is_looked_at_is_nothing_wrong(database: Database, tmp_path: Path) -> None:
+    """An orphan is collected after the listing; just after it was found missing, it is published."""
+    looks = iter(range(9))
+
+    class Raced(LocalBlobs):
+        """A store in which that happens."""
+
+        def verify(self, digest: str) -> None:
+            look = next(looks)
+            if look == 0:
+                self.path(digest).unlink()
+            try:
+                super().verify(digest)
+            finally:
+                if look == 1:
+                    store.publish(publication(store, seeds=(1,)))
+
+    blobs = Raced(tmp_path / "blobs")
+    store = ModelStore(database, blobs)
+    publication(store, seeds=(1,))  # its stage is written, and no row names it
+    assert Checker(database, blobs).check(deep=True).problems == ()
+    assert next(looks) == 2
+    assert Checker(database, blobs).check(deep=True).num_versions == 1
 
 
 NOW = datetime.now(UTC)
