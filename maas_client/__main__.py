@@ -7,9 +7,27 @@ import sys
 import grpc
 import typer
 
-from maas_client.commands import aliases, bases, datasets, demo, finetune, health, jobs, models, predict, stack, store
+from maas_client.commands import (
+    aliases,
+    bases,
+    compare,
+    datasets,
+    demo,
+    edits,
+    finetune,
+    health,
+    jobs,
+    lineage,
+    models,
+    predict,
+    show,
+    stack,
+    store,
+    transfer,
+    watch,
+)
 from maas_client.failures import CommandFailed, explain
-from maas_client.output import notes
+from maas_client.output import as_text, notes, out
 
 app = typer.Typer(
     name="maas",
@@ -25,10 +43,20 @@ app.command("import")(bases.import_base)
 app.add_typer(datasets.app, name="datasets")
 app.command("finetune")(finetune.finetune)
 app.add_typer(jobs.app, name="jobs")
-app.command("models")(models.list_models)
+app.add_typer(models.app, name="models")
 app.command("versions")(models.list_versions)
+app.command("show")(show.show)
+app.command("compare")(compare.compare)
+app.command("lineage")(lineage.lineage)
+app.command("tag")(edits.tag)
+app.command("describe")(edits.describe)
+app.command("delete")(edits.delete)
+app.command("undelete")(edits.undelete)
 app.add_typer(aliases.app, name="alias")
+app.command("watch")(watch.watch)
 app.command("predict")(predict.predict)
+store.app.command("export")(transfer.export_version)
+store.app.command("import")(transfer.import_version)
 app.add_typer(store.app, name="store")
 
 
@@ -38,12 +66,14 @@ def main() -> None:
         app()
     except grpc.RpcError as error:
         _fail(explain(error))
+    except BrokenPipeError:
+        out.on_broken_pipe()  # whoever read has enough
     except (CommandFailed, OSError) as error:
         _fail(str(error))
 
 
 def _fail(message: str) -> None:
-    notes.print(f"[bold red]error[/] {message}", highlight=False, soft_wrap=True)
+    notes.print("[bold red]error[/]", as_text(message), highlight=False, soft_wrap=True)
     sys.exit(1)
 
 

@@ -17,7 +17,7 @@ from maas.training.v1 import training_pb2, training_pb2_grpc
 from maas_client.archive import chunks_of
 from maas_client.resuming import resumed
 from maas_client.settings import ClientSettings
-from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, target_name
+from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, resource_name, target_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -254,7 +254,7 @@ class Client:
 
         When the connection breaks, it goes on as `watch` does.
         """
-        name = target_name(resource) if resource else ""
+        name = resource_name(resource) if resource else ""
         request = model_store_pb2.WatchChangesRequest(resource=name, after_sequence=after_sequence)
         yield from self._resumed(self.registry.WatchChanges, request)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _PIPED_COLUMNS = 200
 out = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
@@ -22,11 +23,31 @@ notes = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_COLUM
 """Progress and remarks: kept out of standard output, so that it can be piped."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def print_json(value: Message | Iterable[Message] | Any) -> None:  # noqa: ANN401  messages or plain values
     """Print one message, a list of messages, or plain values as JSON with the protos' own field names."""
     typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def print_json_line(value: Message) -> None:
+    """Print one message as JSON on a line of its own, at once."""
+    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)  # noqa: T201  a stream of them, for programs
+
+
+def print_facts(title: str, facts: Iterable[tuple[str, object]]) -> None:
+    """Print what is known of one thing, a line for each fact; those that are empty are left out."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        if str(value):
+            table.add_row(name, as_text(value))
+    out.print(Text(title, style="bold"), table, sep="\n", highlight=False)
+
+
+def as_text(value: object) -> Text:
+    """Return what anybody may have written as it is: no markup, and nothing that a terminal would obey."""
+    return Text("".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in str(value)))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
@@ -36,11 +57,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         # The first column names the thing: it is what people copy.
         table.add_column(column, overflow="fold", no_wrap=column == columns[0])
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(as_text(cell) for cell in row))
     if table.row_count:
         out.print(table)
     else:
         out.print(empty)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal, unless told not to; any answer but yes ends the command."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(question, abort=True, err=True)
 
 
 def size(num_bytes: int) -> str:
@@ -55,7 +82,17 @@ def size(num_bytes: int) -> str:
 
 def moment(time: Timestamp) -> str:
     """Write a moment in the reader's own time zone, to the minute."""
-    return time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    return f"{time.ToDatetime(UTC).astimezone():%Y-%m-%d %H:%M}"
+
+
+def metric(value: float) -> str:
+    """Write a metric as it is compared: to four digits."""
+    return f"{value:.4g}"
+
+
+def tags_text(tags: Mapping[str, str]) -> str:
+    """Write tags as they are typed."""
+    return " ".join(f"{key}={tags[key]}" for key in sorted(tags))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  messages or plain values

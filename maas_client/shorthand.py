@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+
+from maas_client.failures import CommandFailed
 
 
 def target_name(text: str) -> str:
@@ -21,6 +24,16 @@ def target_name(text: str) -> str:
         return f"models/{model}/aliases/{alias}"
     model, _, number = text.partition("/")
     return f"models/{model}/versions/{number}" if number else f"models/{model}"
+
+
+def resource_name(text: str) -> str:
+    """Expand the name of anything: a dataset's and a job's are written out, all others may be short."""
+    return text if text.startswith(("datasets/", "trainingJobs/")) else target_name(text)
+
+
+def short_name(name: str) -> str:
+    """Return the short form of a version's resource name, and any other as it is."""
+    return name.removeprefix("models/").replace("/versions/", "/") if "/versions/" in name else name
 
 
 def model_name(text: str) -> str:
@@ -51,6 +64,14 @@ def job_name(text: str) -> str:
 def id_of(name: str) -> str:
     """Return the last segment of a resource name."""
     return name.rpartition("/")[2]
+
+
+def pairs(texts: Iterable[str], form: str) -> dict[str, str]:
+    """Read KEY=VALUE words; raise CommandFailed saying what the form is where one has another."""
+    split = [text.partition("=") for text in texts]
+    if wrong := [key for key, separator, _ in split if not separator or not key]:
+        raise CommandFailed(f"{wrong[0]!r} must have the form {form}")
+    return {key: value for key, _, value in split}
 
 
 def id_from_path(path: Path) -> str:

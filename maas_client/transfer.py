@@ -72,7 +72,7 @@ def import_archive(
         header.alias, header.actor = alias, actor
         version = send(client, header, archive.blobs, archive.chunks, on_bytes)
     if version.state == model_store_pb2.RESOURCE_STATE_DELETED:
-        raise CommandFailed(f"{version.name} is what was imported from {path}, and was deleted: undelete it")
+        raise CommandFailed(f"{version.name} is what was imported from {path}, and was deleted: undelete it first")
     if alias and alias not in version.aliases:
         name = alias_name(parent, alias)
         client.registry.SetAlias(model_store_pb2.SetAliasRequest(name=name, version=version.name, actor=actor))

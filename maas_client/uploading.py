@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from maas.training.v1 import training_pb2
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
-from maas_client.output import notes
+from maas_client.progress import byte_bar
 
 
 def upload(client: Client, path: Path, dataset_id: str, seed: int = 0) -> training_pb2.Dataset:
@@ -17,15 +16,7 @@ def upload(client: Client, path: Path, dataset_id: str, seed: int = 0) -> traini
     total = _num_bytes(path)
     if total == 0:
         raise CommandFailed(f"{path} holds no files: it needs one sub-folder of images for each label")
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
-        task = bar.add_task(f"uploading {path.name}", total=total)
-
-        def advance(num_bytes: int) -> None:
-            bar.advance(task, num_bytes)
-            if bar.tasks[task].completed >= total:
-                bar.update(task, description="checking the images")
-
+    with byte_bar(f"uploading {path.name}", total, then="checking the images") as advance:
         return client.upload_dataset(dataset_id, path, split=training_pb2.SplitSpec(seed=seed), on_sent=advance)
 
 

@@ -181,7 +181,8 @@ def _metric_clause(condition: Condition) -> ColumnElement[bool]:
     only(condition, *_COMPARE)
     compared = _COMPARE[condition.operator](VersionMetricRow.value, number_of(condition))
     same = and_(VersionMetricRow.model_id == VersionRow.model_id, VersionMetricRow.number == VersionRow.number)
-    return exists().where(same, VersionMetricRow.name == condition.key, compared)
+    found = exists().where(same, VersionMetricRow.name == condition.key, compared)
+    return found.correlate(VersionRow)  # not with the metric that the listing may be in the order of
 
 
 def _tag_clause(

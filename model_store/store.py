@@ -269,12 +269,12 @@ class ModelStore:
             alias_row(session, name)
             earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
             if earlier is None:
-                raise IllegalState(f"{name} has no earlier version to roll back to; point it somewhere with SetAlias")
+                raise IllegalState(f"{name} has no earlier version to roll back to: point it at a version instead")
             row = session.get(VersionRow, (name.model_id, earlier))
             if row is None or row.deleted_at is not None:
                 raise IllegalState(
                     f"{name} was at {VersionName(name.model_id, earlier)} before, which was deleted: undelete it, or "
-                    "point the alias somewhere with SetAlias"
+                    "point the alias at another version"
                 )
             reason = reason or "rolled back"
             return move_alias(session, name, earlier, actor, reason, rolls_back=True).record()

@@ -1,21 +1,22 @@
-"""`maas alias`: point an alias somewhere, roll it back, read its history."""
+"""`maas alias`: point an alias somewhere, roll it back, delete it, read its history."""
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 from maas.model_store.v1 import model_store_pb2
 
+from maas_client.caller import caller
 from maas_client.client import Client
-from maas_client.output import AsJson, moment, out, print_json, print_table
+from maas_client.output import AsJson, Yes, confirm, moment, out, print_json, print_table
 from maas_client.shorthand import alias_name, id_of, target_name
 
-app = typer.Typer(help="Point an alias at a version, roll it back, read its history.", no_args_is_help=True)
+app = typer.Typer(help="Point an alias at a version, roll it back, delete it, read its history.", no_args_is_help=True)
 
 Model = Annotated[str, typer.Argument(help="Id of the model, such as flowers.")]
 AliasId = Annotated[str, typer.Argument(help="Id of the alias, such as production.")]
+Expected = Annotated[int, typer.Option(help="Version it must point at now; 0 means any.")]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 
 
@@ -25,17 +26,17 @@ def set_alias(
     alias: AliasId,
     version: Annotated[int, typer.Argument(help="Number of the version.")],
     reason: Reason = "",
-    expected: Annotated[int, typer.Option(help="Version it must point at now; 0 means any.")] = 0,
+    expected: Expected = 0,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version."""
     request = model_store_pb2.SetAliasRequest(
         name=alias_name(model, alias),
-        version=target_name(f"{id_of(model)}/{version}"),
-        expected_version=target_name(f"{id_of(model)}/{expected}") if expected else "",
+        version=_version(model, version),
+        expected_version=_version(model, expected),
         reason=reason,
-        actor=getpass.getuser(),
+        actor=caller(),
     )
     with Client() as client:
         _show(client.registry.SetAlias(request), as_json=as_json)
@@ -44,11 +45,33 @@ def set_alias(
 @app.command("rollback")
 def roll_back(model: Model, alias: AliasId, reason: Reason = "", *, as_json: AsJson = False) -> None:
     """Point an alias back at the version it named before."""
-    request = model_store_pb2.RollBackAliasRequest(
-        name=alias_name(model, alias), reason=reason, actor=getpass.getuser()
-    )
+    request = model_store_pb2.RollBackAliasRequest(name=alias_name(model, alias), reason=reason, actor=caller())
     with Client() as client:
         _show(client.registry.RollBackAlias(request), as_json=as_json)
+
+
+@app.command("delete")
+def delete_alias(
+    model: Model,
+    alias: AliasId,
+    reason: Reason = "",
+    expected: Expected = 0,
+    *,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete an alias; its history stays, and setting it again begins anew."""
+    name = alias_name(model, alias)
+    confirm(f"Delete {name}?", yes=yes)
+    request = model_store_pb2.DeleteAliasRequest(
+        name=name, expected_version=_version(model, expected), reason=reason, actor=caller()
+    )
+    with Client() as client:
+        client.registry.DeleteAlias(request)
+    if as_json:
+        print_json({"deleted": name})
+    else:
+        out.print(f"{name} is deleted")
 
 
 @app.command("history")
@@ -70,6 +93,10 @@ def history(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None:
         for move in moves
     ]
     print_table(f"{model}@{alias}", ["when", "from", "to", "who", "why"], rows, "no moves yet")
+
+
+def _version(model: str, number: int) -> str:
+    return target_name(f"{id_of(model)}/{number}") if number else ""
 
 
 def _show(alias: model_store_pb2.Alias, *, as_json: bool) -> None:

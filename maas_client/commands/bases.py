@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maas_client.caller import caller
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.output import AsJson, notes, out, print_json, print_table, size
-from maas_client.shorthand import id_of
+from maas_client.shorthand import id_of, pairs
 
 if TYPE_CHECKING:
     from model_store.bases import LoadedBase
@@ -53,7 +54,7 @@ def list_bases(*, as_json: AsJson = False) -> None:
     print_table("bases", columns, rows, "no bases")
 
 
-def import_base(
+def import_base(  # noqa: PLR0917  every one is an option of the command line
     architecture: Annotated[str, typer.Argument(help="Architecture, such as resnet18: `maas bases` lists them.")],
     model: Annotated[str, typer.Option(help="Id of the model to register; default: from the architecture.")] = "",
     source: Annotated[str, typer.Option(help="Where the weights come from: `maas bases` lists the sources.")] = "",
@@ -65,10 +66,16 @@ def import_base(
     ] = None,
     random: Annotated[int | None, typer.Option(metavar="SEED", help="Random weights under this seed.")] = None,
     alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "",
+    made_from: Annotated[str, typer.Option("--base", help="Version that the weights were trained from.")] = "",
+    metric: Annotated[
+        list[str] | None, typer.Option(help="NAME=NUMBER, such as accuracy=0.93; any number of them.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE to find it by; any number of them.")] = None,
+    description: Annotated[str, typer.Option(help="What people should know of it.")] = "",
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Register a pretrained model as a base."""
+    """Register a pretrained model as a base, or weights that were trained elsewhere as a version of a model."""
     from maas_client.publish import publish_base
     from model_store.errors import StoreError
 
@@ -77,19 +84,38 @@ def import_base(
     if labels is not None and weights is None:
         raise CommandFailed("--labels goes with --weights: the other sources bring their own labels")
     model = model or architecture.replace("_", "-")
+    tags, numbers = pairs(tag or [], "KEY=VALUE"), _numbers(metric or [])
     try:
         with notes.status(f"reading the weights of {architecture}"):
             base = _load(architecture, source, weights, labels, random)
     except StoreError as error:
         raise CommandFailed(str(error)) from error
     with Client() as client, notes.status("publishing"):
-        version = publish_base(client, model, base, alias=alias)
+        version = publish_base(
+            client,
+            model,
+            base,
+            base=client.version(made_from).name if made_from else "",
+            metric_values=numbers,
+            tags=tags,
+            description=description,
+            alias=alias,
+            actor=caller(),
+        )
     if as_json:
         print_json(version)
         return
     added = size(version.added_bytes)
     out.print(f"{version.name}: {architecture}, {len(version.stages)} stages, {size(version.size_bytes)} (+{added})")
     out.print(f"next: maas finetune DIR --base {id_of(model)}")
+
+
+def _numbers(metrics: list[str]) -> dict[str, float]:
+    form = "NAME=NUMBER, such as accuracy=0.93"
+    try:
+        return {name: float(value) for name, value in pairs(metrics, form).items()}
+    except ValueError as error:
+        raise CommandFailed(f"--metric must have the form {form}: {error}") from error
 
 
 def _load(architecture: str, source: str, weights: Path | None, labels: Path | None, random: int | None) -> LoadedBase:

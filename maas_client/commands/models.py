@@ -2,55 +2,123 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Annotated
 
 import typer
+from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
-from maas_client.output import AsJson, moment, print_json, print_table, size
-from maas_client.shorthand import id_of
+from maas_client.output import AsJson, metric, moment, out, print_json, print_table, size, tags_text
+from maas_client.shorthand import id_of, pairs, short_name
+
+app = typer.Typer(help="List the models, or create one.", invoke_without_command=True)
+
+_ROOM = {"architecture": 110, "recipe": 110, "labels": 110, "tags": 140}
+"""How wide a terminal must be to show a column that can be done without."""
+
+Deleted = Annotated[bool, typer.Option("--deleted", help="Show those that were deleted, too.")]
 
 
-def list_models(*, as_json: AsJson = False) -> None:
-    """List the registered models with their aliases."""
+@app.callback()
+def list_models(
+    context: typer.Context,
+    filter_: Annotated[
+        str, typer.Option("--filter", help="Conditions, such as 'tags.team = vision AND aliases:production'.")
+    ] = "",
+    *,
+    deleted: Deleted = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the registered models with their aliases and tags."""
+    if context.invoked_subcommand is not None:
+        return
     with Client() as client:
-        models = list(client.models())
+        models = list(client.models(filter=filter_, show_deleted=deleted))
     if as_json:
         print_json(models)
         return
+    columns = ["model", "last version", "aliases", "tags", "created"]
     rows = [
-        (id_of(model.name), model.last_version_number, ", ".join(_alias_text(alias) for alias in model.aliases))
+        (
+            id_of(model.name),
+            model.last_version_number,
+            ", ".join(f"{id_of(alias.name)} -> {id_of(alias.version)}" for alias in model.aliases),
+            tags_text(model.tags),
+            f"{moment(model.create_time)} {_deleted(model)}".rstrip(),
+        )
         for model in models
     ]
-    print_table("models", ["model", "last version", "aliases"], rows, "no models yet: `maas import` brings a base in")
+    print_table("models", columns, rows, _empty(filter_, "no models yet: `maas import` brings a base in"))
+
+
+@app.command("create")
+def create_model(
+    model: Annotated[str, typer.Argument(help="Id of the new model, such as flowers.")],
+    description: Annotated[str, typer.Option(help="What people should know of it.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE to find it by; any number of them.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Create a model before its first version; importing and fine-tuning create theirs by themselves."""
+    about = model_store_pb2.Model(description=description, tags=pairs(tag or [], "KEY=VALUE"))
+    with Client() as client:
+        made = client.registry.CreateModel(model_store_pb2.CreateModelRequest(model_id=model, model=about))
+    if as_json:
+        print_json(made)
+    else:
+        out.print(f"{made.name} is created")
 
 
 def list_versions(
-    model: Annotated[str, typer.Argument(help="Id of the model, such as flowers.")], *, as_json: AsJson = False
+    model: Annotated[str, typer.Argument(help="Id of the model, such as flowers.")],
+    filter_: Annotated[
+        str, typer.Option("--filter", help="Conditions, such as 'metrics.accuracy >= 0.9 AND tags.team = vision'.")
+    ] = "",
+    sort: Annotated[str, typer.Option(help="'metrics.accuracy desc', say, or 'number'; default: newest first.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Versions to show at most; 0 means all.")] = 0,
+    *,
+    deleted: Deleted = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the versions of one model, newest first."""
     with Client() as client:
-        versions = list(client.versions(model))
+        found = client.versions(model, filter=filter_, order_by=sort, show_deleted=deleted)
+        versions = list(islice(found, limit or None))
     if as_json:
         print_json(versions)
         return
-    rows = [
-        (
-            id_of(version.name),
-            version.architecture,
-            version.lineage.recipe["name"] if "name" in version.lineage.recipe else "",  # noqa: SIM401  Struct has no get
-            version.lineage.base.removeprefix("models/"),
-            f"{version.metrics.accuracy:.3f}" if version.HasField("metrics") else "",
-            version.num_labels,
-            f"{size(version.size_bytes)} (+{size(version.added_bytes)})",
-            moment(version.create_time),
-            ", ".join(version.aliases),
-        )
-        for version in versions
-    ]
-    columns = ["version", "architecture", "recipe", "base", "accuracy", "labels", "size (added)", "created", "aliases"]
-    print_table(f"versions of {model}", columns, rows, "no versions yet")
+    sorted_by = sort.partition(" ")[0].removeprefix("metrics.") if sort.startswith("metrics.") else "accuracy"
+    cells = [_cells(version, dict.fromkeys(["accuracy", sorted_by])) for version in versions]
+    columns = [name for name in (cells[0] if cells else []) if _has_room(name) and any(each[name] for each in cells)]
+    rows = [[each[name] for name in columns] for each in cells]
+    print_table(f"versions of {model}", columns, rows, _empty(filter_, "no versions yet"))
 
 
-def _alias_text(alias) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001  maas.model_store.v1.Alias
-    return f"{id_of(alias.name)} -> {id_of(alias.version)}"
+def _has_room(column: str) -> bool:
+    return out.width >= _ROOM.get(column, 0)
+
+
+def _cells(version: model_store_pb2.ModelVersion, metrics: Iterable[str]) -> dict[str, str]:
+    recipe, values = version.lineage.recipe, version.metric_values
+    return {
+        "version": id_of(version.name),
+        "architecture": version.architecture,
+        "recipe": str(recipe["name"]) if "name" in recipe else "",
+        "base": short_name(version.lineage.base),
+        **{name: metric(values[name]) if name in values else "" for name in metrics},
+        "labels": str(version.num_labels),
+        "size (added)": f"{size(version.size_bytes)} (+{size(version.added_bytes)})",
+        "created": f"{moment(version.create_time)} {_deleted(version)}".rstrip(),
+        "aliases": ", ".join(version.aliases),
+        "tags": tags_text(version.tags),
+    }
+
+
+def _deleted(resource: model_store_pb2.Model | model_store_pb2.ModelVersion) -> str:
+    return "deleted" if resource.state == model_store_pb2.RESOURCE_STATE_DELETED else ""
+
+
+def _empty(filter_: str, otherwise: str) -> str:
+    return "nothing passes the filter" if filter_ else otherwise

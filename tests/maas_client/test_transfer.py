@@ -186,7 +186,7 @@ def test_importing_again_changes_nothing_but_the_alias(
     here.client.export(flowers.name, tmp_path / "retold")
     assert there.client.import_archive(tmp_path / "retold").name == "models/flowers/versions/2"
     there.client.registry.DeleteVersion(pb.DeleteVersionRequest(name="models/flowers/versions/2"))
-    with pytest.raises(CommandFailed, match=r"versions/2 .* was deleted: undelete it"):
+    with pytest.raises(CommandFailed, match=r"versions/2 .* was deleted: undelete it first"):
         there.client.import_archive(tmp_path / "retold")
 
 

@@ -209,6 +209,7 @@ def test_an_alias_is_deleted_and_its_history_stays(registry: RunningRegistry) ->
         ("metrics.accuracy > 0.7 AND tags.team = vision", "", [2]),
         ("", "metrics.accuracy desc", [2, 3, 1]),
         ("", "number", [1, 2, 3]),
+        ("metrics.accuracy < 0.85 AND metrics.accuracy != 0.75", "metrics.accuracy desc", [3, 1]),
         ('tags.team:* AND architecture = "tiny"', "metrics.accuracy", [1, 2]),
         ("aliases:live", "", [1]),
         ("state = DELETED", "", [4]),

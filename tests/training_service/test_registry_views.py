@@ -57,7 +57,9 @@ def test_two_versions_are_compared(registry: RunningRegistry) -> None:
     with refused(grpc.StatusCode.NOT_FOUND, "models/flowers/versions/3"):
         registry.client.compare("flowers/1", "flowers/3")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=["second"]):
-        registry.client.compare("flowers/1", "flowers")
+        registry.client.registry.CompareVersions(
+            pb.CompareVersionsRequest(first="models/flowers/versions/1", second="models/flowers")
+        )
 
 
 def test_a_lineage_leads_up_and_down(registry: RunningRegistry) -> None:
