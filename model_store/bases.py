@@ -21,14 +21,14 @@ from model_store.architectures import (
     Chain,
     Head,
     HeadKind,
-    architecture_names,
     build,
     build_random,
     check_stage_tensors,
+    image_architectures,
 )
 from model_store.architectures.vision import rename_legacy
 from model_store.errors import BaseUnavailable, InvalidInput
-from model_store.inputs import ImageInputSpec, image_input_spec
+from model_store.inputs import ImageInputSpec, InputSpec, image_input_spec
 from model_store.packaged_weights import PACKAGED_WEIGHTS, PackagedWeights
 from model_store.torchvision_compat import torchvision
 
@@ -73,16 +73,16 @@ class LoadedBase:
     arguments: Mapping[str, Any]
     chain: Chain
     head: Head
-    input_spec: ImageInputSpec
+    input_spec: InputSpec
     labels: tuple[str, ...]
     origin: Mapping[str, str]
 
 
 def catalogue() -> list[Base]:
     """Return every base that `load_base` knows, by architecture, torchvision's own first."""
-    bases = [_torchvision_base(name) for name in architecture_names()]
+    bases = [_torchvision_base(name) for name in image_architectures()]
     bases += [_packaged_base(packaged) for packaged in PACKAGED_WEIGHTS]
-    order = {name: position for position, name in enumerate(architecture_names())}
+    order = {name: position for position, name in enumerate(image_architectures())}
     return sorted(bases, key=lambda base: order[base.architecture])
 
 
@@ -208,9 +208,9 @@ def _packaged_labels(packaged: PackagedWeights) -> tuple[str, ...]:
 
 
 def _official_weights(architecture: str) -> Any:  # noqa: ANN401  torchvision carries no types
-    if architecture not in architecture_names():
-        known = ", ".join(architecture_names())
-        raise InvalidInput.of("architecture", f"unknown architecture {architecture!r}; known are {known}")
+    if architecture not in image_architectures():
+        known = ", ".join(image_architectures())
+        raise InvalidInput.of("architecture", f"there are no weights of {architecture!r}; there are of {known}")
     return torchvision.models.get_model_weights(architecture).DEFAULT
 
 

@@ -1,4 +1,4 @@
-"""The one preprocessing: an input spec turns encoded images into tensors, in training and in serving alike."""
+"""The one preprocessing: an input spec says what a model takes and how that becomes a tensor, wherever it runs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from model_store.errors import InvalidImage, InvalidManifest
 
 Pixels = NDArray[np.uint8]
+Values = NDArray[np.float32]
 Channels = tuple[float, float, float]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_EDGE = 4096
+MAX_VECTOR_SIZE = 65536
 # Resizing the shorter edge stretches the longer one with it: a line of 1 x 1,000,000 pixels would take 200 GB.
 MAX_ASPECT = 64
 _INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
@@ -83,14 +85,51 @@ class ImageInputSpec:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
-        names = {field.name for field in fields(cls)}
-        for name in sorted(names ^ set(values)):
-            _check(name in names, name, "is unknown")
-            _check(name in values, name, "is missing")
+        _check_names(values, cls)
         channels = {name: values[name] for name in ("mean", "std")}
         for name, value in channels.items():
             _check(isinstance(value, list | tuple), name, "must be a list")
         return cls(**{**values, **{name: tuple(value) for name, value in channels.items()}})
+
+
+@dataclass(frozen=True)
+class VectorInputSpec:
+    """Rows of `size` numbers, float32, that go to the first stage as they are."""
+
+    size: int
+    kind: str = "vector"
+
+    def __post_init__(self) -> None:
+        _check(self.kind == "vector", "kind", "must be 'vector'")
+        is_size = type(self.size) is int and 0 < self.size <= MAX_VECTOR_SIZE
+        _check(is_size, "size", f"must be an integer in 1..{MAX_VECTOR_SIZE}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that a manifest holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
+        _check_names(values, cls)
+        return cls(**values)
+
+
+InputSpec = ImageInputSpec | VectorInputSpec
+
+
+def read_input_spec(values: Mapping[str, Any]) -> InputSpec:
+    """Read the input spec of a manifest, of either kind; raise InvalidManifest naming the field that is wrong."""
+    kind = values.get("kind")
+    _check(kind in ("image", "vector"), "kind", f"must be 'image' or 'vector', not {kind!r}")
+    return VectorInputSpec.from_json(values) if kind == "vector" else ImageInputSpec.from_json(values)
+
+
+def blank_row(spec: InputSpec) -> Pixels | Values:
+    """Return one row of zeros, as what a spec prepares: uint8 [1, crop_size, crop_size, 3] or float32 [1, size]."""
+    if isinstance(spec, VectorInputSpec):
+        return np.zeros((1, spec.size), np.float32)
+    return np.zeros((1, spec.crop_size, spec.crop_size, 3), np.uint8)
 
 
 def image_input_spec(transforms: Any) -> ImageInputSpec:  # noqa: ANN401  torchvision carries no types
@@ -191,6 +230,13 @@ def _three_numbers(values: object) -> bool:
         and len(values) == 3
         and all(type(each) in {int, float} and math.isfinite(each) for each in values)
     )
+
+
+def _check_names(values: Mapping[str, Any], spec: type[ImageInputSpec | VectorInputSpec]) -> None:
+    names = {field.name for field in fields(spec)}
+    for name in sorted(names ^ set(values)):
+        _check(name in names, name, "is unknown")
+        _check(name in values, name, "is missing")
 
 
 def _check(holds: bool, field: str, rule: str) -> None:  # noqa: FBT001  reads as an assertion

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from model_store.architectures import Head, stage_names
+from model_store.architectures import Head, stage_names, vector_size
 from model_store.errors import InvalidManifest
-from model_store.inputs import ImageInputSpec
+from model_store.inputs import VectorInputSpec, read_input_spec
 from model_store.manifests import Manifest
 
 
@@ -17,5 +17,15 @@ def check_manifest(manifest: Manifest) -> Head:
         raise InvalidManifest(f"stages of {manifest.architecture} must be {', '.join(wanted)}, not {', '.join(found)}")
     if len(manifest.labels) != head.num_labels:
         raise InvalidManifest(f"labels must be {head.num_labels}, as head.num_labels says, not {len(manifest.labels)}")
-    ImageInputSpec.from_json(manifest.input_spec)
+    _check_input(manifest)
     return head
+
+
+def _check_input(manifest: Manifest) -> None:
+    spec = read_input_spec(manifest.input_spec)
+    size = vector_size(manifest.architecture, manifest.arguments)
+    wanted = "image" if size is None else "vector"
+    if spec.kind != wanted:
+        raise InvalidManifest(f"input_spec.kind must be {wanted!r} for {manifest.architecture}, not {spec.kind!r}")
+    if isinstance(spec, VectorInputSpec) and spec.size != size:
+        raise InvalidManifest(f"input_spec.size must be {size}, the first of the widths, not {spec.size}")

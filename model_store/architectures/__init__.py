@@ -8,7 +8,9 @@ from model_store.architectures.registry import (
     build_stage,
     check_stage_tensors,
     embedding_size,
+    image_architectures,
     stage_names,
+    vector_size,
 )
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "build_stage",
     "check_stage_tensors",
     "embedding_size",
+    "image_architectures",
     "initialise_head",
     "pooled",
     "stage_names",
+    "vector_size",
 ]

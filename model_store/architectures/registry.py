@@ -14,19 +14,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from model_store.architectures import vision
+from model_store.architectures import tabular, vision
 from model_store.architectures.chain import HEAD, Chain, Head
 from model_store.errors import InvalidManifest
 
 Builder = Callable[[Mapping[str, Any], Head], Chain]
 TensorForm = tuple[Sequence[int], torch.dtype]
 
-_BUILDERS: dict[str, Builder] = {**vision.BUILDERS}
+_BUILDERS: dict[str, Builder] = {**vision.BUILDERS, **tabular.BUILDERS}
 
 
 def architecture_names() -> tuple[str, ...]:
     """Return the names that `build` knows, related ones together."""
     return tuple(_BUILDERS)
+
+
+def image_architectures() -> tuple[str, ...]:
+    """Return the names of those that take images: torchvision's."""
+    return tuple(vision.BUILDERS)
+
+
+def vector_size(architecture: str, arguments: Mapping[str, Any]) -> int | None:
+    """Return how many numbers a row of the input has; None for an architecture that takes images."""
+    return tabular.input_size(arguments) if architecture in tabular.BUILDERS else None
 
 
 def build(architecture: str, arguments: Mapping[str, Any], head: Head) -> Chain:

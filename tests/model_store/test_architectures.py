@@ -12,12 +12,12 @@ from model_store.architectures import (
     HEAD,
     Chain,
     Head,
-    architecture_names,
     build,
     build_random,
     build_stage,
     check_stage_tensors,
     embedding_size,
+    image_architectures,
     initialise_head,
     stage_names,
 )
@@ -76,7 +76,7 @@ def model_of_torchvision(architecture: str) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("architecture", architecture_names())
+@pytest.mark.parametrize("architecture", image_architectures())
 def test_chain_equals_torchvision(architecture: str) -> None:
     """The chain's tensors load strictly into torchvision's model, and both give the same logits."""
     chain, model = randomised_chain(architecture), model_of_torchvision(architecture)
@@ -90,7 +90,7 @@ def test_chain_equals_torchvision(architecture: str) -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", architecture_names())
+@pytest.mark.parametrize("architecture", image_architectures())
 def test_stages_put_together_again(architecture: str) -> None:
     """A chain built without memory and filled stage by stage answers as the one the tensors came from."""
     arguments, head = arguments_of(architecture), native_head(architecture)
@@ -106,7 +106,7 @@ def test_stages_put_together_again(architecture: str) -> None:
         assert torch.equal(copy(images()), original(images()))
 
 
-@pytest.mark.parametrize("architecture", architecture_names())
+@pytest.mark.parametrize("architecture", image_architectures())
 def test_no_stage_writes_into_its_input(architecture: str) -> None:
     """In training as in serving, a stage leaves its input alone, so that it may be cached or shared."""
     chain = randomised_chain(architecture).train()
@@ -119,7 +119,7 @@ def test_no_stage_writes_into_its_input(architecture: str) -> None:
             x = output
 
 
-@pytest.mark.parametrize("architecture", architecture_names())
+@pytest.mark.parametrize("architecture", image_architectures())
 def test_embedding_is_what_the_head_reads(architecture: str) -> None:
     """`embed` gives [n, d]; a linear head on it gives the logits; without a head it is what forward gives."""
     arguments = arguments_of(architecture)

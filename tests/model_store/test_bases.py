@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model_store.architectures import HEAD, Head, architecture_names, build, build_random
+from model_store.architectures import HEAD, Head, build, build_random, image_architectures
 from model_store.bases import (
     TORCHVISION,
     LoadedBase,
@@ -63,7 +63,7 @@ def same_tensors(base: LoadedBase, tensors: dict[str, torch.Tensor]) -> bool:
 def test_catalogue_has_every_architecture_of_torchvision() -> None:
     """Each architecture can be imported from torchvision, with its size, licence and labels."""
     bases = [base for base in catalogue() if base.source == TORCHVISION]
-    assert [base.architecture for base in bases] == list(architecture_names())
+    assert [base.architecture for base in bases] == list(image_architectures())
     for base in bases:
         chain = build(base.architecture, {}, Head("conv" if base.architecture == "squeezenet1_1" else "linear", 1000))
         assert base.num_parameters == sum(parameter.numel() for parameter in chain.parameters())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from model_store.architectures import architecture_names
+from model_store.architectures import image_architectures
 from model_store.errors import InvalidImage, InvalidManifest
 from model_store.inputs import ImageInputSpec, decode_image, image_input_spec, normalise, to_pixels
 from model_store.torchvision_compat import torchvision
@@ -57,7 +57,7 @@ def tensor_of(image: Image.Image, spec: ImageInputSpec) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [(331, 217), (217, 331), (23, 17), (500, 40), (256, 256), (224, 224)])
-@pytest.mark.parametrize("architecture", architecture_names())
+@pytest.mark.parametrize("architecture", image_architectures())
 def test_preprocessing_equals_torchvision(architecture: str, size: tuple[int, int]) -> None:
     """Each weight set's own transforms give the same pixels to the bit, and the same tensor."""
     transforms = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()

@@ -20,6 +20,7 @@ from model_store.publication import Publication
 from model_store.records import ModelVersion
 from model_store.stages import write_stage
 from model_store.store import ModelStore
+from model_store.tabular_bases import load_random_mlp
 
 SPEC = ImageInputSpec(resize_size=72, crop_size=64)
 ARCHITECTURE = "squeezenet1_1"
@@ -93,6 +94,19 @@ def base_manifest(store: ModelStore, head: Head | None = None, seed: int = 0) ->
 def publish_base(store: ModelStore, model_id: str = "base", head: Head | None = None, seed: int = 0) -> ModelVersion:
     """Publish a randomly initialised model."""
     return store.publish(Publication(model_id, base_manifest(store, head, seed)))
+
+
+def publish_mlp(store: ModelStore, model_id: str) -> ModelVersion:
+    """Publish a randomly initialised model of rows of numbers."""
+    base = load_random_mlp([4, 8], ["no", "yes"], seed=0)
+    stages = [
+        ManifestStage(name, write_stage(store.blobs, base.chain.stage_tensors(name)).digest)
+        for name in base.chain.stage_names
+    ]
+    manifest = Manifest(
+        base.architecture, base.arguments, tuple(stages), base.input_spec.to_json(), base.labels, base.head.to_json()
+    )
+    return store.publish(Publication(model_id, manifest))
 
 
 def _tar_info(path: str, size: int) -> tarfile.TarInfo:
