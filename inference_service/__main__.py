@@ -84,6 +84,7 @@ def _scheduler(
     return Scheduler(
         executor.run,
         device_thread,
+        lane_of=lambda work: work.version.stages[0],
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,
     )

@@ -29,5 +29,9 @@ class OutOfDeviceMemory(StoreError):
     """The device has no memory left for this."""
 
 
+class DeviceFailed(Unavailable):
+    """The device can run nothing any more; the service has to start anew."""
+
+
 class DeadlineExceeded(StoreError):
-    """The caller's deadline passed before the device was free."""
+    """The caller's deadline passed, or is nearer than the device can answer."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference_service.errors import OutOfDeviceMemory
+from inference_service.lanes import Part
 from inference_service.resident import ResidentVersion, Stage
-from inference_service.scheduler import Part
 from model_store.architectures import pooled
 from model_store.errors import InvalidManifest
 from model_store.inputs import Pixels, normalise

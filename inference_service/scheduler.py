@@ -1,92 +1,56 @@
 """The queue in front of the device: bounded in rows, emptied in batches as soon as the device is free.
 
-It knows deadlines and cancellations, and neither models nor tensors. Everything but `run_batch` happens on the event
-loop, so nothing here needs a lock.
+It knows deadlines, priorities and cancellations, and neither models nor tensors. Everything but `run_batch` happens on
+the event loop, so nothing here needs a lock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import structlog
 
-from inference_service.errors import DeadlineExceeded, QueueFull
+from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
+from inference_service.lanes import Batch, Lane, Part, Place
 
 _log = structlog.get_logger()
 
 W = TypeVar("W")
 A = TypeVar("A")
-
-
-@dataclass(frozen=True)
-class Part(Generic[W]):
-    """Rows `start` to `stop` of one request's work: what of it fits into one batch."""
-
-    work: W
-    start: int
-    stop: int
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of this part."""
-        return self.stop - self.start
+_FLOOD = 4  # one model may fill this many times the room that is left: four fifths of an empty queue
+DEFAULT_PRIORITY = 100
 
 
 @dataclass
 class Counters:
-    """What the scheduler did since it started."""
+    """What the scheduler did since it started; `num_late` rows ran and were answered after their deadline."""
 
     num_batches: int = 0
     num_rows: int = 0
     num_expired: int = 0
     num_cancelled: int = 0
     num_refused: int = 0
+    num_late: int = 0
+    num_splits: int = 0
     num_failed_batches: int = 0
 
 
-class Place(Generic[W, A]):
-    """One request's place: first it only holds room for its rows, then it waits in the queue with its work."""
-
-    def __init__(self, num_rows: int, deadline: float | None) -> None:
-        self.num_rows = num_rows
-        self.deadline = deadline
-        self.answer: asyncio.Future[list[A]] = asyncio.get_running_loop().create_future()
-        self.num_left = num_rows
-        self._answers: list[A] = []
-        self._num_answered = 0
-
-    def take(self, work: W, max_rows: int) -> Part[W]:
-        """Take the next rows for a batch."""
-        start = self.num_rows - self.num_left
-        part = Part(work, start, min(start + max_rows, self.num_rows))
-        self.num_left -= part.num_rows
-        return part
-
-    def add(self, part: Part[W], answer: A) -> None:
-        """Take a part's answer; parts are run, and so answered, in order."""
-        self._answers.append(answer)
-        self._num_answered += part.num_rows
-        if self._num_answered == self.num_rows and not self.answer.done():
-            self.answer.set_result(self._answers)
-
-    def fail(self, error: BaseException) -> None:
-        """Answer with an error, unless the caller has left."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-
 class Scheduler(Generic[W, A]):
-    """Runs the rows of many requests in batches, first come, first served.
+    """Runs the rows of many requests in batches.
 
-    Whenever the device is free it takes what waits, up to `max_batch_rows`, and never waits for more. `run_batch` is
-    called in `device_thread`, one call at a time, and returns one answer for each part; where it raises, the requests
-    of that batch fail and the next batch is run.
+    Whenever the device is free it takes what waits, up to `max_batch_rows`, and never waits for more. Rows run together
+    that are in one lane: `lane_of` names the stage that their work begins with. The lowest priority goes first; lanes
+    take turns by the device time they had, and the models in a lane share its batches evenly. `run_batch` is called in
+    `device_thread`, one call at a time, and returns one answer for each part; where it raises, the requests of that
+    batch fail and the next batch is run. A batch that the device's memory does not hold is run in halves.
     """
 
     def __init__(
@@ -94,32 +58,41 @@ class Scheduler(Generic[W, A]):
         run_batch: Callable[[Sequence[Part[W]]], Sequence[A]],
         device_thread: Executor,
         *,
+        lane_of: Callable[[W], object],
         max_batch_rows: int,
         max_queue_rows: int,
     ) -> None:
         self._run_batch = run_batch
         self._device_thread = device_thread
+        self._lane_of = lane_of
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
-        self._queue: deque[tuple[Place[W, A], W]] = deque()
+        # Weak: what was learnt of a stage goes with the stage, and a lane never keeps one in memory.
+        self._lanes: WeakKeyDictionary[object, Lane[W, A]] = WeakKeyDictionary()
+        self._waiting: list[Lane[W, A]] = []
+        self._rows_of_flow: Counter[Hashable] = Counter()
         self._arrived = asyncio.Event()
         self.num_waiting_rows = 0
         self.counters = Counters()
 
     @contextmanager
-    def admit(self, num_rows: int, deadline: float | None = None) -> Iterator[Place[W, A]]:
+    def admit(
+        self, num_rows: int, flow: Hashable, deadline: float | None = None, priority: int = DEFAULT_PRIORITY
+    ) -> Iterator[Place[W, A]]:
         """Hold room for a request from before its rows are prepared; raise QueueFull at once where there is none.
 
-        `deadline` is a time of the event loop's clock. On leaving, room that the device never used is given back.
+        `flow` is the model it is for: no model's flood takes all of the room. `deadline` is a time of the event loop's
+        clock. On leaving, room that the device never used is given back.
         """
-        if self.num_waiting_rows + num_rows > self._max_queue_rows:
+        free = self._max_queue_rows - self.num_waiting_rows
+        if num_rows > free or self._rows_of_flow[flow] + num_rows > _FLOOD * free:
             self.counters.num_refused += 1
             raise QueueFull(
-                f"{self.num_waiting_rows} rows wait already, and with these {num_rows} they would be more than "
-                f"{self._max_queue_rows}: try again later, or send fewer at once"
+                f"{self.num_waiting_rows} of {self._max_queue_rows} rows wait already, {self._rows_of_flow[flow]} of "
+                f"them for this model: there is no room for {num_rows} more; try again later, or send fewer at once"
             )
-        place = Place[W, A](num_rows, deadline)
-        self.num_waiting_rows += num_rows
+        place = Place[W, A](num_rows, flow, deadline, priority)
+        self._note_waiting(place, num_rows)
         try:
             yield place
         finally:
@@ -128,63 +101,130 @@ class Scheduler(Generic[W, A]):
     async def answer(self, place: Place[W, A], work: W) -> list[A]:
         """Queue the work and return its parts' answers, in order.
 
-        Raises DeadlineExceeded where the deadline passes first. When the caller is cancelled, what has not reached the
-        device never does.
+        Raises DeadlineExceeded where the deadline passes first, or cannot be made any more. When the caller is
+        cancelled, what has not reached the device never does.
         """
-        self._queue.append((place, work))
+        lane = self._lane(work)
+        if not lane:
+            # A lane that had nothing to run has no claim to the time it did not use.
+            lane.used_seconds = max(lane.used_seconds, min((each.used_seconds for each in self._waiting), default=0.0))
+            self._waiting.append(lane)
+        lane.append(place, work)
         self._arrived.set()
-        return await place.answer
+        if place.deadline is None:
+            return await place.answer
+        timer = asyncio.get_running_loop().call_at(place.deadline, self._expire, place)
+        try:
+            return await place.answer
+        finally:
+            timer.cancel()
 
     async def run(self) -> None:
-        """Serve the queue until cancelled."""
+        """Serve the queues until cancelled; raise DeviceFailed where the device can run nothing any more."""
         while True:
             await self._arrived.wait()
-            if batch := self._form_batch():
-                await self._run(batch)
-            if not self._queue:
+            if self._waiting:
+                await self._run_next()
+            if not self._waiting:
                 self._arrived.clear()
 
-    def _form_batch(self) -> list[tuple[Place[W, A], Part[W]]]:
-        """Take rows, oldest first, up to the limit; drop whoever has no use for an answer any more."""
-        batch: list[tuple[Place[W, A], Part[W]]] = []
-        num_free = self._max_batch_rows
-        while self._queue and num_free:
-            place, work = self._queue[0]
-            if not self._is_dropped(place):
-                part = place.take(work, num_free)
-                self.num_waiting_rows -= part.num_rows
-                num_free -= part.num_rows
-                batch.append((place, part))
-            if not place.num_left:
-                self._queue.popleft()
-        return batch
+    async def _run_next(self) -> None:
+        lane = min(self._waiting, key=lambda each: (each.first_priority, each.used_seconds))
+        max_rows = min(self._max_batch_rows, lane.max_rows)
+        batch = lane.form_batch(max_rows, asyncio.get_running_loop().time(), self._drop)
+        if not lane:
+            self._waiting.remove(lane)
+        if batch:
+            for place, part in batch:
+                self._note_waiting(place, -part.num_rows)
+            await self._run(lane, batch)
 
-    def _is_dropped(self, place: Place[W, A]) -> bool:
-        if place.answer.cancelled():
-            self.counters.num_cancelled += 1
-        elif place.deadline is not None and place.deadline <= asyncio.get_running_loop().time():
-            self.counters.num_expired += 1
-            place.fail(DeadlineExceeded("the deadline passed before the device was free"))
-        if place.answer.done():  # or an earlier part failed
-            _log.debug("request_dropped", cancelled=place.answer.cancelled(), num_rows=place.num_left)
-            self._give_back(place)
-            return True
-        return False
-
-    def _give_back(self, place: Place[W, A]) -> None:
-        self.num_waiting_rows -= place.num_left
-        place.num_left = 0
-
-    async def _run(self, batch: Sequence[tuple[Place[W, A], Part[W]]]) -> None:
-        parts = [part for _, part in batch]
-        running = asyncio.get_running_loop().run_in_executor(self._device_thread, self._run_batch, parts)
+    async def _run(self, lane: Lane[W, A], batch: Batch[W, A]) -> None:
+        num_rows = sum(part.num_rows for _, part in batch)
+        running = asyncio.get_running_loop().run_in_executor(self._device_thread, self._timed, batch)
         await asyncio.wait([running])  # unlike `await running`, this does not raise what the batch raised
-        self.counters.num_batches += 1
-        self.counters.num_rows += sum(part.num_rows for part in parts)
-        if (error := running.exception()) is not None:
+        error = running.exception()
+        if isinstance(error, OutOfDeviceMemory) and num_rows > 1:
+            await self._run_halves(lane, batch, num_rows)
+        elif error is not None:
             self.counters.num_failed_batches += 1
             for place, _ in batch:
                 place.fail(error)
-            return
-        for (place, part), answer in zip(batch, running.result(), strict=True):
-            place.add(part, answer)
+            if isinstance(error, DeviceFailed):
+                raise error
+        else:
+            answers, seconds = running.result()
+            lane.used_seconds += seconds
+            lane.run_times.add(num_rows, seconds)
+            self._answer(batch, answers)
+            if num_rows == lane.max_rows:
+                lane.max_rows = min(self._max_batch_rows, num_rows + 1)
+
+    def _timed(self, batch: Batch[W, A]) -> tuple[Sequence[A], float]:
+        started = time.perf_counter()
+        answers = self._run_batch([part for _, part in batch])
+        return answers, time.perf_counter() - started
+
+    async def _run_halves(self, lane: Lane[W, A], batch: Batch[W, A], num_rows: int) -> None:
+        """Run what the device's memory did not hold in two parts, one after the other, and remember its size."""
+        lane.max_rows = max(1, num_rows // 2)
+        self.counters.num_splits += 1
+        _log.warning("batch_split", num_rows=num_rows, max_rows=lane.max_rows)
+        for half in _halves(batch, lane.max_rows):
+            await self._run(lane, half)
+
+    def _answer(self, batch: Batch[W, A], answers: Sequence[A]) -> None:
+        now = asyncio.get_running_loop().time()
+        self.counters.num_batches += 1
+        for (place, part), answer in zip(batch, answers, strict=True):
+            self.counters.num_rows += part.num_rows
+            if place.deadline is not None and place.deadline < now:
+                self.counters.num_late += part.num_rows
+            place.add(part.num_rows, answer)
+
+    def _drop(self, place: Place[W, A]) -> None:
+        """Give up a request that its caller has left, or that cannot make its deadline any more."""
+        if place.answer.cancelled():
+            self.counters.num_cancelled += 1
+        else:
+            self._expire(place)
+        _log.debug("request_dropped", cancelled=place.answer.cancelled(), num_rows=place.num_left)
+        self._give_back(place)
+
+    def _expire(self, place: Place[W, A]) -> None:
+        if not place.answer.done():
+            self.counters.num_expired += 1
+            place.fail(
+                DeadlineExceeded("the deadline is nearer than the device can answer: send fewer, or wait longer")
+            )
+
+    def _lane(self, work: W) -> Lane[W, A]:
+        key = self._lane_of(work)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(self._max_batch_rows)
+        return lane
+
+    def _give_back(self, place: Place[W, A]) -> None:
+        self._note_waiting(place, -place.num_left)
+        place.num_left = 0
+
+    def _note_waiting(self, place: Place[W, A], num_rows: int) -> None:
+        self.num_waiting_rows += num_rows
+        self._rows_of_flow[place.flow] += num_rows
+        if not self._rows_of_flow[place.flow]:
+            del self._rows_of_flow[place.flow]
+
+
+def _halves(batch: Batch[W, A], num_rows: int) -> tuple[Batch[W, A], Batch[W, A]]:
+    """Split a batch after so many rows."""
+    first: Batch[W, A] = []
+    second: Batch[W, A] = []
+    for place, part in batch:
+        middle = min(part.stop, part.start + num_rows)
+        num_rows -= middle - part.start
+        if middle > part.start:
+            first.append((place, Part(part.work, part.start, middle)))
+        if part.stop > middle:
+            second.append((place, Part(part.work, middle, part.stop)))
+    return first, second

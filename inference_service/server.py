@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from functools import partial
 
 import grpc
+import structlog
 from maas.inference.v1 import inference_pb2, inference_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
-from inference_service.errors import DeadlineExceeded, OutOfDeviceMemory, QueueFull
+from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
 from inference_service.executor import Answer, Work
 from inference_service.manager import Manager
 from inference_service.scheduler import Scheduler
 from inference_service.servicer import InferenceServicer
 from inference_service.source import Source
+
+_log = structlog.get_logger()
 
 CODES: Mapping[type[Exception], grpc.StatusCode] = {
     QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -53,7 +56,7 @@ class InferenceServer:
         async with asyncio.TaskGroup() as group:
             parts = [
                 group.create_task(self._manager.run()),
-                group.create_task(self._scheduler.run()),
+                group.create_task(self._run_batches()),
                 group.create_task(asyncio.to_thread(self._source.run, no_more_changes)),
                 group.create_task(self._report_health()),
             ]
@@ -65,6 +68,14 @@ class InferenceServer:
                 await self._grpc.stop()
                 for part in parts:
                     part.cancel()
+
+    async def _run_batches(self) -> None:
+        try:
+            await self._scheduler.run()
+        except DeviceFailed as error:
+            _log.critical("device_failed", reason=str(error))
+            await self._grpc.set_serving(False)
+            raise
 
     async def _report_health(self) -> None:
         await self._manager.first_pass.wait()

@@ -98,7 +98,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def _run(
         self, version: ResidentVersion, images: Sequence[bytes | Pixels], output: Output, deadline: float | None
     ) -> Values:
-        with self._scheduler.admit(len(images), deadline) as place:
+        with self._scheduler.admit(len(images), version.name.model_id, deadline) as place:
             pixels = await self._decoder.rows(images, version.input_spec)
             answers = await self._scheduler.answer(place, Work(version, pixels, frozenset({output})))
         return np.concatenate([answer[output] for answer in answers])

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
-from inference_service.errors import DeadlineExceeded, QueueFull
-from inference_service.scheduler import Part, Scheduler
+from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
+from inference_service.lanes import Part
+from inference_service.scheduler import Scheduler
 from tests.inference_service.loops import on_a_loop
 
 Range = tuple[str, int, int]
+Asked = asyncio.Task[list[Range]]
 
 
 class Device:
-    """Echoes what it is given; while `free` is not set a batch stays on it. Fails batches with the work `broken`."""
+    """Echoes what it is given; while `free` is not set a batch stays on it. Fails batches with the work `broken`.
+
+    Its memory holds `memory_rows`; the work `fatal` breaks it for good.
+    """
 
     def __init__(self) -> None:
+        self.memory_rows = 1000
         self.batches: list[list[Range]] = []
         self.free = threading.Event()
         self.free.set()
@@ -33,21 +41,36 @@ class Device:
         self.batches.append(ranges)
         if any(part.work == "broken" for part in parts):
             raise ZeroDivisionError
+        if any(part.work == "fatal" for part in parts):
+            raise DeviceFailed("gone")
+        if sum(part.num_rows for part in parts) > self.memory_rows:
+            raise OutOfDeviceMemory("no memory")
         return ranges
 
 
+class Tree:
+    """What the works of one lane begin with."""
+
+
 class Setup:
-    """A scheduler on such a device."""
+    """A scheduler on such a device; works of one first letter are in one lane."""
 
     def __init__(self, thread: ThreadPoolExecutor, max_batch_rows: int, max_queue_rows: int) -> None:
         self.device = Device()
+        self.trees: defaultdict[str, Tree] = defaultdict(Tree)
         self.scheduler = Scheduler[str, Range](
-            self.device.run, thread, max_batch_rows=max_batch_rows, max_queue_rows=max_queue_rows
+            self.device.run,
+            thread,
+            lane_of=lambda work: self.trees["B" if work.startswith("B") else ""],
+            max_batch_rows=max_batch_rows,
+            max_queue_rows=max_queue_rows,
         )
 
-    async def ask(self, work: str, num_rows: int, seconds: float | None = None) -> list[Range]:
+    async def ask(
+        self, work: str, num_rows: int, seconds: float | None = None, flow: str = "model", priority: int = 100
+    ) -> list[Range]:
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        with self.scheduler.admit(num_rows, deadline) as place:
+        with self.scheduler.admit(num_rows, flow, deadline, priority) as place:
             return await self.scheduler.answer(place, work)
 
     async def occupy(self) -> asyncio.Task[list[Range]]:
@@ -58,9 +81,9 @@ class Setup:
         assert await asyncio.to_thread(self.device.busy.wait, 10)
         return task
 
-    async def queue(self, work: str, num_rows: int, seconds: float | None = None) -> asyncio.Task[list[Range]]:
+    async def queue(self, work: str, num_rows: int, seconds: float | None = None, **more: Any) -> Asked:
         """Start a request and let it reach the queue."""
-        task = asyncio.create_task(self.ask(work, num_rows, seconds))
+        task = asyncio.create_task(self.ask(work, num_rows, seconds, **more))
         await asyncio.sleep(0)
         return task
 
@@ -114,8 +137,8 @@ async def test_a_full_queue_refuses_at_once() -> None:
     """Rows that wait or are being prepared count; those on the device do not."""
     async with running(max_queue_rows=4) as setup:
         first = await setup.occupy()
-        with setup.scheduler.admit(3):
-            with pytest.raises(QueueFull, match="3 rows wait already"):
+        with setup.scheduler.admit(3, "model"):
+            with pytest.raises(QueueFull, match="3 of 4 rows wait already"):
                 await setup.ask("b", 2)
             fits = await setup.queue("c", 1)
         setup.device.free.set()
@@ -179,7 +202,128 @@ async def test_a_failed_batch_fails_only_its_own_requests() -> None:
 async def test_room_is_given_back_where_preparing_fails() -> None:
     """A request whose images cannot be decoded leaves the queue as it was."""
     async with running(max_queue_rows=4) as setup:
-        with suppress(ValueError), setup.scheduler.admit(4):
+        with suppress(ValueError), setup.scheduler.admit(4, "model"):
             raise ValueError
         assert setup.scheduler.num_waiting_rows == 0
         assert await setup.ask("a", 4) == [("a", 0, 4)]
+
+
+@on_a_loop
+async def test_models_share_every_batch_evenly() -> None:
+    """One model's flood leaves another's trickle its share, whoever came first."""
+    async with running(max_batch_rows=4, max_queue_rows=100) as setup:
+        first = await setup.occupy()
+        flood = [await setup.queue(f"a{index}", 2, flow="flood") for index in range(6)]
+        trickle = [await setup.queue(f"t{index}", 1, flow="trickle") for index in range(2)]
+        setup.device.free.set()
+        await asyncio.gather(first, *flood, *trickle)
+    assert setup.device.batches[1:3] == [
+        [("a0", 0, 2), ("t0", 0, 1), ("t1", 0, 1)],
+        [("a1", 0, 2), ("a2", 0, 2)],
+    ]
+
+
+@on_a_loop
+async def test_a_flood_leaves_room_in_the_queue() -> None:
+    """No model takes all of the room: a request for another still gets in."""
+    async with running(max_batch_rows=1, max_queue_rows=10) as setup:
+        first = await setup.occupy()
+        flood = [await setup.queue("a", 1, flow="flood") for _ in range(10)]
+        refused = [each for each in flood if each.done()]
+        assert 0 < len(refused) < 5
+        for each in refused:
+            with pytest.raises(QueueFull, match="for this model"):
+                await each
+        other = await setup.queue("t", 1, flow="other")
+        assert not other.done()
+        setup.device.free.set()
+        await asyncio.gather(first, other, *(each for each in flood if each not in refused))
+
+
+@on_a_loop
+async def test_lanes_take_turns_by_the_time_they_had() -> None:
+    """Rows that cannot run together are not mixed, and neither lane waits until the other is empty."""
+    async with running(max_batch_rows=2, max_queue_rows=100) as setup:
+        first = await setup.occupy()
+        waiting = [await setup.queue(work, 2) for work in ("a1", "a2", "a3", "B1", "B2")]
+        setup.device.free.set()
+        await asyncio.gather(first, *waiting)
+    lanes = ["B" if batch[0][0].startswith("B") else "a" for batch in setup.device.batches[1:]]
+    assert sorted(lanes) == ["B", "B", "a", "a", "a"]
+    assert "B" in lanes[:2]
+
+
+@on_a_loop
+async def test_the_lowest_priority_goes_first() -> None:
+    """Within a lane and between lanes."""
+    async with running(max_batch_rows=2, max_queue_rows=100) as setup:
+        first = await setup.occupy()
+        waiting = [
+            await setup.queue("a", 2),
+            await setup.queue("b", 2, priority=1),
+            await setup.queue("B", 2, priority=2),
+        ]
+        setup.device.free.set()
+        await asyncio.gather(first, *waiting)
+    assert [batch[0][0] for batch in setup.device.batches[1:]] == ["b", "B", "a"]
+
+
+@on_a_loop
+async def test_a_batch_too_large_for_the_memory_is_run_in_halves() -> None:
+    """Every row is answered, and the next batches are no larger than what was seen to fit."""
+    async with running(max_batch_rows=8, max_queue_rows=100) as setup:
+        setup.device.memory_rows = 3
+        first = await setup.occupy()
+        waiting = [await setup.queue("a", 5), await setup.queue("b", 3)]
+        setup.device.free.set()
+        answers = await asyncio.gather(first, *waiting)
+        assert [row for work, start, stop in answers[1] for row in range(start, stop)] == list(range(5))
+        assert sum(stop - start for _, start, stop in answers[2]) == 3
+        assert setup.scheduler.counters.num_splits
+        seen = len(setup.device.batches)
+        await setup.ask("c", 8)
+        assert all(sum(stop - start for _, start, stop in batch) <= 4 for batch in setup.device.batches[seen:])
+        setup.device.memory_rows = 0
+        with pytest.raises(OutOfDeviceMemory):
+            await setup.ask("d", 1)
+        assert setup.scheduler.num_waiting_rows == 0
+
+
+@on_a_loop
+async def test_a_device_that_fails_for_good_ends_the_scheduler() -> None:
+    """The request fails, and so does `run`: the service has to start anew."""
+    with ThreadPoolExecutor(1) as thread:
+        setup = Setup(thread, 4, 10)
+        serving = asyncio.create_task(setup.scheduler.run())
+        with pytest.raises(DeviceFailed):
+            await setup.ask("fatal", 1)
+        with pytest.raises(DeviceFailed):
+            await serving
+
+
+@on_a_loop
+async def test_a_deadline_that_cannot_be_made_costs_the_device_nothing() -> None:
+    """Once batches were measured, a request that would be late is refused before it runs; one with time is run."""
+    async with running(max_batch_rows=4) as setup:
+        await setup.ask("a", 1)
+        for num_rows in (1, 2, 4) * 10:
+            setup.scheduler._lane("a").run_times.add(num_rows, 10.0 * num_rows)
+        seen = len(setup.device.batches)
+        with pytest.raises(DeadlineExceeded):
+            await setup.ask("late", 1, seconds=5.0)
+        assert len(setup.device.batches) == seen
+        assert await setup.ask("in time", 1, seconds=60.0) == [("in time", 0, 1)]
+        assert (setup.scheduler.counters.num_expired, setup.scheduler.counters.num_late) == (1, 0)
+
+
+@on_a_loop
+async def test_a_deadline_that_passes_while_waiting_is_answered_at_once() -> None:
+    """The caller need not wait until the device is free."""
+    async with running() as setup:
+        first = await setup.occupy()
+        with pytest.raises(DeadlineExceeded):
+            await setup.ask("a", 1, seconds=0.01)
+        setup.device.free.set()
+        await first
+        assert await setup.ask("b", 1) == [("b", 0, 1)]
+        assert [batch[0][0] for batch in setup.device.batches] == ["first", "b"]

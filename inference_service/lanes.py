@@ -1,0 +1,183 @@
+"""What waits for one tree of stages: a queue for each model, which share every batch evenly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Generic, TypeVar
+
+from inference_service.run_times import RunTimes
+
+W = TypeVar("W")
+A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class Part(Generic[W]):
+    """Rows `start` to `stop` of one request's work: what of it fits into one batch."""
+
+    work: W
+    start: int
+    stop: int
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of this part."""
+        return self.stop - self.start
+
+
+class Place(Generic[W, A]):
+    """One request's place: first it only holds room for its rows, then it waits in a queue with its work.
+
+    `flow` is whose request it is: flows share the device evenly. Among what waits, the lowest `priority` goes first.
+    `deadline` is a time of the event loop's clock.
+    """
+
+    def __init__(self, num_rows: int, flow: Hashable, deadline: float | None, priority: int) -> None:
+        self.num_rows = num_rows
+        self.flow = flow
+        self.deadline = deadline
+        self.priority = priority
+        self.answer: asyncio.Future[list[A]] = asyncio.get_running_loop().create_future()
+        self.num_left = num_rows
+        self._answers: list[A] = []
+        self._num_answered = 0
+
+    def take(self, work: W, max_rows: int) -> Part[W]:
+        """Take the next rows for a batch."""
+        start = self.num_rows - self.num_left
+        part = Part(work, start, min(start + max_rows, self.num_rows))
+        self.num_left -= part.num_rows
+        return part
+
+    def add(self, num_rows: int, answer: A) -> None:
+        """Take the answer of the next rows; parts are run, and so answered, in order."""
+        self._answers.append(answer)
+        self._num_answered += num_rows
+        if self._num_answered == self.num_rows and not self.answer.done():
+            self.answer.set_result(self._answers)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error, unless the caller has left."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+Batch = list[tuple[Place[W, A], Part[W]]]
+_Queue = deque[tuple[Place[W, A], W]]
+
+
+class Lane(Generic[W, A]):
+    """The queues of the models whose rows can run together, and what was learnt of their batches.
+
+    `used_seconds` is the device time that the lane had, by which lanes take turns; `max_rows` is what the device's
+    memory was seen to hold.
+    """
+
+    def __init__(self, max_rows: int) -> None:
+        self.run_times = RunTimes()
+        self.used_seconds = 0.0
+        self.max_rows = max_rows
+        self._queues: dict[tuple[int, Hashable], _Queue[W, A]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    @property
+    def first_priority(self) -> int:
+        """Return the priority of what goes first; call it where something waits."""
+        return min(priority for priority, _ in self._queues)
+
+    def append(self, place: Place[W, A], work: W) -> None:
+        """Let a request wait."""
+        self._queues.setdefault((place.priority, place.flow), deque()).append((place, work))
+
+    def form_batch(self, max_rows: int, now: float, drop: Callable[[Place[W, A]], object]) -> Batch[W, A]:
+        """Take rows for one batch: the lowest priority first, and evenly from the models that wait.
+
+        No batch is larger than the deadlines in it allow. A request that has its answer already, or can make its
+        deadline no more, is given to `drop` instead of being run.
+        """
+        rows: _Rows[W, A] = _Rows(max_rows, now, self._least_rows(max_rows), self.run_times)
+        keys = sorted(self._queues, key=_priority)
+        for _, same_priority in groupby(keys, key=_priority):
+            self._share(list(same_priority), rows, drop)
+        return rows.batch
+
+    def _share(
+        self, keys: list[tuple[int, Hashable]], rows: _Rows[W, A], drop: Callable[[Place[W, A]], object]
+    ) -> None:
+        """Fill the batch from these queues, an equal share from each as long as each has so much."""
+        while keys and rows.num_free > 0:
+            unsatisfied = []
+            for position, key in enumerate(keys):
+                share = max(1, rows.num_free // (len(keys) - position))
+                queue = self._queues.pop(key)
+                if rows.take(queue, share, drop):
+                    unsatisfied.append(key)
+                if queue:
+                    self._queues[key] = queue  # behind those that were not served yet
+            keys = unsatisfied
+
+    def _least_rows(self, max_rows: int) -> int:
+        """Return for how many rows a request's deadline must leave time.
+
+        Where more waits than fits into one efficient batch, a request that would force the device into a smaller one
+        costs others their deadlines: it is given up.
+        """
+        efficient = min(self.run_times.efficient_rows, max_rows)
+        waiting = sum(place.num_left for queue in self._queues.values() for place, _ in queue)
+        return efficient if waiting > efficient else 1
+
+
+@dataclass
+class _Rows(Generic[W, A]):
+    """A batch that is being formed; `num_free` rows may still join it."""
+
+    num_free: int
+    now: float
+    least_rows: int
+    run_times: RunTimes
+    num_taken: int = 0
+    batch: Batch[W, A] = field(default_factory=list)
+
+    def take(self, queue: _Queue[W, A], share: int, drop: Callable[[Place[W, A]], object]) -> bool:
+        """Take up to so many rows from the front of a queue; say whether it may give more."""
+        share = min(share, self.num_free)
+        while queue and share > 0:
+            place, work = queue[0]
+            in_time = self._rows_in_time(place)
+            if place.answer.done() or in_time < max(
+                min(place.num_left, self.num_taken + self.num_free), self.least_rows
+            ):
+                drop(place)
+                queue.popleft()
+                continue
+            if in_time < self.num_taken + 1:
+                return False  # in time in a batch of its own, and not in this one
+            self.num_free = min(self.num_free, in_time - self.num_taken)
+            part = place.take(work, min(share, self.num_free))
+            self._add(place, part)
+            share -= part.num_rows
+            if not place.num_left:
+                queue.popleft()
+        return bool(queue)
+
+    def _add(self, place: Place[W, A], part: Part[W]) -> None:
+        self.batch.append((place, part))
+        self.num_taken += part.num_rows
+        self.num_free -= part.num_rows
+
+    def _rows_in_time(self, place: Place[W, A]) -> int:
+        """Return how many rows a batch may have that is done by the request's deadline."""
+        return _MANY if place.deadline is None else self.run_times.rows_within(place.deadline - self.now)
+
+
+_MANY = 1_000_000_000
+
+
+def _priority(key: tuple[int, Hashable]) -> int:
+    return key[0]

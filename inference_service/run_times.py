@@ -1,0 +1,59 @@
+"""How long a batch takes: learnt from the batches that ran, as a line over their rows. Pure."""
+
+from __future__ import annotations
+
+_KEPT = 0.95  # what an older batch still counts when the next one was measured
+_SPREADS = 3.0  # how many mean deviations a promise allows for
+_OVERHEAD_SHARE = 0.25
+
+
+class RunTimes:
+    """A line `first + each * rows`, fitted by least squares in which newer batches count more."""
+
+    def __init__(self) -> None:
+        self._weight = self._rows = self._seconds = self._rows_rows = self._rows_seconds = 0.0
+        self._first = self._each = self._spread = 0.0
+
+    def add(self, num_rows: int, seconds: float) -> None:
+        """Take a measured batch into account."""
+        if self._weight:
+            self._spread += (1 - _KEPT) * 2 * (abs(seconds - self._line(num_rows)) - self._spread)
+        self._weight = self._weight * _KEPT + 1
+        self._rows = self._rows * _KEPT + num_rows
+        self._seconds = self._seconds * _KEPT + seconds
+        self._rows_rows = self._rows_rows * _KEPT + num_rows * num_rows
+        self._rows_seconds = self._rows_seconds * _KEPT + num_rows * seconds
+        self._fit()
+
+    def seconds(self, num_rows: int) -> float:
+        """Return the seconds that a batch will hardly exceed; 0 while nothing was measured."""
+        return self._line(num_rows) + _SPREADS * self._spread
+
+    def rows_within(self, seconds: float) -> int:
+        """Return how many rows can run in this time; 0 where not even one can."""
+        left = seconds - _SPREADS * self._spread - self._first
+        if left < self._each or left <= 0:
+            return 0 if self._weight else _MANY
+        return min(_MANY, int(left / self._each)) if self._each > 0 else _MANY
+
+    @property
+    def efficient_rows(self) -> int:
+        """Return the least rows of which a batch's own cost is a small part: smaller batches waste the device."""
+        return max(1, round(self._first / (_OVERHEAD_SHARE * self._each))) if self._each > 0 else 1
+
+    def _line(self, num_rows: int) -> float:
+        return self._first + self._each * num_rows
+
+    def _fit(self) -> None:
+        """Fit the line; through the origin where all batches were of one size, or more rows seemed to cost less."""
+        spread = self._weight * self._rows_rows - self._rows * self._rows
+        each = first = 0.0
+        if spread > 1e-9 * self._weight * self._rows_rows:
+            each = (self._weight * self._rows_seconds - self._rows * self._seconds) / spread
+            first = (self._seconds - each * self._rows) / self._weight
+        if each <= 0 or first < 0:
+            each, first = self._rows_seconds / self._rows_rows, 0.0
+        self._first, self._each = first, each
+
+
+_MANY = 1_000_000_000
