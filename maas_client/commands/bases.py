@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from maas_client.shorthand import id_of, pairs
 
 if TYPE_CHECKING:
     from model_store.bases import LoadedBase
+
+_NUM_MLP_LABELS = 10
 
 
 def list_bases(*, as_json: AsJson = False) -> None:
@@ -62,9 +65,16 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         Path | None, typer.Option(exists=True, dir_okay=False, help="A safetensors file or a state dict (torch.save).")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="With --weights: the labels, one a line.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="With --weights or --random: the labels, one a line."),
     ] = None,
     random: Annotated[int | None, typer.Option(metavar="SEED", help="Random weights under this seed.")] = None,
+    num_labels: Annotated[
+        int | None, typer.Option(min=0, help="With --random: labels of the head; none without it, 10 for mlp.")
+    ] = None,
+    widths: Annotated[
+        str, typer.Option(help="Of mlp: numbers in a row and in each hidden layer, such as 64,256.")
+    ] = "",
     alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "",
     made_from: Annotated[str, typer.Option("--base", help="Version that the weights were trained from.")] = "",
     metric: Annotated[
@@ -81,13 +91,20 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
 
     if sum(choice is not None for choice in (source or None, weights, random)) > 1:
         raise CommandFailed("--source, --weights and --random exclude one another: give one of them")
-    if labels is not None and weights is None:
-        raise CommandFailed("--labels goes with --weights: the other sources bring their own labels")
+    if labels is not None and weights is None and random is None:
+        raise CommandFailed("--labels goes with --weights or --random: the other sources bring their own labels")
+    if (widths or num_labels is not None) and random is None:
+        raise CommandFailed("--widths and --num-labels go with --random: all other weights have their own sizes")
+    names = labels.read_text().splitlines() if labels is not None else None
     model = model or architecture.replace("_", "-")
     tags, numbers = pairs(tag or [], "KEY=VALUE"), _numbers(metric or [])
     try:
         with notes.status(f"reading the weights of {architecture}"):
-            base = _load(architecture, source, weights, labels, random)
+            base = (
+                _load(architecture, source, weights, names)
+                if random is None
+                else _random(architecture, random, num_labels, names, widths)
+            )
     except StoreError as error:
         raise CommandFailed(str(error)) from error
     with Client() as client, notes.status("publishing"):
@@ -107,7 +124,8 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         return
     added = size(version.added_bytes)
     out.print(f"{version.name}: {architecture}, {len(version.stages)} stages, {size(version.size_bytes)} (+{added})")
-    out.print(f"next: maas finetune DIR --base {id_of(model)}")
+    if base.input_spec.kind == "image":
+        out.print(f"next: maas finetune DIR --base {id_of(model)}")
 
 
 def _numbers(metrics: list[str]) -> dict[str, float]:
@@ -118,12 +136,34 @@ def _numbers(metrics: list[str]) -> dict[str, float]:
         raise CommandFailed(f"--metric must have the form {form}: {error}") from error
 
 
-def _load(architecture: str, source: str, weights: Path | None, labels: Path | None, random: int | None) -> LoadedBase:
+def _load(architecture: str, source: str, weights: Path | None, names: list[str] | None) -> LoadedBase:
     from model_store import bases
+    from model_store.tabular_bases import MLP
 
+    if architecture == MLP:
+        raise CommandFailed("mlp begins at random: give it --random SEED and --widths, such as 64,256")
     if weights is not None:
-        names = labels.read_text().splitlines() if labels is not None else None
         return bases.load_weights_file(architecture, weights, names)
-    if random is not None:
-        return bases.load_random(architecture, random)
     return bases.load_base(architecture, source or bases.TORCHVISION, show_progress=True)
+
+
+def _random(architecture: str, seed: int, num_labels: int | None, names: list[str] | None, widths: str) -> LoadedBase:
+    from model_store.bases import load_random
+    from model_store.tabular_bases import MLP, load_random_mlp
+
+    if names is not None and num_labels not in {None, len(names)}:
+        raise CommandFailed(f"--num-labels is {num_labels}, and the file of --labels has {len(names)} lines")
+    if architecture == MLP:
+        counted = map(str, range(_NUM_MLP_LABELS if num_labels is None else num_labels))
+        return load_random_mlp(_widths(widths), names or list(counted), seed)
+    if widths:
+        raise CommandFailed(f"--widths goes with mlp: the sizes of {architecture} are its own")
+    base = load_random(architecture, seed, len(names or []) or num_labels or 0)
+    return replace(base, labels=tuple(names)) if names else base
+
+
+def _widths(text: str) -> list[int]:
+    try:
+        return [int(width) for width in text.split(",")]
+    except ValueError as error:
+        raise CommandFailed("--widths of mlp must be whole numbers with commas between them, such as 64,256") from error

@@ -283,6 +283,36 @@ def test_weights_of_ones_own_are_imported_with_what_is_known(
     assert (code, "INVALID_ARGUMENT: header.metric_values['accuracy']" in err) == (1, True)
 
 
+def test_a_model_of_numbers_begins_at_random(registry: RunningRegistry, maas: Maas, tmp_path: Path) -> None:
+    """An MLP has the widths that are asked for, and ten labels or those of a file; the same seed is the same model."""
+    sizes = ["--random", "0", "--widths", "64,256"]
+    version = read(maas, "import", "mlp", *sizes)
+    assert (version["name"], version["labels"]) == ("models/mlp/versions/1", [str(number) for number in range(10)])
+    manifest = registry.store.manifest(registry.store.get_version(VersionName("mlp", 1)))
+    assert manifest.arguments == {"widths": [64, 256]}
+    assert manifest.input_spec == {"kind": "vector", "size": 64}
+    again = read(maas, "import", "mlp", *sizes, "--model", "again", "--num-labels", "10")
+    assert again["manifest_digest"] == version["manifest_digest"]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("no\nyes\n")
+    assert read(maas, "import", "mlp", *sizes, "--labels", str(labels))["labels"] == ["no", "yes"]
+    backbone = maas("import", "mlp", *sizes, "--num-labels", "0")
+    assert (backbone[0], "finetune" in backbone[1]) == (0, False)
+    named = read(maas, "import", "squeezenet1_1", "--random", "0", "--labels", str(labels))
+    assert named["labels"] == ["no", "yes"]
+    for wrong, text in (
+        (["mlp"], "--random SEED and --widths"),
+        (["mlp", "--random", "0"], "whole numbers with commas"),
+        (["mlp", "--random", "0", "--widths", "64"], "2 to 64 integers"),
+        (["mlp", "--widths", "64,256"], "go with --random"),
+        (["mlp", *sizes, "--labels", str(labels), "--num-labels", "3"], "has 2 lines"),
+        (["resnet18", *sizes], "--widths goes with mlp"),
+        (["resnet18", "--labels", str(labels)], "--labels goes with --weights or --random"),
+    ):
+        code, _, err = maas("import", *wrong)
+        assert (code, text in err) == (1, True), err
+
+
 def test_what_others_wrote_is_shown_and_not_obeyed(registry: RunningRegistry, maas: Maas) -> None:
     """Neither markup of the tables' library nor commands to the terminal; an error's text comes whole."""
     publish(
