@@ -24,7 +24,7 @@ from model_store.row_checks import row_problems
 
 T = TypeVar("T")
 _BATCH = 500
-_NUM_THREADS = 4
+_NUM_THREADS = 8  # reading waits for a disk or an object store
 _ADVICE = (
     "`maas store fsck --repair --from URL` fetches it from a second store or a backup; or publish the model, or upload "
     "the dataset, again; or delete what needs it"
