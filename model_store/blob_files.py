@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from model_store.blobs import CHUNK_BYTES, Memory, UnfinishedBlob, check_digest
-from model_store.errors import InvalidInput, StorageFull
+from model_store.errors import CorruptBlob, InvalidInput, StorageFull
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -22,7 +22,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def read_verified(file: FileIO, allocate: Callable[[int], Memory], digest: str) -> Memory:
     """Return an unbuffered file's bytes, hashed as they are read; raise CorruptBlob."""
     memory, hasher, filled = allocate(os.fstat(file.fileno()).st_size), hashlib.sha256(), 0
-    with memoryview(memory) as view:
+    with memoryview(memory) as view, _failing_disk_named(file, digest):
         while count := file.readinto(view[filled : filled + CHUNK_BYTES]):
             hasher.update(view[filled : filled + count])
             filled += count
@@ -40,7 +40,9 @@ def map_verified(file: FileIO, digest: str) -> mmap.mmap:
 
 def verify_file(file: FileIO, digest: str) -> None:
     """Read all of a file; raise CorruptBlob."""
-    check_digest(digest, digest_of(file), file.name)
+    with _failing_disk_named(file, digest):
+        found = digest_of(file)
+    check_digest(digest, found, file.name)
 
 
 def digest_of(file: FileIO) -> str:
@@ -55,6 +57,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _failing_disk_named(file: FileIO, digest: str) -> Iterator[None]:
+    """Raise CorruptBlob where the disk cannot read back what it was given."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        text = (
+            f"blob {digest} is corrupt: the disk cannot read {file.name}; check the disk, then restore it from a backup"
+        )
+        raise CorruptBlob(text) from error
 
 
 @contextmanager

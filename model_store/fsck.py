@@ -179,7 +179,8 @@ def _blob_problem(look: _Look) -> Problem | None:
     resource, needed_by = f"blob {look.digest}", look.needed_by
     if isinstance(look.found, CorruptBlob):
         advice = _ADVICE if needed_by else _ORPHAN_ADVICE
-        return Problem(Kind.CORRUPT_BLOB, resource, "its bytes have another digest", advice, needed_by, look.digest)
+        text = "is not what its digest says, or cannot be read"
+        return Problem(Kind.CORRUPT_BLOB, resource, text, advice, needed_by, look.digest)
     if isinstance(look.found, MissingBlob) and needed_by:
         return Problem(Kind.MISSING_BLOB, resource, "is not in the store", _ADVICE, needed_by, look.digest)
     return None

@@ -79,7 +79,7 @@ def test_damage_is_named_with_who_needs_it_and_what_to_do(maas: Maas, store: Mod
     flip_byte(blobs.path(stage))
     code, text = maas("fsck", "--deep")
     assert code == 1
-    assert f"corrupt_blob: blob {stage} its bytes have another digest" in text
+    assert f"corrupt_blob: blob {stage} is not what its digest says" in text
     assert f"needed by {', '.join(names[:10])} and 2 more\n" in text
     assert "to do: `maas store fsck --repair --from URL`" in text
     assert text.strip().endswith("1 problems")

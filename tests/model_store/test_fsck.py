@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from model_store.blobs import BlobStatus
+from model_store.blobs import BlobStatus, Buffer
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import CorruptBlob, MissingBlob
@@ -152,6 +154,38 @@ def test_a_corrupt_orphan_is_found_by_reading_and_moved_aside(
     assert repaired.is_clean
     assert not blobs.has(digest)
     assert checker.check(deep=True).is_clean
+
+
+def test_a_blob_that_its_disk_cannot_read_is_corrupt(
+    checker: Checker, database: Database, blobs: LocalBlobs, versions: list[ModelVersion], tmp_path: Path
+) -> None:
+    """A bad sector ends neither the check nor the repair, and a reader is told which blob it is."""
+    digest = versions[0].stages[0].digest
+    backup = LocalBlobs(tmp_path / "backup")
+    backup.put([blobs.read(digest)])
+
+    class FailingDisk(LocalBlobs):
+        """A store on a disk with a bad sector in one file, as long as it is in its place."""
+
+        def _opened(self, name: str) -> FileIO:
+            file = super()._opened(name)
+            bad = name == digest and not list((tmp_path / "blobs").glob("quarantine/*"))
+            return Unreadable(file.name) if bad else file
+
+    failing = FailingDisk(tmp_path / "blobs")
+    with pytest.raises(CorruptBlob, match=f"{digest} is corrupt: the disk cannot read"):
+        read_stage(failing, digest)
+    report = Checker(database, failing).check(deep=True)
+    assert only(report).needed_by == (str(ONE), str(TWO))
+    assert Repairer(database, failing, backup).repair(report).is_clean
+    assert checker.check(deep=True).is_clean
+
+
+class Unreadable(FileIO):
+    """A file whose bytes the disk cannot give back."""
+
+    def readinto(self, buffer: Buffer) -> int:  # noqa: ARG002  as every file's
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_second_store_heals_everything(
