@@ -137,7 +137,7 @@ def _show_usage(usage: Usage) -> None:
     datasets = [(each.name, size(each.stored.own_bytes), size(each.stored.shared_bytes)) for each in usage.datasets]
     print_table("", ["dataset", "own (free without it)", "shared with others"], datasets, "no datasets")
     logical, stored = size(usage.logical_bytes), size(usage.model_bytes)
-    out.print(f"models: {logical} logical, {stored} stored: {usage.ratio:.1f} times less", highlight=False)
+    out.print(f"models: {logical} logical, {stored} stored, a ratio of {usage.ratio:.1f}", highlight=False)
     deleted = f"{size(usage.deleted_bytes)} of {usage.num_deleted_versions} deleted versions, which can still come back"
     out.print(f"not purged yet: {deleted}", highlight=False)
     out.print(
