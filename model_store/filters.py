@@ -6,6 +6,7 @@ https://google.aip.dev/160, https://google.aip.dev/132#ordering
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ def parse_filter(text: str, fields: Collection[str]) -> tuple[Condition, ...]:
     """Read a filter on these fields (`metrics.` stands for a field with keys); raise InvalidInput saying where."""
     if len(text) > MAX_LENGTH:
         raise InvalidInput.of("filter", f"must have at most {MAX_LENGTH} characters, not {len(text)}")
+    _check_storable(text, "filter")
     tokens = _tokens(text)
     for joint in tokens[3::4]:
         if joint != ("word", "AND"):
@@ -53,6 +55,7 @@ def parse_filter(text: str, fields: Collection[str]) -> tuple[Condition, ...]:
 
 def parse_order(text: str, fields: Collection[str], default: Order) -> Order:
     """Read an order such as `metrics.accuracy desc` on one of these fields; raise InvalidInput."""
+    _check_storable(text, "order_by")
     words = text.split()
     if not words:
         return default
@@ -65,9 +68,12 @@ def parse_order(text: str, fields: Collection[str], default: Order) -> Order:
 def number_of(condition: Condition) -> float:
     """Return a condition's value as a number; raise InvalidInput."""
     try:
-        return float(condition.value)
-    except ValueError as error:
-        raise _wrong(f"{condition.field}.{condition.key} is compared to a number, not {condition.value!r}") from error
+        number = float(condition.value)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):  # which PostgreSQL and SQLite compare in different ways
+        raise _wrong(f"{condition.field}.{condition.key} is compared to a number, not {condition.value!r}")
+    return number
 
 
 def only(condition: Condition, *operators: str) -> None:
@@ -104,6 +110,11 @@ def _field(name: str, fields: Collection[str], place: str) -> tuple[str, str]:
         return field, key
     known = ", ".join(f"{each}NAME" if each.endswith(".") else each for each in fields)
     raise InvalidInput.of(place, f"knows no field {name[:80]!r}; there are {known}")
+
+
+def _check_storable(text: str, place: str) -> None:
+    if "\x00" in text:
+        raise InvalidInput.of(place, "must not hold NUL characters")
 
 
 def _wrong(text: str) -> InvalidInput:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,7 @@ from model_store.errors import InvalidInput
 
 DEFAULT_SIZE = 100
 MAX_SIZE = 1000
+_MAX_INTEGER = 2**63 - 1
 
 T = TypeVar("T")
 Key = str | int | float
@@ -60,9 +62,17 @@ def decode_keys(listing: str, token: str, *kinds: type[Key]) -> tuple[Any, ...]:
         values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError):
         values = None
-    if not (isinstance(values, list) and values[:1] == [listing] and tuple(map(type, values[1:])) == kinds):
+    is_ours = isinstance(values, list) and values[:1] == [listing] and tuple(map(type, values[1:])) == kinds
+    if not is_ours or not all(map(_is_storable, values[1:])):
         raise InvalidInput.of("page_token", "is not a token of this listing; start again without one")
     return tuple(values[1:])
+
+
+def _is_storable(key: Key) -> bool:
+    """Say whether a database could hold a key: a token may be made up."""
+    if isinstance(key, str):
+        return "\x00" not in key
+    return abs(key) <= _MAX_INTEGER if isinstance(key, int) else math.isfinite(key)
 
 
 def cut(listing: str, items: Sequence[T], keys: Sequence[Key | tuple[Key, ...]], limit: int) -> Page[T]:

@@ -47,6 +47,8 @@ def test_filters_are_read(text: str, conditions: tuple[Condition, ...]) -> None:
         ("tags. = x", "no field"),
         ('tags.a = "open', "cannot be read at character"),
         ("x" * 2001, "at most 2000"),
+        ('tags.a = "\0"', "must not hold NUL"),
+        ("tags.a\0:*", "must not hold NUL"),
     ],
 )
 def test_other_filters_are_refused(text: str, reason: str) -> None:
@@ -55,7 +57,7 @@ def test_other_filters_are_refused(text: str, reason: str) -> None:
         parse_filter(text, FIELDS)
 
 
-@given(st.lists(st.text(max_size=20), min_size=1, max_size=4))
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), min_size=1, max_size=4))
 def test_any_value_can_be_quoted(values: list[str]) -> None:
     """What is quoted as the grammar says comes back as it was."""
     quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
@@ -81,6 +83,6 @@ def test_orders_are_read() -> None:
     assert parse_order("number", fields, default) == Order("number")
     assert parse_order("metrics.accuracy desc", fields, default) == Order("metrics", "accuracy", descending=True)
     assert parse_order("number asc", fields, default) == Order("number")
-    for wrong in ("colour", "number down", "number, metrics.a", "metrics."):
+    for wrong in ("colour", "number down", "number, metrics.a", "metrics.", "metrics.a\0"):
         with pytest.raises(InvalidInput, match="order_by"):
             parse_order(wrong, fields, default)

@@ -21,7 +21,7 @@ ACCURACY = (0.5, 0.9, 0.7, 0.9, None)
 def versions(store: ModelStore) -> ModelStore:
     """Five versions with tags and metrics; the third is deleted, the fourth in production, the fifth never measured."""
     for number, accuracy in enumerate(ACCURACY, 1):
-        values = {"accuracy": accuracy, "loss": 1.0 / number} if accuracy is not None else {}
+        values = {"accuracy": accuracy, "loss": 1.0 / number, "huge": 1e300 / number} if accuracy is not None else {}
         tags = {"team": "vision" if number % 2 else "sound", f"only-{number}": "x"}
         base = VersionName("flowers", 1) if number == 2 else None
         store.publish(publication(store, metric_values=values, notes=Notes(tags=tags), lineage=Lineage(base=base)))
@@ -44,6 +44,8 @@ def versions(store: ModelStore) -> ModelStore:
         ("", "metrics.accuracy desc", [4, 2, 1]),
         ("", "metrics.accuracy", [1, 2, 4]),
         ("", "metrics.nothing", []),
+        ("", "metrics.huge", [4, 2, 1]),
+        ("metrics.accuracy > 0.6", "metrics.loss desc", [2, 4]),
         ("tags.team = vision", "", [5, 1]),
         ("tags.team != vision", "", [4, 2]),
         ("tags.only-4:*", "", [4]),

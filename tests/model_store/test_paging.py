@@ -35,6 +35,13 @@ def test_a_token_of_another_listing_is_refused(token: str) -> None:
         decode_token("numbers", token, int)
 
 
+@pytest.mark.parametrize(("key", "kind"), [(2**63, int), (-(10**30), int), ("a\0b", str), (float("nan"), float)])
+def test_a_token_of_what_no_database_holds_is_refused(key: str | float, kind: type) -> None:
+    """It is made up: no query ever sees it."""
+    with pytest.raises(InvalidInput, match="page_token"):
+        decode_token("numbers", encode_token("numbers", key), kind)
+
+
 @pytest.mark.parametrize("size", [-1, 1001])
 def test_a_page_size_out_of_range_is_refused(size: int) -> None:
     """The field is named."""
