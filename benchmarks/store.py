@@ -34,10 +34,10 @@ from sqlalchemy import insert, text
 from benchmarks.figures import Figure, Options, arguments, percentile, report, seconds_in_turn
 from model_store.architectures import Head, build, initialise_head
 from model_store.blobs import StoredBlob
+from model_store.blobs.local import LocalBlobs
 from model_store.changes import ChangeFeed
 from model_store.database import Database, sqlite_url
 from model_store.listings import ListRequest
-from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.paging import PageRequest, encode_token
 from model_store.publication import Publication

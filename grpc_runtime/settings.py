@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from model_store.blob_urls import open_blobs
 from model_store.blobs import BlobStore
+from model_store.blobs.urls import open_blobs
 from model_store.database import Database, sqlite_url
 
 

@@ -32,10 +32,11 @@ def _fold(traced: fx.GraphModule, norm: fx.Node) -> None:
     conv = norm.args[0]
     if not isinstance(conv, fx.Node) or conv.op != "call_module" or len(conv.users) > 1:
         return
-    module = traced.get_submodule(str(conv.target))
-    if not isinstance(module, nn.Conv2d) or _num_calls(traced, conv.target) > 1:
+    module, batch_norm = (traced.get_submodule(str(node.target)) for node in (conv, norm))
+    if not isinstance(module, nn.Conv2d) or not isinstance(batch_norm, nn.BatchNorm2d):
         return
-    batch_norm = traced.get_submodule(str(norm.target))
+    if _num_calls(traced, conv.target) > 1:
+        return
     traced.add_submodule(str(conv.target), fuse_conv_bn_eval(module, batch_norm))
     norm.replace_all_uses_with(conv)
     traced.graph.erase_node(norm)

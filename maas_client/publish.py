@@ -16,7 +16,7 @@ from maas_client.sending import Header, send
 from maas_client.shorthand import model_name
 from model_store.bases import LoadedBase, load_tensors, load_weights_file
 from model_store.blobs import BlobStore
-from model_store.local_blobs import LocalBlobs
+from model_store.blobs.local import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.stages import write_stages
 

@@ -108,7 +108,7 @@ def _appearing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _tensors(version: model_store_pb2.ModelVersion, chunks: _Chunks) -> dict[str, Tensor]:
-    from model_store.local_blobs import LocalBlobs
+    from model_store.blobs.local import LocalBlobs
     from model_store.stages import read_stages
 
     with tempfile.TemporaryDirectory(prefix="maas-export-") as folder:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from model_store.changes import append_change
+from model_store.blobs import BlobStore
+from model_store.changes import append_change, take_turn
 from model_store.database import Database
 from model_store.errors import AlreadyExists, DatasetNotFound
 from model_store.names import dataset_name
@@ -20,19 +21,23 @@ from model_store.tables import DatasetPackRow, DatasetRow
 class DatasetStore:
     """Datasets by id; safe to share between threads and processes."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
+        self._blobs = blobs
 
     def register(self, dataset: Dataset) -> Dataset:
         """Insert a dataset whose blobs are stored; the same id and digest again return the first.
 
-        Raises AlreadyExists where the id has other content.
+        Raises AlreadyExists where the id has other content, and MissingBlob where a blob is not stored (any more).
         """
         with self._database.write() as session:
             if (row := session.get(DatasetRow, dataset.id)) is not None:
                 if row.digest != dataset.digest:
                     raise AlreadyExists(f"{dataset.name} exists with other content: choose another id")
                 return row.record()
+            # Looked at while no collector can run: what is there now stays there, as the rows will name it.
+            take_turn(session)
+            self._blobs.sizes([dataset.digest, *dataset.packs])
             dataset = replace(dataset, created_at=datetime.now(UTC))
             values = ("id", "digest", "num_rows", "size_bytes", "created_at")
             packs = [DatasetPackRow(digest=digest) for digest in sorted(set(dataset.packs))]

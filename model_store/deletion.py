@@ -78,18 +78,21 @@ def purge(session: Session, now: datetime, max_versions: int | None = None) -> t
     A version stays while another, deleted or not, was made from it; a model, while it has versions. With `max_versions`
     no more than that go in one transaction: call it until it returns none.
     """
+    models = _lock_models_with_due(session, now)
     take_turn(session)
     child = aliased(VersionRow)
     made_from_it = exists().where(child.base_model_id == VersionRow.model_id, child.base_number == VersionRow.number)
     rows = selectinload(VersionRow.stages), selectinload(VersionRow.tags), selectinload(VersionRow.metric_values)
-    query = select(VersionRow).where(VersionRow.purge_at <= now, ~made_from_it).options(*rows)
+    is_due = and_(VersionRow.model_id.in_(models), VersionRow.purge_at <= now)
+    query = select(VersionRow).where(is_due, ~made_from_it).options(*rows)
     names: list[str] = []
     while ready := list(session.scalars(query.limit(None if max_versions is None else max_versions - len(names)))):
         for version in ready:
             _remove(session, version)
         session.flush()
         names += [str(version.name) for version in ready]
-    for model in session.scalars(select(ModelRow).where(ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))):
+    empty = and_(ModelRow.id.in_(models), ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))
+    for model in session.scalars(select(ModelRow).where(empty)):
         if not session.scalar(select(exists().where(VersionRow.model_id == model.id))):
             model.is_purged, model.tags, model.description = True, [], ""
             names.append(model_name(model.id))
@@ -116,6 +119,14 @@ def due(session: Session, now: datetime) -> tuple[frozenset[VersionName], frozen
     versions = session.execute(select(*columns[:2]).where(VersionRow.model_id.in_(models)))
     not_empty = {row[0] for row in versions if VersionName(*row) not in bases}
     return frozenset(bases), frozenset(session.scalars(models)) - not_empty
+
+
+def _lock_models_with_due(session: Session, now: datetime) -> list[str]:
+    """Lock the models that something is due of, the row before the turn as every writer does; one in use is left."""
+    has_due = exists().where(VersionRow.model_id == ModelRow.id, VersionRow.purge_at <= now)
+    is_due = and_(ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))
+    query = select(ModelRow.id).where(or_(is_due, has_due)).order_by(ModelRow.id)
+    return list(session.scalars(query.with_for_update(skip_locked=True)))
 
 
 def _remove(session: Session, version: VersionRow) -> None:

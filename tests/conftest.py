@@ -9,8 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from model_store.blobs.local import LocalBlobs
 from model_store.database import Database, sqlite_url
-from model_store.local_blobs import LocalBlobs
 from model_store.store import ModelStore
 from tests.postgres_server import NoPostgres, new_database, postgres_server
 from tests.s3_server import BUCKET, NoS3, S3Server, s3_server

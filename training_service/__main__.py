@@ -52,7 +52,7 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
         ThreadPoolExecutor(os.cpu_count(), "decoder") as decoders,
     ):
         store = ModelStore(database, settings.open_blobs())
-        datasets, jobs = DatasetStore(database), JobStore(database, lease_seconds=settings.lease_seconds)
+        datasets, jobs = DatasetStore(database, store.blobs), JobStore(database, lease_seconds=settings.lease_seconds)
         training = TrainingServicer(
             store,
             datasets,

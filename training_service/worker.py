@@ -67,8 +67,8 @@ class Worker:
         self._claim: Claim = order.claim
         self._settings: TrainingSettings = order.settings
         self._jobs = JobStore(database, lease_seconds=order.settings.lease_seconds)
-        self._datasets = DatasetStore(database)
         self._store = ModelStore(database, order.settings.open_blobs())
+        self._datasets = DatasetStore(database, self._store.blobs)
         self._stopping = stopping
 
     def run(self) -> int:

@@ -13,8 +13,8 @@ from maas_client.failures import CommandFailed, store_errors_explained
 from maas_client.output import AsJson, out, print_json, print_table, size
 
 if TYPE_CHECKING:
-    from model_store.gc import Garbage
-    from model_store.retention import Plan
+    from model_store.upkeep.gc import Garbage
+    from model_store.upkeep.retention import Plan
 
 app = typer.Typer(help="Look after the model store (on the machine that holds it).", no_args_is_help=True)
 
@@ -58,7 +58,7 @@ def collect_garbage(
     from dataclasses import asdict
 
     from grpc_runtime.settings import StoreSettings
-    from model_store.gc import Collector
+    from model_store.upkeep.gc import Collector
 
     settings = StoreSettings()
     with store_errors_explained():
@@ -90,8 +90,8 @@ def prune(
     """Delete old versions; what an alias, a newer version or a job stands on is kept, and the newest of each model."""
     from grpc_runtime.settings import StoreSettings
     from model_store.names import check_id
-    from model_store.retention import Pruner, Rule
     from model_store.store import ModelStore
+    from model_store.upkeep.retention import Pruner, Rule
 
     if keep_last is None and not newer_than:
         raise CommandFailed("say what should stay: --keep-last, --newer-than, or both")

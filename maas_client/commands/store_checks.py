@@ -15,9 +15,9 @@ from maas_client.output import AsJson, notes, out, print_json, print_table, size
 
 if TYPE_CHECKING:
     from model_store.blobs import BlobStore
-    from model_store.findings import Problem, Report
-    from model_store.fsck import Progress
-    from model_store.usage import Usage
+    from model_store.upkeep.findings import Problem, Report
+    from model_store.upkeep.fsck import Progress
+    from model_store.upkeep.usage import Usage
 
 _NUM_NAMED = 10
 
@@ -31,8 +31,8 @@ def fsck(
 ) -> None:
     """Check that rows and blobs agree and nothing is damaged; exit code 1 where something is wrong. Deletes nothing."""
     from grpc_runtime.settings import StoreSettings
-    from model_store.fsck import Checker
-    from model_store.repair import Repairer
+    from model_store.upkeep.fsck import Checker
+    from model_store.upkeep.repair import Repairer
 
     if source and not repair:
         raise CommandFailed("--from is where --repair fetches lost blobs: give both")
@@ -109,7 +109,7 @@ def _problem_text(problem: Problem) -> str:
 def du(*, as_json: AsJson = False) -> None:
     """Show what takes room: of each model, what is its own and what it shares; and what could go."""
     from grpc_runtime.settings import StoreSettings
-    from model_store.usage import usage_of
+    from model_store.upkeep.usage import usage_of
 
     settings = StoreSettings()
     with store_errors_explained():

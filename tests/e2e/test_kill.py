@@ -10,7 +10,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.processes import INFERENCE, TRAINING, Stack
-from model_store.local_blobs import LocalBlobs
+from model_store.blobs.local import LocalBlobs
 from model_store.stages import read_stage
 
 ENDED = {

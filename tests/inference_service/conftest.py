@@ -11,7 +11,7 @@ import torch
 from inference_service.executor import Executor
 from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
-from model_store.local_blobs import LocalBlobs
+from model_store.blobs.local import LocalBlobs
 from model_store.names import VersionName
 from tests.inference_service.making import Recipe, Registry, manifest, open_registry
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from grpc_runtime.settings import StoreSettings
 from model_store.architectures import Chain, Head, build, build_random, initialise_head
+from model_store.blobs.local import LocalBlobs
 from model_store.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
-from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import AliasName, VersionName
 from model_store.publication import Publication

@@ -10,10 +10,10 @@ from pathlib import Path
 import grpc
 from maas.inference.v1 import inference_pb2 as pb
 
-from model_store.fsck import Checker
-from model_store.gc import Collector
 from model_store.names import AliasName
 from model_store.store import ModelStore
+from model_store.upkeep.fsck import Checker
+from model_store.upkeep.gc import Collector
 from tests.inference_service.making import Recipe, Registry, photo
 from tests.inference_service.running import refused, running_service
 from tests.model_store.making import age

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from inference_service.executor import Answer, Executor, Output, Work
-from inference_service.resident import ResidentVersion
 from inference_service.lanes import Part
+from inference_service.resident import ResidentVersion
 from model_store.inputs import ImageInputSpec, Pixels
 from tests.inference_service.making import Recipe, expected, photo, pixels
 

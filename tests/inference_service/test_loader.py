@@ -11,9 +11,9 @@ import torch
 
 from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
+from model_store.blobs.local import LocalBlobs
 from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
 from model_store.inputs import ImageInputSpec
-from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.stages import write_stage

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from maas_client.__main__ import main
+from model_store.blobs.local import LocalBlobs
 from model_store.database import Database
 from model_store.listings import ListRequest
-from model_store.local_blobs import LocalBlobs
 from model_store.names import VersionName
 from model_store.store import ModelStore
 from tests.model_store.making import age, publication

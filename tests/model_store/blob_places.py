@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.blob_urls import open_blobs
 from model_store.blobs import BlobStore
-from model_store.local_blobs import LocalBlobs
-from model_store.remote_blobs import RemoteBlobs, _name
+from model_store.blobs.local import LocalBlobs
+from model_store.blobs.remote import RemoteBlobs, _name
+from model_store.blobs.urls import open_blobs
 
 CACHE_BYTES = 64 * 1024 * 1024
 

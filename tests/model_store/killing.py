@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from sqlalchemy import select
 
+from model_store.blobs.local import LocalBlobs
 from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.errors import Conflict, IllegalState, MissingBlob, NotFound
-from model_store.findings import Problem
-from model_store.fsck import Checker
-from model_store.gc import Collector
-from model_store.local_blobs import LocalBlobs
 from model_store.names import AliasName, VersionName, parse_version
 from model_store.records import Lineage, Notes
 from model_store.store import ModelStore
 from model_store.tables import ModelRow
+from model_store.upkeep.findings import Problem
+from model_store.upkeep.fsck import Checker
+from model_store.upkeep.gc import Collector
 from tests.model_store.making import age, age_unfinished, publication
 
 _MODELS = ("birds", "cats", "dogs", "flowers")

@@ -6,14 +6,17 @@ import os
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
+from model_store.blobs.local import LocalBlobs
+from model_store.datasets import DatasetStore
 from model_store.errors import MissingBlob
-from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.publication import Publication
+from model_store.records import Dataset
 from model_store.stages import write_stage
 from model_store.store import ModelStore
 
@@ -29,6 +32,13 @@ def manifest(store: ModelStore, *seeds: int) -> tuple[Manifest, list[str]]:
             new.append(blob.digest)
     made = Manifest("tiny", {}, tuple(stages), {"kind": "image"}, ("a", "b"), {"kind": "linear", "num_labels": 2})
     return made, new
+
+
+def registered_dataset(store: ModelStore, dataset_id: str) -> Dataset:
+    """Register a dataset without rows; its manifest is any blob."""
+    digest = store.blobs.put([dataset_id.encode()]).digest
+    dataset = Dataset(dataset_id, digest, (), 3, 4, {}, datetime.now(UTC))
+    return DatasetStore(store._database, store.blobs).register(dataset)
 
 
 def publication(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.blob_cache import BlobCache
+from model_store.blobs.cache import BlobCache
 from model_store.errors import InvalidInput
 from tests.model_store.blob_places import remote_blobs
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from model_store import local_blobs
-from model_store.local_blobs import LocalBlobs
+from model_store.blobs import local as local_blobs
+from model_store.blobs.local import LocalBlobs
 
 DATA = b"stage" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()

@@ -11,9 +11,9 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from model_store.blobs.local import LocalBlobs
 from model_store.database import Database, sqlite_url
 from model_store.errors import SchemaMismatch, Unavailable
-from model_store.local_blobs import LocalBlobs
 from model_store.store import ModelStore
 from model_store.tables import Row
 from tests.model_store.making import publication
@@ -57,7 +57,7 @@ def test_a_writer_killed_in_its_transaction_leaves_nothing(tmp_path: Path) -> No
     """Kill -9 between the insert and the commit: the store opens, and shows complete versions only."""
     script = (
         "import os, signal, sys, pathlib\n"
-        "from model_store.local_blobs import LocalBlobs\n"
+        "from model_store.blobs.local import LocalBlobs\n"
         "from model_store.database import Database, sqlite_url\n"
         "from model_store import store as module\n"
         "from tests.model_store.making import publication\n"

@@ -9,14 +9,13 @@ import pytest
 from model_store import deletion
 from model_store.changes import ChangeFeed
 from model_store.database import Database
-from model_store.datasets import DatasetStore
 from model_store.errors import Conflict, IllegalState, ModelNotFound, VersionNotFound
 from model_store.jobs import JobStore
 from model_store.listings import ListRequest
 from model_store.names import AliasName, ModelName, VersionName
-from model_store.records import Dataset, JobSpec, Lineage, Notes
+from model_store.records import JobSpec, Lineage, Notes
 from model_store.store import ModelStore
-from tests.model_store.making import publication
+from tests.model_store.making import publication, registered_dataset
 
 ONE, TWO = VersionName("flowers", 1), VersionName("flowers", 2)
 PRODUCTION = AliasName("flowers", "production")
@@ -77,7 +76,7 @@ def test_what_others_stand_on_is_not_deleted(store: ModelStore, database: Databa
         with pytest.raises(IllegalState, match=str(child.name)):
             delete()
     store.delete_version(child.name)
-    DatasetStore(database).register(Dataset("d", "0" * 64, (), 3, 4, {}, datetime.now(UTC)))
+    registered_dataset(store, "d")
     jobs = JobStore(database)
     job = jobs.enqueue(JobSpec("child", ONE, "d", {}, 0, None))
     for refused in (

@@ -16,20 +16,20 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStatus, Buffer
+from model_store.blobs.local import LocalBlobs
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import CorruptBlob, MissingBlob
-from model_store.findings import Kind, Problem, Report
-from model_store.fsck import Checker, Progress
-from model_store.gc import Collector
 from model_store.jobs import JobStore
-from model_store.local_blobs import LocalBlobs
 from model_store.names import AliasName, VersionName
 from model_store.records import Dataset, JobSpec, Lineage, ModelVersion
-from model_store.repair import Repairer
 from model_store.stages import read_stage
 from model_store.store import ModelStore
 from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, JobRow, ModelRow, StageRow, VersionRow
+from model_store.upkeep.findings import Kind, Problem, Report
+from model_store.upkeep.fsck import Checker, Progress
+from model_store.upkeep.gc import Collector
+from model_store.upkeep.repair import Repairer
 from tests.model_store.making import age, publication
 
 ONE, TWO = VersionName("flowers", 1), VersionName("flowers", 2)
@@ -47,7 +47,7 @@ def checker(database: Database, blobs: LocalBlobs) -> Checker:
 def versions(store: ModelStore, database: Database) -> list[ModelVersion]:
     """Two versions that share a stage, the second made from the first and in production; and a dataset."""
     manifest, pack = (store.blobs.put([data]).digest for data in (b"manifest", b"pack"))
-    DatasetStore(database).register(Dataset("daisies", manifest, (pack,), 1, 4, {}, datetime.now(UTC)))
+    DatasetStore(database, store.blobs).register(Dataset("daisies", manifest, (pack,), 1, 4, {}, datetime.now(UTC)))
     first = store.publish(publication(store, seeds=(1, 2), alias="production"))
     second = store.publish(
         publication(store, seeds=(1, 3), alias="production", lineage=Lineage(base=ONE, dataset_id="daisies"))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from model_store.blobs.local import LocalBlobs
 from model_store.database import Database, sqlite_url
 from model_store.errors import ModelNotFound, StorageFull
-from model_store.local_blobs import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.publication import Publication
 from model_store.stages import write_stage

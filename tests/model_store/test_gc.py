@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from model_store.blobs.local import LocalBlobs
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import IllegalState, InvalidInput, MissingBlob
-from model_store.gc import Collector, Garbage
-from model_store.local_blobs import LocalBlobs
 from model_store.names import VersionName
 from model_store.records import Dataset, Lineage
 from model_store.stages import read_stage
 from model_store.store import ModelStore
+from model_store.upkeep.gc import Collector, Garbage
 from tests.model_store.making import age, age_unfinished, publication
 
 NOTHING = Garbage(0, 0, 0)
@@ -34,7 +34,7 @@ def test_what_rows_name_stays_and_what_they_do_not_goes(
     """Stages, manifests, dataset manifests and packs stay; an orphan of each age is treated by its age."""
     version = store.publish(publication(store))
     manifest, pack = (store.blobs.put([data]).digest for data in (b"manifest", b"pack"))
-    DatasetStore(database).register(Dataset("d", manifest, (pack,), 1, 4, {}, datetime.now(UTC)))
+    DatasetStore(database, store.blobs).register(Dataset("d", manifest, (pack,), 1, 4, {}, datetime.now(UTC)))
     old, young = (store.blobs.put([data]).digest for data in (b"old orphan", b"young orphan"))
     age(store.blobs, keep={young})
     assert collector.find() == Garbage(1, 0, len(b"old orphan"))

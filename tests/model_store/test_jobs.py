@@ -9,14 +9,22 @@ import pytest
 
 from model_store.database import Database
 from model_store.datasets import DatasetStore
-from model_store.errors import AlreadyExists, Conflict, DatasetNotFound, IllegalState, JobNotFound, LeaseLost
+from model_store.errors import (
+    AlreadyExists,
+    Conflict,
+    DatasetNotFound,
+    IllegalState,
+    JobNotFound,
+    LeaseLost,
+    MissingBlob,
+)
 from model_store.jobs import MAX_ATTEMPTS, Claim, JobStore
 from model_store.lifecycle import JobState
 from model_store.names import VersionName
 from model_store.paging import PageRequest
 from model_store.records import Dataset, JobSpec
 from model_store.store import ModelStore
-from tests.model_store.making import publication
+from tests.model_store.making import publication, registered_dataset
 
 SPEC = JobSpec("flowers", VersionName("base", 1), "d", {"name": "linear_probe"}, 0, "production")
 EXPIRED = -1.0
@@ -26,7 +34,7 @@ EXPIRED = -1.0
 def jobs(database: Database, store: ModelStore) -> JobStore:
     """A queue with the dataset and the base that its jobs need."""
     store.publish(publication(store, "base"))
-    DatasetStore(database).register(Dataset("d", "0" * 64, (), 3, 4, {}, datetime.now(UTC)))
+    registered_dataset(store, "d")
     return JobStore(database)
 
 
@@ -143,24 +151,33 @@ def test_jobs_come_newest_first_in_pages(jobs: JobStore) -> None:
     assert second.next_token == ""
 
 
-def test_what_does_not_exist_is_named(jobs: JobStore, database: Database) -> None:
+def test_what_does_not_exist_is_named(jobs: JobStore, database: Database, store: ModelStore) -> None:
     """An unknown job or dataset says so, and a job without its dataset is refused by the database."""
     with pytest.raises(JobNotFound, match="trainingJobs/"):
         jobs.get("0" * 32)
     with pytest.raises(DatasetNotFound, match="datasets/nowhere"):
-        DatasetStore(database).get("nowhere")
+        DatasetStore(database, store.blobs).get("nowhere")
     with pytest.raises(Conflict):
         jobs.enqueue(JobSpec("flowers", SPEC.base, "nowhere", {}, 0, None))
 
 
 @pytest.mark.usefixtures("jobs")
-def test_a_dataset_id_names_one_content(database: Database) -> None:
+def test_a_dataset_id_names_one_content(database: Database, store: ModelStore) -> None:
     """Registering the same content again is harmless; other content is refused."""
-    datasets = DatasetStore(database)
+    datasets = DatasetStore(database, store.blobs)
     first = datasets.get("d")
     assert datasets.register(first) == first
     with pytest.raises(AlreadyExists):
         datasets.register(Dataset("d", "1" * 64, (), 3, 4, {}, datetime.now(UTC)))
+
+
+def test_a_dataset_whose_blob_is_missing_is_not_registered(database: Database, store: ModelStore) -> None:
+    """The row comes last: an upload that waited longer than the collector's grace is told, and leaves no row."""
+    datasets = DatasetStore(database, store.blobs)
+    manifest = store.blobs.put([b"manifest"]).digest
+    with pytest.raises(MissingBlob):
+        datasets.register(Dataset("d", manifest, ("1" * 64,), 3, 4, {}, datetime.now(UTC)))
+    assert not datasets.exists("d")
 
 
 def _running(jobs: JobStore, claim: Claim) -> Claim:

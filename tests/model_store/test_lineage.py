@@ -9,15 +9,14 @@ import pytest
 from model_store import deletion
 from model_store.comparison import Difference, MetricDifference
 from model_store.database import Database
-from model_store.datasets import DatasetStore
 from model_store.errors import DatasetNotFound, JobNotFound, VersionNotFound
 from model_store.jobs import JobStore
 from model_store.lifecycle import JobState
 from model_store.lineage import LineageEdge, LineageGraph
 from model_store.names import DatasetName, JobName, VersionName
-from model_store.records import Dataset, JobSpec, Lineage
+from model_store.records import JobSpec, Lineage
 from model_store.store import ModelStore
-from tests.model_store.making import publication
+from tests.model_store.making import publication, registered_dataset
 
 BASE, TUNED, CHILD = VersionName("base", 1), VersionName("flowers", 1), VersionName("roses", 1)
 
@@ -26,7 +25,7 @@ BASE, TUNED, CHILD = VersionName("base", 1), VersionName("flowers", 1), VersionN
 def job(store: ModelStore, database: Database) -> str:
     """A base, a fine-tune of it by a job on a dataset, and a child of that; the job's name."""
     store.publish(publication(store, "base"))
-    DatasetStore(database).register(Dataset("photos", "0" * 64, (), 3, 4, {}, datetime.now(UTC)))
+    registered_dataset(store, "photos")
     jobs = JobStore(database)
     job = jobs.enqueue(JobSpec("flowers", BASE, "photos", {}, 0, None))
     claim = jobs.claim("runner")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.local_blobs import LocalBlobs
+from model_store.blobs.local import LocalBlobs
 
 DATA = b"stage" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -39,9 +39,9 @@ def test_a_full_disk_is_named_and_gives_its_space_back(tmp_path: Path, make_stor
     """A write that meets a file size limit raises StorageFull and leaves nothing, here and on the way to elsewhere."""
     script = (
         "import resource, signal, sys, pathlib\n"
-        "from model_store.blob_urls import open_blobs\n"
+        "from model_store.blobs.urls import open_blobs\n"
         "from model_store.errors import StorageFull\n"
-        "from model_store.local_blobs import LocalBlobs\n"
+        "from model_store.blobs.local import LocalBlobs\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "root = pathlib.Path(sys.argv[1])\n"

@@ -17,16 +17,16 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from model_store.blobs.local import LocalBlobs
 from model_store.database import Database, sqlite_url
 from model_store.errors import IllegalState, NotFound
-from model_store.gc import MIN_GRACE_SECONDS, Collector
 from model_store.listings import ListRequest
-from model_store.local_blobs import LocalBlobs
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.paging import PageRequest
 from model_store.records import Lineage
 from model_store.stages import read_stage
 from model_store.store import ModelStore
+from model_store.upkeep.gc import MIN_GRACE_SECONDS, Collector
 from tests.model_store.making import publication
 
 MODELS = st.sampled_from(["ants", "bees"])

@@ -15,11 +15,11 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from model_store.blob_urls import open_blobs
 from model_store.blobs import BlobStore
+from model_store.blobs.local import LocalBlobs
+from model_store.blobs.remote import RemoteBlobs, _name
+from model_store.blobs.urls import open_blobs
 from model_store.errors import CorruptBlob, InvalidInput, MissingBlob, Unavailable
-from model_store.local_blobs import LocalBlobs
-from model_store.remote_blobs import RemoteBlobs, _name
 from tests.model_store.blob_places import Place, remote_blobs, remote_place
 from tests.s3_server import BUCKET, S3Server, cutting_proxy
 
@@ -272,7 +272,7 @@ def test_a_missing_library_is_named(tmp_path: Path) -> None:
     script = (
         "import sys, pathlib\n"
         "sys.modules['s3fs'] = None\n"
-        "from model_store.blob_urls import open_blobs\n"
+        "from model_store.blobs.urls import open_blobs\n"
         "from model_store.errors import InvalidInput\n"
         "try:\n"
         "    open_blobs('s3://bucket/models', cache=pathlib.Path(sys.argv[1]), cache_bytes=1)\n"

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from model_store.database import Database
-from model_store.datasets import DatasetStore
 from model_store.errors import IllegalState, InvalidInput, ModelNotFound
 from model_store.jobs import JobStore
 from model_store.listings import ListRequest
 from model_store.names import AliasName, VersionName
-from model_store.records import Dataset, JobSpec, Lineage, ModelVersion
-from model_store.retention import Candidate, Plan, Pruner, Rule, plan
+from model_store.records import JobSpec, Lineage, ModelVersion
 from model_store.store import ModelStore
 from model_store.tables import VersionRow
-from tests.model_store.making import publication
+from model_store.upkeep.retention import Candidate, Plan, Pruner, Rule, plan
+from tests.model_store.making import publication, registered_dataset
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -92,7 +91,7 @@ def test_old_versions_are_deleted_and_the_reasons_of_the_others_said(
     pruner: Pruner, store: ModelStore, database: Database
 ) -> None:
     """Aliases, jobs, living children and the newest keep theirs; a child that goes takes its base along."""
-    DatasetStore(database).register(Dataset("daisies", "0" * 64, (), 1, 0, {}, datetime.now(UTC)))
+    registered_dataset(store, "daisies")
     for number in range(1, 9):
         base = {3: 2, 5: 4}.get(number)
         lineage = Lineage(base=_flowers(base)) if base else Lineage()

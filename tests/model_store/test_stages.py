@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from model_store.blobs.local import LocalBlobs
 from model_store.errors import CorruptBlob, InvalidManifest
-from model_store.local_blobs import LocalBlobs
 from model_store.stages import read_forms, read_stage, read_stages, write_stage, write_stages
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from model_store.blobs.local import LocalBlobs
 from model_store.database import Database
 from model_store.datasets import DatasetStore
-from model_store.gc import Collector
-from model_store.local_blobs import LocalBlobs
 from model_store.records import Dataset, ModelVersion
 from model_store.store import ModelStore
-from model_store.usage import DatasetUsage, ModelUsage, Share, usage_of
+from model_store.upkeep.gc import Collector
+from model_store.upkeep.usage import DatasetUsage, ModelUsage, Share, usage_of
 from tests.model_store.making import age, publication
 
 
@@ -26,7 +26,7 @@ def test_own_and_shared_bytes(store: ModelStore, database: Database, blobs: Loca
     second = store.publish(publication(store, "flowers", (1, 2, 3)))
     bird = store.publish(publication(store, "birds", (1, 4)))
     manifest, pack = (blobs.put([data]).digest for data in (b"the manifest", b"pack"))
-    DatasetStore(database).register(Dataset("daisies", manifest, (pack,), 1, 4, {}, datetime.now(UTC)))
+    DatasetStore(database, store.blobs).register(Dataset("daisies", manifest, (pack,), 1, 4, {}, datetime.now(UTC)))
     blobs.put([b"orphan"])
     usage = usage_of(database, blobs)
 

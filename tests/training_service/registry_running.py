@@ -17,9 +17,9 @@ from grpc_runtime.server import GrpcServer
 from grpc_runtime.settings import ServerSettings
 from maas_client.client import Client
 from maas_client.settings import ClientSettings
+from model_store.blobs.local import LocalBlobs
 from model_store.changes import ChangeFeed
 from model_store.database import Database, sqlite_url
-from model_store.local_blobs import LocalBlobs
 from model_store.store import ModelStore
 from training_service.change_bell import ChangeBell
 from training_service.registry_servicer import ModelStoreServicer

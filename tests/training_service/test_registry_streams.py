@@ -15,7 +15,7 @@ from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.publish import publish_base
 from model_store.bases import LoadedBase, load_random
-from model_store.local_blobs import LocalBlobs
+from model_store.blobs.local import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import VersionName
 from model_store.stages import write_stage

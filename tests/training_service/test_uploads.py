@@ -229,7 +229,8 @@ def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> Non
 
     settings = settings_of(tmp_path)
     with closing(settings.open_database()) as database, ThreadPoolExecutor(1) as threads:
-        datasets, blobs = DatasetStore(database), settings.open_blobs()
+        blobs = settings.open_blobs()
+        datasets = DatasetStore(database, blobs)
         ingestor = Ingestor(blobs, threads, max_image_pixels=10**6)
         limits = ArchiveLimits(max_unpacked_bytes=10**7, max_files=100, max_file_bytes=10**6)
         uploads = Uploads(datasets, blobs, ingestor, limits, max_archive_bytes=10**7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from model_store.blobs import BlobStore
-from model_store.local_blobs import LocalBlobs
+from model_store.blobs.local import LocalBlobs
 
 _FILE = "file://"
 _S3 = {"s3", "s3a"}
@@ -22,10 +22,10 @@ def open_blobs(url: str, *, cache: Path, cache_bytes: int) -> BlobStore:
     if not separator or scheme == "file":
         return LocalBlobs(Path(url.removeprefix(_FILE)).expanduser())
     # Late: a store on a disk needs neither, and importing fsspec takes longer than everything else here.
-    from model_store.blob_cache import BlobCache  # noqa: PLC0415
-    from model_store.remote_blobs import RemoteBlobs  # noqa: PLC0415
-    from model_store.remote_files import ObjectFolder, RemoteFolder  # noqa: PLC0415
-    from model_store.s3_files import S3Folder  # noqa: PLC0415
+    from model_store.blobs.cache import BlobCache  # noqa: PLC0415
+    from model_store.blobs.remote import RemoteBlobs  # noqa: PLC0415
+    from model_store.blobs.remote_files import ObjectFolder, RemoteFolder  # noqa: PLC0415
+    from model_store.blobs.s3_files import S3Folder  # noqa: PLC0415
 
     kind = S3Folder if scheme in _S3 else ObjectFolder if scheme in _OBJECT_STORES else RemoteFolder
     return RemoteBlobs(kind(url), BlobCache(cache, cache_bytes))

@@ -17,7 +17,8 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
-from model_store.blob_files import (
+from model_store.blobs import BlobStatus, BlobStore, BlobWriter, Memory, UnfinishedBlob, checked, missing_blob
+from model_store.blobs.files import (
     map_verified,
     read_verified,
     scratch_file,
@@ -26,7 +27,6 @@ from model_store.blob_files import (
     unfinished_in,
     verify_file,
 )
-from model_store.blobs import BlobStatus, BlobStore, BlobWriter, Memory, UnfinishedBlob, checked, missing_blob
 from model_store.manifests import DIGEST
 
 

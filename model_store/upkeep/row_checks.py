@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from model_store.findings import Kind, Problem
 from model_store.lifecycle import ENDED
 from model_store.names import AliasName, VersionName, job_name, model_name
 from model_store.tables import AliasMoveRow, AliasRow, JobRow, ModelRow, VersionRow
+from model_store.upkeep.findings import Kind, Problem
 
 _BRING_BACK = "undelete that version; where it was purged, restore the database from a backup"
 

@@ -8,7 +8,7 @@ from model_store.blobs import BlobStore
 from model_store.changes import take_turn
 from model_store.database import Database
 from model_store.errors import CorruptBlob, MissingBlob
-from model_store.findings import Kind, Problem, Repair, Report
+from model_store.upkeep.findings import Kind, Problem, Repair, Report
 
 _NO_SOURCE = "not fetched again: name a second store or a backup with --from"
 

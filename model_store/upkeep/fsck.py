@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from model_store.blobs import BlobStore
 from model_store.database import Database
 from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
-from model_store.findings import Kind, Problem, Report
-from model_store.inventory import DatasetRows, VersionRows, all_datasets, all_versions, other_sizes, still_there
 from model_store.manifests import Manifest
-from model_store.references import batches, named_blobs, owners
-from model_store.row_checks import row_problems
+from model_store.upkeep.findings import Kind, Problem, Report
+from model_store.upkeep.inventory import DatasetRows, VersionRows, all_datasets, all_versions, other_sizes, still_there
+from model_store.upkeep.references import batches, named_blobs, owners
+from model_store.upkeep.row_checks import row_problems
 
 T = TypeVar("T")
 _BATCH = 500

@@ -19,15 +19,6 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, TypeVar
 
-from model_store.blob_cache import BlobCache
-from model_store.blob_files import (
-    digest_of,
-    map_verified,
-    read_verified,
-    scratch_file,
-    unfinished_file,
-    unfinished_in,
-)
 from model_store.blobs import (
     BlobStatus,
     BlobStore,
@@ -38,9 +29,18 @@ from model_store.blobs import (
     checked,
     missing_blob,
 )
+from model_store.blobs.cache import BlobCache
+from model_store.blobs.files import (
+    digest_of,
+    map_verified,
+    read_verified,
+    scratch_file,
+    unfinished_file,
+    unfinished_in,
+)
+from model_store.blobs.remote_files import RemoteFile, RemoteFolder
 from model_store.errors import CorruptBlob
 from model_store.manifests import DIGEST
-from model_store.remote_files import RemoteFile, RemoteFolder
 
 T = TypeVar("T")
 _NUM_THREADS = 16

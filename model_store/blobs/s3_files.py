@@ -16,8 +16,8 @@ from typing import Any
 import fsspec
 
 from model_store.blobs import UnfinishedBlob
+from model_store.blobs.remote_files import ObjectFolder, RemoteFile, seconds
 from model_store.errors import InvalidInput, Unavailable
-from model_store.remote_files import ObjectFolder, RemoteFile, seconds
 
 _PART_BYTES = 8 * 1024 * 1024
 _MAX_PARTS = 10_000

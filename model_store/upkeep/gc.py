@@ -23,8 +23,8 @@ from model_store.database import Database
 from model_store.deletion import due, purge
 from model_store.errors import InvalidInput
 from model_store.names import VersionName
-from model_store.references import batches, named_among, named_blobs
 from model_store.tables import DatasetPackRow, DatasetRow, StageRow, VersionRow
+from model_store.upkeep.references import batches, named_among, named_blobs
 
 MIN_GRACE_SECONDS = 60.0
 DEFAULT_GRACE_SECONDS = 24 * 3600.0
