@@ -16,6 +16,7 @@ from inference_service.decoder import Decoder
 from inference_service.executor import Answer, Executor, Work
 from inference_service.loader import Loader
 from inference_service.manager import Manager
+from inference_service.pipeline import Pipeline
 from inference_service.resident import ResidentVersion
 from inference_service.scheduler import Scheduler
 from inference_service.server import CODES, InferenceServer, registrations
@@ -62,9 +63,8 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         manager = _manager(settings, loader, loader_thread)
         scheduler = _scheduler(settings, executor, device_thread)
         decoder = Decoder(decode_threads, max_pixels=settings.max_image_pixels)
-        servicer = InferenceServicer(
-            manager, scheduler, decoder, max_images_per_request=settings.max_images_per_request
-        )
+        pipeline = Pipeline(scheduler, decoder)
+        servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
         source = _source(settings, store, ChangeFeed(database), manager)
         yield InferenceServer(GrpcServer(settings, registrations(servicer), CODES), source, manager, scheduler)
 

@@ -8,12 +8,12 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.inference.v1 import inference_pb2 as pb
 
-from inference_service.executor import Values
+from inference_service.pipeline import Images
 from inference_service.policy import VersionState
 from inference_service.resident import ResidentVersion
 from inference_service.served_model import AliasReport, ModelReport, VersionReport
 from model_store.errors import InvalidInput, Violation
-from model_store.inputs import Pixels
+from model_store.inputs import Pixels, Values
 from model_store.names import model_name
 
 _STATES = {
@@ -26,14 +26,15 @@ _STATES = {
 }
 
 
-def read_images(images: Sequence[pb.Image], max_images: int) -> list[bytes | Pixels]:
+def read_images(images: Sequence[pb.Image], max_images: int) -> Images:
     """Return encoded images as bytes and raw ones as uint8 [h, w, 3]; raise InvalidInput naming each that is wrong."""
     if not 1 <= len(images) <= max_images:
         raise InvalidInput.of("images", f"must be 1 to {max_images} images, not {len(images)}")
     read = [_read_image(index, image) for index, image in enumerate(images)]
     if violations := [each for each in read if isinstance(each, Violation)]:
         raise InvalidInput(*violations)
-    return [each for each in read if not isinstance(each, Violation)]
+    usable = [each for each in read if not isinstance(each, Violation)]
+    return Images(usable, lambda index: f"images[{index}].{images[index].WhichOneof('content')}")
 
 
 def read_top_k(top_k: int, num_labels: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -20,26 +20,28 @@ class Decoder:
         self._threads = threads
         self._max_pixels = max_pixels
 
-    async def rows(self, images: Sequence[bytes | Pixels], spec: ImageInputSpec) -> Pixels:
+    async def rows(
+        self, images: Sequence[bytes | Pixels], spec: ImageInputSpec, field_of: Callable[[int], str]
+    ) -> Pixels:
         """Return uint8 [n, crop_size, crop_size, 3] of encoded images or raw ones, uint8 [h, w, 3].
 
-        Raises InvalidInput that names every image that cannot be used.
+        Raises InvalidInput that names every image that cannot be used, by its number.
         """
         loop = asyncio.get_running_loop()
         jobs = [
-            loop.run_in_executor(self._threads, self._row, index, image, spec) for index, image in enumerate(images)
+            loop.run_in_executor(self._threads, self._row, image, spec, field_of(index))
+            for index, image in enumerate(images)
         ]
         rows = await asyncio.gather(*jobs)
         if violations := [row for row in rows if isinstance(row, Violation)]:
             raise InvalidInput(*violations)
         return np.stack([row for row in rows if not isinstance(row, Violation)])
 
-    def _row(self, index: int, image: bytes | Pixels, spec: ImageInputSpec) -> Pixels | Violation:
+    def _row(self, image: bytes | Pixels, spec: ImageInputSpec, field: str) -> Pixels | Violation:
         try:
             return to_pixels(self._opened(image), spec)
         except InvalidImage as error:
-            kind = "encoded" if isinstance(image, bytes) else "pixels"
-            return Violation(f"images[{index}].{kind}", str(error))
+            return Violation(field, str(error))
 
     def _opened(self, image: bytes | Pixels) -> Image.Image:
         if isinstance(image, bytes):

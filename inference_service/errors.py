@@ -21,6 +21,10 @@ class NoHead(IllegalState):
     """The version is a backbone only and knows no labels."""
 
 
+class TakesNoImages(IllegalState):
+    """The version takes rows of numbers."""
+
+
 class QueueFull(StoreError):
     """As many rows wait as the operator allows."""
 

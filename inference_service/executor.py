@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import accumulate, groupby, pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from inference_service.errors import OutOfDeviceMemory
@@ -18,15 +18,19 @@ from inference_service.lanes import Part
 from inference_service.resident import ResidentVersion, Stage
 from model_store.architectures import pooled
 from model_store.errors import InvalidManifest
-from model_store.inputs import Pixels, normalise
+from model_store.inputs import ImageInputSpec, Pixels, Values, blank_row, normalise
 
-Values = NDArray[np.float32]
+Rows = Pixels | Values
 
 
 class Output(Enum):
-    """What a request asks for, a row of float32 for each image: `SCORES` [labels], summing to 1; `EMBEDDING` [d]."""
+    """What a request asks for, a row of float32 for each of its own.
+
+    `SCORES` [labels], summing to 1; `LOGITS` [labels], of which they are the softmax; `EMBEDDING` [d].
+    """
 
     SCORES = auto()
+    LOGITS = auto()
     EMBEDDING = auto()
 
 
@@ -35,14 +39,16 @@ Answer = Mapping[Output, Values]
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Rows for one version: uint8 [n, h, w, 3], already resized and cropped by its input spec.
+    """Rows for one version, as its input spec prepares them.
 
-    `SCORES` may be asked of a version with a head only.
+    Of images uint8 [n, h, w, 3], resized and cropped, or float32 [n, 3, h, w], normalised too; of vectors float32
+    [n, size]. All but `EMBEDDING` may be asked of a version with a head only. `queued_ns` is by time.perf_counter_ns.
     """
 
     version: ResidentVersion
-    pixels: Pixels
+    rows: Rows
     outputs: frozenset[Output]
+    queued_ns: int = field(default_factory=time.perf_counter_ns)
 
 
 class Executor:
@@ -57,7 +63,23 @@ class Executor:
 
         Raises OutOfDeviceMemory where the batch does not fit.
         """
-        members = [_Member(part.work, part.work.pixels[part.start : part.stop]) for part in parts]
+        started = time.perf_counter_ns()
+        answers = self._run_parts(parts)
+        _count(parts, started, time.perf_counter_ns())
+        return answers
+
+    def warm_up(self, version: ResidentVersion) -> None:
+        """Run one row through a version; raise InvalidManifest where it does not run or gives no finite numbers."""
+        outputs = {Output.EMBEDDING} if version.head is None else set(Output)
+        try:
+            (answer,) = self._run_parts([Part(Work(version, blank_row(version.input_spec), frozenset(outputs)), 0, 1)])
+        except RuntimeError as error:
+            raise InvalidManifest(f"a row of its input does not run through {version.name}: {error}") from error
+        if not all(np.isfinite(values).all() for values in answer.values()):
+            raise InvalidManifest(f"{version.name} answers with numbers that are not finite: its training diverged")
+
+    def _run_parts(self, parts: Sequence[Part[Work]]) -> list[Answer]:
+        members = [_Member(part.work, part.work.rows[part.start : part.stop]) for part in parts]
         by_input: defaultdict[object, list[_Member]] = defaultdict(list)
         for member in members:
             by_input[member.input_form].append(member)
@@ -70,22 +92,19 @@ class Executor:
             raise OutOfDeviceMemory(f"the device has no memory for a batch of {num_rows} rows: send fewer") from error
         return [member.answer for member in members]
 
-    def warm_up(self, version: ResidentVersion) -> None:
-        """Run one row through a version; raise InvalidManifest where it does not run or gives no finite numbers."""
-        pixels = np.zeros((1, version.input_spec.crop_size, version.input_spec.crop_size, 3), dtype=np.uint8)
-        outputs = {Output.EMBEDDING} if version.head is None else {Output.EMBEDDING, Output.SCORES}
-        try:
-            (answer,) = self.run([Part(Work(version, pixels, frozenset(outputs)), 0, 1)])
-        except RuntimeError as error:
-            raise InvalidManifest(f"one image does not run through {version.name}: {error}") from error
-        if not all(np.isfinite(values).all() for values in answer.values()):
-            raise InvalidManifest(f"{version.name} answers with numbers that are not finite: its training diverged")
-
     def _run_inputs(self, members: list[_Member]) -> None:
         # Equal beginnings of paths side by side: the rows of every stage then lie together, and a branch is a view.
-        members.sort(key=lambda member: [id(stage) for stage in member.path])
-        pixels = torch.from_numpy(np.concatenate([member.pixels for member in members]))
-        self._descend(normalise(pixels.to(self._device), members[0].work.version.input_spec), members, 0)
+        members.sort(key=lambda member: ([id(stage) for stage in member.path], member.rows.dtype.kind))
+        inputs = [self._input(list(group)) for _, group in groupby(members, key=lambda member: member.rows.dtype)]
+        self._descend(inputs[0] if len(inputs) == 1 else torch.cat(inputs), members, 0)
+
+    def _input(self, members: Sequence[_Member]) -> Tensor:
+        """Return the rows of these members, all pixels or all numbers, as the first stage takes them."""
+        rows = torch.from_numpy(np.concatenate([member.rows for member in members])).to(self._device)
+        spec = members[0].work.version.input_spec
+        if rows.dtype == torch.uint8 and isinstance(spec, ImageInputSpec):
+            return normalise(rows, spec)
+        return rows.contiguous(memory_format=torch.channels_last) if rows.ndim == 4 else rows
 
     def _descend(self, x: Tensor, members: Sequence[_Member], depth: int) -> None:
         """Answer what ends after `depth` stages, and run each next stage over its rows; members are in x's order."""
@@ -98,27 +117,28 @@ class Executor:
 class _Member:
     """A part's rows on their way down the tree, and the answer that is being filled."""
 
-    def __init__(self, work: Work, pixels: Pixels) -> None:
+    def __init__(self, work: Work, rows: Rows) -> None:
         self.work = work
-        self.pixels = pixels
-        self.path = work.version.stages if Output.SCORES in work.outputs else work.version.backbone
-        self.input_form = (work.version.input_spec, pixels.shape[1:])
+        self.rows = rows
+        self.path = work.version.backbone if work.outputs == {Output.EMBEDDING} else work.version.stages
+        pixels_shape = (3, *rows.shape[1:3])
+        self.input_form = (work.version.input_spec, pixels_shape if rows.dtype == np.uint8 else rows.shape[1:])
         self.answer: dict[Output, Values] = {}
 
-    def output_after(self, depth: int) -> Output | None:
-        """Return what is answered from the tensor that leaves the stage before `depth`."""
-        if depth == len(self.work.version.backbone) and Output.EMBEDDING in self.work.outputs:
-            return Output.EMBEDDING
-        return Output.SCORES if depth > len(self.work.version.backbone) else None
+    def outputs_after(self, depth: int) -> Iterator[Output]:
+        """Yield what is answered from the tensor that leaves the stage before `depth`."""
+        if depth == len(self.work.version.backbone):
+            yield from self.work.outputs & {Output.EMBEDDING}
+        elif depth > len(self.work.version.backbone):
+            yield from self.work.outputs - {Output.EMBEDDING}
 
 
 def _answer(x: Tensor, members: Sequence[_Member], depth: int) -> None:
     values: dict[Output, Values] = {}
     for member, rows in zip(members, _row_ranges(members), strict=True):
-        output = member.output_after(depth)
-        if output is not None:
+        for output in member.outputs_after(depth):
             if output not in values:
-                values[output] = _on_host(pooled(x) if output is Output.EMBEDDING else x.softmax(dim=-1))
+                values[output] = _OUTPUT_OF[output](x).float().cpu().numpy()
             member.answer[output] = values[output][rows]
 
 
@@ -132,9 +152,30 @@ def _branches(members: Sequence[_Member], depth: int) -> Iterator[tuple[Stage, s
 
 
 def _row_ranges(members: Sequence[_Member]) -> Iterator[slice]:
-    stops = list(accumulate(len(member.pixels) for member in members))
+    stops = list(accumulate(len(member.rows) for member in members))
     return (slice(start, stop) for start, stop in pairwise([0, *stops]))
 
 
-def _on_host(values: Tensor) -> Values:
-    return values.float().cpu().numpy()
+def _logits(x: Tensor) -> Tensor:
+    return x
+
+
+def _scores(x: Tensor) -> Tensor:
+    return x.softmax(dim=-1)
+
+
+_OUTPUT_OF = {Output.SCORES: _scores, Output.LOGITS: _logits, Output.EMBEDDING: pooled}
+
+
+def _count(parts: Sequence[Part[Work]], started_ns: int, ended_ns: int) -> None:
+    """Count a batch that ran in the statistics of the versions that had rows in it."""
+    num_rows: Counter[ResidentVersion] = Counter()
+    for part in parts:
+        statistics = part.work.version.statistics
+        num_rows[part.work.version] += part.num_rows
+        if part.start == 0:
+            statistics.queued.add(started_ns - part.work.queued_ns)
+        is_last = part.stop == len(part.work.rows)
+        statistics.computed.add(ended_ns - started_ns, count=int(is_last))
+    for version, count in num_rows.items():
+        version.statistics.add_batch(count, ended_ns - started_ns)

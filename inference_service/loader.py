@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from inference_service.errors import OutOfDeviceMemory
+from inference_service.prepare import prepared
 from inference_service.resident import ResidentVersion, Stage, StageKey
-from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors
+from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, embedding_size
 from model_store.blobs import BlobStore
-from model_store.inputs import ImageInputSpec
+from model_store.inputs import read_input_spec
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest, ManifestStage, canonical_json
 from model_store.names import VersionName
@@ -52,10 +53,17 @@ class Loader:
 
     def _assembled(self, name: VersionName, manifest: Manifest) -> ResidentVersion:
         head = check_manifest(manifest)
-        input_spec = ImageInputSpec.from_json(manifest.input_spec)
         stages = self._stages_of(manifest, head)
         head_stage = stages.pop(HEAD, None)
-        return ResidentVersion(name, input_spec, manifest.labels, tuple(stages.values()), head_stage)
+        return ResidentVersion(
+            name=name,
+            architecture=manifest.architecture,
+            embedding_size=embedding_size(manifest.architecture, manifest.arguments),
+            input_spec=read_input_spec(manifest.input_spec),
+            labels=manifest.labels,
+            backbone=tuple(stages.values()),
+            head=head_stage,
+        )
 
     def _stages_of(self, manifest: Manifest, head: Head) -> dict[str, Stage]:
         """Return all stages, first to last; those that are not resident are read at once."""
@@ -78,7 +86,7 @@ class Loader:
         check_stage_tensors(manifest.architecture, manifest.arguments, head, stage, forms)
         module = build_stage(manifest.architecture, manifest.arguments, head, stage)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
-        return module.eval().requires_grad_(requires_grad=False)
+        return prepared(module.eval().requires_grad_(requires_grad=False))
 
 
 def _stage_key(manifest: Manifest, head: Head, entry: ManifestStage) -> StageKey:

@@ -8,7 +8,8 @@ from weakref import WeakSet
 
 from torch import nn
 
-from model_store.inputs import ImageInputSpec
+from inference_service.statistics import VersionStatistics
+from model_store.inputs import InputSpec
 from model_store.names import VersionName
 
 
@@ -38,16 +39,19 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class ResidentVersion:
-    """An immutable version on the device; its memory is free once nothing refers to it any more.
+    """An immutable version on the device, and what it was asked; its memory is free once nothing refers to it any more.
 
-    `head` is None for a backbone only, which has no labels.
+    `head` is None for a backbone only, which has no labels. `architecture` is its name.
     """
 
     name: VersionName
-    input_spec: ImageInputSpec
+    architecture: str
+    embedding_size: int
+    input_spec: InputSpec
     labels: tuple[str, ...]
     backbone: tuple[Stage, ...]
     head: Stage | None
+    statistics: VersionStatistics = field(default_factory=VersionStatistics, repr=False)
 
     def __post_init__(self) -> None:
         for stage in self.stages:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import grpc
-import numpy as np
 from maas.inference.v1 import inference_pb2 as pb
 from maas.inference.v1 import inference_pb2_grpc
 
 from inference_service import convert
-from inference_service.decoder import Decoder
 from inference_service.errors import NoHead
-from inference_service.executor import Answer, Output, Values, Work
+from inference_service.executor import Output
 from inference_service.manager import Manager
+from inference_service.pipeline import Images, Pipeline, Urgency
 from inference_service.resident import ResidentVersion
-from inference_service.scheduler import Scheduler
-from model_store.inputs import Pixels
+from model_store.inputs import Values
 from model_store.names import parse_model, parse_target
 from model_store.paging import PageRequest, cut, decode_token
 
@@ -30,12 +28,9 @@ _LISTING = "served models"
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Answers from leased versions; every refusal is a domain error, which the server maps to a code."""
 
-    def __init__(
-        self, manager: Manager, scheduler: Scheduler[Work, Answer], decoder: Decoder, *, max_images_per_request: int
-    ) -> None:
+    def __init__(self, manager: Manager, pipeline: Pipeline, *, max_images_per_request: int) -> None:
         self._manager = manager
-        self._scheduler = scheduler
-        self._decoder = decoder
+        self._pipeline = pipeline
         self._max_images = max_images_per_request
 
     async def Predict(
@@ -95,13 +90,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             async for report in reports:
                 yield convert.model_state(report)
 
-    async def _run(
-        self, version: ResidentVersion, images: Sequence[bytes | Pixels], output: Output, deadline: float | None
-    ) -> Values:
-        with self._scheduler.admit(len(images), version.name.model_id, deadline) as place:
-            pixels = await self._decoder.rows(images, version.input_spec)
-            answers = await self._scheduler.answer(place, Work(version, pixels, frozenset({output})))
-        return np.concatenate([answer[output] for answer in answers])
+    async def _run(self, version: ResidentVersion, images: Images, output: Output, deadline: float | None) -> Values:
+        answer = await self._pipeline.answer(version, images, frozenset({output}), Urgency(deadline))
+        return answer[output]
 
 
 def _deadline(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:

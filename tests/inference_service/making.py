@@ -15,16 +15,19 @@ from PIL import Image
 
 from grpc_runtime.settings import StoreSettings
 from model_store.architectures import Chain, Head, build, build_random, initialise_head
+from model_store.bases import LoadedBase
 from model_store.blobs.local import LocalBlobs
 from model_store.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import AliasName, VersionName
 from model_store.publication import Publication
 from model_store.records import ModelVersion
-from model_store.stages import write_stage
+from model_store.stages import write_stage, write_stages
 from model_store.store import ModelStore
+from model_store.tabular_bases import load_random_mlp
 
 ARCHITECTURE = "squeezenet1_1"
+WIDTHS = (6, 16, 12)
 SPEC = ImageInputSpec(resize_size=72, crop_size=64)
 LABELS = ("daisy", "rose", "tulip")
 
@@ -64,6 +67,19 @@ def manifest(blobs: LocalBlobs, recipe: Recipe) -> Manifest:
     return Manifest(ARCHITECTURE, {}, tuple(stages), recipe.spec.to_json(), labels, head.to_json())
 
 
+def mlp(num_labels: int = 3, seed: int = 0) -> LoadedBase:
+    """Build a model of rows of six numbers, with labels from `class 0`."""
+    return load_random_mlp(WIDTHS, [f"class {number}" for number in range(num_labels)], seed)
+
+
+def mlp_manifest(blobs: LocalBlobs, base: LoadedBase) -> Manifest:
+    """Store its blobs and return its manifest."""
+    stored = write_stages(blobs, {name: base.chain.stage_tensors(name) for name in base.chain.stage_names})
+    stages = tuple(ManifestStage(name, blob.digest) for name, blob in stored.items())
+    spec, head = base.input_spec.to_json(), base.head.to_json()
+    return Manifest(base.architecture, base.arguments, stages, spec, base.labels, head)
+
+
 def flip_a_byte(data: bytes) -> bytes:
     """Return the same bytes but for one bit, in the middle."""
     middle = len(data) // 2
@@ -79,6 +95,10 @@ class Registry:
     def publish(self, recipe: Recipe, model_id: str = "flowers", alias: str | None = "production") -> ModelVersion:
         """Publish the next version of a model."""
         return self.store.publish(Publication(model_id, manifest(self.store.blobs, recipe), alias=alias))
+
+    def publish_mlp(self, base: LoadedBase, model_id: str = "numbers") -> ModelVersion:
+        """Publish the next version of a model of numbers."""
+        return self.store.publish(Publication(model_id, mlp_manifest(self.store.blobs, base)))
 
     def publish_damaged(self, recipe: Recipe, blob: str, damage: Damage | None) -> tuple[ModelVersion, str]:
         """Publish a version, one of whose blobs is then gone or has other bytes; return the blob's digest too.

@@ -7,12 +7,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
-from inference_service.executor import Answer, Executor, Output, Work
+from inference_service.executor import Answer, Executor, Output, Rows, Work
 from inference_service.lanes import Part
+from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
-from model_store.inputs import ImageInputSpec, Pixels
-from tests.inference_service.making import Recipe, expected, photo, pixels
+from inference_service.statistics import VersionStatistics
+from model_store.blobs.local import LocalBlobs
+from model_store.inputs import ImageInputSpec, Pixels, normalise
+from model_store.names import VersionName
+from tests.inference_service.making import SPEC, Recipe, expected, mlp, mlp_manifest, photo, pixels
 
 Load = Callable[..., ResidentVersion]
 SCORES, EMBEDDING = frozenset({Output.SCORES}), frozenset({Output.EMBEDDING})
@@ -24,7 +29,7 @@ def rows(*seeds: int, spec: ImageInputSpec | None = None) -> Pixels:
     return np.stack([pixels(photo(seed), spec or Recipe().spec) for seed in seeds])
 
 
-def whole(version: ResidentVersion, made: Pixels, outputs: frozenset[Output]) -> Part[Work]:
+def whole(version: ResidentVersion, made: Rows, outputs: frozenset[Output]) -> Part[Work]:
     """Ask for all rows of a request."""
     return Part(Work(version, made, outputs), 0, len(made))
 
@@ -80,6 +85,69 @@ def test_a_batch_splits_only_where_the_stages_part(load: Load, executor: Executo
         check(answer, recipe, made, outputs)
     assert runs["stem"] == 2
     assert (runs["head"], runs["head rows"]) == (2, 4)
+
+
+def test_normalised_rows_run_with_pixels(load: Load, executor: Executor) -> None:
+    """A batch may mix both forms of input, for two models on one backbone, which still runs once."""
+    one, two = load(Recipe(head=1), 1), load(Recipe(head=2), 2)
+    runs = count_runs(one, two)
+    some, more = rows(1, 2), rows(3)
+    prepared = {id(made): normalise(torch.from_numpy(made), SPEC).contiguous().numpy() for made in (some, more)}
+    asked = [(one, 1, some, False), (two, 2, more, True), (one, 1, more, True), (two, 2, some, False)]
+    parts = [
+        whole(version, prepared[id(made)] if is_prepared else made, BOTH) for version, _, made, is_prepared in asked
+    ]
+    for answer, (_, head, made, _) in zip(executor.run(parts), asked, strict=True):
+        check(answer, Recipe(head=head), made, BOTH)
+    assert (runs["stem"], runs["stem rows"], runs["head"], runs["head rows"]) == (1, 6, 2, 6)
+
+
+def test_logits_are_what_the_scores_are_made_of(load: Load, executor: Executor) -> None:
+    """All three outputs of one run."""
+    made = rows(1, 2)
+    version = load(Recipe())
+    runs = count_runs(version)
+    (answer,) = executor.run([whole(version, made, frozenset(Output))])
+    check({output: answer[output] for output in BOTH}, Recipe(), made, BOTH)
+    logits = torch.from_numpy(answer[Output.LOGITS])
+    np.testing.assert_allclose(logits.softmax(dim=-1), answer[Output.SCORES], atol=1e-6)
+    assert logits.std() > 1e-3
+    assert runs["head"] == 1
+
+
+def test_rows_of_numbers_equal_a_plain_network(
+    loader: Loader, blobs: LocalBlobs, executor: Executor, load: Load
+) -> None:
+    """An MLP beside a network of images, in one batch."""
+    base = mlp()
+    numbers = loader.load(VersionName("numbers", 1), blobs.put([mlp_manifest(blobs, base).to_json()]).digest)
+    image, made = load(Recipe()), rows(1)
+    x = np.random.default_rng(0).standard_normal((4, 6), np.float32)
+    answers = executor.run([whole(numbers, x, frozenset(Output)), whole(image, made, SCORES)])
+    with torch.inference_mode():
+        logits, embedding = base.chain(torch.from_numpy(x)), base.chain.embed(torch.from_numpy(x))
+    np.testing.assert_allclose(answers[0][Output.LOGITS], logits, atol=1e-6)
+    np.testing.assert_allclose(answers[0][Output.SCORES], logits.softmax(dim=-1), atol=1e-6)
+    np.testing.assert_allclose(answers[0][Output.EMBEDDING], embedding, atol=1e-6)
+    check(answers[1], Recipe(), made, SCORES)
+
+
+def test_what_ran_is_counted(load: Load, executor: Executor) -> None:
+    """Rows, batches and requests of each version; neither the warm-up nor a batch that failed."""
+    one, two = load(Recipe(head=1), 1), load(Recipe(head=2), 2)
+    assert one.statistics == VersionStatistics()
+    work = Work(one, rows(1, 2, 3), SCORES)
+    executor.run([Part(work, 0, 2), whole(two, rows(4), SCORES)])
+    executor.run([Part(work, 2, 3)])
+    counted = one.statistics
+    assert (counted.num_rows, counted.num_batches, counted.queued.count, counted.computed.count) == (3, 2, 1, 1)
+    assert {size: batches.count for size, batches in counted.batches.items()} == {1: 1, 2: 1}
+    assert counted.queued.ns > 0
+    assert counted.computed.ns == sum(batches.ns for batches in counted.batches.values()) > 0
+    assert (two.statistics.num_rows, two.statistics.num_batches) == (1, 1)
+    with pytest.raises(RuntimeError):
+        executor.run([whole(one, np.zeros((1, 4, 4, 3), np.uint8), SCORES)])
+    assert (counted.num_rows, counted.num_batches) == (3, 2)
 
 
 def test_embeddings_alone_do_not_run_the_head(load: Load, executor: Executor) -> None:

@@ -13,11 +13,11 @@ from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
 from model_store.blobs.local import LocalBlobs
 from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
-from model_store.inputs import ImageInputSpec
+from model_store.inputs import ImageInputSpec, VectorInputSpec
 from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.stages import write_stage
-from tests.inference_service.making import LABELS, SPEC, Recipe, chain, flip_a_byte, manifest
+from tests.inference_service.making import LABELS, SPEC, Recipe, chain, flip_a_byte, manifest, mlp, mlp_manifest
 
 Load = Callable[..., ResidentVersion]
 NAME = VersionName("flowers", 1)
@@ -118,6 +118,18 @@ def test_one_flipped_byte_in_any_blob_is_named_and_nothing_stays_loaded(loader: 
         assert loader.resident_bytes == 0
         damaged.write_bytes(whole)
     assert loader.load(NAME, digest).size_bytes == loader.resident_bytes
+
+
+def test_a_model_of_numbers_is_loaded(loader: Loader, blobs: LocalBlobs) -> None:
+    """Its input spec is no image's, and two heads share its layers like any other backbone."""
+    versions = [
+        loader.load(VersionName("numbers", number), put(blobs, mlp_manifest(blobs, mlp(num_labels))))
+        for number, num_labels in ((1, 3), (2, 4), (3, 0))
+    ]
+    assert {each.input_spec for each in versions} == {VectorInputSpec(6)}
+    assert [(each.architecture, each.embedding_size) for each in versions] == [("mlp", 12)] * 3
+    assert versions[0].backbone == versions[1].backbone == versions[2].backbone
+    assert versions[2].head is None
 
 
 def test_a_missing_blob_is_named(loader: Loader, blobs: LocalBlobs) -> None:

@@ -20,7 +20,7 @@ from inference_service.source import WantedModel
 from model_store.errors import CorruptBlob
 from model_store.names import AliasName, ModelName, VersionName
 from tests.inference_service.loops import on_a_loop
-from tests.inference_service.making import SPEC
+from tests.inference_service.making import ARCHITECTURE, SPEC
 
 FLOWERS = ModelName("flowers")
 PRODUCTION = AliasName("flowers", "production")
@@ -54,7 +54,15 @@ class Setup:
         self.loaded.append(name)
         if name in self.broken:
             raise self.broken[name]
-        return ResidentVersion(name, SPEC, ("daisy",), (), None)
+        return ResidentVersion(
+            name=name,
+            architecture=ARCHITECTURE,
+            embedding_size=512,
+            input_spec=SPEC,
+            labels=("daisy",),
+            backbone=(),
+            head=None,
+        )
 
     async def until(self, condition: Callable[[ModelReport], bool]) -> ModelReport:
         """Watch the model until its report meets a condition."""

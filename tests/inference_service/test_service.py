@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from maas.inference.v1 import inference_pb2 as pb
 from PIL import Image
 
-from tests.inference_service.making import LABELS, Recipe, Registry, expected, open_registry, photo, pixels
+from tests.inference_service.making import LABELS, Recipe, Registry, expected, mlp, open_registry, photo, pixels
 from tests.inference_service.running import RunningService, predict_request, refused, refused_fields, running_service
 
 PROBE, BASE, BIRDS = Recipe(head=1), Recipe(head=None), Recipe(head=2, labels=("crow", "owl"))
@@ -158,6 +158,17 @@ def test_a_backbone_has_no_labels(service: RunningService) -> None:
     """The message says what can be done with it."""
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "call Embed"):
         service.predict("models/base", photo(1))
+
+
+def test_a_model_of_numbers_takes_no_images(tmp_path: Path) -> None:
+    """The message says what to call instead; it is served, and its state is told, like any other."""
+    version = open_registry(tmp_path).publish_mlp(mlp())
+    with running_service(tmp_path) as service:
+        service.await_state(version.name, pb.VERSION_STATE_READY)
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, "takes no images but rows of 6 numbers: call ModelInfer"):
+            service.predict("models/numbers", photo(1))
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, "takes no images"):
+            service.embed("models/numbers", photo(1))
 
 
 def test_the_state_shows_what_is_shared(service: RunningService) -> None:

@@ -1,0 +1,74 @@
+"""From a leased version and what a request sent to its answer: room in the queue, rows, and the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_service.decoder import Decoder
+from inference_service.errors import TakesNoImages
+from inference_service.executor import Answer, Output, Rows, Work
+from inference_service.resident import ResidentVersion
+from inference_service.scheduler import DEFAULT_PRIORITY, Scheduler
+from model_store.inputs import ImageInputSpec, Pixels
+
+
+@dataclass(frozen=True)
+class Urgency:
+    """Until when an answer is of use, by the event loop's clock, and which goes first: the lowest priority."""
+
+    deadline: float | None = None
+    priority: int = DEFAULT_PRIORITY
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images to be decoded and resized: encoded ones, or pixels [h, w, 3]. `field_of` names one in an error."""
+
+    images: Sequence[bytes | Pixels]
+    field_of: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class Pipeline:
+    """Answers requests, and counts them in their version's statistics."""
+
+    def __init__(self, scheduler: Scheduler[Work, Answer], decoder: Decoder) -> None:
+        self._scheduler = scheduler
+        self._decoder = decoder
+
+    async def answer(
+        self, version: ResidentVersion, given: Images | Rows, outputs: frozenset[Output], urgency: Urgency
+    ) -> Answer:
+        """Return the outputs, a row for each that was given, in order.
+
+        Rows must be as the version takes them: see Work. Raises InvalidInput naming each image that cannot be used,
+        TakesNoImages, QueueFull, DeadlineExceeded or OutOfDeviceMemory.
+        """
+        with (
+            version.statistics.request(),
+            self._scheduler.admit(len(given), version.name.model_id, urgency.deadline, urgency.priority) as place,
+        ):
+            rows = await self._decoded(version, given) if isinstance(given, Images) else given
+            return _joined(await self._scheduler.answer(place, Work(version, rows, outputs)))
+
+    async def _decoded(self, version: ResidentVersion, given: Images) -> Pixels:
+        spec = version.input_spec
+        if not isinstance(spec, ImageInputSpec):
+            raise TakesNoImages(f"{version.name} takes no images but rows of {spec.size} numbers: call ModelInfer")
+        started = time.perf_counter_ns()
+        rows = await self._decoder.rows(given.images, spec, given.field_of)
+        version.statistics.prepared.add(time.perf_counter_ns() - started)
+        return rows
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    """Put the parts of a request that was split into one."""
+    if len(answers) == 1:
+        return answers[0]
+    return {output: np.concatenate([answer[output] for answer in answers]) for output in answers[0]}
