@@ -11,20 +11,16 @@ from typing import Any
 
 import grpc
 import pytest
-import torch
 from maas.inference.v1 import inference_pb2
 from maas.model_store.v1 import model_store_pb2 as pb
-from safetensors.torch import load_file
 
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.publish import publish_base
-from maas_client.transfer import export_torchvision
 from maas_client.version_archive import InvalidArchive
-from model_store.architectures import Head, build, initialise_head
+from model_store.architectures import build, initialise_head
 from model_store.bases import LoadedBase, load_random
 from model_store.names import VersionName
-from model_store.torchvision_compat import torchvision
 from tests.inference_service.making import photo
 from tests.inference_service.running import running_service
 from tests.maas_client.archives import members_of, summed
@@ -296,60 +292,3 @@ def test_the_same_version_is_exported_to_the_same_file(
     here.client.export(flowers.name, tmp_path / "second", on_bytes=told.append)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     assert sum(told) == flowers.size_bytes
-
-
-@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
-def test_torchvision_loads_what_is_exported_for_it(here: RunningRegistry, tmp_path: Path, name: str) -> None:
-    """Strictly, into its own model of as many classes, from safetensors or from torch.save."""
-    loaded = load_random(ARCHITECTURE, seed=3, num_labels=4)
-    version = publish_base(here.client, "a", loaded)
-    export_torchvision(here.client, version, tmp_path / name, lambda _: None)
-    path = tmp_path / name
-    tensors = load_file(path) if name.endswith(".safetensors") else torch.load(path, weights_only=True)
-    model = torchvision.models.get_model(ARCHITECTURE, num_classes=4)
-    model.load_state_dict(tensors, strict=True)
-    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        assert torch.equal(model.eval()(x), loaded.chain(x))
-    assert path.stat().st_size < 1.01 * version.size_bytes
-    here.client.publish("b", path, architecture=ARCHITECTURE)
-    assert here.client.version("b").manifest_digest == version.manifest_digest
-
-
-def test_a_head_that_torchvision_lacks_is_not_exported_for_it(here: RunningRegistry, tmp_path: Path) -> None:
-    """SqueezeNet's own head is a convolution: a linear one is ours."""
-    chain = build("squeezenet1_1", {}, Head("linear", 2))
-    backbone = load_random("squeezenet1_1", seed=0)
-    for stage in backbone.chain.stage_names:
-        chain.load_stage(stage, backbone.chain.stage_tensors(stage))
-    initialise_head(chain, 0)
-    ours = replace(backbone, chain=chain.eval(), head=Head("linear", 2), labels=("a", "b"))
-    version = publish_base(here.client, "a", ours)
-    with pytest.raises(CommandFailed, match="a linear head, which torchvision's squeezenet1_1 has not"):
-        export_torchvision(here.client, version, tmp_path / "weights.pth", lambda _: None)
-    assert not (tmp_path / "weights.pth").exists()
-
-
-def test_weights_that_were_trained_elsewhere_are_published(here: RunningRegistry, base: LoadedBase) -> None:
-    """A state dict in memory becomes a version with all that its team knows of it."""
-    publish_base(here.client, "base", base, alias="production")
-    tensors = {name: each.half() for name, each in base.chain.state_dict_torchvision().items()}
-    content: dict[str, Any] = {"labels": ["a", "b", "c"], "input_spec": base.input_spec, "request_id": "once"}
-    version = here.client.publish(
-        "flowers",
-        tensors,
-        architecture="squeezenet1_1",
-        recipe={"optimiser": "adam", "rate": 0.001},
-        base="base",
-        metric_values={"accuracy": 0.93},
-        tags={"team": "vision"},
-        description="Trained on the cluster.",
-        alias="staging",
-        **content,
-    )
-    assert (list(version.labels), list(version.aliases)) == (["a", "b", "c"], ["staging"])
-    assert (version.lineage.base, version.lineage.recipe["optimiser"]) == ("models/base/versions/1", "adam")
-    assert version.lineage.recipe["source"] == "memory"
-    assert (dict(version.metric_values), dict(version.tags)) == ({"accuracy": 0.93}, {"team": "vision"})
-    assert json.loads(version.manifest_json)["input_spec"]["crop_size"] == 64
-    assert here.client.publish("flowers", tensors, architecture="squeezenet1_1", **content) == version

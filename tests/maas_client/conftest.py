@@ -1,0 +1,35 @@
+"""A real service of the registry, and the command that talks to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maas_client.__main__ import main
+from tests.maas_client.commands import Maas
+from tests.training_service.registry_running import RunningRegistry, running_registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
+    """A server on an empty store."""
+    with running_registry(tmp_path / "home") as running:
+        yield running
+
+
+@pytest.fixture
+def maas(registry: RunningRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Maas:
+    """Run a command; return its exit code, standard output and standard error."""
+    monkeypatch.setenv("MAAS_TRAINING_ADDRESS", registry.address)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["maas", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        printed = capsys.readouterr()
+        return int(exited.value.code or 0), printed.out, printed.err
+
+    return run
