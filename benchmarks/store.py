@@ -44,6 +44,7 @@ from model_store.publication import Publication
 from model_store.stages import read_stages, write_stage, write_stages
 from model_store.store import ModelStore
 from model_store.tables import ModelRow, StageRow, VersionMetricRow, VersionRow
+from tests.model_store.killing import kill_writers
 from tests.postgres_server import new_database, postgres_server
 
 GIGABYTE = 1_000_000_000
@@ -96,6 +97,18 @@ def _publish_many(url: str, folder: Path, seed: int, count: int) -> list[int | s
             except Exception as error:  # noqa: BLE001  whatever it is, it counts as an error
                 results.append(repr(error))
     return results
+
+
+def kills(folder: Path, options: Options) -> Iterator[Figure]:
+    """Kill -9 at random moments of publishing, deleting and collecting: every row and every byte checked after each."""
+    num_kills = 8 if options.quick else 200
+    for kind, database in _databases(folder):
+        outcome = kill_writers(database, folder / f"{kind}-blobs", num_kills=num_kills, seed=1)
+        wrong = len(outcome.problems) + len(outcome.models_with_wrong_numbers)
+        yield Figure(f"{kind}: {num_kills} kills, dangling rows, torn blobs, wrong numbers", wrong, "", "<= 0")
+        left = outcome.num_orphans + outcome.num_unfinished
+        yield Figure(f"{kind}: orphans and unfinished files after gc", left, "", "<= 0")
+        yield Figure(f"{kind}: versions published meanwhile", outcome.num_published, "")
 
 
 def probes(folder: Path, options: Options) -> Iterator[Figure]:
@@ -390,7 +403,7 @@ def _seconds_to_list(store: ModelStore, model: str, token: str) -> list[float]:
 
 
 PARTS: dict[str, Callable[[Path, Options], Iterator[Figure]]] = {
-    part.__name__: part for part in (concurrency, probes, publish, load, large, listing, follow)
+    part.__name__: part for part in (concurrency, kills, probes, publish, load, large, listing, follow)
 }
 
 if __name__ == "__main__":

@@ -116,7 +116,8 @@ def _paged(
     keys = _keys(name, request.page.token, tuple(kind for _, kind in columns))
     attributes = [column for column, _ in columns]
     if keys:
-        here, there = tuple_(*attributes), tuple_(*keys)
+        # A row of one column would be compared without the help of an index.
+        here, there = (attributes[0], keys[0]) if len(keys) == 1 else (tuple_(*attributes), tuple_(*keys))
         query = query.where(here < there if order.descending else here > there)
     ordered = [column.desc() if order.descending else column.asc() for column in attributes]
     return query.order_by(*ordered).limit(request.page.limit + 1)
