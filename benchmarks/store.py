@@ -6,6 +6,9 @@ Learnt on the way (2 cores with SHA-NI, a disk of about 1.4 GB/s cold reads and 
 
 - SHA-256 runs at 1.5 GB/s a core and lets go of the interpreter's lock: hashing several stages at once, each while
   another waits for the disk, hides most of it.
+- Reading ahead in a second thread, or asking the kernel to, gains nothing: both cores are busy hashing and copying.
+- The interpreter's garbage collector walks over everything that PyTorch's import made, 100 ms each time: without
+  `gc.freeze()` that was the slowest page of a hundred.
 - `safetensors.torch.load_file` only maps a file; a tensor costs when it is touched. Every tensor is touched here, on
   both sides, so that the two do the same.
 """
@@ -222,6 +225,7 @@ def listing(folder: Path, options: Options) -> Iterator[Figure]:
         store = ModelStore(database, LocalBlobs(folder / "blobs"))
         few, first, later = [], [], []
         tokens = _page_tokens("many", many)
+        gc.freeze()  # as the services do
         for _ in range(num_pages):
             few += _seconds_to_list(store, "few", "")
             first += _seconds_to_list(store, "many", "")
