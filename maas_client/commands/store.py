@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from model_store.upkeep.gc import Garbage
     from model_store.upkeep.retention import Plan
 
-app = typer.Typer(help="Look after the model store (on the machine that holds it).", no_args_is_help=True)
+app = typer.Typer(
+    help="Look after the model store, on the machine that holds it; export and import ask a service, wherever it is.",
+    no_args_is_help=True,
+)
 
 _SECONDS_AN_HOUR = 3600
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
