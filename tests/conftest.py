@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,11 @@ hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a real PostgreSQL server that lives as long as the tests do."""
     try:
-        with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        # Not below pytest's own folder: every pytest that starts closes that to other users, such as the server's.
+        with tempfile.TemporaryDirectory(prefix="maas-postgres-") as folder, postgres_server(Path(folder)) as url:
             yield url
     except NoPostgres as error:
         pytest.skip(str(error))
