@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
@@ -35,11 +36,30 @@ STORE_CODES: Mapping[type[Exception], grpc.StatusCode] = {
 """Code of each error of the store; a subclass has its nearest base's."""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What a caller is told of an error: a code, a text, and trailing metadata."""
+
+    code: grpc.StatusCode
+    text: str
+    trailing_metadata: tuple[tuple[str, bytes], ...] = ()
+
+
+def refusal(error: Exception, codes: Mapping[type[Exception], grpc.StatusCode], method: str) -> Refusal:
+    """Return what a caller is told of an error; one that neither `codes` nor the store's table knows is logged."""
+    code = next((known[kind] for kind in type(error).__mro__ for known in (codes, STORE_CODES) if kind in known), None)
+    if code is not None:
+        return Refusal(code, str(error), _details(code, error))
+    request_id = uuid.uuid4().hex
+    _log.error("request_failed", method=method, request_id=request_id, exc_info=error)
+    return Refusal(grpc.StatusCode.INTERNAL, f"internal error (request id {request_id})")
+
+
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Answers every exception of a handler by a table of codes; a service adds its own errors to the store's."""
 
     def __init__(self, codes: Mapping[type[Exception], grpc.StatusCode] | None = None) -> None:
-        self._codes = {**STORE_CODES, **(codes or {})}
+        self._codes = codes or {}
 
     async def intercept_service(
         self,
@@ -79,15 +99,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     async def _abort(self, context: grpc.aio.ServicerContext[Any, Any], error: Exception, method: str) -> NoReturn:
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        code = self._code(type(error))
-        if code is None:
-            request_id = uuid.uuid4().hex
-            _log.error("request_failed", method=method, request_id=request_id, exc_info=error)
-            await context.abort(grpc.StatusCode.INTERNAL, f"internal error (request id {request_id})")
-        await context.abort(code, str(error), _details(code, error))
-
-    def _code(self, kind: type[BaseException]) -> grpc.StatusCode | None:
-        return next((self._codes[base] for base in kind.__mro__ if base in self._codes), None)
+        told = refusal(error, self._codes, method)
+        await context.abort(told.code, told.text, told.trailing_metadata)
 
 
 def _details(code: grpc.StatusCode, error: Exception) -> tuple[tuple[str, bytes], ...]:
