@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 
 import torch
 
+from grpc_runtime.errors import refusal
 from grpc_runtime.server import GrpcServer, stop_signals
 from grpc_runtime.startup import run_service
 from inference_service.backoff import Backoff
@@ -16,6 +17,10 @@ from inference_service.decoder import Decoder
 from inference_service.executor import Answer, Executor, Work
 from inference_service.loader import Loader
 from inference_service.manager import Manager
+from inference_service.open_inference.repository import Repository
+from inference_service.open_inference.servicer import OpenInferenceServicer
+from inference_service.open_inference.shared_memory import SharedMemory
+from inference_service.open_inference.signature import Facts
 from inference_service.pipeline import Pipeline
 from inference_service.resident import ResidentVersion
 from inference_service.scheduler import Scheduler
@@ -66,7 +71,16 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         pipeline = Pipeline(scheduler, decoder)
         servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
         source = _source(settings, store, ChangeFeed(database), manager)
-        yield InferenceServer(GrpcServer(settings, registrations(servicer), CODES), source, manager, scheduler)
+        open_servicer = OpenInferenceServicer(
+            manager,
+            pipeline,
+            Repository(manager, source.wanted),
+            SharedMemory(enabled=settings.shared_memory),
+            _facts(settings, device),
+            refusal=lambda error, method: refusal(error, CODES, method),
+        )
+        grpc_server = GrpcServer(settings, registrations(servicer, open_servicer), CODES)
+        yield InferenceServer(grpc_server, source, manager, scheduler)
 
 
 def _manager(settings: InferenceSettings, loader: Loader, loader_thread: ThreadPoolExecutor) -> Manager:
@@ -103,6 +117,15 @@ def _source(settings: InferenceSettings, store: ModelStore, feed: ChangeFeed, ma
         num_newest_versions=settings.num_newest_versions,
         poll_seconds=settings.poll_seconds,
         backoff=_backoff(settings),
+    )
+
+
+def _facts(settings: InferenceSettings, device: torch.device) -> Facts:
+    return Facts(
+        max_rows_per_request=settings.max_images_per_request,
+        max_batch_rows=settings.max_batch_rows,
+        max_queue_rows=settings.max_queue_rows,
+        has_gpu=device.type == "cuda",
     )
 
 

@@ -21,8 +21,16 @@ class NoHead(IllegalState):
     """The version is a backbone only and knows no labels."""
 
 
+class NothingToServe(IllegalState):
+    """The registry has the model, and names no version of it to be served."""
+
+
 class TakesNoImages(IllegalState):
     """The version takes rows of numbers."""
+
+
+class NotOffered(StoreError):
+    """The protocol has this, and the service does not."""
 
 
 class QueueFull(StoreError):

@@ -12,6 +12,7 @@ from inference_service.errors import LoadFailed, NotReady, NotServed
 from inference_service.policy import Standing, VersionState
 from inference_service.resident import ResidentVersion
 from inference_service.source import WantedModel
+from inference_service.statistics import VersionStatistics
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.store import PRODUCTION
 
@@ -51,6 +52,8 @@ class VersionReport:
     resident_bytes: int
     shared_bytes: int
     load_seconds: float
+    statistics: VersionStatistics | None = None
+    """What it was asked; None where it is not loaded."""
 
 
 @dataclass(frozen=True)
@@ -181,4 +184,5 @@ def _version_report(version: ServedVersion) -> VersionReport:
         version.resident.size_bytes if version.resident else 0,
         version.resident.shared_bytes if version.resident else 0,
         version.load_seconds,
+        version.resident.statistics if version.resident else None,
     )

@@ -10,11 +10,13 @@ from functools import partial
 import grpc
 import structlog
 from maas.inference.v1 import inference_pb2, inference_pb2_grpc
+from maas.open_inference.v2 import open_inference_pb2, open_inference_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
-from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
+from inference_service.errors import DeadlineExceeded, DeviceFailed, NotOffered, OutOfDeviceMemory, QueueFull
 from inference_service.executor import Answer, Work
 from inference_service.manager import Manager
+from inference_service.open_inference.servicer import OpenInferenceServicer
 from inference_service.scheduler import Scheduler
 from inference_service.servicer import InferenceServicer
 from inference_service.source import Source
@@ -25,14 +27,19 @@ CODES: Mapping[type[Exception], grpc.StatusCode] = {
     QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     OutOfDeviceMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    NotOffered: grpc.StatusCode.UNIMPLEMENTED,
 }
 """Codes of this service's own errors; all others are kinds of the store's errors."""
 
 
-def registrations(servicer: InferenceServicer) -> dict[str, Register]:
+def registrations(servicer: InferenceServicer, open_servicer: OpenInferenceServicer) -> dict[str, Register]:
     """Return the services of this server by full name."""
-    name = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
-    return {name: partial(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer)}
+    ours = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
+    open_protocol = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+    return {
+        ours: partial(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer),
+        open_protocol: partial(open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, open_servicer),
+    }
 
 
 class InferenceServer:

@@ -27,8 +27,12 @@ class InferenceSettings(ServerSettings):
 
     max_batch_rows: int = Field(default=32, ge=1, description="Rows that the device runs at once.")
     max_queue_rows: int = Field(default=1024, ge=1, description="Rows that may wait; more are refused at once.")
-    max_images_per_request: int = Field(default=256, ge=1)
+    max_images_per_request: int = Field(default=256, ge=1, description="Images, or rows of numbers.")
     max_image_pixels: int = Field(default=50_000_000, ge=1)
+
+    shared_memory: bool = Field(
+        default=False, description="Whether callers on this machine may name shared memory to read from and write to."
+    )
 
     num_newest_versions: int = Field(
         default=1, ge=0, le=1000, description="Versions of each model to serve besides those that aliases point at."

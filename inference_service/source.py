@@ -70,6 +70,10 @@ class Source:
                 _log.warning("change_feed_lost", error=str(error), retry_seconds=delay)
                 stop.wait(delay)
 
+    def wanted(self, model_id: str) -> WantedModel:
+        """Return what should be loaded of one model now; raise ModelNotFound. Any thread may ask."""
+        return self._wanted(self._store.get_model(model_id))
+
     def _steps(self, stop: threading.Event) -> Iterator[None]:
         """Emit everything once, then each change; a step counts as done only after its models were emitted."""
         if self._last_sequence is None:
@@ -94,7 +98,7 @@ class Source:
 
     def _wanted_by_id(self, model_id: str) -> WantedModel:
         try:
-            return self._wanted(self._store.get_model(model_id))
+            return self.wanted(model_id)
         except ModelNotFound:
             return WantedModel(model_id)
 

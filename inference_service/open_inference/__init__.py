@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: inference by named tensors, for every client that speaks KServe v2 or Triton."""

@@ -1,0 +1,180 @@
+"""What the service says of itself and its models, as messages of the Open Inference Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from maas.open_inference.v2 import open_inference_pb2 as pb
+
+from inference_service.open_inference.log_settings import Setting
+from inference_service.open_inference.shared_memory import Region
+from inference_service.open_inference.signature import IMAGE, Facts, Layout, TensorForm, inputs_of, outputs_of
+from inference_service.open_inference.tensors import shown
+from inference_service.policy import VersionState
+from inference_service.resident import ResidentVersion
+from inference_service.served_model import ModelReport, VersionReport
+from inference_service.statistics import Duration
+from model_store.errors import InvalidInput
+
+PLATFORM, BACKEND = "pytorch_safetensors", "pytorch"
+_STATES = {
+    VersionState.PENDING: "LOADING",
+    VersionState.LOADING: "LOADING",
+    VersionState.READY: "READY",
+    VersionState.DRAINING: "UNLOADING",
+    VersionState.FAILED: "UNAVAILABLE",
+    VersionState.UNLOADED: "UNAVAILABLE",
+}
+_DATA_TYPES = {"FP32": pb.TYPE_FP32, "UINT8": pb.TYPE_UINT8, "BYTES": pb.TYPE_STRING}
+_FORMATS = {
+    Layout.NONE: pb.ModelInput.FORMAT_NONE,
+    Layout.HEIGHT_WIDTH_CHANNELS: pb.ModelInput.FORMAT_NHWC,
+    Layout.CHANNELS_HEIGHT_WIDTH: pb.ModelInput.FORMAT_NCHW,
+}
+
+
+def metadata(version: ResidentVersion, report: ModelReport) -> pb.ModelMetadataResponse:
+    """Describe the tensors of a version, and the model's versions that are ready."""
+    return pb.ModelMetadataResponse(
+        name=version.name.model_id,
+        versions=[str(number) for number in _ready(report)],
+        platform=PLATFORM,
+        inputs=[_tensor_metadata(form) for form in inputs_of(version.input_spec)],
+        outputs=[_tensor_metadata(form) for form in outputs_of(version).values()],
+    )
+
+
+def config(version: ResidentVersion, report: ModelReport, facts: Facts) -> pb.ModelConfig:
+    """Describe a version in Triton's terms."""
+    forms = inputs_of(version.input_spec)
+    return pb.ModelConfig(
+        name=version.name.model_id,
+        platform=PLATFORM,
+        backend=BACKEND,
+        version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=_ready(report))),
+        max_batch_size=facts.max_rows_per_request,
+        input=[_model_input(form, optional=len(forms) > 1) for form in forms],
+        output=[_model_output(form) for form in outputs_of(version).values()],
+        instance_group=[_instance_group(facts)],
+        dynamic_batching=_batching(facts),
+        parameters={
+            "architecture": pb.ModelParameter(string_value=version.architecture),
+            "version": pb.ModelParameter(string_value=str(version.name)),
+        },
+        model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
+    )
+
+
+def statistics(report: VersionReport, *, has_gpu: bool) -> pb.ModelStatistics:
+    """Write what a loaded version was asked."""
+    counted = report.statistics
+    if counted is None:
+        raise ValueError(f"{report.name} is not loaded")
+    return pb.ModelStatistics(
+        name=report.name.model_id,
+        version=str(report.name.number),
+        last_inference=counted.last_request_ms,
+        inference_count=counted.num_rows,
+        execution_count=counted.num_batches,
+        inference_stats=pb.InferStatistics(
+            success=_duration(counted.succeeded),
+            fail=_duration(counted.failed),
+            queue=_duration(counted.queued),
+            compute_input=_duration(counted.prepared),
+            compute_infer=_duration(counted.computed),
+        ),
+        batch_stats=[
+            pb.InferBatchStatistics(batch_size=size, compute_infer=_duration(batches))
+            for size, batches in sorted(counted.batches.items())
+        ],
+        memory_usage=[pb.MemoryUsage(type="GPU" if has_gpu else "CPU", byte_size=report.resident_bytes)],
+    )
+
+
+def index(reports: Iterable[ModelReport], *, ready: bool) -> pb.RepositoryIndexResponse:
+    """List versions and where they stand."""
+    versions = [
+        pb.RepositoryIndexResponse.ModelIndex(
+            name=version.name.model_id,
+            version=str(version.name.number),
+            state=_STATES[version.state],
+            reason="no longer wanted" if version.state is VersionState.UNLOADED else version.reason,
+        )
+        for report in reports
+        for version in report.versions
+        if version.state is VersionState.READY or not ready
+    ]
+    return pb.RepositoryIndexResponse(models=versions)
+
+
+def regions(found: Mapping[str, Region]) -> pb.SystemSharedMemoryStatusResponse:
+    """List registered regions."""
+    status = pb.SystemSharedMemoryStatusResponse.RegionStatus
+    return pb.SystemSharedMemoryStatusResponse(
+        regions={
+            name: status(name=name, key=each.key, offset=each.offset, byte_size=each.byte_size)
+            for name, each in found.items()
+        }
+    )
+
+
+def read_log_settings(request: pb.LogSettingsRequest) -> dict[str, Setting]:
+    """Return the settings that a request changes; raise InvalidInput for one without a value."""
+    changes: dict[str, Setting] = {}
+    for name, value in request.settings.items():
+        kind = value.WhichOneof("parameter_choice")
+        if kind is None:
+            raise InvalidInput.of(f"settings[{shown(name)}]", "must have a value")
+        changes[name] = getattr(value, kind)
+    return changes
+
+
+def log_settings(settings: Mapping[str, Setting]) -> pb.LogSettingsResponse:
+    """Write all log settings."""
+    kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+    response = pb.LogSettingsResponse()
+    for name, value in settings.items():
+        setattr(response.settings[name], kinds[type(value)], value)
+    return response
+
+
+def trace_settings() -> pb.TraceSettingResponse:
+    """Say that nothing is traced."""
+    return pb.TraceSettingResponse(settings={"trace_level": pb.TraceSettingResponse.SettingValue(value=["OFF"])})
+
+
+def _ready(report: ModelReport) -> list[int]:
+    return sorted(each.name.number for each in report.versions if each.state is VersionState.READY)
+
+
+def _tensor_metadata(form: TensorForm) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(name=form.name, datatype=form.datatype, shape=(-1, *form.shape))
+
+
+def _model_input(form: TensorForm, *, optional: bool) -> pb.ModelInput:
+    return pb.ModelInput(
+        name=form.name,
+        data_type=_DATA_TYPES[form.datatype],
+        format=_FORMATS[form.layout],
+        dims=[1] if form.name == IMAGE else form.shape,  # Triton knows no row without a dimension
+        optional=optional,
+    )
+
+
+def _model_output(form: TensorForm) -> pb.ModelOutput:
+    return pb.ModelOutput(name=form.name, data_type=_DATA_TYPES[form.datatype], dims=form.shape)
+
+
+def _instance_group(facts: Facts) -> pb.ModelInstanceGroup:
+    if facts.has_gpu:
+        return pb.ModelInstanceGroup(name="device", kind=pb.ModelInstanceGroup.KIND_GPU, count=1, gpus=[0])
+    return pb.ModelInstanceGroup(name="device", kind=pb.ModelInstanceGroup.KIND_CPU, count=1)
+
+
+def _batching(facts: Facts) -> pb.ModelDynamicBatching:
+    policy = pb.ModelQueuePolicy(allow_timeout_override=True, max_queue_size=facts.max_queue_rows)
+    return pb.ModelDynamicBatching(preferred_batch_size=[facts.max_batch_rows], default_queue_policy=policy)
+
+
+def _duration(duration: Duration) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=duration.count, ns=duration.ns)

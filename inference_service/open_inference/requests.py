@@ -1,0 +1,154 @@
+"""A request to infer, in the service's own words: what it names, and how its tensors become rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_service.errors import NotServed
+from inference_service.executor import Output, Rows
+from inference_service.open_inference.shared_memory import Slice
+from inference_service.open_inference.signature import ANY, IMAGE, INPUT, TensorForm, inputs_of, outputs_of
+from inference_service.open_inference.tensors import BYTES, InputTensor, floats, joined, shown, texts, uint8s
+from inference_service.pipeline import Images
+from inference_service.resident import ResidentVersion
+from model_store.errors import InvalidInput
+from model_store.inputs import ImageInputSpec, InputSpec, Values
+from model_store.names import AliasName, ModelName, VersionName, check_id, parse_version
+
+
+@dataclass(frozen=True)
+class WantedOutput:
+    """One output that is asked for: a tensor, which may go into `memory`, or the best `num_classes` of each row."""
+
+    name: str
+    place: str
+    num_classes: int = 0
+    memory: Slice | None = None
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """A request; `timeout_us` is 0 for none, `priority` 0 for the default, and no outputs stand for all.
+
+    `marks_final` asks that its answer in a stream is marked as the final one.
+    """
+
+    model: str
+    version: str
+    inputs: tuple[InputTensor, ...]
+    outputs: tuple[WantedOutput, ...]
+    timeout_us: int = 0
+    priority: int = 0
+    marks_final: bool = False
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    """One output, its elements raw; `memory` is where they were asked to be."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: bytes
+    memory: Slice | None = None
+
+
+def read_target(model: str, version: str, field: str) -> ModelName | AliasName | VersionName:
+    """Return what a model and a version mean; raise NotServed where they can mean nothing.
+
+    The version is a number, an alias, or empty for what answers to the model's own name.
+    """
+    if not model:
+        raise InvalidInput.of(field, "must be the id of a model")
+    try:
+        model_id = check_id(model, "the model")
+        if not version:
+            return ModelName(model_id)
+        if version.isdecimal():
+            return parse_version(f"models/{model_id}/versions/{version}", "the version")
+        return AliasName(model_id, check_id(version, "the version, which is a number or an alias,"))
+    except InvalidInput as error:
+        raise NotServed(f"there is no such model or version here: {error}") from error
+
+
+def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) -> Images | Rows:
+    """Return a request's one input, as rows or as images that must be prepared first.
+
+    Raises InvalidInput that says which input it is, what was expected and what was found.
+    """
+    forms = {form.name: form for form in inputs_of(spec)}
+    if len(inputs) != 1 or inputs[0].name not in forms:
+        found = shown(", ".join(each.name for each in inputs)) if inputs else "none"
+        raise InvalidInput.of("inputs", f"must be exactly one of {', '.join(forms)}, not {found}")
+    (tensor,) = inputs
+    _check_form(tensor, forms[tensor.name], max_rows)
+    if tensor.name == INPUT:
+        return floats(tensor)
+    if tensor.name == IMAGE:
+        return Images(texts(tensor), _names_of(tensor))
+    pixels = uint8s(tensor)
+    is_prepared = isinstance(spec, ImageInputSpec) and pixels.shape[1:3] == (spec.crop_size, spec.crop_size)
+    return pixels if is_prepared else Images(list(pixels), _names_of(tensor))
+
+
+def read_outputs(version: ResidentVersion, wanted: Sequence[WantedOutput]) -> tuple[WantedOutput, ...]:
+    """Return what is asked for, or all there is; raise InvalidInput for what this version does not give."""
+    names = [form.name for form in outputs_of(version).values()]
+    if not wanted:
+        return tuple(WantedOutput(name, "outputs") for name in names)
+    for position, each in enumerate(wanted):
+        if each.name not in names:
+            raise InvalidInput.of(each.place, f"must be one of {', '.join(names)}, not {shown(each.name)}")
+        if each.name in {other.name for other in wanted[:position]}:
+            raise InvalidInput.of(each.place, f"asks for {each.name} a second time")
+    return tuple(wanted)
+
+
+def check_memory(version: ResidentVersion, wanted: Sequence[WantedOutput], num_rows: int) -> None:
+    """Raise InvalidInput where an output would not fit into the shared memory that should take it."""
+    forms = outputs_of(version)
+    for each in wanted:
+        size = num_rows * forms[Output[each.name]].shape[0] * 4
+        if each.memory is not None and each.memory.byte_size < size:
+            raise InvalidInput.of(each.place, f"{each.name} has {size} bytes, not {each.memory.byte_size}")
+
+
+def write_output(version: ResidentVersion, wanted: WantedOutput, values: Values) -> OutputTensor:
+    """Return an output as it was asked for, of float32 values [n, size]."""
+    if not wanted.num_classes:
+        return OutputTensor(
+            wanted.name, "FP32", values.shape, values.astype("<f4", copy=False).tobytes(), wanted.memory
+        )
+    labels = () if wanted.name == Output.EMBEDDING.name else version.labels
+    best = np.argsort(-values, axis=1, kind="stable")[:, : wanted.num_classes]
+    classes = [
+        _class(row[index], index, labels) for row, indices in zip(values, best, strict=True) for index in indices
+    ]
+    return OutputTensor(wanted.name, BYTES, best.shape, joined(classes))
+
+
+def _class(value: np.float32, index: int, labels: Sequence[str]) -> bytes:
+    # str of a float32 is the shortest text that reads back as the same number.
+    return ":".join([str(value), str(index), *labels[index : index + 1]]).encode()
+
+
+def _check_form(tensor: InputTensor, form: TensorForm, max_rows: int) -> None:
+    if tensor.datatype not in form.datatypes:
+        raise tensor.refused(f"must be {' or '.join(form.datatypes)}, not {shown(tensor.datatype)}")
+    num_rows, *row = tensor.shape or (0,)
+    if tensor.name == IMAGE and row == [1]:
+        row = []  # as Triton's clients send it
+    fits = len(row) == len(form.shape) and all(
+        wanted == found or (wanted == ANY and found > 0) for wanted, found in zip(form.shape, row, strict=True)
+    )
+    if not fits or not 1 <= num_rows <= max_rows:
+        shape = ", ".join(["n", *("any" if size == ANY else str(size) for size in form.shape)])
+        found = shown(str(list(tensor.shape)))
+        raise tensor.refused(f"must have the shape [{shape}] with n of 1 to {max_rows}, not {found}")
+
+
+def _names_of(tensor: InputTensor) -> Callable[[int], str]:
+    return lambda index: f"{tensor.place}.{tensor.name}[{index}]"

@@ -1,0 +1,277 @@
+"""inference.GRPCInferenceService: from a request to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import grpc
+import structlog
+from maas.open_inference.v2 import open_inference_pb2 as pb
+from maas.open_inference.v2 import open_inference_pb2_grpc
+
+from grpc_runtime.errors import Refusal
+from grpc_runtime.logs import log_level, set_log_level
+from inference_service.errors import LoadFailed, NotOffered, NotReady, NotServed
+from inference_service.executor import Output
+from inference_service.manager import Manager
+from inference_service.open_inference import convert, infer_convert
+from inference_service.open_inference.log_settings import changed_level, settings_of
+from inference_service.open_inference.repository import Repository
+from inference_service.open_inference.requests import (
+    InferRequest,
+    check_memory,
+    read_input,
+    read_outputs,
+    read_target,
+    write_output,
+)
+from inference_service.open_inference.shared_memory import SharedMemory
+from inference_service.open_inference.signature import Facts
+from inference_service.open_inference.streams import answered
+from inference_service.pipeline import Pipeline, Urgency
+from inference_service.scheduler import DEFAULT_PRIORITY
+from inference_service.served_model import VersionReport
+from model_store.errors import InvalidInput
+from model_store.names import AliasName, ModelName, VersionName
+
+_EXTENSIONS = (
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+)
+_MAX_AT_ONCE = 64  # requests of one stream
+_NO_CUDA_MEMORY = "CUDA shared memory is not offered: send tensors raw, or through system shared memory"
+_log = structlog.get_logger()
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
+    """Answers from leased versions; every refusal is a domain error, which the server maps to a code.
+
+    `refusal` says what a caller is told of an error: a stream tells it in a message, and goes on.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        pipeline: Pipeline,
+        repository: Repository,
+        memory: SharedMemory,
+        facts: Facts,
+        *,
+        refusal: Callable[[Exception, str], Refusal],
+    ) -> None:
+        self._manager = manager
+        self._pipeline = pipeline
+        self._repository = repository
+        self._memory = memory
+        self._facts = facts
+        self._refusal = refusal
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: ARG002
+        """Say that the server runs."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(
+        self,
+        request: pb.ServerReadyRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> pb.ServerReadyResponse:
+        """Say whether the first loads are done."""
+        return pb.ServerReadyResponse(ready=self._manager.first_pass.is_set())
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: ARG002
+        """Say whether a model would answer."""
+        try:
+            with self._manager.lease(read_target(request.name, request.version, "name")):
+                return pb.ModelReadyResponse(ready=True)
+        except (NotServed, NotReady, LoadFailed):
+            return pb.ModelReadyResponse(ready=False)
+
+    async def ServerMetadata(
+        self,
+        request: pb.ServerMetadataRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> pb.ServerMetadataResponse:
+        """Describe the server."""
+        memory = ("system_shared_memory",) if self._memory.enabled else ()
+        return pb.ServerMetadataResponse(
+            name="maas", version=installed_version("maas"), extensions=(*_EXTENSIONS, *memory)
+        )
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:  # noqa: ARG002
+        """Describe a model's tensors."""
+        with self._manager.lease(read_target(request.name, request.version, "name")) as version:
+            return convert.metadata(version, self._manager.report(version.name.model_id))
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:  # noqa: ARG002
+        """Describe a model in Triton's terms."""
+        with self._manager.lease(read_target(request.name, request.version, "name")) as version:
+            report = self._manager.report(version.name.model_id)
+            return pb.ModelConfigResponse(config=convert.config(version, report, self._facts))
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        """Run rows through a model."""
+        return await self._infer(request.id, infer_convert.read_request(request, self._memory), context)
+
+    async def ModelStreamInfer(
+        self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """Run many requests, side by side."""
+
+        async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
+            try:
+                asked = infer_convert.read_request(request, self._memory)
+                response = await self._infer(request.id, asked, context)
+            except Exception as error:  # noqa: BLE001  the outermost frame of a request
+                return infer_convert.streamed_error(request, self._refusal(error, "ModelStreamInfer"))
+            return infer_convert.streamed(response, marks_final=asked.marks_final)
+
+        async with aclosing(answered(request_iterator, answer, max_at_once=_MAX_AT_ONCE)) as answers:
+            async for each in answers:
+                yield each
+
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:  # noqa: ARG002
+        """Say what loaded versions were asked."""
+        found = [
+            convert.statistics(report, has_gpu=self._facts.has_gpu)
+            for report in self._versions(request.name, request.version)
+            if report.statistics is not None
+        ]
+        return pb.ModelStatisticsResponse(model_stats=found)
+
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:  # noqa: ARG002
+        """List the versions and where they stand."""
+        _refuse_repository(request.repository_name)
+        reports = [self._manager.report(model_id) for model_id in self._manager.model_ids()]
+        return convert.index(reports, ready=request.ready)
+
+    async def RepositoryModelLoad(
+        self,
+        request: pb.RepositoryModelLoadRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.RepositoryModelLoadResponse:
+        """Wait until a model answers."""
+        _refuse_repository(request.repository_name)
+        if request.parameters:
+            raise NotOffered("a model is loaded as the model store has it: leave the parameters out")
+        await self._repository.load(read_target(request.model_name, "", "model_name").model_id)
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self,
+        request: pb.RepositoryModelUnloadRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Say what decides instead."""
+        _refuse_repository(request.repository_name)
+        self._repository.refuse_unload(read_target(request.model_name, "", "model_name").model_id)
+
+    async def SystemSharedMemoryStatus(
+        self,
+        request: pb.SystemSharedMemoryStatusRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.SystemSharedMemoryStatusResponse:
+        """List the registered regions."""
+        return convert.regions(self._memory.regions(request.name))
+
+    async def SystemSharedMemoryRegister(
+        self,
+        request: pb.SystemSharedMemoryRegisterRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.SystemSharedMemoryRegisterResponse:
+        """Register a region."""
+        self._memory.register(request.name, request.key, request.offset, request.byte_size)
+        return pb.SystemSharedMemoryRegisterResponse()
+
+    async def SystemSharedMemoryUnregister(
+        self,
+        request: pb.SystemSharedMemoryUnregisterRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.SystemSharedMemoryUnregisterResponse:
+        """Forget a region, or all of them."""
+        self._memory.unregister(request.name)
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    async def CudaSharedMemoryStatus(
+        self,
+        request: pb.CudaSharedMemoryStatusRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> pb.CudaSharedMemoryStatusResponse:
+        """Refuse."""
+        raise NotOffered(_NO_CUDA_MEMORY)
+
+    async def CudaSharedMemoryRegister(
+        self,
+        request: pb.CudaSharedMemoryRegisterRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> pb.CudaSharedMemoryRegisterResponse:
+        """Refuse."""
+        raise NotOffered(_NO_CUDA_MEMORY)
+
+    async def CudaSharedMemoryUnregister(
+        self,
+        request: pb.CudaSharedMemoryUnregisterRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> pb.CudaSharedMemoryUnregisterResponse:
+        """Refuse."""
+        raise NotOffered(_NO_CUDA_MEMORY)
+
+    async def TraceSetting(self, request: pb.TraceSettingRequest, context: Context) -> pb.TraceSettingResponse:  # noqa: ARG002
+        """Say that nothing is traced."""
+        if request.settings:
+            raise NotOffered("nothing is traced here, and that cannot be changed: trace_level is OFF")
+        return convert.trace_settings()
+
+    async def LogSettings(self, request: pb.LogSettingsRequest, context: Context) -> pb.LogSettingsResponse:  # noqa: ARG002
+        """Read the log settings, or change the level."""
+        level = changed_level(log_level(), convert.read_log_settings(request))
+        if request.settings:
+            set_log_level(level)
+            _log.warning("log_level_changed", log_level=level)
+        return convert.log_settings(settings_of(level))
+
+    async def _infer(self, request_id: str, asked: InferRequest, context: Context) -> pb.ModelInferResponse:
+        with self._manager.lease(read_target(asked.model, asked.version, "model_name")) as version:
+            rows = read_input(version.input_spec, asked.inputs, self._facts.max_rows_per_request)
+            wanted = read_outputs(version, asked.outputs)
+            check_memory(version, wanted, len(rows))
+            outputs = frozenset(Output[each.name] for each in wanted)
+            answer = await self._pipeline.answer(version, rows, outputs, _urgency(asked, context))
+            tensors = [write_output(version, each, answer[Output[each.name]]) for each in wanted]
+            return infer_convert.infer_response(version, request_id, tensors)
+
+    def _versions(self, model: str, version: str) -> Iterator[VersionReport]:
+        """Yield the versions of every model, of one, or one of them."""
+        if not model and version:
+            raise InvalidInput.of("version", "goes with a name: which model is it a version of?")
+        target = read_target(model, version, "name") if model else None
+        for model_id in [target.model_id] if target else self._manager.model_ids():
+            report = self._manager.report(model_id)
+            chosen = self._answering(target) if version and target else None
+            yield from (each for each in reversed(report.versions) if chosen in {None, each.name})
+
+    def _answering(self, target: ModelName | AliasName | VersionName) -> VersionName:
+        with self._manager.lease(target) as version:
+            return version.name
+
+
+def _refuse_repository(name: str) -> None:
+    if name:
+        raise NotOffered("there is one repository, the model store: leave repository_name empty")
+
+
+def _urgency(asked: InferRequest, context: Context) -> Urgency:
+    """Return until when the answer is of use, by the call's deadline and the request's timeout, and its priority."""
+    remaining = [asked.timeout_us / 1e6] if asked.timeout_us else []
+    if (left := context.time_remaining()) is not None:
+        remaining.append(left)
+    deadline = asyncio.get_running_loop().time() + min(remaining) if remaining else None
+    return Urgency(deadline, asked.priority or DEFAULT_PRIORITY)

@@ -1,0 +1,141 @@
+"""System shared memory that callers on this machine share with the service: registered by name, read and written.
+
+Regions are read and written by their descriptor, not mapped: a caller that cuts its memory short while it is in use
+would end the whole process by a signal otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inference_service.errors import NotServed
+from inference_service.open_inference.tensors import shown
+from model_store.errors import AlreadyExists, IllegalState, InvalidInput, StorageFull
+
+_FOLDER = "/dev/shm"  # noqa: S108  where POSIX shared memory is on Linux
+_KEY = re.compile(r"/?([a-zA-Z0-9_][a-zA-Z0-9_.-]{0,249})")
+_MAX_REGIONS = 128  # each holds a descriptor, and a process has few
+
+
+class Region:
+    """A part of a shared memory object, open for as long as somebody holds this."""
+
+    def __init__(self, name: str, key: str, offset: int, byte_size: int) -> None:
+        self.name = name
+        self.key = key
+        self.offset = offset
+        self.byte_size = byte_size
+        self._descriptor = _opened(key)
+        weakref.finalize(self, os.close, self._descriptor)
+        size = os.fstat(self._descriptor).st_size
+        if offset + byte_size > size:
+            raise InvalidInput.of(
+                "byte_size", f"ends {offset + byte_size - size} bytes behind the {size} of key {shown(key)}"
+            )
+
+    def read(self, offset: int, byte_size: int) -> bytes:
+        """Return bytes of the region; fewer where its owner has cut the memory short."""
+        return os.pread(self._descriptor, byte_size, self.offset + offset)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes into the region."""
+        position = self.offset + offset
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, position)
+            view, position = view[written:], position + written
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A tensor's place in a region."""
+
+    region: Region
+    offset: int
+    byte_size: int
+
+    def read(self, place: str) -> bytes:
+        """Return its bytes; raise InvalidInput where the memory has been cut short."""
+        data = self.region.read(self.offset, self.byte_size)
+        if len(data) != self.byte_size:
+            raise InvalidInput.of(place, f"the memory of region {self.region.name!r} was cut short by its owner")
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Write a tensor that fits."""
+        self.region.write(self.offset, data)
+
+
+class SharedMemory:
+    """The registered regions; use it on the event loop only. Switched off, it answers every call with IllegalState."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.enabled = enabled
+        self._regions: dict[str, Region] = {}
+
+    def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
+        """Open a region; raise AlreadyExists, NotServed, InvalidInput or StorageFull where that cannot be."""
+        self._check_enabled()
+        if not 1 <= len(name) <= 255:
+            raise InvalidInput.of("name", f"must have 1 to 255 characters, not {len(name)}")
+        if byte_size < 1:
+            raise InvalidInput.of("byte_size", "must be at least 1")
+        if name in self._regions:
+            raise AlreadyExists(f"region {shown(name)} is registered already: unregister it first")
+        if len(self._regions) >= _MAX_REGIONS:
+            raise StorageFull(f"{_MAX_REGIONS} regions are registered already: unregister some first")
+        self._regions[name] = Region(name, key, offset, byte_size)
+
+    def unregister(self, name: str) -> None:
+        """Forget a region, or all of them where the name is empty; requests that use it still can."""
+        self._check_enabled()
+        if name:
+            self._regions.pop(name, None)
+        else:
+            self._regions.clear()
+
+    def regions(self, name: str) -> Mapping[str, Region]:
+        """Return a region by its name, or all of them where that is empty; raise NotServed where there is none."""
+        self._check_enabled()
+        if name and name not in self._regions:
+            raise NotServed(f"no region is registered as {shown(name)}")
+        return {name: self._regions[name]} if name else self._regions
+
+    def slice(self, name: str, offset: int, byte_size: int, place: str) -> Slice:
+        """Return a place in a region; raise InvalidInput naming `place` where it is not inside of one."""
+        self._check_enabled()
+        region = self._regions.get(name)
+        if region is None:
+            raise InvalidInput.of(place, f"no region is registered as {shown(name)}")
+        if offset + byte_size > region.byte_size:
+            end = offset + byte_size
+            raise InvalidInput.of(place, f"ends at byte {end} of region {name!r}, which has {region.byte_size}")
+        return Slice(region, offset, byte_size)
+
+    def _check_enabled(self) -> None:
+        if not self.enabled:
+            raise IllegalState(
+                "shared memory is switched off: whoever runs the service can set MAAS_INFERENCE_SHARED_MEMORY=true"
+            )
+
+
+def _opened(key: str) -> int:
+    """Open shared memory by its key; the key never is a path, and neither a link nor a device is followed."""
+    found = _KEY.fullmatch(key)
+    if found is None:
+        raise InvalidInput.of("key", "must be a '/' or nothing, then 1 to 250 of a-z, A-Z, 0-9, '_', '-' and '.'")
+    try:
+        descriptor = os.open(f"{_FOLDER}/{found[1]}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise NotServed(f"there is no shared memory of key {shown(key)} on this machine") from error
+    except OSError as error:
+        raise IllegalState(f"shared memory of key {shown(key)} cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidInput.of("key", f"{key!r} is no shared memory")
+    return descriptor

@@ -1,0 +1,73 @@
+"""What tensors a version takes and gives, their names, types and shapes, and what is the same for all versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from inference_service.executor import Output
+from inference_service.open_inference.tensors import BYTES
+from inference_service.resident import ResidentVersion
+from model_store.inputs import ImageInputSpec, InputSpec
+
+INPUT, PIXELS, IMAGE = "INPUT", "PIXELS", "IMAGE"
+ANY = -1
+
+
+class Layout(Enum):
+    """What the dimensions of a row mean."""
+
+    NONE = "none"
+    HEIGHT_WIDTH_CHANNELS = "nhwc"
+    CHANNELS_HEIGHT_WIDTH = "nchw"
+
+
+@dataclass(frozen=True)
+class TensorForm:
+    """One input or output; `shape` is that of one row, where ANY is a size that requests choose.
+
+    `also` are further types that an input may be sent as.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    layout: Layout = Layout.NONE
+    also: tuple[str, ...] = ()
+
+    @property
+    def datatypes(self) -> tuple[str, ...]:
+        """Return all types that it may be sent as."""
+        return (self.datatype, *self.also)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is the same for all models of a server."""
+
+    max_rows_per_request: int
+    max_batch_rows: int
+    max_queue_rows: int
+    has_gpu: bool
+
+
+def inputs_of(spec: InputSpec) -> tuple[TensorForm, ...]:
+    """Return the inputs, of which a request gives exactly one."""
+    halves = ("FP16", "BF16")
+    if not isinstance(spec, ImageInputSpec):
+        return (TensorForm(INPUT, "FP32", (spec.size,), also=halves),)
+    edge = spec.crop_size
+    return (
+        TensorForm(INPUT, "FP32", (3, edge, edge), Layout.CHANNELS_HEIGHT_WIDTH, also=halves),
+        TensorForm(PIXELS, "UINT8", (ANY, ANY, 3), Layout.HEIGHT_WIDTH_CHANNELS),
+        TensorForm(IMAGE, BYTES, ()),
+    )
+
+
+def outputs_of(version: ResidentVersion) -> dict[Output, TensorForm]:
+    """Return the outputs, of which a request chooses any."""
+    num_labels = len(version.labels)
+    sizes = {Output.SCORES: num_labels, Output.LOGITS: num_labels, Output.EMBEDDING: version.embedding_size}
+    if version.head is None:
+        sizes = {Output.EMBEDDING: version.embedding_size}
+    return {output: TensorForm(output.name, "FP32", (size,)) for output, size in sizes.items()}
