@@ -80,7 +80,7 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
             refusal=lambda error, method: refusal(error, CODES, method),
         )
         grpc_server = GrpcServer(settings, registrations(servicer, open_servicer), CODES)
-        yield InferenceServer(grpc_server, source, manager, scheduler)
+        yield InferenceServer(grpc_server, source, manager, scheduler, open_servicer.close_streams)
 
 
 def _manager(settings: InferenceSettings, loader: Loader, loader_thread: ThreadPoolExecutor) -> Manager:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import grpc
@@ -46,9 +46,15 @@ class InferenceServer:
     """Runs source, manager, scheduler and gRPC server; a part that dies ends all of them."""
 
     def __init__(
-        self, grpc_server: GrpcServer, source: Source, manager: Manager, scheduler: Scheduler[Work, Answer]
+        self,
+        grpc_server: GrpcServer,
+        source: Source,
+        manager: Manager,
+        scheduler: Scheduler[Work, Answer],
+        close_streams: Callable[[], None],
     ) -> None:
         self._grpc = grpc_server
+        self._close_streams = close_streams
         self._source = source
         self._manager = manager
         self._scheduler = scheduler
@@ -72,6 +78,7 @@ class InferenceServer:
             finally:
                 no_more_changes.set()
                 self._manager.close_watches()
+                self._close_streams()
                 await self._grpc.stop()
                 for part in parts:
                     part.cancel()

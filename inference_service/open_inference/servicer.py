@@ -31,7 +31,7 @@ from inference_service.open_inference.requests import (
 )
 from inference_service.open_inference.shared_memory import SharedMemory
 from inference_service.open_inference.signature import Facts
-from inference_service.open_inference.streams import answered
+from inference_service.open_inference.streams import Streams
 from inference_service.pipeline import Pipeline, Urgency
 from inference_service.scheduler import DEFAULT_PRIORITY
 from inference_service.served_model import VersionReport
@@ -74,6 +74,11 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         self._memory = memory
         self._facts = facts
         self._refusal = refusal
+        self._streams = Streams(max_at_once=_MAX_AT_ONCE)
+
+    def close_streams(self) -> None:
+        """End every stream once what it has is answered: they would hold up the server's end."""
+        self._streams.close()
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: ARG002
         """Say that the server runs."""
@@ -134,7 +139,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                 return infer_convert.streamed_error(request, self._refusal(error, "ModelStreamInfer"))
             return infer_convert.streamed(response, marks_final=asked.marks_final)
 
-        async with aclosing(answered(request_iterator, answer, max_at_once=_MAX_AT_ONCE)) as answers:
+        async with aclosing(self._streams.answered(request_iterator, answer)) as answers:
             async for each in answers:
                 yield each
 

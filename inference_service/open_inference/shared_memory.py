@@ -30,13 +30,8 @@ class Region:
         self.key = key
         self.offset = offset
         self.byte_size = byte_size
-        self._descriptor = _opened(key)
+        self._descriptor = _opened(key, offset + byte_size)
         weakref.finalize(self, os.close, self._descriptor)
-        size = os.fstat(self._descriptor).st_size
-        if offset + byte_size > size:
-            raise InvalidInput.of(
-                "byte_size", f"ends {offset + byte_size - size} bytes behind the {size} of key {shown(key)}"
-            )
 
     def read(self, offset: int, byte_size: int) -> bytes:
         """Return bytes of the region; fewer where its owner has cut the memory short."""
@@ -124,8 +119,8 @@ class SharedMemory:
             )
 
 
-def _opened(key: str) -> int:
-    """Open shared memory by its key; the key never is a path, and neither a link nor a device is followed."""
+def _opened(key: str, end: int) -> int:
+    """Open shared memory of at least `end` bytes; the key never is a path, and neither link nor device is followed."""
     found = _KEY.fullmatch(key)
     if found is None:
         raise InvalidInput.of("key", "must be a '/' or nothing, then 1 to 250 of a-z, A-Z, 0-9, '_', '-' and '.'")
@@ -135,7 +130,18 @@ def _opened(key: str) -> int:
         raise NotServed(f"there is no shared memory of key {shown(key)} on this machine") from error
     except OSError as error:
         raise IllegalState(f"shared memory of key {shown(key)} cannot be opened: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        _check_memory(os.fstat(descriptor), key, end)
+    except InvalidInput:
         os.close(descriptor)
-        raise InvalidInput.of("key", f"{key!r} is no shared memory")
+        raise
     return descriptor
+
+
+def _check_memory(memory: os.stat_result, key: str, end: int) -> None:
+    if not stat.S_ISREG(memory.st_mode):
+        raise InvalidInput.of("key", f"{shown(key)} is no shared memory")
+    if end > memory.st_size:
+        raise InvalidInput.of(
+            "byte_size", f"ends {end - memory.st_size} bytes behind the {memory.st_size} of {shown(key)}"
+        )
