@@ -19,8 +19,8 @@ from maas.training.v1 import training_pb2_grpc
 
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import JobState
+from model_store.listings import ListRequest
 from model_store.names import VersionName, parse_job
-from model_store.paging import PageRequest
 from model_store.records import JobSpec
 from tests.training_service.making import open_store, photos, publish_base, tar_of
 from tests.training_service.running import (
@@ -76,7 +76,7 @@ def test_a_worker_without_its_claim_changes_nothing(home: Path) -> None:
             JobState.SUCCEEDED,
             2,
         )
-    assert len(open_store(home).list_versions("flowers", PageRequest()).items) == 1
+    assert len(open_store(home).list_versions("flowers", ListRequest()).items) == 1
 
 
 def test_a_worker_dies_with_its_runner(home: Path) -> None:
