@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference_service.errors import OutOfDeviceMemory
+from inference_service.errors import DeviceFailed, OutOfDeviceMemory
 from inference_service.lanes import Part
 from inference_service.resident import ResidentVersion, Stage
 from model_store.architectures import pooled
@@ -61,7 +61,7 @@ class Executor:
     def run(self, parts: Sequence[Part[Work]]) -> list[Answer]:
         """Return each part's outputs, in order; rows of the same input form and the same stages run together.
 
-        Raises OutOfDeviceMemory where the batch does not fit.
+        Raises OutOfDeviceMemory where the batch does not fit, and DeviceFailed where the device runs nothing any more.
         """
         started = time.perf_counter_ns()
         answers = self._run_parts(parts)
@@ -90,6 +90,8 @@ class Executor:
         except torch.OutOfMemoryError as error:
             num_rows = sum(part.num_rows for part in parts)
             raise OutOfDeviceMemory(f"the device has no memory for a batch of {num_rows} rows: send fewer") from error
+        except torch.AcceleratorError as error:  # what CUDA says once, it says of every later call
+            raise DeviceFailed(f"the device {self._device} failed and runs nothing any more: {error}") from error
         return [member.answer for member in members]
 
     def _run_inputs(self, members: list[_Member]) -> None:
