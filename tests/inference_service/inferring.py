@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from maas.open_inference.v2 import open_inference_pb2 as pb
 from maas.open_inference.v2 import open_inference_pb2_grpc
 from numpy.typing import NDArray
+from PIL import Image
 
 from model_store.bases import LoadedBase
 from tests.inference_service.making import Recipe, mlp, open_registry
@@ -83,6 +85,11 @@ def ask_numbers(x: NDArray[np.float32], **more: Any) -> pb.ModelInferRequest:
     """Ask the model of numbers, or another of its form, in raw bytes."""
     model = more.pop("model_name", "numbers")
     return request(model, described("INPUT", "FP32", *x.shape), raw=[x.tobytes()], **more)
+
+
+def decoded(data: bytes) -> NDArray[np.uint8]:
+    """Return an encoded image's pixels, as it is."""
+    return np.asarray(Image.open(io.BytesIO(data)))
 
 
 def packed(*elements: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from maas.inference.v1 import inference_pb2
 from maas.open_inference.v2 import open_inference_pb2 as pb
 from numpy.typing import NDArray
-from PIL import Image
 
 from model_store.inputs import normalise
 from tests.inference_service.inferring import (
@@ -27,6 +25,7 @@ from tests.inference_service.inferring import (
     Parameter,
     arrays,
     ask_numbers,
+    decoded,
     described,
     packed,
     request,
@@ -58,11 +57,6 @@ def logits_of(x: NDArray[np.float32]) -> NDArray[np.float32]:
 def normalised(made: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return rows as INPUT takes them."""
     return normalise(torch.from_numpy(made), SPEC).contiguous().numpy()
-
-
-def decoded(data: bytes) -> NDArray[np.uint8]:
-    """Return an encoded image's pixels, as it is."""
-    return np.asarray(Image.open(io.BytesIO(data)))
 
 
 def parameters(**values: int | str | float | bool) -> dict[str, Parameter]:  # noqa: PYI041
@@ -333,8 +327,9 @@ def test_a_version_is_a_number_an_alias_or_what_answers_for_the_model(service: O
     def answers(version: str = "") -> str:
         return service.stub.ModelInfer(ask_numbers(X, model_name="many", model_version=version)).model_version
 
-    first, second = (registry.publish_mlp(mlp(seed=seed), "many").name for seed in (1, 2))
+    first = registry.publish_mlp(mlp(seed=1), "many").name
     registry.point(first, "old")
+    second = registry.publish_mlp(mlp(seed=2), "many").name
     for version in (first, second):
         service.running.await_state(version, inference_pb2.VERSION_STATE_READY)
     assert (answers(), answers("1"), answers("2"), answers("old")) == ("2", "1", "2", "1")
