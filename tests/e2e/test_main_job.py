@@ -61,7 +61,10 @@ def test_grpcurl_reads_both_servers_without_a_proto(client: Client) -> None:
             client.settings.training_address,
             ["maas.model_store.v1.ModelStoreService", "maas.training.v1.TrainingService"],
         ),
-        (client.settings.inference_address, ["maas.inference.v1.InferenceService"]),
+        (
+            client.settings.inference_address,
+            ["maas.inference.v1.InferenceService", "inference.GRPCInferenceService"],
+        ),
     ):
         listed = _grpcurl(address, "list").split()
         assert {*services, "grpc.health.v1.Health"} <= set(listed)
@@ -73,6 +76,10 @@ def test_grpcurl_reads_both_servers_without_a_proto(client: Client) -> None:
     assert json.loads(found)["models"][0]["name"] == "models/squeezenet"
     states = _grpcurl(client.settings.inference_address, "maas.inference.v1.InferenceService/ListModels", data={})
     assert json.loads(states)["models"][0]["name"] == "models/squeezenet"
+    ready = _grpcurl(
+        client.settings.inference_address, "inference.GRPCInferenceService/ModelReady", data={"name": "squeezenet"}
+    )
+    assert json.loads(ready) == {"ready": True}
 
 
 def test_the_command_does_the_whole_job(client: Client, stack: Stack, photos: Path) -> None:
