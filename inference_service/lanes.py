@@ -95,6 +95,12 @@ class Lane(Generic[W, A]):
         """Let a request wait."""
         self._queues.setdefault((place.priority, place.flow), deque()).append((place, work))
 
+    def fail(self, error: Exception) -> None:
+        """Answer all that waits with an error."""
+        for queue in self._queues.values():
+            for place, _ in queue:
+                place.fail(error)
+
     def form_batch(self, max_rows: int, now: float, drop: Callable[[Place[W, A]], object]) -> Batch[W, A]:
         """Take rows for one batch: the lowest priority first, and evenly from the models that wait.
 

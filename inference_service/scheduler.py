@@ -72,6 +72,7 @@ class Scheduler(Generic[W, A]):
         self._waiting: list[Lane[W, A]] = []
         self._rows_of_flow: Counter[Hashable] = Counter()
         self._arrived = asyncio.Event()
+        self._failure: DeviceFailed | None = None
         self.num_waiting_rows = 0
         self.counters = Counters()
 
@@ -84,6 +85,8 @@ class Scheduler(Generic[W, A]):
         `flow` is the model it is for: no model's flood takes all of the room. `deadline` is a time of the event loop's
         clock. On leaving, room that the device never used is given back.
         """
+        if self._failure is not None:
+            raise self._failure
         free = self._max_queue_rows - self.num_waiting_rows
         if num_rows > free or self._rows_of_flow[flow] + num_rows > _FLOOD * free:
             self.counters.num_refused += 1
@@ -120,11 +123,20 @@ class Scheduler(Generic[W, A]):
             timer.cancel()
 
     async def run(self) -> None:
-        """Serve the queues until cancelled; raise DeviceFailed where the device can run nothing any more."""
+        """Serve the queues until cancelled.
+
+        Raises DeviceFailed where the device can run nothing any more; whoever waits, or comes later, is told so too.
+        """
         while True:
             await self._arrived.wait()
-            if self._waiting:
-                await self._run_next()
+            try:
+                if self._waiting:
+                    await self._run_next()
+            except DeviceFailed as error:
+                self._failure = error
+                for lane in self._waiting:
+                    lane.fail(error)
+                raise
             if not self._waiting:
                 self._arrived.clear()
 

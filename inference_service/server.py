@@ -58,18 +58,20 @@ class InferenceServer:
         self._source = source
         self._manager = manager
         self._scheduler = scheduler
+        self._failure: DeviceFailed | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then answer what is in flight; raise Unavailable where the port is taken.
 
-        Health turns SERVING once what is wanted at the start is loaded.
+        Health turns SERVING once what is wanted at the start is loaded. A device that fails for good turns it back, and
+        ends the service with DeviceFailed.
         """
         await self._grpc.start()
         no_more_changes = threading.Event()
         async with asyncio.TaskGroup() as group:
             parts = [
                 group.create_task(self._manager.run()),
-                group.create_task(self._run_batches()),
+                group.create_task(self._run_batches(stopping)),
                 group.create_task(asyncio.to_thread(self._source.run, no_more_changes)),
                 group.create_task(self._report_health()),
             ]
@@ -82,14 +84,17 @@ class InferenceServer:
                 await self._grpc.stop()
                 for part in parts:
                     part.cancel()
+        if self._failure is not None:
+            raise self._failure
 
-    async def _run_batches(self) -> None:
+    async def _run_batches(self, stopping: asyncio.Event) -> None:
         try:
             await self._scheduler.run()
         except DeviceFailed as error:
             _log.critical("device_failed", reason=str(error))
             await self._grpc.set_serving(False)
-            raise
+            self._failure = error
+            stopping.set()
 
     async def _report_health(self) -> None:
         await self._manager.first_pass.wait()

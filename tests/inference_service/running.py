@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from maas.inference.v1 import inference_pb2 as pb
 from maas.inference.v1 import inference_pb2_grpc
 
 from inference_service.__main__ import build
+from inference_service.errors import DeviceFailed
 from inference_service.server import InferenceServer
 from inference_service.settings import InferenceSettings
 from model_store.names import VersionName
@@ -35,6 +36,7 @@ class RunningService:
     channel: grpc.Channel
     stub: inference_pb2_grpc.InferenceServiceStub
     stop: Callable[[], None]
+    failures: Sequence[DeviceFailed]
 
     def predict(self, name: str, *images: bytes, top_k: int = 0) -> pb.PredictResponse:
         """Classify encoded images."""
@@ -59,10 +61,14 @@ class RunningService:
 
     def await_serving(self) -> None:
         """Wait until health is SERVING."""
-        request = health_pb2.HealthCheckRequest(service="maas.inference.v1.InferenceService")
-        for answer in health_pb2_grpc.HealthStub(self.channel).Watch(request, timeout=TIMEOUT):
+        for answer in self.watch_health():
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 return
+
+    def watch_health(self) -> Iterator[health_pb2.HealthCheckResponse]:
+        """Follow the service's health."""
+        request = health_pb2.HealthCheckRequest(service="maas.inference.v1.InferenceService")
+        return health_pb2_grpc.HealthStub(self.channel).Watch(request, timeout=TIMEOUT)
 
 
 @contextmanager
@@ -74,13 +80,17 @@ def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
     chosen = InferenceSettings(home=home, address_file=address_file, **(defaults | settings))
     started: list[tuple[InferenceServer, asyncio.AbstractEventLoop, asyncio.Event]] = []
     built = threading.Event()
+    failures: list[DeviceFailed] = []
 
     async def serve() -> None:
         stopping = asyncio.Event()
         with build(chosen) as server:
             started.append((server, asyncio.get_running_loop(), stopping))
             built.set()
-            await server.run(stopping)
+            try:
+                await server.run(stopping)
+            except DeviceFailed as error:
+                failures.append(error)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="service")
     thread.start()
@@ -96,7 +106,7 @@ def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
     try:
         until(address_file.exists)
         with grpc.insecure_channel(address_file.read_text()) as channel:
-            yield RunningService(server, channel, inference_pb2_grpc.InferenceServiceStub(channel), stop)
+            yield RunningService(server, channel, inference_pb2_grpc.InferenceServiceStub(channel), stop, failures)
     finally:
         stop()
 

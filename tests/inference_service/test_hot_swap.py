@@ -13,11 +13,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2
 from maas.inference.v1 import inference_pb2 as pb
 from sqlalchemy import text
 
 from grpc_runtime.settings import StoreSettings
 from inference_service import decoder
+from inference_service.errors import DeviceFailed
 from model_store.names import ModelName, VersionName
 from tests.inference_service.making import Damage, Recipe, Registry, expected, flip_a_byte, photo, pixels
 from tests.inference_service.running import RunningService, predict_request, refused, running_service, until
@@ -40,6 +42,12 @@ def busy_device(service: RunningService) -> Iterator[None]:
 def waiting_rows(service: RunningService) -> int:
     """Return how many rows wait for the device."""
     return service.server._scheduler.num_waiting_rows
+
+
+def queued_rows(service: RunningService) -> int:
+    """Return how many of those rows are decoded, and in a queue."""
+    lanes = service.server._scheduler._waiting
+    return sum(place.num_left for lane in lanes for queue in lane._queues.values() for place, _ in queue)
 
 
 def has_batch(service: RunningService) -> bool:
@@ -200,7 +208,7 @@ def test_a_request_whose_caller_left_never_reaches_the_device(tmp_path: Path, re
             until(lambda: has_batch(service))
             cancelled = service.stub.Predict.future(predict_request(FLOWERS, photo(1), photo(2)))
             expiring = service.stub.Predict.future(predict_request(FLOWERS, *[photo(1)] * 3), timeout=1.5)
-            until(lambda: waiting_rows(service) == 5)
+            until(lambda: queued_rows(service) == 5)
             cancelled.cancel()
             with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
                 expiring.result()
@@ -209,6 +217,30 @@ def test_a_request_whose_caller_left_never_reaches_the_device(tmp_path: Path, re
         assert counters.num_rows == 1
         assert waiting_rows(service) == 0
         assert not any(each.num_leases for each in _served(service))
+
+
+def test_a_device_that_fails_for_good_ends_the_service(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers are told, health turns, and the process ends: whoever looks after it starts it anew."""
+
+    def fail(_: object) -> None:
+        raise DeviceFailed("the device is gone")
+
+    registry.publish(Recipe())
+    with running_service(tmp_path, drain_seconds=0.5) as service:
+        service.await_serving()
+        health = service.watch_health()
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        with busy_device(service):
+            waiting = [service.stub.Predict.future(predict_request(FLOWERS, photo(1))) for _ in range(3)]
+            until(lambda: queued_rows(service) == 2)
+            monkeypatch.setattr(service.server._scheduler, "_run_batch", fail)
+        for each in waiting:
+            with refused(grpc.StatusCode.UNAVAILABLE, "the device is gone"):
+                each.result()
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        until(lambda: bool(service.failures))
 
 
 def test_a_fault_in_a_batch_is_answered_with_a_request_id(tmp_path: Path, registry: Registry) -> None:
