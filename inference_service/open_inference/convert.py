@@ -39,7 +39,7 @@ def metadata(version: ResidentVersion, report: ModelReport) -> pb.ModelMetadataR
         name=version.name.model_id,
         versions=[str(number) for number in _ready(report)],
         platform=PLATFORM,
-        inputs=[_tensor_metadata(form) for form in inputs_of(version.input_spec)],
+        inputs=[_tensor_metadata(form) for form in inputs_of(version.input_spec).values()],
         outputs=[_tensor_metadata(form) for form in outputs_of(version).values()],
     )
 
@@ -53,7 +53,7 @@ def config(version: ResidentVersion, report: ModelReport, facts: Facts) -> pb.Mo
         backend=BACKEND,
         version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=_ready(report))),
         max_batch_size=facts.max_rows_per_request,
-        input=[_model_input(form, optional=len(forms) > 1) for form in forms],
+        input=[_model_input(form, optional=len(forms) > 1) for form in forms.values()],
         output=[_model_output(form) for form in outputs_of(version).values()],
         instance_group=[_instance_group(facts)],
         dynamic_batching=_batching(facts),

@@ -79,7 +79,7 @@ def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) ->
 
     Raises InvalidInput that says which input it is, what was expected and what was found.
     """
-    forms = {form.name: form for form in inputs_of(spec)}
+    forms = inputs_of(spec)
     if len(inputs) != 1 or inputs[0].name not in forms:
         found = shown(", ".join(each.name for each in inputs)) if inputs else "none"
         raise InvalidInput.of("inputs", f"must be exactly one of {', '.join(forms)}, not {found}")
@@ -96,7 +96,7 @@ def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) ->
 
 def read_outputs(version: ResidentVersion, wanted: Sequence[WantedOutput]) -> tuple[WantedOutput, ...]:
     """Return what is asked for, or all there is; raise InvalidInput for what this version does not give."""
-    names = [form.name for form in outputs_of(version).values()]
+    names = outputs_of(version)
     if not wanted:
         return tuple(WantedOutput(name, "outputs") for name in names)
     for position, each in enumerate(wanted):
@@ -111,7 +111,7 @@ def check_memory(version: ResidentVersion, wanted: Sequence[WantedOutput], num_r
     """Raise InvalidInput where an output would not fit into the shared memory that should take it."""
     forms = outputs_of(version)
     for each in wanted:
-        size = num_rows * forms[Output[each.name]].shape[0] * 4
+        size = num_rows * forms[each.name].shape[0] * 4
         if each.memory is not None and each.memory.byte_size < size:
             raise InvalidInput.of(each.place, f"{each.name} has {size} bytes, not {each.memory.byte_size}")
 

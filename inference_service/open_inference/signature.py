@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
 
 from inference_service.executor import Output
 from inference_service.open_inference.tensors import BYTES
@@ -51,23 +54,31 @@ class Facts:
     has_gpu: bool
 
 
-def inputs_of(spec: InputSpec) -> tuple[TensorForm, ...]:
-    """Return the inputs, of which a request gives exactly one."""
+@lru_cache(maxsize=1024)
+def inputs_of(spec: InputSpec) -> Mapping[str, TensorForm]:
+    """Return the inputs by name, of which a request gives exactly one."""
     halves = ("FP16", "BF16")
     if not isinstance(spec, ImageInputSpec):
-        return (TensorForm(INPUT, "FP32", (spec.size,), also=halves),)
+        return _by_name(TensorForm(INPUT, "FP32", (spec.size,), also=halves))
     edge = spec.crop_size
-    return (
+    return _by_name(
         TensorForm(INPUT, "FP32", (3, edge, edge), Layout.CHANNELS_HEIGHT_WIDTH, also=halves),
         TensorForm(PIXELS, "UINT8", (ANY, ANY, 3), Layout.HEIGHT_WIDTH_CHANNELS),
         TensorForm(IMAGE, BYTES, ()),
     )
 
 
-def outputs_of(version: ResidentVersion) -> dict[Output, TensorForm]:
-    """Return the outputs, of which a request chooses any."""
-    num_labels = len(version.labels)
-    sizes = {Output.SCORES: num_labels, Output.LOGITS: num_labels, Output.EMBEDDING: version.embedding_size}
-    if version.head is None:
-        sizes = {Output.EMBEDDING: version.embedding_size}
-    return {output: TensorForm(output.name, "FP32", (size,)) for output, size in sizes.items()}
+def outputs_of(version: ResidentVersion) -> Mapping[str, TensorForm]:
+    """Return the outputs by name, which is that of an Output; a request chooses any."""
+    return _outputs(len(version.labels), version.embedding_size)
+
+
+@lru_cache(maxsize=1024)
+def _outputs(num_labels: int, embedding_size: int) -> Mapping[str, TensorForm]:
+    sizes = {Output.SCORES: num_labels, Output.LOGITS: num_labels} if num_labels else {}
+    sizes[Output.EMBEDDING] = embedding_size
+    return _by_name(*(TensorForm(output.name, "FP32", (size,)) for output, size in sizes.items()))
+
+
+def _by_name(*forms: TensorForm) -> Mapping[str, TensorForm]:
+    return MappingProxyType({form.name: form for form in forms})
