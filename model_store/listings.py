@@ -223,5 +223,5 @@ def _moment(text: str) -> datetime:
     except ValueError as error:
         raise InvalidInput.of("filter", f"create_time has the form 2026-11-23T09:00:00Z, not {text!r}") from error
     if moment.tzinfo is None:
-        raise InvalidInput.of("filter", f"create_time needs a time zone, such as {text}Z")
+        raise InvalidInput.of("filter", f"create_time needs a time zone, such as {moment.isoformat()}Z")
     return moment

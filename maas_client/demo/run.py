@@ -172,13 +172,13 @@ def show_next_steps(output: Path, photo: Path) -> None:
     programs = Path(sys.executable).parent
     maas, grpcurl = programs / "maas", f"{programs / 'grpcurl'} -plaintext"
     inference = "127.0.0.1:50051 maas.inference.v1.InferenceService"
-    request = f'{{\\"name\\": \\"models/{_MODEL}\\", \\"images\\": [{{\\"encoded\\": \\"$(base64 -w0 {photo})\\"}}]}}'
+    request = f'{{"name": "models/{_MODEL}", "images": [{{"encoded": "%s"}}]}}'
     commands = [
         f"MAAS_HOME={output / 'home'} {maas} up      # in another terminal",
         f"{maas} predict {_MODEL} {photo}",
         f"{grpcurl} 127.0.0.1:50051 list",
         f'{grpcurl} -d \'{{"name": "models/{_MODEL}"}}\' {inference}/GetModelState',
-        f'{grpcurl} -d "{request}" {inference}/Predict',
+        f"printf '{request}' $(base64 -w0 {photo}) | {grpcurl} -d @ {inference}/Predict",
     ]
     for command in commands:
         out.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
