@@ -233,7 +233,9 @@ def test_a_device_that_fails_for_good_ends_the_service(
         health = service.watch_health()
         assert next(health).status == health_pb2.HealthCheckResponse.SERVING
         with busy_device(service):
-            waiting = [service.stub.Predict.future(predict_request(FLOWERS, photo(1))) for _ in range(3)]
+            waiting = [service.stub.Predict.future(predict_request(FLOWERS, photo(1)))]
+            until(lambda: has_batch(service))
+            waiting += [service.stub.Predict.future(predict_request(FLOWERS, photo(1))) for _ in range(2)]
             until(lambda: queued_rows(service) == 2)
             monkeypatch.setattr(service.server._scheduler, "_run_batch", fail)
         for each in waiting:
