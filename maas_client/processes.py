@@ -66,6 +66,11 @@ class ServiceProcess:
         """Where it listens; only once it is serving."""
         return self._address_file.read_text()
 
+    @property
+    def pid(self) -> int:
+        """Its process's number."""
+        return self._process.pid
+
     def await_serving(self, timeout_seconds: float) -> str:
         """Wait until it reports SERVING and return its address; raise CommandFailed where it ends or takes too long."""
         deadline = time.monotonic() + timeout_seconds
