@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,23 @@ class Options:
     quick: bool
     only: tuple[str, ...]
     folder: Path | None
+
+
+Part = Callable[[Path, Options], Iterator[Figure]]
+"""Measures in a folder of its own."""
+
+
+def run_parts(title: str, description: str, parts: Mapping[str, Part]) -> None:
+    """Run the parts that the command line asks for; end with 1 where a figure misses its bar."""
+    options, path = arguments(description, list(parts))
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="maas-bench-") as folder:
+        for name in options.only:
+            part_folder = Path(folder) / name
+            part_folder.mkdir()
+            Console(stderr=True).print(f"{name} …")
+            figures += parts[name](part_folder, options)
+    sys.exit(0 if report(title, figures, path) else 1)
 
 
 def arguments(description: str, parts: Sequence[str]) -> tuple[Options, Path | None]:
@@ -77,6 +99,17 @@ def seconds_in_turn(
             work()
             times.append(time.perf_counter() - start)
     return [statistics.median(times) for times in taken]
+
+
+def in_turn(num_rounds: int, *measures: Callable[[], T]) -> list[list[T]]:
+    """Measure each in turn, several rounds; return what each gave, round by round."""
+    rounds = [[measure() for measure in measures] for _ in range(num_rounds)]
+    return [list(values) for values in zip(*rounds, strict=True)]
+
+
+def median_ratio(values: Sequence[float], others: Sequence[float]) -> float:
+    """Return the median of the ratios within a round: what disturbs a whole round then disturbs nothing."""
+    return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -20,21 +20,18 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import random
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from rich.console import Console
 from sqlalchemy import insert, text
 
-from benchmarks.figures import Figure, Options, arguments, percentile, report, seconds_in_turn
+from benchmarks.figures import Figure, Options, Part, percentile, run_parts, seconds_in_turn
 from model_store.architectures import Head, build, initialise_head
 from model_store.blobs import StoredBlob
 from model_store.blobs.local import LocalBlobs
@@ -53,20 +50,6 @@ from tests.postgres_server import new_database, postgres_server
 GIGABYTE = 1_000_000_000
 Tensors = dict[str, torch.Tensor]
 Stages = dict[str, Tensors]
-notes = Console(stderr=True)
-
-
-def main() -> None:
-    """Run the parts that were asked for; end with 1 where a figure misses its bar."""
-    options, path = arguments(__doc__ or "", list(PARTS))
-    figures: list[Figure] = []
-    with tempfile.TemporaryDirectory(dir=options.folder, prefix="maas-bench-") as folder:
-        for name in options.only:
-            part_folder = Path(folder) / name
-            part_folder.mkdir()
-            notes.print(f"{name} …")
-            figures += PARTS[name](part_folder, options)
-    sys.exit(0 if report("model store", figures, path) else 1)
 
 
 def concurrency(folder: Path, options: Options) -> Iterator[Figure]:
@@ -406,9 +389,9 @@ def _seconds_to_list(store: ModelStore, model: str, token: str) -> list[float]:
     return seconds_in_turn(1, page)
 
 
-PARTS: dict[str, Callable[[Path, Options], Iterator[Figure]]] = {
+PARTS: dict[str, Part] = {
     part.__name__: part for part in (concurrency, kills, probes, publish, load, large, listing, follow)
 }
 
 if __name__ == "__main__":
-    main()
+    run_parts("model store", __doc__ or "", PARTS)

@@ -1,0 +1,167 @@
+"""The service against the limit: the same work in process, a bare gRPC server, and plain PyTorch.
+
+    python -m benchmarks.serving [--quick] [--json FILE] [--only resnet mlp …] [--folder DIR]
+
+Requests are single rows of ModelInfer over one connection. The client is another process on the same cores, so its work
+counts against the service, and what is compared with is alone on the machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from maas.open_inference.v2 import open_inference_pb2 as pb
+
+from benchmarks.echo import echoing
+from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
+from benchmarks.in_process import eager, in_process, prepared, prepared_photos
+from benchmarks.load import Plan, Result, load
+from benchmarks.making import NUM_LABELS, body_of, classifier, floats_body, photo, publish
+from benchmarks.running import heads_of, open_store, serving
+from model_store.tabular_bases import load_random_mlp
+
+IN_FLIGHT = 32
+DEADLINE_SECONDS = 0.5
+
+
+def resnet(folder: Path, options: Options) -> Iterator[Figure]:
+    """ResNet-18 of ready float32 rows, 32 in flight: against its own stages and plain PyTorch in process."""
+    body = _resnet_store(folder)
+    rounds, seconds = _times(options)
+    with (
+        serving(folder) as served,
+        in_process(prepared, folder, "resnet") as limit,
+        in_process(eager, "resnet18") as plain,
+    ):
+        batches = [each.best_batch(seconds / 4) for each in (limit, plain)]
+        ours, theirs, plains = in_turn(
+            rounds,
+            lambda: served.load("resnet", body=body, seconds=seconds, in_flight=IN_FLIGHT).rate,
+            partial(limit.rate, batches[0], seconds),
+            partial(plain.rate, batches[1], seconds),
+        )
+    yield Figure(f"resnet18, {IN_FLIGHT} in flight", statistics.median(ours), "/s")
+    yield Figure(f"its stages in process, batches of {batches[0]}", statistics.median(theirs), "/s")
+    yield Figure(f"plain PyTorch in process, batches of {batches[1]}", statistics.median(plains), "/s")
+    yield Figure("resnet18: served / its stages in process", median_ratio(ours, theirs), "x", ">= 0.93")
+    yield Figure("resnet18 float32: served / plain PyTorch", median_ratio(ours, plains), "x", ">= 1.3")
+
+
+def alone(folder: Path, options: Options) -> Iterator[Figure]:
+    """ResNet-18, one request at a time: what serving adds to the time of its stages."""
+    body = _resnet_store(folder)
+    rounds, seconds = _times(options)
+    with serving(folder) as served, in_process(prepared, folder, "resnet") as limit:
+        ours, theirs = in_turn(
+            rounds,
+            lambda: served.load("resnet", body=body, seconds=seconds, in_flight=1).p50_ms,
+            lambda: limit.seconds_a_batch(1, seconds) * 1000,
+        )
+    yield Figure("resnet18, 1 in flight, p50", statistics.median(ours), "ms")
+    added = statistics.median(mine - other for mine, other in zip(ours, theirs, strict=True))
+    yield Figure("resnet18, 1 in flight: p50 beyond its stages in process", added, "ms", "<= 4")
+
+
+def mlp(folder: Path, options: Options) -> Iterator[Figure]:
+    """A small MLP: nearly all of the time is the service's own."""
+    rounds, seconds = _times(options)
+    labels = [f"label {number}" for number in range(NUM_LABELS)]
+    publish(open_store(folder), "mlp", load_random_mlp([64, 256], labels, seed=0))
+    body, answer = _file(folder / "body", floats_body(64)), folder / "answer"
+    with serving(folder) as served:
+        answer.write_bytes(_ask(served.open_stub, "mlp", body))
+        with echoing(answer) as echo:
+            many, bare, single = in_turn(
+                rounds,
+                lambda: served.load("mlp", body=body, seconds=seconds, in_flight=IN_FLIGHT),
+                lambda: load(Plan(echo, str(body), heads_of("mlp"), seconds, IN_FLIGHT)),
+                lambda: served.load("mlp", body=body, seconds=seconds, in_flight=1),
+            )
+    rates, limits = ([each.rate for each in results] for results in (many, bare))
+    yield Figure(f"mlp, {IN_FLIGHT} in flight", statistics.median(rates), "/s", ">= 3000")
+    yield Figure(f"a server that only echoes, {IN_FLIGHT} in flight", statistics.median(limits), "/s")
+    yield Figure("mlp: served / a server that only echoes", median_ratio(rates, limits), "x")
+    yield Figure("mlp, 1 in flight, p50", statistics.median(each.p50_ms for each in single), "ms", "<= 1.2")
+    yield Figure("mlp, errors", _num_errors(*many, *single), "", "<= 0")
+
+
+def jpeg(folder: Path, options: Options) -> Iterator[Figure]:
+    """JPEG files through MobileNetV2: decoding shares the cores with the model, here and in process."""
+    rounds, seconds = _times(options)
+    publish(open_store(folder), "mobilenet", classifier("mobilenet_v2"))
+    data = photo()
+    body = _file(folder / "body", body_of("IMAGE", "BYTES", (1,), len(data).to_bytes(4, "little") + data))
+    with serving(folder) as served, in_process(prepared_photos, folder, "mobilenet") as limit:
+        batch = limit.best_batch(seconds / 4)
+        ours, theirs = in_turn(
+            rounds,
+            lambda: served.load("mobilenet", body=body, seconds=seconds, in_flight=IN_FLIGHT).rate,
+            partial(limit.rate, batch, seconds),
+        )
+    yield Figure(f"mobilenet_v2 of JPEGs, {IN_FLIGHT} in flight", statistics.median(ours), "/s")
+    yield Figure(f"the same in process, batches of {batch}", statistics.median(theirs), "/s")
+    yield Figure("mobilenet_v2 of JPEGs: served / in process", median_ratio(ours, theirs), "x", ">= 0.85")
+
+
+def overload(folder: Path, options: Options) -> Iterator[Figure]:
+    """Three times the requests that ResNet-18 can answer, each with a deadline: the device runs none for nothing."""
+    body = _resnet_store(folder)
+    rounds, seconds = _times(options)
+    with serving(folder) as served:
+        capacity: list[float] = []
+
+        def normal() -> Result:
+            result = served.load("resnet", body=body, seconds=seconds, in_flight=IN_FLIGHT)
+            capacity.append(result.rate)
+            return result
+
+        def flooded() -> tuple[Result, int]:
+            before = served.num_rows_run("resnet")
+            result = served.load(
+                "resnet", body=body, seconds=seconds, rate=3 * capacity[-1], deadline_seconds=DEADLINE_SECONDS
+            )
+            return result, served.num_rows_run("resnet") - before
+
+        calm, floods = in_turn(rounds, normal, flooded)
+    good = [result.rate for result, _ in floods]
+    in_vain = sum(num_rows - result.num_answered for result, num_rows in floods)
+    num_rows = sum(num_rows for _, num_rows in floods)
+    yield Figure("resnet18, 3 x overload: answered in time", statistics.median(good), "/s")
+    ratio = median_ratio(good, [each.rate for each in calm])
+    yield Figure("resnet18, 3 x overload: answered in time / capacity", ratio, "x", ">= 0.9")
+    yield Figure("resnet18, 3 x overload: rows run whose answer came too late", in_vain, f"of {num_rows}")
+    p99_ms = statistics.median(result.p99_ms for result, _ in floods)
+    yield Figure("resnet18, 3 x overload: p99 of what was answered", p99_ms, "ms")
+
+
+def _times(options: Options) -> tuple[int, float]:
+    """Return how many rounds, and the seconds of each measurement."""
+    return (1, 1.0) if options.quick else (3, 3.0)
+
+
+def _resnet_store(folder: Path) -> Path:
+    publish(open_store(folder), "resnet", classifier("resnet18"))
+    return _file(folder / "body", floats_body(3, 224, 224))
+
+
+def _file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def _ask(stub: object, model: str, body: Path) -> bytes:
+    request = pb.ModelInferRequest.FromString(bytes.fromhex(heads_of(model)[0]) + body.read_bytes())
+    return bytes(stub.ModelInfer(request).SerializeToString())
+
+
+def _num_errors(*results: Result) -> int:
+    return sum(sum(each.errors.values()) for each in results)
+
+
+PARTS: dict[str, Part] = {part.__name__: part for part in (resnet, alone, mlp, jpeg, overload)}
+
+if __name__ == "__main__":
+    run_parts("serving", __doc__ or "", PARTS)
