@@ -27,9 +27,11 @@ from inference_service.scheduler import Scheduler
 from inference_service.server import CODES, InferenceServer, registrations
 from inference_service.servicer import InferenceServicer
 from inference_service.settings import InferenceSettings
-from inference_service.source import Source, WantedModel
+from inference_service.source import Source
+from inference_service.wanted import Policies, WantedModel, Wishes
 from model_store.changes import ChangeFeed
 from model_store.errors import InvalidInput
+from model_store.serving import ServingView
 from model_store.store import ModelStore
 
 
@@ -65,16 +67,17 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
             device_thread.submit(executor.warm_up, version).result()
 
         loader = Loader(store.blobs, device, warm_up)
+        wishes = Wishes(store, ServingView(database), _policies(settings))
         manager = _manager(settings, loader, loader_thread)
         scheduler = _scheduler(settings, executor, device_thread)
         decoder = Decoder(decode_threads, max_pixels=settings.max_image_pixels)
         pipeline = Pipeline(scheduler, decoder)
         servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
-        source = _source(settings, store, ChangeFeed(database), manager)
+        source = _source(settings, wishes, ChangeFeed(database), manager)
         open_servicer = OpenInferenceServicer(
             manager,
             pipeline,
-            Repository(manager, source.wanted),
+            Repository(manager, wishes.of_model),
             SharedMemory(enabled=settings.shared_memory),
             _facts(settings, device),
             refusal=lambda error, method: refusal(error, CODES, method),
@@ -92,6 +95,10 @@ def _manager(settings: InferenceSettings, loader: Loader, loader_thread: ThreadP
     )
 
 
+def _policies(settings: InferenceSettings) -> Policies:
+    return Policies(settings.num_newest_versions, settings.serve_aliases, settings.pinned_targets)
+
+
 def _scheduler(
     settings: InferenceSettings, executor: Executor, device_thread: ThreadPoolExecutor
 ) -> Scheduler[Work, Answer]:
@@ -104,17 +111,16 @@ def _scheduler(
     )
 
 
-def _source(settings: InferenceSettings, store: ModelStore, feed: ChangeFeed, manager: Manager) -> Source:
+def _source(settings: InferenceSettings, wishes: Wishes, feed: ChangeFeed, manager: Manager) -> Source:
     loop = asyncio.get_running_loop()
 
     def emit(models: tuple[WantedModel, ...]) -> None:
         loop.call_soon_threadsafe(manager.update, models)
 
     return Source(
-        store,
+        wishes,
         feed,
         emit,
-        num_newest_versions=settings.num_newest_versions,
         poll_seconds=settings.poll_seconds,
         backoff=_backoff(settings),
     )

@@ -15,7 +15,7 @@ from inference_service.errors import NotReady, NotServed
 from inference_service.policy import Load, Standing, Unload, VersionState, next_action
 from inference_service.resident import ResidentVersion
 from inference_service.served_model import ModelReport, ServedModel, ServedVersion
-from inference_service.source import WantedModel
+from inference_service.wanted import WantedModel
 from inference_service.watchers import Watchers
 from model_store.errors import StoreError
 from model_store.names import AliasName, ModelName, VersionName, model_name

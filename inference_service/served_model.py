@@ -11,8 +11,8 @@ from typing import NoReturn
 from inference_service.errors import LoadFailed, NotReady, NotServed
 from inference_service.policy import Standing, VersionState
 from inference_service.resident import ResidentVersion
-from inference_service.source import WantedModel
 from inference_service.statistics import VersionStatistics
+from inference_service.wanted import WantedModel
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.store import PRODUCTION
 

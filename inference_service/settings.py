@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.settings import ServerSettings
+from inference_service.wanted import Target
+from model_store.errors import InvalidInput
+from model_store.names import parse_target
 
 
 class InferenceSettings(ServerSettings):
@@ -35,7 +38,25 @@ class InferenceSettings(ServerSettings):
     )
 
     num_newest_versions: int = Field(
-        default=1, ge=0, le=1000, description="Versions of each model to serve besides those that aliases point at."
+        default=1, ge=0, le=1000, description="Newest versions of each model that are loaded without being asked for."
+    )
+    serve_aliases: bool = Field(
+        default=True, description="Whether versions that aliases point at are loaded without being asked for."
+    )
+    pinned: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Names, separated by commas, whose versions are loaded at the start and never evicted: "
+        "models/x (what that name means), models/x/versions/3 or models/x/aliases/production.",
+    )
+    on_demand: bool = Field(
+        default=False,
+        description="Whether every other version in the registry is loaded when a request names it. The request waits.",
+    )
+    memory_budget_mb: int = Field(
+        default=0,
+        ge=0,
+        description="MiB on the device for the models' tensors. What is asked for takes the room of what was not used "
+        "for the longest time, which is loaded again when it is asked for. 0: no limit.",
     )
     poll_seconds: float = Field(
         default=0.1, gt=0, description="How often the change feed is read on SQLite; PostgreSQL wakes the service."
@@ -45,6 +66,26 @@ class InferenceSettings(ServerSettings):
     )
     retry_first_seconds: float = Field(default=1.0, gt=0, description="Wait after the first failure; then it doubles.")
     retry_max_seconds: float = Field(default=60.0, gt=0)
+
+    @field_validator("pinned", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
+
+    @field_validator("pinned")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for name in names:
+                parse_target(name, "pinned")
+        except InvalidInput as error:
+            raise ValueError(error.violations[0].description) from error
+        return names
+
+    @property
+    def pinned_targets(self) -> tuple[Target, ...]:
+        """What is pinned."""
+        return tuple(parse_target(name, "pinned") for name in self.pinned)
 
     @model_validator(mode="after")
     def _check_queue(self) -> Self:

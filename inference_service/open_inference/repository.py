@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from inference_service.errors import NothingToServe, NotReady, NotServed
 from inference_service.manager import Manager
-from inference_service.source import WantedModel
+from inference_service.wanted import WantedModel
 from model_store.errors import IllegalState
 from model_store.names import ModelName, model_name
 

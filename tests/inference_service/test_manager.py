@@ -16,7 +16,7 @@ from inference_service.manager import Manager
 from inference_service.policy import VersionState
 from inference_service.resident import ResidentVersion
 from inference_service.served_model import ModelReport
-from inference_service.source import WantedModel
+from inference_service.wanted import WantedModel
 from model_store.errors import CorruptBlob
 from model_store.names import AliasName, ModelName, VersionName
 from tests.inference_service.loops import on_a_loop

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from inference_service.settings import InferenceSettings
+from model_store.names import AliasName, ModelName, VersionName
 
 
 def test_own_variables_win_over_shared_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +30,19 @@ def test_a_queue_smaller_than_a_request_is_refused() -> None:
     """Such a service would refuse some requests for ever."""
     with pytest.raises(ValidationError, match="max_queue_rows must be at least max_images_per_request"):
         InferenceSettings(max_queue_rows=8)
+
+
+def test_pinned_names_are_a_text_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All three kinds of names, from either variable; spaces do not count."""
+    monkeypatch.setenv("MAAS_PINNED", "models/a, models/b/versions/3 ,models/c/aliases/production,")
+    targets = (ModelName("a"), VersionName("b", 3), AliasName("c", "production"))
+    assert InferenceSettings().pinned_targets == targets
+    monkeypatch.setenv("MAAS_INFERENCE_PINNED", "")
+    assert InferenceSettings().pinned_targets == ()
+
+
+@pytest.mark.parametrize("name", ["flowers", "models/flowers/versions/none", "models/a;models/b"])
+def test_a_pinned_name_that_is_none_is_refused_at_the_start(name: str) -> None:
+    """With the name and the form that it must have."""
+    with pytest.raises(ValidationError, match=rf"pinned\n.*must have the form models.*{name}"):
+        InferenceSettings(pinned=(name,))
