@@ -141,6 +141,7 @@ def _header(archive: VersionArchive, parent: str, base: str) -> Header:
         request_id=f"import-{content}",
         metrics=version.metrics if version.HasField("metrics") else None,
         metric_values=version.metric_values,
+        calibration=version.calibration if version.HasField("calibration") else None,
         description=version.description,
         tags=version.tags,
         seed=lineage.seed,

@@ -1,8 +1,8 @@
 """A version as one file, to be carried where no network leads. It is an uncompressed tar; no service is asked here.
 
     manifest.json           canonical JSON: its SHA-256 is the manifest's digest
-    version.json            the ModelVersion message: metrics, lineage, description, tags, stages
-    blobs/sha256/DIGEST     one for each stage
+    version.json            the ModelVersion message: metrics, lineage, description, tags, stages, calibration
+    blobs/sha256/DIGEST     one for each stage, and two for the calibration where there is one
     SHA256SUMS              of all of these, for `tar x` and `sha256sum -c SHA256SUMS`
 
 The same version makes the same bytes. Of a file that was read, nothing is believed before all of it was checked, and
@@ -32,7 +32,7 @@ from model_store.names import parse_version
 MANIFEST, VERSION, SUMS = "manifest.json", "version.json", "SHA256SUMS"
 _BLOB = "blobs/sha256/"
 _NAME = re.compile(r"manifest\.json|version\.json|SHA256SUMS|blobs/sha256/[0-9a-f]{64}")
-_MAX_MEMBERS = 1003  # a manifest has at most 1000 stages
+_MAX_MEMBERS = 1005  # a manifest has at most 1000 stages
 _MAX_SIZES = {MANIFEST: MAX_BYTES, VERSION: 64 * 1024 * 1024, SUMS: 1024 * 1024}
 _BLOCK, _CHUNK = tarfile.BLOCKSIZE, 1024 * 1024
 # What the store it was in says of a version, and another store says for itself.
@@ -65,12 +65,22 @@ class VersionArchive:
 
     @property
     def blobs(self) -> dict[str, int]:
-        """Return the sizes of the blobs by digest, in the order of the stages."""
-        return {stage.digest: self._members[_BLOB + stage.digest].size for stage in self.manifest.stages}
+        """Return the sizes of the blobs by digest, in the order of `blob_sizes`."""
+        return blob_sizes(self.version)
 
     def chunks(self, digest: str) -> Iterator[bytes]:
         """Yield the bytes of one blob."""
         return _chunks(self._file, self._members[_BLOB + digest])
+
+
+def blob_sizes(version: model_store_pb2.ModelVersion) -> dict[str, int]:
+    """Return the bytes of a version's blobs by digest: first to last stage, then the calibration."""
+    sizes = {stage.digest: stage.size_bytes for stage in version.stages}
+    if version.HasField("calibration"):
+        calibration = version.calibration
+        sizes[calibration.rows_digest] = calibration.rows_size_bytes
+        sizes[calibration.logits_digest] = calibration.logits_size_bytes
+    return sizes
 
 
 def write_archive(
@@ -78,7 +88,7 @@ def write_archive(
     version: model_store_pb2.ModelVersion,
     chunks: Iterator[model_store_pb2.DownloadVersionResponse.BlobChunk],
 ) -> None:
-    """Write a version with the blobs that come in the order of its stages.
+    """Write a version with the blobs that come in the order of `blob_sizes`.
 
     Raises CommandFailed where they are not those that the version names; the file is then of no use.
     """
@@ -90,7 +100,7 @@ def write_archive(
     written.add_text(MANIFEST, version.manifest_json.encode(), version.manifest_digest)
     written.add_text(VERSION, canonical_json(json_format.MessageToDict(kept, preserving_proto_field_name=True)))
     waiting = next(chunks, None)
-    for digest, size in {stage.digest: stage.size_bytes for stage in version.stages}.items():
+    for digest, size in blob_sizes(version).items():
         with written.member(_BLOB + digest, size, digest) as add:
             while waiting is not None and waiting.digest == digest:
                 add(waiting.data)
@@ -158,7 +168,7 @@ def _checked(file: IO[bytes], on_checked: OnBytes) -> VersionArchive:
         _check(members[name].size <= most, f"{name} has {members[name].size} bytes, and may have {most}")
     manifest = _read_manifest(_read(file, members[MANIFEST]))
     version = _read_version(_read(file, members[VERSION]), manifest)
-    sizes = {_BLOB + stage.digest: stage.size_bytes for stage in version.stages}
+    sizes = {_BLOB + digest: size for digest, size in blob_sizes(version).items()}
     found = {name: member.size for name, member in members.items() if name.startswith(_BLOB)}
     for name in {**sizes, **found}:
         _check(name in found, f"it has no {name}")

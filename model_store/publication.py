@@ -21,13 +21,13 @@ from model_store.jobs import Claim
 from model_store.lookups import living_model_row
 from model_store.manifests import Manifest
 from model_store.names import VersionName, check_key
-from model_store.records import Lineage, Metrics, Notes
+from model_store.records import CalibrationDigests, Lineage, Metrics, Notes
 from model_store.tables import ModelRow, ModelTagRow, StageRow, VersionMetricRow, VersionRow, VersionTagRow
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Everything about a version that is about to be published; its stages' blobs are stored already.
+    """Everything about a version that is about to be published; its blobs are stored already, but for the manifest.
 
     `new_digests` are the blobs that this publication added: what `added_bytes` counts. `metric_values` are numbers that
     a publisher gives besides `metrics`. A `claim` ends the training job in the same transaction, so that a job
@@ -39,6 +39,7 @@ class Publication:
     lineage: Lineage = field(default_factory=Lineage)
     metrics: Metrics | None = None
     metric_values: Mapping[str, float] = field(default_factory=dict)
+    calibration: CalibrationDigests | None = None
     notes: Notes = field(default_factory=Notes)
     alias: str | None = None
     actor: str = ""
@@ -46,6 +47,12 @@ class Publication:
     new_digests: Collection[str] = ()
     request_id: str | None = None
     claim: Claim | None = None
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Every blob that the version will name, the manifest left out."""
+        calibration = (self.calibration.rows, self.calibration.logits) if self.calibration is not None else ()
+        return (*(stage.digest for stage in self.manifest.stages), *calibration)
 
     def with_new_digests(self, digests: Collection[str]) -> Publication:
         """Return the same publication, having added these blobs."""
@@ -73,9 +80,10 @@ def published_before(session: Session, publication: Publication) -> VersionRow |
 
 
 def insert_version(session: Session, publication: Publication, sizes: Mapping[str, int], added: int) -> VersionRow:
-    """Insert a version under the model's next number; `sizes` gives the bytes of each stage's blob."""
+    """Insert a version under the model's next number; `sizes` gives the bytes of each of its blobs."""
     now = datetime.now(UTC)
     lineage, manifest, metrics = publication.lineage, publication.manifest, publication.metrics
+    calibration = publication.calibration
     values = {**publication.metric_values, **(metrics.values if metrics is not None else {})}
     row = VersionRow(
         model_id=publication.model_id,
@@ -90,6 +98,10 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
         recipe=dict(lineage.recipe),
         seed=lineage.seed,
         metrics=metrics.to_json() if metrics is not None else None,
+        calibration_rows_digest=calibration.rows if calibration else None,
+        calibration_rows_bytes=sizes[calibration.rows] if calibration else None,
+        calibration_logits_digest=calibration.logits if calibration else None,
+        calibration_logits_bytes=sizes[calibration.logits] if calibration else None,
         added_bytes=added,
         request_id=publication.request_id,
         description=publication.notes.description,

@@ -146,6 +146,27 @@ class Lineage:
 
 
 @dataclass(frozen=True)
+class CalibrationDigests:
+    """The blobs of a version's calibration: held-out rows, and the float32 logits that it gives for them."""
+
+    rows: str
+    logits: str
+
+
+@dataclass(frozen=True)
+class StoredCalibration(CalibrationDigests):
+    """A version's calibration, and how large its blobs are."""
+
+    rows_bytes: int
+    logits_bytes: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of its blobs by digest."""
+        return {self.rows: self.rows_bytes, self.logits: self.logits_bytes}
+
+
+@dataclass(frozen=True)
 class ModelVersion:
     """One version of a model: all but its notes is immutable.
 
@@ -164,11 +185,18 @@ class ModelVersion:
     notes: Notes
     life: Life
     aliases: tuple[str, ...]
+    calibration: StoredCalibration | None = None
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all its stages."""
         return sum(stage.size_bytes for stage in self.stages)
+
+    @property
+    def blob_sizes(self) -> dict[str, int]:
+        """Bytes of its blobs by digest, the manifest left out: first to last stage, then the calibration."""
+        stages = {stage.digest: stage.size_bytes for stage in self.stages}
+        return stages | (self.calibration.sizes if self.calibration is not None else {})
 
 
 @dataclass(frozen=True)

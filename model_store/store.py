@@ -55,8 +55,8 @@ class ModelStore:
     def publish(self, publication: Publication) -> ModelVersion:
         """Register a version under the model's next number, and move the alias if one is named.
 
-        Returns the version of the first success when `request_id` was used before. Raises MissingBlob where a stage's
-        blob is not stored, VersionNotFound where the base does not exist, IllegalState where the model or the base was
+        Returns the version of the first success when `request_id` was used before. Raises MissingBlob where a blob
+        is not stored, VersionNotFound where the base does not exist, IllegalState where the model or the base was
         deleted, and LeaseLost where the claim ran out.
         """
         manifest = publication.manifest
@@ -72,7 +72,7 @@ class ModelStore:
             take_turn(session)
             if publication.lineage.base is not None:
                 living_version_row(session, publication.lineage.base)
-            sizes = self.blobs.sizes([manifest.digest, *(stage.digest for stage in manifest.stages)])
+            sizes = self.blobs.sizes([manifest.digest, *publication.digests])
             added = sum(sizes[digest] for digest in publication.new_digests)
             row = insert_version(session, publication, sizes, stored.added_bytes + added)
             if publication.alias is not None:

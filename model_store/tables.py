@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +37,7 @@ from model_store.records import (
     Model,
     ModelVersion,
     Notes,
+    StoredCalibration,
     StoredStage,
     TrainingJob,
 )
@@ -118,6 +120,8 @@ class VersionRow(_Kept, Row):
     __tablename__ = "versions"
     __table_args__ = (
         Index("ix_versions_manifest_digest", "manifest_digest"),
+        Index("ix_versions_calibration_rows_digest", "calibration_rows_digest"),
+        Index("ix_versions_calibration_logits_digest", "calibration_logits_digest"),
         Index("ix_versions_base", "base_model_id", "base_number"),
         Index("ix_versions_purge_at", "purge_at"),
     )
@@ -134,6 +138,10 @@ class VersionRow(_Kept, Row):
     recipe: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any] | None]
+    calibration_rows_digest: Mapped[str | None] = mapped_column(String(64))
+    calibration_rows_bytes: Mapped[int | None]
+    calibration_logits_digest: Mapped[str | None] = mapped_column(String(64))
+    calibration_logits_bytes: Mapped[int | None]
     added_bytes: Mapped[int] = mapped_column(BigInteger)
     request_id: Mapped[str | None] = mapped_column(String(128), unique=True)
     stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position", cascade="all, delete-orphan")
@@ -169,7 +177,17 @@ class VersionRow(_Kept, Row):
             notes=Notes(self.description, {row.key: row.value for row in self.tags}),
             life=self.life(),
             aliases=tuple(row.alias for row in self.aliases),
+            calibration=stored_calibration(getattr(self, column.key) for column in CALIBRATION_COLUMNS),
         )
+
+
+CALIBRATION_COLUMNS = (
+    VersionRow.calibration_rows_digest,
+    VersionRow.calibration_logits_digest,
+    VersionRow.calibration_rows_bytes,
+    VersionRow.calibration_logits_bytes,
+)
+"""What `stored_calibration` takes."""
 
 
 class VersionTagRow(Row):
@@ -370,6 +388,12 @@ class ChangeRow(Row):
     def record(self) -> Change:
         """Return the change."""
         return Change(self.sequence, self.kind, self.resource, self.created_at)
+
+
+def stored_calibration(values: Iterable[Any]) -> StoredCalibration | None:
+    """Return what CALIBRATION_COLUMNS say of a version's calibration; None where it has none."""
+    rows, logits, rows_bytes, logits_bytes = values
+    return StoredCalibration(rows, logits, rows_bytes, logits_bytes) if rows is not None else None
 
 
 def _version_name(model_id: str | None, number: int | None) -> VersionName | None:

@@ -9,22 +9,26 @@ from model_store.blobs import BlobStore
 from model_store.errors import IllegalState
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
+from model_store.publication import Publication
 from model_store.stages import read_forms
 
 _SHOWN_DIGESTS = 3
 
 
-def check_publishable(manifest: Manifest, blobs: BlobStore) -> None:
-    """Check a manifest against its architecture and every byte of its stages.
-
-    Raises InvalidManifest naming the place, stage and tensor, IllegalState naming the blobs that are not stored, and
-    CorruptBlob.
-    """
-    head = check_manifest(manifest)
-    if missing := blobs.missing(stage.digest for stage in manifest.stages):
+def check_blobs(publication: Publication, blobs: BlobStore) -> None:
+    """Raise IllegalState naming the blobs that are not stored."""
+    if missing := blobs.missing(publication.digests):
         raise IllegalState(
             f"{len(missing)} blobs were neither stored nor sent: {_shown(missing)}; send them and try again"
         )
+
+
+def check_stages(manifest: Manifest, blobs: BlobStore) -> None:
+    """Check a manifest against its architecture and every byte of its stages.
+
+    Raises InvalidManifest naming the place, stage and tensor, and CorruptBlob.
+    """
+    head = check_manifest(manifest)
     forms = read_forms(blobs, [stage.digest for stage in manifest.stages])
     for stage in manifest.stages:
         check_stage_tensors(manifest.architecture, manifest.arguments, head, stage.name, forms[stage.digest])

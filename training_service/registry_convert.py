@@ -13,7 +13,18 @@ from model_store.comparison import Comparison, Difference
 from model_store.lineage import LineageGraph
 from model_store.manifests import Manifest
 from model_store.names import VersionName
-from model_store.records import Alias, AliasMove, Change, Life, Lineage, Metrics, Model, ModelVersion, Notes
+from model_store.records import (
+    Alias,
+    AliasMove,
+    Change,
+    Life,
+    Lineage,
+    Metrics,
+    Model,
+    ModelVersion,
+    Notes,
+    StoredCalibration,
+)
 
 
 def timestamp(moment: datetime) -> Timestamp:
@@ -70,6 +81,7 @@ def version_message(
         size_bytes=version.size_bytes,
         added_bytes=version.added_bytes,
         aliases=version.aliases,
+        calibration=_calibration_message(version.calibration) if version.calibration is not None else None,
         **_kept(version.notes, version.life),
     )
 
@@ -156,6 +168,15 @@ def _differences(differences: Iterable[Difference]) -> list[pb.CompareVersionsRe
         pb.CompareVersionsResponse.Difference(name=each.name, first=each.first, second=each.second)
         for each in differences
     ]
+
+
+def _calibration_message(calibration: StoredCalibration) -> pb.Calibration:
+    return pb.Calibration(
+        rows_digest=calibration.rows,
+        logits_digest=calibration.logits,
+        rows_size_bytes=calibration.rows_bytes,
+        logits_size_bytes=calibration.logits_bytes,
+    )
 
 
 def _lineage_message(lineage: Lineage, base_manifest_digest: str) -> pb.Lineage:

@@ -17,7 +17,7 @@ from model_store.listings import ListRequest
 from model_store.manifests import DIGEST, Manifest
 from model_store.paging import PageRequest
 from model_store.publication import Publication, check_metric_values
-from model_store.records import LabelMetrics, Lineage, Metrics, Notes
+from model_store.records import CalibrationDigests, LabelMetrics, Lineage, Metrics, Notes
 from training_service.violations import Violations, check_text
 
 _MAX_DIGESTS = 10_000
@@ -130,7 +130,7 @@ def publication(header: pb.PublishVersionRequest.Header) -> Publication:
         }
     )
     base = names.parse_version(header.base, "header.base") if header.base else None
-    with manifest_named():
+    with named_in("header.manifest_json"):
         manifest = Manifest.from_json(header.manifest_json.encode())
     return Publication(
         model_id=names.parse_model(header.parent, "header.parent"),
@@ -138,6 +138,7 @@ def publication(header: pb.PublishVersionRequest.Header) -> Publication:
         lineage=Lineage(base=base, recipe=_recipe(header.recipe), seed=header.seed),
         metrics=_metrics(header.metrics) if header.HasField("metrics") else None,
         metric_values=check_metric_values(header.metric_values, "header.metric_values"),
+        calibration=_calibration(header.calibration) if header.HasField("calibration") else None,
         notes=notes(header, "header"),
         alias=names.check_id(header.alias, "header.alias") if header.alias else None,
         actor=header.actor or "PublishVersion",
@@ -146,12 +147,18 @@ def publication(header: pb.PublishVersionRequest.Header) -> Publication:
 
 
 @contextmanager
-def manifest_named() -> Iterator[None]:
-    """Say in which field of the request a manifest that does not fit was."""
+def named_in(field: str) -> Iterator[None]:
+    """Say in which field of the request something was that does not fit the architecture."""
     try:
         yield
     except InvalidManifest as error:
-        raise InvalidInput.of("header.manifest_json", str(error)) from error
+        raise InvalidInput.of(field, str(error)) from error
+
+
+def _calibration(message: pb.Calibration) -> CalibrationDigests:
+    for name in ("rows_digest", "logits_digest"):
+        digests([getattr(message, name)], f"header.calibration.{name}", at_least=1)
+    return CalibrationDigests(message.rows_digest, message.logits_digest)
 
 
 def _recipe(message: Struct) -> dict[str, Any]:

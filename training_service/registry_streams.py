@@ -9,12 +9,14 @@ from itertools import groupby
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from model_store.blobs import BlobStore, check_digest
+from model_store.calibration import read_calibration
 from model_store.errors import InvalidInput
+from model_store.inputs import read_input_spec
 from model_store.manifest_checks import check_manifest
 from model_store.publication import Publication
 from model_store.records import ModelVersion
-from training_service.publishing import check_publishable
-from training_service.registry_requests import manifest_named, publication
+from training_service.publishing import check_blobs, check_stages
+from training_service.registry_requests import named_in, publication
 from training_service.streams import IncomingStream
 
 _MAX_CHUNK_BYTES = 3 * 1024 * 1024
@@ -32,12 +34,14 @@ def receive_version(stream: IncomingStream[pb.PublishVersionRequest], blobs: Blo
     if first is None or first.WhichOneof("part") != "header":
         raise InvalidInput.of("header", "must come in the first message")
     ready = publication(first.header)
-    with manifest_named():
+    with named_in("header.manifest_json"):
         check_manifest(ready.manifest)
-    wanted = {stage.digest for stage in ready.manifest.stages}
+    wanted = set(ready.digests)
     added = _store_blobs((_chunk(message, wanted) for message in messages), blobs)
-    with manifest_named():
-        check_publishable(ready.manifest, blobs)
+    check_blobs(ready, blobs)
+    with named_in("header.manifest_json"):
+        check_stages(ready.manifest, blobs)
+    _check_calibration(ready, blobs)
     stream.check_client()
     return ready.with_new_digests(added)
 
@@ -45,12 +49,21 @@ def receive_version(stream: IncomingStream[pb.PublishVersionRequest], blobs: Blo
 def blob_messages(
     version: ModelVersion, blobs: BlobStore, known: Collection[str]
 ) -> Iterator[pb.DownloadVersionResponse]:
-    """Yield a version's blobs in chunks, each once, in the order of its stages; raise MissingBlob or CorruptBlob."""
-    for digest in dict.fromkeys(stage.digest for stage in version.stages):
+    """Yield a version's blobs in chunks, each once, in the order of `blob_sizes`; raise MissingBlob or CorruptBlob."""
+    for digest in version.blob_sizes:
         if digest not in known:
             for data in _verified(blobs, digest):
                 chunk = pb.DownloadVersionResponse.BlobChunk(digest=digest, data=data)
                 yield pb.DownloadVersionResponse(blob_chunk=chunk)
+
+
+def _check_calibration(publication: Publication, blobs: BlobStore) -> None:
+    """Raise InvalidInput where the calibration does not fit the manifest, and CorruptBlob."""
+    manifest = publication.manifest
+    if publication.calibration is not None:
+        with named_in("header.calibration"):
+            spec = read_input_spec(manifest.input_spec)
+            read_calibration(blobs, publication.calibration, spec, len(manifest.labels))
 
 
 def _verified(blobs: BlobStore, digest: str) -> Iterator[bytes]:
@@ -75,7 +88,7 @@ def _chunk(message: pb.PublishVersionRequest, wanted: set[str]) -> pb.PublishVer
         raise InvalidInput.of("blob_chunk", "must be in every message after the first")
     chunk = message.blob_chunk
     if chunk.digest not in wanted:
-        raise InvalidInput.of("blob_chunk.digest", "is not the digest of a stage in the manifest")
+        raise InvalidInput.of("blob_chunk.digest", "is no digest of the manifest's stages or the calibration")
     if len(chunk.data) > _MAX_CHUNK_BYTES:
         raise InvalidInput.of("blob_chunk.data", f"must have at most {_MAX_CHUNK_BYTES} bytes, not {len(chunk.data)}")
     return chunk

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from model_store.architectures import Chain, Head, build, initialise_head
 from model_store.blobs import BlobStore, StoredBlob
-from model_store.inputs import ImageInputSpec
+from model_store.calibration import write_calibration
+from model_store.inputs import ImageInputSpec, Pixels
 from model_store.jobs import Claim
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import job_name
@@ -41,13 +42,15 @@ def publish(
     tuned: FineTuned,
     spec: ImageInputSpec,
     *,
+    rows: Pixels,
     job: JobSpec,
     claim: Claim,
 ) -> ModelVersion:
     """Store what the fine-tune changed and register the version, which ends the job in the same transaction.
 
-    A stage that did not train keeps the base's blob, and is not even read. Raises LeaseLost where another runner has
-    the job by now; nothing is registered then.
+    A stage that did not train keeps the base's blob, and is not even read. `rows` are kept to calibrate by. Raises
+    InvalidManifest where the answers to them are not finite numbers, and LeaseLost where another runner has the job by
+    now; nothing is registered then.
     """
     written = _changed_stages(store.blobs, base, tuned)
     kept = {stage.name: stage.digest for stage in base.stages}
@@ -55,6 +58,7 @@ def publish(
     stages = [
         ManifestStage(name, written[name].digest if name in written else kept[name]) for name in tuned.chain.stage_names
     ]
+    calibration = write_calibration(store.blobs, tuned.chain, rows, spec)
     publication = Publication(
         model_id=job.model_id,
         manifest=Manifest(
@@ -67,9 +71,10 @@ def publish(
         ),
         lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
         metrics=tuned.metrics,
+        calibration=calibration,
         alias=job.alias,
         actor=job_name(claim.job_id),
-        new_digests=[blob.digest for blob in written.values() if blob.added_bytes],
+        new_digests=[*(blob.digest for blob in written.values() if blob.added_bytes), *calibration.new_digests],
         claim=claim,
     )
     return store.publish(publication)

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from model_store.architectures import Chain
-from model_store.inputs import ImageInputSpec
+from model_store.calibration import chosen_rows
+from model_store.inputs import ImageInputSpec, Pixels
 from model_store.records import Metrics
 from training_service.evaluate import Labels, Logits, measure
 from training_service.features import Activations, FrozenPrefix
@@ -69,6 +70,10 @@ class Workbench:
         """Return the labels of some rows."""
         labels: Labels = self.data.labels[positions]
         return labels
+
+    def calibration_rows(self) -> Pixels:
+        """Return the pixels of some test rows, the same for every job: a linear probe is fitted on all the others."""
+        return self.data.pixels[self.test[chosen_rows(len(self.test), self.spec)]]
 
     def begin(self, phase: str, num_items: int = 1, *, of_images: bool = False) -> None:
         """Open a phase of the progress, unless the job is to stop."""

@@ -98,7 +98,8 @@ class Worker:
         self._jobs.advance(self._claim, JobState.RUNNING)
         tuned = fine_tune(chain, recipe, trained_stages(recipe, trainable_stages(base)), bench)
         self._check_going_on()
-        version = publish(self._store, base, tuned, input_spec, job=spec, claim=self._claim)
+        rows = bench.calibration_rows()
+        version = publish(self._store, base, tuned, input_spec, rows=rows, job=spec, claim=self._claim)
         _log.info("job_succeeded", job=job.name, version=str(version.name), accuracy=tuned.metrics.accuracy)
 
     def _bench(

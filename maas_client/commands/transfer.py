@@ -14,6 +14,7 @@ from maas_client.failures import store_errors_explained
 from maas_client.output import AsJson, out, print_json, size
 from maas_client.progress import byte_bar
 from maas_client.transfer import export_archive, export_torchvision, import_archive
+from maas_client.version_archive import blob_sizes
 
 
 class Format(StrEnum):
@@ -36,7 +37,7 @@ def export_version(
     export = export_archive if kind is Format.ARCHIVE else export_torchvision
     with Client() as client, store_errors_explained():
         found = client.version(version)
-        total = sum({stage.digest: stage.size_bytes for stage in found.stages}.values())
+        total = sum(blob_sizes(found).values())
         with byte_bar(f"exporting {found.name}", total, then="writing") as advance:
             export(client, found, file, advance)
     written = file.stat().st_size

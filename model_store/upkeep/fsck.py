@@ -81,8 +81,8 @@ class Checker:
         self, versions: Sequence[VersionRows], sizes: Mapping[str, int]
     ) -> tuple[list[Problem], set[str]]:
         """Return what is wrong with some versions' manifests, and the blobs that may be missing or damaged."""
-        stages = [stage for version in versions for stage in version.stages]
-        suspects = {stage.digest for stage in stages if sizes.get(stage.digest) != stage.size_bytes}
+        blobs = [blob for version in versions for blob in version.blobs]
+        suspects = {blob.digest for blob in blobs if sizes.get(blob.digest) != blob.size_bytes}
         digests = {version.manifest_digest for version in versions}
         suspects |= digests - sizes.keys()
         manifests = dict(_each(self._manifest, sorted(digests & sizes.keys())))
@@ -128,7 +128,7 @@ class Checker:
             yield from filter(None, map(_blob_problem, looks))
             found = {look.digest: look.found for look in looks if isinstance(look.found, int)}
             with self._database.read() as session:
-                yield from _wrong_stages(session, found)
+                yield from _wrong_sizes(session, found)
             whole |= found
         yield from filter(None, (_wrong_dataset(dataset, whole) for dataset in datasets))
 
@@ -186,10 +186,10 @@ def _blob_problem(look: _Look) -> Problem | None:
     return None
 
 
-def _wrong_stages(session: Session, sizes: Mapping[str, int]) -> Iterator[Problem]:
+def _wrong_sizes(session: Session, sizes: Mapping[str, int]) -> Iterator[Problem]:
     """Yield the versions whose rows give a whole blob another size than it has."""
-    for name, stage in other_sizes(session, sizes):
-        text = f"stage {stage.name} has {stage.size_bytes} bytes in its row, and {sizes[stage.digest]} in the store"
+    for name, blob in other_sizes(session, sizes):
+        text = f"{blob.name} has {blob.size_bytes} bytes in its row, and {sizes[blob.digest]} in the store"
         yield Problem(Kind.WRONG_SIZE, str(name), text, _ROW_ADVICE, (str(name),))
 
 

@@ -24,7 +24,7 @@ from model_store.deletion import due, purge
 from model_store.errors import InvalidInput
 from model_store.names import VersionName
 from model_store.tables import DatasetPackRow, DatasetRow, StageRow, VersionRow
-from model_store.upkeep.references import batches, named_among, named_blobs
+from model_store.upkeep.references import VERSION_COLUMNS, batches, named_among, named_blobs
 
 MIN_GRACE_SECONDS = 60.0
 DEFAULT_GRACE_SECONDS = 24 * 3600.0
@@ -119,11 +119,10 @@ def _total(blobs: Sequence[int], unfinished: Sequence[UnfinishedBlob], num_versi
 def _named_after_purge(session: Session, now: datetime, purged: Collection[VersionName]) -> set[str]:
     """Return the digests that rows will name once these versions, of those that are due, are gone."""
     is_due, stays = VersionRow.purge_at <= now, or_(VersionRow.purge_at.is_(None), VersionRow.purge_at > now)
-    stages, manifests = select(StageRow.digest).join(VersionRow), select(VersionRow.manifest_digest)
+    of_versions = select(StageRow.digest).join(VersionRow), *(select(column) for column in VERSION_COLUMNS)
     datasets = select(DatasetRow.digest), select(DatasetPackRow.digest)
-    named = set(session.scalars(union(stages.where(stays), manifests.where(stays), *datasets)))
-    name = VersionRow.model_id, VersionRow.number
-    for query in (stages.add_columns(*name), manifests.add_columns(*name)):
-        rows = session.execute(query.where(is_due))
+    named = set(session.scalars(union(*(query.where(stays) for query in of_versions), *datasets)))
+    for query in of_versions:
+        rows = session.execute(query.add_columns(VersionRow.model_id, VersionRow.number).where(is_due))
         named |= {digest for digest, *version in rows if VersionName(*version) not in purged}
-    return named
+    return named - {None}

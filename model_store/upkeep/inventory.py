@@ -7,15 +7,24 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import and_, select, tuple_
+from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from model_store.database import Database
 from model_store.names import VersionName, dataset_name
-from model_store.records import StoredStage
-from model_store.tables import DatasetPackRow, DatasetRow, StageRow, VersionRow
+from model_store.records import StoredCalibration, StoredStage
+from model_store.tables import CALIBRATION_COLUMNS, DatasetPackRow, DatasetRow, StageRow, VersionRow, stored_calibration
 
 _PAGE = 500
+
+
+@dataclass(frozen=True)
+class NamedBlob:
+    """A blob as a row of a version names it, and how large it is by that row."""
+
+    name: str
+    digest: str
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,13 @@ class VersionRows:
     architecture: str
     num_labels: int
     stages: tuple[StoredStage, ...]
+    calibration: StoredCalibration | None
+
+    @property
+    def blobs(self) -> tuple[NamedBlob, ...]:
+        """Its blobs, the manifest left out."""
+        stages = (NamedBlob(f"stage {stage.name}", stage.digest, stage.size_bytes) for stage in self.stages)
+        return (*stages, *_calibration_blobs(self.calibration))
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ def all_versions(database: Database) -> Iterator[list[VersionRows]]:
 def _versions_after(session: Session, name: VersionName) -> list[VersionRows]:
     """Read versions and stages in one statement: of a version that is purged meanwhile, all is seen or nothing."""
     columns = (VersionRow.model_id, VersionRow.number)
-    more = (VersionRow.manifest_digest, VersionRow.architecture, VersionRow.num_labels)
+    more = (VersionRow.manifest_digest, VersionRow.architecture, VersionRow.num_labels, *CALIBRATION_COLUMNS)
     after = tuple_(*columns) > tuple_(name.model_id, name.number)
     page = select(*columns, *more).where(after).order_by(*columns).limit(_PAGE).subquery()
     query = (
@@ -63,11 +79,20 @@ def _versions_after(session: Session, name: VersionName) -> list[VersionRows]:
         .order_by(page.c.model_id, page.c.number, StageRow.position)
     )
     found = []
-    for version, rows in groupby(session.execute(query), itemgetter(slice(5))):
-        model_id, number, manifest_digest, architecture, num_labels = version
-        stages = tuple(StoredStage(*row[5:]) for row in rows if row[5] is not None)
-        found.append(VersionRows(VersionName(model_id, number), manifest_digest, architecture, num_labels, stages))
+    for version, rows in groupby(session.execute(query), itemgetter(slice(9))):
+        model_id, number, manifest_digest, architecture, num_labels, *calibration = version
+        stages = tuple(StoredStage(*row[9:]) for row in rows if row[9] is not None)
+        name = VersionName(model_id, number)
+        kept = stored_calibration(calibration)
+        found.append(VersionRows(name, manifest_digest, architecture, num_labels, stages, kept))
     return found
+
+
+def _calibration_blobs(calibration: StoredCalibration | None) -> tuple[NamedBlob, ...]:
+    if calibration is None:
+        return ()
+    rows = NamedBlob("calibration rows", calibration.rows, calibration.rows_bytes)
+    return rows, NamedBlob("calibration logits", calibration.logits, calibration.logits_bytes)
 
 
 def all_datasets(session: Session) -> list[DatasetRows]:
@@ -85,8 +110,14 @@ def still_there(session: Session, name: VersionName) -> bool:
     return session.get(VersionRow, (name.model_id, name.number)) is not None
 
 
-def other_sizes(session: Session, sizes: Mapping[str, int]) -> Iterator[tuple[VersionName, StoredStage]]:
-    """Yield the stages that name one of these blobs with another size than here."""
+def other_sizes(session: Session, sizes: Mapping[str, int]) -> Iterator[tuple[VersionName, NamedBlob]]:
+    """Yield where versions name one of these blobs with another size than here."""
     for row in session.scalars(select(StageRow).where(StageRow.digest.in_(sizes))):
         if row.size_bytes != sizes[row.digest]:
-            yield VersionName(row.model_id, row.number), StoredStage(row.name, row.digest, row.size_bytes)
+            yield VersionName(row.model_id, row.number), NamedBlob(f"stage {row.name}", row.digest, row.size_bytes)
+    columns = VersionRow.model_id, VersionRow.number, *CALIBRATION_COLUMNS
+    is_one = or_(VersionRow.calibration_rows_digest.in_(sizes), VersionRow.calibration_logits_digest.in_(sizes))
+    for model_id, number, *calibration in session.execute(select(*columns).where(is_one)):
+        for blob in _calibration_blobs(stored_calibration(calibration)):
+            if blob.size_bytes != sizes.get(blob.digest, blob.size_bytes):
+                yield VersionName(model_id, number), blob

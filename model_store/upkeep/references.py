@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import select, union
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from model_store.names import VersionName, dataset_name
 from model_store.tables import DatasetPackRow, DatasetRow, StageRow, VersionRow
 
 T = TypeVar("T")
-_COLUMNS = (VersionRow.manifest_digest, StageRow.digest, DatasetRow.digest, DatasetPackRow.digest)
+VERSION_COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (
+    VersionRow.manifest_digest,
+    VersionRow.calibration_rows_digest,
+    VersionRow.calibration_logits_digest,
+)
+"""Those of a version's own row that name blobs; a version may be without some of them."""
+_COLUMNS = (*VERSION_COLUMNS, StageRow.digest, DatasetRow.digest, DatasetPackRow.digest)
 
 
 def named_blobs(session: Session) -> set[str]:
     """Return the digest of every blob that a row names."""
-    return set(session.scalars(union(*(select(column) for column in _COLUMNS))))
+    return set(session.scalars(union(*(select(column) for column in _COLUMNS)))) - {None}
 
 
 def named_among(session: Session, digests: Collection[str]) -> set[str]:
@@ -30,7 +36,7 @@ def owners(session: Session, digests: Collection[str]) -> dict[str, tuple[str, .
     """Return who names each of a few blobs: resource names of versions, deleted ones too, then of datasets."""
     versions: dict[str, set[VersionName]] = defaultdict(set)
     for column, model_id, number in (
-        (VersionRow.manifest_digest, VersionRow.model_id, VersionRow.number),
+        *((column, VersionRow.model_id, VersionRow.number) for column in VERSION_COLUMNS),
         (StageRow.digest, StageRow.model_id, StageRow.number),
     ):
         for found in session.execute(select(column, model_id, number).where(column.in_(digests))):

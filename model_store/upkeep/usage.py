@@ -14,6 +14,7 @@ from model_store.blobs import BlobStore
 from model_store.database import Database
 from model_store.names import dataset_name, model_name
 from model_store.tables import DatasetPackRow, DatasetRow, ModelRow, StageRow, VersionRow
+from model_store.upkeep.references import VERSION_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Share:
 
 @dataclass(frozen=True)
 class ModelUsage:
-    """A model; `logical_bytes` is what its versions would take if each kept all of its stages for itself."""
+    """A model; `logical_bytes` is what its versions would take if each kept all of its blobs for itself."""
 
     name: str
     num_versions: int
@@ -107,9 +108,10 @@ def _named(session: Session) -> Iterator[_Named]:
     is_living = func.sum(case((VersionRow.deleted_at.is_(None), 1), else_=0)) > 0
     for query, digest in (
         (select(VersionRow.model_id, StageRow.digest, is_living).join(StageRow), StageRow.digest),
-        (select(VersionRow.model_id, VersionRow.manifest_digest, is_living), VersionRow.manifest_digest),
+        *((select(VersionRow.model_id, column, is_living), column) for column in VERSION_COLUMNS),
     ):
-        for model_id, named, living in session.execute(query.group_by(VersionRow.model_id, digest)):
+        grouped = query.where(digest.is_not(None)).group_by(VersionRow.model_id, digest)
+        for model_id, named, living in session.execute(grouped):
             yield _Named(model_name(model_id), named, living)
     manifests, packs = (
         select(DatasetRow.id, DatasetRow.digest),
@@ -121,8 +123,14 @@ def _named(session: Session) -> Iterator[_Named]:
 
 def _models(session: Session) -> Iterator[tuple[str, int, int, int]]:
     """Yield each model's name, its versions, living and deleted, and their logical bytes."""
-    sizes = select(StageRow.model_id, func.sum(StageRow.size_bytes)).group_by(StageRow.model_id)
-    logical = {model_id: int(size_bytes) for model_id, size_bytes in session.execute(sizes)}
+    logical: Counter[str] = Counter()
+    calibration = func.sum(VersionRow.calibration_rows_bytes + VersionRow.calibration_logits_bytes)
+    for query in (
+        select(StageRow.model_id, func.sum(StageRow.size_bytes)).group_by(StageRow.model_id),
+        select(VersionRow.model_id, calibration).group_by(VersionRow.model_id),
+    ):
+        for model_id, size_bytes in session.execute(query):
+            logical[model_id] += int(size_bytes or 0)
     versions = (
         select(ModelRow.id, func.count(VersionRow.number), func.count(VersionRow.deleted_at))
         .outerjoin(VersionRow, VersionRow.model_id == ModelRow.id)
@@ -130,7 +138,7 @@ def _models(session: Session) -> Iterator[tuple[str, int, int, int]]:
         .group_by(ModelRow.id)
     )
     for model_id, num_versions, num_deleted in session.execute(versions):
-        yield model_name(model_id), num_versions - num_deleted, num_deleted, logical.get(model_id, 0)
+        yield model_name(model_id), num_versions - num_deleted, num_deleted, logical[model_id]
 
 
 def _shares(named: Sequence[_Named], sizes: Mapping[str, int]) -> defaultdict[str, Share]:

@@ -6,13 +6,16 @@ import os
 import signal
 
 import grpc
+import numpy as np
 import pytest
 import torch
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
+from torch import Tensor
 
 from model_store.architectures import Head, build
-from model_store.inputs import ImageInputSpec, decode_image, normalise, to_pixels
+from model_store.calibration import read_calibration
+from model_store.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
 from model_store.manifests import Manifest
 from model_store.names import AliasName, parse_version
 from model_store.stages import read_stage
@@ -36,15 +39,22 @@ def states(events: list[pb.TrainingJobEvent]) -> list[int]:
     return [event.state for event in events if event.WhichOneof("event") == "state"]
 
 
-def predict(store: ModelStore, version: str, image: bytes) -> str:
+def answer(store: ModelStore, manifest: Manifest, pixels: Pixels) -> Tensor:
     """Answer as a server would: nothing but the manifest and its blobs."""
-    manifest: Manifest = store.manifest(store.get_version(parse_version(version, "version")))
     chain = build(manifest.architecture, manifest.arguments, Head.from_json(manifest.head))
     for stage in manifest.stages:
         chain.load_stage(stage.name, read_stage(store.blobs, stage.digest))
     spec = ImageInputSpec.from_json(manifest.input_spec)
-    pixels = torch.from_numpy(to_pixels(decode_image(image, max_pixels=10**6), spec))[None]
-    return manifest.labels[int(chain.eval()(normalise(pixels, spec)).argmax())]
+    with torch.inference_mode():
+        return chain.eval()(normalise(torch.from_numpy(pixels), spec))
+
+
+def predict(store: ModelStore, version: str, image: bytes) -> str:
+    """Return the label of an image."""
+    manifest: Manifest = store.manifest(store.get_version(parse_version(version, "version")))
+    spec = ImageInputSpec.from_json(manifest.input_spec)
+    pixels = to_pixels(decode_image(image, max_pixels=10**6), spec)[None]
+    return manifest.labels[int(answer(store, manifest, pixels).argmax())]
 
 
 RECIPES = {
@@ -106,13 +116,36 @@ def test_stages_that_do_not_train_are_shared(
 
 
 def test_a_linear_probe_is_small_and_right(training_service: RunningService, jobs: dict[str, str]) -> None:
-    """It adds the head, and its blobs answer by themselves."""
+    """It adds the head and rows to calibrate by, and its blobs answer by themselves."""
     job = training_service.await_end(jobs["linear_probe"])
     version = get_version(training_service, job.version)
-    assert version.added_bytes < 0.01 * get_version(training_service, job.base).size_bytes
+    rows = version.calibration.rows_size_bytes  # the first job on a dataset adds them
+    assert version.added_bytes - rows < 0.01 * get_version(training_service, job.base).size_bytes
     assert job.metrics.accuracy > 0.7
     answers = [predict(training_service.store, job.version, picture("blue", seed)) for seed in range(100, 110)]
     assert answers.count("blue") >= 7
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_version_has_rows_to_calibrate_by(
+    training_service: RunningService, jobs: dict[str, str], recipe: str
+) -> None:
+    """All nine test rows, one blob for the dataset; and the answers of the very chain that was published."""
+    store = training_service.store
+    ended = [training_service.await_end(jobs[each]) for each in (recipe, "linear_probe")]
+    version, probe = (store.get_version(parse_version(job.version, "version")) for job in ended)
+    assert version.calibration is not None
+    assert probe.calibration is not None
+    assert version.calibration.rows == probe.calibration.rows
+    manifest = store.manifest(version)
+    spec = ImageInputSpec.from_json(manifest.input_spec)
+    kept = read_calibration(store.blobs, version.calibration, spec, len(manifest.labels))
+    assert len(kept.rows) == 9
+    assert len(np.unique(kept.logits, axis=0)) == 9
+    np.testing.assert_allclose(kept.logits, answer(store, manifest, kept.rows), atol=1e-5)
+    sizes = {digest: store.blobs.size(digest) for digest in version.blob_sizes}
+    assert version.blob_sizes == sizes
+    assert version.calibration.sizes.items() <= sizes.items()
 
 
 def test_progress_covers_the_job(training_service: RunningService, jobs: dict[str, str]) -> None:

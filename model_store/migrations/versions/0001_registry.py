@@ -123,6 +123,10 @@ def upgrade() -> None:
         sa.Column("recipe", sa.JSON(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("metrics", sa.JSON(), nullable=True),
+        sa.Column("calibration_rows_digest", sa.String(length=64), nullable=True),
+        sa.Column("calibration_rows_bytes", sa.Integer(), nullable=True),
+        sa.Column("calibration_logits_digest", sa.String(length=64), nullable=True),
+        sa.Column("calibration_logits_bytes", sa.Integer(), nullable=True),
         sa.Column("added_bytes", sa.BigInteger(), nullable=False),
         sa.Column("request_id", sa.String(length=128), nullable=True),
         sa.Column("description", sa.Text(), nullable=False),
@@ -137,6 +141,8 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("versions", schema=None) as batch_op:
         batch_op.create_index("ix_versions_base", ["base_model_id", "base_number"], unique=False)
+        batch_op.create_index("ix_versions_calibration_logits_digest", ["calibration_logits_digest"], unique=False)
+        batch_op.create_index("ix_versions_calibration_rows_digest", ["calibration_rows_digest"], unique=False)
         batch_op.create_index("ix_versions_dataset_id", ["dataset_id"], unique=False)
         batch_op.create_index("ix_versions_job_id", ["job_id"], unique=False)
         batch_op.create_index("ix_versions_manifest_digest", ["manifest_digest"], unique=False)
