@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from maas.model_store.v1 import model_store_pb2
 from torch import Tensor
 
@@ -17,10 +18,15 @@ from maas_client.shorthand import model_name
 from model_store.bases import LoadedBase, load_tensors, load_weights_file
 from model_store.blobs import BlobStore
 from model_store.blobs.local import LocalBlobs
+from model_store.calibration import chosen_rows, write_calibration
+from model_store.errors import InvalidImage, InvalidInput
+from model_store.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
 from model_store.manifests import Manifest, ManifestStage
 from model_store.stages import write_stages
 
 _CHUNK_BYTES = 2 * 1024 * 1024
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_MAX_PIXELS = 50_000_000
 
 
 def publish_base(
@@ -28,13 +34,16 @@ def publish_base(
     model: str,
     weights: LoadedBase,
     recipe: Mapping[str, Any] | None = None,
+    calibrate_by: Path | None = None,
     **about: Any,  # noqa: ANN401  each as its field wants it
 ) -> model_store_pb2.ModelVersion:
     """Register weights as the next version of `model`; `recipe` is what to remember besides where they come from.
 
-    `about` are further fields of PublishVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
-    `base`, the full name of the version that they were made from.
+    `calibrate_by` is a folder of images that the weights were not trained on; some are kept with the version. `about`
+    are further fields of PublishVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
+    `base`, the full name of the version that they were made from. Raises StoreError where the folder is of no use.
     """
+    rows = calibration_rows(calibrate_by, weights) if calibrate_by is not None else None
     with tempfile.TemporaryDirectory(prefix="maas-publish-") as folder:
         blobs = LocalBlobs(Path(folder))
         manifest = _manifest(weights, blobs)
@@ -44,8 +53,26 @@ def publish_base(
             manifest_json=manifest.to_json().decode(),
         )
         header.recipe.update({"name": "import", **weights.origin, **(recipe or {})})
-        sizes = {stage.digest: blobs.size(stage.digest) for stage in manifest.stages}
+        if rows is not None:
+            written = write_calibration(blobs, weights.chain, rows, weights.input_spec)
+            header.calibration.rows_digest, header.calibration.logits_digest = written.rows, written.logits
+        sizes = {blob.digest: blob.size_bytes for blob in blobs.all()}
         return send(client, header, sizes, lambda digest: _file_chunks(blobs, digest))
+
+
+def calibration_rows(folder: Path, weights: LoadedBase) -> Pixels:
+    """Return up to 64 of the images anywhere below a folder, an even spread of them in the order of their paths.
+
+    Raises InvalidInput where there are none, where one cannot be used, and for weights that are not calibrated.
+    """
+    spec = weights.input_spec
+    if not isinstance(spec, ImageInputSpec) or not weights.labels:
+        reason = "are a backbone only" if not weights.labels else "take rows of numbers"
+        raise InvalidInput.of("calibration", f"is for classifiers of images, and these weights {reason}: leave it out")
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    if not files:
+        raise InvalidInput.of("calibration", f"there are no images below {folder} ({', '.join(_SUFFIXES)})")
+    return np.stack([_pixels(files[position], spec) for position in chosen_rows(len(files), spec)])
 
 
 def load_weights(
@@ -67,6 +94,13 @@ def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
         labels=tuple(base.labels),
         head=base.head.to_json(),
     )
+
+
+def _pixels(file: Path, spec: ImageInputSpec) -> Pixels:
+    try:
+        return to_pixels(decode_image(file.read_bytes(), max_pixels=_MAX_PIXELS), spec)
+    except InvalidImage as error:
+        raise InvalidInput.of("calibration", f"{file}: {error}") from error
 
 
 def _file_chunks(blobs: BlobStore, digest: str) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from model_store.records import CalibrationDigests, LabelMetrics, Lineage, Metri
 from training_service.violations import Violations, check_text
 
 _MAX_DIGESTS = 10_000
+_NO_DIGEST = "must be 64 lower-case hexadecimal digits"
 _MAX_DESCRIPTION, _MAX_REASON, _MAX_ACTOR, _MAX_REQUEST_ID = 10_000, 1000, 200, 128
 _DEFAULT_GENERATIONS, _MAX_GENERATIONS = 10, 100
 _DEFAULT_NODES, _MAX_NODES = 1000, 10_000
@@ -103,9 +104,7 @@ def digests(given: Iterable[str], field: str, *, at_least: int) -> list[str]:
     if not at_least <= len(found) <= _MAX_DIGESTS:
         raise InvalidInput.of(field, f"must be {at_least} to {_MAX_DIGESTS} digests, not {len(found)}")
     wrong = [
-        Violation(f"{field}[{index}]", "must be 64 lower-case hexadecimal digits")
-        for index, digest in enumerate(found)
-        if not DIGEST.fullmatch(digest)
+        Violation(f"{field}[{index}]", _NO_DIGEST) for index, digest in enumerate(found) if not DIGEST.fullmatch(digest)
     ]
     if wrong:
         raise InvalidInput(*wrong[:100])
@@ -156,8 +155,9 @@ def named_in(field: str) -> Iterator[None]:
 
 
 def _calibration(message: pb.Calibration) -> CalibrationDigests:
-    for name in ("rows_digest", "logits_digest"):
-        digests([getattr(message, name)], f"header.calibration.{name}", at_least=1)
+    for field in ("rows_digest", "logits_digest"):
+        if not DIGEST.fullmatch(getattr(message, field)):
+            raise InvalidInput.of(f"header.calibration.{field}", _NO_DIGEST)
     return CalibrationDigests(message.rows_digest, message.logits_digest)
 
 

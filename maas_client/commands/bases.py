@@ -10,7 +10,7 @@ import typer
 
 from maas_client.caller import caller
 from maas_client.client import Client
-from maas_client.failures import CommandFailed
+from maas_client.failures import CommandFailed, store_errors_explained
 from maas_client.output import AsJson, notes, out, print_json, print_table, size
 from maas_client.shorthand import id_of, pairs
 
@@ -75,6 +75,12 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     widths: Annotated[
         str, typer.Option(help="Of mlp: numbers in a row and in each hidden layer, such as 64,256.")
     ] = "",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Folder of images to keep 64 of, for serving in less precision."
+        ),
+    ] = None,
     alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "",
     made_from: Annotated[str, typer.Option("--base", help="Version that the weights were trained from.")] = "",
     metric: Annotated[
@@ -107,11 +113,12 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
             )
     except StoreError as error:
         raise CommandFailed(str(error)) from error
-    with Client() as client, notes.status("publishing"):
+    with Client() as client, notes.status("publishing"), store_errors_explained():
         version = publish_base(
             client,
             model,
             base,
+            calibrate_by=calibration,
             base=client.version(made_from).name if made_from else "",
             metric_values=numbers,
             tags=tags,

@@ -53,6 +53,7 @@ def _show_version(version: pb.ModelVersion) -> None:
         ("recipe", "  ".join(f"{name}={_word(value)}" for name, value in recipe.items())),
         ("seed", lineage.seed),
         ("size", f"{size(version.size_bytes)} (+{size(version.added_bytes)})"),
+        ("calibration", size(version.calibration.rows_size_bytes) if version.HasField("calibration") else ""),
         ("manifest", version.manifest_digest),
     ]
     print_facts(version.name, [*facts, *_kept(version)])

@@ -16,6 +16,8 @@ from maas_client.publish import publish_base
 from maas_client.transfer import export_torchvision
 from model_store.architectures import Head, build, initialise_head
 from model_store.bases import LoadedBase, load_random
+from model_store.errors import InvalidInput
+from model_store.tabular_bases import load_random_mlp
 from model_store.torchvision_compat import torchvision
 from tests.training_service.registry_running import RunningRegistry
 
@@ -59,6 +61,24 @@ def test_a_head_that_torchvision_lacks_is_not_exported_for_it(registry: RunningR
     with pytest.raises(CommandFailed, match="a linear head, which torchvision's squeezenet1_1 has not"):
         export_torchvision(registry.client, version, tmp_path / "weights.pth", lambda _: None)
     assert not (tmp_path / "weights.pth").exists()
+
+
+def test_weights_that_cannot_be_calibrated_are_refused(
+    registry: RunningRegistry, base: LoadedBase, tmp_path: Path
+) -> None:
+    """Each with what is wrong, before anything is sent."""
+    backbone, numbers = load_random("squeezenet1_1", seed=0), load_random_mlp([4, 8], ["a", "b"], seed=0)
+    for weights, reason in (
+        (backbone, "these weights are a backbone only: leave it out"),
+        (numbers, "these weights take rows of numbers: leave it out"),
+        (base, f"there are no images below {tmp_path}"),
+    ):
+        with pytest.raises(InvalidInput, match=reason):
+            publish_base(registry.client, "a", weights, calibrate_by=tmp_path)
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(InvalidInput, match=r"a\.png: not an image"):
+        publish_base(registry.client, "a", base, calibrate_by=tmp_path)
+    assert list(registry.client.models()) == []
 
 
 def test_weights_that_were_trained_elsewhere_are_published(registry: RunningRegistry, base: LoadedBase) -> None:

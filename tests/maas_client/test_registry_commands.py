@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from model_store.names import VersionName
 from model_store.records import Lineage, Notes
 from tests.maas_client.commands import Maas, read
 from tests.model_store.making import publication
+from tests.training_service.making import picture
 from tests.training_service.registry_running import TIMEOUT, RunningRegistry
 
 
@@ -72,6 +74,16 @@ def test_everything_is_shown_of_one(registry: RunningRegistry, maas: Maas) -> No
     assert (
         "NOT_FOUND: models/flowers/versions/2 does not exist; `maas versions flowers`" in maas("show", "flowers/2")[2]
     )
+
+
+def test_weights_are_imported_with_images_to_calibrate_by(maas: Maas, tmp_path: Path) -> None:
+    """A folder of them; what cannot be calibrated is explained."""
+    (tmp_path / "red.png").write_bytes(picture())
+    given = ["import", "squeezenet1_1", "--random", "0", "--calibration", str(tmp_path)]
+    code, _, err = maas(*given)
+    assert (code, "calibration: is for classifiers of images" in err) == (1, True)
+    assert read(maas, *given, "--num-labels", "3")["calibration"]["logits_size_bytes"]
+    assert "calibration" in maas("show", "squeezenet1-1/1")[1]
 
 
 def test_tags_are_set_and_removed_one_by_one(registry: RunningRegistry, maas: Maas) -> None:

@@ -108,12 +108,37 @@ def test_a_version_is_the_same_in_another_store(
     assert list(found.aliases) == ["production"]
     for stage in flowers.stages:
         assert there.blobs.read(stage.digest) == here.blobs.read(stage.digest)
-    for same in ("stages", "manifest_json", "labels", "metrics", "metric_values", "description", "tags", "num_labels"):
+    for same in (
+        "stages",
+        "manifest_json",
+        "labels",
+        "metrics",
+        "metric_values",
+        "description",
+        "tags",
+        "num_labels",
+        "calibration",
+    ):
         assert getattr(found, same) == getattr(flowers, same), same
     assert (found.lineage.base, found.lineage.seed) == ("", 7)
     assert found.lineage.recipe["rate"] == 0.1
     origin = {"name": flowers.name, "manifest_digest": flowers.manifest_digest, "base": "models/base/versions/1"}
     assert dict(found.lineage.recipe["imported_from"]) == origin
+
+
+def test_a_calibration_travels_with_its_version(
+    here: RunningRegistry, there: RunningRegistry, tuned: LoadedBase, tmp_path: Path
+) -> None:
+    """Both blobs arrive in the other store; torchvision's format leaves them out."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/one.jpg").write_bytes(photo())
+    version = publish_base(here.client, "flowers", tuned, calibrate_by=tmp_path / "photos")
+    assert version.calibration.logits_size_bytes
+    here.client.export("flowers", tmp_path / "flowers.maas")
+    found = there.client.import_archive(tmp_path / "flowers.maas")
+    assert found.calibration == version.calibration
+    for digest in (found.calibration.rows_digest, found.calibration.logits_digest):
+        assert there.blobs.read(digest) == here.blobs.read(digest)
 
 
 def test_an_imported_version_answers_as_the_original(

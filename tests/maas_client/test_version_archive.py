@@ -225,6 +225,11 @@ HOSTILE = {
         _version(stages=[{**each, "size_bytes": "5"} for each in json.loads(MEMBERS["version.json"])["stages"]]),
         "bytes, not 5",
     ),
+    "calibration without blobs": (
+        _version(calibration={"rows_digest": "0" * 64, "logits_digest": DIGESTS[0], "logits_size_bytes": "11"}),
+        f"it has no blobs/sha256/{'0' * 64}",
+    ),
+    "calibration of no digests": (_version(calibration={}), "it has no blobs/sha256/"),
     "blob of other bytes": (with_member(FIRST, b"First stage"), f"{FIRST} is damaged"),
     "blob of other bytes under its name's checksum": (
         tar_of({**MEMBERS, FIRST: b"First stage"}),

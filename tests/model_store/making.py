@@ -6,19 +6,23 @@ import os
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
 from model_store.blobs.local import LocalBlobs
+from model_store.calibration import write_calibration
 from model_store.datasets import DatasetStore
 from model_store.errors import MissingBlob
+from model_store.inputs import VectorInputSpec
 from model_store.manifests import Manifest, ManifestStage
 from model_store.publication import Publication
 from model_store.records import Dataset
 from model_store.stages import write_stage
 from model_store.store import ModelStore
+from model_store.tabular_bases import load_random_mlp
 
 
 def manifest(store: ModelStore, *seeds: int) -> tuple[Manifest, list[str]]:
@@ -47,6 +51,17 @@ def publication(
     """Return a publication of a tiny model."""
     made, new = manifest(store, *seeds)
     return Publication(model_id, made, new_digests=new, **more)
+
+
+def calibrated(
+    store: ModelStore, model_id: str = "flowers", seeds: tuple[int, ...] = (1, 2), **more: Any
+) -> Publication:
+    """Return a publication of a tiny model with rows to calibrate by, the same for all, and logits by its last seed."""
+    given = publication(store, model_id, seeds, **more)
+    rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).numpy()
+    chain = load_random_mlp([4, 8], ["a", "b"], seed=seeds[-1]).chain
+    written = write_calibration(store.blobs, chain, rows, VectorInputSpec(4))
+    return replace(given, calibration=written, new_digests=[*given.new_digests, *written.new_digests])
 
 
 LONG_AGO = time.time() - 100_000

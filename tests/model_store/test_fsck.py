@@ -30,7 +30,7 @@ from model_store.upkeep.findings import Kind, Problem, Report
 from model_store.upkeep.fsck import Checker, Progress
 from model_store.upkeep.gc import Collector
 from model_store.upkeep.repair import Repairer
-from tests.model_store.making import age, publication
+from tests.model_store.making import age, calibrated, publication
 
 ONE, TWO = VersionName("flowers", 1), VersionName("flowers", 2)
 PRODUCTION = AliasName("flowers", "production")
@@ -114,6 +114,31 @@ def test_every_byte_that_is_damaged_is_found(checker: Checker, blobs: LocalBlobs
             read_stage(blobs, digest)
         overwrite(blobs.path(digest), good)
     assert checker.check(deep=True).is_clean
+
+
+def test_a_calibration_that_is_lost_or_damaged_is_found(
+    checker: Checker, store: ModelStore, database: Database, blobs: LocalBlobs
+) -> None:
+    """Both blobs, one that is cut short and one that is missing by the quick check too; and a row of another size."""
+    version = store.publish(calibrated(store))
+    assert version.calibration is not None
+    assert checker.check(deep=True).is_clean
+    for digest in (version.calibration.rows, version.calibration.logits):
+        path = blobs.path(digest)
+        good = path.read_bytes()
+        flip_byte(path)
+        found = only(checker.check(deep=True))
+        assert (found.kind, found.digest, found.needed_by) == (Kind.CORRUPT_BLOB, digest, (str(ONE),))
+        overwrite(path, good[:-1])
+        assert only(checker.check()).kind is Kind.CORRUPT_BLOB
+        path.unlink()
+        assert only(checker.check()).kind is Kind.MISSING_BLOB
+        blobs.put([good])
+    with database.write() as session:
+        session.execute(update(VersionRow).values(calibration_rows_bytes=5))
+    found = only(checker.check())
+    assert (found.kind, found.resource) == (Kind.WRONG_SIZE, str(ONE))
+    assert "calibration rows has 5 bytes in its row" in found.text
 
 
 @pytest.mark.usefixtures("versions")

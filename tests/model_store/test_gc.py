@@ -17,7 +17,7 @@ from model_store.records import Dataset, Lineage
 from model_store.stages import read_stage
 from model_store.store import ModelStore
 from model_store.upkeep.gc import Collector, Garbage
-from tests.model_store.making import age, age_unfinished, publication
+from tests.model_store.making import age, age_unfinished, calibrated, publication
 
 NOTHING = Garbage(0, 0, 0)
 
@@ -119,6 +119,29 @@ def test_what_was_deleted_stays_until_it_is_due(
     assert all(read_stage(blobs, stage.digest) for stage in kept.stages)
 
 
+def test_a_calibration_stays_as_long_as_a_version_that_names_it(
+    collector: Collector, store: ModelStore, database: Database, blobs: LocalBlobs
+) -> None:
+    """Rows that two versions share go with the second of them, logits each with their own."""
+    first, second = (store.publish(calibrated(store, seeds=seeds)).name for seeds in ((1, 2), (1, 3)))
+    due_at_once = ModelStore(database, blobs, kept_for=timedelta(0))
+    calibrations = [store.get_version(name).calibration for name in (first, second)]
+    assert calibrations[0] is not None
+    assert calibrations[1] is not None
+    rows, logits, others = calibrations[0].rows, calibrations[0].logits, calibrations[1].logits
+    assert calibrations[1].rows == rows != logits != others
+    age(blobs)
+    assert collector.collect() == NOTHING
+    store.delete_version(first)
+    due_at_once.delete_version(second)
+    assert collector.find() == collector.collect()
+    assert [blobs.has(digest) for digest in (rows, logits, others)] == [True, True, False]
+    store.undelete_version(first)
+    due_at_once.delete_version(first)
+    assert collector.collect().num_versions == 1
+    assert list(blobs.all()) == []
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_dry_run_says_what_a_run_does(
     collector: Collector, store: ModelStore, database: Database, blobs: LocalBlobs, seed: int
@@ -130,7 +153,8 @@ def test_a_dry_run_says_what_a_run_does(
         base = chance.choice([None, *versions])
         seeds = chance.randrange(12), chance.randrange(12)
         model_id = chance.choice(["flowers", "birds", "cats"])
-        given = publication(store, model_id, seeds, lineage=Lineage(base=base))
+        make = chance.choice([publication, calibrated])
+        given = make(store, model_id, seeds, lineage=Lineage(base=base))
         versions.append(store.publish(given).name)
     due_at_once = ModelStore(database, blobs, kept_for=timedelta(0))
     for name in reversed(versions):

@@ -11,7 +11,7 @@ from model_store.records import Dataset, ModelVersion
 from model_store.store import ModelStore
 from model_store.upkeep.gc import Collector
 from model_store.upkeep.usage import DatasetUsage, ModelUsage, Share, usage_of
-from tests.model_store.making import age, publication
+from tests.model_store.making import age, calibrated, publication
 
 
 def test_an_empty_store_takes_nothing(database: Database, blobs: LocalBlobs) -> None:
@@ -45,6 +45,18 @@ def test_own_and_shared_bytes(store: ModelStore, database: Database, blobs: Loca
     assert usage.stored_bytes == sum(blob.size_bytes for blob in blobs.all())
     assert usage.stored_bytes == usage.model_bytes + usage.datasets[0].stored.own_bytes + usage.garbage_bytes
     assert usage.ratio == usage.logical_bytes / usage.model_bytes
+
+
+def test_a_calibration_takes_room_as_stages_do(store: ModelStore, database: Database, blobs: LocalBlobs) -> None:
+    """Its rows are shared, its logits a model's own, and what each version would take for itself counts both."""
+    versions = [store.publish(calibrated(store, model_id, (1, 2))) for model_id in ("flowers", "birds")]
+    rows, logits = (list(version.calibration.sizes.values()) for version in versions if version.calibration)
+    usage = usage_of(database, blobs)
+    assert rows == logits
+    assert usage.logical_bytes == 2 * (versions[0].size_bytes + sum(rows))
+    assert usage.model_bytes == usage.stored_bytes
+    assert [model.stored.shared_bytes for model in usage.models] == [usage.stored_bytes] * 2
+    assert [version.added_bytes for version in versions] == [usage.stored_bytes, 0]
 
 
 def test_own_bytes_are_what_deleting_a_model_sets_free(

@@ -11,15 +11,20 @@ from pathlib import Path
 
 import grpc
 import pytest
+import torch
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.publish import publish_base
 from model_store.bases import LoadedBase, load_random
 from model_store.blobs.local import LocalBlobs
+from model_store.calibration import read_calibration
+from model_store.inputs import ImageInputSpec, decode_image, to_pixels
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import VersionName
+from model_store.records import CalibrationDigests
 from model_store.stages import write_stage
 from tests.model_store.making import publication
+from tests.training_service.making import picture
 from tests.training_service.registry_running import TIMEOUT, RunningRegistry, running_registry
 from tests.training_service.running import refused, until
 
@@ -203,6 +208,55 @@ def test_what_a_publisher_says_is_kept(registry: RunningRegistry, local: tuple[M
         "macro_f1": 0.0,
         "expected_calibration_error": 0.0,
     }
+
+
+def test_a_calibration_comes_back_as_it_was_published(
+    registry: RunningRegistry, base: LoadedBase, tmp_path: Path
+) -> None:
+    """Sixty-four of a folder's images, whatever else is in it, and what the weights answer to them."""
+    folder = tmp_path / "photos/deep"
+    folder.mkdir(parents=True)
+    for number in range(100):
+        (folder / f"{number:03}.PNG").write_bytes(picture("red", number))
+    (folder / "notes.txt").write_text("no image")
+    published = publish_base(registry.client, "a", base, calibrate_by=tmp_path / "photos")
+    version, blobs = download(registry, published.name)
+    digests = version.calibration.rows_digest, version.calibration.logits_digest
+    assert list(blobs)[-2:] == list(digests)
+    assert version.added_bytes == sum(map(len, blobs.values())) + len(version.manifest_json)
+    sizes = version.calibration.rows_size_bytes, version.calibration.logits_size_bytes
+    assert sizes == tuple(len(blobs[digest]) for digest in digests)
+    assert isinstance(base.input_spec, ImageInputSpec)
+    kept = read_calibration(registry.blobs, CalibrationDigests(*digests), base.input_spec, 3)
+    assert kept.logits.shape == (64, 3)
+    last = to_pixels(decode_image(picture("red", 99), max_pixels=10**6), base.input_spec)
+    assert abs(kept.rows[-1].astype(int) - last).mean() < 10
+
+
+def test_a_calibration_that_does_not_fit_is_refused_with_its_field(
+    registry: RunningRegistry, local: tuple[Manifest, LocalBlobs]
+) -> None:
+    """A digest that is none, a blob that was not sent, and blobs that are something else; nothing is registered."""
+    manifest, blobs = local
+    for each in manifest.stages:
+        registry.blobs.put([blobs.read(each.digest)])
+    rows = write_stage(blobs, {"000": torch.zeros(10, dtype=torch.uint8)}).digest
+    logits = write_stage(blobs, {"logits": torch.zeros(1, 3)}).digest
+
+    def publish(*digests: str) -> pb.ModelVersion:
+        calibration = pb.Calibration(rows_digest=digests[0], logits_digest=digests[1])
+        sent = chunks(blobs, [digest for digest in digests if blobs.has(digest)])
+        return registry.client.registry.PublishVersion(iter([header(manifest, calibration=calibration), *sent]))
+
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=["header.calibration.logits_digest"]):
+        registry.client.registry.PublishVersion(
+            iter([header(manifest, calibration=pb.Calibration(rows_digest=rows, logits_digest="../x"))])
+        )
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, f"neither stored nor sent: {'0' * 64}"):
+        publish(rows, "0" * 64)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, f"{rows}: 000 is no image", fields=["header.calibration"]):
+        publish(rows, logits)
+    assert list(registry.client.models()) == []
 
 
 @pytest.mark.parametrize(
