@@ -152,8 +152,7 @@ class _Rows(Generic[W, A]):
 
     def take(self, queue: _Queue[W, A], share: int, drop: Callable[[Place[W, A]], object]) -> bool:
         """Take up to so many rows from the front of a queue; say whether it may give more."""
-        share = min(share, self.num_free)
-        while queue and share > 0:
+        while queue and min(share, self.num_free) > 0:
             place, work = queue[0]
             in_time = self._rows_in_time(place)
             if place.answer.done() or in_time < max(
