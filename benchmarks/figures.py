@@ -58,9 +58,12 @@ def run_parts(title: str, description: str, parts: Mapping[str, Part]) -> None:
         for name in options.only:
             part_folder = Path(folder) / name
             part_folder.mkdir()
-            Console(stderr=True).print(f"{name} …")
-            figures += parts[name](part_folder, options)
-    sys.exit(0 if report(title, figures, path) else 1)
+            figures += (measured := list(parts[name](part_folder, options)))
+            show(f"{title}: {name}", measured)
+    if path is not None:
+        values = [{**each.__dict__, "holds": each.holds} for each in figures]
+        path.write_text(json.dumps(values, indent=2) + "\n")
+    sys.exit(0 if all(each.holds for each in figures) else 1)
 
 
 def arguments(description: str, parts: Sequence[str]) -> tuple[Options, Path | None]:
@@ -74,17 +77,13 @@ def arguments(description: str, parts: Sequence[str]) -> tuple[Options, Path | N
     return Options(given.quick, tuple(given.only), given.folder), given.json
 
 
-def report(title: str, figures: Sequence[Figure], path: Path | None) -> bool:
-    """Print the figures, write them where a file is given, and say whether all hold."""
+def show(title: str, figures: Sequence[Figure]) -> None:
+    """Print figures as a table."""
     table = Table("figure", "value", "bar", "holds", title=title, title_justify="left")
     for each in figures:
         holds = ("yes" if each.holds else "[bold red]NO[/]") if each.bar else ""
         table.add_row(each.figure, f"{each.value:,.4g} {each.unit}", each.bar, holds)
     Console().print(table)
-    if path is not None:
-        values = [{**each.__dict__, "holds": each.holds} for each in figures]
-        path.write_text(json.dumps(values, indent=2) + "\n")
-    return all(each.holds for each in figures)
 
 
 def seconds_in_turn(

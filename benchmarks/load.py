@@ -22,7 +22,7 @@ from pathlib import Path
 
 import grpc
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 20.0
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -136,7 +136,7 @@ class _Client:
             rate=len(answers) / (end - start),
             p50_ms=taken[len(taken) // 2] * 1000,
             p99_ms=taken[int(len(taken) * 0.99)] * 1000,
-            errors=Counter(code for at, code in self._errors if start <= at < end),
+            errors=dict(Counter(code for at, code in self._errors if start <= at < end)),
             num_answered=len(self._answers),
             answers=tuple(answers) if self._plan.keeps_answers else (),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from grpc_runtime.settings import StoreSettings
 from maas_client.processes import INFERENCE, ServiceProcess
 from model_store.store import ModelStore
 
+# A service that runs wild is not to take the machine with it.
+_MEMORY_BYTES = 12 * 1024**3
 _UNLIMITED = [("grpc.max_receive_message_length", -1)]
 
 
@@ -74,6 +77,7 @@ def serving(home: Path, **settings: object) -> Iterator[Served]:
     environment |= {f"MAAS_INFERENCE_{name.upper()}": str(value) for name, value in settings.items()}
     service = ServiceProcess(INFERENCE, home / "run", environment)
     try:
+        resource.prlimit(service.pid, resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
         address = service.await_serving(60)
         with grpc.insecure_channel(address, options=_UNLIMITED) as channel:
             yield Served(
