@@ -13,9 +13,11 @@ from grpc_runtime.errors import refusal
 from grpc_runtime.server import GrpcServer, stop_signals
 from grpc_runtime.startup import run_service
 from inference_service.backoff import Backoff
+from inference_service.calibrating import Calibrator
 from inference_service.decoder import Decoder
 from inference_service.executor import Answer, Executor, Work
 from inference_service.loader import Loader
+from inference_service.loading import Loading
 from inference_service.manager import Manager
 from inference_service.open_inference.repository import Repository
 from inference_service.open_inference.servicer import OpenInferenceServicer
@@ -66,9 +68,11 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         def warm_up(version: ResidentVersion) -> None:
             device_thread.submit(executor.warm_up, version).result()
 
-        loader = Loader(store.blobs, device, warm_up)
+        calibrator = Calibrator(store.blobs, device, device_thread, lambda name: store.get_version(name).calibration)
+        loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision)
         wishes = Wishes(store, ServingView(database), _policies(settings))
-        manager = _manager(settings, loader, loader_thread)
+        loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))
+        manager = _manager(settings, loading, wishes)
         scheduler = _scheduler(settings, executor, device_thread)
         decoder = Decoder(decode_threads, max_pixels=settings.max_image_pixels)
         pipeline = Pipeline(scheduler, decoder)
@@ -86,12 +90,12 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         yield InferenceServer(grpc_server, source, manager, scheduler, open_servicer.close_streams)
 
 
-def _manager(settings: InferenceSettings, loader: Loader, loader_thread: ThreadPoolExecutor) -> Manager:
+def _manager(settings: InferenceSettings, loading: Loading, wishes: Wishes) -> Manager:
     return Manager(
-        loader.load,
-        loader_thread,
-        backoff=_backoff(settings),
+        loading,
         drain_deadline_seconds=settings.drain_deadline_seconds,
+        budget_bytes=settings.memory_budget_mb * 2**20 or None,
+        look_up=wishes.look_up if settings.on_demand else None,
     )
 
 

@@ -11,7 +11,8 @@ from maas.inference.v1 import inference_pb2 as pb
 from inference_service.pipeline import Images
 from inference_service.policy import VersionState
 from inference_service.resident import ResidentVersion
-from inference_service.served_model import AliasReport, ModelReport, VersionReport
+from inference_service.served_model import AliasReport, ModelReport
+from inference_service.served_version import VersionReport
 from model_store.errors import InvalidInput, Violation
 from model_store.inputs import Pixels, Values
 from model_store.names import model_name

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 
+from inference_service.calibrating import Calibrator
 from inference_service.errors import OutOfDeviceMemory
+from inference_service.precision import Agreement, Precision, candidates
 from inference_service.prepare import prepared
 from inference_service.resident import ResidentVersion, Stage, StageKey
 from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, embedding_size
@@ -17,6 +20,7 @@ from model_store.inputs import read_input_spec
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest, ManifestStage, canonical_json
 from model_store.names import VersionName
+from model_store.records import CalibrationDigests
 from model_store.stages import read_stages
 
 
@@ -24,19 +28,39 @@ class Loader:
     """Loads one version at a time; call it in one thread.
 
     Stages are held weakly: they live as long as a version that uses them, and a version as long as its requests, so no
-    count of users can go wrong. `warm_up` runs a version once; it raises where that fails.
+    count of users can go wrong. `warm_up` runs a version once; it raises where that fails. `precision` is one of
+    Precision or `auto`: the fastest in which a version passes the `calibrator`, else float32.
     """
 
-    def __init__(self, blobs: BlobStore, device: torch.device, warm_up: Callable[[ResidentVersion], object]) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        device: torch.device,
+        warm_up: Callable[[ResidentVersion], object],
+        calibrator: Calibrator | None = None,
+        precision: str = Precision.FLOAT32,
+    ) -> None:
         self._blobs = blobs
         self._device = device
         self._warm_up = warm_up
-        self._stages: WeakValueDictionary[StageKey, Stage] = WeakValueDictionary()
+        self._calibrator = calibrator
+        self._precision = precision
+        self._stages: WeakValueDictionary[tuple[StageKey, Precision], Stage] = WeakValueDictionary()
 
     @property
     def resident_bytes(self) -> int:
         """Bytes of all stages on the device, a shared one counted once."""
         return sum(stage.size_bytes for stage in self._stages.values())
+
+    def stage_bytes(self, manifest_digest: str) -> dict[Hashable, int]:
+        """Return the bytes of each stage's blob, about what it takes on the device; raise MissingBlob or CorruptBlob.
+
+        The keys are those of resident stages: versions that share a stage have it in common here.
+        """
+        manifest = Manifest.from_json(self._blobs.read(manifest_digest))
+        head = check_manifest(manifest)
+        sizes = self._blobs.sizes([entry.digest for entry in manifest.stages])
+        return {_stage_key(manifest, head, entry): sizes[entry.digest] for entry in manifest.stages}
 
     def load(self, name: VersionName, manifest_digest: str) -> ResidentVersion:
         """Return the version, verified and warmed up.
@@ -45,15 +69,34 @@ class Loader:
         """
         manifest = Manifest.from_json(self._blobs.read(manifest_digest))
         try:
-            version = self._assembled(name, manifest)
+            version = self._chosen(name, manifest)
         except torch.OutOfMemoryError as error:
             raise OutOfDeviceMemory(f"{name} does not fit into the device's memory beside what is loaded") from error
         self._warm_up(version)
         return version
 
-    def _assembled(self, name: VersionName, manifest: Manifest) -> ResidentVersion:
+    def _chosen(self, name: VersionName, manifest: Manifest) -> ResidentVersion:
+        """Return the version in the best precision that it may be served in."""
         head = check_manifest(manifest)
-        stages = self._stages_of(manifest, head)
+        digests = self._calibrator.digests(name) if self._calibrator is not None and head.num_labels else None
+        *to_try, precision = candidates(self._precision, self._device)
+        tried: list[Agreement] = []
+        for fast in to_try if digests is not None else ():
+            version = self._assembled(name, manifest, head, fast)
+            tried += self._agreement(version, digests)
+            if tried[-1].passes:
+                return replace(version, agreements=tuple(tried))
+            del version  # before the next one takes memory
+        version = self._assembled(name, manifest, head, precision)
+        return replace(version, agreements=(*tried, *self._agreement(version, digests)))
+
+    def _agreement(self, version: ResidentVersion, digests: CalibrationDigests | None) -> Iterator[Agreement]:
+        """Yield how the version compares with float32, where it is in another precision and there are rows for it."""
+        if self._calibrator is not None and digests is not None and version.precision is not Precision.FLOAT32:
+            yield self._calibrator.agreement(version, digests)
+
+    def _assembled(self, name: VersionName, manifest: Manifest, head: Head, precision: Precision) -> ResidentVersion:
+        stages = self._stages_of(manifest, head, precision)
         head_stage = stages.pop(HEAD, None)
         return ResidentVersion(
             name=name,
@@ -63,21 +106,26 @@ class Loader:
             labels=manifest.labels,
             backbone=tuple(stages.values()),
             head=head_stage,
+            precision=precision,
         )
 
-    def _stages_of(self, manifest: Manifest, head: Head) -> dict[str, Stage]:
+    def _stages_of(self, manifest: Manifest, head: Head, precision: Precision) -> dict[str, Stage]:
         """Return all stages, first to last; those that are not resident are read at once."""
-        keys = {entry.name: _stage_key(manifest, head, entry) for entry in manifest.stages}
+        keys = {
+            entry.name: (_stage_key(manifest, head, entry), Precision.FLOAT32 if entry.name == HEAD else precision)
+            for entry in manifest.stages
+        }
         stages = {name: stage for name, key in keys.items() if (stage := self._stages.get(key)) is not None}
         absent: dict[str, list[str]] = {}
         for name in [each for each in keys if each not in stages]:
-            absent.setdefault(keys[name].digest, []).append(name)
+            absent.setdefault(keys[name][0].digest, []).append(name)
         read = read_stages(self._blobs, absent)
         for digest, names in absent.items():
             tensors = read.pop(digest)  # nothing but its stage holds it any longer, while others are copied
             for name in names:
-                module = self._module(manifest, head, name, tensors)
-                stages[name] = self._stages[keys[name]] = Stage(keys[name], module, _size_bytes(module))
+                key, in_precision = keys[name]
+                module = self._module(manifest, head, name, tensors).to(in_precision.dtype)
+                stages[name] = self._stages[keys[name]] = Stage(key, in_precision, module, _size_bytes(module))
         return {name: stages[name] for name in keys}
 
     def _module(self, manifest: Manifest, head: Head, stage: str, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -4,55 +4,58 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from concurrent.futures import Executor
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from itertools import chain
 
-import structlog
-
-from inference_service.backoff import Backoff
-from inference_service.errors import NotReady, NotServed
-from inference_service.policy import Load, Standing, Unload, VersionState, next_action
-from inference_service.resident import ResidentVersion
-from inference_service.served_model import ModelReport, ServedModel, ServedVersion
-from inference_service.wanted import WantedModel
+from inference_service.errors import DeadlineExceeded, LoadFailed, NotReady, NotServed
+from inference_service.lease import Lease
+from inference_service.loading import Loading
+from inference_service.lookups import Lookups
+from inference_service.policy import AwaitLeases, Standing, VersionState, next_action
+from inference_service.served_model import ModelReport, ServedModel, explain
+from inference_service.served_version import ServedVersion
+from inference_service.steps import Steps
+from inference_service.wanted import Found, Target, WantedModel
 from inference_service.watchers import Watchers
-from model_store.errors import StoreError
-from model_store.names import AliasName, ModelName, VersionName, model_name
-
-_log = structlog.get_logger()
+from model_store.errors import IllegalState, NotFound
+from model_store.names import ModelName, model_name
 
 
 class Manager:
     """Keeps what is loaded equal to what is wanted; use it on the event loop only.
 
-    `load` runs in `loader_thread`, off the request path. A request holds a lease on a version while it needs it: a
-    version that is unloaded takes no new lease, and is freed when the last one ends or the drain deadline passes.
-    After that deadline the requests that are left still end well: what they hold stays in memory until they let go.
+    A request holds a lease on a version while it needs it: a version that is unloaded takes no new lease, and is freed
+    when the last one ends or the drain deadline passes. After that deadline the requests that are left still end well:
+    what they hold stays in memory until they let go.
+
+    With a budget, what does not fit is evicted or rests, and is brought up when it is asked for; with `look_up`, so is
+    any other version in the registry.
     """
 
     def __init__(
         self,
-        load: Callable[[VersionName, str], ResidentVersion],
-        loader_thread: Executor,
+        loading: Loading,
         *,
-        backoff: Backoff,
         drain_deadline_seconds: float,
+        budget_bytes: int | None = None,
+        look_up: Callable[[Target], Found] | None = None,
     ) -> None:
-        self._load = load
-        self._loader_thread = loader_thread
-        self._backoff = backoff
-        self._drain_deadline_seconds = drain_deadline_seconds
+        self._steps = Steps(loading, self._settle, drain_deadline_seconds=drain_deadline_seconds)
+        self._budget_bytes = budget_bytes
+        self._lookups = Lookups(look_up, self._take_in) if look_up is not None else None
         self._models: dict[str, ServedModel] = {}
         self._informed = False
+        self._is_short_of_room = False
         self._woken = asyncio.Event()
         self._watchers = Watchers()
         self.first_pass = asyncio.Event()
-        """Set once everything wanted at the start is loaded, or failed to."""
+        """Set once everything wanted at the start is loaded, failed to, or found no room."""
 
     def update(self, models: Iterable[WantedModel]) -> None:
         """Take over what should be loaded of these models; the first call names all there are."""
         for wanted in models:
+            if self._lookups is not None:
+                self._lookups.note_change(wanted.model_id)
             if wanted.versions or wanted.model_id in self._models:
                 model = self._models.setdefault(wanted.model_id, ServedModel(wanted.model_id))
                 model.want(wanted)
@@ -60,18 +63,58 @@ class Manager:
         self._informed = True
         self._woken.set()
 
-    @contextmanager
-    def lease(self, target: ModelName | AliasName | VersionName) -> Iterator[ResidentVersion]:
+    def lease(self, target: Target) -> Lease:
         """Hold the version that answers to a name now; raise NotServed, NotReady or LoadFailed."""
-        version = self._model(target.model_id).find(target)
-        if version.resident is None:
-            raise RuntimeError(f"{version.name} is {version.state} without being loaded")
-        version.num_leases += 1
+        return Lease(self._ready(target) or self._model(target.model_id).find(target), self._lease_ended)
+
+    async def lease_when_ready(self, target: Target, deadline: float | None = None) -> Lease:
+        """Hold the version that answers to a name, once it is loaded where a request may bring it up.
+
+        Any number of requests wait for one load, each until its own deadline, a time of the event loop's clock. Raises
+        what `lease` raises, DeadlineExceeded, and with `look_up` what that raises.
+        """
+        version = self._ready(target)
+        if version is None:
+            version = await self._brought_up(target, deadline, waits=self._brings_up)
+        return Lease(version, self._lease_ended)
+
+    async def would_answer(self, target: Target) -> bool:
+        """Say whether a request for this name would be answered: at once, or after a load that begins with it."""
         try:
-            yield version.resident
-        finally:
-            version.num_leases -= 1
-            self._free_if_drained(version)
+            sought = self._sought(target)
+            if not isinstance(sought, ServedVersion):
+                return await self._found(sought)
+        except (NotReady, NotFound, IllegalState):
+            return False
+        return sought.state is VersionState.READY or (self._brings_up and sought.state is VersionState.UNLOADED)
+
+    async def load_model(self, model_id: str) -> None:
+        """Load what is wanted of a model now, and return when it answers; raise NotServed, NotReady or LoadFailed."""
+        model = self._models.get(model_id)
+        if model is not None:
+            model.switch(is_off=False)
+            self._changed(model)
+        await self._brought_up(ModelName(model_id), None, waits=True)
+        for name in tuple(self._model(model_id).wanted.versions):
+            try:
+                await self._brought_up(name, None, waits=True)
+            except (LoadFailed, NotServed):  # the report says so; or it is not wanted any more
+                continue
+
+    async def unload_model(self, model_id: str) -> None:
+        """Unload all of a model and load nothing of it until `load_model`; return when its memory is free.
+
+        Raises NotServed, and IllegalState where a version of it is pinned.
+        """
+        model = self._model(model_id)
+        if pinned := sorted(each.name for each in model.versions.values() if each.is_pinned):
+            raise IllegalState(
+                f"{pinned[0]} is pinned (MAAS_INFERENCE_PINNED): it is not unloaded while the service runs"
+            )
+        model.switch(is_off=True)
+        self._changed(model)
+        while model.is_off and (held := model.held()):
+            await held[0].moved.wait()
 
     def report(self, model_id: str) -> ModelReport:
         """Describe one model; raise NotServed where it is neither loaded nor wanted."""
@@ -101,76 +144,75 @@ class Manager:
         async with asyncio.TaskGroup() as loads:
             while True:
                 self._woken.clear()
-                while (action := next_action(self._standings(), _now())) is not None:
-                    self._perform(action, loads)
+                while (action := next_action(self._standings(), _now(), self._budget_bytes)) is not None:
+                    self._is_short_of_room = isinstance(action, AwaitLeases)
+                    if self._is_short_of_room:
+                        break
+                    model = self._models[action.name.model_id]
+                    self._steps.take(action, model.versions[action.name], loads)
                     await asyncio.sleep(0)
                 self._note_first_pass()
                 await self._woken.wait()
 
-    def _perform(self, action: Load | Unload, loads: asyncio.TaskGroup) -> None:
-        model = self._models[action.name.model_id]
-        version = model.versions[action.name]
-        if isinstance(action, Unload):
-            self._unload(version)
-        elif version.state is VersionState.DRAINING:
-            self._take_back(version)
-        else:
-            version.move(VersionState.LOADING)
-            loads.create_task(self._bring_up(version))
-        self._changed(model)
+    def _settle(self, version: ServedVersion) -> None:
+        """Go on from where a version stands now."""
+        if version.state is VersionState.FAILED:
+            asyncio.get_running_loop().call_at(version.retry_at, self._woken.set)
+        if (model := self._models.get(version.name.model_id)) is not None:
+            self._changed(model)
 
-    async def _bring_up(self, version: ServedVersion) -> None:
-        started = _now()
-        loading = asyncio.get_running_loop().run_in_executor(
-            self._loader_thread, self._load, version.name, version.manifest_digest
-        )
-        await asyncio.wait([loading])  # unlike `await loading`, this does not raise what the load raised
-        error = loading.exception()
-        if error is None:
-            version.resident, version.load_seconds, version.num_failures = loading.result(), _now() - started, 0
-            version.move(VersionState.READY)
-            _log.info("version_ready", version=str(version.name), load_seconds=round(version.load_seconds, 3))
-        else:
-            self._note_failure(version, error)
-        self._changed(self._models[version.name.model_id])
+    def _lease_ended(self, version: ServedVersion) -> None:
+        """Free a version that was waiting for this, or let another have its room."""
+        if version.state is VersionState.DRAINING:
+            self._steps.free_if_drained(version)
+        elif self._is_short_of_room:
+            self._woken.set()
 
-    def _note_failure(self, version: ServedVersion, error: BaseException) -> None:
-        version.num_failures += 1
-        delay = self._backoff.seconds(version.num_failures)
-        version.retry_at = _now() + delay
-        version.move(VersionState.FAILED, _reason(error))
-        asyncio.get_running_loop().call_later(delay, self._woken.set)
-        unexpected = None if isinstance(error, StoreError) else error
-        _log.error(
-            "load_failed", version=str(version.name), reason=str(error), retry_seconds=delay, exc_info=unexpected
-        )
+    async def _brought_up(self, target: Target, deadline: float | None, *, waits: bool) -> ServedVersion:
+        """Return the version that should answer to a name once it is READY; where nobody `waits`, it must be now."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    sought = self._sought(target)
+                    if not isinstance(sought, ServedVersion):
+                        await self._found(sought)
+                    elif sought.state is VersionState.READY:
+                        return sought
+                    elif not waits or (sought.state is VersionState.FAILED and sought.retry_at > _now()):
+                        explain(sought)
+                    else:
+                        with sought.asked_for():
+                            self._woken.set()
+                            await sought.moved.wait()
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{target} was not loaded by the deadline: wait longer, or try again") from error
 
-    def _unload(self, version: ServedVersion) -> None:
-        """Take no new lease; free at once where there is none, else with the last one or at the deadline."""
-        version.move(VersionState.DRAINING)
-        version.drain_timer = asyncio.get_running_loop().call_later(
-            self._drain_deadline_seconds, self._free_undrained, version
-        )
-        self._free_if_drained(version)
+    def _sought(self, target: Target) -> ServedVersion | Target:
+        """Return the version that should answer to a name, or the name that the registry has to be asked for."""
+        model = self._models.get(target.model_id)
+        if self._lookups is None or not self._informed:
+            model = self._model(target.model_id)
+        if model is None:
+            return target
+        name = model.meant(target)
+        version = model.versions.get(name)
+        if version is not None and model.serves(version):
+            return version
+        return model.find(target) if self._lookups is None else name
 
-    def _take_back(self, version: ServedVersion) -> None:
-        version.move(VersionState.READY)
-        _stop_timer(version)
+    async def _found(self, target: Target) -> bool:
+        """Take in what the registry has of this name; raise what `look_up` raises."""
+        if self._lookups is None:
+            raise RuntimeError(f"nothing looks {target} up")
+        await self._lookups.find(target)
+        return True
 
-    def _free_if_drained(self, version: ServedVersion) -> None:
-        if version.state is VersionState.DRAINING and version.num_leases == 0:
-            self._free(version)
-
-    def _free_undrained(self, version: ServedVersion) -> None:
-        _log.warning("drain_deadline_passed", version=str(version.name), num_requests=version.num_leases)
-        self._free(version)
-
-    def _free(self, version: ServedVersion) -> None:
-        _stop_timer(version)
-        version.resident = None
-        version.move(VersionState.UNLOADED)
-        _log.info("version_unloaded", version=str(version.name))
-        self._changed(self._models[version.name.model_id])
+    def _take_in(self, found: Found) -> None:
+        model = self._models.get(found.name.model_id)
+        if model is None:
+            model = self._models[found.name.model_id] = ServedModel(found.name.model_id)
+            model.want(found.wanted)
+        model.keep(found.name, found.manifest_digest)
 
     def _changed(self, model: ServedModel) -> None:
         """Let names follow the versions' states, tell the watchers, and look for the next step."""
@@ -179,6 +221,15 @@ class Manager:
             self._models.pop(model.model_id, None)
         self._watchers.tell(model.model_id)
         self._woken.set()
+
+    @property
+    def _brings_up(self) -> bool:
+        """Whether a request may bring up what is not loaded: else everything that is wanted is, or fails."""
+        return self._budget_bytes is not None or self._lookups is not None
+
+    def _ready(self, target: Target) -> ServedVersion | None:
+        model = self._models.get(target.model_id)
+        return None if model is None else model.ready(target)
 
     def _model(self, model_id: str) -> ServedModel:
         model = self._models.get(model_id)
@@ -199,16 +250,3 @@ class Manager:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _stop_timer(version: ServedVersion) -> None:
-    if version.drain_timer is not None:
-        version.drain_timer.cancel()
-        version.drain_timer = None
-
-
-def _reason(error: BaseException) -> str:
-    """Return a text fit for callers: what the store says on purpose, and of anything else its kind alone."""
-    if isinstance(error, StoreError):
-        return str(error)
-    return f"internal error ({type(error).__name__}): the service's log has the rest"

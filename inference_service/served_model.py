@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import NoReturn
 
 from inference_service.errors import LoadFailed, NotReady, NotServed
 from inference_service.policy import Standing, VersionState
-from inference_service.resident import ResidentVersion
-from inference_service.statistics import VersionStatistics
-from inference_service.wanted import WantedModel
-from model_store.names import AliasName, ModelName, VersionName
+from inference_service.served_version import ServedVersion, VersionReport, version_report
+from inference_service.wanted import Target, WantedModel
+from model_store.names import AliasName, ModelName, VersionName, model_name
 from model_store.store import PRODUCTION
 
 _NUM_REMEMBERED = 3
-
-
-@dataclass(eq=False)
-class ServedVersion:
-    """Where one version stands; only the manager changes it."""
-
-    name: VersionName
-    manifest_digest: str
-    wanted: bool = True
-    state: VersionState = VersionState.PENDING
-    reason: str = ""
-    updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    resident: ResidentVersion | None = None
-    load_seconds: float = 0.0
-    num_leases: int = 0
-    num_failures: int = 0
-    retry_at: float = 0.0
-    drain_timer: asyncio.TimerHandle | None = None
-
-    def move(self, state: VersionState, reason: str = "") -> None:
-        """Enter a state."""
-        self.state, self.reason, self.updated_at = state, reason, datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class VersionReport:
-    """How a version stands, for people and callers."""
-
-    name: VersionName
-    state: VersionState
-    reason: str
-    updated_at: datetime
-    resident_bytes: int
-    shared_bytes: int
-    load_seconds: float
-    statistics: VersionStatistics | None = None
-    """What it was asked; None where it is not loaded."""
 
 
 @dataclass(frozen=True)
@@ -79,110 +39,185 @@ class ServedModel:
     """The versions of one model, and the names that they answer to.
 
     A name moves to the version that it should mean only once that one is READY; until then, or where its loading
-    fails, the version before goes on answering.
+    fails, the version before goes on answering. A version that was evicted keeps its names. While the model `is_off`,
+    by a call, nothing of it is wanted and no name is answered.
     """
 
     def __init__(self, model_id: str) -> None:
         self.model_id = model_id
         self.wanted = WantedModel(model_id)
         self.versions: dict[VersionName, ServedVersion] = {}
-        self._aliases: dict[str, VersionName | None] = {}
-        self._default: VersionName | None = None
+        self.is_off = False
+        self._aliases: dict[str, ServedVersion | None] = {}
+        self._default: ServedVersion | None = None
 
     def want(self, wanted: WantedModel) -> None:
         """Take over what the registry wants now."""
         self.wanted = wanted
+        self.is_off = self.is_off and not wanted.is_gone
         for name, digest in wanted.versions.items():
-            self.versions.setdefault(name, ServedVersion(name, digest))
+            self.versions.setdefault(name, ServedVersion(name, digest, wanted=False))
+        for name, version in self.versions.items():
+            version.at_rest = version.at_rest and (version.wanted or name not in wanted.versions)
+            version.wanted = name in wanted.versions
+            version.is_pinned = name in wanted.pinned
+            version.is_kept = version.is_kept and not wanted.is_gone and name not in wanted.deleted
+        self.flip()
+
+    def keep(self, name: VersionName, manifest_digest: str) -> ServedVersion:
+        """Take in a version that is asked for, though it is not wanted."""
+        unloaded = ServedVersion(name, manifest_digest, wanted=False, state=VersionState.UNLOADED)
+        version = self.versions.setdefault(name, unloaded)
+        version.is_kept = True
+        return version
+
+    def switch(self, *, is_off: bool) -> None:
+        """Stop answering and wanting anything, or begin again with all that the registry wants."""
+        self.is_off = is_off
         for version in self.versions.values():
-            version.wanted = version.name in wanted.versions
+            version.at_rest = False
+            version.is_kept = version.is_kept and not is_off
         self.flip()
 
     def flip(self) -> None:
         """Move each name to its wanted version where that is ready; call it after every change of state."""
         targets = {alias: VersionName(self.model_id, number) for alias, number in self.wanted.aliases.items()}
         self._aliases = {alias: self._flipped(self._aliases.get(alias), target) for alias, target in targets.items()}
-        newest_ready = max((name for name in self.wanted.versions if self._is_ready(name)), default=None)
-        self._default = self._flipped(self._default, targets.get(PRODUCTION, newest_ready))
-        if not self.wanted.versions:
-            self._default = None
+        self._default = self._flipped(self._default, self._default_target())
+        for name in self._replacing():
+            self.versions[name].at_rest = False
 
-    def find(self, target: ModelName | AliasName | VersionName) -> ServedVersion:
-        """Return the READY version that answers to a name; raise NotServed, NotReady or LoadFailed."""
+    def ready(self, target: Target) -> ServedVersion | None:
+        """Return the version that answers to a name, if one is READY; it is on every request's way."""
         if isinstance(target, VersionName):
-            return self._ready_version(target, target)
-        if isinstance(target, ModelName):
-            should_answer = self._default_target()
-            return self._ready_version(self._default or should_answer, target)
-        if target.alias not in self._aliases:
-            raise NotServed(f"{target} does not exist here; `maas models` lists the aliases that do")
-        wanted = VersionName(self.model_id, self.wanted.aliases[target.alias])
-        return self._ready_version(self._aliases[target.alias] or wanted, target)
+            version = self.versions.get(target)
+        else:
+            version = self._default if isinstance(target, ModelName) else self._aliases.get(target.alias)
+        return version if version is not None and version.state is VersionState.READY else None
+
+    def meant(self, target: Target) -> VersionName:
+        """Return the version that should answer to a name, loaded or not; raise NotServed, or NotReady while off."""
+        if self.is_off:
+            raise NotReady(
+                f"{model_name(self.model_id)} was unloaded by a call of RepositoryModelUnload, and is until "
+                "RepositoryModelLoad is called"
+            )
+        if isinstance(target, VersionName):
+            return target
+        current, name = self._named(target)
+        wanted = self.versions.get(name) if name is not None else None
+        has_failed = wanted is not None and wanted.state is VersionState.FAILED
+        if current is not None and (current.state is VersionState.READY or has_failed):
+            return current.name
+        if name is None:
+            raise _not_served(target)
+        return name
+
+    def serves(self, version: ServedVersion) -> bool:
+        """Say whether a request may bring this version up."""
+        return version.wanted or version.is_kept or version in self._answering()
+
+    def held(self) -> list[ServedVersion]:
+        """Return the versions that are not unloaded, or not given up yet."""
+        return [each for each in self.versions.values() if each.state is not VersionState.UNLOADED]
+
+    def find(self, target: Target) -> ServedVersion:
+        """Return the READY version that answers to a name; raise NotServed, NotReady or LoadFailed."""
+        version = self.versions.get(self.meant(target))
+        if version is None or not (self.serves(version) or version.state is VersionState.READY):
+            raise _not_served(target)
+        if version.state is not VersionState.READY:
+            explain(version)
+        return version
 
     def standings(self) -> Iterator[Standing]:
         """Describe each version to the policy."""
-        answering = {self._default, *self._aliases.values()}
+        answering, replacing = self._answering(), self._replacing()
         for version in self.versions.values():
-            answers = version.name in answering
-            yield Standing(version.name, version.state, version.wanted, answers, version.retry_at)
+            yield version.standing(
+                wanted=version.wanted and not self.is_off,
+                answers=version in answering,
+                replaces=version.name in replacing,
+            )
 
     def forget(self) -> bool:
         """Forget all but the last few unloaded versions; say whether nothing is left to serve or to watch."""
-        unloaded = [each for each in self.versions.values() if each.state is VersionState.UNLOADED and not each.wanted]
-        for version in sorted(unloaded, key=lambda each: each.updated_at)[:-_NUM_REMEMBERED]:
+        unloaded = [each for each in self.versions.values() if each.state is VersionState.UNLOADED and each.is_idle()]
+        forgettable = [each for each in unloaded if not each.wanted and each not in self._answering()]
+        for version in sorted(forgettable, key=lambda each: each.updated_at)[:-_NUM_REMEMBERED]:
             del self.versions[version.name]
-        gone = all(each.state is VersionState.UNLOADED for each in self.versions.values())
-        return gone and not self.wanted.versions
+        gone = all(each.state is VersionState.UNLOADED and each.is_idle() for each in self.versions.values())
+        return gone and not self.wanted.versions and not self.is_off
 
     def report(self) -> ModelReport:
         """Describe the model."""
         return ModelReport(
             self.model_id,
-            tuple(_version_report(self.versions[name]) for name in sorted(self.versions, reverse=True)),
+            tuple(version_report(self.versions[name]) for name in sorted(self.versions, reverse=True)),
             tuple(self._alias_report(alias) for alias in sorted(self._aliases)),
-            self._default,
+            _ready_name(self._default),
         )
+
+    def _answering(self) -> set[ServedVersion | None]:
+        return {self._default, *self._aliases.values()}
 
     def _alias_report(self, alias: str) -> AliasReport:
         wanted = VersionName(self.model_id, self.wanted.aliases[alias])
-        return AliasReport(AliasName(self.model_id, alias), self._aliases[alias], wanted)
+        return AliasReport(AliasName(self.model_id, alias), _ready_name(self._aliases[alias]), wanted)
 
-    def _flipped(self, current: VersionName | None, target: VersionName | None) -> VersionName | None:
-        return next((name for name in (target, current) if self._is_ready(name)), None)
+    def _named(self, target: ModelName | AliasName) -> tuple[ServedVersion | None, VersionName | None]:
+        """Return the version that answers to a name now, if any, and the one that should."""
+        if isinstance(target, ModelName):
+            return self._default, self._default_target()
+        if target.alias not in self._aliases:
+            raise NotServed(f"{target} does not exist here; `maas models` lists the aliases that do")
+        return self._aliases[target.alias], VersionName(self.model_id, self.wanted.aliases[target.alias])
 
-    def _is_ready(self, name: VersionName | None) -> bool:
-        return name in self.versions and self.versions[name].state is VersionState.READY
+    def _flipped(self, current: ServedVersion | None, target: VersionName | None) -> ServedVersion | None:
+        version = self.versions.get(target) if target is not None else None
+        if self.is_off or version is None or not (version.wanted or version.is_kept):
+            return None
+        if version.state is VersionState.READY:
+            return version
+        stays = current is not None and (current.state is VersionState.READY or current.at_rest)
+        return current if stays and version.wanted else None
 
     def _default_target(self) -> VersionName | None:
         if PRODUCTION in self.wanted.aliases:
             return VersionName(self.model_id, self.wanted.aliases[PRODUCTION])
-        return max(self.wanted.versions, default=None)
+        available = [name for name in self.wanted.versions if _is_available(self.versions[name])]
+        return max(available or self.wanted.versions, default=self.wanted.newest)
 
-    def _ready_version(self, name: VersionName | None, asked: object) -> ServedVersion:
-        version = self.versions.get(name) if name is not None else None
-        if version is None or not (version.wanted or version.state is VersionState.READY):
-            raise NotServed(
-                f"{asked} is not served here: point an alias at the version that should be; `maas models` shows what is"
-            )
-        if version.state is not VersionState.READY:
-            _explain(version)
-        return version
+    def _replacing(self) -> set[VersionName]:
+        """Return the versions that should answer to a name to which another answers still."""
+        pairs = [(self._aliases[alias], number) for alias, number in self.wanted.aliases.items()]
+        if PRODUCTION not in self.wanted.aliases and self.wanted.versions:
+            pairs.append((self._default, max(self.wanted.versions).number))
+        return {
+            name
+            for current, name in ((current, VersionName(self.model_id, number)) for current, number in pairs)
+            if _ready_name(current) not in {None, name} and name in self.wanted.versions
+        }
 
 
-def _explain(version: ServedVersion) -> NoReturn:
+def explain(version: ServedVersion) -> NoReturn:
+    """Raise what a version that is not READY means to a caller: LoadFailed or NotReady."""
     if version.state is VersionState.FAILED:
         raise LoadFailed(f"{version.name} could not be loaded and will be tried again: {version.reason}")
+    if version.state is VersionState.UNLOADED:
+        raise NotReady(f"{version.name} is not loaded now: a request to infer loads it")
     raise NotReady(f"{version.name} is still loading: try again in a moment")
 
 
-def _version_report(version: ServedVersion) -> VersionReport:
-    return VersionReport(
-        version.name,
-        version.state,
-        version.reason,
-        version.updated_at,
-        version.resident.size_bytes if version.resident else 0,
-        version.resident.shared_bytes if version.resident else 0,
-        version.load_seconds,
-        version.resident.statistics if version.resident else None,
+def _not_served(target: Target) -> NotServed:
+    return NotServed(
+        f"{target} is not served here: point an alias at the version that should be; `maas models` shows what is"
     )
+
+
+def _is_available(version: ServedVersion) -> bool:
+    return version.state is VersionState.READY or (version.at_rest and version.state is not VersionState.FAILED)
+
+
+def _ready_name(version: ServedVersion | None) -> VersionName | None:
+    return version.name if version is not None and version.state is VersionState.READY else None

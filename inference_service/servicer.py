@@ -39,11 +39,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         """Classify images."""
         target = parse_target(request.name, "name")
         images = convert.read_images(request.images, self._max_images)
-        with self._manager.lease(target) as version:
+        deadline = _deadline(context)
+        with await self._manager.lease_when_ready(target, deadline) as version:
             if version.head is None:
                 raise NoHead(f"{version.name} is a backbone and has no labels: fine-tune it first, or call Embed")
             top_k = convert.read_top_k(request.top_k, len(version.labels))
-            scores = await self._run(version, images, Output.SCORES, _deadline(context))
+            scores = await self._run(version, images, Output.SCORES, deadline)
             return convert.predict_response(version, scores, top_k)
 
     async def Embed(
@@ -52,8 +53,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         """Compute embeddings."""
         target = parse_target(request.name, "name")
         images = convert.read_images(request.images, self._max_images)
-        with self._manager.lease(target) as version:
-            embeddings = await self._run(version, images, Output.EMBEDDING, _deadline(context))
+        deadline = _deadline(context)
+        with await self._manager.lease_when_ready(target, deadline) as version:
+            embeddings = await self._run(version, images, Output.EMBEDDING, deadline)
             return convert.embed_response(version, embeddings)
 
     async def GetModelState(

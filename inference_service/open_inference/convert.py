@@ -12,7 +12,8 @@ from inference_service.open_inference.signature import IMAGE, Facts, Layout, Ten
 from inference_service.open_inference.tensors import shown
 from inference_service.policy import VersionState
 from inference_service.resident import ResidentVersion
-from inference_service.served_model import ModelReport, VersionReport
+from inference_service.served_model import ModelReport
+from inference_service.served_version import VersionReport
 from inference_service.statistics import Duration
 from model_store.errors import InvalidInput
 
@@ -98,7 +99,7 @@ def index(reports: Iterable[ModelReport], *, ready: bool) -> pb.RepositoryIndexR
             name=version.name.model_id,
             version=str(version.name.number),
             state=_STATES[version.state],
-            reason="no longer wanted" if version.state is VersionState.UNLOADED else version.reason,
+            reason=version.reason,
         )
         for report in reports
         for version in report.versions

@@ -15,7 +15,7 @@ from maas.open_inference.v2 import open_inference_pb2_grpc
 
 from grpc_runtime.errors import Refusal
 from grpc_runtime.logs import log_level, set_log_level
-from inference_service.errors import LoadFailed, NotOffered, NotReady, NotServed
+from inference_service.errors import NotOffered, NotServed
 from inference_service.executor import Output
 from inference_service.manager import Manager
 from inference_service.open_inference import convert, infer_convert
@@ -34,7 +34,7 @@ from inference_service.open_inference.signature import Facts
 from inference_service.open_inference.streams import Streams
 from inference_service.pipeline import Pipeline, Urgency
 from inference_service.scheduler import DEFAULT_PRIORITY
-from inference_service.served_model import VersionReport
+from inference_service.served_version import VersionReport
 from model_store.errors import InvalidInput
 from model_store.names import AliasName, ModelName, VersionName
 
@@ -95,10 +95,10 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: ARG002
         """Say whether a model would answer."""
         try:
-            with self._manager.lease(read_target(request.name, request.version, "name")):
-                return pb.ModelReadyResponse(ready=True)
-        except (NotServed, NotReady, LoadFailed):
+            target = read_target(request.name, request.version, "name")
+        except NotServed:
             return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=await self._manager.would_answer(target))
 
     async def ServerMetadata(
         self,
@@ -111,14 +111,16 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             name="maas", version=installed_version("maas"), extensions=(*_EXTENSIONS, *memory)
         )
 
-    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:  # noqa: ARG002
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
         """Describe a model's tensors."""
-        with self._manager.lease(read_target(request.name, request.version, "name")) as version:
+        target = read_target(request.name, request.version, "name")
+        with await self._manager.lease_when_ready(target, _deadline(context)) as version:
             return convert.metadata(version, self._manager.report(version.name.model_id))
 
-    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:  # noqa: ARG002
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
         """Describe a model in Triton's terms."""
-        with self._manager.lease(read_target(request.name, request.version, "name")) as version:
+        target = read_target(request.name, request.version, "name")
+        with await self._manager.lease_when_ready(target, _deadline(context)) as version:
             report = self._manager.report(version.name.model_id)
             return pb.ModelConfigResponse(config=convert.config(version, report, self._facts))
 
@@ -163,7 +165,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         request: pb.RepositoryModelLoadRequest,
         context: Context,  # noqa: ARG002
     ) -> pb.RepositoryModelLoadResponse:
-        """Wait until a model answers."""
+        """Load a model, and answer when it would."""
         _refuse_repository(request.repository_name)
         if request.parameters:
             raise NotOffered("a model is loaded as the model store has it: leave the parameters out")
@@ -175,9 +177,10 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         request: pb.RepositoryModelUnloadRequest,
         context: Context,  # noqa: ARG002
     ) -> pb.RepositoryModelUnloadResponse:
-        """Say what decides instead."""
+        """Unload a model until it is loaded by a call, and answer when its memory is free."""
         _refuse_repository(request.repository_name)
-        self._repository.refuse_unload(read_target(request.model_name, "", "model_name").model_id)
+        await self._manager.unload_model(read_target(request.model_name, "", "model_name").model_id)
+        return pb.RepositoryModelUnloadResponse()
 
     async def SystemSharedMemoryStatus(
         self,
@@ -244,12 +247,13 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         return convert.log_settings(settings_of(level))
 
     async def _infer(self, request_id: str, asked: InferRequest, context: Context) -> pb.ModelInferResponse:
-        with self._manager.lease(read_target(asked.model, asked.version, "model_name")) as version:
+        target, urgency = read_target(asked.model, asked.version, "model_name"), _urgency(asked, context)
+        with await self._manager.lease_when_ready(target, urgency.deadline) as version:
             rows = read_input(version.input_spec, asked.inputs, self._facts.max_rows_per_request)
             wanted = read_outputs(version, asked.outputs)
             check_memory(version, wanted, len(rows))
             outputs = frozenset(Output[each.name] for each in wanted)
-            answer = await self._pipeline.answer(version, rows, outputs, _urgency(asked, context))
+            answer = await self._pipeline.answer(version, rows, outputs, urgency)
             tensors = [write_output(version, each, answer[Output[each.name]]) for each in wanted]
             return infer_convert.infer_response(version, request_id, tensors)
 
@@ -275,8 +279,12 @@ def _refuse_repository(name: str) -> None:
 
 def _urgency(asked: InferRequest, context: Context) -> Urgency:
     """Return until when the answer is of use, by the call's deadline and the request's timeout, and its priority."""
-    remaining = [asked.timeout_us / 1e6] if asked.timeout_us else []
+    return Urgency(_deadline(context, asked.timeout_us), asked.priority or DEFAULT_PRIORITY)
+
+
+def _deadline(context: Context, timeout_us: int = 0) -> float | None:
+    """Return the earlier of the call's deadline and the timeout, where there is one, by the event loop's clock."""
+    remaining = [timeout_us / 1e6] if timeout_us else []
     if (left := context.time_remaining()) is not None:
         remaining.append(left)
-    deadline = asyncio.get_running_loop().time() + min(remaining) if remaining else None
-    return Urgency(deadline, asked.priority or DEFAULT_PRIORITY)
+    return asyncio.get_running_loop().time() + min(remaining) if remaining else None

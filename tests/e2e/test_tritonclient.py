@@ -106,11 +106,10 @@ def test_the_client_knows_the_server(call: Call) -> None:
     assert found["trace"]["settings"]["trace_level"]["value"] == ["OFF"]
     assert found["log"] == found["log_again"]
     assert found["log"]["settings"]["log_verbose_level"] == {"uint32_param": 1}
-    assert [found[each][0] for each in ("unload", "tracing", "cuda")] == [
-        "StatusCode.FAILED_PRECONDITION",
-        "StatusCode.UNIMPLEMENTED",
-        "StatusCode.UNIMPLEMENTED",
-    ]
+    before, (state, text), after = found["unload"]
+    assert (before, state, after) == (False, "StatusCode.UNAVAILABLE", True)
+    assert "models/numbers was unloaded" in text
+    assert [found[each][0] for each in ("tracing", "cuda")] == ["StatusCode.UNIMPLEMENTED"] * 2
 
 
 def test_tensors_of_every_type_are_inferred(call: Call) -> None:

@@ -62,10 +62,18 @@ def describe(client: triton.InferenceServerClient) -> dict[str, Any]:
         "trace": client.get_trace_settings(as_json=True),
         "log": client.update_log_settings({"log_verbose_level": 1}, as_json=True),
         "log_again": client.get_log_settings(as_json=True),
-        "unload": refusal(client.unload_model, MODEL),
+        "unload": unload(client),
         "tracing": refusal(client.update_trace_settings, settings={"trace_level": ["TIMESTAMPS"]}),
         "cuda": refusal(client.get_cuda_shared_memory_status),
     }
+
+
+def unload(client: triton.InferenceServerClient) -> list[Any]:
+    """Unload a model, ask it, and load it again."""
+    client.unload_model(MODEL)
+    found = [client.is_model_ready(MODEL), refusal(client.infer, MODEL, [tensor(X)])]
+    client.load_model(MODEL)
+    return [*found, client.is_model_ready(MODEL)]
 
 
 def infer(client: triton.InferenceServerClient) -> dict[str, Any]:

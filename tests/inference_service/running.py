@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,13 @@ class RunningService:
     stub: inference_pb2_grpc.InferenceServiceStub
     stop: Callable[[], None]
     failures: Sequence[DeviceFailed]
+
+    @property
+    def loader_thread(self) -> ThreadPoolExecutor:
+        """The thread that loads: a test may keep it busy."""
+        thread = self.server._manager._steps._loading._loader_thread
+        assert isinstance(thread, ThreadPoolExecutor)
+        return thread
 
     def predict(self, name: str, *images: bytes, top_k: int = 0) -> pb.PredictResponse:
         """Classify encoded images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
@@ -12,6 +12,7 @@ import pytest
 
 from inference_service.backoff import Backoff
 from inference_service.errors import LoadFailed, NotReady, NotServed
+from inference_service.loading import Loading
 from inference_service.manager import Manager
 from inference_service.policy import VersionState
 from inference_service.resident import ResidentVersion
@@ -45,7 +46,8 @@ class Setup:
         self.broken: dict[VersionName, Exception] = {}
         self.loaded: list[VersionName] = []
         self.manager = Manager(
-            self._load, thread, backoff=Backoff(0.01, 0.04), drain_deadline_seconds=drain_deadline_seconds
+            Loading(self._load, self._measure, thread, Backoff(0.01, 0.04)),
+            drain_deadline_seconds=drain_deadline_seconds,
         )
 
     def _load(self, name: VersionName, digest: str) -> ResidentVersion:
@@ -63,6 +65,9 @@ class Setup:
             backbone=(),
             head=None,
         )
+
+    def _measure(self, digest: str) -> dict[Hashable, int]:
+        return {digest: 1}
 
     async def until(self, condition: Callable[[ModelReport], bool]) -> ModelReport:
         """Watch the model until its report meets a condition."""

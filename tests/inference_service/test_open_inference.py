@@ -23,6 +23,7 @@ from tests.inference_service.running import refused, refused_fields, until
 
 SERVICE = "inference.GRPCInferenceService"
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 UNIMPLEMENTED, FAILED_PRECONDITION = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.FAILED_PRECONDITION
 READY = inference_pb2.VERSION_STATE_READY
 
@@ -228,8 +229,8 @@ def test_the_index_tells_where_versions_stand(tmp_path: Path) -> None:
         ]
         assert digest in reason
         free = threading.Event()
-        blocked = service.running.server._manager._loader_thread.submit(free.wait, 20)
-        until(lambda: service.running.server._manager._loader_thread._work_queue.qsize() == 0)
+        blocked = service.running.loader_thread.submit(free.wait, 20)
+        until(lambda: service.running.loader_thread._work_queue.qsize() == 0)
         registry.publish_mlp(mlp(seed=1))
         until(lambda: ("numbers", "2", "LOADING") in index(service))
         free.set()
@@ -255,7 +256,7 @@ def test_load_waits_until_the_model_answers(tmp_path: Path) -> None:
         load = service.stub.RepositoryModelLoad
         assert load(pb.RepositoryModelLoadRequest(model_name="numbers")) == pb.RepositoryModelLoadResponse()
         free = threading.Event()
-        blocked = service.running.server._manager._loader_thread.submit(free.wait, 20)
+        blocked = service.running.loader_thread.submit(free.wait, 20)
         open_registry(tmp_path).publish_mlp(mlp(), "late")
         waiting = load.future(pb.RepositoryModelLoadRequest(model_name="late"), timeout=20)
         service.running.await_state(VersionName("late", 1), inference_pb2.VERSION_STATE_LOADING)
@@ -285,13 +286,51 @@ def test_what_the_store_does_not_want_served_is_not_loaded(tmp_path: Path) -> No
             load(pb.RepositoryModelLoadRequest(model_name="flowers"), timeout=20)
 
 
-def test_nothing_is_unloaded_by_a_call(service: OpenService) -> None:
-    """The message says what decides."""
-    with refused(FAILED_PRECONDITION, "maas alias delete"):
-        service.stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="numbers"))
-    with refused(NOT_FOUND, "models/cars"):
-        service.stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="cars"))
-    assert service.stub.ModelReady(pb.ModelReadyRequest(name="numbers")).ready
+def test_an_unloaded_model_stays_so_until_it_is_loaded(tmp_path: Path) -> None:
+    """Requests are refused meanwhile, and a version that is published then waits too; other models go on."""
+    with serving_models(tmp_path) as service:
+        unload, load = service.stub.RepositoryModelUnload, service.stub.RepositoryModelLoad
+        with refused(NOT_FOUND, "models/cars"):
+            unload(pb.RepositoryModelUnloadRequest(model_name="cars"))
+        for _ in range(2):
+            assert unload(pb.RepositoryModelUnloadRequest(model_name="numbers")) == pb.RepositoryModelUnloadResponse()
+            assert ("numbers", "1", "UNAVAILABLE") in index(service)
+        assert not service.stub.ModelReady(pb.ModelReadyRequest(name="numbers")).ready
+        open_registry(tmp_path).publish_mlp(mlp(seed=1))
+        service.running.await_state(VersionName("numbers", 2), inference_pb2.VERSION_STATE_UNLOADED)
+        for version in ("", "1", "2"):
+            with refused(UNAVAILABLE, "RepositoryModelLoad"):
+                service.stub.ModelInfer(ask_numbers(rows(), model_version=version))
+        assert service.running.predict("models/flowers", photo(1)).predictions
+        load(pb.RepositoryModelLoadRequest(model_name="numbers"), timeout=20)
+        assert service.stub.ModelInfer(ask_numbers(rows())).model_version == "2"
+
+
+def test_an_unload_ends_when_the_last_request_has(tmp_path: Path) -> None:
+    """That one is answered; new ones are refused at once."""
+    with serving_models(tmp_path) as service:
+        with service.busy_device():
+            asked = service.stub.ModelInfer.future(ask_numbers(rows()), timeout=20)
+            numbers = service.running.server._manager._models["numbers"].versions[VersionName("numbers", 1)]
+            until(lambda: numbers.num_leases == 1)
+            unloading = service.stub.RepositoryModelUnload.future(
+                pb.RepositoryModelUnloadRequest(model_name="numbers"), timeout=20
+            )
+            until(lambda: ("numbers", "1", "UNLOADING") in index(service))
+            with refused(UNAVAILABLE):
+                service.stub.ModelInfer(ask_numbers(rows()), timeout=20)
+            assert not unloading.done()
+        assert asked.result().model_version == "1"
+        unloading.result()
+        assert numbers.resident is None
+
+
+def test_a_pinned_model_is_not_unloaded(tmp_path: Path) -> None:
+    """The message names the setting."""
+    with serving_models(tmp_path, pinned=("models/numbers",)) as service:
+        with refused(FAILED_PRECONDITION, "MAAS_INFERENCE_PINNED"):
+            service.stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="numbers"))
+        assert service.stub.ModelReady(pb.ModelReadyRequest(name="numbers")).ready
 
 
 def test_there_is_one_repository_and_one_configuration(service: OpenService) -> None:

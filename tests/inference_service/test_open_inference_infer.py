@@ -342,7 +342,7 @@ def test_what_is_still_loading_is_unavailable(tmp_path: Path) -> None:
     """And answers once it is ready."""
     with serving_models(tmp_path) as service:
         free = threading.Event()
-        blocked = service.running.server._manager._loader_thread.submit(free.wait, 20)
+        blocked = service.running.loader_thread.submit(free.wait, 20)
         version = open_registry(tmp_path).publish_mlp(mlp(), "late").name
         service.running.await_state(version, inference_pb2.VERSION_STATE_LOADING)
         for asked in ("", "1"):
