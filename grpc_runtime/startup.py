@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
+import uvloop
 from pydantic import ValidationError
 
 from grpc_runtime.logs import configure_logs
@@ -24,7 +24,7 @@ def run_service(name: str, read_settings: Callable[[], S], serve: Callable[[S], 
         configure_logs(log_format=settings.log_format, level=settings.log_level)
         # What importing made stays for good: walking over it costs a collection of the interpreter's 100 ms.
         gc.freeze()
-        asyncio.run(serve(settings))
+        uvloop.run(serve(settings))
     except ValidationError as error:
         wrong = (f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors())
         sys.exit(f"{name}: {'; '.join(wrong)}")

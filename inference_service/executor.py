@@ -18,7 +18,7 @@ from inference_service.lanes import Part
 from inference_service.resident import ResidentVersion, Stage
 from model_store.architectures import pooled
 from model_store.errors import InvalidManifest
-from model_store.inputs import ImageInputSpec, Pixels, Values, blank_row, normalise
+from model_store.inputs import Pixels, Values, blank_row, to_input
 
 Rows = Pixels | Values
 
@@ -103,9 +103,8 @@ class Executor:
     def _input(self, members: Sequence[_Member]) -> Tensor:
         """Return the rows of these members, all pixels or all numbers, as the first stage takes them."""
         rows = torch.from_numpy(np.concatenate([member.rows for member in members])).to(self._device)
-        spec = members[0].work.version.input_spec
-        if rows.dtype == torch.uint8 and isinstance(spec, ImageInputSpec):
-            return normalise(rows, spec)
+        if rows.dtype == torch.uint8:
+            return to_input(rows, members[0].work.version.input_spec)
         return rows.contiguous(memory_format=torch.channels_last) if rows.ndim == 4 else rows
 
     def _descend(self, x: Tensor, members: Sequence[_Member], depth: int) -> None:
@@ -113,7 +112,7 @@ class Executor:
         _answer(x, members, depth)
         for stage, rows, group in _branches(members, depth):
             self.num_stage_runs += 1
-            self._descend(stage.module(x[rows]), group, depth + 1)
+            self._descend(stage(x[rows]), group, depth + 1)
 
 
 class _Member:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakSet
 
-from torch import nn
+from torch import Tensor, nn
 
+from inference_service.precision import Agreement, Precision
 from inference_service.statistics import VersionStatistics
 from model_store.inputs import InputSpec
 from model_store.names import VersionName
@@ -29,19 +30,29 @@ class StageKey:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One stage on the device, ready to run. The loader makes one object of each key, so identity is equality."""
+    """One stage on the device, ready to run in one precision.
+
+    The loader makes one object of each key and precision, so identity is equality.
+    """
 
     key: StageKey
+    precision: Precision
     module: nn.Module
     size_bytes: int
     users: WeakSet[ResidentVersion] = field(default_factory=WeakSet, repr=False)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the stage over rows of any precision."""
+        output: Tensor = self.module(x.to(self.precision.dtype))
+        return output
 
 
 @dataclass(frozen=True, eq=False)
 class ResidentVersion:
     """An immutable version on the device, and what it was asked; its memory is free once nothing refers to it any more.
 
-    `head` is None for a backbone only, which has no labels. `architecture` is its name.
+    `head` is None for a backbone only, which has no labels. `architecture` is its name. `precision` is that of the
+    backbone, `agreements` how it and those that were tried before it compare with float32.
     """
 
     name: VersionName
@@ -51,6 +62,8 @@ class ResidentVersion:
     labels: tuple[str, ...]
     backbone: tuple[Stage, ...]
     head: Stage | None
+    precision: Precision = Precision.FLOAT32
+    agreements: tuple[Agreement, ...] = ()
     statistics: VersionStatistics = field(default_factory=VersionStatistics, repr=False)
 
     def __post_init__(self) -> None:

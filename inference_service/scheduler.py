@@ -27,6 +27,9 @@ W = TypeVar("W")
 A = TypeVar("A")
 _FLOOD = 4  # one model may fill this many times the room that is left: four fifths of an empty queue
 DEFAULT_PRIORITY = 100
+# A batch that takes no longer is run on the event loop: handing it to a thread and back costs more, since both threads
+# then wait for the interpreter in turn.
+_HOP_SECONDS = 0.0005
 
 
 @dataclass
@@ -41,6 +44,16 @@ class Counters:
     num_late: int = 0
     num_splits: int = 0
     num_failed_batches: int = 0
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[A]):
+    """A batch that was run: its answers, or what it raised, and for how long its thread took, and was busy."""
+
+    answers: Sequence[A]
+    error: Exception | None
+    seconds: float
+    busy_seconds: float
 
 
 class Scheduler(Generic[W, A]):
@@ -129,6 +142,7 @@ class Scheduler(Generic[W, A]):
         """
         while True:
             await self._arrived.wait()
+            await self._gather_more()
             try:
                 if self._waiting:
                     await self._run_next()
@@ -139,6 +153,13 @@ class Scheduler(Generic[W, A]):
                 raise
             if not self._waiting:
                 self._arrived.clear()
+
+    async def _gather_more(self) -> None:
+        """Let the event loop take in what has reached the process already: this waits for nothing else."""
+        num_rows = -1
+        while num_rows != self.num_waiting_rows:
+            num_rows = self.num_waiting_rows
+            await asyncio.sleep(0)
 
     async def _run_next(self) -> None:
         lane = min(self._waiting, key=lambda each: (each.first_priority, each.used_seconds))
@@ -153,9 +174,12 @@ class Scheduler(Generic[W, A]):
 
     async def _run(self, lane: Lane[W, A], batch: Batch[W, A]) -> None:
         num_rows = sum(part.num_rows for _, part in batch)
-        running = asyncio.get_running_loop().run_in_executor(self._device_thread, self._timed, batch)
-        await asyncio.wait([running])  # unlike `await running`, this does not raise what the batch raised
-        error = running.exception()
+        if 0 < lane.busy_seconds <= _HOP_SECONDS:
+            outcome = self._outcome(batch)
+            await asyncio.sleep(0)
+        else:
+            outcome = await asyncio.get_running_loop().run_in_executor(self._device_thread, self._outcome, batch)
+        error = outcome.error
         if isinstance(error, OutOfDeviceMemory) and num_rows > 1:
             await self._run_halves(lane, batch, num_rows)
         elif error is not None:
@@ -165,17 +189,20 @@ class Scheduler(Generic[W, A]):
             if isinstance(error, DeviceFailed):
                 raise error
         else:
-            answers, seconds = running.result()
-            lane.used_seconds += seconds
-            lane.run_times.add(num_rows, seconds)
-            self._answer(batch, answers)
+            lane.add_batch(num_rows, outcome.seconds, outcome.busy_seconds)
+            self._answer(batch, outcome.answers)
             if num_rows == lane.max_rows:
                 lane.max_rows = min(self._max_batch_rows, num_rows + 1)
 
-    def _timed(self, batch: Batch[W, A]) -> tuple[Sequence[A], float]:
-        started = time.perf_counter()
-        answers = self._run_batch([part for _, part in batch])
-        return answers, time.perf_counter() - started
+    def _outcome(self, batch: Batch[W, A]) -> _Outcome[A]:
+        started, busy = time.perf_counter(), time.thread_time()
+        answers: Sequence[A] = ()
+        error = None
+        try:
+            answers = self._run_batch([part for _, part in batch])
+        except Exception as raised:  # noqa: BLE001  whatever it is, the requests of this batch are told
+            error = raised
+        return _Outcome(answers, error, time.perf_counter() - started, time.thread_time() - busy)
 
     async def _run_halves(self, lane: Lane[W, A], batch: Batch[W, A], num_rows: int) -> None:
         """Run what the device's memory did not hold in two parts, one after the other, and remember its size."""

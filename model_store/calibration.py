@@ -31,7 +31,7 @@ from model_store.inputs import (
     VectorInputSpec,
     blank_row,
     decode_image,
-    normalise,
+    to_input,
 )
 from model_store.records import CalibrationDigests
 from model_store.stages import read_stage, write_stage
@@ -143,12 +143,8 @@ def _logits(chain: Chain, rows: Pixels | Values, spec: InputSpec) -> Tensor:
     batches = (torch.from_numpy(rows[start : start + _BATCH_SIZE]) for start in range(0, len(rows), _BATCH_SIZE))
     # TensorFloat-32, which PyTorch allows in convolutions, would make the reference as coarse as what is held to it.
     with torch.inference_mode(), cudnn.flags(enabled=True, allow_tf32=False):
-        parts = [chain.eval()(_inputs(batch.to(device), spec)) for batch in batches]
+        parts = [chain.eval()(to_input(batch.to(device), spec)) for batch in batches]
     return torch.cat(parts).cpu()
-
-
-def _inputs(rows: Tensor, spec: InputSpec) -> Tensor:
-    return rows if isinstance(spec, VectorInputSpec) else normalise(rows, spec)
 
 
 def _tensors(blobs: BlobStore, digest: str, most: int) -> dict[str, Tensor]:

@@ -185,6 +185,11 @@ def normalise(pixels: torch.Tensor, spec: ImageInputSpec) -> torch.Tensor:
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
+def to_input(rows: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """Return prepared rows as the first stage takes them: pixels normalised, rows of numbers as they are."""
+    return rows if isinstance(spec, VectorInputSpec) else normalise(rows, spec)
+
+
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
