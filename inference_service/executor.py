@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import accumulate, groupby, pairwise
@@ -110,9 +110,9 @@ class Executor:
     def _descend(self, x: Tensor, members: Sequence[_Member], depth: int) -> None:
         """Answer what ends after `depth` stages, and run each next stage over its rows; members are in x's order."""
         _answer(x, members, depth)
-        for stage, rows, group in _branches(members, depth):
+        for branches in _alike(_branches(members, depth)):
             self.num_stage_runs += 1
-            self._descend(stage(x[rows]), group, depth + 1)
+            self._descend(_run(x, branches), [member for branch in branches for member in branch.members], depth + 1)
 
 
 class _Member:
@@ -143,13 +143,46 @@ def _answer(x: Tensor, members: Sequence[_Member], depth: int) -> None:
             member.answer[output] = values[output][rows]
 
 
-def _branches(members: Sequence[_Member], depth: int) -> Iterator[tuple[Stage, slice, list[_Member]]]:
-    """Yield each stage that comes next, the rows that it runs over, and whose they are."""
+@dataclass(frozen=True)
+class _Branch:
+    """A stage that comes next, the rows that it runs over, and whose they are."""
+
+    stage: Stage
+    rows: slice
+    members: list[_Member]
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.rows.stop - self.rows.start)
+
+
+def _branches(members: Sequence[_Member], depth: int) -> Iterator[_Branch]:
     ranges = zip(members, _row_ranges(members), strict=True)
     going_on = (each for each in ranges if depth < len(each[0].path))
     for stage, pairs in groupby(going_on, key=lambda pair: pair[0].path[depth]):
         group, rows = zip(*pairs, strict=True)
-        yield stage, slice(rows[0].start, rows[-1].stop), list(group)
+        yield _Branch(stage, slice(rows[0].start, rows[-1].stop), list(group))
+
+
+def _alike(branches: Iterable[_Branch]) -> Iterable[list[_Branch]]:
+    """Put together what runs as one: small linear heads of one shape that have as many rows each."""
+    found: dict[object, list[_Branch]] = {}
+    for branch in branches:
+        linear = branch.stage.small_linear
+        key = branch.stage if linear is None else (linear.weight.shape, branch.num_rows)
+        found.setdefault(key, []).append(branch)
+    return found.values()
+
+
+def _run(x: Tensor, branches: Sequence[_Branch]) -> Tensor:
+    """Run one stage over its rows, or several linear ones as one multiplication; rows come in the branches' order."""
+    if len(branches) == 1:
+        return branches[0].stage(x[branches[0].rows])
+    linears = [branch.stage.small_linear for branch in branches if branch.stage.small_linear is not None]
+    weights = torch.stack([linear.weight for linear in linears])
+    biases = torch.stack([linear.bias for linear in linears])
+    rows = torch.cat([x[branch.rows] for branch in branches]).to(weights.dtype).view(len(branches), -1, x.shape[-1])
+    return torch.baddbmm(biases.unsqueeze(1), rows, weights.transpose(1, 2)).flatten(0, 1)
 
 
 def _row_ranges(members: Sequence[_Member]) -> Iterator[slice]:

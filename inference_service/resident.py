@@ -13,6 +13,8 @@ from inference_service.statistics import VersionStatistics
 from model_store.inputs import InputSpec
 from model_store.names import VersionName
 
+_SMALL_BYTES = 256 * 1024
+
 
 @dataclass(frozen=True)
 class StageKey:
@@ -45,6 +47,14 @@ class Stage:
         """Run the stage over rows of any precision."""
         output: Tensor = self.module(x.to(self.precision.dtype))
         return output
+
+    @cached_property
+    def small_linear(self) -> nn.Linear | None:
+        """The linear layer that is all of this stage, where copying its weights costs less than running it alone."""
+        layers = [module for module in self.module.modules() if not isinstance(module, (nn.Sequential, nn.Dropout))]
+        if len(layers) == 1 and isinstance(layers[0], nn.Linear) and layers[0].weight.nbytes <= _SMALL_BYTES:
+            return layers[0]
+        return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,6 +69,33 @@ def test_two_probes_on_one_backbone_run_it_once(load: Load, executor: Executor) 
     assert executor.num_stage_runs - before == len(one.backbone) + 2
 
 
+def test_heads_of_one_shape_run_as_one_multiplication(load: Load, executor: Executor) -> None:
+    """Of eight probes, those with as many labels and as many rows are one stage run, and each gets its own answer."""
+    recipes = [Recipe(head=number) for number in range(7)] + [Recipe(head=7, labels=("yes", "no"))]
+    versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
+    made = [rows(seed) for seed in range(5)] + [rows(5, 6), rows(7, 8), rows(9)]
+    runs = count_runs(*versions)
+    before = executor.num_stage_runs
+    answers = executor.run([whole(version, each, BOTH) for version, each in zip(versions, made, strict=True)])
+    for answer, recipe, each in zip(answers, recipes, made, strict=True):
+        check(answer, recipe, each, BOTH)
+    assert (runs["stem"], runs["stem rows"]) == (1, 10)
+    assert runs["head"] == 1, "only the head of another shape is run by itself"
+    assert executor.num_stage_runs - before == len(versions[0].backbone) + 3
+
+
+def test_large_heads_run_alone(load: Load, executor: Executor) -> None:
+    """Copying the weights of heads with many labels side by side would cost more than it saves."""
+    labels = tuple(f"label {number}" for number in range(200))
+    recipes = [Recipe(head=number, labels=labels) for number in (1, 2)]
+    versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
+    runs, made = count_runs(*versions), rows(1)
+    answers = executor.run([whole(version, made, SCORES) for version in versions])
+    for answer, recipe in zip(answers, recipes, strict=True):
+        check(answer, recipe, made, SCORES)
+    assert runs["head"] == 2
+
+
 def test_a_batch_splits_only_where_the_stages_part(load: Load, executor: Executor) -> None:
     """Base, probe, and a model with nothing in common, asked for scores, embeddings and both, in mixed order."""
     base, probe, other = load(Recipe(head=None), 1), load(Recipe(), 2), load(Recipe(backbone=5), 3)
@@ -99,7 +126,7 @@ def test_normalised_rows_run_with_pixels(load: Load, executor: Executor) -> None
     ]
     for answer, (_, head, made, _) in zip(executor.run(parts), asked, strict=True):
         check(answer, Recipe(head=head), made, BOTH)
-    assert (runs["stem"], runs["stem rows"], runs["head"], runs["head rows"]) == (1, 6, 2, 6)
+    assert (runs["stem"], runs["stem rows"]) == (1, 6)
 
 
 def test_logits_are_what_the_scores_are_made_of(load: Load, executor: Executor) -> None:
