@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,6 +11,7 @@ from maas.inference.v1 import inference_pb2 as pb
 
 from inference_service.pipeline import Images
 from inference_service.policy import VersionState
+from inference_service.precision import Agreement, Precision
 from inference_service.resident import ResidentVersion
 from inference_service.served_model import AliasReport, ModelReport
 from inference_service.served_version import VersionReport
@@ -24,6 +26,12 @@ _STATES = {
     VersionState.DRAINING: pb.VERSION_STATE_DRAINING,
     VersionState.FAILED: pb.VERSION_STATE_FAILED,
     VersionState.UNLOADED: pb.VERSION_STATE_UNLOADED,
+}
+
+_PRECISIONS = {
+    Precision.FLOAT32: pb.PRECISION_FLOAT32,
+    Precision.BFLOAT16: pb.PRECISION_BFLOAT16,
+    Precision.FLOAT16: pb.PRECISION_FLOAT16,
 }
 
 
@@ -91,16 +99,27 @@ def _read_pixels(field: str, pixels: pb.Pixels) -> Pixels | Violation:
 
 
 def _version_report(report: VersionReport) -> pb.VersionReport:
-    update_time = Timestamp()
-    update_time.FromDatetime(report.updated_at)
     return pb.VersionReport(
         name=str(report.name),
         state=_STATES[report.state],
         reason=report.reason,
-        update_time=update_time,
+        update_time=_timestamp(report.updated_at),
         resident_bytes=report.resident_bytes,
         shared_bytes=report.shared_bytes,
         load_seconds=report.load_seconds,
+        last_used_time=_timestamp(report.last_used_at) if report.last_used_at else None,
+        pinned=report.is_pinned,
+        precision=_PRECISIONS[report.precision] if report.precision else pb.PRECISION_UNSPECIFIED,
+        precision_trials=[_trial(each) for each in report.agreements],
+    )
+
+
+def _trial(agreement: Agreement) -> pb.PrecisionTrial:
+    return pb.PrecisionTrial(
+        precision=_PRECISIONS[agreement.precision],
+        num_rows=agreement.num_rows,
+        top1_agreement=agreement.top1_agreement,
+        max_score_shift=agreement.max_score_shift,
     )
 
 
@@ -108,3 +127,9 @@ def _served_alias(report: AliasReport) -> pb.ServedAlias:
     return pb.ServedAlias(
         name=str(report.name), version=str(report.version or ""), wanted_version=str(report.wanted_version)
     )
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

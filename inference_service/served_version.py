@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from inference_service.policy import Standing, VersionState
+from inference_service.precision import Agreement, Precision
 from inference_service.resident import ResidentVersion
 from inference_service.statistics import VersionStatistics
 from model_store.names import VersionName
@@ -107,6 +108,8 @@ class VersionReport:
     """What it was asked; None where it is not loaded."""
     last_used_at: datetime | None = None
     is_pinned: bool = False
+    precision: Precision | None = None
+    agreements: tuple[Agreement, ...] = ()
 
 
 def version_report(version: ServedVersion) -> VersionReport:
@@ -123,4 +126,6 @@ def version_report(version: ServedVersion) -> VersionReport:
         version.resident.statistics if version.resident else None,
         datetime.now(UTC) - unused if version.used_at else None,
         version.is_pinned,
+        version.resident.precision if version.resident else None,
+        version.resident.agreements if version.resident else (),
     )
