@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from maas.model_store.v1.model_store_pb2 import Alias, AliasMove
+
 from maas_client.failures import CommandFailed
 
 
@@ -51,6 +53,17 @@ def alias_name(model: str, alias: str) -> str:
     return f"{model_name(model)}/aliases/{alias}"
 
 
+def alias_text(alias: Alias | AliasMove, version: str) -> str:
+    """Write what an alias points at: `3`, or `3 (85%), 4 (10%), 5 (5%), mirrored to 6 (100%)`."""
+    if not alias.canaries and not alias.HasField("mirror"):
+        return id_of(version)
+    rest = 100 - sum(share.percent for share in alias.canaries)
+    shares = [(version, rest), *((share.version, share.percent) for share in alias.canaries)]
+    texts = [_share_text(name, percent) for name, percent in shares]
+    mirror = alias.mirror
+    return ", ".join(texts + ([f"mirrored to {_share_text(mirror.version, mirror.percent)}"] if mirror.version else []))
+
+
 def dataset_name(text: str) -> str:
     """Expand a dataset's id."""
     return text if text.startswith("datasets/") else f"datasets/{text}"
@@ -78,3 +91,7 @@ def id_from_path(path: Path) -> str:
     """Make a resource id of a folder's or file's name."""
     words = re.sub(r"[^a-z0-9]+", "-", path.resolve().name.split(".")[0].lower()).strip("-")
     return re.sub(r"^[^a-z]+", "", words)[:40].strip("-") or "dataset"
+
+
+def _share_text(version: str, percent: float) -> str:
+    return f"{id_of(version)} ({percent:g}%)"

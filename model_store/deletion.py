@@ -1,21 +1,22 @@
 """Deleting in two steps: a deleted resource is hidden and can be brought back; when its time is up it is purged.
 
-Nothing that something living stands on can be deleted: a version that an alias points at, that a living version was
-made from, or that an unfinished job starts from.
+Nothing that something living stands on can be deleted: a version that an alias points at or gives requests to, that a
+living version was made from, or that an unfinished job starts from.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, delete, exists, or_, select
+from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
+from model_store.aliases import end_alias
 from model_store.changes import append_change, take_turn
 from model_store.errors import IllegalState
 from model_store.lifecycle import ENDED
 from model_store.lookups import living_children, living_version_row, model_row, shown
-from model_store.names import AliasName, VersionName, job_name, model_name
+from model_store.names import VersionName, job_name, model_name
 from model_store.tables import AliasRow, JobRow, ModelRow, VersionRow
 
 KEPT_FOR = timedelta(days=30)
@@ -23,9 +24,11 @@ KEPT_FOR = timedelta(days=30)
 
 def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> None:
     """Hide a version; raise IllegalState naming what stands on it. The caller holds the turn."""
-    aliases = select(AliasRow).where(AliasRow.model_id == row.model_id, AliasRow.number == row.number)
-    names = tuple(AliasName(alias.model_id, alias.alias) for alias in session.scalars(aliases))
+    aliases = _aliases_of(session, row)
+    names = tuple(alias.name for alias in aliases if alias.number == row.number)
     _refuse(row.name, "is what {} points at: point it elsewhere, or delete it", names)
+    names = tuple(alias.name for alias in aliases)
+    _refuse(row.name, "is a canary or the mirror of {}: set that alias again without it, or delete it", names)
     children = living_children(session, row.model_id, row.number)
     _refuse(row.name, "is the base of {}: delete those first", children)
     _refuse(
@@ -130,9 +133,17 @@ def _lock_models_with_due(session: Session, now: datetime) -> list[str]:
 
 
 def _remove(session: Session, version: VersionRow) -> None:
-    """Delete a version's rows; an alias that points at one belongs to a deleted model, and goes with it."""
-    session.execute(delete(AliasRow).where(AliasRow.model_id == version.model_id, AliasRow.number == version.number))
+    """Delete a version's rows; an alias that names one belongs to a deleted model, and ends with it."""
+    for alias in _aliases_of(session, version):
+        end_alias(session, alias, "", f"{version.name} was purged")
+    session.flush()
     session.delete(version)
+
+
+def _aliases_of(session: Session, version: VersionRow) -> list[AliasRow]:
+    """Return the aliases that name a version, as their main one or for a share of their requests."""
+    aliases = select(AliasRow).where(AliasRow.model_id == version.model_id).order_by(AliasRow.alias)
+    return [alias for alias in session.scalars(aliases) if version.number in alias.target.numbers]
 
 
 def _living_versions(session: Session, row: ModelRow) -> list[VersionRow]:

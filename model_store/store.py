@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from model_store import deletion
-from model_store.aliases import before_last_move, end_alias, move_alias
+from model_store.aliases import before_last_move, check_target, end_alias, move_alias
 from model_store.blobs import BlobStore
 from model_store.changes import append_change, take_turn
 from model_store.comparison import Comparison, compare
@@ -31,7 +31,7 @@ from model_store.manifests import Manifest
 from model_store.names import AliasName, DatasetName, JobName, ModelName, VersionName
 from model_store.paging import Page, PageRequest, cut, decode_token
 from model_store.publication import Publication, insert_version, lock_model, published_before, write_notes
-from model_store.records import Alias, AliasMove, Model, ModelVersion, Notes
+from model_store.records import NO_SPLIT, Alias, AliasMove, Model, ModelVersion, Notes, Target, Traffic
 from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
 
 NotesChange = Callable[[Notes], Notes]
@@ -78,7 +78,7 @@ class ModelStore:
             if publication.alias is not None:
                 name = AliasName(publication.model_id, publication.alias)
                 reason = publication.reason or f"published {row.number}"
-                move_alias(session, name, row.number, publication.actor, reason)
+                move_alias(session, name, Target(row.number), publication.actor, reason)
             if publication.claim is not None:
                 finish_in(session, publication.claim, row.number)
             session.refresh(row, ["aliases"])
@@ -239,30 +239,34 @@ class ModelStore:
         self,
         name: AliasName,
         version: VersionName,
+        traffic: Traffic = NO_SPLIT,
         *,
         actor: str = "",
         reason: str = "",
         expected: VersionName | None = None,
     ) -> Alias:
-        """Point an alias at a version of its model.
+        """Point an alias at a version of its model, and give other versions of it a share of its requests, or none.
 
-        Raises VersionNotFound, IllegalState where the version was deleted, and Conflict where the alias does not point
-        at `expected`.
+        Raises VersionNotFound, IllegalState where a version was deleted, InvalidInput where requests cannot be split
+        like this, and Conflict where the alias does not point at `expected`.
         """
         if version.model_id != name.model_id:
             raise VersionNotFound(
                 f"{version} is not a version of models/{name.model_id}: an alias stays within its model"
             )
+        target = Target(version.number, traffic)
+        check_target(target)
         with self._database.write() as session:
             living_model_row(session, name.model_id, lock=True)
-            living_version_row(session, version)
+            for number in (version.number, *sorted(target.numbers - {version.number})):
+                living_version_row(session, VersionName(name.model_id, number))
             _check_points_at(session, name, expected)
-            return move_alias(session, name, version.number, actor, reason).record()
+            return move_alias(session, name, target, actor, reason).record()
 
     def roll_back_alias(self, name: AliasName, *, actor: str = "", reason: str = "") -> Alias:
-        """Point an alias back at the version it named before its last move.
+        """Point an alias back at what it named before its last move, the shares of other versions included.
 
-        Raises AliasNotFound, and IllegalState where there is no such version, or not any more.
+        Raises AliasNotFound, and IllegalState where it was never elsewhere, or a version is not there any more.
         """
         with self._database.write() as session:
             living_model_row(session, name.model_id, lock=True)
@@ -270,12 +274,13 @@ class ModelStore:
             earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
             if earlier is None:
                 raise IllegalState(f"{name} has no earlier version to roll back to: point it at a version instead")
-            row = session.get(VersionRow, (name.model_id, earlier))
-            if row is None or row.deleted_at is not None:
-                raise IllegalState(
-                    f"{name} was at {VersionName(name.model_id, earlier)} before, which was deleted: undelete it, or "
-                    "point the alias at another version"
-                )
+            for number in sorted(earlier.numbers):
+                row = session.get(VersionRow, (name.model_id, number))
+                if row is None or row.deleted_at is not None:
+                    gone = VersionName(name.model_id, number)
+                    raise IllegalState(
+                        f"{name} was at {gone} before, which was deleted: undelete it, or point the alias elsewhere"
+                    )
             reason = reason or "rolled back"
             return move_alias(session, name, earlier, actor, reason, rolls_back=True).record()
 

@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from model_store.lifecycle import JobState
 from model_store.names import AliasName, VersionName
 from model_store.records import (
+    NO_SPLIT,
     Alias,
     AliasMove,
     Change,
@@ -39,6 +40,8 @@ from model_store.records import (
     Notes,
     StoredCalibration,
     StoredStage,
+    Target,
+    Traffic,
     TrainingJob,
 )
 
@@ -246,11 +249,22 @@ class AliasRow(Row):
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
     alias: Mapped[str] = mapped_column(String(63), primary_key=True)
     number: Mapped[int]
+    traffic: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     updated_at: Mapped[datetime]
+
+    @property
+    def name(self) -> AliasName:
+        """Resource name."""
+        return AliasName(self.model_id, self.alias)
+
+    @property
+    def target(self) -> Target:
+        """All that it points at."""
+        return Target(self.number, _traffic(self.traffic))
 
     def record(self) -> Alias:
         """Return the alias."""
-        return Alias(AliasName(self.model_id, self.alias), VersionName(self.model_id, self.number), self.updated_at)
+        return Alias(self.name, VersionName(self.model_id, self.number), self.updated_at, self.target.traffic)
 
 
 class AliasMoveRow(Row):
@@ -264,10 +278,16 @@ class AliasMoveRow(Row):
     alias: Mapped[str] = mapped_column(String(63))
     from_number: Mapped[int | None]
     to_number: Mapped[int | None]
+    traffic: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     rolls_back: Mapped[bool]
     actor: Mapped[str] = mapped_column(String(200))
     reason: Mapped[str] = mapped_column(String(1000))
     created_at: Mapped[datetime]
+
+    @property
+    def target(self) -> Target | None:
+        """All that the alias points at since; None where it was deleted."""
+        return Target(self.to_number, _traffic(self.traffic)) if self.to_number is not None else None
 
     def record(self) -> AliasMove:
         """Return the move."""
@@ -275,6 +295,7 @@ class AliasMoveRow(Row):
             name=AliasName(self.model_id, self.alias),
             from_version=_version_name(self.model_id, self.from_number),
             to_version=_version_name(self.model_id, self.to_number),
+            traffic=_traffic(self.traffic),
             actor=self.actor,
             reason=self.reason,
             created_at=self.created_at,
@@ -394,6 +415,10 @@ def stored_calibration(values: Iterable[Any]) -> StoredCalibration | None:
     """Return what CALIBRATION_COLUMNS say of a version's calibration; None where it has none."""
     rows, logits, rows_bytes, logits_bytes = values
     return StoredCalibration(rows, logits, rows_bytes, logits_bytes) if rows is not None else None
+
+
+def _traffic(values: dict[str, Any] | None) -> Traffic:
+    return Traffic.from_json(values) if values is not None else NO_SPLIT
 
 
 def _version_name(model_id: str | None, number: int | None) -> VersionName | None:

@@ -23,7 +23,9 @@ from model_store.records import (
     Model,
     ModelVersion,
     Notes,
+    Share,
     StoredCalibration,
+    Traffic,
 )
 
 
@@ -46,7 +48,12 @@ def model_message(model: Model) -> pb.Model:
 
 def alias_message(alias: Alias) -> pb.Alias:
     """Write an alias."""
-    return pb.Alias(name=str(alias.name), version=str(alias.version), update_time=timestamp(alias.updated_at))
+    return pb.Alias(
+        name=str(alias.name),
+        version=str(alias.version),
+        update_time=timestamp(alias.updated_at),
+        **_traffic(alias.traffic, alias.name.model_id),
+    )
 
 
 def move_message(move: AliasMove) -> pb.AliasMove:
@@ -58,6 +65,7 @@ def move_message(move: AliasMove) -> pb.AliasMove:
         actor=move.actor,
         reason=move.reason,
         create_time=timestamp(move.created_at),
+        **_traffic(move.traffic, move.name.model_id),
     )
 
 
@@ -142,6 +150,16 @@ def change_message(change: Change) -> pb.Change:
         resource=change.resource,
         create_time=timestamp(change.created_at),
     )
+
+
+def _traffic(traffic: Traffic, model_id: str) -> dict[str, Any]:
+    """Return the fields that say what other versions are given."""
+
+    def message(share: Share) -> pb.VersionShare:
+        return pb.VersionShare(version=str(VersionName(model_id, share.number)), percent=share.percent)
+
+    mirror = message(traffic.mirror) if traffic.mirror is not None else None
+    return {"canaries": [message(share) for share in traffic.canaries], "mirror": mirror}
 
 
 def _kept(notes: Notes, life: Life) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from model_store.listings import ListRequest
 from model_store.manifests import DIGEST, Manifest
 from model_store.paging import PageRequest
 from model_store.publication import Publication, check_metric_values
-from model_store.records import CalibrationDigests, LabelMetrics, Lineage, Metrics, Notes
+from model_store.records import CalibrationDigests, LabelMetrics, Lineage, Metrics, Notes, Share, Traffic
 from training_service.violations import Violations, check_text
 
 _MAX_DIGESTS = 10_000
@@ -90,6 +90,13 @@ def expected_version(request: pb.SetAliasRequest | pb.DeleteAliasRequest) -> nam
     if not request.expected_version:
         return None
     return names.parse_version(request.expected_version, "expected_version")
+
+
+def traffic(request: pb.SetAliasRequest, model_id: str) -> Traffic:
+    """Read what other versions of the alias's model are given of its requests."""
+    canaries = [_share(share, model_id, f"canaries[{index}]") for index, share in enumerate(request.canaries)]
+    mirror = _share(request.mirror, model_id, "mirror") if request.HasField("mirror") else None
+    return Traffic(tuple(canaries), mirror)
 
 
 def who_and_why(request: Named) -> dict[str, str]:
@@ -189,6 +196,13 @@ def _label_metrics(message: pb.LabelMetrics, field: str) -> LabelMetrics:
 def _generations(number: int, field: str) -> int:
     """Read a number of generations: 0 means the default, and -1 none."""
     return _in_range(number or _DEFAULT_GENERATIONS, -1, _MAX_GENERATIONS, field) if number != -1 else 0
+
+
+def _share(message: pb.VersionShare, model_id: str, field: str) -> Share:
+    version = names.parse_version(message.version, f"{field}.version")
+    if version.model_id != model_id:
+        raise InvalidInput.of(f"{field}.version", f"must be a version of {names.ModelName(model_id)}, as the alias is")
+    return Share(version.number, message.percent)
 
 
 def _in_range(number: int, least: int, most: int, field: str) -> int:

@@ -161,7 +161,10 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         name = names.parse_alias(request.name, "name")
         version = names.parse_version(request.version, "version")
         expected, note = requests.expected_version(request), requests.who_and_why(request)
-        alias = await asyncio.to_thread(lambda: self._store.set_alias(name, version, expected=expected, **note))
+        traffic = requests.traffic(request, name.model_id)
+        alias = await asyncio.to_thread(
+            lambda: self._store.set_alias(name, version, traffic, expected=expected, **note)
+        )
         return convert.alias_message(alias)
 
     async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002

@@ -88,7 +88,7 @@ def _chunk(message: pb.PublishVersionRequest, wanted: set[str]) -> pb.PublishVer
         raise InvalidInput.of("blob_chunk", "must be in every message after the first")
     chunk = message.blob_chunk
     if chunk.digest not in wanted:
-        raise InvalidInput.of("blob_chunk.digest", "is no digest of the manifest's stages or the calibration")
+        raise InvalidInput.of("blob_chunk.digest", "is not the digest of a stage or of the calibration")
     if len(chunk.data) > _MAX_CHUNK_BYTES:
         raise InvalidInput.of("blob_chunk.data", f"must have at most {_MAX_CHUNK_BYTES} bytes, not {len(chunk.data)}")
     return chunk

@@ -9,8 +9,9 @@ from maas.model_store.v1 import model_store_pb2
 
 from maas_client.caller import caller
 from maas_client.client import Client
+from maas_client.failures import CommandFailed
 from maas_client.output import AsJson, Yes, confirm, moment, out, print_json, print_table
-from maas_client.shorthand import alias_name, id_of, target_name
+from maas_client.shorthand import alias_name, alias_text, id_of, target_name
 
 app = typer.Typer(help="Point an alias at a version, roll it back, delete it, read its history.", no_args_is_help=True)
 
@@ -25,15 +26,25 @@ def set_alias(
     model: Model,
     alias: AliasId,
     version: Annotated[int, typer.Argument(help="Number of the version.")],
+    canary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NUMBER:PERCENT", help="A version that answers a share of requests; up to eight of them."),
+    ] = None,
+    mirror: Annotated[
+        str,
+        typer.Option(metavar="NUMBER:PERCENT", help="A version that a share of requests is run on too, to compare."),
+    ] = "",
     reason: Reason = "",
     expected: Expected = 0,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Point an alias at a version."""
+    """Point an alias at a version, and others at a share of its requests; what is not named gets none."""
     request = model_store_pb2.SetAliasRequest(
         name=alias_name(model, alias),
         version=_version(model, version),
+        canaries=[_share(model, each, "--canary") for each in canary or []],
+        mirror=_share(model, mirror, "--mirror") if mirror else None,
         expected_version=_version(model, expected),
         reason=reason,
         actor=caller(),
@@ -44,7 +55,7 @@ def set_alias(
 
 @app.command("rollback")
 def roll_back(model: Model, alias: AliasId, reason: Reason = "", *, as_json: AsJson = False) -> None:
-    """Point an alias back at the version it named before."""
+    """Point an alias back at what it named before, canaries and mirror included."""
     request = model_store_pb2.RollBackAliasRequest(name=alias_name(model, alias), reason=reason, actor=caller())
     with Client() as client:
         _show(client.registry.RollBackAlias(request), as_json=as_json)
@@ -86,7 +97,7 @@ def history(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None:
         (
             moment(move.create_time),
             id_of(move.from_version),
-            id_of(move.to_version),
+            alias_text(move, move.to_version),
             move.actor,
             move.reason,
         )
@@ -99,8 +110,17 @@ def _version(model: str, number: int) -> str:
     return target_name(f"{id_of(model)}/{number}") if number else ""
 
 
+def _share(model: str, text: str, option: str) -> model_store_pb2.VersionShare:
+    number, _, percent = text.partition(":")
+    try:
+        return model_store_pb2.VersionShare(version=_version(model, int(number)), percent=float(percent))
+    except ValueError as error:
+        raise CommandFailed(f"{option} must have the form NUMBER:PERCENT, such as 4:10, not {text!r}") from error
+
+
 def _show(alias: model_store_pb2.Alias, *, as_json: bool) -> None:
     if as_json:
         print_json(alias)
     else:
-        out.print(f"{alias.name} -> {alias.version}")
+        text = alias_text(alias, alias.version)
+        out.print(f"{alias.name} -> {alias.version}" if text == id_of(alias.version) else f"{alias.name} -> {text}")

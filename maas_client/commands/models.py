@@ -11,7 +11,7 @@ from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
 from maas_client.output import AsJson, metric, moment, out, print_json, print_table, size, tags_text
-from maas_client.shorthand import id_of, pairs, short_name
+from maas_client.shorthand import alias_text, id_of, pairs, short_name
 
 app = typer.Typer(help="List the models, or create one.", invoke_without_command=True)
 
@@ -44,7 +44,7 @@ def list_models(
         (
             id_of(model.name),
             model.last_version_number,
-            ", ".join(f"{id_of(alias.name)} -> {id_of(alias.version)}" for alias in model.aliases),
+            ", ".join(f"{id_of(alias.name)} -> {alias_text(alias, alias.version)}" for alias in model.aliases),
             tags_text(model.tags),
             f"{moment(model.create_time)} {_deleted(model)}".rstrip(),
         )

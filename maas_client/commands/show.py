@@ -11,7 +11,7 @@ from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.client import Client
 from maas_client.output import AsJson, metric, moment, print_facts, print_json, print_table, size, tags_text
-from maas_client.shorthand import id_of, model_of, short_name, target_name
+from maas_client.shorthand import alias_text, id_of, model_of, short_name, target_name
 
 _SHOWN_LABELS = 20
 
@@ -34,7 +34,7 @@ def show(
 
 
 def _show_model(model: pb.Model) -> None:
-    aliases = ", ".join(f"{id_of(alias.name)} -> {id_of(alias.version)}" for alias in model.aliases)
+    aliases = ", ".join(f"{id_of(alias.name)} -> {alias_text(alias, alias.version)}" for alias in model.aliases)
     print_facts(model.name, [("last version", model.last_version_number), ("aliases", aliases), *_kept(model)])
 
 

@@ -135,7 +135,8 @@ def _candidates(session: Session, model_id: str | None) -> Iterator[Candidate]:
     """Yield the living versions of a model, or of all, and those that were made from them."""
     aliases: dict[VersionName, list[str]] = defaultdict(list)
     for alias in session.scalars(select(AliasRow).order_by(AliasRow.alias)):
-        aliases[VersionName(alias.model_id, alias.number)].append(alias.alias)
+        for number in alias.target.numbers:
+            aliases[VersionName(alias.model_id, number)].append(alias.alias)
     jobs: dict[VersionName, list[str]] = defaultdict(list)
     started = select(JobRow.base_model_id, JobRow.base_number, JobRow.id).where(JobRow.state.not_in(ENDED))
     for from_id, from_number, job_id in session.execute(started.order_by(JobRow.sequence)):

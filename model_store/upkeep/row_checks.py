@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from model_store.lifecycle import ENDED
 from model_store.names import AliasName, VersionName, job_name, model_name
+from model_store.records import Target
 from model_store.tables import AliasMoveRow, AliasRow, JobRow, ModelRow, VersionRow
 from model_store.upkeep.findings import Kind, Problem
 
@@ -19,6 +22,7 @@ def row_problems(session: Session) -> Iterator[Problem]:
     """Yield what is wrong with counters, aliases, their history, and the bases of versions and unfinished jobs."""
     yield from _counters(session)
     yield from _aliases(session)
+    yield from _shares(session)
     yield from _moved_aliases(session)
     yield from _lost_aliases(session)
     yield from _bases_of_versions(session)
@@ -53,23 +57,38 @@ def _aliases(session: Session) -> Iterator[Problem]:
         yield Problem(Kind.DANGLING_ALIAS, str(AliasName(model_id, alias)), text, advice)
 
 
-def _moved_aliases(session: Session) -> Iterator[Problem]:
+def _shares(session: Session) -> Iterator[Problem]:
+    """Where a canary or a mirror is deleted."""
+    living = and_(VersionRow.model_id == AliasRow.model_id, VersionRow.deleted_at.is_(None))
     query = (
-        select(AliasRow.model_id, AliasRow.alias, AliasRow.number, AliasMoveRow.to_number)
-        .outerjoin(AliasMoveRow, and_(_is_newest(), _of_alias()))
-        .where(AliasMoveRow.to_number.is_distinct_from(AliasRow.number))
+        select(AliasRow, VersionRow.number)
+        .join(ModelRow, ModelRow.id == AliasRow.model_id)
+        .outerjoin(VersionRow, living)
+        .where(ModelRow.deleted_at.is_(None), AliasRow.traffic.is_not(None))
+        .order_by(AliasRow.model_id, AliasRow.alias)
     )
-    for model_id, alias, number, moved_to in session.execute(query.order_by(AliasRow.model_id, AliasRow.alias)):
-        text = f"points at {number}, but its history ends with {'no version' if moved_to is None else moved_to}"
+    for alias, rows in groupby(session.execute(query), itemgetter(0)):
+        for number in sorted(alias.target.numbers - {alias.number} - {row[1] for row in rows}):
+            text = f"gives requests to {VersionName(alias.model_id, number)}, which is deleted"
+            setting = f"`maas alias set {alias.model_id} {alias.alias} {alias.number}`"
+            advice = f"undelete that version, or set the alias without it: {setting}"
+            yield Problem(Kind.DANGLING_ALIAS, str(alias.name), text, advice)
+
+
+def _moved_aliases(session: Session) -> Iterator[Problem]:
+    moved_to, traffic = AliasMoveRow.to_number, cast(AliasMoveRow.traffic, Text)
+    is_other = or_(moved_to.is_distinct_from(AliasRow.number), traffic.is_distinct_from(cast(AliasRow.traffic, Text)))
+    query = select(AliasRow, AliasMoveRow).outerjoin(AliasMoveRow, and_(_is_newest(), _of_alias())).where(is_other)
+    for row, move in session.execute(query.order_by(AliasRow.model_id, AliasRow.alias)):
+        model_id, alias, found = row.model_id, row.alias, move.target if move is not None else None
+        text = f"points at {_text(row.target)}, but its history ends with {_text(found)}"
         advice = f"`maas alias history {model_id} {alias}` shows it; point the alias at another version and back again"
         yield Problem(Kind.WRONG_HISTORY, str(AliasName(model_id, alias)), text, advice)
 
 
 def _lost_aliases(session: Session) -> Iterator[Problem]:
-    """Where the version itself was purged, its aliases went with it."""
-    version = and_(VersionRow.model_id == AliasMoveRow.model_id, VersionRow.number == AliasMoveRow.to_number)
     query = select(AliasMoveRow.model_id, AliasMoveRow.alias, AliasMoveRow.to_number).where(
-        _is_newest(), AliasMoveRow.to_number.is_not(None), exists().where(version), ~exists().where(_of_alias())
+        _is_newest(), AliasMoveRow.to_number.is_not(None), ~exists().where(_of_alias())
     )
     for model_id, alias, number in session.execute(query.order_by(AliasMoveRow.model_id, AliasMoveRow.alias)):
         text = f"does not exist, but its history ends with version {number}"
@@ -102,6 +121,15 @@ def _bases_of_jobs(session: Session) -> Iterator[Problem]:
         yield Problem(
             Kind.MISSING_BASE, job_name(job_id), text, f"{_BRING_BACK}, or cancel the job: `maas jobs cancel {job_id}`"
         )
+
+
+def _text(target: Target | None) -> str:
+    if target is None:
+        return "no version"
+    canaries = [f"{share.number} for {share.percent:g}%" for share in target.traffic.canaries]
+    mirror = target.traffic.mirror
+    mirrors = [f"{mirror.number} as mirror for {mirror.percent:g}%"] if mirror is not None else []
+    return " and ".join([str(target.number), *canaries, *mirrors])
 
 
 def _of_alias() -> ColumnElement[bool]:

@@ -152,6 +152,23 @@ def test_a_terminal_is_asked_before_something_is_deleted(
     assert registry.client.version("flowers/1").state == {"ACTIVE": 1, "DELETED": 2}[state]
 
 
+def test_an_alias_gives_other_versions_a_share(registry: RunningRegistry, maas: Maas) -> None:
+    """What was set is shown wherever the alias is, and a roll back brings it back."""
+    for seed in range(1, 5):
+        publish(registry, seeds=(seed,))
+    setting = ["alias", "set", "flowers", "live", "1"]
+    split = "1 (84.5%), 2 (10%), 3 (5.5%), mirrored to 4 (100%)"
+    _, out, err = maas(*setting, "--canary", "2:10", "--canary", "3:5.5", "--mirror", "4:100")
+    assert (out.replace("\n", ""), err) == (f"models/flowers/aliases/live -> {split}", "")
+    assert split in maas("show", "flowers")[1]
+    assert split in maas("alias", "history", "flowers", "live")[1]
+    assert maas(*setting)[1] == "models/flowers/aliases/live -> models/flowers/versions/1\n"
+    assert read(maas, "alias", "rollback", "flowers", "live")["canaries"][1]["percent"] == 5.5
+    for wrong in ("2", "2:", ":5", "2:x"):
+        assert "--canary must have the form NUMBER:PERCENT, such as 4:10" in maas(*setting, "--canary", wrong)[2]
+    assert "canaries[0].percent: must be above 0" in maas(*setting, "--canary", "2:nan")[2]
+
+
 def test_two_versions_side_by_side(registry: RunningRegistry, maas: Maas) -> None:
     """Metrics with their difference, changed stages with sizes, hyperparameters, and what is shared."""
     publish(registry, lineage=Lineage(recipe={"rate": 0.1}), metric_values={"accuracy": 0.8, "old": 2.0})

@@ -19,11 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from model_store.blobs.local import LocalBlobs
 from model_store.database import Database, sqlite_url
-from model_store.errors import IllegalState, NotFound
+from model_store.errors import IllegalState, InvalidInput, NotFound
 from model_store.listings import ListRequest
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.paging import PageRequest
-from model_store.records import Lineage
+from model_store.records import Alias, Lineage, Share, Target, Traffic
 from model_store.stages import read_stage
 from model_store.store import ModelStore
 from model_store.upkeep.gc import MIN_GRACE_SECONDS, Collector
@@ -31,6 +31,7 @@ from tests.model_store.making import publication
 
 MODELS = st.sampled_from(["ants", "bees"])
 ALIASES = st.sampled_from(["live", "next"])
+NUMBERS = st.integers(1, 8)
 SEEDS = st.integers(0, 3)
 LONG_AGO = time.time() - 1_000_000
 
@@ -42,7 +43,7 @@ class Expected:
     last_number: int = 0
     versions: dict[int, VersionName | None] = field(default_factory=dict)  # number -> base
     deleted: set[int] = field(default_factory=set)
-    aliases: dict[str, list[int]] = field(default_factory=dict)  # a stack of moves that stand
+    aliases: dict[str, list[Target]] = field(default_factory=dict)  # a stack of moves that stand
 
     @property
     def living(self) -> list[int]:
@@ -97,29 +98,31 @@ class RegistryMachine(RuleBasedStateMachine):
         expected.last_number += 1
         expected.versions[expected.last_number] = base
         if alias is not None:
-            expected.aliases.setdefault(alias, []).append(expected.last_number)
+            expected.aliases.setdefault(alias, []).append(Target(expected.last_number))
 
-    @rule(model=MODELS, alias=ALIASES, number=st.integers(1, 8))
-    def set_alias(self, model: str, alias: str, number: int) -> None:
-        """Point an alias at a version that may not exist, or may be deleted."""
+    @rule(model=MODELS, alias=ALIASES, number=NUMBERS, canary=st.none() | NUMBERS, mirror=st.none() | NUMBERS)
+    def set_alias(self, model: str, alias: str, number: int, canary: int | None, mirror: int | None) -> None:
+        """Point an alias at versions that may not exist, may be deleted or may be the same."""
         expected, name = self.expected[model], AliasName(model, alias)
-        if number not in expected.living:
-            self._refused(lambda: self.store.set_alias(name, VersionName(model, number)))
+        shares = tuple(Share(each, 10) for each in (canary,) if each is not None)
+        target = Target(number, Traffic(shares, Share(mirror, 5) if mirror is not None else None))
+        if not target.numbers <= set(expected.living) or number in {canary, mirror}:
+            self._refused(lambda: self.store.set_alias(name, VersionName(model, number), target.traffic))
             return
-        self.store.set_alias(name, VersionName(model, number))
+        self.store.set_alias(name, VersionName(model, number), target.traffic)
         moves = expected.aliases.setdefault(alias, [])
-        if moves[-1:] != [number]:
-            moves.append(number)
+        if moves[-1:] != [target]:
+            moves.append(target)
 
     @rule(model=MODELS, alias=ALIASES)
     def roll_back(self, model: str, alias: str) -> None:
         """Go back one move; to a version that is gone nothing goes back."""
         moves, name = self.expected[model].aliases.get(alias, []), AliasName(model, alias)
-        if len(moves) < 2 or moves[-2] not in self.expected[model].living:
+        if len(moves) < 2 or not moves[-2].numbers <= set(self.expected[model].living):
             self._refused(lambda: self.store.roll_back_alias(name))
             return
         moves.pop()
-        assert self.store.roll_back_alias(name).version.number == moves[-1]
+        assert _target(self.store.roll_back_alias(name)) == moves[-1]
 
     @rule(model=MODELS, alias=ALIASES)
     def delete_alias(self, model: str, alias: str) -> None:
@@ -134,7 +137,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def delete(self, model: str, number: int) -> None:
         """Delete a version, unless something living stands on it."""
         expected, name = self.expected[model], VersionName(model, number)
-        aliased = any(moves[-1] == number for moves in expected.aliases.values())
+        aliased = any(number in moves[-1].numbers for moves in expected.aliases.values())
         children = [
             number
             for each in self.expected.values()
@@ -185,16 +188,16 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def aliases_agree(self) -> None:
-        """Every alias points where the model says, at a living version, and the history ends there."""
+        """Every alias points where the model says, at living versions, and the history ends there."""
         for model, expected in self.expected.items():
             if not expected.last_number:
                 continue
-            aliases = {each.name.alias: each.version.number for each in self.store.get_model(model).aliases}
+            aliases = {each.name.alias: _target(each) for each in self.store.get_model(model).aliases}
             assert aliases == {alias: moves[-1] for alias, moves in expected.aliases.items()}
-            assert set(aliases.values()) <= set(expected.living)
-            for alias, number in aliases.items():
+            for alias, target in aliases.items():
+                assert target.numbers <= set(expected.living)
                 newest = self.store.list_alias_history(AliasName(model, alias), PageRequest(1)).items[0]
-                assert newest.to_version == VersionName(model, number)
+                assert (newest.to_version, newest.traffic) == (VersionName(model, target.number), target.traffic)
 
     @invariant()
     def every_version_is_whole(self) -> None:
@@ -217,8 +220,12 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def _refused(self, call: Any) -> None:
         """Expect a refusal on purpose, of which nothing is left behind."""
-        with pytest.raises((IllegalState, NotFound)):
+        with pytest.raises((IllegalState, NotFound, InvalidInput)):
             call()
+
+
+def _target(alias: Alias) -> Target:
+    return Target(alias.version.number, alias.traffic)
 
 
 TestRegistryMachine = RegistryMachine.TestCase

@@ -201,6 +201,50 @@ def test_an_alias_is_deleted_and_its_history_stays(registry: RunningRegistry) ->
     assert first.to_version == FIRST
 
 
+def test_a_split_goes_over_the_wire_and_back(registry: RunningRegistry) -> None:
+    """Set, read, in the model and in the history; rolling back brings it back; what does not fit is named."""
+    for seed in range(4):
+        publish(registry, seed=seed)
+    service, name = registry.client.registry, f"{FLOWERS}/aliases/live"
+    canary, mirror = (pb.VersionShare(version=f"{FLOWERS}/versions/{n}", percent=p) for n, p in ((2, 12.5), (3, 100)))
+    split = pb.SetAliasRequest(name=name, version=FIRST, canaries=[canary], mirror=mirror)
+    alias = service.SetAlias(split)
+    assert (list(alias.canaries), alias.mirror) == ([canary], mirror)
+    assert service.GetAlias(pb.GetAliasRequest(name=name)) == registry.client.model("flowers").aliases[0] == alias
+    whole = service.SetAlias(pb.SetAliasRequest(name=name, version=FIRST))
+    assert (list(whole.canaries), whole.HasField("mirror")) == ([], False)
+    last, first = registry.client.alias_history("flowers", "live")
+    assert (list(first.canaries), first.mirror, first.from_version) == ([canary], mirror, "")
+    assert (list(last.canaries), last.HasField("mirror"), last.from_version) == ([], False, FIRST)
+    back = service.RollBackAlias(pb.RollBackAliasRequest(name=name))
+    assert (list(back.canaries), back.mirror) == ([canary], mirror)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, f"canary or the mirror of {name}"):
+        service.DeleteVersion(pb.DeleteVersionRequest(name=canary.version))
+
+
+@pytest.mark.parametrize(
+    ("shares", "fields"),
+    [
+        ({"canaries": [pb.VersionShare(version="models/trees/versions/1", percent=1)]}, ["canaries[0].version"]),
+        ({"canaries": [pb.VersionShare(version=FIRST, percent=1), pb.VersionShare()]}, ["canaries[1].version"]),
+        ({"mirror": pb.VersionShare(version=f"{FLOWERS}/aliases/x", percent=1)}, ["mirror.version"]),
+        ({"mirror": pb.VersionShare(version=f"{FLOWERS}/versions/2")}, ["mirror.percent"]),
+        (
+            {"canaries": [pb.VersionShare(version=FIRST, percent=101)]},
+            [f"canaries[0].{each}" for each in ("version", "percent")] + ["canaries"],
+        ),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused_with_its_fields(
+    registry: RunningRegistry, shares: dict[str, Any], fields: list[str]
+) -> None:
+    """As other requests are."""
+    publish(registry)
+    request = pb.SetAliasRequest(name=f"{FLOWERS}/aliases/live", version=FIRST, **shares)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=fields):
+        registry.client.registry.SetAlias(request)
+
+
 @pytest.mark.parametrize(
     ("filter_", "order_by", "numbers"),
     [

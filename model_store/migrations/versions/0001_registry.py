@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("alias", sa.String(length=63), nullable=False),
         sa.Column("from_number", sa.Integer(), nullable=True),
         sa.Column("to_number", sa.Integer(), nullable=True),
+        sa.Column("traffic", sa.JSON(), nullable=True),
         sa.Column("rolls_back", sa.Boolean(), nullable=False),
         sa.Column("actor", sa.String(length=200), nullable=False),
         sa.Column("reason", sa.String(length=1000), nullable=False),
@@ -153,6 +154,7 @@ def upgrade() -> None:
         sa.Column("model_id", sa.String(length=63), nullable=False),
         sa.Column("alias", sa.String(length=63), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("traffic", sa.JSON(), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["model_id", "number"], ["versions.model_id", "versions.number"], name="fk_aliases_model_id_versions"
