@@ -59,9 +59,9 @@ def in_process(make: Make, *arguments: Hashable) -> Iterator[InProcess]:
 
 
 @lru_cache
-def prepared(num_rows: int, home: Path, model: str) -> Callable[[], object]:
+def prepared(num_rows: int, home: Path, model: str, precision: str = "float32") -> Callable[[], object]:
     """Run rows through the newest version of a model of this store, as the service does once it has them."""
-    executor, version = _loaded(home, model)
+    executor, version = _loaded(home, model, precision)
     spec = version.input_spec
     shape = (3, spec.crop_size, spec.crop_size) if isinstance(spec, ImageInputSpec) else (spec.size,)
     rows = np.random.default_rng(0).standard_normal((num_rows, *shape), np.float32)
@@ -71,7 +71,7 @@ def prepared(num_rows: int, home: Path, model: str) -> Callable[[], object]:
 @lru_cache
 def prepared_photos(num_rows: int, home: Path, model: str) -> Callable[[], object]:
     """As `prepared`, of JPEG files; those of the next batches are decoded in threads while a batch runs."""
-    executor, version = _loaded(home, model)
+    executor, version = _loaded(home, model, "float32")
     threads, coming, data = ThreadPoolExecutor(4), deque[list[Future[Rows]]](), photo()
     spec = version.input_spec
     assert isinstance(spec, ImageInputSpec)
@@ -101,11 +101,12 @@ def eager(num_rows: int, architecture: str) -> Callable[[], object]:
 
 
 @lru_cache
-def _loaded(home: Path, model: str) -> tuple[Executor, ResidentVersion]:
+def _loaded(home: Path, model: str, precision: str) -> tuple[Executor, ResidentVersion]:
     store, device = open_store(home), torch.device("cpu")
     executor = Executor(device)
     version = store.list_versions(model, ListRequest()).items[0]
-    return executor, Loader(store.blobs, device, executor.warm_up).load(version.name, version.manifest_digest)
+    loader = Loader(store.blobs, device, executor.warm_up, precision=precision)
+    return executor, loader.load(version.name, version.manifest_digest)
 
 
 def _run(executor: Executor, version: ResidentVersion, rows: Rows) -> None:

@@ -12,6 +12,7 @@ import gc
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from pathlib import Path
 import grpc
 
 _PATIENCE_SECONDS = 20.0
+_REQUEST_ID = re.compile(r" \(request id \w+\)")
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -51,10 +53,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """What came back in the measured window: answers a second, their milliseconds, and how many errors by code.
+    """What came back: of the measured time answers a second and their milliseconds, all else of the whole run.
 
-    Milliseconds count from when the request should have been sent. `num_answered` counts the answers of the whole run.
-    `answers` are (began, ended, version) by time.monotonic, which all processes share.
+    Milliseconds count from when the request should have been sent. `errors` are counted by code and text. `answers` are
+    (began, ended, version) by time.monotonic, which all processes share.
     """
 
     rate: float
@@ -63,6 +65,11 @@ class Result:
     errors: dict[str, int]
     num_answered: int
     answers: tuple[tuple[float, float, str], ...]
+
+    @property
+    def num_errors(self) -> int:
+        """Requests that failed."""
+        return sum(self.errors.values())
 
 
 def load(plan: Plan) -> Result:
@@ -84,7 +91,7 @@ class _Client:
         )
         self._num_sent = 0
         self._answers: list[tuple[float, float, str | bytes]] = []
-        self._errors: list[tuple[float, str]] = []
+        self._errors: list[str] = []
         self._warm_at = time.monotonic() + plan.warm_seconds
         self._start = self._end = math.inf
 
@@ -115,7 +122,7 @@ class _Client:
         try:
             answer = await self._call(request, timeout=self._plan.deadline_seconds)
         except grpc.aio.AioRpcError as error:
-            self._errors.append((time.monotonic(), error.code().name))
+            self._errors.append(f"{error.code().name}: {_REQUEST_ID.sub('', error.details())}")
         else:
             ended = time.monotonic()
             self._answers.append((due, ended, answer))
@@ -136,9 +143,9 @@ class _Client:
             rate=len(answers) / (end - start),
             p50_ms=taken[len(taken) // 2] * 1000,
             p99_ms=taken[int(len(taken) * 0.99)] * 1000,
-            errors=dict(Counter(code for at, code in self._errors if start <= at < end)),
+            errors=dict(Counter(self._errors)),
             num_answered=len(self._answers),
-            answers=tuple(answers) if self._plan.keeps_answers else (),
+            answers=tuple(self._answers) if self._plan.keeps_answers else (),
         )
 
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from maas.open_inference.v2 import open_inference_pb2 as pb
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from model_store.architectures import initialise_head
+from model_store.architectures import HEAD, initialise_head
 from model_store.bases import LoadedBase, load_random
+from model_store.calibration import write_calibration
+from model_store.inputs import ImageInputSpec, Pixels, to_input
 from model_store.manifests import Manifest, ManifestStage
 from model_store.publication import Publication
 from model_store.records import ModelVersion
 from model_store.stages import write_stages
 from model_store.store import ModelStore
+from training_service.heads import HeadFitter, load_head
 
 NUM_LABELS = 10
-IMAGENET_SPEC = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def classifier(architecture: str, seed: int = 0) -> LoadedBase:
@@ -36,14 +40,46 @@ def classifier(architecture: str, seed: int = 0) -> LoadedBase:
     return base
 
 
-def publish(store: ModelStore, model: str, base: LoadedBase, alias: str | None = None) -> ModelVersion:
-    """Publish a model as it is: stages that the store has are not written again."""
+def fitted_classifier(architecture: str) -> tuple[LoadedBase, Pixels]:
+    """Build a network whose head tells ten kinds of pictures well apart, and give pictures that it was not fitted on.
+
+    Only of such a version can be seen whether lower precision changes its labels: scores of a random head all but tie.
+    """
+    base = classifier(architecture)
+    spec = base.input_spec
+    assert isinstance(spec, ImageInputSpec)
+    rows, labels = _pictures(spec.crop_size, num_each=12)
+    with torch.no_grad():
+        parts = [base.chain.embed(to_input(torch.from_numpy(part), spec)) for part in np.array_split(rows, 8)]
+    features = torch.cat(parts).numpy()
+    train = np.arange(len(rows)) % 2 == 0
+    load_head(base.chain.stage(HEAD), HeadFitter(features).fit(features[train], labels[train], NUM_LABELS, 1.0))
+    return base, rows[~train]
+
+
+def _pictures(edge: int, num_each: int) -> tuple[Pixels, NDArray[np.int64]]:
+    """Return pictures uint8 [n, edge, edge, 3] and labels: those of one label differ by noise."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(NUM_LABELS), num_each)
+    coarse = random.integers(0, 255, (NUM_LABELS, 6, 6, 3), np.uint8)
+    kinds = np.stack([Image.fromarray(each).resize((edge, edge), Image.Resampling.BICUBIC) for each in coarse])
+    noise = random.normal(0, 20, (len(labels), edge, edge, 3))
+    return (kinds[labels] + noise).clip(0, 255).astype(np.uint8), labels
+
+
+def publish(
+    store: ModelStore, model: str, base: LoadedBase, alias: str | None = None, calibration: Pixels | None = None
+) -> ModelVersion:
+    """Publish a model as it is, with rows to calibrate by; stages that the store has are not written again."""
     chain = base.chain
     stored = write_stages(store.blobs, {name: chain.stage_tensors(name) for name in chain.stage_names})
     stages = tuple(ManifestStage(name, blob.digest) for name, blob in stored.items())
     spec, head = base.input_spec.to_json(), base.head.to_json()
     manifest = Manifest(base.architecture, base.arguments, stages, spec, base.labels, head)
-    return store.publish(Publication(model, manifest, alias=alias))
+    written = None
+    if calibration is not None:
+        written = write_calibration(store.blobs, chain, calibration, base.input_spec)
+    return store.publish(Publication(model, manifest, alias=alias, calibration=written))
 
 
 def publish_probe(store: ModelStore, model: str, base: LoadedBase, seed: int) -> ModelVersion:
@@ -74,3 +110,10 @@ def floats_body(*shape: int) -> bytes:
     """Return the body of a request with one row of numbers."""
     row = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
     return body_of("INPUT", "FP32", row.shape, row.tobytes())
+
+
+def pixels_body(path: Path) -> Path:
+    """Write the body of a request with one image of the size that no network here has to resize."""
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), np.uint8)
+    path.write_bytes(body_of("PIXELS", "UINT8", pixels.shape, pixels.tobytes()))
+    return path

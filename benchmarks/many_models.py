@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, percentile, run_parts
 from benchmarks.load import Result
-from benchmarks.making import body_of, classifier, publish_probe
+from benchmarks.making import classifier, pixels_body, publish_probe
 from benchmarks.running import Served, open_store, serving
 from model_store.architectures import HEAD
 from model_store.bases import LoadedBase
@@ -30,7 +28,7 @@ def spread(folder: Path, options: Options) -> Iterator[Figure]:
     """The same traffic spread evenly over all models, and all of it on one."""
     models, _ = _publish_probes(folder, _num_models(options))
     rounds, seconds = (1, 2.0) if options.quick else (3, 4.0)
-    body = _body(folder)
+    body = pixels_body(folder / "body")
     with serving(folder) as served:
         many, one = in_turn(
             rounds,
@@ -42,7 +40,7 @@ def spread(folder: Path, options: Options) -> Iterator[Figure]:
     yield Figure(f"{name}: spread evenly", statistics.median(rates), "/s")
     yield Figure(f"{name}: all on one", statistics.median(bases), "/s")
     yield Figure(f"{name}: spread evenly / all on one", median_ratio(rates, bases), "x", ">= 0.9")
-    yield Figure(f"{name}: errors", _num_errors(*many, *one), "", "<= 0")
+    yield Figure(f"{name}: errors", sum(each.num_errors for each in (*many, *one)), "", "<= 0")
 
 
 def memory(folder: Path, options: Options) -> Iterator[Figure]:
@@ -69,7 +67,7 @@ def loading(folder: Path, options: Options) -> Iterator[Figure]:
     """One model after the other is published while others answer at half of what the service can do."""
     rounds, seconds = (1, 2.0) if options.quick else (3, 5.0)
     models, base = _publish_probes(folder, _num_models(options))
-    body, store = _body(folder), open_store(folder)
+    body, store = pixels_body(folder / "body"), open_store(folder)
     load_seconds: list[float] = []
     with serving(folder) as served, ThreadPoolExecutor(1) as clients:
         capacity = served.load(*models, body=body, seconds=seconds, in_flight=IN_FLIGHT).rate
@@ -93,7 +91,7 @@ def loading(folder: Path, options: Options) -> Iterator[Figure]:
     ratio = median_ratio([each.p99_ms for each in busy], [each.p99_ms for each in calm])
     yield Figure("others at half load, p99", statistics.median(each.p99_ms for each in calm), "ms")
     yield Figure("others at half load: p99 while loading / without", ratio, "x", "<= 1.3")
-    yield Figure("others at half load: errors", _num_errors(*calm, *busy), "", "<= 0")
+    yield Figure("others at half load: errors", sum(each.num_errors for each in (*calm, *busy)), "", "<= 0")
 
 
 def _num_models(options: Options) -> int:
@@ -109,13 +107,6 @@ def _publish_probes(folder: Path, count: int) -> tuple[list[str], LoadedBase]:
     return models, base
 
 
-def _body(folder: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), np.uint8)
-    body = folder / "body"
-    body.write_bytes(body_of("PIXELS", "UINT8", pixels.shape, pixels.tobytes()))
-    return body
-
-
 def _resident_bytes(served: Served) -> int:
     """Return the bytes of all loaded stages; what models share is of one backbone, so it counts once."""
     reports = [report for state in served.states() for report in state.versions]
@@ -125,10 +116,6 @@ def _resident_bytes(served: Served) -> int:
 
 def _size_bytes(base: LoadedBase, stage: str) -> int:
     return sum(tensor.nbytes for tensor in base.chain.stage_tensors(stage).values())
-
-
-def _num_errors(*results: Result) -> int:
-    return sum(sum(each.errors.values()) for each in results)
 
 
 PARTS: dict[str, Part] = {part.__name__: part for part in (spread, memory, loading)}

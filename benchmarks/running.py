@@ -58,6 +58,13 @@ class Served:
                     return report
         raise AssertionError(f"{version} is not served")
 
+    def precision(self, version: str) -> str:
+        """Return what a version is served in, such as BFLOAT16."""
+        model = version.rpartition("/versions/")[0]
+        state = self.stub.GetModelState(pb.GetModelStateRequest(name=model))
+        (found,) = (each.precision for each in state.versions if each.name == version)
+        return str(pb.Precision.Name(found)).removeprefix("PRECISION_")
+
     def num_rows_run(self, model: str) -> int:
         """Return how many rows the device ran for a model's loaded versions."""
         statistics = self.open_stub.ModelStatistics(open_pb.ModelStatisticsRequest(name=model))

@@ -19,7 +19,7 @@ from benchmarks.echo import echoing
 from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
 from benchmarks.in_process import eager, in_process, prepared, prepared_photos
 from benchmarks.load import Plan, Result, load
-from benchmarks.making import NUM_LABELS, body_of, classifier, floats_body, photo, publish
+from benchmarks.making import NUM_LABELS, body_of, classifier, fitted_classifier, floats_body, photo, publish
 from benchmarks.running import heads_of, open_store, serving
 from model_store.tabular_bases import load_random_mlp
 
@@ -32,29 +32,43 @@ def resnet(folder: Path, options: Options) -> Iterator[Figure]:
     body = _resnet_store(folder)
     rounds, seconds = _times(options)
     with (
-        serving(folder) as served,
-        in_process(prepared, folder, "resnet") as limit,
+        serving(folder, precision="float32") as float32,
+        serving(folder) as auto,
+        in_process(prepared, folder, "resnet", "float32") as limit,
+        in_process(prepared, folder, "resnet", "bfloat16") as auto_limit,
         in_process(eager, "resnet18") as plain,
     ):
-        batches = [each.best_batch(seconds / 4) for each in (limit, plain)]
-        ours, theirs, plains = in_turn(
+        assert auto.precision("models/resnet/versions/1") == "BFLOAT16"
+        batches = [each.best_batch(seconds / 4) for each in (limit, auto_limit, plain)]
+        rates = in_turn(
             rounds,
-            lambda: served.load("resnet", body=body, seconds=seconds, in_flight=IN_FLIGHT).rate,
+            lambda: float32.load("resnet", body=body, seconds=seconds, in_flight=IN_FLIGHT).rate,
             partial(limit.rate, batches[0], seconds),
-            partial(plain.rate, batches[1], seconds),
+            lambda: auto.load("resnet", body=body, seconds=seconds, in_flight=IN_FLIGHT).rate,
+            partial(auto_limit.rate, batches[1], seconds),
+            partial(plain.rate, batches[2], seconds),
         )
-    yield Figure(f"resnet18, {IN_FLIGHT} in flight", statistics.median(ours), "/s")
-    yield Figure(f"its stages in process, batches of {batches[0]}", statistics.median(theirs), "/s")
-    yield Figure(f"plain PyTorch in process, batches of {batches[1]}", statistics.median(plains), "/s")
-    yield Figure("resnet18: served / its stages in process", median_ratio(ours, theirs), "x", ">= 0.93")
+    names = (
+        f"resnet18 float32, {IN_FLIGHT} in flight",
+        f"its stages in process, batches of {batches[0]}",
+        f"resnet18 auto (bfloat16), {IN_FLIGHT} in flight",
+        f"its stages in process, batches of {batches[1]}",
+        f"plain PyTorch in process, batches of {batches[2]}",
+    )
+    for name, values in zip(names, rates, strict=True):
+        yield Figure(name, statistics.median(values), "/s")
+    ours, theirs, autos, autos_limit, plains = rates
+    yield Figure("resnet18 float32: served / its stages in process", median_ratio(ours, theirs), "x", ">= 0.93")
+    yield Figure("resnet18 auto: served / its stages in process", median_ratio(autos, autos_limit), "x")
     yield Figure("resnet18 float32: served / plain PyTorch", median_ratio(ours, plains), "x", ">= 1.3")
+    yield Figure("resnet18 auto: served / plain PyTorch", median_ratio(autos, plains), "x", ">= 2.3")
 
 
 def alone(folder: Path, options: Options) -> Iterator[Figure]:
     """ResNet-18, one request at a time: what serving adds to the time of its stages."""
     body = _resnet_store(folder)
     rounds, seconds = _times(options)
-    with serving(folder) as served, in_process(prepared, folder, "resnet") as limit:
+    with serving(folder, precision="float32") as served, in_process(prepared, folder, "resnet") as limit:
         ours, theirs = in_turn(
             rounds,
             lambda: served.load("resnet", body=body, seconds=seconds, in_flight=1).p50_ms,
@@ -85,7 +99,7 @@ def mlp(folder: Path, options: Options) -> Iterator[Figure]:
     yield Figure(f"a server that only echoes, {IN_FLIGHT} in flight", statistics.median(limits), "/s")
     yield Figure("mlp: served / a server that only echoes", median_ratio(rates, limits), "x")
     yield Figure("mlp, 1 in flight, p50", statistics.median(each.p50_ms for each in single), "ms", "<= 1.2")
-    yield Figure("mlp, errors", _num_errors(*many, *single), "", "<= 0")
+    yield Figure("mlp, errors", sum(each.num_errors for each in (*many, *single)), "", "<= 0")
 
 
 def jpeg(folder: Path, options: Options) -> Iterator[Figure]:
@@ -143,7 +157,8 @@ def _times(options: Options) -> tuple[int, float]:
 
 
 def _resnet_store(folder: Path) -> Path:
-    publish(open_store(folder), "resnet", classifier("resnet18"))
+    base, calibration = fitted_classifier("resnet18")
+    publish(open_store(folder), "resnet", base, calibration=calibration)
     return _file(folder / "body", floats_body(3, 224, 224))
 
 
@@ -155,10 +170,6 @@ def _file(path: Path, data: bytes) -> Path:
 def _ask(stub: object, model: str, body: Path) -> bytes:
     request = pb.ModelInferRequest.FromString(bytes.fromhex(heads_of(model)[0]) + body.read_bytes())
     return bytes(stub.ModelInfer(request).SerializeToString())
-
-
-def _num_errors(*results: Result) -> int:
-    return sum(sum(each.errors.values()) for each in results)
 
 
 PARTS: dict[str, Part] = {part.__name__: part for part in (resnet, alone, mlp, jpeg, overload)}
