@@ -52,15 +52,19 @@ class Loader:
         """Bytes of all stages on the device, a shared one counted once."""
         return sum(stage.size_bytes for stage in self._stages.values())
 
-    def stage_bytes(self, manifest_digest: str) -> dict[Hashable, int]:
-        """Return the bytes of each stage's blob, about what it takes on the device; raise MissingBlob or CorruptBlob.
+    def stage_bytes(self, name: VersionName, manifest_digest: str) -> dict[Hashable, int]:
+        """Return about how many bytes each stage of a version takes on the device, by `Stage.identity`.
 
-        The keys are those of resident stages: versions that share a stage have it in common here.
+        It is taken to be served in the best precision that will be tried. Raises MissingBlob, CorruptBlob or
+        InvalidManifest.
         """
         manifest = Manifest.from_json(self._blobs.read(manifest_digest))
         head = check_manifest(manifest)
+        best, *others = candidates(self._precision, self._device)
+        precision = best if not others or self._digests(name, head) is not None else others[-1]
         sizes = self._blobs.sizes([entry.digest for entry in manifest.stages])
-        return {_stage_key(manifest, head, entry): sizes[entry.digest] for entry in manifest.stages}
+        keys = _stage_keys(manifest, head, precision)
+        return {key: sizes[key[0].digest] * key[1].dtype.itemsize // 4 for key in keys.values()}
 
     def load(self, name: VersionName, manifest_digest: str) -> ResidentVersion:
         """Return the version, verified and warmed up.
@@ -78,7 +82,7 @@ class Loader:
     def _chosen(self, name: VersionName, manifest: Manifest) -> ResidentVersion:
         """Return the version in the best precision that it may be served in."""
         head = check_manifest(manifest)
-        digests = self._calibrator.digests(name) if self._calibrator is not None and head.num_labels else None
+        digests = self._digests(name, head)
         *to_try, precision = candidates(self._precision, self._device)
         tried: list[Agreement] = []
         for fast in to_try if digests is not None else ():
@@ -89,6 +93,9 @@ class Loader:
             del version  # before the next one takes memory
         version = self._assembled(name, manifest, head, precision)
         return replace(version, agreements=(*tried, *self._agreement(version, digests)))
+
+    def _digests(self, name: VersionName, head: Head) -> CalibrationDigests | None:
+        return self._calibrator.digests(name) if self._calibrator is not None and head.num_labels else None
 
     def _agreement(self, version: ResidentVersion, digests: CalibrationDigests | None) -> Iterator[Agreement]:
         """Yield how the version compares with float32, where it is in another precision and there are rows for it."""
@@ -111,10 +118,7 @@ class Loader:
 
     def _stages_of(self, manifest: Manifest, head: Head, precision: Precision) -> dict[str, Stage]:
         """Return all stages, first to last; those that are not resident are read at once."""
-        keys = {
-            entry.name: (_stage_key(manifest, head, entry), Precision.FLOAT32 if entry.name == HEAD else precision)
-            for entry in manifest.stages
-        }
+        keys = _stage_keys(manifest, head, precision)
         stages = {name: stage for name, key in keys.items() if (stage := self._stages.get(key)) is not None}
         absent: dict[str, list[str]] = {}
         for name in [each for each in keys if each not in stages]:
@@ -135,6 +139,14 @@ class Loader:
         module = build_stage(manifest.architecture, manifest.arguments, head, stage)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
         return prepared(module.eval().requires_grad_(requires_grad=False))
+
+
+def _stage_keys(manifest: Manifest, head: Head, precision: Precision) -> dict[str, tuple[StageKey, Precision]]:
+    """Return the identity of each stage, first to last."""
+    return {
+        entry.name: (_stage_key(manifest, head, entry), Precision.FLOAT32 if entry.name == HEAD else precision)
+        for entry in manifest.stages
+    }
 
 
 def _stage_key(manifest: Manifest, head: Head, entry: ManifestStage) -> StageKey:

@@ -25,13 +25,13 @@ T = TypeVar("T")
 class Loading:
     """Runs `load` and `measure` in `loader_thread`; use it on the event loop only.
 
-    `measure` gives the bytes of each stage of a manifest. A version that fails is tried again after a delay that grows.
+    `measure` gives the bytes of each stage of a version. A version that fails is tried again after a delay that grows.
     """
 
     def __init__(
         self,
         load: Callable[[VersionName, str], ResidentVersion],
-        measure: Callable[[str], Mapping[Hashable, int]],
+        measure: Callable[[VersionName, str], Mapping[Hashable, int]],
         loader_thread: Executor,
         backoff: Backoff,
     ) -> None:
@@ -47,7 +47,7 @@ class Loading:
         if resident is None:
             return
         version.resident, version.num_failures, version.at_rest = resident, 0, False
-        version.stages = {stage.key: stage.size_bytes for stage in resident.stages}
+        version.stages = {stage.identity: stage.size_bytes for stage in resident.stages}
         version.ready_at = time.monotonic()
         version.load_seconds = version.ready_at - started
         version.move(VersionState.READY)
@@ -56,7 +56,7 @@ class Loading:
     async def measure(self, version: ServedVersion) -> None:
         """Find out what a version takes; it is FAILED where that cannot be had."""
         version.is_measuring = True
-        version.stages = await self._done(version, self._measure, version.manifest_digest)
+        version.stages = await self._done(version, self._measure, version.name, version.manifest_digest)
         version.is_measuring = False
 
     def fail(self, version: ServedVersion, error: BaseException) -> None:

@@ -181,11 +181,18 @@ class Manager:
                     elif not waits or (sought.state is VersionState.FAILED and sought.retry_at > _now()):
                         explain(sought)
                     else:
-                        with sought.asked_for():
-                            self._woken.set()
-                            await sought.moved.wait()
+                        await self._next_move(sought)
         except TimeoutError as error:
             raise DeadlineExceeded(f"{target} was not loaded by the deadline: wait longer, or try again") from error
+
+    async def _next_move(self, version: ServedVersion) -> None:
+        """Ask for a version, and wait until it leaves the state that it is in."""
+        try:
+            with version.asked_for():
+                self._woken.set()
+                await version.moved.wait()
+        finally:
+            self._lease_ended(version)  # one that is waited for does not make room either
 
     def _sought(self, target: Target) -> ServedVersion | Target:
         """Return the version that should answer to a name, or the name that the registry has to be asked for."""

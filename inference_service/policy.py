@@ -27,15 +27,19 @@ class VersionState(StrEnum):
     UNLOADED = "unloaded"
 
 
+_HOLDING = {VersionState.READY, VersionState.DRAINING}
+
+
 @dataclass(frozen=True)
 class Standing:
     """What the policy knows of one version.
 
     `answers`: an alias, or the model's own name, is answered from it now. `retry_at`: when loading may be tried again;
     only of FAILED ones. `asked_at`: since when a request waits for it. `replaces`: a name that should be answered from
-    it is answered from the version before. `is_kept`: it was loaded because it was asked for, and stays though nobody
-    wants it. `at_rest`: it had to make room, or found none, and waits until it is asked for. `in_use`: requests hold
-    it. `used_at`: when one last did. `stages`: what of it is in memory, or would be; None where that is not known yet.
+    it is answered from the version before, which `is_held_over`. `is_kept`: it was loaded because it was asked for, and
+    stays though nobody wants it. `at_rest`: it had to make room, or found none, and waits until it is asked for.
+    `in_use`: requests hold it. `used_at`: when one last did. `stages`: bytes of what of it is in memory, or would be;
+    None where that is not known yet.
     """
 
     name: VersionName
@@ -45,6 +49,7 @@ class Standing:
     retry_at: float = 0.0
     asked_at: float | None = None
     replaces: bool = False
+    is_held_over: bool = False
     is_pinned: bool = False
     is_kept: bool = False
     at_rest: bool = False
@@ -127,6 +132,8 @@ def next_action(standings: Iterable[Standing], now: float, budget_bytes: int | N
     unloadable = [Unload(each.name) for each in ordered if _may_unload(each, now)]
     if revived:
         return Load(revived[0].name)
+    if budget_bytes is not None and (evicted := _too_much(ordered, budget_bytes)):
+        return evicted
     if not loadable or any(each.state is VersionState.LOADING for each in ordered):
         return next(iter(unloadable), None)
     if budget_bytes is None:
@@ -166,7 +173,7 @@ def _with_room(standing: Standing, others: Sequence[Standing], budget_bytes: int
     """Load this version where it fits, else make room for it where it is urgent: one eviction, then look again."""
     if standing.stages is None:
         return Measure(standing.name)
-    held = [each for each in others if each.state in {VersionState.READY, VersionState.DRAINING}]
+    held = [each for each in others if each.state in _HOLDING]
     if _num_bytes(standing, *held) <= budget_bytes:
         return Load(standing.name)
     least = _num_bytes(standing, *(each for each in held if each.is_pinned))
@@ -180,6 +187,14 @@ def _with_room(standing: Standing, others: Sequence[Standing], budget_bytes: int
     return Evict(min(idle, key=_last_use).name)
 
 
+def _too_much(standings: Sequence[Standing], budget_bytes: int) -> Evict | None:
+    """Free memory where a load took more than was expected."""
+    idle = [each for each in standings if _may_evict(each)]
+    if not idle or _num_bytes(*(each for each in standings if each.state in _HOLDING)) <= budget_bytes:
+        return None
+    return Evict(min(idle, key=_last_use).name)
+
+
 def _may_evict(standing: Standing) -> bool:
     is_held = standing.is_pinned or standing.in_use or standing.asked_at is not None
     return standing.state is VersionState.READY and not is_held
@@ -187,7 +202,7 @@ def _may_evict(standing: Standing) -> bool:
 
 def _last_use(standing: Standing) -> tuple[object, ...]:
     """Order by last use; a version that answers until its successor is loaded goes last."""
-    return (standing.answers and not standing.wanted, standing.used_at, standing.name)
+    return (standing.is_held_over, standing.used_at, standing.name)
 
 
 def _num_bytes(*standings: Standing) -> int:

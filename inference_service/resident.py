@@ -43,6 +43,11 @@ class Stage:
     size_bytes: int
     users: WeakSet[ResidentVersion] = field(default_factory=WeakSet, repr=False)
 
+    @property
+    def identity(self) -> tuple[StageKey, Precision]:
+        """What no other stage in memory has."""
+        return self.key, self.precision
+
     def __call__(self, x: Tensor) -> Tensor:
         """Run the stage over rows of any precision."""
         output: Tensor = self.module(x.to(self.precision.dtype))

@@ -75,7 +75,7 @@ class ServedModel:
         """Stop answering and wanting anything, or begin again with all that the registry wants."""
         self.is_off = is_off
         for version in self.versions.values():
-            version.at_rest = False
+            version.at_rest, version.retry_at = False, 0.0
             version.is_kept = version.is_kept and not is_off
         self.flip()
 
@@ -84,8 +84,8 @@ class ServedModel:
         targets = {alias: VersionName(self.model_id, number) for alias, number in self.wanted.aliases.items()}
         self._aliases = {alias: self._flipped(self._aliases.get(alias), target) for alias, target in targets.items()}
         self._default = self._flipped(self._default, self._default_target())
-        for name in self._replacing():
-            self.versions[name].at_rest = False
+        for _, target in self._moves():
+            self.versions[target].at_rest = False
 
     def ready(self, target: Target) -> ServedVersion | None:
         """Return the version that answers to a name, if one is READY; it is on every request's way."""
@@ -132,12 +132,14 @@ class ServedModel:
 
     def standings(self) -> Iterator[Standing]:
         """Describe each version to the policy."""
-        answering, replacing = self._answering(), self._replacing()
+        answering, moves = self._answering(), self._moves()
+        held_over, replacing = {move[0] for move in moves}, {move[1] for move in moves}
         for version in self.versions.values():
             yield version.standing(
                 wanted=version.wanted and not self.is_off,
                 answers=version in answering,
                 replaces=version.name in replacing,
+                is_held_over=version.name in held_over,
             )
 
     def forget(self) -> bool:
@@ -188,16 +190,17 @@ class ServedModel:
         available = [name for name in self.wanted.versions if _is_available(self.versions[name])]
         return max(available or self.wanted.versions, default=self.wanted.newest)
 
-    def _replacing(self) -> set[VersionName]:
-        """Return the versions that should answer to a name to which another answers still."""
+    def _moves(self) -> list[tuple[VersionName, VersionName]]:
+        """Return, of names that are answered from the version before, that one and the one that should answer."""
         pairs = [(self._aliases[alias], number) for alias, number in self.wanted.aliases.items()]
         if PRODUCTION not in self.wanted.aliases and self.wanted.versions:
             pairs.append((self._default, max(self.wanted.versions).number))
-        return {
-            name
-            for current, name in ((current, VersionName(self.model_id, number)) for current, number in pairs)
-            if _ready_name(current) not in {None, name} and name in self.wanted.versions
-        }
+        named = [(_ready_name(current), VersionName(self.model_id, number)) for current, number in pairs]
+        return [
+            (current, target)
+            for current, target in named
+            if current is not None and current != target and target in self.wanted.versions
+        ]
 
 
 def explain(version: ServedVersion) -> NoReturn:

@@ -73,7 +73,7 @@ class ServedVersion:
             self.drain_timer.cancel()
             self.drain_timer = None
 
-    def standing(self, *, wanted: bool, answers: bool, replaces: bool) -> Standing:
+    def standing(self, *, wanted: bool, answers: bool, replaces: bool, is_held_over: bool) -> Standing:
         """Describe it to the policy."""
         return Standing(
             self.name,
@@ -84,6 +84,7 @@ class ServedVersion:
             self.retry_at,
             asked_at=self.asked_at if self.num_waiting else None,
             replaces=replaces,
+            is_held_over=is_held_over,
             is_pinned=self.is_pinned,
             is_kept=self.is_kept,
             at_rest=self.at_rest,

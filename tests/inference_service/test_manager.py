@@ -1,110 +1,18 @@
-"""The manager, with a loader that the tests hold, let go and break."""
+"""The manager keeps what is loaded equal to what is wanted."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from inference_service.backoff import Backoff
 from inference_service.errors import LoadFailed, NotReady, NotServed
-from inference_service.loading import Loading
-from inference_service.manager import Manager
 from inference_service.policy import VersionState
-from inference_service.resident import ResidentVersion
 from inference_service.served_model import ModelReport
-from inference_service.wanted import WantedModel
 from model_store.errors import CorruptBlob
-from model_store.names import AliasName, ModelName, VersionName
+from model_store.names import AliasName, ModelName
 from tests.inference_service.loops import on_a_loop
-from tests.inference_service.making import ARCHITECTURE, SPEC
-
-FLOWERS = ModelName("flowers")
-PRODUCTION = AliasName("flowers", "production")
-
-
-def version(number: int) -> VersionName:
-    """Name a version of the one model."""
-    return VersionName("flowers", number)
-
-
-def wanted(*numbers: int, **aliases: int) -> list[WantedModel]:
-    """Want these versions and aliases of the one model."""
-    return [WantedModel("flowers", {version(number): f"digest {number}" for number in numbers}, aliases)]
-
-
-class Setup:
-    """A manager whose loads wait for `may_load`, fail for the versions in `broken`, and are listed in `loaded`."""
-
-    def __init__(self, thread: ThreadPoolExecutor, drain_deadline_seconds: float) -> None:
-        self.may_load = threading.Event()
-        self.may_load.set()
-        self.broken: dict[VersionName, Exception] = {}
-        self.loaded: list[VersionName] = []
-        self.manager = Manager(
-            Loading(self._load, self._measure, thread, Backoff(0.01, 0.04)),
-            drain_deadline_seconds=drain_deadline_seconds,
-        )
-
-    def _load(self, name: VersionName, digest: str) -> ResidentVersion:
-        assert digest == f"digest {name.number}"
-        assert self.may_load.wait(10)
-        self.loaded.append(name)
-        if name in self.broken:
-            raise self.broken[name]
-        return ResidentVersion(
-            name=name,
-            architecture=ARCHITECTURE,
-            embedding_size=512,
-            input_spec=SPEC,
-            labels=("daisy",),
-            backbone=(),
-            head=None,
-        )
-
-    def _measure(self, digest: str) -> dict[Hashable, int]:
-        return {digest: 1}
-
-    async def until(self, condition: Callable[[ModelReport], bool]) -> ModelReport:
-        """Watch the model until its report meets a condition."""
-        async with asyncio.timeout(10):
-            async for report in self.manager.watch("flowers"):
-                if condition(report):
-                    return report
-        raise AssertionError("the watch ended")
-
-    async def until_state(self, number: int, state: VersionState) -> ModelReport:
-        """Watch until a version is in a state."""
-        return await self.until(lambda report: (version(number), state) in states(report))
-
-    def answers(self, target: ModelName | AliasName | VersionName = PRODUCTION) -> VersionName:
-        """Return the version that answers to a name now."""
-        with self.manager.lease(target) as resident:
-            return resident.name
-
-
-def states(report: ModelReport) -> list[tuple[VersionName, VersionState]]:
-    """Return the state of each version in a report."""
-    return [(each.name, each.state) for each in report.versions]
-
-
-@asynccontextmanager
-async def running(drain_deadline_seconds: float = 30.0) -> AsyncIterator[Setup]:
-    """Run a manager while the block runs."""
-    with ThreadPoolExecutor(1) as thread:
-        setup = Setup(thread, drain_deadline_seconds)
-        acting = asyncio.create_task(setup.manager.run())
-        try:
-            yield setup
-        finally:
-            setup.may_load.set()
-            acting.cancel()
-            with suppress(asyncio.CancelledError):
-                await acting
+from tests.inference_service.managing import FLOWERS, PRODUCTION, running, states, version, wanted
 
 
 @on_a_loop
