@@ -1,5 +1,6 @@
 PIP = .venv/bin/pip --disable-pip-version-check
 PYTHON ?= python3
+BENCHMARKS = store serving many_models hot_swap cold_start
 
 .PHONY: demo test lint up bench clean
 
@@ -10,7 +11,7 @@ test: .venv/dev.installed  ## Every test
 	.venv/bin/pytest
 
 bench: .venv/dev.installed  ## Every benchmark
-	.venv/bin/python -m benchmarks.store
+	failed=; for name in $(BENCHMARKS); do .venv/bin/python -m benchmarks.$$name || failed=1; done; [ -z "$$failed" ]
 
 lint: .venv/dev.installed  ## Style, types, import rules, protos, compose file
 	.venv/bin/ruff format --check .
