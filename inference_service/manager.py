@@ -8,10 +8,11 @@ from contextlib import aclosing
 from itertools import chain
 
 from inference_service.errors import DeadlineExceeded, LoadFailed, NotReady, NotServed
+from inference_service.in_memory import InMemory
 from inference_service.lease import Lease
 from inference_service.loading import Loading
 from inference_service.lookups import Lookups
-from inference_service.policy import AwaitLeases, Standing, VersionState, next_action
+from inference_service.policy import AwaitLeases, Memory, Standing, VersionState, next_action
 from inference_service.served_model import ModelReport, ServedModel, explain
 from inference_service.served_version import ServedVersion
 from inference_service.steps import Steps
@@ -41,9 +42,11 @@ class Manager:
         look_up: Callable[[Target], Found] | None = None,
     ) -> None:
         self._steps = Steps(loading, self._settle, drain_deadline_seconds=drain_deadline_seconds)
-        self._budget_bytes = budget_bytes
+        self._in_memory = InMemory()
+        self._memory = Memory(budget_bytes, self._in_memory.stages, self._held) if budget_bytes is not None else None
         self._lookups = Lookups(look_up, self._take_in) if look_up is not None else None
         self._models: dict[str, ServedModel] = {}
+        self._unsettled: dict[str, ServedModel] = {}
         self._informed = False
         self._is_short_of_room = False
         self._woken = asyncio.Event()
@@ -144,7 +147,7 @@ class Manager:
         async with asyncio.TaskGroup() as loads:
             while True:
                 self._woken.clear()
-                while (action := next_action(self._standings(), _now(), self._budget_bytes)) is not None:
+                while (action := next_action(self._unsettled_standings(), _now(), self._memory)) is not None:
                     self._is_short_of_room = isinstance(action, AwaitLeases)
                     if self._is_short_of_room:
                         break
@@ -156,6 +159,7 @@ class Manager:
 
     def _settle(self, version: ServedVersion) -> None:
         """Go on from where a version stands now."""
+        self._in_memory.note(version)
         if version.state is VersionState.FAILED:
             asyncio.get_running_loop().call_at(version.retry_at, self._woken.set)
         if (model := self._models.get(version.name.model_id)) is not None:
@@ -189,10 +193,15 @@ class Manager:
         """Ask for a version, and wait until it leaves the state that it is in."""
         try:
             with version.asked_for():
-                self._woken.set()
+                self._note_asked(version)
                 await version.moved.wait()
         finally:
-            self._lease_ended(version)  # one that is waited for does not make room either
+            self._note_asked(version)
+
+    def _note_asked(self, version: ServedVersion) -> None:
+        if (model := self._models.get(version.name.model_id)) is not None:
+            self._note_standings(model)
+        self._woken.set()
 
     def _sought(self, target: Target) -> ServedVersion | Target:
         """Return the version that should answer to a name, or the name that the registry has to be asked for."""
@@ -226,13 +235,14 @@ class Manager:
         model.flip()
         if model.forget():
             self._models.pop(model.model_id, None)
+        self._note_standings(model)
         self._watchers.tell(model.model_id)
         self._woken.set()
 
     @property
     def _brings_up(self) -> bool:
         """Whether a request may bring up what is not loaded: else everything that is wanted is, or fails."""
-        return self._budget_bytes is not None or self._lookups is not None
+        return self._memory is not None or self._lookups is not None
 
     def _ready(self, target: Target) -> ServedVersion | None:
         model = self._models.get(target.model_id)
@@ -246,12 +256,22 @@ class Manager:
             raise NotReady("the service is starting and has not read the registry yet: try again in a moment")
         raise NotServed(f"{model_name(model_id)} is not served here; `maas models` lists what there is")
 
-    def _standings(self) -> Iterator[Standing]:
-        return chain.from_iterable(model.standings() for model in self._models.values())
+    def _note_standings(self, model: ServedModel) -> None:
+        """Keep apart the models that a step may be due for: with thousands, all would take long to look at."""
+        if model.describe() or model.model_id not in self._models:
+            self._unsettled.pop(model.model_id, None)
+        else:
+            self._unsettled[model.model_id] = model
+
+    def _unsettled_standings(self) -> Iterator[Standing]:
+        return chain.from_iterable(model.standings() for model in self._unsettled.values())
+
+    def _held(self) -> Iterator[Standing]:
+        return chain.from_iterable(model.held_standings() for model in self._models.values())
 
     def _note_first_pass(self) -> None:
         untried = {VersionState.PENDING, VersionState.LOADING}
-        if self._informed and not any(each.state in untried for each in self._standings()):
+        if self._informed and not any(each.state in untried for each in self._unsettled_standings()):
             self.first_pass.set()
 
 

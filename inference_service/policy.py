@@ -6,9 +6,10 @@ is always loaded before the old one goes, where memory holds both, and the old o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from heapq import nsmallest
 from math import inf
 
 from model_store.names import VersionName
@@ -25,9 +26,6 @@ class VersionState(StrEnum):
     DRAINING = "draining"
     FAILED = "failed"
     UNLOADED = "unloaded"
-
-
-_HOLDING = {VersionState.READY, VersionState.DRAINING}
 
 
 @dataclass(frozen=True)
@@ -117,8 +115,22 @@ class AwaitLeases:
 Action = Load | Unload | Measure | Evict | Rest | Refuse | AwaitLeases
 
 
-def next_action(standings: Iterable[Standing], now: float, budget_bytes: int | None = None) -> Action | None:
-    """Choose the next step; the same standings at the same time give the same step.
+@dataclass(frozen=True)
+class Memory:
+    """The budget, the bytes of each stage that is in memory, and whose they are: read only where room is short."""
+
+    budget_bytes: int
+    stages: Mapping[Hashable, int]
+    held: Callable[[], Iterable[Standing]]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes in memory."""
+        return sum(self.stages.values())
+
+
+def next_action(standings: Iterable[Standing], now: float, memory: Memory | None = None) -> Action | None:
+    """Choose the next step; the same standings at the same time give the same step. Settled ones may be left out.
 
     Guarantees: at most one version loads at a time; what is needed again while it drains comes back first; what was
     asked for loads before what is wanted, in the order of asking, and versions that were never tried before retries;
@@ -126,23 +138,26 @@ def next_action(standings: Iterable[Standing], now: float, budget_bytes: int | N
     that makes enough room. Repeated steps end with every wanted version READY, FAILED or at rest, and every other gone,
     but for those that a name still needs and those that were asked for.
     """
-    ordered = sorted(standings, key=_turn)
-    revived = [each for each in ordered if each.state is VersionState.DRAINING and _is_needed(each)]
-    loadable = [each for each in ordered if _may_load(each, now)]
-    unloadable = [Unload(each.name) for each in ordered if _may_unload(each, now)]
+    unsettled = [each for each in standings if not is_settled(each)]
+    loads_now = any(each.state is VersionState.LOADING for each in unsettled)
+    revived = [each for each in unsettled if each.state is VersionState.DRAINING and _is_needed(each)]
+    loadable = [each for each in unsettled if not loads_now and _may_load(each, now)]
+    unloadable = [each for each in unsettled if _may_unload(each, now)]
     if revived:
-        return Load(revived[0].name)
-    if budget_bytes is not None and (evicted := _too_much(ordered, budget_bytes)):
+        return Load(min(revived, key=_turn).name)
+    if memory is not None and memory.num_bytes > memory.budget_bytes and (evicted := _too_much(memory)):
         return evicted
-    if not loadable or any(each.state is VersionState.LOADING for each in ordered):
-        return next(iter(unloadable), None)
-    if budget_bytes is None:
-        return Load(loadable[0].name)
-    # What waits for a busy version does not hold up what fits beside it.
-    steps = (_with_room(each, ordered, budget_bytes) for each in loadable[:_NUM_LOOKED_AT])
-    step = next((each for each in steps if not isinstance(each, AwaitLeases)), AwaitLeases(loadable[0].name))
-    makes_room = isinstance(step, Evict | Rest | AwaitLeases)
-    return unloadable[0] if makes_room and unloadable else step
+    step = _load(nsmallest(_NUM_LOOKED_AT, loadable, key=_turn), memory) if loadable else None
+    if unloadable and not isinstance(step, Load | Measure | Refuse):
+        return Unload(min(unloadable, key=_turn).name)
+    return step
+
+
+def is_settled(standing: Standing) -> bool:
+    """Say whether no step is due for a version, now or later, as long as nothing changes."""
+    if standing.state is VersionState.READY:
+        return not _may_unload(standing, now=0.0)
+    return standing.state is VersionState.UNLOADED and not _is_needed(standing)
 
 
 def _turn(standing: Standing) -> tuple[object, ...]:
@@ -169,30 +184,36 @@ def _may_unload(standing: Standing, now: float) -> bool:
     return standing.state is VersionState.PENDING or (standing.state is VersionState.READY and not standing.is_kept)
 
 
-def _with_room(standing: Standing, others: Sequence[Standing], budget_bytes: int) -> Action:
+def _load(loadable: Sequence[Standing], memory: Memory | None) -> Action:
+    """Load the first of these; what waits for a busy version does not hold up what fits beside it."""
+    if memory is None:
+        return Load(loadable[0].name)
+    steps = (_with_room(each, memory) for each in loadable)
+    return next((each for each in steps if not isinstance(each, AwaitLeases)), AwaitLeases(loadable[0].name))
+
+
+def _with_room(standing: Standing, memory: Memory) -> Action:
     """Load this version where it fits, else make room for it where it is urgent: one eviction, then look again."""
     if standing.stages is None:
         return Measure(standing.name)
-    held = [each for each in others if each.state in _HOLDING]
-    if _num_bytes(standing, *held) <= budget_bytes:
+    added = sum(size for key, size in standing.stages.items() if key not in memory.stages)
+    if memory.num_bytes + added <= memory.budget_bytes:
         return Load(standing.name)
+    held = list(memory.held())
     least = _num_bytes(standing, *(each for each in held if each.is_pinned))
-    if least > budget_bytes:
-        return Refuse(standing.name, least, budget_bytes)
+    if least > memory.budget_bytes:
+        return Refuse(standing.name, least, memory.budget_bytes)
     if not standing.is_urgent:
         return Rest(standing.name)
-    idle = [each for each in held if _may_evict(each)]
-    if _num_bytes(standing, *(each for each in held if each not in idle)) > budget_bytes:
+    if _num_bytes(standing, *(each for each in held if not _may_evict(each))) > memory.budget_bytes:
         return AwaitLeases(standing.name)
-    return Evict(min(idle, key=_last_use).name)
+    return Evict(min(filter(_may_evict, held), key=_last_use).name)
 
 
-def _too_much(standings: Sequence[Standing], budget_bytes: int) -> Evict | None:
+def _too_much(memory: Memory) -> Evict | None:
     """Free memory where a load took more than was expected."""
-    idle = [each for each in standings if _may_evict(each)]
-    if not idle or _num_bytes(*(each for each in standings if each.state in _HOLDING)) <= budget_bytes:
-        return None
-    return Evict(min(idle, key=_last_use).name)
+    idle = min(filter(_may_evict, memory.held()), key=_last_use, default=None)
+    return None if idle is None else Evict(idle.name)
 
 
 def _may_evict(standing: Standing) -> bool:

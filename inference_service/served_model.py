@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
 from inference_service.errors import LoadFailed, NotReady, NotServed
-from inference_service.policy import Standing, VersionState
+from inference_service.policy import Standing, VersionState, is_settled
 from inference_service.served_version import ServedVersion, VersionReport, version_report
 from inference_service.wanted import Target, WantedModel
 from model_store.names import AliasName, ModelName, VersionName, model_name
@@ -50,6 +50,7 @@ class ServedModel:
         self.is_off = False
         self._aliases: dict[str, ServedVersion | None] = {}
         self._default: ServedVersion | None = None
+        self._standings: dict[VersionName, Standing] = {}
 
     def want(self, wanted: WantedModel) -> None:
         """Take over what the registry wants now."""
@@ -130,17 +131,31 @@ class ServedModel:
             explain(version)
         return version
 
-    def standings(self) -> Iterator[Standing]:
-        """Describe each version to the policy."""
+    def describe(self) -> bool:
+        """Take down how each version stands; say whether all are settled. Call it after every change."""
         answering, moves = self._answering(), self._moves()
         held_over, replacing = {move[0] for move in moves}, {move[1] for move in moves}
-        for version in self.versions.values():
-            yield version.standing(
+        self._standings = {
+            name: version.standing(
                 wanted=version.wanted and not self.is_off,
                 answers=version in answering,
-                replaces=version.name in replacing,
-                is_held_over=version.name in held_over,
+                replaces=name in replacing,
+                is_held_over=name in held_over,
             )
+            for name, version in self.versions.items()
+        }
+        return all(is_settled(each) for each in self._standings.values())
+
+    def standings(self) -> Iterable[Standing]:
+        """Return how each version stands; who uses it, and when one last did, may be out of date."""
+        return self._standings.values()
+
+    def held_standings(self) -> Iterator[Standing]:
+        """Yield how what is in memory stands, up to date."""
+        for name, standing in self._standings.items():
+            version = self.versions[name]
+            if version.resident is not None:
+                yield version.updated(standing)
 
     def forget(self) -> bool:
         """Forget all but the last few unloaded versions; say whether nothing is left to serve or to watch."""

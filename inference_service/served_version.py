@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from inference_service.policy import Standing, VersionState
@@ -92,6 +92,13 @@ class ServedVersion:
             used_at=max(self.used_at, self.ready_at),
             stages=self.stages,
         )
+
+    def updated(self, standing: Standing) -> Standing:
+        """Return how it stands with who uses it now: that changes with every request, and nobody is told."""
+        in_use, used_at = self.num_leases > 0, max(self.used_at, self.ready_at)
+        if (in_use, used_at) == (standing.in_use, standing.used_at):
+            return standing
+        return replace(standing, in_use=in_use, used_at=used_at)
 
 
 @dataclass(frozen=True)

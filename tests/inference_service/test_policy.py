@@ -16,11 +16,13 @@ from inference_service.policy import (
     Evict,
     Load,
     Measure,
+    Memory,
     Refuse,
     Rest,
     Standing,
     Unload,
     VersionState,
+    is_settled,
     next_action,
 )
 from model_store.names import VersionName
@@ -61,6 +63,13 @@ def test_the_order_of_the_snapshot_does_not_matter(snapshot: list[Standing], now
     shuffled = list(snapshot)
     random.shuffle(shuffled)
     assert next_action(shuffled, now) == next_action(snapshot, now)
+
+
+@given(snapshots, st.floats(0, 20))
+def test_what_is_settled_may_be_left_out(snapshot: list[Standing], now: float) -> None:
+    """The step is the same without it."""
+    unsettled = [each for each in snapshot if not is_settled(each)]
+    assert next_action(unsettled, now) == next_action(snapshot, now)
 
 
 @given(snapshots, st.data())
@@ -153,6 +162,13 @@ def num_bytes(standings: Iterable[Standing]) -> int:
     return sum({name: size for each in standings for name, size in (each.stages or {}).items()}.values())
 
 
+def step(crowd: Iterable[Standing], now: float) -> Action | None:
+    """Take the next step under the budget."""
+    everybody = list(crowd)
+    in_memory = {name: size for each in held(everybody) for name, size in (each.stages or {}).items()}
+    return next_action(everybody, now, Memory(BUDGET, in_memory, lambda: held(everybody)))
+
+
 def held(crowd: Iterable[Standing]) -> list[Standing]:
     """Return what is in memory."""
     return [each for each in crowd if each.state in HOLDING]
@@ -161,7 +177,7 @@ def held(crowd: Iterable[Standing]) -> list[Standing]:
 @given(crowds, st.floats(0, 20))
 def test_nothing_loads_beyond_the_budget(crowd: list[Standing], now: float) -> None:
     """What is known to fit loads; what could not, with all else gone but the pinned, is refused with its bytes."""
-    action = next_action(crowd, now, BUDGET)
+    action = step(crowd, now)
     chosen = next((each for each in crowd if action is not None and each.name == action.name), None)
     pinned = [each for each in held(crowd) if each.is_pinned]
     if isinstance(action, Load) and chosen is not None and chosen.state is not VersionState.DRAINING:
@@ -175,7 +191,7 @@ def test_nothing_loads_beyond_the_budget(crowd: list[Standing], now: float) -> N
 @given(crowds, st.floats(0, 20))
 def test_only_the_least_recently_used_makes_room(crowd: list[Standing], now: float) -> None:
     """Not what is pinned, in use or asked for; a version that waits for its successor goes last."""
-    action = next_action(crowd, now, BUDGET)
+    action = step(crowd, now)
     if not isinstance(action, Evict):
         return
     idle = [
@@ -191,7 +207,7 @@ def test_only_the_least_recently_used_makes_room(crowd: list[Standing], now: flo
 @given(crowds, st.floats(0, 20))
 def test_nobody_makes_room_in_vain_or_for_a_mere_wish(crowd: list[Standing], now: float) -> None:
     """Where nothing is over the budget, an eviction is for something urgent that fits once all that may go is gone."""
-    action = next_action(crowd, now, BUDGET)
+    action = step(crowd, now)
     if not isinstance(action, Evict) or num_bytes(held(crowd)) > BUDGET:
         return
     stays = [each for each in held(crowd) if each.is_pinned or each.in_use or each.asked_at is not None]
@@ -208,7 +224,7 @@ def test_the_order_does_not_matter_under_a_budget_either(crowd: list[Standing], 
     """The same standings in another order give the same step."""
     shuffled = list(crowd)
     random.shuffle(shuffled)
-    assert next_action(shuffled, 10.0, BUDGET) == next_action(crowd, 10.0, BUDGET)
+    assert step(shuffled, 10.0) == step(crowd, 10.0)
 
 
 @given(crowds)
@@ -218,11 +234,11 @@ def test_following_the_steps_arrives_under_a_budget(crowd: list[Standing]) -> No
     for _ in range(12 * len(world) + 1):
         for name, each in world.items():
             world[name] = _answered(_later(each))
-        action = next_action(world.values(), 50.0, BUDGET)
+        action = step(world.values(), 50.0)
         assert not isinstance(action, AwaitLeases)
         if action is not None:
             world[action.name] = _stepped(world[action.name], action)
-    assert next_action(world.values(), 50.0, BUDGET) is None
+    assert step(world.values(), 50.0) is None
     assert not any(_answered(each).asked_at is not None for each in world.values())
     assert num_bytes(held(world.values())) <= BUDGET or not any(not each.is_pinned for each in held(world.values()))
     for each in world.values():
@@ -276,55 +292,55 @@ def test_the_least_recently_used_makes_room_one_at_a_time() -> None:
     """As many as it takes, and no more."""
     large = asked(9, stages={9: 15})
     first, second = ready(1, 2.0), ready(2, 1.0)
-    assert next_action([first, second, large], 9.0, BUDGET) == Evict(version(2))
+    assert step([first, second, large], 9.0) == Evict(version(2))
     gone = replace(second, state=VersionState.UNLOADED, at_rest=True)
-    assert next_action([first, gone, large], 9.0, BUDGET) == Evict(version(1))
-    assert next_action([gone, large], 9.0, BUDGET) == Load(version(9))
+    assert step([first, gone, large], 9.0) == Evict(version(1))
+    assert step([gone, large], 9.0) == Load(version(9))
 
 
 def test_shared_stages_count_once() -> None:
     """A fine-tune of what is loaded adds its head alone."""
     first, second = ready(1, 1.0, stages={"backbone": 15, 1: 2}), asked(2, stages={"backbone": 15, 2: 2})
-    assert next_action([first, second], 9.0, BUDGET) == Load(version(2))
+    assert step([first, second], 9.0) == Load(version(2))
 
 
 def test_what_is_merely_wanted_takes_free_room_only() -> None:
     """Else it rests until it is asked for, and is not tried again before."""
     full = [ready(1, 1.0), ready(2, 2.0)]
     pending = asked(3, at_rest=False, asked_at=None)
-    assert next_action([*full, pending], 9.0, BUDGET) == Rest(version(3))
-    assert next_action([*full, replace(pending, at_rest=True)], 9.0, BUDGET) is None
-    assert next_action([full[0], replace(pending, at_rest=True)], 9.0, BUDGET) is None
-    assert next_action([full[0], pending], 9.0, BUDGET) == Load(version(3))
+    assert step([*full, pending], 9.0) == Rest(version(3))
+    assert step([*full, replace(pending, at_rest=True)], 9.0) is None
+    assert step([full[0], replace(pending, at_rest=True)], 9.0) is None
+    assert step([full[0], pending], 9.0) == Load(version(3))
 
 
 def test_a_new_version_of_what_is_served_makes_room() -> None:
     """And the old one, which answers until then, is the last to go."""
     old, other = ready(1, 1.0, wanted=False, answers=True, is_held_over=True), ready(2, 2.0)
     new = asked(3, at_rest=False, asked_at=None, replaces=True)
-    assert next_action([old, other, new], 9.0, BUDGET) == Evict(version(2))
-    assert next_action([old, replace(other, in_use=True), new], 9.0, BUDGET) == Evict(version(1))
+    assert step([old, other, new], 9.0) == Evict(version(2))
+    assert step([old, replace(other, in_use=True), new], 9.0) == Evict(version(1))
 
 
 def test_what_is_not_wanted_any_more_makes_room_first() -> None:
     """Before anything that is."""
     left, wanted = ready(1, 3.0, wanted=False), ready(2, 1.0)
-    assert next_action([left, wanted, asked(3)], 9.0, BUDGET) == Unload(version(1))
+    assert step([left, wanted, asked(3)], 9.0) == Unload(version(1))
 
 
 def test_a_busy_version_is_waited_for() -> None:
     """Nothing is evicted in vain, and what fits beside it does not wait."""
     busy, idle = ready(1, 1.0, in_use=True), ready(2, 2.0)
     large = asked(3, stages={3: 15})
-    assert next_action([busy, idle, large], 9.0, BUDGET) == AwaitLeases(version(3))
-    assert next_action([busy, idle, large, asked(4, asked_at=6.0)], 9.0, BUDGET) == Evict(version(2))
+    assert step([busy, idle, large], 9.0) == AwaitLeases(version(3))
+    assert step([busy, idle, large, asked(4, asked_at=6.0)], 9.0) == Evict(version(2))
 
 
 def test_what_cannot_fit_is_refused() -> None:
     """Alone, or beside what is pinned."""
     other, pinned = ready(1, 1.0), ready(1, 1.0, is_pinned=True)
-    assert next_action([other, asked(2, stages={2: 25})], 9.0, BUDGET) == Refuse(version(2), 25, BUDGET)
-    assert next_action([pinned, asked(2, stages={2: 15})], 9.0, BUDGET) == Refuse(version(2), 25, BUDGET)
+    assert step([other, asked(2, stages={2: 25})], 9.0) == Refuse(version(2), 25, BUDGET)
+    assert step([pinned, asked(2, stages={2: 15})], 9.0) == Refuse(version(2), 25, BUDGET)
 
 
 def test_who_asked_first_is_served_first() -> None:
@@ -348,8 +364,8 @@ def test_who_asked_first_is_served_first() -> None:
 
 def test_a_load_that_took_more_than_expected_is_made_up_for() -> None:
     """Another makes room afterwards."""
-    assert next_action([ready(1, 1.0, stages={1: 15}), ready(2, 2.0)], 9.0, BUDGET) == Evict(version(1))
-    assert next_action([ready(1, 1.0, stages={1: 30}, in_use=True)], 9.0, BUDGET) is None
+    assert step([ready(1, 1.0, stages={1: 15}), ready(2, 2.0)], 9.0) == Evict(version(1))
+    assert step([ready(1, 1.0, stages={1: 30}, in_use=True)], 9.0) is None
 
 
 def test_a_failure_is_remembered_until_it_may_be_tried_again() -> None:
@@ -364,9 +380,9 @@ def test_a_failure_is_remembered_until_it_may_be_tried_again() -> None:
 def test_what_was_asked_for_stays_though_nobody_wants_it() -> None:
     """Until it is deleted, or makes room."""
     kept = ready(1, 1.0, wanted=False, is_kept=True)
-    assert next_action([kept], 9.0, BUDGET) is None
-    assert next_action([replace(kept, is_kept=False)], 9.0, BUDGET) == Unload(version(1))
-    assert next_action([kept, asked(2, stages={2: 15})], 9.0, BUDGET) == Evict(version(1))
+    assert step([kept], 9.0) is None
+    assert step([replace(kept, is_kept=False)], 9.0) == Unload(version(1))
+    assert step([kept, asked(2, stages={2: 15})], 9.0) == Evict(version(1))
 
 
 def _after(action: Load | Unload, state: VersionState) -> VersionState:
