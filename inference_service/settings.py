@@ -26,6 +26,11 @@ class InferenceSettings(ServerSettings):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = Field(default=0, ge=0, description="Threads of one operation on the CPU; 0: PyTorch's choice.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="What backbones compute in; auto: the fastest in which a version agreed with float32 on the rows "
+        "that are stored with it, else float32.",
+    )
     num_decode_threads: int = Field(default=4, ge=1)
 
     max_batch_rows: int = Field(default=32, ge=1, description="Rows that the device runs at once.")
