@@ -19,6 +19,7 @@ from inference_service.executor import Answer, Executor, Work
 from inference_service.loader import Loader
 from inference_service.loading import Loading
 from inference_service.manager import Manager
+from inference_service.mirror import Mirrors, lane_of
 from inference_service.open_inference.repository import Repository
 from inference_service.open_inference.servicer import OpenInferenceServicer
 from inference_service.open_inference.shared_memory import SharedMemory
@@ -75,7 +76,7 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         manager = _manager(settings, loading, wishes)
         scheduler = _scheduler(settings, executor, device_thread)
         decoder = Decoder(decode_threads, max_pixels=settings.max_image_pixels)
-        pipeline = Pipeline(scheduler, decoder)
+        pipeline = Pipeline(scheduler, decoder, Mirrors(scheduler, max_queue_rows=settings.max_queue_rows))
         servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
         source = _source(settings, wishes, ChangeFeed(database), manager)
         open_servicer = OpenInferenceServicer(
@@ -109,7 +110,7 @@ def _scheduler(
     return Scheduler(
         executor.run,
         device_thread,
-        lane_of=lambda work: work.version.stages[0],
+        lane_of=lane_of,
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,
     )

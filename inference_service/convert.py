@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,7 +19,8 @@ from inference_service.served_model import AliasReport, ModelReport
 from inference_service.served_version import VersionReport
 from model_store.errors import InvalidInput, Violation
 from model_store.inputs import Pixels, Values
-from model_store.names import model_name
+from model_store.names import VersionName, model_name
+from model_store.records import Share
 
 _STATES = {
     VersionState.PENDING: pb.VERSION_STATE_PENDING,
@@ -124,9 +127,19 @@ def _trial(agreement: Agreement) -> pb.PrecisionTrial:
 
 
 def _served_alias(report: AliasReport) -> pb.ServedAlias:
-    return pb.ServedAlias(
+    served = pb.ServedAlias(
         name=str(report.name), version=str(report.version or ""), wanted_version=str(report.wanted_version)
     )
+    if report.split is not None:
+        model_id, traffic = report.name.model_id, report.split.traffic
+        served.canaries.extend(pb.ServedShare(**_share(model_id, each)) for each in traffic.canaries)
+        if traffic.mirror is not None:
+            served.mirror.MergeFrom(pb.ServedMirror(**_share(model_id, traffic.mirror), **asdict(report.split.counts)))
+    return served
+
+
+def _share(model_id: str, share: Share) -> dict[str, Any]:
+    return {"version": str(VersionName(model_id, share.number)), "percent": share.percent}
 
 
 def _timestamp(moment: datetime) -> Timestamp:

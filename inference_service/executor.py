@@ -43,12 +43,14 @@ class Work:
 
     Of images uint8 [n, h, w, 3], resized and cropped, or float32 [n, 3, h, w], normalised too; of vectors float32
     [n, size]. All but `EMBEDDING` may be asked of a version with a head only. `queued_ns` is by time.perf_counter_ns.
+    `is_mirror`: nobody waits for it.
     """
 
     version: ResidentVersion
     rows: Rows
     outputs: frozenset[Output]
     queued_ns: int = field(default_factory=time.perf_counter_ns)
+    is_mirror: bool = False
 
 
 class Executor:

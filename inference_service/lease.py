@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from inference_service.resident import ResidentVersion
 from inference_service.served_version import ServedVersion
+from inference_service.traffic import MirrorCounts
 
 
 class Lease:
@@ -15,12 +17,15 @@ class Lease:
     A class and not a generator: every request goes through it.
     """
 
-    __slots__ = ("_ended", "_version")
+    __slots__ = ("_ended", "_version", "shadow")
 
-    def __init__(self, version: ServedVersion, ended: Callable[[ServedVersion], object]) -> None:
-        """Take what to call when the version's last lease ends."""
+    def __init__(
+        self, version: ServedVersion, ended: Callable[[ServedVersion], object], shadow: Shadow | None = None
+    ) -> None:
+        """Take what to call when the version's last lease ends, and what else the request is to be run on."""
         self._version = version
         self._ended = ended
+        self.shadow = shadow
 
     def __enter__(self) -> ResidentVersion:
         version = self._version
@@ -34,3 +39,11 @@ class Lease:
         self._version.num_leases -= 1
         if not self._version.num_leases:
             self._ended(self._version)
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A request that is to be run on a mirror too; `lease` holds that version, or gives None where it is not READY."""
+
+    lease: Callable[[], Lease | None]
+    counts: MirrorCounts

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from itertools import chain
+from functools import partial
+
+import structlog
 
 from inference_service.errors import DeadlineExceeded, LoadFailed, NotReady, NotServed
 from inference_service.in_memory import InMemory
-from inference_service.lease import Lease
+from inference_service.lease import Lease, Shadow
 from inference_service.loading import Loading
 from inference_service.lookups import Lookups
-from inference_service.policy import AwaitLeases, Memory, Standing, VersionState, next_action
+from inference_service.policy import AwaitLeases, Memory, VersionState, next_action
 from inference_service.served_model import ModelReport, ServedModel, explain
+from inference_service.served_models import ServedModels
 from inference_service.served_version import ServedVersion
 from inference_service.steps import Steps
 from inference_service.wanted import Found, Target, WantedModel
 from inference_service.watchers import Watchers
-from model_store.errors import IllegalState, NotFound
-from model_store.names import ModelName, model_name
+from model_store.errors import IllegalState, NotFound, StoreError
+from model_store.names import ModelName, VersionName
+
+_log = structlog.get_logger()
 
 
 class Manager:
@@ -43,11 +48,12 @@ class Manager:
     ) -> None:
         self._steps = Steps(loading, self._settle, drain_deadline_seconds=drain_deadline_seconds)
         self._in_memory = InMemory()
-        self._memory = Memory(budget_bytes, self._in_memory.stages, self._held) if budget_bytes is not None else None
+        self._models = ServedModels()
+        self._memory = None
+        if budget_bytes is not None:
+            self._memory = Memory(budget_bytes, self._in_memory.stages, self._models.held)
         self._lookups = Lookups(look_up, self._take_in) if look_up is not None else None
-        self._models: dict[str, ServedModel] = {}
-        self._unsettled: dict[str, ServedModel] = {}
-        self._informed = False
+        self._called: dict[VersionName, asyncio.Task[None]] = {}
         self._is_short_of_room = False
         self._woken = asyncio.Event()
         self._watchers = Watchers()
@@ -59,27 +65,70 @@ class Manager:
         for wanted in models:
             if self._lookups is not None:
                 self._lookups.note_change(wanted.model_id)
-            if wanted.versions or wanted.model_id in self._models:
-                model = self._models.setdefault(wanted.model_id, ServedModel(wanted.model_id))
+            if wanted.versions or wanted.model_id in self._models.by_id:
+                model = self._models.add(wanted.model_id)
                 model.want(wanted)
                 self._changed(model)
-        self._informed = True
+        self._models.is_informed = True
         self._woken.set()
 
     def lease(self, target: Target) -> Lease:
         """Hold the version that answers to a name now; raise NotServed, NotReady or LoadFailed."""
-        return Lease(self._ready(target) or self._model(target.model_id).find(target), self._lease_ended)
+        model = self._models.known(target.model_id)
+        return Lease(model.ready(target) or model.find(target), self._lease_ended)
 
-    async def lease_when_ready(self, target: Target, deadline: float | None = None) -> Lease:
+    async def lease_when_ready(
+        self, target: Target, deadline: float | None = None, routing_key: str | None = None
+    ) -> Lease:
         """Hold the version that answers to a name, once it is loaded where a request may bring it up.
 
-        Any number of requests wait for one load, each until its own deadline, a time of the event loop's clock. Raises
-        what `lease` raises, DeadlineExceeded, and with `look_up` what that raises.
+        Any number of requests wait for one load, each until its own deadline, a time of the event loop's clock. Where
+        an alias gives other versions a share, the key decides which one answers, chance with an empty key, and without
+        one the main version does. Raises what `lease` raises, DeadlineExceeded, and with `look_up` what that raises.
         """
-        version = self._ready(target)
+        model = self._models.by_id.get(target.model_id)
+        version = None if model is None else model.ready(target)
+        if model is not None and model.splits and routing_key is not None:
+            return await self._lease_share(model, target, deadline, routing_key)
         if version is None:
             version = await self._brought_up(target, deadline, waits=self._brings_up)
         return Lease(version, self._lease_ended)
+
+    async def _lease_share(self, model: ServedModel, target: Target, deadline: float | None, routing_key: str) -> Lease:
+        """Hold the canary that the key is dealt, where it is READY, else the main version, and maybe its mirror."""
+        split = model.split(target)
+        number = None if split is None else split.canary(routing_key)
+        if number is not None:
+            name = VersionName(model.model_id, number)
+            if (canary := model.ready(name)) is not None:
+                return Lease(canary, self._lease_ended)
+            self._call(name)
+        version = model.ready(target) or await self._brought_up(target, deadline, waits=self._brings_up)
+        if split is None or version.name.number != split.main or (number := split.mirror()) is None:
+            return Lease(version, self._lease_ended)
+        mirror = partial(self._lease_mirror, VersionName(model.model_id, number))
+        return Lease(version, self._lease_ended, Shadow(mirror, split.counts))
+
+    def _lease_mirror(self, name: VersionName) -> Lease | None:
+        """Hold a version where it is READY; it is never brought up for this, as that could cost another its room."""
+        model = self._models.by_id.get(name.model_id)
+        version = None if model is None else model.ready(name)
+        return None if version is None else Lease(version, self._lease_ended)
+
+    def _call(self, name: VersionName) -> None:
+        """Bring a canary up for the next request that it is dealt, where requests may do that."""
+        version = self._models.known(name.model_id).versions.get(name)
+        may_load = version is None or version.state is VersionState.UNLOADED
+        if self._brings_up and may_load and name not in self._called:
+            self._called[name] = asyncio.create_task(self._bring_up(name))
+
+    async def _bring_up(self, name: VersionName) -> None:
+        try:
+            await self._brought_up(name, None, waits=True)
+        except StoreError as error:
+            _log.info("canary_not_loaded", version=str(name), reason=str(error))
+        finally:
+            del self._called[name]
 
     async def would_answer(self, target: Target) -> bool:
         """Say whether a request for this name would be answered: at once, or after a load that begins with it."""
@@ -93,12 +142,12 @@ class Manager:
 
     async def load_model(self, model_id: str) -> None:
         """Load what is wanted of a model now, and return when it answers; raise NotServed, NotReady or LoadFailed."""
-        model = self._models.get(model_id)
+        model = self._models.by_id.get(model_id)
         if model is not None:
             model.switch(is_off=False)
             self._changed(model)
         await self._brought_up(ModelName(model_id), None, waits=True)
-        for name in tuple(self._model(model_id).wanted.versions):
+        for name in tuple(self._models.known(model_id).wanted.versions):
             try:
                 await self._brought_up(name, None, waits=True)
             except (LoadFailed, NotServed):  # the report says so; or it is not wanted any more
@@ -109,7 +158,7 @@ class Manager:
 
         Raises NotServed, and IllegalState where a version of it is pinned.
         """
-        model = self._model(model_id)
+        model = self._models.known(model_id)
         if pinned := sorted(each.name for each in model.versions.values() if each.is_pinned):
             raise IllegalState(
                 f"{pinned[0]} is pinned (MAAS_INFERENCE_PINNED): it is not unloaded while the service runs"
@@ -121,11 +170,11 @@ class Manager:
 
     def report(self, model_id: str) -> ModelReport:
         """Describe one model; raise NotServed where it is neither loaded nor wanted."""
-        return self._model(model_id).report()
+        return self._models.known(model_id).report()
 
     def model_ids(self) -> list[str]:
         """Return the ids of all models, in order."""
-        return sorted(self._models)
+        return sorted(self._models.by_id)
 
     async def watch(self, model_id: str | None) -> AsyncGenerator[ModelReport]:
         """Yield the state of every model, or of one, and again whenever it changed, until `close_watches`.
@@ -135,7 +184,7 @@ class Manager:
         first = self.model_ids() if model_id is None else [model_id]
         async with aclosing(self._watchers.follow(model_id, first)) as changes:
             async for changed in changes:
-                model = self._models.get(changed)
+                model = self._models.by_id.get(changed)
                 yield model.report() if model is not None else ModelReport(changed)
 
     def close_watches(self) -> None:
@@ -147,11 +196,12 @@ class Manager:
         async with asyncio.TaskGroup() as loads:
             while True:
                 self._woken.clear()
-                while (action := next_action(self._unsettled_standings(), _now(), self._memory)) is not None:
+                self._is_short_of_room = False
+                while (action := next_action(self._models.unsettled(), _now(), self._memory)) is not None:
                     self._is_short_of_room = isinstance(action, AwaitLeases)
                     if self._is_short_of_room:
                         break
-                    model = self._models[action.name.model_id]
+                    model = self._models.by_id[action.name.model_id]
                     self._steps.take(action, model.versions[action.name], loads)
                     await asyncio.sleep(0)
                 self._note_first_pass()
@@ -162,7 +212,7 @@ class Manager:
         self._in_memory.note(version)
         if version.state is VersionState.FAILED:
             asyncio.get_running_loop().call_at(version.retry_at, self._woken.set)
-        if (model := self._models.get(version.name.model_id)) is not None:
+        if (model := self._models.by_id.get(version.name.model_id)) is not None:
             self._changed(model)
 
     def _lease_ended(self, version: ServedVersion) -> None:
@@ -199,15 +249,15 @@ class Manager:
             self._note_asked(version)
 
     def _note_asked(self, version: ServedVersion) -> None:
-        if (model := self._models.get(version.name.model_id)) is not None:
-            self._note_standings(model)
+        if (model := self._models.by_id.get(version.name.model_id)) is not None:
+            self._models.note(model)
         self._woken.set()
 
     def _sought(self, target: Target) -> ServedVersion | Target:
         """Return the version that should answer to a name, or the name that the registry has to be asked for."""
-        model = self._models.get(target.model_id)
-        if self._lookups is None or not self._informed:
-            model = self._model(target.model_id)
+        model = self._models.by_id.get(target.model_id)
+        if self._lookups is None or not self._models.is_informed:
+            model = self._models.known(target.model_id)
         if model is None:
             return target
         name = model.meant(target)
@@ -224,18 +274,15 @@ class Manager:
         return True
 
     def _take_in(self, found: Found) -> None:
-        model = self._models.get(found.name.model_id)
-        if model is None:
-            model = self._models[found.name.model_id] = ServedModel(found.name.model_id)
+        is_new = found.name.model_id not in self._models.by_id
+        model = self._models.add(found.name.model_id)
+        if is_new:
             model.want(found.wanted)
         model.keep(found.name, found.manifest_digest)
 
     def _changed(self, model: ServedModel) -> None:
         """Let names follow the versions' states, tell the watchers, and look for the next step."""
-        model.flip()
-        if model.forget():
-            self._models.pop(model.model_id, None)
-        self._note_standings(model)
+        self._models.settle(model)
         self._watchers.tell(model.model_id)
         self._woken.set()
 
@@ -244,34 +291,9 @@ class Manager:
         """Whether a request may bring up what is not loaded: else everything that is wanted is, or fails."""
         return self._memory is not None or self._lookups is not None
 
-    def _ready(self, target: Target) -> ServedVersion | None:
-        model = self._models.get(target.model_id)
-        return None if model is None else model.ready(target)
-
-    def _model(self, model_id: str) -> ServedModel:
-        model = self._models.get(model_id)
-        if model is not None:
-            return model
-        if not self._informed:
-            raise NotReady("the service is starting and has not read the registry yet: try again in a moment")
-        raise NotServed(f"{model_name(model_id)} is not served here; `maas models` lists what there is")
-
-    def _note_standings(self, model: ServedModel) -> None:
-        """Keep apart the models that a step may be due for: with thousands, all would take long to look at."""
-        if model.describe() or model.model_id not in self._models:
-            self._unsettled.pop(model.model_id, None)
-        else:
-            self._unsettled[model.model_id] = model
-
-    def _unsettled_standings(self) -> Iterator[Standing]:
-        return chain.from_iterable(model.standings() for model in self._unsettled.values())
-
-    def _held(self) -> Iterator[Standing]:
-        return chain.from_iterable(model.held_standings() for model in self._models.values())
-
     def _note_first_pass(self) -> None:
         untried = {VersionState.PENDING, VersionState.LOADING}
-        if self._informed and not any(each.state in untried for each in self._unsettled_standings()):
+        if self._models.is_informed and not any(each.state in untried for each in self._models.unsettled()):
             self.first_pass.set()
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from inference_service.decoder import Decoder
 from inference_service.errors import TakesNoImages
 from inference_service.executor import Answer, Output, Rows, Work
+from inference_service.lease import Shadow
+from inference_service.mirror import Mirrors
 from inference_service.resident import ResidentVersion
 from inference_service.scheduler import DEFAULT_PRIORITY, Scheduler
 from model_store.inputs import ImageInputSpec, Pixels
@@ -38,24 +40,33 @@ class Images:
 class Pipeline:
     """Answers requests, and counts them in their version's statistics."""
 
-    def __init__(self, scheduler: Scheduler[Work, Answer], decoder: Decoder) -> None:
+    def __init__(self, scheduler: Scheduler[Work, Answer], decoder: Decoder, mirrors: Mirrors) -> None:
         self._scheduler = scheduler
         self._decoder = decoder
+        self._mirrors = mirrors
 
     async def answer(
-        self, version: ResidentVersion, given: Images | Rows, outputs: frozenset[Output], urgency: Urgency
+        self,
+        version: ResidentVersion,
+        given: Images | Rows,
+        outputs: frozenset[Output],
+        urgency: Urgency,
+        shadow: Shadow | None = None,
     ) -> Answer:
         """Return the outputs, a row for each that was given, in order.
 
         Rows must be as the version takes them: see Work. Raises InvalidInput naming each image that cannot be used,
-        TakesNoImages, QueueFull, DeadlineExceeded or OutOfDeviceMemory.
+        TakesNoImages, QueueFull, DeadlineExceeded or OutOfDeviceMemory. A `shadow` is run after that.
         """
         with (
             version.statistics.request(),
             self._scheduler.admit(len(given), version.name.model_id, urgency.deadline, urgency.priority) as place,
         ):
             rows = await self._decoded(version, given) if isinstance(given, Images) else given
-            return _joined(await self._scheduler.answer(place, Work(version, rows, outputs)))
+            answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs)))
+        if shadow is not None:
+            self._mirrors.begin(shadow, version, rows, answer)
+        return answer
 
     async def _decoded(self, version: ResidentVersion, given: Images) -> Pixels:
         spec = version.input_spec

@@ -9,6 +9,7 @@ from typing import NoReturn
 from inference_service.errors import LoadFailed, NotReady, NotServed
 from inference_service.policy import Standing, VersionState, is_settled
 from inference_service.served_version import ServedVersion, VersionReport, version_report
+from inference_service.traffic import Split
 from inference_service.wanted import Target, WantedModel
 from model_store.names import AliasName, ModelName, VersionName, model_name
 from model_store.store import PRODUCTION
@@ -23,6 +24,7 @@ class AliasReport:
     name: AliasName
     version: VersionName | None
     wanted_version: VersionName
+    split: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class ServedModel:
         self.wanted = WantedModel(model_id)
         self.versions: dict[VersionName, ServedVersion] = {}
         self.is_off = False
+        self.splits: dict[str, Split] = {}
+        """By alias, those that give other versions a share of their requests."""
         self._aliases: dict[str, ServedVersion | None] = {}
         self._default: ServedVersion | None = None
         self._standings: dict[VersionName, Standing] = {}
@@ -63,6 +67,12 @@ class ServedModel:
             version.wanted = name in wanted.versions
             version.is_pinned = name in wanted.pinned
             version.is_kept = version.is_kept and not wanted.is_gone and name not in wanted.deleted
+        splits = {
+            alias: Split(AliasName(self.model_id, alias), wanted.aliases[alias], traffic)
+            for alias, traffic in wanted.traffic.items()
+        }
+        kept = {alias: old for alias, old in self.splits.items() if old == splits.get(alias)}  # it goes on counting
+        self.splits = splits | kept
         self.flip()
 
     def keep(self, name: VersionName, manifest_digest: str) -> ServedVersion:
@@ -95,6 +105,12 @@ class ServedModel:
         else:
             version = self._default if isinstance(target, ModelName) else self._aliases.get(target.alias)
         return version if version is not None and version.state is VersionState.READY else None
+
+    def split(self, target: Target) -> Split | None:
+        """Return how the requests for a name are dealt out, where they are not all the same version's."""
+        if isinstance(target, VersionName):
+            return None
+        return self.splits.get(PRODUCTION if isinstance(target, ModelName) else target.alias)
 
     def meant(self, target: Target) -> VersionName:
         """Return the version that should answer to a name, loaded or not; raise NotServed, or NotReady while off."""
@@ -179,8 +195,8 @@ class ServedModel:
         return {self._default, *self._aliases.values()}
 
     def _alias_report(self, alias: str) -> AliasReport:
-        wanted = VersionName(self.model_id, self.wanted.aliases[alias])
-        return AliasReport(AliasName(self.model_id, alias), _ready_name(self._aliases[alias]), wanted)
+        name, wanted = AliasName(self.model_id, alias), VersionName(self.model_id, self.wanted.aliases[alias])
+        return AliasReport(name, _ready_name(self._aliases[alias]), wanted, self.splits.get(alias))
 
     def _named(self, target: ModelName | AliasName) -> tuple[ServedVersion | None, VersionName | None]:
         """Return the version that answers to a name now, if any, and the one that should."""

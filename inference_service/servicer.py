@@ -15,6 +15,7 @@ from maas.inference.v1 import inference_pb2_grpc
 from inference_service import convert
 from inference_service.errors import NoHead
 from inference_service.executor import Output
+from inference_service.lease import Shadow
 from inference_service.manager import Manager
 from inference_service.pipeline import Images, Pipeline, Urgency
 from inference_service.resident import ResidentVersion
@@ -40,11 +41,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         target = parse_target(request.name, "name")
         images = convert.read_images(request.images, self._max_images)
         deadline = _deadline(context)
-        with await self._manager.lease_when_ready(target, deadline) as version:
+        lease = await self._manager.lease_when_ready(target, deadline, request.routing_key)
+        with lease as version:
             if version.head is None:
                 raise NoHead(f"{version.name} is a backbone and has no labels: fine-tune it first, or call Embed")
             top_k = convert.read_top_k(request.top_k, len(version.labels))
-            scores = await self._run(version, images, Output.SCORES, deadline)
+            scores = await self._run(version, images, Output.SCORES, deadline, lease.shadow)
             return convert.predict_response(version, scores, top_k)
 
     async def Embed(
@@ -54,8 +56,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         target = parse_target(request.name, "name")
         images = convert.read_images(request.images, self._max_images)
         deadline = _deadline(context)
-        with await self._manager.lease_when_ready(target, deadline) as version:
-            embeddings = await self._run(version, images, Output.EMBEDDING, deadline)
+        lease = await self._manager.lease_when_ready(target, deadline, request.routing_key)
+        with lease as version:
+            embeddings = await self._run(version, images, Output.EMBEDDING, deadline, lease.shadow)
             return convert.embed_response(version, embeddings)
 
     async def GetModelState(
@@ -92,8 +95,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             async for report in reports:
                 yield convert.model_state(report)
 
-    async def _run(self, version: ResidentVersion, images: Images, output: Output, deadline: float | None) -> Values:
-        answer = await self._pipeline.answer(version, images, frozenset({output}), Urgency(deadline))
+    async def _run(
+        self, version: ResidentVersion, images: Images, output: Output, deadline: float | None, shadow: Shadow | None
+    ) -> Values:
+        answer = await self._pipeline.answer(version, images, frozenset({output}), Urgency(deadline), shadow)
         return answer[output]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from model_store.names import AliasName, ModelName, VersionName
+from model_store.records import NO_SPLIT, Traffic
 from model_store.serving import ServableModel, ServingView
 from model_store.store import PRODUCTION, ModelStore
 
@@ -26,7 +27,8 @@ class Policies:
 class WantedModel:
     """All that should be loaded of one model; a version that is left out should be unloaded.
 
-    `versions` gives each wanted version's manifest digest, `aliases` the version number that each alias points at.
+    `versions` gives each wanted version's manifest digest, `aliases` the version number that each alias points at, and
+    `traffic` the shares of those that give other versions some of their requests.
     `pinned` ones are never evicted. `newest` is the newest version there is, wanted or not. `deleted` are versions that
     were deleted since the last time; where the model `is_gone`, all that there were by then.
     """
@@ -35,6 +37,7 @@ class WantedModel:
     versions: Mapping[VersionName, str] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
     pinned: Collection[VersionName] = ()
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
     newest: VersionName | None = None
     deleted: Collection[VersionName] = ()
     is_gone: bool = False
@@ -96,11 +99,13 @@ class Wishes:
         wanted = [*pinned, *found.newest[: self._policies.num_newest_versions]]
         if self._policies.serve_aliases:
             wanted += [alias.version for alias in found.aliases]
+            wanted += [VersionName(model_id, share.number) for each in found.aliases for share in each.traffic.shares]
         return WantedModel(
             model_id,
             {name: found.digests[name] for name in wanted},
             {alias.name.alias: alias.version.number for alias in found.aliases},
             frozenset(pinned),
+            {alias.name.alias: alias.traffic for alias in found.aliases if alias.traffic != NO_SPLIT},
             next(iter(found.newest), None),
         )
 

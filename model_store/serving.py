@@ -34,16 +34,17 @@ class ServingView:
     ) -> dict[str, ServableModel]:
         """Return every model that has a version, by id, in three statements however many there are.
 
-        `newest` has at most so many versions of each. There are digests of those, of what aliases point at, and of the
-        `named` versions. `only` leaves all other models out.
+        `newest` has at most so many versions of each. There are digests of those, of what aliases point at or give a
+        share, and of the `named` versions. `only` leaves all other models out.
         """
         chosen = [] if only is None else [VersionRow.model_id.in_(only)]
-        pairs = [(name.model_id, name.number) for name in named]
-        is_named = tuple_(VersionRow.model_id, VersionRow.number).in_(pairs)
         with self._database.read() as session:
             newest = session.execute(_newest(num_newest, chosen)).all()
-            others = session.execute(_living(*chosen, is_named)).all() if pairs else []
             aliased = session.execute(_aliased(chosen)).all()
+            pairs = [(name.model_id, name.number) for name in named]
+            pairs += [(row.model_id, share.number) for row, _ in aliased for share in row.target.traffic.shares]
+            is_named = tuple_(VersionRow.model_id, VersionRow.number).in_(pairs)
+            others = session.execute(_living(*chosen, is_named)).all() if pairs else []
         found: defaultdict[str, ServableModel] = defaultdict(ServableModel)
         for model_id, number, digest in (*newest, *others):
             found[model_id].digests[VersionName(model_id, number)] = digest

@@ -28,6 +28,7 @@ def read_request(request: pb.ModelInferRequest, memory: SharedMemory) -> InferRe
         outputs=tuple(_wanted(index, each, memory) for index, each in enumerate(request.outputs)),
         timeout_us=_whole_number(request.parameters, "timeout", "parameters"),
         priority=_whole_number(request.parameters, "priority", "parameters"),
+        routing_key=_text(request.parameters, "routing_key", "parameters"),
         marks_final=_WANTS_FINAL in request.parameters and request.parameters[_WANTS_FINAL].bool_param,
     )
 
@@ -121,6 +122,15 @@ def _whole_number(parameters: _Parameters, key: str, place: str) -> int:
     if value < 0:
         raise InvalidInput.of(f"{place}[{key}]", "must be an int64_param or uint64_param that is not negative")
     return int(value)
+
+
+def _text(parameters: _Parameters, key: str, place: str) -> str:
+    """Return a parameter; empty without it."""
+    if key not in parameters:
+        return ""
+    if parameters[key].WhichOneof("parameter_choice") != "string_param":
+        raise InvalidInput.of(f"{place}[{key}]", "must be a string_param")
+    return parameters[key].string_param
 
 
 def _describe_place(tensor: pb.ModelInferResponse.InferOutputTensor, memory: Slice, byte_size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,7 +34,8 @@ class WantedOutput:
 class InferRequest:
     """A request; `timeout_us` is 0 for none, `priority` 0 for the default, and no outputs stand for all.
 
-    `marks_final` asks that its answer in a stream is marked as the final one.
+    `marks_final` asks that its answer in a stream is marked as the final one. Requests with equal `routing_key` are
+    answered by the same version of an alias.
     """
 
     model: str
@@ -43,6 +45,7 @@ class InferRequest:
     timeout_us: int = 0
     priority: int = 0
     marks_final: bool = False
+    routing_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class OutputTensor:
     memory: Slice | None = None
 
 
+@lru_cache(maxsize=4096)
 def read_target(model: str, version: str, field: str) -> ModelName | AliasName | VersionName:
     """Return what a model and a version mean; raise NotServed where they can mean nothing.
 

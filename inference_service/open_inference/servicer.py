@@ -248,12 +248,13 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
     async def _infer(self, request_id: str, asked: InferRequest, context: Context) -> pb.ModelInferResponse:
         target, urgency = read_target(asked.model, asked.version, "model_name"), _urgency(asked, context)
-        with await self._manager.lease_when_ready(target, urgency.deadline) as version:
+        lease = await self._manager.lease_when_ready(target, urgency.deadline, asked.routing_key)
+        with lease as version:
             rows = read_input(version.input_spec, asked.inputs, self._facts.max_rows_per_request)
             wanted = read_outputs(version, asked.outputs)
             check_memory(version, wanted, len(rows))
             outputs = frozenset(Output[each.name] for each in wanted)
-            answer = await self._pipeline.answer(version, rows, outputs, urgency)
+            answer = await self._pipeline.answer(version, rows, outputs, urgency, lease.shadow)
             tensors = [write_output(version, each, answer[Output[each.name]]) for each in wanted]
             return infer_convert.infer_response(version, request_id, tensors)
 

@@ -280,7 +280,7 @@ def _fail(*_: object) -> None:
 
 
 def _served(service: RunningService) -> list[object]:
-    return list(service.server._manager._models["flowers"].versions.values())
+    return list(service.server._manager._models.by_id["flowers"].versions.values())
 
 
 def _weights(service: RunningService) -> weakref.ref[object]:

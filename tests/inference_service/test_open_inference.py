@@ -240,11 +240,8 @@ def test_the_index_tells_where_versions_stand(tmp_path: Path) -> None:
         service.running.await_state(VersionName("numbers", 2), READY)
         with service.busy_device():
             asked = service.stub.ModelInfer.future(ask_numbers(rows()))
-            until(
-                lambda: (
-                    service.running.server._manager._models["numbers"].versions[VersionName("numbers", 2)].num_leases
-                )
-            )
+            numbers = service.running.server._manager._models.by_id["numbers"]
+            until(lambda: numbers.versions[VersionName("numbers", 2)].num_leases == 1)
             registry.store.delete_model("numbers", force=True)
             until(lambda: ("numbers", "2", "UNLOADING") in index(service))
         assert asked.result(20).model_version == "2"
@@ -311,7 +308,7 @@ def test_an_unload_ends_when_the_last_request_has(tmp_path: Path) -> None:
     with serving_models(tmp_path) as service:
         with service.busy_device():
             asked = service.stub.ModelInfer.future(ask_numbers(rows()), timeout=20)
-            numbers = service.running.server._manager._models["numbers"].versions[VersionName("numbers", 1)]
+            numbers = service.running.server._manager._models.by_id["numbers"].versions[VersionName("numbers", 1)]
             until(lambda: numbers.num_leases == 1)
             unloading = service.stub.RepositoryModelUnload.future(
                 pb.RepositoryModelUnloadRequest(model_name="numbers"), timeout=20

@@ -141,7 +141,7 @@ def test_a_stream_that_is_left_leaves_nothing_behind(service: OpenService) -> No
         answers.cancel()
         until(lambda: scheduler.num_waiting_rows == 0)
     stream.end()
-    versions = service.running.server._manager._models["numbers"].versions.values()
+    versions = service.running.server._manager._models.by_id["numbers"].versions.values()
     until(lambda: not any(each.num_leases for each in versions))
 
 

@@ -22,6 +22,7 @@ from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.errors import AliasNotFound, IllegalState, ModelNotFound, Unavailable, VersionNotFound
 from model_store.names import AliasName, ModelName, VersionName
+from model_store.records import Share, Traffic
 from model_store.serving import ServingView
 from model_store.store import ModelStore
 from model_store.tables import AliasRow, ModelRow, VersionRow
@@ -190,12 +191,25 @@ def test_a_pinned_model_without_an_alias_means_its_newest_version(store: ModelSt
     assert flowers.pinned == {VersionName("flowers", 2)}
 
 
+def test_what_an_alias_gives_a_share_is_wanted_too(store: ModelStore, registry: Registry) -> None:
+    """Its canaries and its mirror; the shares are told, and only of an alias that has some."""
+    for head in (1, 2, 3, 4):
+        registry.publish(Recipe(head=head), alias="stable" if head == 1 else None)
+    traffic = Traffic((Share(1, 10.0),), Share(2, 5.0))
+    store.set_alias(AliasName("flowers", "production"), VersionName("flowers", 3), traffic)
+    (flowers,) = wishes_of(store, num_newest_versions=0).everything()
+    assert (numbers(flowers), flowers.traffic) == ({1, 2, 3}, {"production": traffic})
+    assert flowers.versions[VersionName("flowers", 2)] == store.get_version(VersionName("flowers", 2)).manifest_digest
+    assert wishes_of(store).of_model("flowers").traffic == flowers.traffic
+    assert numbers(wishes_of(store, serve_aliases=False).of_model("flowers")) == {4}
+
+
 def test_a_name_is_looked_up_in_the_registry(store: ModelStore, registry: Registry) -> None:
     """Any living version, by any kind of name; what is not living is an error that says so."""
     first = registry.publish(Recipe(head=1))
     second = registry.publish(Recipe(head=2), alias=None)
     wishes = wishes_of(store, num_newest_versions=0, serve_aliases=False)
-    expected = WantedModel("flowers", {}, {"production": 1}, frozenset(), second.name)
+    expected = WantedModel("flowers", {}, {"production": 1}, frozenset(), newest=second.name)
     for target in (ModelName("flowers"), AliasName("flowers", "production"), first.name):
         assert wishes.look_up(target) == Found(first.name, first.manifest_digest, expected)
     store.delete_version(second.name)
