@@ -8,13 +8,14 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from grpc_runtime.errors import ErrorInterceptor
+from grpc_runtime.handlers import Handlers
 from grpc_runtime.settings import ServerSettings
 from model_store.errors import Unavailable
 
@@ -22,7 +23,7 @@ _log = structlog.get_logger()
 _STATES = health_pb2.HealthCheckResponse
 _STANDARD_INPUT = 0
 
-Register = Callable[[grpc.aio.Server], None]
+Register = Callable[[Any], None]
 
 
 class GrpcServer:
@@ -45,13 +46,15 @@ class GrpcServer:
             # A second server on a taken port must fail, not share it.
             ("grpc.so_reuseport", 0),
         ]
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor(codes)], options=options)
+        handlers: Any = Handlers(codes)
         for register in registrations.values():
-            register(self._server)
+            register(handlers)
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+        add_reflection(reflection.aio.ReflectionServicer(names), handlers)
+        self._server = grpc.aio.server(handlers=[handlers], options=options)
 
     async def start(self) -> str:
         """Listen, and return the address; raise Unavailable where the port is taken."""

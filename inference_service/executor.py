@@ -111,10 +111,22 @@ class Executor:
 
     def _descend(self, x: Tensor, members: Sequence[_Member], depth: int) -> None:
         """Answer what ends after `depth` stages, and run each next stage over its rows; members are in x's order."""
+        while stage := _shared_stage(members, depth):
+            self.num_stage_runs += 1
+            x, depth = stage(x), depth + 1
         _answer(x, members, depth)
         for branches in _alike(_branches(members, depth)):
             self.num_stage_runs += 1
             self._descend(_run(x, branches), [member for branch in branches for member in branch.members], depth + 1)
+
+
+def _shared_stage(members: Sequence[_Member], depth: int) -> Stage | None:
+    """Return the next stage where all take it and none is answered before: the way that most batches go down most."""
+    # By the order of the paths, what the first and the last of them share is what all share.
+    first, last = members[0], members[-1]
+    if depth >= min(len(first.path), len(last.path)) or first.path[depth] is not last.path[depth]:
+        return None
+    return None if any(depth in member.due for member in members) else first.path[depth]
 
 
 class _Member:
@@ -127,19 +139,20 @@ class _Member:
         pixels_shape = (3, *rows.shape[1:3])
         self.input_form = (work.version.input_spec, pixels_shape if rows.dtype == np.uint8 else rows.shape[1:])
         self.answer: dict[Output, Values] = {}
+        self.due = _due(work)
+        """What is answered after how many stages."""
 
-    def outputs_after(self, depth: int) -> Iterator[Output]:
-        """Yield what is answered from the tensor that leaves the stage before `depth`."""
-        if depth == len(self.work.version.backbone):
-            yield from self.work.outputs & {Output.EMBEDDING}
-        elif depth > len(self.work.version.backbone):
-            yield from self.work.outputs - {Output.EMBEDDING}
+
+def _due(work: Work) -> dict[int, frozenset[Output]]:
+    num_stages = len(work.version.backbone)
+    due = {num_stages: work.outputs & {Output.EMBEDDING}, num_stages + 1: work.outputs - {Output.EMBEDDING}}
+    return {depth: outputs for depth, outputs in due.items() if outputs}
 
 
 def _answer(x: Tensor, members: Sequence[_Member], depth: int) -> None:
     values: dict[Output, Values] = {}
     for member, rows in zip(members, _row_ranges(members), strict=True):
-        for output in member.outputs_after(depth):
+        for output in member.due.get(depth, ()):
             if output not in values:
                 values[output] = _OUTPUT_OF[output](x).float().cpu().numpy()
             member.answer[output] = values[output][rows]

@@ -66,7 +66,6 @@ class Place(Generic[W, A]):
             self.answer.set_exception(error)
 
 
-_NEWEST_COUNTS = 0.1
 Batch = list[tuple[Place[W, A], Part[W]]]
 _Queue = deque[tuple[Place[W, A], W]]
 
@@ -74,14 +73,13 @@ _Queue = deque[tuple[Place[W, A], W]]
 class Lane(Generic[W, A]):
     """The queues of the models whose rows can run together, and what was learnt of their batches.
 
-    `used_seconds` is the device time that the lane had, by which lanes take turns; `busy_seconds` is for how long a
-    thread is busy with one of its batches; `max_rows` is what the device's memory was seen to hold.
+    `used_seconds` is the device time that the lane had, by which lanes take turns; `max_rows` is what the device's
+    memory was seen to hold.
     """
 
     def __init__(self, max_rows: int) -> None:
         self.run_times = RunTimes()
         self.used_seconds = 0.0
-        self.busy_seconds = 0.0
         self.max_rows = max_rows
         self._queues: dict[tuple[int, Hashable], _Queue[W, A]] = {}
 
@@ -96,12 +94,6 @@ class Lane(Generic[W, A]):
     def append(self, place: Place[W, A], work: W) -> None:
         """Let a request wait."""
         self._queues.setdefault((place.priority, place.flow), deque()).append((place, work))
-
-    def add_batch(self, num_rows: int, seconds: float, busy_seconds: float) -> None:
-        """Learn from a batch that ran."""
-        self.used_seconds += seconds
-        self.run_times.add(num_rows, seconds)
-        self.busy_seconds += _NEWEST_COUNTS * (busy_seconds - self.busy_seconds) if self.busy_seconds else busy_seconds
 
     def fail(self, error: Exception) -> None:
         """Answer all that waits with an error."""

@@ -27,9 +27,8 @@ W = TypeVar("W")
 A = TypeVar("A")
 _FLOOD = 4  # one model may fill this many times the room that is left: four fifths of an empty queue
 DEFAULT_PRIORITY = 100
-# A batch that takes no longer is run on the event loop: handing it to a thread and back costs more, since both threads
-# then wait for the interpreter in turn.
-_HOP_SECONDS = 0.0005
+# So many rounds of the event loop without a new row, some 50 microseconds, say that nothing more is under way.
+_QUIET_ROUNDS = 10
 
 
 @dataclass
@@ -46,24 +45,15 @@ class Counters:
     num_failed_batches: int = 0
 
 
-@dataclass(frozen=True)
-class _Outcome(Generic[A]):
-    """A batch that was run: its answers, or what it raised, and for how long its thread took, and was busy."""
-
-    answers: Sequence[A]
-    error: Exception | None
-    seconds: float
-    busy_seconds: float
-
-
 class Scheduler(Generic[W, A]):
     """Runs the rows of many requests in batches.
 
-    Whenever the device is free it takes what waits, up to `max_batch_rows`, and never waits for more. Rows run together
-    that are in one lane: `lane_of` names the stage that their work begins with. The lowest priority goes first; lanes
-    take turns by the device time they had, and the models in a lane share its batches evenly. `run_batch` is called in
-    `device_thread`, one call at a time, and returns one answer for each part; where it raises, the requests of that
-    batch fail and the next batch is run. A batch that the device's memory does not hold is run in halves.
+    Whenever the device is free it takes what waits, up to `max_batch_rows`, and waits for nothing that has not reached
+    the process yet. Rows run together that are in one lane: `lane_of` names the stage that their work begins with. The
+    lowest priority goes first; lanes take turns by the device time they had, and the models in a lane share its batches
+    evenly. `run_batch` is called in `device_thread`, one call at a time, and returns one answer for each part; where it
+    raises, the requests of that batch fail and the next batch is run. A batch that the device's memory does not hold is
+    run in halves.
     """
 
     def __init__(
@@ -142,7 +132,7 @@ class Scheduler(Generic[W, A]):
         """
         while True:
             await self._arrived.wait()
-            await self._gather_more()
+            await self._take_in()
             try:
                 if self._waiting:
                     await self._run_next()
@@ -154,12 +144,16 @@ class Scheduler(Generic[W, A]):
             if not self._waiting:
                 self._arrived.clear()
 
-    async def _gather_more(self) -> None:
-        """Let the event loop take in what has reached the process already: this waits for nothing else."""
-        num_rows = -1
-        while num_rows != self.num_waiting_rows:
-            num_rows = self.num_waiting_rows
+    async def _take_in(self) -> None:
+        """Let the event loop read what has reached this process already, so that it can join the batch.
+
+        Of requests that come close together each would else be a batch of its own, and the next ones wait for it.
+        """
+        num_rounds, num_rows = 0, self.num_waiting_rows
+        while num_rounds < _QUIET_ROUNDS and num_rows < self._max_batch_rows:
             await asyncio.sleep(0)
+            num_rounds = num_rounds + 1 if num_rows == self.num_waiting_rows else 0
+            num_rows = self.num_waiting_rows
 
     async def _run_next(self) -> None:
         lane = min(self._waiting, key=lambda each: (each.first_priority, each.used_seconds))
@@ -174,12 +168,9 @@ class Scheduler(Generic[W, A]):
 
     async def _run(self, lane: Lane[W, A], batch: Batch[W, A]) -> None:
         num_rows = sum(part.num_rows for _, part in batch)
-        if 0 < lane.busy_seconds <= _HOP_SECONDS:
-            outcome = self._outcome(batch)
-            await asyncio.sleep(0)
-        else:
-            outcome = await asyncio.get_running_loop().run_in_executor(self._device_thread, self._outcome, batch)
-        error = outcome.error
+        running = asyncio.get_running_loop().run_in_executor(self._device_thread, self._timed, batch)
+        await asyncio.wait([running])  # unlike `await running`, this does not raise what the batch raised
+        error = running.exception()
         if isinstance(error, OutOfDeviceMemory) and num_rows > 1:
             await self._run_halves(lane, batch, num_rows)
         elif error is not None:
@@ -189,20 +180,17 @@ class Scheduler(Generic[W, A]):
             if isinstance(error, DeviceFailed):
                 raise error
         else:
-            lane.add_batch(num_rows, outcome.seconds, outcome.busy_seconds)
-            self._answer(batch, outcome.answers)
+            answers, seconds = running.result()
+            lane.used_seconds += seconds
+            lane.run_times.add(num_rows, seconds)
+            self._answer(batch, answers)
             if num_rows == lane.max_rows:
                 lane.max_rows = min(self._max_batch_rows, num_rows + 1)
 
-    def _outcome(self, batch: Batch[W, A]) -> _Outcome[A]:
-        started, busy = time.perf_counter(), time.thread_time()
-        answers: Sequence[A] = ()
-        error = None
-        try:
-            answers = self._run_batch([part for _, part in batch])
-        except Exception as raised:  # noqa: BLE001  whatever it is, the requests of this batch are told
-            error = raised
-        return _Outcome(answers, error, time.perf_counter() - started, time.thread_time() - busy)
+    def _timed(self, batch: Batch[W, A]) -> tuple[Sequence[A], float]:
+        started = time.perf_counter()
+        answers = self._run_batch([part for _, part in batch])
+        return answers, time.perf_counter() - started
 
     async def _run_halves(self, lane: Lane[W, A], batch: Batch[W, A], num_rows: int) -> None:
         """Run what the device's memory did not hold in two parts, one after the other, and remember its size."""
