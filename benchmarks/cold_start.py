@@ -4,6 +4,8 @@
 
 The stretches follow one another: importing and reading settings until the service listens, following the registry until
 it begins to load, loading (read, verify, prepare, calibrate where that is due, warm up), and the first answer.
+
+Learnt on the way: half of a start is importing, most of that PyTorch.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@
 
 The versions are full fine-tunes of MobileNetV2, which share no stage; the service holds the one that the alias points
 at, so that every swap reads, verifies and warms up a whole network.
+
+Learnt on the way: `torch.fx.symbolic_trace` changes `nn.Module.__call__` for the whole process while it traces, so a
+trace in one thread fails the requests that run in another.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import grpc
 
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 10.0
 _REQUEST_ID = re.compile(r" \(request id \w+\)")
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -96,8 +96,10 @@ class _Client:
         self._start = self._end = math.inf
 
     async def run(self) -> Result:
-        """Send all; raise TimeoutError where hardly anything is answered."""
-        async with asyncio.timeout(_PATIENCE_SECONDS + self._plan.seconds), asyncio.TaskGroup() as sending:
+        """Send all; raise TimeoutError where a request is neither answered nor refused."""
+        longest = self._plan.warm_seconds + self._plan.seconds + _PATIENCE_SECONDS
+        asyncio.get_running_loop().call_later(longest, self._give_up)
+        async with asyncio.timeout(longest + _PATIENCE_SECONDS), asyncio.TaskGroup() as sending:
             if self._plan.in_flight:
                 for _ in range(self._plan.in_flight):
                     sending.create_task(self._send_on())
@@ -135,10 +137,15 @@ class _Client:
         elif self._end == math.inf and ended >= self._start + self._plan.seconds:
             self._end = ended
 
+    def _give_up(self) -> None:
+        """End the measured window where hardly anything is answered."""
+        if self._end == math.inf:
+            self._start, self._end = min(self._start, self._warm_at), time.monotonic()
+
     def _result(self) -> Result:
         start, end = self._start, self._end
         answers = [each for each in self._answers if start <= each[1] < end]
-        taken = sorted(ended - due for due, ended, _ in answers)
+        taken = sorted(ended - due for due, ended, _ in answers) or [math.nan]
         return Result(
             rate=len(answers) / (end - start),
             p50_ms=taken[len(taken) // 2] * 1000,
