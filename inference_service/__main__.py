@@ -26,6 +26,7 @@ from inference_service.open_inference.shared_memory import SharedMemory
 from inference_service.open_inference.signature import Facts
 from inference_service.pipeline import Pipeline
 from inference_service.resident import ResidentVersion
+from inference_service.response_cache import ResponseCache
 from inference_service.scheduler import Scheduler
 from inference_service.server import CODES, InferenceServer, registrations
 from inference_service.servicer import InferenceServicer
@@ -76,7 +77,9 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         manager = _manager(settings, loading, wishes)
         scheduler = _scheduler(settings, executor, device_thread)
         decoder = Decoder(decode_threads, max_pixels=settings.max_image_pixels)
-        pipeline = Pipeline(scheduler, decoder, Mirrors(scheduler, max_queue_rows=settings.max_queue_rows))
+        mirrors = Mirrors(scheduler, max_queue_rows=settings.max_queue_rows)
+        cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
+        pipeline = Pipeline(scheduler, decoder, mirrors, cache)
         servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
         source = _source(settings, wishes, ChangeFeed(database), manager)
         open_servicer = OpenInferenceServicer(

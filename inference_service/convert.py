@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.inference.v1 import inference_pb2 as pb
 
-from inference_service.pipeline import Images
+from inference_service.images import Images
 from inference_service.policy import VersionState
 from inference_service.precision import Agreement, Precision
 from inference_service.resident import ResidentVersion

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from inference_service.decoder import Decoder
 from inference_service.errors import TakesNoImages
 from inference_service.executor import Answer, Output, Rows, Work
+from inference_service.images import Images
 from inference_service.lease import Shadow
 from inference_service.mirror import Mirrors
 from inference_service.resident import ResidentVersion
+from inference_service.response_cache import ResponseCache, cache_key
 from inference_service.scheduler import DEFAULT_PRIORITY, Scheduler
 from model_store.inputs import ImageInputSpec, Pixels
 
@@ -26,24 +28,23 @@ class Urgency:
     priority: int = DEFAULT_PRIORITY
 
 
-@dataclass(frozen=True)
-class Images:
-    """Images to be decoded and resized: encoded ones, or pixels [h, w, 3]. `field_of` names one in an error."""
-
-    images: Sequence[bytes | Pixels]
-    field_of: Callable[[int], str]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
 class Pipeline:
-    """Answers requests, and counts them in their version's statistics."""
+    """Answers requests, and counts them in their version's statistics.
 
-    def __init__(self, scheduler: Scheduler[Work, Answer], decoder: Decoder, mirrors: Mirrors) -> None:
+    With a `cache`, a request that was answered lately is answered from it, and not run on a mirror.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler[Work, Answer],
+        decoder: Decoder,
+        mirrors: Mirrors,
+        cache: ResponseCache | None = None,
+    ) -> None:
         self._scheduler = scheduler
         self._decoder = decoder
         self._mirrors = mirrors
+        self._cache = cache
 
     async def answer(
         self,
@@ -58,10 +59,29 @@ class Pipeline:
         Rows must be as the version takes them: see Work. Raises InvalidInput naming each image that cannot be used,
         TakesNoImages, QueueFull, DeadlineExceeded or OutOfDeviceMemory. A `shadow` is run after that.
         """
-        with (
-            version.statistics.request(),
-            self._scheduler.admit(len(given), version.name.model_id, urgency.deadline, urgency.priority) as place,
-        ):
+        with version.statistics.request():
+            if self._cache is None:
+                return await self._run(version, given, outputs, urgency, shadow)
+            started = time.perf_counter_ns()
+            key = cache_key(version, given, outputs)
+            answer = self._cache.find(key)
+            found = version.statistics.cache_miss if answer is None else version.statistics.cache_hit
+            found.add(time.perf_counter_ns() - started)
+            if answer is None:
+                answer = await self._run(version, given, outputs, urgency, shadow)
+                self._cache.add(key, answer)
+            return answer
+
+    async def _run(
+        self,
+        version: ResidentVersion,
+        given: Images | Rows,
+        outputs: frozenset[Output],
+        urgency: Urgency,
+        shadow: Shadow | None,
+    ) -> Answer:
+        flow = version.name.model_id
+        with self._scheduler.admit(len(given), flow, urgency.deadline, urgency.priority) as place:
             rows = await self._decoded(version, given) if isinstance(given, Images) else given
             answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs)))
         if shadow is not None:

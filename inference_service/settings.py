@@ -38,6 +38,9 @@ class InferenceSettings(ServerSettings):
     max_images_per_request: int = Field(default=256, ge=1, description="Images, or rows of numbers.")
     max_image_pixels: int = Field(default=50_000_000, ge=1)
 
+    response_cache_mb: int = Field(
+        default=0, ge=0, description="MiB of memory for answers: equal requests to a version then run once. 0: none."
+    )
     shared_memory: bool = Field(
         default=False, description="Whether callers on this machine may name shared memory to read from and write to."
     )

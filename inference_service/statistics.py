@@ -25,10 +25,11 @@ class Duration:
 class VersionStatistics:
     """Counts since the version was loaded; its warm-up is not among them.
 
-    The event loop writes `succeeded`, `failed` and `prepared`, the thread of the device all others. `queued` is from
-    when a request's rows were ready until the device took the first of them, `computed` the time on the device of the
-    batches that a request was in: whole batches, whomever they were shared with. `batches` has those times by the
-    number of the version's rows in a batch.
+    The event loop writes `succeeded`, `failed`, `prepared` and what concerns the cache, the thread of the device all
+    others. `queued` is from when a request's rows were ready until the device took the first of them, `computed` the
+    time on the device of the batches that a request was in: whole batches, whomever they were shared with. `batches`
+    has those times by the number of the version's rows in a batch. Looking an answer up ends in a `cache_hit` or a
+    `cache_miss`; there are neither without a response cache.
     """
 
     succeeded: Duration = field(default_factory=Duration)
@@ -39,6 +40,8 @@ class VersionStatistics:
     computed: Duration = field(default_factory=Duration)
     num_rows: int = 0
     batches: dict[int, Duration] = field(default_factory=dict)
+    cache_hit: Duration = field(default_factory=Duration)
+    cache_miss: Duration = field(default_factory=Duration)
 
     @property
     def num_batches(self) -> int:

@@ -83,6 +83,8 @@ def statistics(report: VersionReport, *, has_gpu: bool) -> pb.ModelStatistics:
             queue=_duration(counted.queued),
             compute_input=_duration(counted.prepared),
             compute_infer=_duration(counted.computed),
+            cache_hit=_duration(counted.cache_hit),
+            cache_miss=_duration(counted.cache_miss),
         ),
         batch_stats=[
             pb.InferBatchStatistics(batch_size=size, compute_infer=_duration(batches))

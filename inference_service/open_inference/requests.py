@@ -10,10 +10,10 @@ import numpy as np
 
 from inference_service.errors import NotServed
 from inference_service.executor import Output, Rows
+from inference_service.images import Images
 from inference_service.open_inference.shared_memory import Slice
 from inference_service.open_inference.signature import ANY, IMAGE, INPUT, TensorForm, inputs_of, outputs_of
 from inference_service.open_inference.tensors import BYTES, InputTensor, floats, joined, shown, texts, uint8s
-from inference_service.pipeline import Images
 from inference_service.resident import ResidentVersion
 from model_store.errors import InvalidInput
 from model_store.inputs import ImageInputSpec, InputSpec, Values
