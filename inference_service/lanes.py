@@ -66,6 +66,8 @@ class Place(Generic[W, A]):
             self.answer.set_exception(error)
 
 
+# Beside a batch that takes so long, the way to a caller and back is short.
+_LONG_SECONDS = 0.02
 Batch = list[tuple[Place[W, A], Part[W]]]
 _Queue = deque[tuple[Place[W, A], W]]
 
@@ -107,7 +109,9 @@ class Lane(Generic[W, A]):
         No batch is larger than the deadlines in it allow. A request that has its answer already, or can make its
         deadline no more, is given to `drop` instead of being run.
         """
-        rows: _Rows[W, A] = _Rows(max_rows, now, self._least_rows(max_rows), self.run_times)
+        waiting = sum(place.num_left for queue in self._queues.values() for place, _ in queue)
+        max_rows = min(max_rows, self._worth_taking(waiting))
+        rows: _Rows[W, A] = _Rows(max_rows, now, self._least_rows(waiting, max_rows), self.run_times)
         keys = sorted(self._queues, key=_priority)
         for _, same_priority in groupby(keys, key=_priority):
             self._share(list(same_priority), rows, drop)
@@ -128,14 +132,23 @@ class Lane(Generic[W, A]):
                     self._queues[key] = queue  # behind those that were not served yet
             keys = unsatisfied
 
-    def _least_rows(self, max_rows: int) -> int:
+    def _worth_taking(self, waiting: int) -> int:
+        """Return how many of the rows that wait to take at once: where they take long, half of them.
+
+        While the answers of one half travel and their callers ask again, the device has the other half: who takes all
+        that waits has nothing to do until then.
+        """
+        if self.run_times.seconds(waiting) < _LONG_SECONDS:
+            return waiting
+        return max(self.run_times.efficient_rows, (waiting + 1) // 2)
+
+    def _least_rows(self, waiting: int, max_rows: int) -> int:
         """Return for how many rows a request's deadline must leave time.
 
         Where more waits than fits into one efficient batch, a request that would force the device into a smaller one
         costs others their deadlines: it is given up.
         """
         efficient = min(self.run_times.efficient_rows, max_rows)
-        waiting = sum(place.num_left for queue in self._queues.values() for place, _ in queue)
         return efficient if waiting > efficient else 1
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
-from inference_service.lanes import Part
-from inference_service.scheduler import Scheduler
+from inference_service.lanes import Lane, Part, Place
+from inference_service.scheduler import DEFAULT_PRIORITY, Scheduler
 from tests.inference_service.loops import on_a_loop
 
 Range = tuple[str, int, int]
@@ -327,3 +327,18 @@ async def test_a_deadline_that_passes_while_waiting_is_answered_at_once() -> Non
         await first
         assert await setup.ask("b", 1) == [("b", 0, 1)]
         assert [batch[0][0] for batch in setup.device.batches] == ["first", "b"]
+
+
+@pytest.mark.parametrize(("seconds_a_row", "num_taken"), [(0.01, 5), (0.0001, 10)])
+def test_where_rows_take_long_half_of_them_wait_for_the_next_batch(seconds_a_row: float, num_taken: int) -> None:
+    """The device then has work while answers travel; where a batch is short, all that waits is taken."""
+
+    async def take() -> int:
+        lane: Lane[None, None] = Lane(32)
+        for num_rows in (1, 4, 8, 16):
+            lane.run_times.add(num_rows, num_rows * seconds_a_row)
+        for _ in range(10):
+            lane.append(Place(1, "flowers", None, DEFAULT_PRIORITY), None)
+        return sum(part.num_rows for _, part in lane.form_batch(32, 0.0, lambda _: pytest.fail("nothing expired")))
+
+    assert asyncio.run(take()) == num_taken
