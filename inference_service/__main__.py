@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import TypeVar
 
 import torch
 
@@ -38,6 +39,8 @@ from model_store.errors import InvalidInput
 from model_store.serving import ServingView
 from model_store.store import ModelStore
 
+T = TypeVar("T")
+
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM; end with 1 and one line on standard error where the service cannot start."""
@@ -68,10 +71,16 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         executor = Executor(device)
 
         def warm_up(version: ResidentVersion) -> None:
-            device_thread.submit(executor.warm_up, version).result()
+            if executor.has_run(version):
+                executor.warm_up(version)
+            else:
+                run_alone(lambda: executor.warm_up(version))
+
+        def run_alone(work: Callable[[], T]) -> T:
+            return device_thread.submit(work).result()
 
         calibrator = Calibrator(store.blobs, device, device_thread, lambda name: store.get_version(name).calibration)
-        loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision)
+        loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision, run_alone)
         wishes = Wishes(store, ServingView(database), _policies(settings))
         loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))
         manager = _manager(settings, loading, wishes)

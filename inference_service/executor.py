@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import accumulate, groupby, pairwise
@@ -21,6 +22,7 @@ from model_store.errors import InvalidManifest
 from model_store.inputs import Pixels, Values, blank_row, to_input
 
 Rows = Pixels | Values
+_NUM_BLANKS = 64
 
 
 class Output(Enum):
@@ -58,6 +60,7 @@ class Executor:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._blanks: dict[Hashable, Tensor] = {}
         self.num_stage_runs = 0
 
     def run(self, parts: Sequence[Part[Work]]) -> list[Answer]:
@@ -71,30 +74,53 @@ class Executor:
         return answers
 
     def warm_up(self, version: ResidentVersion) -> None:
-        """Run one row through a version; raise InvalidManifest where it does not run or gives no finite numbers."""
-        outputs = {Output.EMBEDDING} if version.head is None else set(Output)
+        """Run one row through a version; raise InvalidManifest where it does not run or gives no finite numbers.
+
+        What a backbone gives for it is remembered: of the next version with that backbone the head alone is run.
+        """
         try:
-            (answer,) = self._run_parts([Part(Work(version, blank_row(version.input_spec), frozenset(outputs)), 0, 1)])
+            with torch.inference_mode(), self._device_errors(1):
+                features = self._blank_features(version)
+                answers = [features] if version.head is None else [features, version.head(features)]
+                is_finite = all(bool(answer.isfinite().all()) for answer in answers)
         except RuntimeError as error:
             raise InvalidManifest(f"a row of its input does not run through {version.name}: {error}") from error
-        if not all(np.isfinite(values).all() for values in answer.values()):
+        if not is_finite:
             raise InvalidManifest(f"{version.name} answers with numbers that are not finite: its training diverged")
+
+    def has_run(self, version: ResidentVersion) -> bool:
+        """Say whether warming up runs no more than a version's head: any thread may do it then."""
+        return _backbone_of(version) in self._blanks
+
+    def _blank_features(self, version: ResidentVersion) -> Tensor:
+        key = _backbone_of(version)
+        if key not in self._blanks:
+            x = to_input(torch.from_numpy(blank_row(version.input_spec)).to(self._device), version.input_spec)
+            for stage in version.backbone:
+                x = stage(x)
+            self._blanks[key] = x
+            if len(self._blanks) > _NUM_BLANKS:
+                del self._blanks[next(iter(self._blanks))]
+        return self._blanks[key]
 
     def _run_parts(self, parts: Sequence[Part[Work]]) -> list[Answer]:
         members = [_Member(part.work, part.work.rows[part.start : part.stop]) for part in parts]
         by_input: defaultdict[object, list[_Member]] = defaultdict(list)
         for member in members:
             by_input[member.input_form].append(member)
+        with torch.inference_mode(), self._device_errors(sum(part.num_rows for part in parts)):
+            for group in by_input.values():
+                self._run_inputs(group)
+        return [member.answer for member in members]
+
+    @contextmanager
+    def _device_errors(self, num_rows: int) -> Iterator[None]:
         try:
-            with torch.inference_mode():
-                for group in by_input.values():
-                    self._run_inputs(group)
+            yield
         except torch.OutOfMemoryError as error:
-            num_rows = sum(part.num_rows for part in parts)
             raise OutOfDeviceMemory(f"the device has no memory for a batch of {num_rows} rows: send fewer") from error
         except torch.AcceleratorError as error:  # what CUDA says once, it says of every later call
             raise DeviceFailed(f"the device {self._device} failed and runs nothing any more: {error}") from error
-        return [member.answer for member in members]
 
     def _run_inputs(self, members: list[_Member]) -> None:
         # Equal beginnings of paths side by side: the rows of every stage then lie together, and a branch is a view.
@@ -118,6 +144,10 @@ class Executor:
         for branches in _alike(_branches(members, depth)):
             self.num_stage_runs += 1
             self._descend(_run(x, branches), [member for branch in branches for member in branch.members], depth + 1)
+
+
+def _backbone_of(version: ResidentVersion) -> Hashable:
+    return (version.input_spec, version.precision, *(stage.key for stage in version.backbone))
 
 
 def _shared_stage(members: Sequence[_Member], depth: int) -> Stage | None:

@@ -115,6 +115,8 @@ class Lane(Generic[W, A]):
         keys = sorted(self._queues, key=_priority)
         for _, same_priority in groupby(keys, key=_priority):
             self._share(list(same_priority), rows, drop)
+        if rows.num_hopeless and not rows.batch:
+            self.run_times.doubt()
         return rows.batch
 
     def _share(
@@ -133,13 +135,13 @@ class Lane(Generic[W, A]):
             keys = unsatisfied
 
     def _worth_taking(self, waiting: int) -> int:
-        """Return how many of the rows that wait to take at once: where they take long, half of them.
+        """Return how many rows to take at once: where what waits takes long, half of it.
 
         While the answers of one half travel and their callers ask again, the device has the other half: who takes all
         that waits has nothing to do until then.
         """
         if self.run_times.seconds(waiting) < _LONG_SECONDS:
-            return waiting
+            return _MANY
         return max(self.run_times.efficient_rows, (waiting + 1) // 2)
 
     def _least_rows(self, waiting: int, max_rows: int) -> int:
@@ -154,13 +156,14 @@ class Lane(Generic[W, A]):
 
 @dataclass
 class _Rows(Generic[W, A]):
-    """A batch that is being formed; `num_free` rows may still join it."""
+    """A batch that is being formed; `num_free` rows may still join it, `num_hopeless` requests could not be in time."""
 
     num_free: int
     now: float
     least_rows: int
     run_times: RunTimes
     num_taken: int = 0
+    num_hopeless: int = 0
     batch: Batch[W, A] = field(default_factory=list)
 
     def take(self, queue: _Queue[W, A], share: int, drop: Callable[[Place[W, A]], object]) -> bool:
@@ -168,9 +171,9 @@ class _Rows(Generic[W, A]):
         while queue and min(share, self.num_free) > 0:
             place, work = queue[0]
             in_time = self._rows_in_time(place)
-            if place.answer.done() or in_time < max(
-                min(place.num_left, self.num_taken + self.num_free), self.least_rows
-            ):
+            is_hopeless = in_time < max(min(place.num_left, self.num_taken + self.num_free), self.least_rows)
+            if place.answer.done() or is_hopeless:
+                self.num_hopeless += not place.answer.done()
                 drop(place)
                 queue.popleft()
                 continue

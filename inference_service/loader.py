@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from inference_service.calibrating import Calibrator
 from inference_service.errors import OutOfDeviceMemory
 from inference_service.precision import Agreement, Precision, candidates
-from inference_service.prepare import prepared
+from inference_service.prepare import Plan, fold_plan, folded
 from inference_service.resident import ResidentVersion, Stage, StageKey
 from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, embedding_size
 from model_store.blobs import BlobStore
@@ -29,7 +29,8 @@ class Loader:
 
     Stages are held weakly: they live as long as a version that uses them, and a version as long as its requests, so no
     count of users can go wrong. `warm_up` runs a version once; it raises where that fails. `precision` is one of
-    Precision or `auto`: the fastest in which a version passes the `calibrator`, else float32.
+    Precision or `auto`: the fastest in which a version passes the `calibrator`, else float32. `run_alone` runs what
+    must not run beside a batch.
     """
 
     def __init__(
@@ -39,12 +40,15 @@ class Loader:
         warm_up: Callable[[ResidentVersion], object],
         calibrator: Calibrator | None = None,
         precision: str = Precision.FLOAT32,
+        run_alone: Callable[[Callable[[], Plan]], Plan] = lambda work: work(),
     ) -> None:
         self._blobs = blobs
         self._device = device
         self._warm_up = warm_up
         self._calibrator = calibrator
         self._precision = precision
+        self._run_alone = run_alone
+        self._plans: dict[StageKey, Plan] = {}
         self._stages: WeakValueDictionary[tuple[StageKey, Precision], Stage] = WeakValueDictionary()
 
     @property
@@ -128,17 +132,25 @@ class Loader:
             tensors = read.pop(digest)  # nothing but its stage holds it any longer, while others are copied
             for name in names:
                 key, in_precision = keys[name]
-                module = self._module(manifest, head, name, tensors).to(in_precision.dtype)
+                module = self._module(manifest, head, key, tensors).to(in_precision.dtype)
                 stages[name] = self._stages[keys[name]] = Stage(key, in_precision, module, _size_bytes(module))
         return {name: stages[name] for name in keys}
 
-    def _module(self, manifest: Manifest, head: Head, stage: str, tensors: Mapping[str, Tensor]) -> nn.Module:
+    def _module(self, manifest: Manifest, head: Head, key: StageKey, tensors: Mapping[str, Tensor]) -> nn.Module:
         """Return the stage ready to run: built without memory, it takes the tensors on the device as its own."""
         forms = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
-        check_stage_tensors(manifest.architecture, manifest.arguments, head, stage, forms)
-        module = build_stage(manifest.architecture, manifest.arguments, head, stage)
+        check_stage_tensors(manifest.architecture, manifest.arguments, head, key.name, forms)
+        module = build_stage(manifest.architecture, manifest.arguments, head, key.name)
+        plan = self._plan(key, module)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
-        return prepared(module.eval().requires_grad_(requires_grad=False))
+        return folded(module.eval().requires_grad_(requires_grad=False), plan)
+
+    def _plan(self, key: StageKey, module: nn.Module) -> Plan:
+        """Return what to fold in a stage, found out once for all tensors that it may have."""
+        built_alike = replace(key, digest="")
+        if built_alike not in self._plans:
+            self._plans[built_alike] = self._run_alone(lambda: fold_plan(module.eval()))
+        return self._plans[built_alike]
 
 
 def _stage_keys(manifest: Manifest, head: Head, precision: Precision) -> dict[str, tuple[StageKey, Precision]]:

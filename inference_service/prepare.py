@@ -9,37 +9,44 @@ from __future__ import annotations
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+Plan = tuple[tuple[str, str], ...]
+"""Names of convolutions, each with that of the BatchNorm to fold into it."""
 
-def prepared(stage: nn.Module) -> nn.Module:
-    """Return a stage in `eval()` that gives the same as this one, up to rounding, in less time.
 
-    A stage without a BatchNorm is returned as it is. The one that is given must not be used any more: what was not
-    folded is shared.
+def fold_plan(stage: nn.Module) -> Plan:
+    """Return what can be folded in a stage, whatever its tensors are.
+
+    No other thread may run a module meanwhile: tracing replaces how all of them are called.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in stage.modules()):
-        return stage
+        return ()
     traced = fx.symbolic_trace(stage)
-    for node in list(traced.graph.nodes):
-        if node.op == "call_module" and isinstance(traced.get_submodule(node.target), nn.BatchNorm2d):
-            _fold(traced, node)
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return traced
+    norms = [node for node in traced.graph.nodes if _is_a(traced, node, nn.BatchNorm2d)]
+    return tuple((str(norm.args[0].target), str(norm.target)) for norm in norms if _is_foldable(traced, norm))
 
 
-def _fold(traced: fx.GraphModule, norm: fx.Node) -> None:
-    """Fold a BatchNorm into the convolution before it, where nothing else takes that one's output."""
+def folded(stage: nn.Module, plan: Plan) -> nn.Module:
+    """Return the stage, in `eval()`, with each BatchNorm of the plan folded into its convolution."""
+    for conv, norm in plan:
+        modules = stage.get_submodule(conv), stage.get_submodule(norm)
+        stage.set_submodule(conv, fuse_conv_bn_eval(*modules))  # type: ignore[type-var, arg-type]
+        stage.set_submodule(norm, nn.Identity())
+    return stage
+
+
+def _is_foldable(traced: fx.GraphModule, norm: fx.Node) -> bool:
+    """Say whether a BatchNorm takes the output of a convolution that nothing else takes, and both are run once."""
     conv = norm.args[0]
-    if not isinstance(conv, fx.Node) or conv.op != "call_module" or len(conv.users) > 1:
-        return
-    module, batch_norm = (traced.get_submodule(str(node.target)) for node in (conv, norm))
-    if not isinstance(module, nn.Conv2d) or not isinstance(batch_norm, nn.BatchNorm2d):
-        return
-    if _num_calls(traced, conv.target) > 1:
-        return
-    traced.add_submodule(str(conv.target), fuse_conv_bn_eval(module, batch_norm))
-    norm.replace_all_uses_with(conv)
-    traced.graph.erase_node(norm)
+    return (
+        isinstance(conv, fx.Node)
+        and _is_a(traced, conv, nn.Conv2d)
+        and len(conv.users) == 1
+        and all(_num_calls(traced, node.target) == 1 for node in (conv, norm))
+    )
+
+
+def _is_a(traced: fx.GraphModule, node: fx.Node, kind: type[nn.Module]) -> bool:
+    return node.op == "call_module" and isinstance(traced.get_submodule(str(node.target)), kind)
 
 
 def _num_calls(traced: fx.GraphModule, target: object) -> int:

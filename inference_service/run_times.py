@@ -25,6 +25,13 @@ class RunTimes:
         self._rows_seconds = self._rows_seconds * _KEPT + num_rows * seconds
         self._fit()
 
+    def doubt(self) -> None:
+        """Expect less: by what was learnt nothing could be run, and so nothing else would ever be learnt."""
+        self._seconds *= _KEPT
+        self._rows_seconds *= _KEPT
+        self._spread *= _KEPT
+        self._fit()
+
     def seconds(self, num_rows: int) -> float:
         """Return the seconds that a batch will hardly exceed; 0 while nothing was measured."""
         return self._line(num_rows) + _SPREADS * self._spread

@@ -31,8 +31,14 @@ FIRST, SECOND = VersionName("flowers", 1), VersionName("flowers", 2)
 @contextmanager
 def busy_device(service: RunningService) -> Iterator[None]:
     """Keep the service's device busy while the block runs."""
-    free = threading.Event()
-    service.server._scheduler._device_thread.submit(free.wait)
+    taken, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        taken.set()
+        free.wait()
+
+    service.server._scheduler._device_thread.submit(hold)
+    assert taken.wait(10)  # from here on, what is in the thread's queue is a batch
     try:
         yield
     finally:
