@@ -10,7 +10,7 @@ class NotServed(NotFound):
 
 
 class NotReady(Unavailable):
-    """What should answer is still loading."""
+    """What should answer is not loaded now: it still loads, say."""
 
 
 class LoadFailed(IllegalState):
