@@ -27,8 +27,8 @@ W = TypeVar("W")
 A = TypeVar("A")
 _FLOOD = 4  # one model may fill this many times the room that is left: four fifths of an empty queue
 DEFAULT_PRIORITY = 100
-# So many rounds of the event loop without a new row, a few microseconds each, say that nothing more is under way. With 10
-# a small model answered a tenth fewer requests; alone, none was answered earlier.
+# So many rounds of the event loop without a new row, a few microseconds each, say that nothing more is under way. With
+# 10 a small model answered a tenth fewer requests; alone, none was answered earlier.
 _QUIET_ROUNDS = 40
 
 
