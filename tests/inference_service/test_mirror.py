@@ -83,8 +83,8 @@ def test_what_both_say_is_compared(tmp_path: Path, wanted: list[str]) -> None:
         assert mirror.max_score_difference == pytest.approx(np.abs(right - found).max(), abs=1e-6)
         assert mirror.num_failed + mirror.num_dropped + mirror.num_skipped == 0
         statistics = service.stub.ModelStatistics(open_pb.ModelStatisticsRequest(name="numbers")).model_stats
-        counted = {each.version: (each.inference_stats.success.count, each.execution_count) for each in statistics}
-        assert counted == {"1": (3, 3), "2": (0, 3)}
+        counted = {each.version: (each.inference_stats.success.count, each.inference_count) for each in statistics}
+        assert counted == {"1": (3, 6), "2": (0, 6)}
 
 
 def test_a_mirror_that_fails_fails_no_request(tmp_path: Path, registry: Registry) -> None:
