@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Executor as Threads
 
 import torch
 from torch import Tensor
 
 from inference_service.precision import Agreement, agreement
-from inference_service.resident import ResidentVersion, StageKey
+from inference_service.resident import ResidentVersion
 from model_store.blobs import BlobStore
 from model_store.calibration import Calibration, read_calibration
-from model_store.inputs import to_input
 from model_store.names import VersionName
 from model_store.records import CalibrationDigests
 
 _ROWS_AT_ONCE = 8  # requests wait for so many at most
-_Features = tuple[tuple[str, tuple[StageKey, ...], torch.dtype], Tensor]
+_Features = tuple[tuple[str, Hashable], Tensor]
 
 
 class Calibrator:
@@ -51,19 +50,13 @@ class Calibrator:
         return agreement(version.precision, calibration, self._on_device(lambda: _head(version, features)))
 
     def _features_of(self, version: ResidentVersion, rows_digest: str, calibration: Calibration) -> Tensor:
-        key = (rows_digest, tuple(stage.key for stage in version.backbone), version.precision.dtype)
+        key = (rows_digest, version.backbone_key)
         if self._features is None or self._features[0] != key:
             starts = range(0, len(calibration.rows), _ROWS_AT_ONCE)
             chunks = [torch.from_numpy(calibration.rows[start : start + _ROWS_AT_ONCE]) for start in starts]
-            parts = [self._on_device(lambda rows=chunk: self._backbone(version, rows)) for chunk in chunks]  # type: ignore[misc]
+            parts = [self._on_device(lambda rows=chunk: version.features(rows.to(self._device))) for chunk in chunks]  # type: ignore[misc]
             self._features = (key, torch.cat(parts))
         return self._features[1]
-
-    def _backbone(self, version: ResidentVersion, rows: Tensor) -> Tensor:
-        x = to_input(rows.to(self._device), version.input_spec)
-        for stage in version.backbone:
-            x = stage(x)
-        return x
 
     def _on_device(self, work: Callable[[], Tensor]) -> Tensor:
         with_no_gradients = torch.inference_mode()(work)

@@ -90,15 +90,12 @@ class Executor:
 
     def has_run(self, version: ResidentVersion) -> bool:
         """Say whether warming up runs no more than a version's head: any thread may do it then."""
-        return _backbone_of(version) in self._blanks
+        return version.backbone_key in self._blanks
 
     def _blank_features(self, version: ResidentVersion) -> Tensor:
-        key = _backbone_of(version)
+        key = version.backbone_key
         if key not in self._blanks:
-            x = to_input(torch.from_numpy(blank_row(version.input_spec)).to(self._device), version.input_spec)
-            for stage in version.backbone:
-                x = stage(x)
-            self._blanks[key] = x
+            self._blanks[key] = version.features(torch.from_numpy(blank_row(version.input_spec)).to(self._device))
             if len(self._blanks) > _NUM_BLANKS:
                 del self._blanks[next(iter(self._blanks))]
         return self._blanks[key]
@@ -144,10 +141,6 @@ class Executor:
         for branches in _alike(_branches(members, depth)):
             self.num_stage_runs += 1
             self._descend(_run(x, branches), [member for branch in branches for member in branch.members], depth + 1)
-
-
-def _backbone_of(version: ResidentVersion) -> Hashable:
-    return (version.input_spec, version.precision, *(stage.key for stage in version.backbone))
 
 
 def _shared_stage(members: Sequence[_Member], depth: int) -> Stage | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakSet
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from inference_service.precision import Agreement, Precision
 from inference_service.statistics import VersionStatistics
-from model_store.inputs import InputSpec
+from model_store.inputs import InputSpec, to_input
 from model_store.names import VersionName
 
 _SMALL_BYTES = 256 * 1024
@@ -89,6 +90,18 @@ class ResidentVersion:
     def stages(self) -> tuple[Stage, ...]:
         """All stages, first to last."""
         return self.backbone if self.head is None else (*self.backbone, self.head)
+
+    @property
+    def backbone_key(self) -> Hashable:
+        """What versions have in common whose backbones give the same for the same rows."""
+        return (self.input_spec, self.precision, *(stage.key for stage in self.backbone))
+
+    def features(self, rows: Tensor) -> Tensor:
+        """Return what the backbone gives for prepared rows on its device, and the head takes."""
+        x = to_input(rows, self.input_spec)
+        for stage in self.backbone:
+            x = stage(x)
+        return x
 
     @property
     def size_bytes(self) -> int:
