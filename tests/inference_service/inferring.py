@@ -44,9 +44,15 @@ class OpenService:
 
     @contextmanager
     def busy_device(self) -> Iterator[None]:
-        """Keep the device busy until the block ends."""
-        free = threading.Event()
-        busy = self.running.server._scheduler._device_thread.submit(free.wait, 20)
+        """Keep the device busy until the block ends; it is so when the block begins."""
+        begun, free = threading.Event(), threading.Event()
+
+        def hold() -> bool:
+            begun.set()
+            return free.wait(20)
+
+        busy = self.running.server._scheduler._device_thread.submit(hold)
+        assert begun.wait(20)
         try:
             yield
         finally:
