@@ -35,7 +35,7 @@ class Served:
     stub: inference_pb2_grpc.InferenceServiceStub
     open_stub: open_inference_pb2_grpc.GRPCInferenceServiceStub
 
-    def load(self, *models: str, body: Path, **plan: Any) -> Result:  # noqa: ANN401  each as its field wants it  # noqa: ANN401  each as its field wants it
+    def load(self, *models: str, body: Path, **plan: Any) -> Result:  # noqa: ANN401  each as its field wants it
         """Send requests to models in turn; `plan` are the other fields of a Plan."""
         return load(Plan(self.address, str(body), heads_of(*models), **plan))
 

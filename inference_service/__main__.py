@@ -16,6 +16,7 @@ from grpc_runtime.startup import run_service
 from inference_service.backoff import Backoff
 from inference_service.calibrating import Calibrator
 from inference_service.decoder import Decoder
+from inference_service.device_thread import DeviceThread
 from inference_service.executor import Answer, Executor, Work
 from inference_service.loader import Loader
 from inference_service.loading import Loading
@@ -40,6 +41,8 @@ from model_store.serving import ServingView
 from model_store.store import ModelStore
 
 T = TypeVar("T")
+# The way to the device's thread and back costs a quarter of a millisecond where the cores are idle.
+_SHORT_SECONDS = 0.0005
 
 
 def main() -> None:
@@ -48,8 +51,6 @@ def main() -> None:
 
 
 async def _serve(settings: InferenceSettings) -> None:
-    if settings.num_threads:
-        torch.set_num_threads(settings.num_threads)
     with build(settings) as server:
         await server.run(stop_signals(settings))
 
@@ -61,9 +62,11 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
     One thread owns the device, one reads and verifies what is loaded, and a few decode images.
     """
     device = _device(settings.device)
+    num_threads = settings.num_threads or torch.get_num_threads()
+    torch.set_num_threads(1)  # of this thread, in which only short batches run
     with (
         closing(settings.open_database()) as database,
-        ThreadPoolExecutor(1, "device") as device_thread,
+        DeviceThread(num_threads) as device_thread,
         ThreadPoolExecutor(1, "loader") as loader_thread,
         ThreadPoolExecutor(settings.num_decode_threads, "decoder") as decode_threads,
     ):
@@ -84,7 +87,7 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         wishes = Wishes(store, ServingView(database), _policies(settings))
         loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))
         manager = _manager(settings, loading, wishes)
-        scheduler = _scheduler(settings, executor, device_thread)
+        scheduler = _scheduler(settings, executor, device_thread, short_seconds=_SHORT_SECONDS * (device.type == "cpu"))
         decoder = Decoder(decode_threads, max_pixels=settings.max_image_pixels)
         mirrors = Mirrors(scheduler, max_queue_rows=settings.max_queue_rows)
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
@@ -117,7 +120,7 @@ def _policies(settings: InferenceSettings) -> Policies:
 
 
 def _scheduler(
-    settings: InferenceSettings, executor: Executor, device_thread: ThreadPoolExecutor
+    settings: InferenceSettings, executor: Executor, device_thread: DeviceThread, *, short_seconds: float
 ) -> Scheduler[Work, Answer]:
     return Scheduler(
         executor.run,
@@ -125,6 +128,7 @@ def _scheduler(
         lane_of=lane_of,
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,
+        short_seconds=short_seconds,
     )
 
 

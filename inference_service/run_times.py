@@ -32,6 +32,11 @@ class RunTimes:
         self._spread *= _KEPT
         self._fit()
 
+    @property
+    def has_measured(self) -> bool:
+        """Say whether anything was measured."""
+        return self._weight > 0
+
     def seconds(self, num_rows: int) -> float:
         """Return the seconds that a batch will hardly exceed; 0 while nothing was measured."""
         return self._line(num_rows) + _SPREADS * self._spread

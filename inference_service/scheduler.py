@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+from inference_service.device_thread import DeviceThread
 from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
 from inference_service.lanes import Batch, Lane, Part, Place
 
@@ -25,6 +26,7 @@ _log = structlog.get_logger()
 
 W = TypeVar("W")
 A = TypeVar("A")
+_Timed = tuple[Sequence[A], float]
 _FLOOD = 4  # one model may fill this many times the room that is left: four fifths of an empty queue
 DEFAULT_PRIORITY = 100
 # So many rounds of the event loop without a new row, a few microseconds each, say that nothing more is under way. With
@@ -54,23 +56,26 @@ class Scheduler(Generic[W, A]):
     lowest priority goes first; lanes take turns by the device time they had, and the models in a lane share its batches
     evenly. `run_batch` is called in `device_thread`, one call at a time, and returns one answer for each part; where it
     raises, the requests of that batch fail and the next batch is run. A batch that the device's memory does not hold is
-    run in halves.
+    run in halves. A batch that was learnt to take less than `short_seconds` runs on the event loop where the device is
+    free: the way to its thread and back takes longer.
     """
 
     def __init__(
         self,
         run_batch: Callable[[Sequence[Part[W]]], Sequence[A]],
-        device_thread: Executor,
+        device_thread: DeviceThread,
         *,
         lane_of: Callable[[W], object],
         max_batch_rows: int,
         max_queue_rows: int,
+        short_seconds: float = 0.0,
     ) -> None:
         self._run_batch = run_batch
         self._device_thread = device_thread
         self._lane_of = lane_of
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
+        self._short_seconds = short_seconds
         # Weak: what was learnt of a stage goes with the stage, and a lane never keeps one in memory.
         self._lanes: WeakKeyDictionary[object, Lane[W, A]] = WeakKeyDictionary()
         self._waiting: list[Lane[W, A]] = []
@@ -169,8 +174,12 @@ class Scheduler(Generic[W, A]):
 
     async def _run(self, lane: Lane[W, A], batch: Batch[W, A]) -> None:
         num_rows = sum(part.num_rows for _, part in batch)
-        running = asyncio.get_running_loop().run_in_executor(self._device_thread, self._timed, batch)
-        await asyncio.wait([running])  # unlike `await running`, this does not raise what the batch raised
+        is_short = lane.run_times.has_measured and lane.run_times.seconds(num_rows) < self._short_seconds
+        run = self._device_thread.run_here if is_short else self._device_thread.submit
+        running: Future[_Timed[A]] | asyncio.Future[_Timed[A]] = run(self._timed, batch)
+        if not running.done():
+            running = asyncio.wrap_future(running)
+            await asyncio.wait([running])  # unlike `await running`, this does not raise what the batch raised
         error = running.exception()
         if isinstance(error, OutOfDeviceMemory) and num_rows > 1:
             await self._run_halves(lane, batch, num_rows)
@@ -188,7 +197,7 @@ class Scheduler(Generic[W, A]):
             if num_rows == lane.max_rows:
                 lane.max_rows = min(self._max_batch_rows, num_rows + 1)
 
-    def _timed(self, batch: Batch[W, A]) -> tuple[Sequence[A], float]:
+    def _timed(self, batch: Batch[W, A]) -> _Timed[A]:
         started = time.perf_counter()
         answers = self._run_batch([part for _, part in batch])
         return answers, time.perf_counter() - started

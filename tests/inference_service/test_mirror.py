@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from maas.inference.v1 import inference_pb2 as pb
 from maas.open_inference.v2 import open_inference_pb2 as open_pb
 from torch import nn
 
+from inference_service.device_thread import DeviceThread
 from inference_service.executor import Answer, Output, Work
 from inference_service.lanes import Part
 from inference_service.lease import Lease, Shadow
@@ -155,7 +155,7 @@ def test_the_open_protocol_takes_the_key_as_a_parameter(tmp_path: Path) -> None:
 class Setup:
     """Mirrors on a real queue, in front of a device that gives the same scores for every row."""
 
-    def __init__(self, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, thread: DeviceThread) -> None:
         self.scores: Sequence[float] = (0.1, 0.9)
         self.counts = MirrorCounts()
         self.scheduler: Scheduler[Work, Answer] = Scheduler(
@@ -188,7 +188,7 @@ def resident(labels: Sequence[str]) -> ResidentVersion:
 @asynccontextmanager
 async def mirroring() -> AsyncIterator[Setup]:
     """Run the queue while the block runs."""
-    with ThreadPoolExecutor(1) as thread:
+    with DeviceThread(1) as thread:
         setup = Setup(thread)
         running = asyncio.create_task(setup.scheduler.run())
         try:

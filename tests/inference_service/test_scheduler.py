@@ -6,12 +6,12 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
+from inference_service.device_thread import DeviceThread
 from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
 from inference_service.lanes import Lane, Part, Place
 from inference_service.scheduler import DEFAULT_PRIORITY, Scheduler
@@ -30,6 +30,7 @@ class Device:
     def __init__(self) -> None:
         self.memory_rows = 1000
         self.batches: list[list[Range]] = []
+        self.threads: list[int] = []
         self.free = threading.Event()
         self.free.set()
         self.busy = threading.Event()
@@ -39,6 +40,7 @@ class Device:
         assert self.free.wait(10)
         ranges = [(part.work, part.start, part.stop) for part in parts]
         self.batches.append(ranges)
+        self.threads.append(threading.get_ident())
         if any(part.work == "broken" for part in parts):
             raise ZeroDivisionError
         if any(part.work == "fatal" for part in parts):
@@ -55,7 +57,7 @@ class Tree:
 class Setup:
     """A scheduler on such a device; works of one first letter are in one lane."""
 
-    def __init__(self, thread: ThreadPoolExecutor, max_batch_rows: int, max_queue_rows: int) -> None:
+    def __init__(self, thread: DeviceThread, max_batch_rows: int, max_queue_rows: int, **more: float) -> None:
         self.device = Device()
         self.trees: defaultdict[str, Tree] = defaultdict(Tree)
         self.scheduler = Scheduler[str, Range](
@@ -64,6 +66,7 @@ class Setup:
             lane_of=lambda work: self.trees["B" if work.startswith("B") else ""],
             max_batch_rows=max_batch_rows,
             max_queue_rows=max_queue_rows,
+            **more,
         )
 
     async def ask(
@@ -89,10 +92,10 @@ class Setup:
 
 
 @asynccontextmanager
-async def running(max_batch_rows: int = 4, max_queue_rows: int = 10) -> AsyncIterator[Setup]:
+async def running(max_batch_rows: int = 4, max_queue_rows: int = 10, **more: float) -> AsyncIterator[Setup]:
     """Serve the queue while the block runs."""
-    with ThreadPoolExecutor(1) as thread:
-        setup = Setup(thread, max_batch_rows, max_queue_rows)
+    with DeviceThread(1) as thread:
+        setup = Setup(thread, max_batch_rows, max_queue_rows, **more)
         serving = asyncio.create_task(setup.scheduler.run())
         try:
             yield setup
@@ -290,9 +293,41 @@ async def test_a_batch_too_large_for_the_memory_is_run_in_halves() -> None:
 
 
 @on_a_loop
+async def test_a_short_batch_runs_on_the_event_loop_once_it_is_known_to_be_short() -> None:
+    """What it raises fails its requests alone."""
+    async with running(short_seconds=10.0) as setup:
+        for work in ("a", "b", "c"):
+            await setup.ask(work, 1)
+        with pytest.raises(ZeroDivisionError):
+            await setup.ask("broken", 1)
+        await setup.ask("d", 1)
+        first, *others = setup.device.threads
+        assert first != threading.get_ident()
+        assert set(others) == {threading.get_ident()}
+
+
+@on_a_loop
+async def test_a_short_batch_waits_for_a_busy_device() -> None:
+    """In the queue of the device's thread, while the event loop goes on."""
+    async with running(short_seconds=10.0) as setup:
+        await setup.ask("a", 1)
+        holding, free = threading.Event(), threading.Event()
+        held = setup.scheduler._device_thread.submit(lambda: (holding.set(), free.wait(10)))
+        assert holding.wait(10)
+        task = await setup.queue("b", 1)
+        while setup.scheduler.num_waiting_rows:  # noqa: ASYNC110  nobody announces it
+            await asyncio.sleep(0)
+        assert not task.done()
+        free.set()
+        assert await task == [("b", 0, 1)]
+        assert held.result()[1]
+        assert threading.get_ident() not in setup.device.threads
+
+
+@on_a_loop
 async def test_a_device_that_fails_for_good_ends_the_scheduler() -> None:
     """The request fails, and so does `run`: the service has to start anew."""
-    with ThreadPoolExecutor(1) as thread:
+    with DeviceThread(1) as thread:
         setup = Setup(thread, 4, 10)
         serving = asyncio.create_task(setup.scheduler.run())
         with pytest.raises(DeviceFailed):
