@@ -1,6 +1,6 @@
 PIP = .venv/bin/pip --disable-pip-version-check
 PYTHON ?= python3
-BENCHMARKS = store serving many_models hot_swap cold_start
+BENCHMARKS = store serving many_models hot_swap cold_start finetune
 
 .PHONY: demo test lint up bench clean
 

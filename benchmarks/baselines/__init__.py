@@ -1,0 +1,1 @@
+"""What the benchmarks compare with: programs as people write them without maas."""
