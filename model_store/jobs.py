@@ -1,4 +1,4 @@
-"""The durable job queue: enqueue, claim with a lease, heartbeat, events, finish.
+"""The durable job queue: enqueue, claim with a lease, heartbeat, checkpoints, events, finish.
 
 A runner holds a job by a claim: its own name and the number of the attempt. Every write on behalf of a job checks the
 claim in the same transaction, so a runner that was taken for dead can change nothing any more.
@@ -8,33 +8,29 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session, selectinload
 
-from model_store.changes import append_change, take_turn
+from model_store.blobs import BlobStore
+from model_store.changes import take_turn
 from model_store.database import Database
-from model_store.errors import AlreadyExists, IllegalState, JobNotFound, LeaseLost
-from model_store.lifecycle import ACTIVE, ENDED, JobState, after_cancel, after_lost_runner, may_move
+from model_store.errors import AlreadyExists, IllegalState
+from model_store.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
+from model_store.lifecycle import ACTIVE, ENDED, JobState, Wish, after_stop, after_wish
 from model_store.lookups import living_version_row
-from model_store.names import job_name
+from model_store.names import VersionName, job_name
 from model_store.paging import Page, PageRequest, cut, decode_token
-from model_store.records import JobEvent, JobSpec, TrainingJob
-from model_store.tables import JobEventRow, JobRow
+from model_store.records import JobCheckpoint, JobEvent, JobSpec, TrainingJob
+from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
 
-MAX_ATTEMPTS = 3
+__all__ = ["Claim", "JobStore"]
 
-
-@dataclass(frozen=True)
-class Claim:
-    """The right of one runner to work on one attempt of a job."""
-
-    job_id: str
-    owner: str
-    attempt: int
+NUM_CHECKPOINTS = 2
+"""How many a job keeps: should the newest be damaged, the one before costs an interval more."""
 
 
 class JobStore:
@@ -63,17 +59,18 @@ class JobStore:
                 base_number=spec.base.number,
                 state=JobState.QUEUED,
                 created_at=datetime.now(UTC),
-                **{key: value for key, value in asdict(spec).items() if key != "base"},
+                **{key: value for key, value in asdict(spec).items() if key not in {"base", "urgency"}},
+                **asdict(spec.urgency),
             )
             session.add(row)
             session.flush()
-            _append_state(session, row)
+            append_state(session, row)
             return row.record()
 
     def get(self, job_id: str) -> TrainingJob:
         """Return one job; raise JobNotFound."""
         with self._database.read() as session:
-            return _row(session, job_id).record()
+            return job_row(session, job_id).record()
 
     def list(self, request: PageRequest) -> Page[TrainingJob]:
         """Return a page of jobs, newest first."""
@@ -82,7 +79,7 @@ class JobStore:
         if before is not None:
             query = query.where(JobRow.sequence < before)
         with self._database.read() as session:
-            rows = list(session.scalars(query))
+            rows = list(session.scalars(query.options(selectinload(JobRow.checkpoints))))
             return cut("jobs", [row.record() for row in rows], [row.sequence for row in rows], request.limit)
 
     def events_after(self, job_id: str, sequence: int, limit: int = 1000) -> tuple[JobEvent, ...]:
@@ -96,145 +93,156 @@ class JobStore:
         with self._database.read() as session:
             return tuple(row.record() for row in session.scalars(query))
 
-    def cancel(self, job_id: str) -> TrainingJob:
-        """Ask a job to stop; raise IllegalState where it has ended. A second request changes nothing."""
+    def wish(self, job_id: str, wish: Wish) -> TrainingJob:
+        """Pause, resume, cancel or retry a job; raise IllegalState where that cannot be. A repeat changes nothing.
+
+        What a runner has is stopped by it soon. A job that is tried again goes on from its newest checkpoint.
+        """
         with self._database.write() as session:
-            row = _row(session, job_id, lock=True)
-            wanted = after_cancel(JobState(row.state))
+            row = job_row(session, job_id, lock=True)
+            wanted = after_wish(JobState(row.state), wish)
             if wanted is None:
-                raise IllegalState(f"{job_name(job_id)} has ended already: it is {row.state}")
+                ended = " has ended already: it" if row.state in ENDED and wish is not Wish.RETRY else ""
+                raise IllegalState(f"{job_name(job_id)}{ended} is {row.state}, so there is nothing to {wish}")
             if wanted != row.state:
-                _move(session, row, wanted)
+                if wish is Wish.RETRY:
+                    _begin_again(session, row)
+                move(session, row, wanted)
             return row.record()
 
     def claim(self, owner: str) -> Claim | None:
-        """Take the oldest queued job for this runner, or return None.
+        """Take a queued job for this runner, or return None: of the highest priority, and of those the oldest.
 
-        Jobs whose runner let its lease run out go back to the queue first, or end where no attempt is left.
+        Jobs whose runner let its lease run out go back to the queue first, or end where it was one time too many; jobs
+        whose deadline is over end.
         """
+        with self._database.read() as session:
+            if session.scalar(select(JobRow.sequence).where(_wants_attention()).limit(1)) is None:
+                return None
         with self._database.write() as session:
-            self._release_lost(session)
+            _end_overdue(session)
+            _release_lost(session)
             row = session.scalar(
                 select(JobRow)
-                .where(JobRow.state == JobState.QUEUED)
-                .order_by(JobRow.sequence)
+                .where(_is_due())
+                .order_by(JobRow.priority.desc(), JobRow.sequence)
                 .limit(1)
                 .with_for_update(skip_locked=True)
             )
             if row is None:
                 return None
             row.num_attempts += 1
+            row.next_attempt_at = None
             row.lease_owner, row.lease_expires_at = owner, datetime.now(UTC) + self._lease
             row.started_at = row.started_at or datetime.now(UTC)
-            _move(session, row, JobState.PREPARING)
+            move(session, row, JobState.PREPARING)
             return Claim(row.id, owner, row.num_attempts)
 
     def heartbeat(self, claim: Claim) -> JobState:
-        """Extend the lease and return the job's state, so that a runner sees a cancel; raise LeaseLost."""
+        """Extend the lease and return the job's state, so that a runner sees what is wished; raise LeaseLost.
+
+        A job whose deadline is over ends here.
+        """
         with self._database.write() as session:
-            row = _claimed(session, claim)
+            row = claimed_row(session, claim)
             row.lease_expires_at = datetime.now(UTC) + self._lease
+            if row.deadline is not None and row.deadline < datetime.now(UTC):
+                _overdue(session, row)
             return JobState(row.state)
 
     def advance(self, claim: Claim, state: JobState, *, error: str = "") -> TrainingJob:
         """Move a claimed job to another state; raise IllegalState where that move is not legal, or LeaseLost."""
         with self._database.write() as session:
-            row = _claimed(session, claim)
+            row = claimed_row(session, claim)
             row.error = error
-            _move(session, row, state)
+            move(session, row, state)
             return row.record()
 
     def append(self, claim: Claim, kind: str, payload: Mapping[str, Any]) -> None:
         """Add an event (`progress` or `message`) to a claimed job; raise LeaseLost."""
         with self._database.write() as session:
-            _append(session, _claimed(session, claim), kind, payload)
+            append(session, claimed_row(session, claim), kind, payload)
+
+    def add_checkpoint(self, claim: Claim, checkpoint: JobCheckpoint, blobs: BlobStore) -> None:
+        """Note what a claimed job has reached, its blob being stored; the newest few are kept.
+
+        Its runner may die as often as allowed from here on. Raises LeaseLost, or MissingBlob.
+        """
+        with self._database.write() as session:
+            # Looked at while no collector can run: what is there now stays there, as the row will name it.
+            take_turn(session)
+            blobs.sizes([checkpoint.digest])
+            row = claimed_row(session, claim)
+            if not row.checkpoints or checkpoint.step > row.checkpoints[0].step:
+                row.num_failures = 0
+            older = [each for each in row.checkpoints if each.step < checkpoint.step]
+            row.checkpoints = [JobCheckpointRow(**asdict(checkpoint)), *older[: NUM_CHECKPOINTS - 1]]
+
+    def checkpoints(self, job_id: str) -> tuple[JobCheckpoint, ...]:
+        """Return what a job has reached, the newest first."""
+        with self._database.read() as session:
+            return tuple(each.record() for each in job_row(session, job_id).checkpoints)
 
     def release(self, claim: Claim, reason: str) -> TrainingJob:
-        """Give a claimed job up because its worker died: back to the queue, or FAILED where no attempt is left."""
+        """Give a claimed job up because its worker died: back to the queue, or FAILED where it died too often."""
         with self._database.write() as session:
-            row = _claimed(session, claim)
-            _lose(session, row, reason)
+            row = claimed_row(session, claim)
+            lose(session, row, reason)
             return row.record()
 
     def hand_back(self, claim: Claim) -> TrainingJob:
-        """Give a claimed job up because its runner stops in good order: back to the queue, and no attempt is lost."""
+        """Give a claimed job up in good order: it is paused or cancelled where that was wished, else queued."""
         with self._database.write() as session:
-            row = _claimed(session, claim)
-            row.num_attempts -= 1
-            _append(session, row, "message", {"text": "its runner was stopped; the next one starts it again"})
-            _move(session, row, JobState.CANCELLED if row.state == JobState.CANCELLING else JobState.QUEUED)
+            row = claimed_row(session, claim)
+            state = after_stop(JobState(row.state))
+            if state is JobState.QUEUED:
+                append(session, row, "message", {"text": "its runner was stopped; the next one goes on with it"})
+            move(session, row, state)
             return row.record()
 
-    def _release_lost(self, session: Session) -> None:
-        lost = and_(JobRow.state.in_(ACTIVE), JobRow.lease_expires_at < datetime.now(UTC))
-        for row in session.scalars(select(JobRow).where(lost).with_for_update(skip_locked=True)):
-            _lose(session, row, f"its runner {row.lease_owner} stopped answering")
+
+def _is_due() -> Any:  # noqa: ANN401  SQLAlchemy's own types of expressions
+    return and_(
+        JobRow.state == JobState.QUEUED,
+        or_(JobRow.next_attempt_at.is_(None), JobRow.next_attempt_at <= datetime.now(UTC)),
+    )
 
 
-def hold(session: Session, claim: Claim) -> None:
-    """Lock a claimed job's row for the caller's transaction; raise LeaseLost."""
-    _claimed(session, claim)
+def _is_lost() -> Any:  # noqa: ANN401
+    return and_(JobRow.state.in_(ACTIVE), JobRow.lease_expires_at < datetime.now(UTC))
 
 
-def finish_in(session: Session, claim: Claim, version_number: int) -> None:
-    """End a claimed job as SUCCEEDED in the transaction that publishes its version; raise LeaseLost."""
-    row = _claimed(session, claim)
-    row.version_number = version_number
-    _move(session, row, JobState.SUCCEEDED)
+def _is_overdue() -> Any:  # noqa: ANN401
+    return and_(JobRow.state.in_({JobState.QUEUED, JobState.PAUSED}), JobRow.deadline < datetime.now(UTC))
+
+
+def _wants_attention() -> Any:  # noqa: ANN401
+    return or_(_is_due(), _is_lost(), _is_overdue())
+
+
+def _release_lost(session: Session) -> None:
+    for row in session.scalars(select(JobRow).where(_is_lost()).with_for_update(skip_locked=True)):
+        lose(session, row, f"its runner {row.lease_owner} stopped answering")
+
+
+def _end_overdue(session: Session) -> None:
+    for row in session.scalars(select(JobRow).where(_is_overdue()).with_for_update(skip_locked=True)):
+        _overdue(session, row)
+
+
+def _overdue(session: Session, row: JobRow) -> None:
+    row.error = f"it had not ended at its deadline: `maas jobs retry {row.id}` goes on without one"
+    move(session, row, JobState.FAILED)
+
+
+def _begin_again(session: Session, row: JobRow) -> None:
+    """Forget what went wrong, and the deadline; raise IllegalState where the base is not there any more."""
+    take_turn(session)
+    living_version_row(session, VersionName(row.base_model_id, row.base_number))
+    row.error, row.num_failures, row.next_attempt_at, row.deadline = "", 0, None, None
 
 
 def _same(job: TrainingJob, spec: JobSpec, request_id: str) -> TrainingJob:
     if job.spec != spec:
         raise AlreadyExists(f"request id {request_id!r} was used for {job.name}, which differs: take a new one")
     return job
-
-
-def _row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
-    query: Select[JobRow] = select(JobRow).where(JobRow.id == job_id)
-    row = session.scalar(query.with_for_update() if lock else query)
-    if row is None:
-        raise JobNotFound(f"{job_name(job_id)} does not exist; `maas jobs` lists those that do")
-    return row
-
-
-def _claimed(session: Session, claim: Claim) -> JobRow:
-    row = _row(session, claim.job_id, lock=True)
-    if (row.lease_owner, row.num_attempts) != (claim.owner, claim.attempt) or row.state not in ACTIVE:
-        raise LeaseLost(f"{job_name(claim.job_id)} is no longer held by {claim.owner} (attempt {claim.attempt})")
-    return row
-
-
-def _lose(session: Session, row: JobRow, reason: str) -> None:
-    state = after_lost_runner(JobState(row.state), row.num_attempts, MAX_ATTEMPTS)
-    _append(session, row, "message", {"text": f"attempt {row.num_attempts} was lost: {reason}"})
-    if state is JobState.FAILED:
-        row.error = f"gave up after {row.num_attempts} attempts: {reason}"
-    _move(session, row, state)
-
-
-def _move(session: Session, row: JobRow, state: JobState) -> None:
-    if not may_move(JobState(row.state), state):
-        raise IllegalState(f"{job_name(row.id)} is {row.state} and cannot become {state}")
-    row.state = state
-    if state not in ACTIVE:
-        row.lease_owner = row.lease_expires_at = None
-    if state in ENDED:
-        row.ended_at = datetime.now(UTC)
-    _append_state(session, row)
-
-
-def _append_state(session: Session, row: JobRow) -> None:
-    _append(session, row, "state", {"state": str(row.state)})
-    append_change(session, f"job_{row.state}", job_name(row.id))
-
-
-def _append(session: Session, row: JobRow, kind: str, payload: Mapping[str, Any]) -> None:
-    row.last_sequence = (row.last_sequence or 0) + 1
-    event = JobEventRow(
-        job_id=row.id,
-        sequence=row.last_sequence,
-        kind=kind,
-        payload=dict(payload),
-        created_at=datetime.now(UTC),
-    )
-    session.add(event)

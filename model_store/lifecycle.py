@@ -14,26 +14,65 @@ class JobState(StrEnum):
     QUEUED = "queued"
     PREPARING = "preparing"
     RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
     CANCELLING = "cancelling"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
+class Wish(StrEnum):
+    """What a person may ask of a job."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+_ACTIVE_MOVES = frozenset({JobState.PAUSING, JobState.CANCELLING, JobState.FAILED, JobState.QUEUED})
 _MOVES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.PREPARING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.QUEUED: frozenset({JobState.PREPARING, JobState.PAUSED, JobState.CANCELLED, JobState.FAILED}),
     # Back to QUEUED: the runner died, and another may take the job.
-    JobState.PREPARING: frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.FAILED, JobState.QUEUED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.CANCELLING, JobState.FAILED, JobState.QUEUED}),
-    # Published before it saw the cancel: a finished version is kept rather than thrown away.
+    JobState.PREPARING: _ACTIVE_MOVES | {JobState.RUNNING},
+    JobState.RUNNING: _ACTIVE_MOVES | {JobState.SUCCEEDED},
+    # Published before it saw the wish: a finished version is kept rather than thrown away.
+    JobState.PAUSING: frozenset({JobState.PAUSED, JobState.CANCELLING, JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
     JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED}),
     JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    # Back to QUEUED: somebody wants it tried again.
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+}
+_STOPS = {JobState.PAUSING: JobState.PAUSED, JobState.CANCELLING: JobState.CANCELLED}
+_WISHES: dict[Wish, dict[JobState, JobState]] = {
+    Wish.PAUSE: {
+        JobState.QUEUED: JobState.PAUSED,
+        JobState.PREPARING: JobState.PAUSING,
+        JobState.RUNNING: JobState.PAUSING,
+        JobState.PAUSING: JobState.PAUSING,
+        JobState.PAUSED: JobState.PAUSED,
+    },
+    Wish.RESUME: {JobState.PAUSED: JobState.QUEUED, JobState.QUEUED: JobState.QUEUED},
+    Wish.CANCEL: {
+        JobState.QUEUED: JobState.CANCELLED,
+        JobState.PREPARING: JobState.CANCELLING,
+        JobState.RUNNING: JobState.CANCELLING,
+        JobState.PAUSING: JobState.CANCELLING,
+        JobState.PAUSED: JobState.CANCELLED,
+        JobState.CANCELLING: JobState.CANCELLING,
+    },
+    Wish.RETRY: {JobState.FAILED: JobState.QUEUED, JobState.CANCELLED: JobState.QUEUED},
 }
 
-ACTIVE = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING})
-ENDED = frozenset(state for state, moves in _MOVES.items() if not moves)
+ACTIVE = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING})
+"""A runner has the job."""
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+"""Nothing moves the job any more but a wish to try it again."""
+STOPPING = frozenset(_STOPS)
+"""A runner has the job, and is to give it up."""
 
 
 def may_move(current: JobState, wanted: JobState) -> bool:
@@ -41,15 +80,18 @@ def may_move(current: JobState, wanted: JobState) -> bool:
     return wanted in _MOVES[current]
 
 
-def after_cancel(current: JobState) -> JobState | None:
-    """Return the state that a cancel request leads to, or None where the job has ended."""
-    if current in ENDED:
-        return None
-    return JobState.CANCELLED if current is JobState.QUEUED else JobState.CANCELLING
+def after_wish(current: JobState, wish: Wish) -> JobState | None:
+    """Return the state that a wish leads to, the same where it holds already; None where it cannot be met."""
+    return _WISHES[wish].get(current)
 
 
-def after_lost_runner(current: JobState, num_attempts: int, max_attempts: int) -> JobState:
-    """Return where an active job goes whose runner died: again to the queue while attempts are left."""
-    if current is JobState.CANCELLING:
-        return JobState.CANCELLED
-    return JobState.QUEUED if num_attempts < max_attempts else JobState.FAILED
+def after_stop(current: JobState) -> JobState:
+    """Return where an active job goes whose runner gives it up in good order."""
+    return _STOPS.get(current, JobState.QUEUED)
+
+
+def after_lost_runner(current: JobState, num_failures: int, max_failures: int) -> JobState:
+    """Return where an active job goes whose runner died: again to the queue while failures are left."""
+    if current in _STOPS:
+        return _STOPS[current]
+    return JobState.QUEUED if num_failures < max_failures else JobState.FAILED

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from model_store.changes import append_change
 from model_store.errors import AlreadyExists, InvalidInput
-from model_store.jobs import Claim
+from model_store.job_rows import Claim
 from model_store.lookups import living_model_row
 from model_store.manifests import Manifest
 from model_store.names import VersionName, check_key

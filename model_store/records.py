@@ -278,6 +278,22 @@ class Dataset:
         return dataset_name(self.id)
 
 
+DEFAULT_MAX_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class JobUrgency:
+    """Which job goes first, and when to give up.
+
+    The highest `priority` goes first. A job that has not ended at `deadline` fails, as one does whose runners died
+    `max_failures` times in a row without a new checkpoint.
+    """
+
+    priority: int = 0
+    deadline: datetime | None = None
+    max_failures: int = DEFAULT_MAX_FAILURES
+
+
 @dataclass(frozen=True)
 class JobSpec:
     """What a training job was asked to do, every default filled in."""
@@ -288,11 +304,25 @@ class JobSpec:
     recipe: Mapping[str, Any]
     seed: int
     alias: str | None
+    urgency: JobUrgency = JobUrgency()
+
+
+@dataclass(frozen=True)
+class JobCheckpoint:
+    """What a job had reached after so many steps, in one blob."""
+
+    step: int
+    digest: str
+    size_bytes: int
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One fine-tune and where it stands."""
+    """One fine-tune and where it stands.
+
+    `num_attempts` counts the runners that started it, and `num_failures` those of them that died in a row, without a
+    checkpoint in between; it waits until `next_attempt_at` for the next one. `step` is that of its newest checkpoint.
+    """
 
     id: str
     spec: JobSpec
@@ -300,6 +330,9 @@ class TrainingJob:
     error: str
     version: VersionName | None
     num_attempts: int
+    num_failures: int
+    next_attempt_at: datetime | None
+    step: int | None
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None

@@ -14,7 +14,7 @@ from model_store.changes import append_change, take_turn
 from model_store.comparison import Comparison, compare
 from model_store.database import Database
 from model_store.errors import AlreadyExists, Conflict, IllegalState, VersionNotFound
-from model_store.jobs import finish_in, hold
+from model_store.job_rows import claimed_row, finish
 from model_store.lineage import MAX_NODES, LineageGraph, family_of
 from model_store.listings import ListRequest, models_listing, versions_listing
 from model_store.lookups import (
@@ -64,7 +64,7 @@ class ModelStore:
         with self._database.write() as session:
             # The job's row before the model's, here as in every other transaction: no two can wait for one another.
             if publication.claim is not None:
-                hold(session, publication.claim)
+                claimed_row(session, publication.claim)
             lock_model(session, publication.model_id)
             if (earlier := published_before(session, publication)) is not None:
                 return earlier.record()
@@ -80,7 +80,7 @@ class ModelStore:
                 reason = publication.reason or f"published {row.number}"
                 move_alias(session, name, Target(row.number), publication.actor, reason)
             if publication.claim is not None:
-                finish_in(session, publication.claim, row.number)
+                finish(session, publication.claim, row.number)
             session.refresh(row, ["aliases"])
             return row.record()
 

@@ -30,8 +30,10 @@ from model_store.records import (
     AliasMove,
     Change,
     Dataset,
+    JobCheckpoint,
     JobEvent,
     JobSpec,
+    JobUrgency,
     Life,
     Lineage,
     Metrics,
@@ -346,16 +348,24 @@ class JobRow(Row):
     recipe: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
     alias: Mapped[str | None] = mapped_column(String(63))
+    priority: Mapped[int] = mapped_column(default=0)
+    deadline: Mapped[datetime | None]
+    max_failures: Mapped[int]
     state: Mapped[str] = mapped_column(String(16))
     error: Mapped[str] = mapped_column(Text, default="")
     version_number: Mapped[int | None]
     num_attempts: Mapped[int] = mapped_column(default=0)
+    num_failures: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None] = mapped_column(String(200))
     lease_expires_at: Mapped[datetime | None]
     last_sequence: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    checkpoints: Mapped[list[JobCheckpointRow]] = relationship(
+        order_by="JobCheckpointRow.step.desc()", cascade="all, delete-orphan"
+    )
 
     def record(self) -> TrainingJob:
         """Return the job."""
@@ -368,16 +378,35 @@ class JobRow(Row):
                 recipe=self.recipe,
                 seed=self.seed,
                 alias=self.alias,
+                urgency=JobUrgency(self.priority, self.deadline, self.max_failures),
             ),
             state=JobState(self.state),
             error=self.error,
             version=_version_name(self.model_id, self.version_number),
             num_attempts=self.num_attempts,
+            num_failures=self.num_failures,
+            next_attempt_at=self.next_attempt_at,
+            step=self.checkpoints[0].step if self.checkpoints else None,
             created_at=self.created_at,
             started_at=self.started_at,
             ended_at=self.ended_at,
             last_sequence=self.last_sequence,
         )
+
+
+class JobCheckpointRow(Row):
+    """One checkpoint of a job: what the next attempt goes on from, and what the collector marks."""
+
+    __tablename__ = "training_job_checkpoints"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("training_jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+    def record(self) -> JobCheckpoint:
+        """Return the checkpoint."""
+        return JobCheckpoint(self.step, self.digest, self.size_bytes)
 
 
 class JobEventRow(Row):

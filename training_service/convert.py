@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.lifecycle import JobState
 from model_store.names import dataset_name, model_name
-from model_store.records import Dataset, JobEvent, Metrics, TrainingJob
+from model_store.records import DEFAULT_MAX_FAILURES, Dataset, JobEvent, Metrics, TrainingJob
 from training_service.datasets import DatasetManifest, DatasetRow
 from training_service.job_requests import JobRequest
 from training_service.recipes import FIELDS, Recipe
@@ -24,6 +24,8 @@ _STATES = {
     JobState.SUCCEEDED: pb.TRAINING_JOB_STATE_SUCCEEDED,
     JobState.FAILED: pb.TRAINING_JOB_STATE_FAILED,
     JobState.CANCELLED: pb.TRAINING_JOB_STATE_CANCELLED,
+    JobState.PAUSING: pb.TRAINING_JOB_STATE_PAUSING,
+    JobState.PAUSED: pb.TRAINING_JOB_STATE_PAUSED,
 }
 
 
@@ -38,6 +40,9 @@ def read_job(job: pb.TrainingJob) -> JobRequest:
         recipe=chosen,
         seed=job.seed,
         alias=job.alias or None,
+        priority=job.priority,
+        deadline=job.deadline.ToDatetime(UTC) if job.HasField("deadline") else None,
+        max_failures=job.max_failures if job.HasField("max_failures") else DEFAULT_MAX_FAILURES,
     )
 
 
@@ -60,6 +65,12 @@ def job_message(job: TrainingJob, metrics: Metrics | None = None) -> pb.Training
         start_time=_timestamp(job.started_at),
         end_time=_timestamp(job.ended_at),
         last_sequence=job.last_sequence,
+        priority=job.spec.urgency.priority,
+        deadline=_timestamp(job.spec.urgency.deadline),
+        max_failures=job.spec.urgency.max_failures,
+        num_failures=job.num_failures,
+        next_attempt_time=_timestamp(job.next_attempt_at),
+        checkpoint_step=job.step,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,13 +43,23 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], bench: Workb
     first = chain.stage_names.index(trained[0])
     rows = _rows(chain, first, recipe, bench)
     suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]]).freeze(())
-    hyperparameters = recipe.to_json()
-    if recipe.head_start is HeadStart.LINEAR_PROBE:
-        hyperparameters["head_start_strength"] = _start_head(suffix, rows, bench)
-    trainer = _train(suffix, rows, recipe, bench)
+    saved = bench.saved_state()
+    hyperparameters = dict(saved["hyperparameters"]) if saved else _hyperparameters(suffix, rows, recipe, bench)
+    trainer = _trainer(suffix, rows, recipe, bench)
+    if saved:
+        trainer.load_state_dict(saved["trainer"])
+    _train(trainer, hyperparameters, recipe, bench)
     bench.begin(EVALUATING)
     metrics = bench.measured(trainer.logits(bench.test))
     return FineTuned(chain.eval(), (*trained, HEAD), metrics, hyperparameters)
+
+
+def _hyperparameters(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> dict[str, Any]:
+    """Prepare what trains for its first step, and return all that the recipe came to."""
+    hyperparameters = recipe.to_json()
+    if recipe.head_start is HeadStart.LINEAR_PROBE:
+        hyperparameters["head_start_strength"] = _start_head(suffix, rows, bench)
+    return hyperparameters
 
 
 def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
@@ -77,13 +88,22 @@ def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench)
     return np.concatenate(parts), bench.labels_at(positions)
 
 
-def _train(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> Trainer:
+def _trainer(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> Trainer:
     data = TrainingData(rows, bench.data.labels, bench.train, bench.validation)
-    trainer = Trainer(suffix, data, recipe, bench.seed, bench.device)
+    return Trainer(suffix, data, recipe, bench.seed, bench.device)
+
+
+def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, bench: Workbench) -> None:
+    """Run the steps that are left; where the job is broken off, the next attempt goes on from the last one saved."""
 
     def on_progress(figures: Figures) -> None:
         bench.report(trainer.step * len(bench.train) // trainer.steps_per_epoch, figures)
 
+    def check_going_on() -> None:
+        bench.save_if_due(
+            trainer.step, lambda: {"trainer": trainer.state_dict(), "hyperparameters": dict(hyperparameters)}
+        )
+        bench.check_going_on()
+
     bench.begin(TRAINING, recipe.num_epochs * len(bench.train), of_images=True)
-    trainer.train(on_progress, bench.check_going_on)
-    return trainer
+    trainer.train(on_progress, check_going_on)

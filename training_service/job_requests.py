@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_dataset, parse_model, parse_target
-from model_store.records import JobSpec
+from model_store.records import DEFAULT_MAX_FAILURES, JobSpec, JobUrgency
 from model_store.store import ModelStore
 from training_service.recipes import DEFAULTS, Recipe, RecipeName, resolve, trained_stages
 from training_service.versions import trainable_stages
 from training_service.violations import Violations
 
 _PLACE = "training_job"
+_MAX_PRIORITY = 1000
+_MAX_FAILURES = 100
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class JobRequest:
     recipe: Mapping[str, int | float]
     seed: int
     alias: str | None
+    priority: int = 0
+    deadline: datetime | None = None
+    max_failures: int = DEFAULT_MAX_FAILURES
 
 
 def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore) -> JobSpec:
@@ -50,11 +56,25 @@ def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore) -> 
     if request.alias is not None:
         with violations.collected():
             check_id(request.alias, f"{_PLACE}.alias")
+    with violations.collected():
+        _check_urgency(request)
     violations.raise_any()
     datasets.get(dataset_id)
     version = store.resolve(base)
     _check_base(store, version, recipe)
-    return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, request.alias)
+    urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
+    return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, request.alias, urgency)
+
+
+def _check_urgency(request: JobRequest) -> None:
+    if not -_MAX_PRIORITY <= request.priority <= _MAX_PRIORITY:
+        raise InvalidInput.of(
+            f"{_PLACE}.priority", f"must be {-_MAX_PRIORITY} to {_MAX_PRIORITY}, not {request.priority}"
+        )
+    if not 1 <= request.max_failures <= _MAX_FAILURES:
+        raise InvalidInput.of(f"{_PLACE}.max_failures", f"must be 1 to {_MAX_FAILURES}, not {request.max_failures}")
+    if request.deadline is not None and request.deadline <= datetime.now(UTC):
+        raise InvalidInput.of(f"{_PLACE}.deadline", f"is over already: it was {request.deadline.isoformat()}")
 
 
 def _check_base(store: ModelStore, base: VersionName, recipe: Recipe) -> None:

@@ -18,7 +18,7 @@ import structlog
 
 from model_store.errors import LeaseLost, StoreError
 from model_store.jobs import Claim, JobStore
-from model_store.lifecycle import ENDED, JobState
+from model_store.lifecycle import ACTIVE, STOPPING, JobState
 from model_store.names import job_name
 from model_store.records import TrainingJob
 from training_service.settings import TrainingSettings
@@ -87,20 +87,18 @@ class Runner:
         except StoreError as error:  # the lease may outlast this
             _log.warning("heartbeat_failed", job=job_name(claim.job_id), reason=str(error))
             return True
-        return state is not JobState.CANCELLING
+        return state in ACTIVE - STOPPING
 
     def _settle(self, claim: Claim, code: int) -> None:
         """See to it that a job whose worker is gone does not stay with this runner."""
         job = self._jobs.get(claim.job_id)
-        if job.state not in ENDED:
+        if job.state in ACTIVE:
             with contextlib.suppress(LeaseLost):  # then it is another runner's to settle
                 job = self._give_up(claim, job.state, code)
         _log.info("job_left", job=job.name, state=str(job.state), error=job.error)
 
     def _give_up(self, claim: Claim, state: JobState, code: int) -> TrainingJob:
-        if state is JobState.CANCELLING:
-            return self._jobs.advance(claim, JobState.CANCELLED)
-        if self._stopping.is_set():
+        if state in STOPPING or self._stopping.is_set():
             return self._jobs.hand_back(claim)
         return self._jobs.release(claim, _reason(code))
 

@@ -19,7 +19,7 @@ from maas.training.v1 import training_pb2_grpc
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput, Unavailable
 from model_store.jobs import JobStore
-from model_store.lifecycle import ENDED
+from model_store.lifecycle import ENDED, Wish
 from model_store.names import parse_dataset, parse_job
 from model_store.paging import PageRequest, cut, decode_token
 from model_store.records import TrainingJob
@@ -93,7 +93,19 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def CancelTrainingJob(self, request: pb.CancelTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Ask a job to stop."""
-        return await asyncio.to_thread(lambda: self._message(self._jobs.cancel(parse_job(request.name, "name"))))
+        return await self._wish(request.name, Wish.CANCEL)
+
+    async def PauseTrainingJob(self, request: pb.PauseTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Ask a job to wait."""
+        return await self._wish(request.name, Wish.PAUSE)
+
+    async def ResumeTrainingJob(self, request: pb.ResumeTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Let a paused job go on."""
+        return await self._wish(request.name, Wish.RESUME)
+
+    async def RetryTrainingJob(self, request: pb.RetryTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Queue a job again that failed or was cancelled."""
+        return await self._wish(request.name, Wish.RETRY)
 
     async def WatchTrainingJob(
         self, request: pb.WatchTrainingJobRequest, context: Context
@@ -113,6 +125,10 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
                 return
             if not events:
                 await self._pause()
+
+    async def _wish(self, name: str, wish: Wish) -> pb.TrainingJob:
+        job_id = parse_job(name, "name")
+        return await asyncio.to_thread(lambda: self._message(self._jobs.wish(job_id, wish)))
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -31,6 +31,7 @@ class TrainingSettings(ServerSettings):
     heartbeat_seconds: float = Field(default=1.0, gt=0, description="How often a runner renews the lease.")
     poll_seconds: float = Field(default=0.2, gt=0, description="How often queue and events are read.")
     stop_grace_seconds: float = Field(default=5.0, ge=0, description="Time a worker has to stop before it is killed.")
+    checkpoint_seconds: float = Field(default=10.0, ge=0, description="What a job that is killed may lose.")
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = Field(default=0, ge=0, description="CPU threads of a worker; 0: all cores.")

@@ -15,6 +15,7 @@ from model_store.architectures import Chain
 from model_store.calibration import chosen_rows
 from model_store.inputs import ImageInputSpec, Pixels
 from model_store.records import Metrics
+from training_service.checkpoints import Checkpoints, State
 from training_service.evaluate import Labels, Logits, measure
 from training_service.features import Activations, FrozenPrefix
 from training_service.pixels import LabelledPixels, Positions
@@ -40,7 +41,10 @@ class FineTuned:
 
 @dataclass(frozen=True)
 class Workbench:
-    """One job's surroundings; `check_going_on` is called between batches and ends the job by raising."""
+    """One job's surroundings; `check_going_on` is called between batches and ends the job by raising.
+
+    Without `checkpoints` a job that is broken off begins anew.
+    """
 
     data: LabelledPixels
     labels: Sequence[str]
@@ -50,6 +54,7 @@ class Workbench:
     folder: Path
     meter: ProgressMeter
     check_going_on: Callable[[], None]
+    checkpoints: Checkpoints | None = None
 
     @property
     def train(self) -> Positions:
@@ -74,6 +79,15 @@ class Workbench:
     def calibration_rows(self) -> Pixels:
         """Return the pixels of some test rows, the same for every job: a linear probe is fitted on all the others."""
         return self.data.pixels[self.test[chosen_rows(len(self.test), self.spec)]]
+
+    def saved_state(self) -> State | None:
+        """Return where an earlier attempt at this job was broken off; None for a fresh start."""
+        return self.checkpoints.load() if self.checkpoints is not None else None
+
+    def save_if_due(self, step: int, make_state: Callable[[], State]) -> None:
+        """Keep the state after so many steps, if it is time to."""
+        if self.checkpoints is not None:
+            self.checkpoints.save_if_due(step, make_state)
 
     def begin(self, phase: str, num_items: int = 1, *, of_images: bool = False) -> None:
         """Open a phase of the progress, unless the job is to stop."""

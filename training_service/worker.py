@@ -27,6 +27,7 @@ from model_store.lifecycle import JobState
 from model_store.names import job_name
 from model_store.records import TrainingJob
 from model_store.store import ModelStore
+from training_service.checkpoints import Checkpoints
 from training_service.datasets import DatasetManifest, read_manifest
 from training_service.fine_tune import fine_tune, phase_weights
 from training_service.pixels import decode_dataset
@@ -133,6 +134,13 @@ class Worker:
             folder=folder,
             meter=meter,
             check_going_on=self._check_going_on,
+            checkpoints=Checkpoints(
+                self._jobs,
+                self._store.blobs,
+                self._claim,
+                interval_seconds=self._settings.checkpoint_seconds,
+                should_stop=self._stopping.is_set,
+            ),
         )
 
     def _check_going_on(self) -> None:

@@ -1,4 +1,4 @@
-"""`maas jobs`: list, show, watch and cancel training jobs."""
+"""`maas jobs`: list, show, watch, pause, resume, retry and cancel training jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maas_client.job_view import check_succeeded, follow, show_result, state_tex
 from maas_client.output import AsJson, moment, out, print_json, print_table
 from maas_client.shorthand import id_of, job_name
 
-app = typer.Typer(help="List, show, watch and cancel training jobs.", invoke_without_command=True)
+app = typer.Typer(help="List, show, watch, pause, resume, retry and cancel training jobs.", invoke_without_command=True)
 
 Job = Annotated[str, typer.Argument(help="Id of the job.")]
 
@@ -63,15 +63,43 @@ def watch_job(job: Job, *, as_json: AsJson = False) -> None:
         _show(client, follow(client, job_name(job)), as_json=as_json)
 
 
+@app.command("pause")
+def pause_job(job: Job, *, as_json: AsJson = False) -> None:
+    """Ask a job to wait; it keeps what it has reached."""
+    with Client() as client:
+        request = training_pb2.PauseTrainingJobRequest(name=job_name(job))
+        _show_state(client.training.PauseTrainingJob(request), as_json=as_json)
+
+
+@app.command("resume")
+def resume_job(job: Job, *, as_json: AsJson = False) -> None:
+    """Let a paused job go on."""
+    with Client() as client:
+        request = training_pb2.ResumeTrainingJobRequest(name=job_name(job))
+        _show_state(client.training.ResumeTrainingJob(request), as_json=as_json)
+
+
+@app.command("retry")
+def retry_job(job: Job, *, as_json: AsJson = False) -> None:
+    """Try a job again that failed or was cancelled, from where it was."""
+    with Client() as client:
+        request = training_pb2.RetryTrainingJobRequest(name=job_name(job))
+        _show_state(client.training.RetryTrainingJob(request), as_json=as_json)
+
+
 @app.command("cancel")
 def cancel_job(job: Job, *, as_json: AsJson = False) -> None:
     """Ask a job to stop."""
     with Client() as client:
-        found = client.training.CancelTrainingJob(training_pb2.CancelTrainingJobRequest(name=job_name(job)))
+        request = training_pb2.CancelTrainingJobRequest(name=job_name(job))
+        _show_state(client.training.CancelTrainingJob(request), as_json=as_json)
+
+
+def _show_state(job: training_pb2.TrainingJob, *, as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json(job)
     else:
-        out.print(f"{found.name} is {state_text(found.state)}")
+        out.print(f"{job.name} is {state_text(job.state)}")
 
 
 def _show(client: Client, job: training_pb2.TrainingJob, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import or_, select, union
 from sqlalchemy.orm import Session
@@ -22,12 +22,15 @@ from model_store.changes import take_turn
 from model_store.database import Database
 from model_store.deletion import due, purge
 from model_store.errors import InvalidInput
+from model_store.job_rows import drop_checkpoints
 from model_store.names import VersionName
-from model_store.tables import DatasetPackRow, DatasetRow, StageRow, VersionRow
+from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, StageRow, VersionRow
 from model_store.upkeep.references import VERSION_COLUMNS, batches, named_among, named_blobs
 
 MIN_GRACE_SECONDS = 60.0
 DEFAULT_GRACE_SECONDS = 24 * 3600.0
+CHECKPOINTS_KEPT_FOR = timedelta(days=7)
+"""How long a job that failed, or was cancelled, can be tried again from where it was."""
 _BATCH = 200  # how much is removed in one turn: other writers wait for no more than that
 _NUM_THREADS = 8  # an object store answers slowly, but many at once
 
@@ -80,7 +83,9 @@ class Collector:
         return _total([candidates[digest] for digest in removed], unfinished, num_versions, num_models)
 
     def _purge(self) -> tuple[int, int]:
-        """Purge what is due; say how many versions and models that were."""
+        """Purge what is due, and let checkpoints go; say how many versions and models that were."""
+        with self._database.write() as session:
+            drop_checkpoints(session, ended_before=datetime.now(UTC) - CHECKPOINTS_KEPT_FOR)
         num_versions = num_models = 0
         while True:
             with self._database.write() as session:
@@ -120,8 +125,8 @@ def _named_after_purge(session: Session, now: datetime, purged: Collection[Versi
     """Return the digests that rows will name once these versions, of those that are due, are gone."""
     is_due, stays = VersionRow.purge_at <= now, or_(VersionRow.purge_at.is_(None), VersionRow.purge_at > now)
     of_versions = select(StageRow.digest).join(VersionRow), *(select(column) for column in VERSION_COLUMNS)
-    datasets = select(DatasetRow.digest), select(DatasetPackRow.digest)
-    named = set(session.scalars(union(*(query.where(stays) for query in of_versions), *datasets)))
+    others = select(DatasetRow.digest), select(DatasetPackRow.digest), select(JobCheckpointRow.digest)
+    named = set(session.scalars(union(*(query.where(stays) for query in of_versions), *others)))
     for query in of_versions:
         rows = session.execute(query.add_columns(VersionRow.model_id, VersionRow.number).where(is_due))
         named |= {digest for digest, *version in rows if VersionName(*version) not in purged}

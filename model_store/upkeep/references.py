@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from sqlalchemy import select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from model_store.names import VersionName, dataset_name
-from model_store.tables import DatasetPackRow, DatasetRow, StageRow, VersionRow
+from model_store.names import VersionName, dataset_name, job_name
+from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, StageRow, VersionRow
 
 T = TypeVar("T")
 VERSION_COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (
@@ -19,7 +19,7 @@ VERSION_COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (
     VersionRow.calibration_logits_digest,
 )
 """Those of a version's own row that name blobs; a version may be without some of them."""
-_COLUMNS = (*VERSION_COLUMNS, StageRow.digest, DatasetRow.digest, DatasetPackRow.digest)
+_COLUMNS = (*VERSION_COLUMNS, StageRow.digest, DatasetRow.digest, DatasetPackRow.digest, JobCheckpointRow.digest)
 
 
 def named_blobs(session: Session) -> set[str]:
@@ -33,7 +33,7 @@ def named_among(session: Session, digests: Collection[str]) -> set[str]:
 
 
 def owners(session: Session, digests: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Return who names each of a few blobs: resource names of versions, deleted ones too, then of datasets."""
+    """Return who names each of a few blobs: resource names of versions, deleted ones too, of datasets and of jobs."""
     versions: dict[str, set[VersionName]] = defaultdict(set)
     for column, model_id, number in (
         *((column, VersionRow.model_id, VersionRow.number) for column in VERSION_COLUMNS),
@@ -48,8 +48,13 @@ def owners(session: Session, digests: Collection[str]) -> dict[str, tuple[str, .
     ):
         for digest, found_id in session.execute(select(column, dataset_id).where(column.in_(digests))):
             datasets[digest].add(dataset_name(found_id))
+    jobs: dict[str, set[str]] = defaultdict(set)
+    checkpoints = select(JobCheckpointRow.digest, JobCheckpointRow.job_id).where(JobCheckpointRow.digest.in_(digests))
+    for digest, found_id in session.execute(checkpoints):
+        jobs[digest].add(job_name(found_id))
     return {
-        digest: (*(str(name) for name in sorted(versions[digest])), *sorted(datasets[digest])) for digest in digests
+        digest: (*(str(name) for name in sorted(versions[digest])), *sorted(datasets[digest]), *sorted(jobs[digest]))
+        for digest in digests
     }
 
 

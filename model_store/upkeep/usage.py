@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore
 from model_store.database import Database
-from model_store.names import dataset_name, model_name
-from model_store.tables import DatasetPackRow, DatasetRow, ModelRow, StageRow, VersionRow
+from model_store.names import dataset_name, job_name, model_name
+from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, ModelRow, StageRow, VersionRow
 from model_store.upkeep.references import VERSION_COLUMNS
 
 
@@ -73,7 +73,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class _Named:
-    """One blob that a model or a dataset names; `is_living` where something that was not deleted does."""
+    """One blob that a model, a dataset or a job names; `is_living` where something that was not deleted does."""
 
     owner: str
     digest: str
@@ -104,7 +104,7 @@ def usage_of(database: Database, blobs: BlobStore) -> Usage:
 
 
 def _named(session: Session) -> Iterator[_Named]:
-    """Yield every blob that a model or a dataset names, once for each of them."""
+    """Yield every blob that a model, a dataset or a job names, once for each of them."""
     is_living = func.sum(case((VersionRow.deleted_at.is_(None), 1), else_=0)) > 0
     for query, digest in (
         (select(VersionRow.model_id, StageRow.digest, is_living).join(StageRow), StageRow.digest),
@@ -119,6 +119,8 @@ def _named(session: Session) -> Iterator[_Named]:
     )
     for dataset_id, blob in (*session.execute(manifests), *session.execute(packs)):
         yield _Named(dataset_name(dataset_id), blob, is_living=True)
+    for job_id, blob in session.execute(select(JobCheckpointRow.job_id, JobCheckpointRow.digest)):
+        yield _Named(job_name(job_id), blob, is_living=True)
 
 
 def _models(session: Session) -> Iterator[tuple[str, int, int, int]]:

@@ -11,6 +11,7 @@ from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.errors import Conflict, IllegalState, ModelNotFound, VersionNotFound
 from model_store.jobs import JobStore
+from model_store.lifecycle import Wish
 from model_store.listings import ListRequest
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.records import JobSpec, Lineage, Notes
@@ -86,7 +87,7 @@ def test_what_others_stand_on_is_not_deleted(store: ModelStore, database: Databa
     ):
         with pytest.raises(IllegalState, match=job.name):
             refused()
-    jobs.cancel(job.id)
+    jobs.wish(job.id, Wish.CANCEL)
     assert store.delete_version(ONE).life.is_deleted
     with pytest.raises(IllegalState, match=f"{ONE} was deleted"):
         store.undelete_version(child.name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from model_store.database import Database
 from model_store.datasets import DatasetStore
@@ -18,12 +20,14 @@ from model_store.errors import (
     LeaseLost,
     MissingBlob,
 )
-from model_store.jobs import MAX_ATTEMPTS, Claim, JobStore
-from model_store.lifecycle import JobState
+from model_store.jobs import NUM_CHECKPOINTS, Claim, JobStore
+from model_store.lifecycle import JobState, Wish
 from model_store.names import VersionName
 from model_store.paging import PageRequest
-from model_store.records import Dataset, JobSpec
+from model_store.records import DEFAULT_MAX_FAILURES, Dataset, JobCheckpoint, JobSpec, JobUrgency
 from model_store.store import ModelStore
+from model_store.tables import JobRow
+from model_store.upkeep.gc import Collector
 from tests.model_store.making import publication, registered_dataset
 
 SPEC = JobSpec("flowers", VersionName("base", 1), "d", {"name": "linear_probe"}, 0, "production")
@@ -74,6 +78,8 @@ def test_a_lost_runner_leaves_its_job_to_another(database: Database, jobs: JobSt
     """When a lease runs out the job is claimed again, and the first runner can change nothing any more."""
     job = jobs.enqueue(SPEC)
     lost = JobStore(database, lease_seconds=EXPIRED).claim("dead")
+    assert jobs.claim("too early") is None
+    end_backoff(database)
     taken = jobs.claim("alive")
     assert lost is not None
     assert taken is not None
@@ -91,10 +97,13 @@ def test_a_lost_runner_leaves_its_job_to_another(database: Database, jobs: JobSt
 
 @pytest.mark.usefixtures("jobs")
 def test_a_job_that_keeps_losing_runners_fails(database: Database) -> None:
-    """After the last attempt the job is FAILED and says so: never RUNNING for ever."""
+    """After so many in a row the job is FAILED and says so: never RUNNING for ever."""
     jobs = JobStore(database, lease_seconds=EXPIRED)
     job = jobs.enqueue(SPEC)
-    assert [jobs.claim("dead") is not None for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
+    for _ in range(DEFAULT_MAX_FAILURES):
+        assert jobs.claim("dead") is not None
+        assert jobs.claim("releases the lost one") is None
+        end_backoff(database)
     ended = jobs.get(job.id)
     assert ended.state is JobState.FAILED
     assert "gave up after 3 attempts" in ended.error
@@ -104,7 +113,7 @@ def test_a_cancelled_job_whose_runner_dies_ends_cancelled(database: Database, jo
     """The wish to cancel outlives the runner."""
     job = jobs.enqueue(SPEC)
     JobStore(database, lease_seconds=EXPIRED).claim("dead")
-    jobs.cancel(job.id)
+    jobs.wish(job.id, Wish.CANCEL)
     assert jobs.claim("alive") is None
     assert jobs.get(job.id).state is JobState.CANCELLED
 
@@ -112,14 +121,14 @@ def test_a_cancelled_job_whose_runner_dies_ends_cancelled(database: Database, jo
 def test_cancel_is_immediate_in_the_queue_and_seen_by_the_runner(jobs: JobStore) -> None:
     """A queued job ends at once; a running one is told at its next heartbeat; an ended one refuses."""
     queued = jobs.enqueue(SPEC)
-    assert jobs.cancel(queued.id).state is JobState.CANCELLED
+    assert jobs.wish(queued.id, Wish.CANCEL).state is JobState.CANCELLED
     with pytest.raises(IllegalState, match="has ended already"):
-        jobs.cancel(queued.id)
+        jobs.wish(queued.id, Wish.CANCEL)
     running = jobs.enqueue(SPEC)
     claim = jobs.claim("runner")
     assert claim is not None
-    jobs.cancel(running.id)
-    assert jobs.cancel(running.id).state is JobState.CANCELLING
+    jobs.wish(running.id, Wish.CANCEL)
+    assert jobs.wish(running.id, Wish.CANCEL).state is JobState.CANCELLING
     assert jobs.heartbeat(claim) is JobState.CANCELLING
 
 
@@ -178,6 +187,103 @@ def test_a_dataset_whose_blob_is_missing_is_not_registered(database: Database, s
     with pytest.raises(MissingBlob):
         datasets.register(Dataset("d", manifest, ("1" * 64,), 3, 4, {}, datetime.now(UTC)))
     assert not datasets.exists("d")
+
+
+def test_a_paused_job_waits_until_it_is_resumed(jobs: JobStore) -> None:
+    """In the queue at once; one that runs when its runner has given it up. A repeat of a wish changes nothing."""
+    job = jobs.enqueue(SPEC)
+    assert jobs.wish(job.id, Wish.PAUSE).state is JobState.PAUSED
+    assert jobs.wish(job.id, Wish.PAUSE).last_sequence == jobs.get(job.id).last_sequence
+    assert jobs.claim("runner") is None
+    assert jobs.wish(job.id, Wish.RESUME).state is JobState.QUEUED
+    claim = jobs.claim("runner")
+    assert claim is not None
+    assert jobs.wish(job.id, Wish.PAUSE).state is JobState.PAUSING
+    assert jobs.heartbeat(claim) is JobState.PAUSING
+    with pytest.raises(IllegalState, match="is pausing, so there is nothing to resume"):
+        jobs.wish(job.id, Wish.RESUME)
+    assert jobs.hand_back(claim).state is JobState.PAUSED
+
+
+def test_the_highest_priority_goes_first(jobs: JobStore) -> None:
+    """And of equal ones the oldest."""
+    made = [jobs.enqueue(replace(SPEC, urgency=JobUrgency(priority=each))).id for each in (0, 5, -1, 5)]
+    claims = [jobs.claim("runner") for _ in made]
+    assert [claim.job_id for claim in claims if claim] == [made[1], made[3], made[0], made[2]]
+
+
+def test_a_job_ends_at_its_deadline(database: Database, jobs: JobStore) -> None:
+    """In the queue or under way; tried again it has none."""
+    late = replace(SPEC, urgency=JobUrgency(deadline=datetime.now(UTC) + timedelta(hours=1)))
+    running, queued = jobs.enqueue(late), jobs.enqueue(late)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    with database.write() as session:
+        session.execute(update(JobRow).values(deadline=datetime.now(UTC) - timedelta(seconds=1)))
+    assert jobs.heartbeat(claim) is JobState.FAILED
+    assert jobs.claim("runner") is None
+    for job in (running, queued):
+        assert jobs.get(job.id).state is JobState.FAILED
+        assert "deadline" in jobs.get(job.id).error
+    assert jobs.wish(queued.id, Wish.RETRY).error == ""
+    again = jobs.claim("runner")
+    assert again is not None
+    assert again.job_id == queued.id
+
+
+def test_a_job_keeps_its_newest_checkpoints(database: Database, jobs: JobStore, store: ModelStore) -> None:
+    """One that gets on may lose any number of runners; when it has succeeded none is left."""
+    job = jobs.enqueue(SPEC)
+    for step in range(1, 6):
+        claim = jobs.claim("runner")
+        assert claim is not None
+        checkpoint(jobs, store, claim, step)
+        assert jobs.release(claim, "killed").num_failures == 1
+        end_backoff(database)
+    assert [each.step for each in jobs.checkpoints(job.id)] == [5, 4][:NUM_CHECKPOINTS]
+    claim = jobs.claim("runner")
+    assert claim is not None
+    checkpoint(jobs, store, claim, 5)
+    assert [each.step for each in jobs.checkpoints(job.id)] == [5, 4]
+    store.publish(publication(store, claim=_running(jobs, claim)))
+    assert jobs.checkpoints(job.id) == ()
+
+
+def test_checkpoints_live_as_long_as_a_job_may_go_on(database: Database, jobs: JobStore, store: ModelStore) -> None:
+    """The collector takes those of a job that ended long ago, and no others."""
+    job = jobs.enqueue(SPEC)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    checkpoint(jobs, store, claim, 1)
+    jobs.advance(claim, JobState.FAILED, error="no luck")
+    collector = Collector(database, store.blobs, grace_seconds=60)
+    collector.collect()
+    assert len(jobs.checkpoints(job.id)) == 1
+    with database.write() as session:
+        session.execute(update(JobRow).values(ended_at=datetime.now(UTC) - timedelta(days=8)))
+    collector.collect()
+    assert jobs.checkpoints(job.id) == ()
+
+
+def test_a_checkpoint_without_its_blob_is_refused(jobs: JobStore, store: ModelStore) -> None:
+    """The row comes last."""
+    jobs.enqueue(SPEC)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    with pytest.raises(MissingBlob):
+        jobs.add_checkpoint(claim, JobCheckpoint(1, "1" * 64, 3), store.blobs)
+
+
+def checkpoint(jobs: JobStore, store: ModelStore, claim: Claim, step: int) -> None:
+    """Note a checkpoint, with a blob of its own."""
+    blob = store.blobs.put([f"state {step}".encode()])
+    jobs.add_checkpoint(claim, JobCheckpoint(step, blob.digest, blob.size_bytes), store.blobs)
+
+
+def end_backoff(database: Database) -> None:
+    """Let what waits for its next attempt be due."""
+    with database.write() as session:
+        session.execute(update(JobRow).values(next_attempt_at=None))
 
 
 def _running(jobs: JobStore, claim: Claim) -> Claim:

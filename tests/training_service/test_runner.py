@@ -91,7 +91,7 @@ def test_a_worker_dies_with_its_runner(home: Path) -> None:
 
 
 def test_a_stopped_service_hands_its_job_back(home: Path) -> None:
-    """The worker ends with the service, no attempt is lost, and the next service finishes the job."""
+    """The worker ends with the service, and the next service goes on with the job."""
     with running_service(home) as service:
         job = service.create(recipe=pb.Recipe(name="classic", num_epochs=100))
         service.await_training(job.name)
@@ -99,7 +99,31 @@ def test_a_stopped_service_hands_its_job_back(home: Path) -> None:
         assert not worker_pids()
     with closing(settings_of(home).open_database()) as database:
         jobs, job_id = JobStore(database), parse_job(job.name, "name")
-        assert (jobs.get(job_id).state, jobs.get(job_id).num_attempts) == (JobState.QUEUED, 0)
+        assert (jobs.get(job_id).state, jobs.get(job_id).num_attempts) == (JobState.QUEUED, 1)
+
+
+def test_a_killed_job_ends_with_the_weights_of_one_that_was_not(home: Path) -> None:
+    """Its worker is killed after some steps, it is paused after some more, and goes on each time from where it was."""
+    recipe = pb.Recipe(name="full", num_epochs=6, batch_size=4)
+    with running_service(home, checkpoint_seconds=0.0, poll_seconds=0.05) as service:
+        calm, job = service.create(recipe=recipe, model="models/calm"), service.create(recipe=recipe)
+        list(service.watch(calm.name))
+        until(lambda: service.job(job.name).checkpoint_step >= 2)
+        (worker,) = worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: service.job(job.name).num_attempts == 2)
+        seen = service.job(job.name).checkpoint_step
+        until(lambda: service.job(job.name).checkpoint_step > seen)
+        service.training.PauseTrainingJob(pb.PauseTrainingJobRequest(name=job.name))
+        until(lambda: service.job(job.name).state == pb.TRAINING_JOB_STATE_PAUSED)
+        service.training.ResumeTrainingJob(pb.ResumeTrainingJobRequest(name=job.name))
+        texts = [event.message for event in service.watch(job.name)]
+        assert sum(text.startswith("goes on after step") for text in texts) == 2
+        assert service.job(job.name).state == pb.TRAINING_JOB_STATE_SUCCEEDED
+    store = open_store(home)
+    ends = [store.get_version(VersionName(model, 1)) for model in ("calm", "flowers")]
+    assert ends[0].manifest_digest == ends[1].manifest_digest
+    assert ends[0].metrics == ends[1].metrics
 
 
 def test_a_watch_ends_when_the_service_stops(home: Path) -> None:

@@ -92,10 +92,15 @@ def upgrade() -> None:
         sa.Column("recipe", sa.JSON(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("alias", sa.String(length=63), nullable=True),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("deadline", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("max_failures", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("version_number", sa.Integer(), nullable=True),
         sa.Column("num_attempts", sa.Integer(), nullable=False),
+        sa.Column("num_failures", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("lease_owner", sa.String(length=200), nullable=True),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_sequence", sa.Integer(), nullable=False),
@@ -172,6 +177,20 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["training_jobs.id"], name="fk_training_job_events_job_id_training_jobs"),
         sa.PrimaryKeyConstraint("job_id", "sequence", name="pk_training_job_events"),
     )
+    op.create_table(
+        "training_job_checkpoints",
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["training_jobs.id"], name="fk_training_job_checkpoints_job_id_training_jobs"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "step", name="pk_training_job_checkpoints"),
+    )
+    with op.batch_alter_table("training_job_checkpoints", schema=None) as batch_op:
+        batch_op.create_index("ix_training_job_checkpoints_digest", ["digest"], unique=False)
+
     op.create_table(
         "version_metrics",
         sa.Column("model_id", sa.String(length=63), nullable=False),
