@@ -31,6 +31,11 @@ class StoreSettings(BaseSettings):
         """`home`, expanded."""
         return self.home.expanduser()
 
+    @property
+    def cache_folder(self) -> Path:
+        """What can be made again: `cache_dir`, expanded, by default below `home`."""
+        return self.cache_dir.expanduser() if self.cache_dir else self.folder / "cache"
+
     def open_database(self) -> Database:
         """Connect to the database, creating the schema where it is empty; raise SchemaMismatch where it is another."""
         database = self.connect()
@@ -43,8 +48,8 @@ class StoreSettings(BaseSettings):
 
     def open_blobs(self) -> BlobStore:
         """Open the blob store, creating its folder or cache; raise InvalidInput where the URL names none."""
-        cache = self.cache_dir.expanduser() if self.cache_dir else self.folder / "cache"
-        return open_blobs(self.blobs_url or str(self.folder / "blobs"), cache=cache, cache_bytes=self.cache_bytes)
+        url = self.blobs_url or str(self.folder / "blobs")
+        return open_blobs(url, cache=self.cache_folder, cache_bytes=self.cache_bytes)
 
 
 class ServerSettings(StoreSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -73,3 +74,16 @@ def blobs(tmp_path: Path) -> LocalBlobs:
 def store(database: Database, blobs: LocalBlobs) -> ModelStore:
     """A model store on both."""
     return ModelStore(database, blobs)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["/bin/mount", "-t", "tmpfs", "-o", "size=8m", "none", folder]
+    mounted = subprocess.run(command, check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no filesystem can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["/bin/umount", "-l", folder], check=True)

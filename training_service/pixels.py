@@ -1,23 +1,24 @@
-"""Decodes a dataset once: every image becomes a row of one mapped array, which all later passes read."""
+"""The pixels of a dataset: every image a row of one mapped array, decoded by whoever needs it first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.blobs import BlobStore
 from model_store.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
-from training_service.datasets import DatasetManifest, DatasetRow, EncodedImages
-from training_service.scratch import mapped_array
+from training_service.datasets import DatasetManifest, EncodedImages
+from training_service.pixel_cache import PixelCache, pixel_key
 from training_service.splits import Split
 
 Positions = NDArray[np.int64]
+
+# A future for each row would hold more memory than anything else here.
+_ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,36 @@ class LabelledPixels:
 
 def decode_dataset(
     blobs: BlobStore,
+    digest: str,
     manifest: DatasetManifest,
     spec: ImageInputSpec,
     *,
-    folder: Path,
+    cache: PixelCache,
     threads: Executor,
     max_pixels: int,
     on_rows: Callable[[int], None],
 ) -> LabelledPixels:
-    """Decode all images by the input spec, into `folder`; `on_rows` is told, after each image, how many are done."""
+    """Return all images of the dataset with this digest as the input spec prepares them, read only.
+
+    They come from the cache, or else are decoded into it; `on_rows` is told, again and again, how many are done.
+    """
     rows = manifest.rows
-    shape = (len(rows), spec.crop_size, spec.crop_size, 3)
-    pixels = cast("Pixels", mapped_array(folder, shape, np.uint8))
 
-    with EncodedImages(blobs, rows) as images:
+    def fill(pixels: Pixels) -> None:
+        with EncodedImages(blobs, rows) as images:
 
-        def decode(position: int, row: DatasetRow) -> None:
-            pixels[position] = to_pixels(decode_image(images.read(row), max_pixels=max_pixels), spec)
+            def decode(start: int) -> int:
+                end = min(start + _ROWS_AT_ONCE, len(rows))
+                for position in range(start, end):
+                    image = decode_image(images.read(rows[position]), max_pixels=max_pixels)
+                    pixels[position] = to_pixels(image, spec)
+                return end
 
-        for num_done, _ in enumerate(threads.map(decode, range(len(rows)), rows), start=1):
-            on_rows(num_done)
+            for num_done in threads.map(decode, range(0, len(rows), _ROWS_AT_ONCE)):
+                on_rows(num_done)
+
+    pixels = cache.load(pixel_key(digest, spec), (len(rows), spec.crop_size, spec.crop_size, 3), fill)
+    on_rows(len(rows))
     return LabelledPixels(pixels, np.array([row.label for row in rows]), _positions(manifest))
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,17 +15,22 @@ from model_store.errors import StorageFull
 
 
 def mapped_array(folder: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
-    """Return a writable array of zeros in a file without a name; raise StorageFull where the disk has no room.
-
-    The space is taken at once: a disk that fills up while pages are written would kill the process.
-    """
+    """Return a writable array of zeros in a file without a name; raise StorageFull where the disk has no room."""
     folder.mkdir(parents=True, exist_ok=True)
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     with tempfile.TemporaryFile(dir=folder) as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, max(size, 1))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise StorageFull(f"{folder} has no room for {size} bytes of scratch: free some space") from error
+        allocate(file, size, folder)
         return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+def allocate(file: IO[bytes], size: int, folder: Path) -> None:
+    """Give a file so many bytes of zeros; raise StorageFull, naming the folder, where the disk has no room.
+
+    The space is taken at once: a disk that fills up while pages are written would kill the process.
+    """
+    try:
+        os.posix_fallocate(file.fileno(), 0, max(size, 1))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise StorageFull(f"{folder} has no room for {size} bytes of scratch: free some space") from error

@@ -26,6 +26,8 @@ class TrainingSettings(ServerSettings):
     max_image_bytes: int = Field(default=64 * _MEBIBYTE, ge=1, description="Larger files are left out of a dataset.")
     max_image_pixels: int = Field(default=50_000_000, ge=1)
 
+    pixel_cache_bytes: int = Field(default=20 * 1024 * _MEBIBYTE, ge=0, description="Decoded datasets on the disk.")
+
     num_concurrent_jobs: int = Field(default=1, ge=0, description="Jobs that run here at once; 0: only queue them.")
     lease_seconds: float = Field(default=15.0, gt=0, description="How long a silent runner keeps its job.")
     heartbeat_seconds: float = Field(default=1.0, gt=0, description="How often a runner renews the lease.")

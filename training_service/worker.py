@@ -30,6 +30,7 @@ from model_store.store import ModelStore
 from training_service.checkpoints import Checkpoints
 from training_service.datasets import DatasetManifest, read_manifest
 from training_service.fine_tune import fine_tune, phase_weights
+from training_service.pixel_cache import PixelCache
 from training_service.pixels import decode_dataset
 from training_service.progress import Progress, ProgressMeter
 from training_service.recipes import Recipe, trained_stages
@@ -91,11 +92,12 @@ class Worker:
     def _run(self, job: TrainingJob) -> None:
         spec, recipe = job.spec, Recipe.from_json(job.spec.recipe)
         base = self._store.manifest(self._store.get_version(spec.base))
-        manifest = read_manifest(self._store.blobs, self._datasets.get(spec.dataset_id).digest)
+        dataset = self._datasets.get(spec.dataset_id)
+        manifest = read_manifest(self._store.blobs, dataset.digest)
         input_spec = ImageInputSpec.from_json(base.input_spec)
         chain = read_backbone(self._store.blobs, base, len(manifest.labels), spec.seed)
         meter = ProgressMeter(phase_weights(recipe), self._emit)
-        bench = self._bench(job, manifest, input_spec, meter)
+        bench = self._bench(job, dataset.digest, manifest, input_spec, meter)
         self._jobs.advance(self._claim, JobState.RUNNING)
         tuned = fine_tune(chain, recipe, trained_stages(recipe, trainable_stages(base)), bench)
         self._check_going_on()
@@ -104,10 +106,9 @@ class Worker:
         _log.info("job_succeeded", job=job.name, version=str(version.name), accuracy=tuned.metrics.accuracy)
 
     def _bench(
-        self, job: TrainingJob, manifest: DatasetManifest, input_spec: ImageInputSpec, meter: ProgressMeter
+        self, job: TrainingJob, digest: str, manifest: DatasetManifest, input_spec: ImageInputSpec, meter: ProgressMeter
     ) -> Workbench:
-        """Decode the dataset and lay out what recipes work with."""
-        folder = self._scratch_folder()
+        """Decode the dataset, unless somebody has, and lay out what recipes work with."""
         num_images = len(manifest.rows)
         meter.begin(DECODING, num_images)
 
@@ -118,9 +119,10 @@ class Worker:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             data = decode_dataset(
                 self._store.blobs,
+                digest,
                 manifest,
                 input_spec,
-                folder=folder,
+                cache=PixelCache(self._settings.cache_folder / "pixels", self._settings.pixel_cache_bytes),
                 threads=threads,
                 max_pixels=self._settings.max_image_pixels,
                 on_rows=on_rows,
@@ -131,7 +133,7 @@ class Worker:
             spec=input_spec,
             seed=job.spec.seed,
             device=self._device(),
-            folder=folder,
+            folder=self._scratch_folder(),
             meter=meter,
             check_going_on=self._check_going_on,
             checkpoints=Checkpoints(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,19 +19,6 @@ from model_store.store import ModelStore
 from tests.model_store.making import publication
 
 MEGABYTE = 1_000_000
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 8 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["/bin/mount", "-t", "tmpfs", "-o", "size=8m", "none", folder]
-    mounted = subprocess.run(command, check=False, capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no filesystem can be mounted here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["/bin/umount", "-l", folder], check=True)
 
 
 def test_a_full_disk_registers_nothing_and_is_given_back(small_disk: Path, tmp_path: Path) -> None:
