@@ -13,6 +13,7 @@ from model_store.errors import InvalidManifest
 
 FORMAT = 1
 MAX_BYTES = 4 * 1024 * 1024
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
 DIGEST = re.compile(r"[0-9a-f]{64}")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -48,6 +49,11 @@ class Manifest:
                 "head": dict(self.head),
             }
         )
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become scores."""
+        return float(self.head.get("temperature", 1.0))
 
     @property
     def digest(self) -> str:
@@ -88,6 +94,9 @@ def _validated(values: Any) -> Manifest:  # noqa: ANN401  whatever the JSON held
     )
     for key in ("input_spec", "head"):
         _check(isinstance(values[key], dict) and "kind" in values[key], key, "must be an object with a kind")
+    temperature = values["head"].get("temperature", 1.0)
+    is_positive = type(temperature) in {int, float} and MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE
+    _check(is_positive, "head.temperature", f"must be {MIN_TEMPERATURE} to {MAX_TEMPERATURE}")
     return Manifest(
         architecture=architecture["name"],
         arguments=architecture["arguments"],

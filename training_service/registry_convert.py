@@ -14,9 +14,11 @@ from model_store.lineage import LineageGraph
 from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.records import (
+    OPTIONAL_METRIC_NUMBERS,
     Alias,
     AliasMove,
     Change,
+    Interval,
     Life,
     Lineage,
     Metrics,
@@ -109,6 +111,10 @@ def metrics_message(metrics: Metrics) -> pb.Metrics:
             for each in metrics.labels
         ],
         confusion_matrix=[pb.ConfusionRow(counts=row) for row in metrics.confusion_matrix],
+        temperature=metrics.temperature,
+        **{name: getattr(metrics, name) for name in OPTIONAL_METRIC_NUMBERS},
+        accuracy_interval=_interval(metrics.accuracy_interval),
+        macro_f1_interval=_interval(metrics.macro_f1_interval),
     )
 
 
@@ -179,6 +185,10 @@ def _kept(notes: Notes, life: Life) -> dict[str, Any]:
 
 def _optional(moment: datetime | None) -> Timestamp | None:
     return timestamp(moment) if moment is not None else None
+
+
+def _interval(interval: Interval | None) -> pb.Interval | None:
+    return pb.Interval(low=interval.low, high=interval.high) if interval is not None else None
 
 
 def _differences(differences: Iterable[Difference]) -> list[pb.CompareVersionsResponse.Difference]:

@@ -17,7 +17,19 @@ from model_store.listings import ListRequest
 from model_store.manifests import DIGEST, Manifest
 from model_store.paging import PageRequest
 from model_store.publication import Publication, check_metric_values
-from model_store.records import CalibrationDigests, LabelMetrics, Lineage, Metrics, Notes, Share, Traffic
+from model_store.records import (
+    METRIC_INTERVALS,
+    METRIC_NUMBERS,
+    OPTIONAL_METRIC_NUMBERS,
+    CalibrationDigests,
+    Interval,
+    LabelMetrics,
+    Lineage,
+    Metrics,
+    Notes,
+    Share,
+    Traffic,
+)
 from training_service.violations import Violations, check_text
 
 _MAX_DIGESTS = 10_000
@@ -176,15 +188,26 @@ def _recipe(message: Struct) -> dict[str, Any]:
 
 
 def _metrics(message: pb.Metrics) -> Metrics:
-    numbers = {name: getattr(message, name) for name in ("accuracy", "macro_f1", "expected_calibration_error")}
+    given = [name for name in (*OPTIONAL_METRIC_NUMBERS, "temperature") if message.HasField(name)]
+    numbers = {name: getattr(message, name) for name in (*METRIC_NUMBERS, *given)}
     check_metric_values(numbers, "header.metrics")
+    intervals = {name: _interval(message, name) for name in METRIC_INTERVALS}
     return Metrics(
         split=check_text(message.split, "header.metrics.split", 63),
         num_rows=message.num_rows,
         labels=tuple(_label_metrics(each, f"header.metrics.labels[{i}]") for i, each in enumerate(message.labels)),
         confusion_matrix=tuple(tuple(row.counts) for row in message.confusion_matrix),
         **numbers,
+        accuracy_interval=intervals["accuracy_interval"],
+        macro_f1_interval=intervals["macro_f1_interval"],
     )
+
+
+def _interval(message: pb.Metrics, name: str) -> Interval | None:
+    if not message.HasField(name):
+        return None
+    interval = getattr(message, name)
+    return Interval(**check_metric_values({"low": interval.low, "high": interval.high}, f"header.metrics.{name}"))
 
 
 def _label_metrics(message: pb.LabelMetrics, field: str) -> LabelMetrics:

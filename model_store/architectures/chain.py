@@ -44,9 +44,12 @@ class Head:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
-        if set(values) != {"kind", "num_labels"}:
-            raise InvalidManifest("head must have exactly the keys kind and num_labels")
+        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong.
+
+        A manifest's head may say a `temperature` too: how its logits become scores, and nothing about the stage.
+        """
+        if set(values) - {"temperature"} != {"kind", "num_labels"}:
+            raise InvalidManifest("head must have exactly the keys kind and num_labels, and may have temperature")
         return cls(kind=values["kind"], num_labels=values["num_labels"])
 
 
