@@ -47,7 +47,8 @@ class Calibrator:
         """Return how a version with a head agrees with float32; raise what read_calibration raises."""
         calibration = read_calibration(self._blobs, digests, version.input_spec, len(version.labels))
         features = self._features_of(version, digests.rows, calibration)
-        return agreement(version.precision, calibration, self._on_device(lambda: _head(version, features)))
+        logits = self._on_device(lambda: _head(version, features))
+        return agreement(version.precision, calibration, logits, version.temperature)
 
     def _features_of(self, version: ResidentVersion, rows_digest: str, calibration: Calibration) -> Tensor:
         key = (rows_digest, version.backbone_key)

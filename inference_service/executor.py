@@ -28,7 +28,8 @@ _NUM_BLANKS = 64
 class Output(Enum):
     """What a request asks for, a row of float32 for each of its own.
 
-    `SCORES` [labels], summing to 1; `LOGITS` [labels], of which they are the softmax; `EMBEDDING` [d].
+    `SCORES` [labels], summing to 1; `LOGITS` [labels], of which they are the softmax once divided by the version's
+    temperature; `EMBEDDING` [d].
     """
 
     SCORES = auto()
@@ -177,7 +178,7 @@ def _answer(x: Tensor, members: Sequence[_Member], depth: int) -> None:
     for member, rows in zip(members, _row_ranges(members), strict=True):
         for output in member.due.get(depth, ()):
             if output not in values:
-                values[output] = _OUTPUT_OF[output](x).float().cpu().numpy()
+                values[output] = _OUTPUT_OF[output](x, members).float().cpu().numpy()
             member.answer[output] = values[output][rows]
 
 
@@ -228,15 +229,26 @@ def _row_ranges(members: Sequence[_Member]) -> Iterator[slice]:
     return (slice(start, stop) for start, stop in pairwise([0, *stops]))
 
 
-def _logits(x: Tensor) -> Tensor:
+def _logits(x: Tensor, _: Sequence[_Member]) -> Tensor:
     return x
 
 
-def _scores(x: Tensor) -> Tensor:
-    return x.softmax(dim=-1)
+def _scores(x: Tensor, members: Sequence[_Member]) -> Tensor:
+    temperatures = {member.work.version.temperature for member in members}
+    if temperatures == _NOT_DIVIDED:
+        return x.softmax(dim=-1)
+    if len(temperatures) == 1:
+        return x.div(temperatures.pop()).softmax(dim=-1)
+    of_rows = [member.work.version.temperature for member in members for _ in range(len(member.rows))]
+    return x.div(torch.tensor(of_rows, device=x.device).unsqueeze(1)).softmax(dim=-1)
 
 
-_OUTPUT_OF = {Output.SCORES: _scores, Output.LOGITS: _logits, Output.EMBEDDING: pooled}
+def _embedding(x: Tensor, _: Sequence[_Member]) -> Tensor:
+    return pooled(x)
+
+
+_OUTPUT_OF = {Output.SCORES: _scores, Output.LOGITS: _logits, Output.EMBEDDING: _embedding}
+_NOT_DIVIDED = {1.0}
 
 
 def _count(parts: Sequence[Part[Work]], started_ns: int, ended_ns: int) -> None:

@@ -117,6 +117,7 @@ class Loader:
             labels=manifest.labels,
             backbone=tuple(stages.values()),
             head=head_stage,
+            temperature=manifest.temperature,
             precision=precision,
         )
 

@@ -49,9 +49,12 @@ class Agreement:
         return self.top1_agreement >= _MIN_AGREEMENT and self.max_score_shift <= _MAX_SHIFT
 
 
-def agreement(precision: Precision, calibration: Calibration, logits: Tensor) -> Agreement:
-    """Compare logits [n, labels] with the stored ones; numbers that are not finite agree with nothing."""
-    found, wanted = _scores(logits), _scores(torch.from_numpy(calibration.logits))
+def agreement(precision: Precision, calibration: Calibration, logits: Tensor, temperature: float = 1.0) -> Agreement:
+    """Compare logits [n, labels] with the stored ones, as the scores that are answered with them.
+
+    Numbers that are not finite agree with nothing.
+    """
+    found, wanted = (_scores(each / temperature) for each in (logits, torch.from_numpy(calibration.logits)))
     same = found.argmax(axis=1) == wanted.argmax(axis=1)
     finite = np.isfinite(found).all(axis=1)
     shift = float(np.abs(found - wanted).max()) if finite.all() else 1.0

@@ -68,7 +68,8 @@ class ResidentVersion:
     """An immutable version on the device, and what it was asked; its memory is free once nothing refers to it any more.
 
     `head` is None for a backbone only, which has no labels. `architecture` is its name. `precision` is that of the
-    backbone, `agreements` how it and those that were tried before it compare with float32.
+    backbone, `agreements` how it and those that were tried before it compare with float32. Logits are divided by the
+    `temperature` before they become scores.
     """
 
     name: VersionName
@@ -78,6 +79,7 @@ class ResidentVersion:
     labels: tuple[str, ...]
     backbone: tuple[Stage, ...]
     head: Stage | None
+    temperature: float = 1.0
     precision: Precision = Precision.FLOAT32
     agreements: tuple[Agreement, ...] = ()
     statistics: VersionStatistics = field(default_factory=VersionStatistics, repr=False)

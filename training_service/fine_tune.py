@@ -50,7 +50,7 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], bench: Workb
         trainer.load_state_dict(saved["trainer"])
     _train(trainer, hyperparameters, recipe, bench)
     bench.begin(EVALUATING)
-    metrics = bench.measured(trainer.logits(bench.test))
+    metrics = bench.measured(trainer.logits(bench.test), trainer.logits(bench.validation))
     return FineTuned(chain.eval(), (*trained, HEAD), metrics, hyperparameters)
 
 

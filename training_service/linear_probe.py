@@ -29,7 +29,8 @@ def linear_probe(chain: Chain, recipe: Recipe, bench: Workbench) -> FineTuned:
     head = fitter.fit(*seen_twice, len(bench.labels), best.strength)
     load_head(chain.stage(HEAD), head)
     bench.begin(EVALUATING)
-    metrics = bench.measured(head.logits(plain[bench.test]))
+    # The last fit has seen the validation rows: how sure a head is of rows that it has not seen, the candidate tells.
+    metrics = bench.measured(head.logits(plain[bench.test]), best.head.logits(validation[0]))
     return FineTuned(chain.eval(), (HEAD,), metrics, {**recipe.to_json(), "strength": best.strength})
 
 

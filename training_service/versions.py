@@ -67,7 +67,7 @@ def publish(
             stages=tuple(stages),
             input_spec=spec.to_json(),
             labels=labels,
-            head=Head("linear", len(labels)).to_json(),
+            head=Head("linear", len(labels)).to_json(tuned.metrics.temperature or 1.0),
         ),
         lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
         metrics=tuned.metrics,

@@ -21,6 +21,7 @@ from training_service.features import Activations, FrozenPrefix
 from training_service.pixels import LabelledPixels, Positions
 from training_service.progress import Figures, ProgressMeter
 from training_service.splits import Split
+from training_service.temperature import fit_temperature
 
 DECODING = "decoding images"
 FEATURES = "computing features"
@@ -31,7 +32,10 @@ EVALUATING = "evaluating"
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split."""
+    """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split.
+
+    The metrics' temperature is that of the version.
+    """
 
     chain: Chain
     changed: tuple[str, ...]
@@ -114,6 +118,7 @@ class Workbench:
         plain = prefix.run(self.data.pixels, everything, folder=self.folder, on_rows=on_rows)
         return plain, prefix.run(self.data.pixels, mirrored, folder=self.folder, on_rows=on_rows, mirrored=True)
 
-    def measured(self, logits: Logits) -> Metrics:
-        """Measure logits of the test rows."""
-        return measure(logits, self.labels_at(self.test), self.labels, Split.TEST)
+    def measured(self, logits: Logits, validation_logits: Logits) -> Metrics:
+        """Measure logits of the test rows, divided by the temperature that suits those of the validation rows."""
+        temperature = fit_temperature(validation_logits, self.labels_at(self.validation))
+        return measure(logits, self.labels_at(self.test), self.labels, Split.TEST, temperature)

@@ -38,15 +38,15 @@ class Head:
         if not is_count or (self.num_labels == 0) != (self.kind == "none"):
             raise InvalidManifest(f"head.num_labels cannot be {self.num_labels!r} where head.kind is {self.kind!r}")
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the form that a manifest holds."""
-        return asdict(self)
+    def to_json(self, temperature: float = 1.0) -> dict[str, Any]:
+        """Return the form that a manifest holds, with the temperature of its logits where that is not 1."""
+        return asdict(self) | ({"temperature": temperature} if temperature != 1 else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong.
+        """Read what a manifest holds, but for the temperature, which is none of the stage's.
 
-        A manifest's head may say a `temperature` too: how its logits become scores, and nothing about the stage.
+        Raises InvalidManifest naming the field that is wrong.
         """
         if set(values) - {"temperature"} != {"kind", "num_labels"}:
             raise InvalidManifest("head must have exactly the keys kind and num_labels, and may have temperature")

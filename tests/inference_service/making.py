@@ -40,6 +40,7 @@ class Recipe:
     head: int | None = 0
     labels: tuple[str, ...] = LABELS
     spec: ImageInputSpec = SPEC
+    temperature: float = 1.0
 
 
 Damage = Callable[[bytes], bytes]
@@ -64,7 +65,7 @@ def manifest(blobs: LocalBlobs, recipe: Recipe) -> Manifest:
     stages = [ManifestStage(name, write_stage(blobs, made.stage_tensors(name)).digest) for name in made.stage_names]
     labels = () if recipe.head is None else recipe.labels
     head = Head("none") if recipe.head is None else Head("linear", len(labels))
-    return Manifest(ARCHITECTURE, {}, tuple(stages), recipe.spec.to_json(), labels, head.to_json())
+    return Manifest(ARCHITECTURE, {}, tuple(stages), recipe.spec.to_json(), labels, head.to_json(recipe.temperature))
 
 
 def mlp(num_labels: int = 3, seed: int = 0) -> LoadedBase:
@@ -146,7 +147,7 @@ def expected(recipe: Recipe, rows: list[Pixels]) -> tuple[NDArray[np.float32], N
     with torch.inference_mode():
         x = normalise(torch.from_numpy(np.stack(rows)), recipe.spec)
         made = chain(recipe)
-        return made(x).softmax(dim=-1).numpy(), made.embed(x).numpy()
+        return (made(x) / recipe.temperature).softmax(dim=-1).numpy(), made.embed(x).numpy()
 
 
 def open_registry(folder: Path) -> Registry:

@@ -142,6 +142,25 @@ def test_logits_are_what_the_scores_are_made_of(load: Load, executor: Executor) 
     assert runs["head"] == 1
 
 
+def test_scores_are_of_logits_divided_by_the_temperature(load: Load, executor: Executor) -> None:
+    """Alone, and in one batch with versions of other temperatures, on the same head and on another one."""
+    recipes = [Recipe(temperature=2.0), Recipe(), Recipe(temperature=0.25), Recipe(head=1, temperature=4.0)]
+    versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
+    assert [version.temperature for version in versions] == [2.0, 1.0, 0.25, 4.0]
+    assert versions[0].head is versions[1].head, "the temperature is none of the stage's"
+    made = [rows(1, 2), rows(3), rows(4, 5, 6), rows(7)]
+    asked = [whole(version, each, frozenset(Output)) for version, each in zip(versions, made, strict=True)]
+    alone = [executor.run([part])[0] for part in asked]
+    for answers in (alone, executor.run(asked), executor.run(asked[::-1])[::-1]):
+        for answer, recipe, each in zip(answers, recipes, made, strict=True):
+            check({output: answer[output] for output in BOTH}, recipe, each, BOTH)
+            divided = torch.from_numpy(answer[Output.LOGITS]) / recipe.temperature
+            np.testing.assert_allclose(divided.softmax(dim=-1), answer[Output.SCORES], atol=1e-6)
+    assert not np.allclose(
+        alone[0][Output.SCORES], torch.from_numpy(alone[0][Output.LOGITS]).softmax(dim=-1), atol=1e-3
+    )
+
+
 def test_rows_of_numbers_equal_a_plain_network(
     loader: Loader, blobs: LocalBlobs, executor: Executor, load: Load
 ) -> None:

@@ -275,6 +275,14 @@ def test_head_survives_json(values: dict[str, object]) -> None:
     assert Head.from_json(values).to_json() == values
 
 
+def test_a_temperature_is_said_where_it_is_not_1() -> None:
+    """It belongs to the manifest: two heads that differ in it alone are one stage."""
+    head = Head("linear", 3)
+    assert head.to_json(1.0) == {"kind": "linear", "num_labels": 3}
+    assert head.to_json(1.37) == {"kind": "linear", "num_labels": 3, "temperature": 1.37}
+    assert Head.from_json(head.to_json(1.37)) == head
+
+
 @pytest.mark.parametrize(
     "values",
     [

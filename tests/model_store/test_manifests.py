@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,6 +40,15 @@ def test_this_digest_never_changes() -> None:
     assert GOOD.digest == "02be335660e24236fab163f03ad5041be6abbe045b7935ef20ef59c98eacfc7c"
 
 
+def test_a_temperature_is_part_of_the_model() -> None:
+    """It is read and kept; a manifest without one has the temperature 1, and its old digest."""
+    assert GOOD.temperature == 1.0
+    warm = replace(GOOD, head={**GOOD.head, "temperature": 1.37})
+    again = Manifest.from_json(warm.to_json())
+    assert again.temperature == 1.37
+    assert again.digest == warm.digest != GOOD.digest
+
+
 @pytest.mark.parametrize(
     ("key", "value", "place"),
     [
@@ -52,6 +62,10 @@ def test_this_digest_never_changes() -> None:
         ("labels", [1], "labels"),
         ("input_spec", {}, "input_spec"),
         ("head", None, "head"),
+        ("head", {"kind": "linear", "num_labels": 2, "temperature": 0}, r"head\.temperature"),
+        ("head", {"kind": "linear", "num_labels": 2, "temperature": "2"}, r"head\.temperature"),
+        ("head", {"kind": "linear", "num_labels": 2, "temperature": True}, r"head\.temperature"),
+        ("head", {"kind": "linear", "num_labels": 2, "temperature": 101}, r"head\.temperature"),
         ("extra", 1, "keys"),
     ],
 )
