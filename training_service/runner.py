@@ -26,6 +26,9 @@ from training_service.work_order import EXIT_STOPPED, WorkOrder
 
 _log = structlog.get_logger()
 _WORKER = (sys.executable, "-m", "training_service.worker")
+# Or glibc gives each large buffer of a step back to the kernel and takes the next one anew, page by page: a third of
+# the time of MobileNetV2's steps on 2 cores. What the operator sets goes before.
+_MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 
 
 class Runner:
@@ -56,7 +59,9 @@ class Runner:
 
     async def _attend(self, claim: Claim) -> None:
         """Run one attempt of a job to its end."""
-        worker = await asyncio.create_subprocess_exec(*_WORKER, stdin=asyncio.subprocess.PIPE)
+        worker = await asyncio.create_subprocess_exec(
+            *_WORKER, stdin=asyncio.subprocess.PIPE, env={**_MALLOC, **os.environ}
+        )
         _log.info("job_started", job=job_name(claim.job_id), attempt=claim.attempt, pid=worker.pid)
         try:
             await _send(worker, WorkOrder(claim, self._settings))
