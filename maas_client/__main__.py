@@ -14,12 +14,14 @@ from maas_client.commands import (
     datasets,
     demo,
     edits,
+    evaluate,
     finetune,
     health,
     jobs,
     lineage,
     models,
     predict,
+    report,
     show,
     stack,
     store,
@@ -47,6 +49,8 @@ app.add_typer(models.app, name="models")
 app.command("versions")(models.list_versions)
 app.command("show")(show.show)
 app.command("compare")(compare.compare)
+app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
 app.command("lineage")(lineage.lineage)
 app.command("tag")(edits.tag)
 app.command("describe")(edits.describe)

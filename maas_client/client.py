@@ -93,12 +93,16 @@ class Client:
         *,
         base: str,
         dataset: str,
-        recipe: str | training_pb2.Recipe = "linear_probe",
+        recipe: str | training_pb2.Recipe = "",
         seed: int = 0,
         alias: str = "",
+        promote: training_pb2.Promote | None = None,
         request_id: str = "",
     ) -> training_pb2.TrainingJob:
-        """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`."""
+        """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
+
+        Without a recipe the service chooses one by the number of training images.
+        """
         job = training_pb2.TrainingJob(
             model=model_name(model),
             base=target_name(base),
@@ -106,12 +110,13 @@ class Client:
             recipe=training_pb2.Recipe(name=recipe) if isinstance(recipe, str) else recipe,
             seed=seed,
             alias=alias,
+            promote=promote,
         )
         request = training_pb2.CreateTrainingJobRequest(training_job=job, request_id=request_id)
         return self.training.CreateTrainingJob(request)
 
     def watch(self, job: str, after_sequence: int = 0) -> Iterator[training_pb2.TrainingJobEvent]:
-        """Yield a job's events until it has ended.
+        """Yield a job's events until it has ended, and its version is served where it was to be promoted.
 
         When the connection breaks, it goes on after the last event seen, and gives up where no service answers within
         `reconnect_seconds`.
@@ -125,6 +130,32 @@ class Client:
     def job(self, job: str) -> training_pb2.TrainingJob:
         """Return one training job."""
         return self.training.GetTrainingJob(training_pb2.GetTrainingJobRequest(name=job_name(job)))
+
+    def evaluate(
+        self,
+        version: str,
+        dataset: str,
+        *,
+        split: str = "test",
+        allow_unknown_labels: bool = False,
+        on_progress: Callable[[training_pb2.EvaluateVersionResponse.Progress], object] = lambda _: None,
+    ) -> training_pb2.Evaluation:
+        """Measure a version, by number or by alias, on a split of a dataset, or on `all` of it."""
+        request = training_pb2.EvaluateVersionRequest(
+            name=target_name(version),
+            dataset=dataset_name(dataset),
+            split=split,
+            allow_unknown_labels=allow_unknown_labels,
+        )
+        response = training_pb2.EvaluateVersionResponse()
+        for response in self.training.EvaluateVersion(request):
+            if response.HasField("progress"):
+                on_progress(response.progress)
+        return response.evaluation
+
+    def report(self, job: str) -> str:
+        """Return a page of HTML about a training job."""
+        return self.training.GetReport(training_pb2.GetReportRequest(name=job_name(job))).html
 
     def predict(
         self, model: str, images: Sequence[bytes | Path | str], *, top_k: int = 0, timeout: float | None = 60

@@ -7,7 +7,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
-from maas_client.output import notes, out, print_table, size
+from maas_client.metrics_view import show_metrics
+from maas_client.output import notes, out, size
 from maas_client.shorthand import id_of
 
 _PREFIX = "TRAINING_JOB_STATE_"
@@ -16,6 +17,16 @@ _PREFIX = "TRAINING_JOB_STATE_"
 def state_text(state: training_pb2.TrainingJobState) -> str:
     """Return a state as people say it."""
     return training_pb2.TrainingJobState.Name(state).removeprefix(_PREFIX)
+
+
+def promotion_state(promotion: training_pb2.Promotion) -> str:
+    """Return how far a promotion is, as people say it."""
+    return training_pb2.PromotionState.Name(promotion.state).removeprefix("PROMOTION_STATE_").lower()
+
+
+def promotion_text(promotion: training_pb2.Promotion) -> str:
+    """Return what became of a promotion on one line."""
+    return f"promotion {promotion_state(promotion)}: {promotion.reason}"
 
 
 def follow(client: Client, job: str) -> training_pb2.TrainingJob:
@@ -39,6 +50,9 @@ def _show_progress(client: Client, job: str) -> None:
             match event.WhichOneof("event"):
                 case "state":
                     bar.update(task, description=state_text(event.state).lower())
+                case "promotion":
+                    notes.print(promotion_text(event.promotion), highlight=False)
+                    bar.update(task, description=promotion_state(event.promotion))
                 case "message":
                     notes.print(event.message, highlight=False)
                 case "progress":
@@ -76,17 +90,8 @@ def live_text(progress: training_pb2.Progress) -> str:
 
 def show_result(client: Client, job: training_pb2.TrainingJob) -> None:
     """Print what came of a job that has succeeded."""
-    metrics = job.metrics
-    rows = [
-        (each.label, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", each.support)
-        for each in metrics.labels
-    ]
-    print_table(
-        f"{job.version} on the {metrics.split} split", ["label", "precision", "recall", "F1", "images"], rows, ""
-    )
+    show_metrics(f"{job.version} on the {job.metrics.split} split", job.metrics)
+    if job.HasField("promotion"):
+        out.print(promotion_text(job.promotion), highlight=False)
     version = client.version(job.version)
-    out.print(
-        f"accuracy {metrics.accuracy:.3f}  macro F1 {metrics.macro_f1:.3f}  "
-        f"calibration error {metrics.expected_calibration_error:.3f}  "
-        f"stored {size(version.added_bytes)} of {size(version.size_bytes)}"
-    )
+    out.print(f"stored {size(version.added_bytes)} of {size(version.size_bytes)}", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ class Service:
 
 TRAINING = Service("training_service", "MAAS_TRAINING_", TRAINING_ADDRESS)
 INFERENCE = Service("inference_service", "MAAS_INFERENCE_", INFERENCE_ADDRESS)
+_INFERENCE_ADDRESSES = f"{TRAINING.prefix}INFERENCE_ADDRESSES"
 
 
 class ServiceProcess:
@@ -128,7 +130,10 @@ class Stack:
         self._home = home
         self._environment = {"MAAS_HOME": str(home), **(environment or {})}
         if free_ports:
-            self._environment |= {f"{each.prefix}BIND": "127.0.0.1:0" for each in (TRAINING, INFERENCE)}
+            # The inference service keeps its port when it is started anew: the training service asks it there.
+            binds = {TRAINING: "127.0.0.1:0", INFERENCE: f"127.0.0.1:{_free_port()}"}
+            self._environment |= {f"{each.prefix}BIND": bind for each, bind in binds.items()}
+        self._environment = {_INFERENCE_ADDRESSES: self._inference_bind(), **self._environment}
         self.services: dict[str, ServiceProcess] = {}
 
     def __enter__(self) -> Self:
@@ -151,8 +156,20 @@ class Stack:
             addresses.get(TRAINING.module, TRAINING_ADDRESS), addresses.get(INFERENCE.module, INFERENCE_ADDRESS)
         )
 
+    def _inference_bind(self) -> str:
+        """Return where the training service asks for the inference service, unless the environment says so itself."""
+        variables = {**os.environ, **self._environment}
+        bind = variables.get(f"{INFERENCE.prefix}BIND", INFERENCE.default_bind)
+        return variables.get(_INFERENCE_ADDRESSES, "" if bind.endswith(":0") else bind)
+
     def stop(self) -> None:
         """Stop every service that runs, the training service first: its last events still find a store."""
         for service in self.services.values():
             service.stop()
         self.services.clear()
+
+
+def _free_port() -> int:
+    """Return a port of this machine that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

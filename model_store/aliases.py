@@ -68,6 +68,13 @@ def move_alias(
     return row
 
 
+def refuse_move(session: Session, name: AliasName, target: Target | None, number: int, actor: str, reason: str) -> None:
+    """Write down that an alias stays where it is, and which version it was not moved to."""
+    refused = Target(number, target.traffic if target is not None else NO_SPLIT)
+    _remember(session, name, target, refused, actor, reason, is_refused=True)
+    append_change(session, "alias_move_refused", name)
+
+
 def end_alias(session: Session, row: AliasRow, actor: str, reason: str) -> None:
     """Delete an alias; its history stays."""
     session.delete(row)
@@ -82,6 +89,8 @@ def before_last_move(moves: Iterable[AliasMoveRow]) -> Target | None:
     """
     standing: list[Target] = []
     for move in moves:
+        if move.is_refused:
+            continue
         if move.target is None:
             standing.clear()
         elif move.rolls_back:
@@ -100,6 +109,7 @@ def _remember(
     reason: str,
     *,
     rolls_back: bool = False,
+    is_refused: bool = False,
 ) -> None:
     move = AliasMoveRow(
         model_id=name.model_id,
@@ -108,6 +118,7 @@ def _remember(
         to_number=target.number if target is not None else None,
         traffic=_to_json(target.traffic) if target is not None else None,
         rolls_back=rolls_back,
+        is_refused=is_refused,
         actor=actor,
         reason=reason,
         created_at=datetime.now(UTC),

@@ -39,7 +39,7 @@ class DatasetStore:
             take_turn(session)
             self._blobs.sizes([dataset.digest, *dataset.packs])
             dataset = replace(dataset, created_at=datetime.now(UTC))
-            values = ("id", "digest", "num_rows", "size_bytes", "created_at")
+            values = ("id", "digest", "parent_id", "num_rows", "size_bytes", "created_at")
             packs = [DatasetPackRow(digest=digest) for digest in sorted(set(dataset.packs))]
             row = DatasetRow(
                 summary=dict(dataset.summary), packs=packs, **{key: getattr(dataset, key) for key in values}

@@ -81,6 +81,10 @@ class JobNotFound(NotFound):
     """There is no such training job."""
 
 
+class AliasMoved(Conflict):
+    """An alias is not where it was when a move of it was prepared."""
+
+
 class LeaseLost(Conflict):
     """The job's lease ran out and another runner may hold it now."""
 

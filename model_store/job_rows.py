@@ -45,11 +45,12 @@ def claimed_row(session: Session, claim: Claim) -> JobRow:
     return row
 
 
-def finish(session: Session, claim: Claim, version_number: int) -> None:
+def finish(session: Session, claim: Claim, version_number: int) -> JobRow:
     """End a claimed job as SUCCEEDED in the transaction that publishes its version; raise LeaseLost."""
     row = claimed_row(session, claim)
     row.version_number = version_number
     move(session, row, JobState.SUCCEEDED)
+    return row
 
 
 def move(session: Session, row: JobRow, state: JobState) -> None:

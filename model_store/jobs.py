@@ -59,7 +59,8 @@ class JobStore:
                 base_number=spec.base.number,
                 state=JobState.QUEUED,
                 created_at=datetime.now(UTC),
-                **{key: value for key, value in asdict(spec).items() if key not in {"base", "urgency"}},
+                **{key: value for key, value in asdict(spec).items() if key not in {"base", "urgency", "promote"}},
+                promote=spec.promote.to_json() if spec.promote is not None else None,
                 **asdict(spec.urgency),
             )
             session.add(row)

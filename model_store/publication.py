@@ -21,6 +21,7 @@ from model_store.job_rows import Claim
 from model_store.lookups import living_model_row
 from model_store.manifests import Manifest
 from model_store.names import VersionName, check_key
+from model_store.promotions import Gated
 from model_store.records import CalibrationDigests, Lineage, Metrics, Notes
 from model_store.tables import ModelRow, ModelTagRow, StageRow, VersionMetricRow, VersionRow, VersionTagRow
 
@@ -31,7 +32,7 @@ class Publication:
 
     `new_digests` are the blobs that this publication added: what `added_bytes` counts. `metric_values` are numbers that
     a publisher gives besides `metrics`. A `claim` ends the training job in the same transaction, so that a job
-    publishes once or not at all.
+    publishes once or not at all; a `gated` verdict is carried out in it too.
     """
 
     model_id: str
@@ -47,6 +48,7 @@ class Publication:
     new_digests: Collection[str] = ()
     request_id: str | None = None
     claim: Claim | None = None
+    gated: Gated | None = None
 
     @property
     def digests(self) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from model_store.lifecycle import JobState
+from model_store.lifecycle import ENDED, JobState
 from model_store.names import AliasName, VersionName, dataset_name, job_name, model_name
+from model_store.promotion import Promotion, PromotionSpec
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class Alias:
 class AliasMove:
     """One entry of an alias's append-only history; `to_version` is None where the alias was deleted.
 
-    A change of `traffic` alone, which is what it was since, is a move from a version to itself.
+    A change of `traffic` alone, which is what it was since, is a move from a version to itself. One that `is_refused`
+    was not made: a gate did not let `to_version` pass.
     """
 
     name: AliasName
@@ -154,6 +156,7 @@ class AliasMove:
     actor: str
     reason: str
     created_at: datetime
+    is_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -288,7 +291,7 @@ class Dataset:
     """An immutable set of labelled rows, dealt into splits.
 
     `digest` names the blob of its manifest, `packs` the blobs that hold its rows; `summary` holds what a listing shows:
-    label counts, split, rejected files.
+    label counts, split, rejected files. Its rows are those of the dataset `parent_id`, where it has one, and more.
     """
 
     id: str
@@ -298,11 +301,17 @@ class Dataset:
     size_bytes: int
     summary: Mapping[str, Any]
     created_at: datetime
+    parent_id: str | None = None
 
     @property
     def name(self) -> str:
         """Resource name."""
         return dataset_name(self.id)
+
+    @property
+    def parent_name(self) -> str:
+        """Resource name of the dataset that it was appended to; empty where there is none."""
+        return dataset_name(self.parent_id) if self.parent_id is not None else ""
 
 
 DEFAULT_MAX_FAILURES = 3
@@ -332,6 +341,7 @@ class JobSpec:
     seed: int
     alias: str | None
     urgency: JobUrgency = JobUrgency()
+    promote: PromotionSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -364,16 +374,22 @@ class TrainingJob:
     started_at: datetime | None
     ended_at: datetime | None
     last_sequence: int
+    promotion: Promotion | None = None
 
     @property
     def name(self) -> str:
         """Resource name."""
         return job_name(self.id)
 
+    @property
+    def is_settled(self) -> bool:
+        """Say whether nothing more will happen to it of itself."""
+        return self.state in ENDED and (self.promotion is None or not self.promotion.is_open)
+
 
 @dataclass(frozen=True)
 class JobEvent:
-    """One thing that happened to a job: `kind` is `state`, `progress` or `message`."""
+    """One thing that happened to a job: `kind` is `state`, `progress`, `promotion` or `message`."""
 
     sequence: int
     kind: str

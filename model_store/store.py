@@ -30,6 +30,7 @@ from model_store.lookups import (
 from model_store.manifests import Manifest
 from model_store.names import AliasName, DatasetName, JobName, ModelName, VersionName
 from model_store.paging import Page, PageRequest, cut, decode_token
+from model_store.promotions import carry_out
 from model_store.publication import Publication, insert_version, lock_model, published_before, write_notes
 from model_store.records import NO_SPLIT, Alias, AliasMove, Model, ModelVersion, Notes, Target, Traffic
 from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
@@ -57,7 +58,7 @@ class ModelStore:
 
         Returns the version of the first success when `request_id` was used before. Raises MissingBlob where a blob
         is not stored, VersionNotFound where the base does not exist, IllegalState where the model or the base was
-        deleted, and LeaseLost where the claim ran out.
+        deleted, LeaseLost where the claim ran out, and AliasMoved where a verdict compared with another version.
         """
         manifest = publication.manifest
         stored = self.blobs.put([manifest.to_json()], manifest.digest)
@@ -80,7 +81,9 @@ class ModelStore:
                 reason = publication.reason or f"published {row.number}"
                 move_alias(session, name, Target(row.number), publication.actor, reason)
             if publication.claim is not None:
-                finish(session, publication.claim, row.number)
+                finished = finish(session, publication.claim, row.number)
+                if publication.gated is not None:
+                    carry_out(session, finished, row.name, publication.gated)
             session.refresh(row, ["aliases"])
             return row.record()
 

@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from model_store.lifecycle import JobState
 from model_store.names import AliasName, VersionName
+from model_store.promotion import Promotion, PromotionSpec
 from model_store.records import (
     NO_SPLIT,
     Alias,
@@ -270,7 +271,7 @@ class AliasRow(Row):
 
 
 class AliasMoveRow(Row):
-    """One move of an alias, or its end; rows are only ever added."""
+    """One move of an alias, one that a gate refused, or the alias' end; rows are only ever added."""
 
     __tablename__ = "alias_moves"
     __table_args__ = (Index("ix_alias_moves_alias", "model_id", "alias", "sequence"),)
@@ -282,6 +283,7 @@ class AliasMoveRow(Row):
     to_number: Mapped[int | None]
     traffic: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     rolls_back: Mapped[bool]
+    is_refused: Mapped[bool] = mapped_column(default=False)
     actor: Mapped[str] = mapped_column(String(200))
     reason: Mapped[str] = mapped_column(String(1000))
     created_at: Mapped[datetime]
@@ -301,6 +303,7 @@ class AliasMoveRow(Row):
             actor=self.actor,
             reason=self.reason,
             created_at=self.created_at,
+            is_refused=self.is_refused,
         )
 
 
@@ -311,6 +314,7 @@ class DatasetRow(Row):
 
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), index=True)
+    parent_id: Mapped[str | None] = mapped_column(String(63))
     num_rows: Mapped[int]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     summary: Mapped[dict[str, Any]]
@@ -320,7 +324,16 @@ class DatasetRow(Row):
     def record(self) -> Dataset:
         """Return the dataset."""
         packs = tuple(row.digest for row in self.packs)
-        return Dataset(self.id, self.digest, packs, self.num_rows, self.size_bytes, self.summary, self.created_at)
+        return Dataset(
+            id=self.id,
+            digest=self.digest,
+            packs=packs,
+            num_rows=self.num_rows,
+            size_bytes=self.size_bytes,
+            summary=self.summary,
+            created_at=self.created_at,
+            parent_id=self.parent_id,
+        )
 
 
 class DatasetPackRow(Row):
@@ -336,7 +349,10 @@ class JobRow(Row):
     """One training job, and the lease of the runner that holds it."""
 
     __tablename__ = "training_jobs"
-    __table_args__ = (Index("ix_training_jobs_state", "state", "sequence"),)
+    __table_args__ = (
+        Index("ix_training_jobs_state", "state", "sequence"),
+        Index("ix_training_jobs_promotion_state", "promotion_state"),
+    )
 
     sequence: Mapped[int] = mapped_column(_Sequence, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(32), unique=True)
@@ -348,6 +364,9 @@ class JobRow(Row):
     recipe: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
     alias: Mapped[str | None] = mapped_column(String(63))
+    promote: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    promotion: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    promotion_state: Mapped[str | None] = mapped_column(String(16))
     priority: Mapped[int] = mapped_column(default=0)
     deadline: Mapped[datetime | None]
     max_failures: Mapped[int]
@@ -379,6 +398,7 @@ class JobRow(Row):
                 seed=self.seed,
                 alias=self.alias,
                 urgency=JobUrgency(self.priority, self.deadline, self.max_failures),
+                promote=PromotionSpec.from_json(self.promote) if self.promote is not None else None,
             ),
             state=JobState(self.state),
             error=self.error,
@@ -391,6 +411,7 @@ class JobRow(Row):
             started_at=self.started_at,
             ended_at=self.ended_at,
             last_sequence=self.last_sequence,
+            promotion=Promotion.from_json(self.promotion) if self.promotion is not None else None,
         )
 
 

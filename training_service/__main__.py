@@ -16,15 +16,19 @@ from model_store.changes import ChangeFeed
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput
 from model_store.jobs import JobStore
+from model_store.promotions import PromotionStore
 from model_store.store import ModelStore
 from training_service.archives import ArchiveLimits
 from training_service.change_bell import ChangeBell
+from training_service.evaluator import build_evaluator
 from training_service.ingest import Ingestor
+from training_service.promoter import Promoter
 from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
-from training_service.server import TrainingServer, registrations
+from training_service.server import CODES, TrainingServer, registrations
 from training_service.servicer import TrainingServicer
 from training_service.settings import TrainingSettings
+from training_service.side_work import SideWork
 from training_service.uploads import Uploads
 
 # Each takes a thread for as long as its client sends; more wait for their turn.
@@ -50,6 +54,7 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
         closing(settings.open_database()) as database,
         ThreadPoolExecutor(_MAX_UPLOADS, "upload") as upload_threads,
         ThreadPoolExecutor(os.cpu_count(), "decoder") as decoders,
+        SideWork(settings.num_concurrent_evaluations) as side_work,
     ):
         store = ModelStore(database, settings.open_blobs())
         datasets, jobs = DatasetStore(database, store.blobs), JobStore(database, lease_seconds=settings.lease_seconds)
@@ -59,14 +64,25 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
             jobs,
             _uploads(settings, store, datasets, decoders),
             upload_threads,
+            build_evaluator(settings, store, datasets, decoders),
+            side_work,
             stopping,
             poll_seconds=settings.poll_seconds,
+            can_mirror=bool(settings.inference_addresses),
+        )
+        promoter = Promoter(
+            PromotionStore(database),
+            settings.inference_addresses,
+            stopping,
+            poll_seconds=settings.poll_seconds,
+            patience_seconds=settings.promotion_patience_seconds,
         )
         runner = Runner(jobs, settings, stopping)
         feed = ChangeFeed(database)
         bell = ChangeBell(feed, poll_seconds=settings.poll_seconds)
         registry = ModelStoreServicer(store, feed, bell, upload_threads)
-        yield TrainingServer(GrpcServer(settings, registrations(training, registry)), runner, bell, stopping)
+        grpc_server = GrpcServer(settings, registrations(training, registry), CODES)
+        yield TrainingServer(grpc_server, runner, promoter, bell, stopping)
 
 
 def _uploads(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.lifecycle import JobState
-from model_store.names import dataset_name, model_name
+from model_store.names import VersionName, dataset_name, model_name
+from model_store.promotion import DEFAULT_METRIC, Promotion, PromotionSpec, PromotionState
 from model_store.records import DEFAULT_MAX_FAILURES, Dataset, JobEvent, Metrics, TrainingJob
 from training_service.datasets import DatasetManifest, DatasetRow
 from training_service.job_requests import JobRequest
-from training_service.recipes import FIELDS, Recipe
+from training_service.recipe_choices import FIELDS
+from training_service.recipes import Recipe
 from training_service.registry_convert import metrics_message, timestamp
 
 _STATES = {
@@ -28,10 +30,18 @@ _STATES = {
     JobState.PAUSED: pb.TRAINING_JOB_STATE_PAUSED,
 }
 
+_PROMOTION_STATES = {
+    PromotionState.REFUSED: pb.PROMOTION_STATE_REFUSED,
+    PromotionState.MIRRORING: pb.PROMOTION_STATE_MIRRORING,
+    PromotionState.LOADING: pb.PROMOTION_STATE_LOADING,
+    PromotionState.SERVING: pb.PROMOTION_STATE_SERVING,
+    PromotionState.PROMOTED: pb.PROMOTION_STATE_PROMOTED,
+}
+
 
 def read_job(job: pb.TrainingJob) -> JobRequest:
     """Return what the message asks for, unchecked."""
-    chosen = {field.name: value for field, value in job.recipe.ListFields() if field.name != "name"}
+    chosen = {field.name: value for field, value in job.recipe.ListFields() if field.name not in {"name", "reason"}}
     return JobRequest(
         model=job.model,
         base=job.base,
@@ -43,6 +53,7 @@ def read_job(job: pb.TrainingJob) -> JobRequest:
         priority=job.priority,
         deadline=job.deadline.ToDatetime(UTC) if job.HasField("deadline") else None,
         max_failures=job.max_failures if job.HasField("max_failures") else DEFAULT_MAX_FAILURES,
+        promote=_read_promote(job.promote) if job.HasField("promote") else None,
     )
 
 
@@ -71,25 +82,29 @@ def job_message(job: TrainingJob, metrics: Metrics | None = None) -> pb.Training
         num_failures=job.num_failures,
         next_attempt_time=_timestamp(job.next_attempt_at),
         checkpoint_step=job.step,
+        promote=_promote_message(job.spec.promote) if job.spec.promote is not None else None,
+        promotion=_promotion_message(job.promotion, job.spec.model_id) if job.promotion is not None else None,
     )
 
 
-def event_message(event: JobEvent) -> pb.TrainingJobEvent:
-    """Return one event."""
+def event_message(event: JobEvent, model_id: str) -> pb.TrainingJobEvent:
+    """Return one event of a job that makes a version of this model."""
     message = pb.TrainingJobEvent(sequence=event.sequence, create_time=_timestamp(event.created_at))
     if event.kind == "state":
         message.state = _STATES[JobState(event.payload["state"])]
     elif event.kind == "progress":
         message.progress.CopyFrom(pb.Progress(**event.payload))
+    elif event.kind == "promotion":
+        message.promotion.CopyFrom(_promotion_message(Promotion.from_json(event.payload), model_id))
     else:
         message.message = event.payload["text"]
     return message
 
 
-def dataset_message(dataset: Dataset, *, with_rejected_files: bool = True) -> pb.Dataset:
-    """Return a dataset; a listing leaves the files out that were rejected, which may be many."""
+def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:
+    """Return a dataset; a listing leaves out which files were rejected or look alike, which may be many."""
     summary = dataset.summary
-    rejected = summary["rejected_files"] if with_rejected_files else []
+    rejected, near_duplicates = (summary[key] if with_files else [] for key in ("rejected_files", "near_duplicates"))
     return pb.Dataset(
         name=dataset.name,
         digest=dataset.digest,
@@ -100,6 +115,15 @@ def dataset_message(dataset: Dataset, *, with_rejected_files: bool = True) -> pb
         rejected_files=[pb.RejectedFile(**each) for each in rejected],
         num_rejected_files=summary["num_rejected_files"],
         create_time=_timestamp(dataset.created_at),
+        layout=summary["layout"],
+        parent=dataset.parent_name,
+        num_near_duplicates=summary["num_near_duplicates"],
+        num_split_near_duplicates=summary["num_split_near_duplicates"],
+        near_duplicates=[pb.NearDuplicates(**each) for each in near_duplicates],
+        width=pb.Spread(**summary["width"]),
+        height=pb.Spread(**summary["height"]),
+        pixel_mean=summary["pixel_mean"],
+        pixel_std=summary["pixel_std"],
     )
 
 
@@ -120,7 +144,40 @@ def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[
 def _recipe_message(recipe: Recipe) -> pb.Recipe:
     """Return a recipe with the fields that a caller may choose, and so may send again."""
     values = recipe.to_json()
-    return pb.Recipe(name=recipe.name, **{field: values[field] for field in FIELDS[recipe.name]})
+    chosen = {field: values[field] for field in FIELDS[recipe.name]}
+    return pb.Recipe(name=recipe.name, reason=recipe.reason, **chosen)
+
+
+def _read_promote(promote: pb.Promote) -> PromotionSpec:
+    return PromotionSpec(
+        alias=promote.alias,
+        metric=promote.metric or DEFAULT_METRIC,
+        threshold=promote.threshold if promote.HasField("threshold") else None,
+        min_delta=promote.min_delta,
+        mirror_seconds=promote.mirror_for.seconds + promote.mirror_for.nanos / 1e9,
+    )
+
+
+def _promote_message(spec: PromotionSpec) -> pb.Promote:
+    return pb.Promote(
+        alias=spec.alias,
+        metric=spec.metric,
+        threshold=spec.threshold,
+        min_delta=spec.min_delta,
+        mirror_for=timedelta(seconds=spec.mirror_seconds),
+    )
+
+
+def _promotion_message(promotion: Promotion, model_id: str) -> pb.Promotion:
+    verdict = promotion.verdict
+    return pb.Promotion(
+        state=_PROMOTION_STATES[promotion.state],
+        reason=promotion.reason,
+        figure=verdict.figure,
+        incumbent=str(VersionName(model_id, verdict.incumbent)) if verdict.incumbent is not None else "",
+        incumbent_figure=verdict.incumbent_figure,
+        update_time=_timestamp(promotion.updated_at),
+    )
 
 
 def _timestamp(moment: datetime | None) -> Timestamp | None:

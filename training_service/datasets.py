@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from model_store.blobs import BlobStore
 from model_store.errors import DamagedStore
@@ -19,9 +18,9 @@ FORMAT = 1
 KIND = "images"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """One encoded image: where it came from, its label's index, its split, and where its bytes are."""
+    """One encoded image: where it came from, its label's index, its split, where its bytes are, and how it looks."""
 
     path: str
     label: int
@@ -30,6 +29,9 @@ class DatasetRow:
     offset: int
     size: int
     sha256: str
+    width: int
+    height: int
+    look: str
 
 
 @dataclass(frozen=True)
@@ -87,20 +89,3 @@ class EncodedImages:
     def read(self, row: DatasetRow) -> bytes:
         """Return one encoded image."""
         return self._packs[row.pack][row.offset : row.offset + row.size]
-
-
-def summary(
-    manifest: DatasetManifest, rejected: Sequence[Mapping[str, str]], max_rejected: int = 1000
-) -> dict[str, Any]:
-    """Return what a listing shows of a dataset, as plain JSON values."""
-    counts = Counter((row.label, row.split) for row in manifest.rows)
-    labels = [
-        {"label": name, **{f"num_{split}": counts[label, split] for split in Split}}
-        for label, name in enumerate(manifest.labels)
-    ]
-    return {
-        "labels": labels,
-        "split": manifest.split.to_json(),
-        "rejected_files": [dict(each) for each in rejected[:max_rejected]],
-        "num_rejected_files": len(rejected),
-    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model_store.architectures import Chain, build
+from model_store.architectures import Chain, Head, build
 from model_store.blobs import BlobStore
 from model_store.errors import IllegalState, InvalidInput
 from model_store.inputs import ImageInputSpec, normalise
@@ -28,13 +28,14 @@ _SHOWN_LABELS = 10
 class Evaluation:
     """How good a version is on some rows: logits [n, labels] and labels [n] are those of the rows, in their order.
 
-    `names` are the version's labels, then those of rows that it does not know, whose logits are -inf.
+    `names` are the version's `num_known` labels, then those of rows that it does not know, whose logits are -inf.
     """
 
     metrics: Metrics
     logits: Logits
     labels: Labels
     names: tuple[str, ...]
+    num_known: int
     temperature: float
 
 
@@ -72,7 +73,7 @@ def evaluate_version(
         num_done += len(batch)
         on_rows(num_done)
     metrics = measure(logits, indices, names, split, manifest.temperature)
-    return Evaluation(metrics, logits, indices, names, manifest.temperature)
+    return Evaluation(metrics, logits, indices, names, len(manifest.labels), manifest.temperature)
 
 
 def match_labels(
@@ -99,17 +100,22 @@ def match_labels(
     return names, index_of[rows]
 
 
-def read_chain(blobs: BlobStore, manifest: Manifest) -> Chain:
-    """Return a version's chain in eval mode, every byte verified.
-
-    Raises IllegalState where it has no labels or takes no images, and MissingBlob, CorruptBlob or InvalidManifest.
-    """
+def check_evaluable(manifest: Manifest) -> Head:
+    """Return the head of a version; raise IllegalState where it has no labels or takes no images."""
     head = check_manifest(manifest)
     if not head.num_labels:
         raise IllegalState("the version is a backbone without labels: fine-tune it first")
     if manifest.input_spec["kind"] != "image":
         raise IllegalState("the version takes no images, and the dataset holds images")
-    chain = build(manifest.architecture, manifest.arguments, head)
+    return head
+
+
+def read_chain(blobs: BlobStore, manifest: Manifest) -> Chain:
+    """Return a version's chain in eval mode, every byte verified.
+
+    Raises what `check_evaluable` raises, and MissingBlob, CorruptBlob or InvalidManifest.
+    """
+    chain = build(manifest.architecture, manifest.arguments, check_evaluable(manifest))
     read = read_stages(blobs, [stage.digest for stage in manifest.stages])
     for stage in manifest.stages:
         chain.load_stage(stage.name, read[stage.digest])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from training_service.heads import Features, HeadFitter, load_head
 from training_service.linear_probe import best_candidate, linear_probe
 from training_service.pixels import Positions
 from training_service.progress import Figures
-from training_service.recipes import HeadStart, Recipe, RecipeName
+from training_service.rate_finder import find_learning_rate
+from training_service.recipes import Augmentation, HeadStart, Recipe, RecipeName
 from training_service.rows import ActivationRows, PixelRows, Rows
 from training_service.trainer import Trainer, TrainingData
 from training_service.workbench import DECODING, EVALUATING, FEATURES, FITTING, TRAINING, FineTuned, Workbench
+
+_NEEDS_PIXELS = frozenset({Augmentation.CROP_AND_MIRROR, Augmentation.STRONG})
 
 
 def phase_weights(recipe: Recipe) -> dict[str, float]:
@@ -35,30 +39,36 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], bench: Workb
     """Run a recipe that trains these backbone stages, and the head; the chain is changed in place.
 
     The chain holds the base's backbone and a fresh head. Stages before the first trained one stay in eval mode and are
-    run once over the data; what comes out is measured on the test rows.
+    run once over the data, unless crops make every row new; what comes out is measured on the test rows.
     """
     chain = chain.to(bench.device)
-    if not trained:
+    if recipe.name is RecipeName.LINEAR_PROBE:
         return linear_probe(chain, recipe, bench)
-    first = chain.stage_names.index(trained[0])
-    rows = _rows(chain, first, recipe, bench)
-    suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]]).freeze(())
+    first = 0 if recipe.augmentation in _NEEDS_PIXELS else chain.stage_names.index((*trained, HEAD)[0])
+    data = TrainingData(_rows(chain, first, recipe, bench), bench.data.labels, bench.train, bench.validation)
+    suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]])
+    suffix.freeze(set(suffix.stage_names) - {*trained, HEAD})
     saved = bench.saved_state()
-    hyperparameters = dict(saved["hyperparameters"]) if saved else _hyperparameters(suffix, rows, recipe, bench)
-    trainer = _trainer(suffix, rows, recipe, bench)
+    hyperparameters = dict(saved["hyperparameters"]) if saved else _hyperparameters(suffix, data, recipe, bench)
+    recipe = replace(recipe, learning_rate=hyperparameters["learning_rate"])
+    trainer = Trainer(suffix, data, recipe, bench.seed, bench.device)
     if saved:
         trainer.load_state_dict(saved["trainer"])
     _train(trainer, hyperparameters, recipe, bench)
     bench.begin(EVALUATING)
     metrics = bench.measured(trainer.logits(bench.test), trainer.logits(bench.validation))
+    hyperparameters["num_steps"] = trainer.step
     return FineTuned(chain.eval(), (*trained, HEAD), metrics, hyperparameters)
 
 
-def _hyperparameters(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> dict[str, Any]:
+def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, bench: Workbench) -> dict[str, Any]:
     """Prepare what trains for its first step, and return all that the recipe came to."""
     hyperparameters = recipe.to_json()
     if recipe.head_start is HeadStart.LINEAR_PROBE:
-        hyperparameters["head_start_strength"] = _start_head(suffix, rows, bench)
+        hyperparameters["head_start_strength"] = _start_head(suffix, data.rows, recipe, bench)
+    if recipe.find_learning_rate:
+        found = find_learning_rate(suffix, data, recipe, bench.seed, bench.device, bench.check_going_on)
+        hyperparameters["learning_rate"] = found
     return hyperparameters
 
 
@@ -66,14 +76,15 @@ def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
     if first == 0:
         return PixelRows(bench.data.pixels, bench.spec, recipe.augmentation, bench.device)
     frozen = [chain.stage(name) for name in chain.stage_names[:first]]
-    plain, mirrored = bench.activations(frozen, bench.train)
+    mirrored_rows = bench.train if recipe.augmentation is Augmentation.MIRROR else bench.train[:0]
+    plain, mirrored = bench.activations(frozen, mirrored_rows)
     return ActivationRows(plain, mirrored, bench.device)
 
 
-def _start_head(suffix: Chain, rows: Rows, bench: Workbench) -> float:
+def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> float:
     """Give the head the weights of a linear probe, and return its strength: steps then refine what is good already."""
     train, validation = (_embedded(suffix, rows, positions, bench) for positions in (bench.train, bench.validation))
-    best = best_candidate(HeadFitter(train[0]), train, validation, bench)
+    best = best_candidate(HeadFitter(train[0], recipe.class_weights), train, validation, bench)
     load_head(suffix.stage(HEAD), best.head)
     return best.strength
 
@@ -86,11 +97,6 @@ def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench)
             bench.check_going_on()
             parts.append(suffix.embed(rows.plain(batch)).cpu().numpy())
     return np.concatenate(parts), bench.labels_at(positions)
-
-
-def _trainer(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> Trainer:
-    data = TrainingData(rows, bench.data.labels, bench.train, bench.validation)
-    return Trainer(suffix, data, recipe, bench.seed, bench.device)
 
 
 def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, bench: Workbench) -> None:

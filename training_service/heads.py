@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from training_service.evaluate import cross_entropy
+from training_service.recipes import ClassWeights
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -53,8 +54,9 @@ class HeadFitter:
     fit in the rows' own basis is the same fit, many times faster where rows are few. Heads take features as they are.
     """
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features, class_weights: ClassWeights = ClassWeights.NONE) -> None:
         """Take all rows [n, d] that heads will be fitted on; labels are not looked at."""
+        self._class_weight = "balanced" if class_weights is ClassWeights.BALANCED else None
         self._mean = features.mean(axis=0, dtype=np.float64)
         self._deviation = features.std(axis=0, dtype=np.float64)
         self._deviation[self._deviation <= _MIN_VARIATION * np.abs(self._mean)] = 1.0
@@ -67,7 +69,7 @@ class HeadFitter:
 
         The standardisation is folded into the weights: (x - m) / s @ w + b = x @ (w / s) + (b - m @ (w / s)).
         """
-        model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS)
+        model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, class_weight=self._class_weight)
         model.fit(self._rotated(self._standardised(features)), labels)
         rotated, bias = model.coef_, model.intercept_
         if num_labels == 2:  # one row of weights, for the second label against the first

@@ -1,39 +1,28 @@
-"""Turns an uploaded archive into a dataset: every image decoded once, duplicates dropped, the rest dealt and packed."""
+"""Turns an archive's files into a dataset: every image decoded once, duplicates dropped, the rest dealt and packed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import IO
+from typing import IO, Any
 
 from model_store.blobs import BlobStore
-from model_store.errors import InvalidImage, InvalidInput, Violation
-from model_store.inputs import decode_image
+from model_store.errors import InvalidInput
 from training_service.archives import ArchiveFile
+from training_service.checked_files import GoodImage, RejectedFile, SplitFile, checked_files
+from training_service.dataset_summary import Colours, summary
 from training_service.datasets import DatasetManifest, DatasetRow
-from training_service.splits import MIN_ROWS_PER_LABEL, SplitSpec, deal
+from training_service.layouts import Layout, LayoutKind, read_layout
+from training_service.near_duplicates import group_near_duplicates
+from training_service.splits import MIN_ROWS_PER_LABEL, Split, SplitSpec, deal
 
 MAX_LABELS = 1000
-_MAX_LABEL_LENGTH = 200
-_MAX_PATH_LENGTH = 1000
-_JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
-_FILES_IN_FLIGHT = 16
-
-
-@dataclass(frozen=True)
-class RejectedFile:
-    """A file that is not part of the dataset, and why."""
-
-    path: str
-    reason: str
-
-    def to_json(self) -> dict[str, str]:
-        """Return plain JSON values."""
-        return asdict(self)
+# Of equal files the one that is held out is kept: who chose it wants to test on it.
+_KEPT_FIRST = (Split.TEST, Split.VALIDATION, Split.TRAIN, None)
 
 
 @dataclass(frozen=True)
@@ -42,26 +31,37 @@ class Ingested:
 
     manifest: DatasetManifest
     digest: str
-    size_bytes: int
-    rejected: tuple[RejectedFile, ...]
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The dataset that an archive is appended to: its rows stay as they are."""
+
+    name: str
+    manifest: DatasetManifest
+    summary: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class _Image:
-    """A good image: where it is in the archive and in the spool."""
+    """An image that may become a row; `pack` is empty where it is new, and `offset` then one in the spool."""
 
     path: str
-    sha256: str
+    label: str
+    split: Split | None
+    pack: str
     offset: int
     size: int
+    sha256: str
+    width: int
+    height: int
+    look: str
+    colours: Colours | None
 
     @property
-    def parts(self) -> list[str]:
-        return self.path.split("/")
-
-    @property
-    def label(self) -> str:
-        return self.parts[0]
+    def order(self) -> tuple[str, str, str]:
+        return self.label, self.path, self.sha256
 
 
 class Ingestor:
@@ -72,76 +72,129 @@ class Ingestor:
         self._threads = threads
         self._max_pixels = max_image_pixels
 
-    def ingest(self, files: Iterable[ArchiveFile], split: SplitSpec, check_going_on: Callable[[], None]) -> Ingested:
-        """Store an archive's images and their manifest.
+    def ingest(
+        self,
+        files: Iterable[ArchiveFile],
+        split: SplitSpec,
+        check_going_on: Callable[[], None],
+        parent: Parent | None = None,
+    ) -> Ingested:
+        """Store an archive's images, and the manifest of them and of the parent's rows.
 
-        Raises InvalidInput naming labels and counts where they do not suffice, what reading the archive raises, and
-        what `check_going_on`, called between files, raises; nothing is registered then.
+        Raises InvalidInput naming labels and counts where they do not suffice, what reading the archive and its layout
+        raises, and what `check_going_on`, called between files, raises; nothing is registered then.
         """
         rejected: list[RejectedFile] = []
         with self._blobs.temporary_file() as spool:
-            found: list[_Image] = []
-            for result in self._checked(files):
-                check_going_on()
-                if isinstance(result, RejectedFile):
-                    rejected.append(result)
-                else:
-                    found.append(_spooled(spool, *result))
-            images = _without_duplicates(_in_label_folders(found, rejected), rejected)
-            _check_labels(images)
-            return self._stored(spool, images, split, rejected)
+            found, layout = self._read(files, spool, check_going_on, rejected)
+            old = _rows_of(parent) if parent is not None else []
+            new = _without_duplicates(found, old, parent.name if parent is not None else "", rejected)
+            images = sorted(old + new, key=lambda image: image.order)
+            _check_labels(images, new, layout)
+            labels, digests = [image.label for image in images], [image.sha256 for image in images]
+            groups = group_near_duplicates(labels, digests, [image.look for image in images])
+            dealt = _dealt(images, groups.tolist(), split, layout)
+            _check_splits(dealt)
+            manifest = self._stored(spool, images, dealt, split)
+        stored = self._blobs.put([manifest.to_json()])
+        seen = [image.colours for image in new if image.colours is not None]
+        if parent is not None:
+            seen.append(Colours.of_summary(len(old), parent.summary))
+        reasons = [each.to_json() for each in sorted(rejected, key=lambda each: each.path)]
+        return Ingested(manifest, stored.digest, summary(manifest, groups, Colours.of_all(seen), layout.kind, reasons))
 
-    def _checked(self, files: Iterable[ArchiveFile]) -> Iterator[tuple[ArchiveFile, bytes] | RejectedFile]:
-        """Yield each file, once it was decoded, in the archive's order; a few are decoded ahead."""
-        waiting: deque[Future[tuple[ArchiveFile, bytes] | RejectedFile]] = deque()
-        try:
-            for file in files:
-                if not _is_junk(file.path):
-                    waiting.append(self._threads.submit(self._check, file))
-                if len(waiting) >= _FILES_IN_FLIGHT:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for each in waiting:
-                each.cancel()
-
-    def _check(self, file: ArchiveFile) -> tuple[ArchiveFile, bytes] | RejectedFile:
-        path = _printable(file.path)
-        if path != file.path or len(path) > _MAX_PATH_LENGTH:
-            return RejectedFile(path[:_MAX_PATH_LENGTH], "the path is too long, or has characters that cannot be shown")
-        if file.data is None:
-            return RejectedFile(path, "the file is larger than this service takes")
-        try:
-            decode_image(file.data, max_pixels=self._max_pixels)
-        except InvalidImage as error:
-            return RejectedFile(path, str(error))
-        return file, file.data
+    def _read(
+        self,
+        files: Iterable[ArchiveFile],
+        spool: IO[bytes],
+        check_going_on: Callable[[], None],
+        rejected: list[RejectedFile],
+    ) -> tuple[list[_Image], Layout]:
+        """Return the images in label folders, their bytes in the spool, and how they lay."""
+        found: list[_Image] = []
+        split_files: dict[str, bytes] = {}
+        for each in checked_files(files, self._threads, max_pixels=self._max_pixels):
+            check_going_on()
+            if isinstance(each, RejectedFile):
+                rejected.append(each)
+            elif isinstance(each, SplitFile):
+                split_files[each.path] = each.data
+            else:
+                found.append(_spooled(spool, each))
+        paths = [image.path for image in found]
+        layout = read_layout(paths, split_files, [each.path for each in rejected])
+        for image, place in zip(found, layout.places, strict=True):
+            if place is None:
+                reason = "the image is not in a label's folder, or its folder's name is too long"
+                rejected.append(RejectedFile(image.path, reason))
+        placed = zip(found, layout.places, strict=True)
+        images = [replace(image, **vars(place)) for image, place in placed if place is not None]
+        return sorted(images, key=lambda image: image.order), layout
 
     def _stored(
-        self, spool: IO[bytes], images: Sequence[_Image], split: SplitSpec, rejected: Sequence[RejectedFile]
-    ) -> Ingested:
-        pack = self._blobs.put(_read(spool, image) for image in images)
+        self, spool: IO[bytes], images: Sequence[_Image], dealt: Sequence[Split], split: SplitSpec
+    ) -> DatasetManifest:
+        """Store the pack of what is new, and return the manifest of everything."""
+        pack = self._blobs.put(_read(spool, image) for image in images if not image.pack)
         labels = tuple(sorted({image.label for image in images}))
-        manifest = DatasetManifest(labels, split, tuple(_rows(images, labels, split, pack.digest)))
-        stored = self._blobs.put([manifest.to_json()])
-        return Ingested(manifest, stored.digest, pack.size_bytes, tuple(sorted(rejected, key=lambda each: each.path)))
+        return DatasetManifest(labels, split, tuple(_rows(images, dealt, labels, pack.digest)))
 
 
-def _rows(images: Sequence[_Image], labels: Sequence[str], split: SplitSpec, pack: str) -> Iterator[DatasetRow]:
-    offset = 0
-    for label, group in groupby(images, key=lambda image: image.label):
-        members = list(group)
-        splits = deal([image.sha256 for image in members], split)
-        for image, dealt in zip(members, splits, strict=True):
-            yield DatasetRow(image.path, labels.index(label), dealt, pack, offset, image.size, image.sha256)
-            offset += image.size
+def _rows(images: Sequence[_Image], dealt: Sequence[Split], labels: Sequence[str], pack: str) -> Iterator[DatasetRow]:
+    indices = {label: index for index, label in enumerate(labels)}
+    packed = 0
+    for image, split in zip(images, dealt, strict=True):
+        yield DatasetRow(
+            path=image.path,
+            label=indices[image.label],
+            split=split,
+            pack=image.pack or pack,
+            offset=image.offset if image.pack else packed,
+            size=image.size,
+            sha256=image.sha256,
+            width=image.width,
+            height=image.height,
+            look=image.look,
+        )
+        packed += 0 if image.pack else image.size
 
 
-def _spooled(spool: IO[bytes], file: ArchiveFile, data: bytes) -> _Image:
+def _rows_of(parent: Parent) -> list[_Image]:
+    manifest = parent.manifest
+    return [
+        _Image(
+            path=row.path,
+            label=manifest.labels[row.label],
+            split=row.split,
+            pack=row.pack,
+            offset=row.offset,
+            size=row.size,
+            sha256=row.sha256,
+            width=row.width,
+            height=row.height,
+            look=row.look,
+            colours=None,
+        )
+        for row in manifest.rows
+    ]
+
+
+def _spooled(spool: IO[bytes], image: GoodImage) -> _Image:
     offset = spool.tell()
-    spool.write(data)
-    return _Image(file.path, hashlib.sha256(data).hexdigest(), offset, len(data))
+    spool.write(image.data)
+    return _Image(
+        path=image.path,
+        label="",
+        split=None,
+        pack="",
+        offset=offset,
+        size=len(image.data),
+        sha256=hashlib.sha256(image.data).hexdigest(),
+        width=image.width,
+        height=image.height,
+        look=image.look,
+        colours=image.colours,
+    )
 
 
 def _read(spool: IO[bytes], image: _Image) -> bytes:
@@ -149,47 +202,69 @@ def _read(spool: IO[bytes], image: _Image) -> bytes:
     return spool.read(image.size)
 
 
-def _in_label_folders(images: Sequence[_Image], rejected: list[RejectedFile]) -> list[_Image]:
-    """Strip a single folder around all label folders; reject what then lies outside of one."""
-    tops = {image.parts[0] for image in images}
-    if len(tops) == 1 and any(len(image.parts) > 2 for image in images):
-        images = [replace(image, path="/".join(image.parts[1:])) for image in images]
-    inside = [image for image in images if len(image.parts) > 1 and len(image.label) <= _MAX_LABEL_LENGTH]
-    kept = {image.path for image in inside}
-    rejected += [
-        RejectedFile(image.path, "the image is not in a label's folder, or its folder's name is too long")
-        for image in images
-        if image.path not in kept
-    ]
-    return sorted(inside, key=lambda image: (image.label, image.path, image.sha256))
+def _without_duplicates(
+    found: Sequence[_Image], old: Sequence[_Image], parent: str, rejected: list[RejectedFile]
+) -> list[_Image]:
+    """Keep one of equal files, and none that the parent has; none of those that have different labels.
 
-
-def _without_duplicates(images: Sequence[_Image], rejected: list[RejectedFile]) -> list[_Image]:
-    """Keep one of equal files; none where they have different labels, as nobody knows which is right."""
-    kept: dict[str, _Image] = {}
+    Nobody knows which label is right. What the parent has stays as it is.
+    """
+    known = {image.sha256: f"{image.path} of {parent}" for image in old}
     labels: dict[str, set[str]] = {}
-    for image in images:
+    for image in (*old, *found):
         labels.setdefault(image.sha256, set()).add(image.label)
-    for image in images:
+    kept = []
+    for image in sorted(found, key=lambda image: _KEPT_FIRST.index(image.split)):
         if len(labels[image.sha256]) > 1:
             names = ", ".join(sorted(labels[image.sha256]))
             rejected.append(RejectedFile(image.path, f"the same image has different labels: {names}"))
-        elif image.sha256 in kept:
-            rejected.append(RejectedFile(image.path, f"the same image as {kept[image.sha256].path}"))
+        elif image.sha256 in known:
+            rejected.append(RejectedFile(image.path, f"the same image as {known[image.sha256]}"))
         else:
-            kept[image.sha256] = image
-    return list(kept.values())
+            known[image.sha256] = image.path
+            kept.append(image)
+    return kept
 
 
-def _check_labels(images: Sequence[_Image]) -> None:
+def _dealt(images: Sequence[_Image], groups: Sequence[int], split: SplitSpec, layout: Layout) -> list[Split]:
+    """Return a split for each image; they are sorted by label."""
+    dealt: list[Split] = []
+    for _, group in groupby(images, key=lambda image: image.label):
+        members = list(group)
+        dealt += deal(
+            [image.sha256 for image in members],
+            split,
+            groups=groups[len(dealt) : len(dealt) + len(members)],
+            fixed=[image.split for image in members],
+            held_out=layout.held_out,
+        )
+    return dealt
+
+
+def _check_labels(images: Sequence[_Image], new: Sequence[_Image], layout: Layout) -> None:
+    """Raise InvalidInput where nothing is new, or for too few labels or images of one."""
     counts = Counter(image.label for image in images)
     if not 2 <= len(counts) <= MAX_LABELS:
         found = f"found {_shown(counts)}" if counts else "found none"
-        text = f"must hold 2 to {MAX_LABELS} folders of images, one for each label; {found}"
-        raise InvalidInput.of("archive", text)
-    if small := {label: count for label, count in counts.items() if count < MIN_ROWS_PER_LABEL}:
-        text = f"needs at least {MIN_ROWS_PER_LABEL} different images of each label; too few of {_shown(small)}"
-        raise InvalidInput(Violation("archive", text))
+        raise _refused(f"must hold 2 to {MAX_LABELS} folders of images, one for each label; {found}")
+    if not new:
+        raise _refused("holds no image that is not in the parent already")
+    if layout.kind is not LayoutKind.LABEL_FOLDERS:
+        untrained = counts.keys() - {image.label for image in images if image.split in {None, Split.TRAIN}}
+        if untrained:
+            raise _refused(f"has no image to train on of {_shown({label: counts[label] for label in untrained})}")
+        return
+    has_rows = {image.label for image in images if image.split is not None}
+    if small := {label: n for label, n in counts.items() if n < MIN_ROWS_PER_LABEL and label not in has_rows}:
+        raise _refused(
+            f"needs at least {MIN_ROWS_PER_LABEL} different images of each label; too few of {_shown(small)}"
+        )
+
+
+def _check_splits(dealt: Sequence[Split]) -> None:
+    for split in Split:
+        if split not in dealt:
+            raise _refused(f"leaves no image for {split}: give it some, or give more to train on, to deal it from")
 
 
 def _shown(counts: Mapping[str, int]) -> str:
@@ -197,10 +272,5 @@ def _shown(counts: Mapping[str, int]) -> str:
     return ", ".join(shown) + (f" and {len(counts) - len(shown)} more" if len(counts) > len(shown) else "")
 
 
-def _printable(path: str) -> str:
-    text = path.encode("utf-8", "backslashreplace").decode()
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-def _is_junk(path: str) -> bool:
-    return path == "" or any(part.startswith(".") or part in _JUNK for part in path.split("/"))
+def _refused(reason: str) -> InvalidInput:
+    return InvalidInput.of("archive", reason)

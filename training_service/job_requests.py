@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_dataset, parse_model, parse_target
+from model_store.promotion import PromotionSpec
 from model_store.records import DEFAULT_MAX_FAILURES, JobSpec, JobUrgency
 from model_store.store import ModelStore
-from training_service.recipes import DEFAULTS, Recipe, RecipeName, resolve, trained_stages
+from training_service.gate import check_promotion
+from training_service.recipe_choices import choose, resolve
+from training_service.recipes import DEFAULTS, Recipe, RecipeName, trained_stages
 from training_service.versions import trainable_stages
 from training_service.violations import Violations
 
@@ -28,16 +32,19 @@ class JobRequest:
     base: str
     dataset: str
     recipe_name: str
-    recipe: Mapping[str, int | float]
+    recipe: Mapping[str, Any]
     seed: int
     alias: str | None
     priority: int = 0
     deadline: datetime | None = None
     max_failures: int = DEFAULT_MAX_FAILURES
+    promote: PromotionSpec | None = None
 
 
-def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore) -> JobSpec:
+def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore, *, can_mirror: bool = False) -> JobSpec:
     """Return the spec of a job, its base resolved to a version and its recipe filled in.
+
+    `can_mirror` says whether there is an inference service that a promotion can be tried on.
 
     Raises InvalidInput naming every field that cannot be used, and NotFound where base or dataset do not exist.
     """
@@ -51,19 +58,29 @@ def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore) -> 
         base = parse_target(request.base, f"{_PLACE}.base")
     with violations.collected():
         dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
-    with violations.collected():
-        recipe = resolve(request.recipe_name, request.recipe, f"{_PLACE}.recipe")
+    if request.recipe_name:
+        with violations.collected():
+            recipe = resolve(request.recipe_name, request.recipe, f"{_PLACE}.recipe")
     if request.alias is not None:
         with violations.collected():
             check_id(request.alias, f"{_PLACE}.alias")
     with violations.collected():
         _check_urgency(request)
+    if request.promote is not None:
+        with violations.collected():
+            check_promotion(request.promote, f"{_PLACE}.promote", can_mirror=can_mirror)
+            if request.alias is not None:
+                raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
     violations.raise_any()
-    datasets.get(dataset_id)
+    dataset = datasets.get(dataset_id)
     version = store.resolve(base)
+    if not request.recipe_name:
+        recipe = choose(request.recipe, f"{_PLACE}.recipe", [each["num_train"] for each in dataset.summary["labels"]])
     _check_base(store, version, recipe)
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
-    return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, request.alias, urgency)
+    return JobSpec(
+        model_id, version, dataset_id, recipe.to_json(), request.seed, request.alias, urgency, request.promote
+    )
 
 
 def _check_urgency(request: JobRequest) -> None:

@@ -23,7 +23,7 @@ def linear_probe(chain: Chain, recipe: Recipe, bench: Workbench) -> FineTuned:
     seen = np.concatenate([bench.train, bench.validation])
     plain, mirrored = bench.activations([stage for _, stage in chain.backbone], seen)
     seen_twice = _both(plain, mirrored, seen, bench)
-    fitter = HeadFitter(seen_twice[0])
+    fitter = HeadFitter(seen_twice[0], recipe.class_weights)
     validation = (plain[bench.validation], bench.labels_at(bench.validation))
     best = best_candidate(fitter, _both(plain, mirrored, bench.train, bench), validation, bench)
     head = fitter.fit(*seen_twice, len(bench.labels), best.strength)

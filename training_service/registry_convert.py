@@ -67,6 +67,7 @@ def move_message(move: AliasMove) -> pb.AliasMove:
         actor=move.actor,
         reason=move.reason,
         create_time=timestamp(move.created_at),
+        is_refused=move.is_refused,
         **_traffic(move.traffic, move.name.model_id),
     )
 

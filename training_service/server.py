@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 
+import grpc
 from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
 from training_service.change_bell import ChangeBell
+from training_service.promoter import Promoter
 from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
 from training_service.servicer import TrainingServicer
+from training_service.side_work import TooMuchWork
+
+CODES: Mapping[type[Exception], grpc.StatusCode] = {TooMuchWork: grpc.StatusCode.RESOURCE_EXHAUSTED}
+"""Codes of this service's own errors; all others are kinds of the store's errors."""
 
 
 def registrations(training: TrainingServicer, registry: ModelStoreServicer) -> dict[str, Register]:
@@ -26,11 +33,14 @@ def registrations(training: TrainingServicer, registry: ModelStoreServicer) -> d
 
 
 class TrainingServer:
-    """Runs gRPC server, runner and change bell until `stopping` is set; a part that dies ends all."""
+    """Runs gRPC server, runner, promoter and change bell until `stopping` is set; a part that dies ends all."""
 
-    def __init__(self, grpc_server: GrpcServer, runner: Runner, bell: ChangeBell, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, grpc_server: GrpcServer, runner: Runner, promoter: Promoter, bell: ChangeBell, stopping: asyncio.Event
+    ) -> None:
         self._grpc = grpc_server
         self._runner = runner
+        self._promoter = promoter
         self._bell = bell
         self._stopping = stopping
 
@@ -39,6 +49,7 @@ class TrainingServer:
         await self._grpc.start()
         async with asyncio.TaskGroup() as parts:
             parts.create_task(self._runner.run())
+            parts.create_task(self._promoter.run())
             parts.create_task(self._bell.run())
             try:
                 await self._grpc.set_serving(True)

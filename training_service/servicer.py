@@ -19,14 +19,19 @@ from maas.training.v1 import training_pb2_grpc
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput, Unavailable
 from model_store.jobs import JobStore
-from model_store.lifecycle import ENDED, Wish
-from model_store.names import parse_dataset, parse_job
+from model_store.lifecycle import Wish
+from model_store.names import job_name, parse_dataset, parse_job, parse_target
 from model_store.paging import PageRequest, cut, decode_token
 from model_store.records import TrainingJob
 from model_store.store import ModelStore
 from training_service import convert
 from training_service.datasets import read_manifest
+from training_service.evaluation_convert import evaluated_message, evaluating_message
+from training_service.evaluator import Evaluator
 from training_service.job_requests import job_spec
+from training_service.report import render
+from training_service.report_facts import FactFinder
+from training_service.side_work import Caller, SideWork
 from training_service.splits import Split
 from training_service.streams import in_thread
 from training_service.uploads import Uploads
@@ -45,17 +50,24 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         jobs: JobStore,
         uploads: Uploads,
         upload_threads: Executor,
+        evaluator: Evaluator,
+        side_work: SideWork,
         stopping: asyncio.Event,
         *,
         poll_seconds: float,
+        can_mirror: bool,
     ) -> None:
         self._store = store
         self._datasets = datasets
         self._jobs = jobs
         self._uploads = uploads
         self._upload_threads = upload_threads
+        self._evaluator = evaluator
+        self._facts = FactFinder(store, datasets, jobs, evaluator)
+        self._side_work = side_work
         self._stopping = stopping
         self._poll_seconds = poll_seconds
+        self._can_mirror = can_mirror
 
     async def UploadDataset(self, messages: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> pb.Dataset:
         """Receive an archive and register it as a dataset."""
@@ -70,7 +82,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """Return a page of datasets by id."""
         page = await asyncio.to_thread(self._datasets.list, PageRequest(request.page_size, request.page_token))
-        datasets = [convert.dataset_message(each, with_rejected_files=False) for each in page.items]
+        datasets = [convert.dataset_message(each, with_files=False) for each in page.items]
         return pb.ListDatasetsResponse(datasets=datasets, next_page_token=page.next_token)
 
     async def ListDatasetRows(self, request: pb.ListDatasetRowsRequest, context: Context) -> pb.ListDatasetRowsResponse:
@@ -110,7 +122,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def WatchTrainingJob(
         self, request: pb.WatchTrainingJobRequest, context: Context
     ) -> AsyncIterator[pb.TrainingJobEvent]:
-        """Stream a job's events until it has ended; a job that has ended streams what is left of them."""
+        """Stream a job's events until it has ended, and its promotion too; then what is left of them."""
         job_id, sequence = parse_job(request.name, "name"), request.after_sequence
         if sequence < 0:
             raise InvalidInput.of("after_sequence", f"must be at least 0, not {sequence}")
@@ -120,11 +132,40 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             events = await asyncio.to_thread(self._jobs.events_after, job_id, sequence)
             for event in events:
                 sequence = event.sequence
-                yield convert.event_message(event)
-            if not events and job.state in ENDED:
+                yield convert.event_message(event, job.spec.model_id)
+            if not events and job.is_settled:
                 return
             if not events:
                 await self._pause()
+
+    async def EvaluateVersion(
+        self, request: pb.EvaluateVersionRequest, context: Context
+    ) -> AsyncIterator[pb.EvaluateVersionResponse]:
+        """Stream how far an evaluation is, then what was measured."""
+        target, dataset_id = parse_target(request.name, "name"), parse_dataset(request.dataset, "dataset")
+
+        def work(caller: Caller[pb.EvaluateVersionResponse]) -> pb.EvaluateVersionResponse:
+            evaluated = self._evaluator.evaluate(
+                target,
+                dataset_id,
+                request.split or Split.TEST,
+                on_progress=lambda phase, share: caller.tell(evaluating_message(phase, share)),
+                check_going_on=caller.check,
+                allow_unknown_labels=request.allow_unknown_labels,
+            )
+            return evaluated_message(evaluated)
+
+        async for message in self._side_work.run(work):
+            yield message
+
+    async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.Report:
+        """Write a page about a job."""
+        job_id = parse_job(request.name, "name")
+
+        def work(caller: Caller[pb.Report]) -> pb.Report:
+            return pb.Report(name=job_name(job_id), html=render(self._facts.find(job_id, caller.check)))
+
+        return [message async for message in self._side_work.run(work)][-1]
 
     async def _wish(self, name: str, wish: Wish) -> pb.TrainingJob:
         job_id = parse_job(name, "name")
@@ -138,7 +179,9 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     def _create(self, request: pb.CreateTrainingJobRequest) -> TrainingJob:
         request_id = check_request_id(request.request_id)
-        spec = job_spec(convert.read_job(request.training_job), self._store, self._datasets)
+        spec = job_spec(
+            convert.read_job(request.training_job), self._store, self._datasets, can_mirror=self._can_mirror
+        )
         return self._jobs.enqueue(spec, request_id)
 
     def _list_jobs(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.settings import ServerSettings
 
@@ -28,6 +28,17 @@ class TrainingSettings(ServerSettings):
 
     pixel_cache_bytes: int = Field(default=20 * 1024 * _MEBIBYTE, ge=0, description="Decoded datasets on the disk.")
 
+    num_concurrent_evaluations: int = Field(default=2, ge=1, description="Evaluations and reports at once.")
+
+    inference_addresses: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="host:port of inference services, separated by commas: a job that promotes its version is followed "
+        "until all of them serve it.",
+    )
+    promotion_patience_seconds: float = Field(
+        default=300.0, gt=0, description="How long they have for it; a version that cannot be loaded is rolled back."
+    )
+
     num_concurrent_jobs: int = Field(default=1, ge=0, description="Jobs that run here at once; 0: only queue them.")
     lease_seconds: float = Field(default=15.0, gt=0, description="How long a silent runner keeps its job.")
     heartbeat_seconds: float = Field(default=1.0, gt=0, description="How often a runner renews the lease.")
@@ -37,6 +48,11 @@ class TrainingSettings(ServerSettings):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = Field(default=0, ge=0, description="CPU threads of a worker; 0: all cores.")
+
+    @field_validator("inference_addresses", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_lease(self) -> TrainingSettings:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -22,6 +23,10 @@ class Split(StrEnum):
     TEST = "test"
 
 
+HELD_OUT = (Split.TEST, Split.VALIDATION)
+"""What is not trained on, in the order in which it is dealt."""
+
+
 @dataclass(frozen=True)
 class SplitSpec:
     """Shares of each label's rows, and the seed of the deal; what the shares leave is for training."""
@@ -35,6 +40,10 @@ class SplitSpec:
             _check(0 < getattr(self, name) < 1, name, "must be above 0 and below 1")
         total = self.validation_fraction + self.test_fraction
         _check(total < 1, "test_fraction", "must leave a share for training: validation and test together stay below 1")
+
+    def fraction(self, split: Split) -> float:
+        """Return the share of a split that is held out."""
+        return self.test_fraction if split is Split.TEST else self.validation_fraction
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -50,30 +59,100 @@ class SplitSpec:
         return cls(**values)
 
 
-def deal(digests: Sequence[str], spec: SplitSpec) -> list[Split]:
+def deal(
+    digests: Sequence[str],
+    spec: SplitSpec,
+    *,
+    groups: Sequence[int] | None = None,
+    fixed: Sequence[Split | None] | None = None,
+    held_out: Collection[Split] = HELD_OUT,
+) -> list[Split]:
     """Deal one label's rows, each named by the distinct digest of its bytes; return a split for each, in their order.
 
-    The deal depends on digests and seed alone, not on order or on any library's random numbers. Each split gets at
-    least one row; raise ValueError for fewer than three rows.
+    Rows of one group stay together: they take the split of one of them that is `fixed`, and it can be dealt, or are
+    dealt as one. Only splits among `held_out` get rows, and each at least one where enough are left to deal: so a label
+    with fewer groups than splits is dealt row by row. The deal depends on nothing but the arguments, and on no order
+    nor on any library's random numbers. Raises ValueError for fewer than three rows, none of them fixed.
     """
-    num_rows = len(digests)
-    if num_rows < MIN_ROWS_PER_LABEL:
-        raise ValueError(f"{num_rows} rows cannot be dealt into three splits")
-    num_test = _share(spec.test_fraction, num_rows, num_rows - 2)
-    num_validation = _share(spec.validation_fraction, num_rows, num_rows - num_test - 1)
-    order = sorted(range(num_rows), key=lambda row: _rank(spec.seed, digests[row]))
-    splits = [Split.TRAIN] * num_rows
-    for position, row in enumerate(order[: num_test + num_validation]):
-        splits[row] = Split.TEST if position < num_test else Split.VALIDATION
-    return splits
+    splits = list(fixed or [None] * len(digests))
+    if len(digests) < MIN_ROWS_PER_LABEL and not any(splits):
+        raise ValueError(f"{len(digests)} rows cannot be dealt into three splits")
+    groups = range(len(digests)) if groups is None else groups
+    _follow(splits, groups, held_out)
+    needed = _needed(splits, spec, held_out)
+    order = sorted(
+        (row for row, split in enumerate(splits) if split is None), key=lambda row: _rank(spec, digests[row])
+    )
+    hands = _hands(order, groups)
+    if len(hands) < len(_without_rows(splits, needed)):
+        hands = [[row] for row in order]
+    _deal(hands, needed, splits)
+    return [split or Split.TRAIN for split in splits]
 
 
-def _share(fraction: float, num_rows: int, most: int) -> int:
-    return min(max(1, math.floor(fraction * num_rows + 0.5)), most)
+def _follow(splits: list[Split | None], groups: Sequence[int], held_out: Collection[Split]) -> None:
+    """Let rows join the fixed ones of their groups: in training where there are any, as these have been learnt from."""
+    followed: dict[int, Split] = {}
+    for split in Split:
+        if split in held_out or split is Split.TRAIN:
+            for group, each in zip(groups, splits, strict=True):
+                if each is split:
+                    followed.setdefault(group, split)
+    for row, group in enumerate(groups):
+        splits[row] = splits[row] or followed.get(group)
 
 
-def _rank(seed: int, digest: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{digest}".encode()).digest()
+def _needed(splits: Sequence[Split | None], spec: SplitSpec, held_out: Collection[Split]) -> dict[Split, int]:
+    """Return how many of the rows that are left to deal each held-out split should get; one row trains at least."""
+    counts = Counter(splits)
+    left = counts[None] - (counts[Split.TRAIN] == 0)
+    needed = {}
+    missing = [split for split in HELD_OUT if split in held_out]
+    for number, split in enumerate(missing, start=1):
+        for_later = sum(counts[each] == 0 for each in missing[number:])
+        share = max(1, math.floor(spec.fraction(split) * len(splits) + 0.5)) - counts[split]
+        needed[split] = max(0, min(share, left - for_later))
+        left -= needed[split]
+    return needed
+
+
+def _hands(order: Iterable[int], groups: Sequence[int]) -> list[list[int]]:
+    """Put rows of one group together, at the place of the first."""
+    hands: dict[int, list[int]] = {}
+    for row in order:
+        hands.setdefault(groups[row], []).append(row)
+    return list(hands.values())
+
+
+def _without_rows(splits: Collection[Split | None], needed: Mapping[Split, int]) -> list[Split]:
+    """Return the splits that want at least one row and have none, training last."""
+    return [split for split in (*needed, Split.TRAIN) if split not in splits and needed.get(split, 1)]
+
+
+def _deal(hands: Sequence[Sequence[int]], needed: Mapping[Split, int], splits: list[Split | None]) -> None:
+    """Give each split the hands that it has room for, in their order, or the smallest; leave enough for the others."""
+    for split, num_rows in needed.items():
+        wanting = _without_rows(splits, needed)
+        most = len(hands) - len(wanting) + (split in wanting)
+        taken = _fitting(hands, num_rows, most)
+        if not taken and split in wanting:
+            taken = {min(range(len(hands)), key=lambda hand: len(hands[hand]))}
+        for row in (row for hand in taken for row in hands[hand]):
+            splits[row] = split
+        hands = [hand for number, hand in enumerate(hands) if number not in taken]
+
+
+def _fitting(hands: Sequence[Sequence[int]], num_rows: int, most: int) -> set[int]:
+    taken: set[int] = set()
+    for number, hand in enumerate(hands):
+        if len(hand) <= num_rows and len(taken) < most:
+            taken.add(number)
+            num_rows -= len(hand)
+    return taken
+
+
+def _rank(spec: SplitSpec, digest: str) -> bytes:
+    return hashlib.sha256(f"{spec.seed}:{digest}".encode()).digest()
 
 
 def _check(holds: bool, field: str, rule: str) -> None:  # noqa: FBT001  reads as an assertion

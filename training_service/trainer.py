@@ -1,4 +1,4 @@
-"""The training loop: batches through what trains, a step of the optimizer after each, the best epoch kept.
+"""The training loop: batches through what trains, a step of the optimizer after each few, the best epoch kept.
 
 Every random number of a step is named by the seed and the step, so a state dict needs no random state: who loads one
 goes on as if nothing had happened.
@@ -6,8 +6,8 @@ goes on as if nothing had happened.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from model_store.architectures import HEAD, Chain
+from training_service.averaging import WeightAverage
+from training_service.best_epoch import BestEpoch
 from training_service.evaluate import Labels, Logits, cross_entropy
 from training_service.features import batches
+from training_service.losses import label_weights, summed_loss
+from training_service.mixing import mixed
+from training_service.optimizers import load_optimizer_state, make_optimizer, optimizer_state, set_rate
 from training_service.pixels import Positions
 from training_service.progress import Figures
-from training_service.recipes import Keep, Optimizer, Recipe
+from training_service.recipes import ClassWeights, Keep, Precision, Recipe, active_stages
 from training_service.rows import Rows
 from training_service.schedule import rate_factor
-from training_service.seeds import derived_seed, generator
+from training_service.seeds import derived_seed, generator, numpy_generator
 
 _EVALUATION_BATCH = 64
 
@@ -40,103 +45,152 @@ class TrainingData:
 
 
 class Trainer:
-    """Trains a chain of stages, all of which but the frozen ones get gradients.
+    """Trains a chain of stages; one that gets no gradients when it comes here stays as it is to the end.
 
     The chain belongs to the trainer while it trains, and ends with the weights of the epoch that the recipe keeps.
     """
 
     def __init__(self, chain: Chain, data: TrainingData, recipe: Recipe, seed: int, device: torch.device) -> None:
-        self._chain = chain
+        self._chain = chain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stub
         self._data = data
         self._recipe = recipe
         self._seed = seed
         self._device = device
-        self._optimizer = _optimizer(chain, recipe)
-        self.steps_per_epoch = _num_batches(len(data.train), recipe.batch_size)
+        self._trained = [name for name in chain.stage_names if _gets_gradients(chain.stage(name))]
+        self._optimizer = make_optimizer(chain, self._trained, recipe)
+        self._label_weights = _label_weights(chain, data, recipe, device)
+        self._best = BestEpoch(keeps_weights=recipe.keep is Keep.BEST, patience=recipe.patience)
+        self._average = WeightAverage(recipe.average_decay, self._tensors(self._trained if self._has_average else ()))
+        self._rows_per_step = recipe.batch_size * recipe.accumulated_batches
+        self.steps_per_epoch = _num_batches(len(data.train), self._rows_per_step)
         self.num_steps = recipe.num_epochs * self.steps_per_epoch
         self.step = 0
         self._losses: list[float] = []
-        self._best_loss = np.inf
-        self._best_weights: dict[str, Tensor] = {}
 
     def train(self, on_progress: Callable[[Figures], None], check_going_on: Callable[[], None]) -> None:
         """Run what is left of all epochs; `check_going_on` ends the loop between steps by raising."""
-        if self.step == 0:
+        if not self._best.is_started:
             self._judge()
         while self.should_continue():
             check_going_on()
             self.train_step()
             on_progress(self._end_epoch() if self.step % self.steps_per_epoch == 0 else self._report())
-        if self._recipe.keep is Keep.BEST:
-            self._chain.load_state_dict(self._best_weights)
+        self._chain.load_state_dict(self._best.weights or self._average.tensors, strict=False)
         self._chain.eval()
 
     def should_continue(self) -> bool:
         """Say whether a step is left."""
-        return self.step < self.num_steps
+        return self.step < self.num_steps and not self._best.is_out_of_patience
 
-    def train_step(self) -> None:
-        """Take one step of the optimizer."""
-        positions = self._batch()
+    def train_step(self, rate: float | None = None) -> float:
+        """Take one step of the optimizer, at the recipe's learning rate or at this one; return the loss."""
         torch.manual_seed(derived_seed(self._seed, "dropout", self.step))
         self._set_training_mode()
-        self._set_rates()
-        inputs = self._data.rows.augmented(positions, generator(self._seed, "augmentation", self.step))
-        labels = torch.from_numpy(self._data.labels[positions]).to(self._device)
-        loss = nn.functional.cross_entropy(self._chain(inputs), labels)
+        set_rate(self._optimizer, self._scheduled_rate() if rate is None else rate)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's own stub
+        loss = self._backward(self._batch())
+        if self._recipe.max_gradient_norm:
+            nn.utils.clip_grad_norm_(self._chain.parameters(), self._recipe.max_gradient_norm)
         self._optimizer.step()
+        if self._has_average:
+            self._average.update(self._tensors(self._trained), self.step)
         if self.step % self.steps_per_epoch == 0:
             self._losses.clear()
-        self._losses.append(loss.item())
+        self._losses.append(loss)
         self.step += 1
+        return loss
 
     def logits(self, positions: Positions) -> Logits:
         """Return logits [n, labels] of these rows as they are served."""
         self._chain.eval()
+        rows = self._data.rows
         with torch.inference_mode():
-            parts = [self._chain(self._data.rows.plain(batch)).cpu() for batch in batches(positions, _EVALUATION_BATCH)]
+            parts = [self._chain(_laid_out(rows.plain(batch))).cpu() for batch in batches(positions, _EVALUATION_BATCH)]
         return torch.cat(parts).numpy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a later run needs to go on after this step; frozen stages are left out."""
+        """Return all that a later run needs to go on after this step: plain values, and copies of tensors.
+
+        Stages that have not trained so far are left out.
+        """
+        keys = self._tensors(self._active(max(self.step - 1, 0))).keys()
         return {
             "step": self.step,
             "losses": list(self._losses),
-            "weights": self._trained_weights(),
-            "optimizer": copy.deepcopy(self._optimizer.state_dict()),
-            "best_loss": self._best_loss,
-            "best_weights": dict(self._best_weights),
+            "weights": _chosen(self._tensors(self._trained), keys),
+            "optimizer": optimizer_state(self._optimizer, self._chain),
+            "average": _chosen(self._average.tensors, keys),
+            "best": self._best.state_dict(),
+            "best_weights": _chosen(self._best.weights, keys),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned, for the same chain, data, recipe and seed."""
         self.step = state["step"]
         self._losses = list(state["losses"])
         self._chain.load_state_dict(state["weights"], strict=False)
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._best_loss = state["best_loss"]
-        self._best_weights = dict(state["best_weights"])
+        load_optimizer_state(self._optimizer, self._chain, state["optimizer"])
+        for name, tensor in state["average"].items():
+            self._average.tensors[name].copy_(tensor)
+        # What has not trained by now was the base's in the best epoch, too.
+        untouched = self._tensors(self._trained) if state["best_weights"] else {}
+        self._best.load_state_dict(state["best"], {**untouched, **state["best_weights"]})
+
+    @property
+    def _has_average(self) -> bool:
+        return self._recipe.average_decay > 0
+
+    def _tensors(self, stages: Sequence[str]) -> dict[str, Tensor]:
+        """Return parameters and buffers of some stages by their names in the chain, sharing memory with it."""
+        return {f"{name}.{key}": tensor for name in stages for key, tensor in self._chain.stage_tensors(name).items()}
+
+    def _active(self, step: int) -> list[str]:
+        """Return which stages train at a step; the head always does."""
+        backbone = [name for name in self._trained if name != HEAD]
+        epoch = step // self.steps_per_epoch
+        return [*active_stages(backbone, self._recipe.epochs_per_stage, epoch), HEAD]
 
     def _batch(self) -> Positions:
         epoch, number = divmod(self.step, self.steps_per_epoch)
         order = torch.randperm(len(self._data.train), generator=generator(self._seed, "shuffle", epoch)).numpy()
-        start = number * self._recipe.batch_size
-        batch: Positions = self._data.train[order[start : start + self._recipe.batch_size]]
+        start = number * self._rows_per_step
+        batch: Positions = self._data.train[order[start : start + self._rows_per_step]]
         return batch
 
+    def _backward(self, positions: Positions) -> float:
+        """Add up the gradients of the mean loss over these rows, and return it; no more than a batch runs at once."""
+        num_parts = -(-len(positions) // self._recipe.batch_size)
+        total = torch.zeros((), device=self._device)
+        for number, part in enumerate(np.array_split(positions, num_parts)):
+            loss = self._summed_loss(part, number) / len(positions)
+            loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's own stub
+            total += loss.detach()
+        return total.item()
+
+    def _summed_loss(self, positions: Positions, number: int) -> Tensor:
+        """Return the loss of one batch of the step's, its rows varied and mixed as the recipe says."""
+        recipe = self._recipe
+        inputs = self._data.rows.augmented(positions, generator(self._seed, "augmentation", self.step, number))
+        labels = torch.from_numpy(self._data.labels[positions]).to(self._device)
+        inputs, targets = mixed(inputs, labels, recipe, numpy_generator(self._seed, "mixing", self.step, number))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16):
+            logits = self._chain(_laid_out(inputs))
+        return summed_loss(logits, targets, recipe.label_smoothing, self._label_weights)
+
     def _set_training_mode(self) -> None:
+        if self._recipe.epochs_per_stage:
+            active = self._active(self.step)
+            self._chain.freeze(name for name in self._chain.stage_names if name not in active)
         self._chain.train()
         if self._recipe.freeze_batch_norm:
             for module in self._chain.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
 
-    def _set_rates(self) -> None:
-        factor = rate_factor(self.step, self.num_steps, self._recipe.schedule, self._recipe.warmup_fraction)
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["full_lr"] * factor
+    def _scheduled_rate(self) -> float:
+        recipe = self._recipe
+        factor = rate_factor(self.step, self.num_steps, recipe.schedule, recipe.warmup_fraction)
+        return recipe.learning_rate * factor
 
     def _report(self) -> Figures:
         epoch = (self.step - 1) // self.steps_per_epoch + 1
@@ -149,36 +203,44 @@ class Trainer:
 
     def _judge(self) -> tuple[float, float]:
         """Return accuracy and loss on validation rows, and remember these weights if none were better."""
-        logits, labels = self.logits(self._data.validation), self._data.labels[self._data.validation]
-        loss = cross_entropy(logits, labels)
-        if self._recipe.keep is Keep.BEST and loss < self._best_loss:
-            self._best_loss, self._best_weights = loss, self._weights()
+        with self._averaged():
+            logits, labels = self.logits(self._data.validation), self._data.labels[self._data.validation]
+            loss = cross_entropy(logits, labels)
+            self._best.take(loss, lambda: self._tensors(self._trained))
         return float((logits.argmax(axis=1) == labels).mean()), loss
 
-    def _weights(self) -> dict[str, Tensor]:
-        return {key: tensor.clone() for key, tensor in self._chain.state_dict().items()}
-
-    def _trained_weights(self) -> dict[str, Tensor]:
-        frozen = {key for key, parameter in self._chain.named_parameters() if not parameter.requires_grad}
-        return {key: tensor for key, tensor in self._weights().items() if key not in frozen}
-
-
-def _optimizer(chain: Chain, recipe: Recipe) -> torch.optim.Optimizer:
-    groups = [
-        {"params": parameters, "full_lr": rate, "lr": rate}
-        for parameters, rate in (
-            ([p for _, stage in chain.backbone for p in stage.parameters() if p.requires_grad], _backbone_rate(recipe)),
-            (list(chain.stage(HEAD).parameters()), recipe.learning_rate),
-        )
-        if parameters
-    ]
-    if recipe.optimizer is Optimizer.ADAMW:
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Hold the average of the weights for a while, where the recipe has one."""
+        if not self._has_average:
+            yield
+            return
+        own = {name: tensor.clone() for name, tensor in self._tensors(self._trained).items()}
+        self._chain.load_state_dict(self._average.tensors, strict=False)
+        try:
+            yield
+        finally:
+            self._chain.load_state_dict(own, strict=False)
 
 
-def _backbone_rate(recipe: Recipe) -> float:
-    return recipe.learning_rate * recipe.backbone_learning_rate_factor
+def _chosen(tensors: Mapping[str, Tensor], keys: Iterable[str]) -> dict[str, Tensor]:
+    return {name: tensors[name].clone() for name in keys if name in tensors}
+
+
+def _gets_gradients(stage: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in stage.parameters())
+
+
+def _laid_out(inputs: Tensor) -> Tensor:
+    """Return images and feature maps channels last, which convolutions prefer; all else as it is."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+
+
+def _label_weights(chain: Chain, data: TrainingData, recipe: Recipe, device: torch.device) -> Tensor | None:
+    if recipe.class_weights is ClassWeights.NONE:
+        return None
+    layer = next(module for module in chain.stage(HEAD).modules() if isinstance(module, nn.Linear))
+    return label_weights(data.labels[data.train], layer.out_features).to(device)
 
 
 def _num_batches(num_rows: int, batch_size: int) -> int:

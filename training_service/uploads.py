@@ -12,11 +12,11 @@ from maas.training.v1 import training_pb2 as pb
 from model_store.blobs import BlobStore
 from model_store.datasets import DatasetStore
 from model_store.errors import AlreadyExists, InvalidInput, StorageFull
-from model_store.names import check_id, dataset_name
+from model_store.names import check_id, dataset_name, parse_dataset
 from model_store.records import Dataset
 from training_service.archives import ArchiveLimits, read_archive
-from training_service.datasets import summary
-from training_service.ingest import Ingested, Ingestor
+from training_service.datasets import read_manifest
+from training_service.ingest import Ingested, Ingestor, Parent
 from training_service.splits import SplitSpec
 from training_service.streams import IncomingStream
 
@@ -46,13 +46,26 @@ class Uploads:
         messages = iter(stream)
         header = _header(next(messages, None))
         dataset_id, split = check_id(header.dataset_id, "dataset_id"), _split(header.split)
+        parent = self._parent(header)
         if self._datasets.exists(dataset_id):
             raise AlreadyExists(f"{dataset_name(dataset_id)} exists: a dataset never changes, choose another id")
         with self._blobs.temporary_file() as file:
             self._write(messages, file)
-            ingested = self._ingestor.ingest(read_archive(file, self._limits), split, stream.check_client)
+            split = parent.manifest.split if parent is not None else split
+            ingested = self._ingestor.ingest(read_archive(file, self._limits), split, stream.check_client, parent)
         stream.check_client()
-        return self._datasets.register(_record(dataset_id, ingested))
+        return self._datasets.register(
+            _record(dataset_id, ingested, parse_dataset(header.parent, "parent") if header.parent else None)
+        )
+
+    def _parent(self, header: pb.UploadDatasetRequest.Header) -> Parent | None:
+        """Return the dataset to append to; raise DatasetNotFound, or InvalidInput where it is to be dealt anew."""
+        if not header.parent:
+            return None
+        if header.HasField("split"):
+            raise InvalidInput.of("split", "must be unset where there is a parent: its rows stay where they are")
+        parent = self._datasets.get(parse_dataset(header.parent, "parent"))
+        return Parent(parent.name, read_manifest(self._blobs, parent.digest), parent.summary)
 
     def _write(self, messages: Iterator[pb.UploadDatasetRequest], file: IO[bytes]) -> None:
         """Write all chunks to the file; raise InvalidInput unless they have the digest that follows them."""
@@ -93,14 +106,15 @@ def _split(message: pb.SplitSpec) -> SplitSpec:
     return SplitSpec(seed=message.seed, **chosen)
 
 
-def _record(dataset_id: str, ingested: Ingested) -> Dataset:
+def _record(dataset_id: str, ingested: Ingested, parent_id: str | None) -> Dataset:
     manifest = ingested.manifest
     return Dataset(
         id=dataset_id,
         digest=ingested.digest,
         packs=tuple({row.pack for row in manifest.rows}),
         num_rows=len(manifest.rows),
-        size_bytes=ingested.size_bytes,
-        summary=summary(manifest, [each.to_json() for each in ingested.rejected]),
+        size_bytes=sum(row.size for row in manifest.rows),
+        summary=ingested.summary,
+        parent_id=parent_id,
         created_at=datetime.now(UTC),
     )

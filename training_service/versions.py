@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from model_store.architectures import Chain, Head, build, initialise_head
+from model_store.architectures import Chain, Head, build, build_random, initialise_head
 from model_store.blobs import BlobStore, StoredBlob
 from model_store.calibration import write_calibration
 from model_store.inputs import ImageInputSpec, Pixels
 from model_store.jobs import Claim
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import job_name
+from model_store.promotions import Gated
 from model_store.publication import Publication
 from model_store.records import JobSpec, Lineage, ModelVersion
 from model_store.stages import read_stages, write_stages
@@ -36,6 +37,11 @@ def read_backbone(blobs: BlobStore, manifest: Manifest, num_labels: int, seed: i
     return chain
 
 
+def random_chain(manifest: Manifest, num_labels: int, seed: int) -> Chain:
+    """Return a chain of the base's architecture with none of its weights; equal seeds give equal ones."""
+    return build_random(manifest.architecture, manifest.arguments, Head("linear", num_labels), seed)
+
+
 def publish(
     store: ModelStore,
     base: Manifest,
@@ -45,12 +51,13 @@ def publish(
     rows: Pixels,
     job: JobSpec,
     claim: Claim,
+    gated: Gated | None = None,
 ) -> ModelVersion:
     """Store what the fine-tune changed and register the version, which ends the job in the same transaction.
 
     A stage that did not train keeps the base's blob, and is not even read. `rows` are kept to calibrate by. Raises
     InvalidManifest where the answers to them are not finite numbers, and LeaseLost where another runner has the job by
-    now; nothing is registered then.
+    now, or AliasMoved where the verdict compared with another version; nothing is registered then.
     """
     written = _changed_stages(store.blobs, base, tuned)
     kept = {stage.name: stage.digest for stage in base.stages}
@@ -76,6 +83,7 @@ def publish(
         actor=job_name(claim.job_id),
         new_digests=[*(blob.digest for blob in written.values() if blob.added_bytes), *calibration.new_digests],
         claim=claim,
+        gated=gated,
     )
     return store.publish(publication)
 

@@ -104,7 +104,10 @@ class Workbench:
         self.meter.report(num_done, figures)
 
     def activations(self, stages: Sequence[nn.Module], mirrored: Positions) -> tuple[Activations, Activations]:
-        """Run stages over all rows, and over the mirror images of some: float32 [n, …] each, by position."""
+        """Run stages over all rows, and over the mirror images of some: float32 [n, …] each, by position.
+
+        Where no mirror images are asked for, the second array is the first.
+        """
         prefix = FrozenPrefix(nn.Sequential(*stages), self.spec, self.device)
         everything = np.arange(len(self.data.labels))
         num_done = 0
@@ -116,6 +119,8 @@ class Workbench:
 
         self.begin(FEATURES, len(everything) + len(mirrored), of_images=True)
         plain = prefix.run(self.data.pixels, everything, folder=self.folder, on_rows=on_rows)
+        if not len(mirrored):
+            return plain, plain
         return plain, prefix.run(self.data.pixels, mirrored, folder=self.folder, on_rows=on_rows, mirrored=True)
 
     def measured(self, logits: Logits, validation_logits: Logits) -> Metrics:

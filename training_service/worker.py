@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -18,24 +19,31 @@ import structlog
 import torch
 
 from grpc_runtime.logs import configure_logs
+from model_store.architectures import Chain
 from model_store.database import Database
 from model_store.datasets import DatasetStore
-from model_store.errors import Conflict, StoreError, Unavailable
+from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.inputs import ImageInputSpec
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import JobState
-from model_store.names import job_name
-from model_store.records import TrainingJob
+from model_store.manifests import Manifest
+from model_store.names import AliasName, job_name
+from model_store.promotions import Gated
+from model_store.records import JobSpec, Metrics, ModelVersion, TrainingJob
 from model_store.store import ModelStore
 from training_service.checkpoints import Checkpoints
 from training_service.datasets import DatasetManifest, read_manifest
+from training_service.devices import chosen_device
+from training_service.evaluator import build_evaluator
 from training_service.fine_tune import fine_tune, phase_weights
+from training_service.gate import judge
+from training_service.incumbent import measured_incumbent
 from training_service.pixel_cache import PixelCache
 from training_service.pixels import decode_dataset
 from training_service.progress import Progress, ProgressMeter
-from training_service.recipes import Recipe, trained_stages
+from training_service.recipes import Recipe, RecipeName, trained_stages
 from training_service.settings import TrainingSettings
-from training_service.versions import publish, read_backbone, trainable_stages
+from training_service.versions import publish, random_chain, read_backbone, trainable_stages
 from training_service.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.workbench import DECODING, Workbench
 
@@ -95,15 +103,46 @@ class Worker:
         dataset = self._datasets.get(spec.dataset_id)
         manifest = read_manifest(self._store.blobs, dataset.digest)
         input_spec = ImageInputSpec.from_json(base.input_spec)
-        chain = read_backbone(self._store.blobs, base, len(manifest.labels), spec.seed)
+        chain = self._start(recipe, base, len(manifest.labels), spec.seed)
         meter = ProgressMeter(phase_weights(recipe), self._emit)
         bench = self._bench(job, dataset.digest, manifest, input_spec, meter)
         self._jobs.advance(self._claim, JobState.RUNNING)
         tuned = fine_tune(chain, recipe, trained_stages(recipe, trainable_stages(base)), bench)
         self._check_going_on()
         rows = bench.calibration_rows()
-        version = publish(self._store, base, tuned, input_spec, rows=rows, job=spec, claim=self._claim)
+
+        def publish_gated(gated: Gated | None) -> ModelVersion:
+            return publish(self._store, base, tuned, input_spec, rows=rows, job=spec, claim=self._claim, gated=gated)
+
+        version = self._published(publish_gated, spec, tuned.metrics)
         _log.info("job_succeeded", job=job.name, version=str(version.name), accuracy=tuned.metrics.accuracy)
+
+    def _published(
+        self, publish_gated: Callable[[Gated | None], ModelVersion], spec: JobSpec, metrics: Metrics
+    ) -> ModelVersion:
+        """Publish a version with what the gate says of it, which is asked again where the alias has just moved."""
+        while True:
+            try:
+                return publish_gated(self._gated(spec, metrics))
+            except AliasMoved as error:
+                _log.info("gate_repeated", job=job_name(self._claim.job_id), reason=str(error))
+
+    def _gated(self, spec: JobSpec, metrics: Metrics) -> Gated | None:
+        if spec.promote is None:
+            return None
+        alias, settings = AliasName(spec.model_id, spec.promote.alias), self._settings
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            evaluator = build_evaluator(settings, self._store, self._datasets, threads)
+            incumbent = measured_incumbent(self._store, evaluator, alias, spec.dataset_id, self._check_going_on)
+        verdict = judge(spec.promote, metrics, incumbent)
+        return Gated(
+            spec.promote, verdict, settings.promotion_patience_seconds if settings.inference_addresses else None
+        )
+
+    def _start(self, recipe: Recipe, base: Manifest, num_labels: int, seed: int) -> Chain:
+        if recipe.name is RecipeName.SCRATCH:
+            return random_chain(base, num_labels, seed)
+        return read_backbone(self._store.blobs, base, num_labels, seed)
 
     def _bench(
         self, job: TrainingJob, digest: str, manifest: DatasetManifest, input_spec: ImageInputSpec, meter: ProgressMeter
@@ -132,7 +171,7 @@ class Worker:
             labels=manifest.labels,
             spec=input_spec,
             seed=job.spec.seed,
-            device=self._device(),
+            device=chosen_device(self._settings.device),
             folder=self._scratch_folder(),
             meter=meter,
             check_going_on=self._check_going_on,
@@ -162,10 +201,6 @@ class Worker:
 
     def _scratch_folder(self) -> Path:
         return self._settings.folder / "scratch"
-
-    def _device(self) -> torch.device:
-        wanted = self._settings.device
-        return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _die_with_the_runner() -> None:

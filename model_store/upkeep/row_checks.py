@@ -137,6 +137,6 @@ def _of_alias() -> ColumnElement[bool]:
 
 
 def _is_newest() -> ColumnElement[bool]:
-    """Say of a move that it is the last of its alias."""
-    last = select(func.max(AliasMoveRow.sequence)).group_by(AliasMoveRow.model_id, AliasMoveRow.alias)
-    return AliasMoveRow.sequence.in_(last)
+    """Say of a move that it is the last one made of its alias."""
+    made = select(func.max(AliasMoveRow.sequence)).where(AliasMoveRow.is_refused.is_(False))
+    return AliasMoveRow.sequence.in_(made.group_by(AliasMoveRow.model_id, AliasMoveRow.alias))

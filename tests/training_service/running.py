@@ -40,9 +40,16 @@ class RunningService:
     registry: model_store_pb2_grpc.ModelStoreServiceStub
     stop: Callable[[], None]
 
-    def upload(self, archive: bytes, dataset_id: str = "photos", split: pb.SplitSpec | None = None) -> pb.Dataset:
+    def upload(
+        self, archive: bytes, dataset_id: str = "photos", split: pb.SplitSpec | None = None, parent: str = ""
+    ) -> pb.Dataset:
         """Upload an archive."""
-        return self.training.UploadDataset(upload_messages(archive, dataset_id, split), timeout=TIMEOUT)
+        return self.training.UploadDataset(upload_messages(archive, dataset_id, split, parent), timeout=TIMEOUT)
+
+    def rows(self, dataset_id: str = "photos") -> dict[str, pb.DatasetRow]:
+        """Return the rows of a dataset by path."""
+        request = pb.ListDatasetRowsRequest(parent=f"datasets/{dataset_id}", page_size=1000)
+        return {row.path: row for row in self.training.ListDatasetRows(request, timeout=TIMEOUT).rows}
 
     def create(self, request_id: str = "", **job: Any) -> pb.TrainingJob:
         """Queue a linear probe of `base` on `photos`, or what is asked for instead."""
@@ -124,10 +131,11 @@ def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
 
 
 def upload_messages(
-    archive: bytes, dataset_id: str = "photos", split: pb.SplitSpec | None = None
+    archive: bytes, dataset_id: str = "photos", split: pb.SplitSpec | None = None, parent: str = ""
 ) -> Iterator[pb.UploadDatasetRequest]:
     """Yield the messages of an upload."""
-    yield pb.UploadDatasetRequest(header=pb.UploadDatasetRequest.Header(dataset_id=dataset_id, split=split))
+    header = pb.UploadDatasetRequest.Header(dataset_id=dataset_id, split=split, parent=parent)
+    yield pb.UploadDatasetRequest(header=header)
     for start in range(0, len(archive), CHUNK):
         yield pb.UploadDatasetRequest(chunk=archive[start : start + CHUNK])
     yield pb.UploadDatasetRequest(sha256=hashlib.sha256(archive).hexdigest())

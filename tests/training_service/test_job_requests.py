@@ -12,6 +12,7 @@ from model_store.architectures import Head
 from model_store.names import AliasName
 from tests.training_service.making import publish_base, publish_mlp
 from tests.training_service.running import RunningService, refused
+from training_service.recipes import DEFAULTS
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 QUEUED = pb.TRAINING_JOB_STATE_QUEUED
@@ -31,9 +32,20 @@ def test_a_job_is_queued_with_every_default(ready_service: RunningService) -> No
 
 def test_a_recipe_of_an_answer_can_be_sent_again(ready_service: RunningService) -> None:
     """What was filled in is a valid request."""
-    for name in ("linear_probe", "last_stages", "full", "classic"):
+    for name in DEFAULTS:
         job = ready_service.create(recipe=Recipe(name=name))
         assert ready_service.create(recipe=job.recipe).recipe == job.recipe
+
+
+def test_a_recipe_that_nobody_names_is_chosen_by_the_data(ready_service: RunningService) -> None:
+    """Few images a label: a linear probe, which says why it was chosen; what it has no use for is refused."""
+    for recipe in (None, Recipe(class_weights="balanced")):
+        job = ready_service.create(recipe=recipe)
+        assert job.recipe.name == "linear_probe"
+        assert "training rows a label" in job.recipe.reason
+        assert ready_service.create(recipe=job.recipe).recipe.reason == ""
+    with refused(INVALID, "chosen by the data"):
+        ready_service.create(recipe=Recipe(learning_rate=0.1))
 
 
 def test_a_base_may_be_named_three_ways(ready_service: RunningService) -> None:
@@ -64,7 +76,7 @@ def test_a_repeated_request_makes_one_job(ready_service: RunningService) -> None
         ({"base": "models/base/versions/0"}, ["training_job.base"]),
         ({"dataset": "photos"}, ["training_job.dataset"]),
         ({"alias": "Not An Alias"}, ["training_job.alias"]),
-        ({"recipe": Recipe()}, ["training_job.recipe.name"]),
+        ({"recipe": Recipe(num_epochs=3)}, ["training_job.recipe.num_epochs"]),
         ({"recipe": Recipe(name="magic")}, ["training_job.recipe.name"]),
         ({"recipe": Recipe(name="linear_probe", num_epochs=3)}, ["training_job.recipe.num_epochs"]),
         ({"recipe": Recipe(name="last_stages", num_stages=99)}, ["training_job.recipe.num_stages"]),

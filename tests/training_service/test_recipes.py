@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from model_store.errors import InvalidInput
-from training_service.recipes import DEFAULTS, FIELDS, Recipe, RecipeName, resolve, trained_stages
+from training_service.recipe_choices import FIELDS, resolve
+from training_service.recipes import DEFAULTS, Recipe, RecipeName, trained_stages
 from training_service.schedule import rate_factor
 
 STAGES = ("stem", "layer1", "layer2")
@@ -73,7 +74,7 @@ def test_values_out_of_range_are_refused(key: str, value: float) -> None:
 
 def test_an_unknown_recipe_is_refused() -> None:
     """The message lists those there are."""
-    with pytest.raises(InvalidInput, match="linear_probe, last_stages, full, classic"):
+    with pytest.raises(InvalidInput, match="linear_probe, last_stages, full, gradual, classic, scratch"):
         resolve("magic", {}, "recipe")
 
 

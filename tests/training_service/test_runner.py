@@ -29,7 +29,7 @@ from tests.training_service.running import (
     until,
     worker_pids,
 )
-from training_service.recipes import resolve
+from training_service.recipe_choices import resolve
 from training_service.work_order import EXIT_STOPPED, WorkOrder
 from training_service.worker import Worker
 

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("to_number", sa.Integer(), nullable=True),
         sa.Column("traffic", sa.JSON(), nullable=True),
         sa.Column("rolls_back", sa.Boolean(), nullable=False),
+        sa.Column("is_refused", sa.Boolean(), nullable=False),
         sa.Column("actor", sa.String(length=200), nullable=False),
         sa.Column("reason", sa.String(length=1000), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -40,6 +41,7 @@ def upgrade() -> None:
         "datasets",
         sa.Column("id", sa.String(length=63), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("parent_id", sa.String(length=63), nullable=True),
         sa.Column("num_rows", sa.Integer(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("summary", sa.JSON(), nullable=False),
@@ -92,6 +94,9 @@ def upgrade() -> None:
         sa.Column("recipe", sa.JSON(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("alias", sa.String(length=63), nullable=True),
+        sa.Column("promote", sa.JSON(), nullable=True),
+        sa.Column("promotion", sa.JSON(), nullable=True),
+        sa.Column("promotion_state", sa.String(length=16), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=True),
         sa.Column("max_failures", sa.Integer(), nullable=False),
@@ -113,6 +118,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("request_id", name="uq_training_jobs_request_id"),
     )
     with op.batch_alter_table("training_jobs", schema=None) as batch_op:
+        batch_op.create_index("ix_training_jobs_promotion_state", ["promotion_state"], unique=False)
         batch_op.create_index("ix_training_jobs_state", ["state", "sequence"], unique=False)
 
     op.create_table(

@@ -1,0 +1,47 @@
+"""`maas evaluate`: how good any version is on any dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from maas.training.v1 import training_pb2
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from maas_client.client import Client
+from maas_client.metrics_view import show_metrics
+from maas_client.output import AsJson, as_text, notes, out, print_json
+from maas_client.shorthand import short_name
+
+
+def evaluate(
+    version: Annotated[str, typer.Argument(help="flowers, flowers/3 or flowers@production.")],
+    dataset: Annotated[str, typer.Argument(help="Id of the dataset.")],
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    *,
+    allow_unknown_labels: Annotated[
+        bool, typer.Option("--allow-unknown-labels", help="Count images of labels that the version lacks as wrong.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a version on a dataset, whether it was trained on it or not."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with (
+        Client() as client,
+        Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar,
+    ):
+        task = bar.add_task("evaluating", total=1.0)
+
+        def on_progress(progress: training_pb2.EvaluateVersionResponse.Progress) -> None:
+            bar.update(task, description=progress.phase, completed=progress.fraction_done)
+
+        found = client.evaluate(
+            version, dataset, split=split, allow_unknown_labels=allow_unknown_labels, on_progress=on_progress
+        )
+    if as_json:
+        print_json(found)
+        return
+    title = f"{short_name(found.version)} on {found.dataset}, {found.metrics.split}: {found.metrics.num_rows} images"
+    show_metrics(title, found.metrics)
+    if found.unknown_labels:
+        out.print(as_text(f"the version lacks: {', '.join(found.unknown_labels)}; their images count as wrong"))

@@ -1,0 +1,100 @@
+"""Promotion: an alias that moves to a job's version where the gate lets it pass, and how far that has come. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+
+class PromotionState(StrEnum):
+    """How far a promotion has come."""
+
+    REFUSED = "refused"
+    MIRRORING = "mirroring"
+    LOADING = "loading"
+    SERVING = "serving"
+    PROMOTED = "promoted"
+
+
+DEFAULT_METRIC = "accuracy"
+OPEN = frozenset({PromotionState.MIRRORING, PromotionState.LOADING})
+"""The states that somebody has to see to their end."""
+
+
+@dataclass(frozen=True)
+class PromotionSpec:
+    """What a job's version must reach to stand behind an alias, on the test split.
+
+    Its `metric` must be as good as `threshold`, where there is one, and better by `min_delta` than that of the version
+    that is behind the alias. Then it runs for `mirror_seconds` as that one's mirror, and must not fail.
+    """
+
+    alias: str
+    metric: str = DEFAULT_METRIC
+    threshold: float | None = None
+    min_delta: float = 0.0
+    mirror_seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate said of a version: whether it passes, and why.
+
+    `figure` is its metric, None where it has no value; `incumbent` the version that was behind the alias, and
+    `incumbent_figure` that one's metric on the same rows.
+    """
+
+    passes: bool
+    reason: str
+    figure: float | None
+    incumbent: int | None = None
+    incumbent_figure: float | None = None
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """Where a job's promotion stands, and what led there; while it is open, `until` is when it moves on."""
+
+    state: PromotionState
+    verdict: Verdict
+    reason: str
+    updated_at: datetime
+    until: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether it goes on."""
+        return self.state in OPEN
+
+    def then(self, state: PromotionState, reason: str, until: datetime | None = None) -> Promotion:
+        """Return what becomes of it now."""
+        return replace(self, state=state, reason=reason, updated_at=datetime.now(UTC), until=until)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        until = self.until.isoformat() if self.until is not None else None
+        return {**asdict(self), "state": str(self.state), "updated_at": self.updated_at.isoformat(), "until": until}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        until = datetime.fromisoformat(values["until"]) if values["until"] is not None else None
+        return cls(
+            state=PromotionState(values["state"]),
+            verdict=Verdict(**values["verdict"]),
+            reason=values["reason"],
+            updated_at=datetime.fromisoformat(values["updated_at"]),
+            until=until,
+        )

@@ -1,0 +1,131 @@
+"""Evaluates the versions and datasets that callers name: reads both, decodes as training does, and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from model_store.datasets import DatasetStore
+from model_store.errors import InvalidInput, StorageFull
+from model_store.inputs import ImageInputSpec
+from model_store.names import AliasName, ModelName, VersionName
+from model_store.store import ModelStore
+from training_service.datasets import DatasetManifest, read_manifest
+from training_service.devices import chosen_device
+from training_service.evaluation import Evaluation, check_evaluable, evaluate_version
+from training_service.pixel_cache import PixelCache
+from training_service.pixels import LabelledPixels, Positions, decode_dataset
+from training_service.settings import TrainingSettings
+from training_service.splits import Split
+from training_service.workbench import DECODING, EVALUATING
+
+ALL = "all"
+SPLITS = (*Split, ALL)
+_DECODING_SHARE = 0.5
+
+OnProgress = Callable[[str, float], object]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One version on rows of one dataset; `positions` are those of the rows, in the evaluation's order."""
+
+    version: VersionName
+    dataset_id: str
+    manifest: DatasetManifest
+    data: LabelledPixels
+    positions: Positions
+    evaluation: Evaluation
+
+
+class Evaluator:
+    """Evaluates on one device; safe to share between threads."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        datasets: DatasetStore,
+        cache: PixelCache,
+        decoders: Executor,
+        device: torch.device,
+        *,
+        max_image_pixels: int,
+    ) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._cache = cache
+        self._decoders = decoders
+        self._device = device
+        self._max_image_pixels = max_image_pixels
+
+    def evaluate(
+        self,
+        target: ModelName | AliasName | VersionName,
+        dataset_id: str,
+        split: str,
+        *,
+        on_progress: OnProgress,
+        check_going_on: Callable[[], None],
+        allow_unknown_labels: bool = False,
+    ) -> Evaluated:
+        """Measure a version on a split of a dataset, or on `all` of it.
+
+        `on_progress` is told the phase and the share of all that is done. Raises NotFound for a name that means
+        nothing, InvalidInput for a split, and what `evaluate_version` raises.
+        """
+        if split not in SPLITS:
+            raise InvalidInput.of("split", f"must be one of {', '.join(SPLITS)}, not {split[:80]!r}")
+        name = self._store.resolve(target)
+        version = self._store.manifest(self._store.get_version(name))
+        check_evaluable(version)
+        digest = self._datasets.get(dataset_id).digest
+        manifest = read_manifest(self._store.blobs, digest)
+
+        def on_decoded(num_done: int) -> None:
+            check_going_on()
+            on_progress(DECODING, num_done / len(manifest.rows) * _DECODING_SHARE)
+
+        data = decode_dataset(
+            self._store.blobs,
+            digest,
+            manifest,
+            ImageInputSpec.from_json(version.input_spec),
+            cache=self._cache,
+            threads=self._decoders,
+            max_pixels=self._max_image_pixels,
+            on_rows=on_decoded,
+        )
+        positions = np.arange(len(data.labels)) if split == ALL else data.positions[Split(split)]
+
+        def on_rows(num_done: int) -> None:
+            on_progress(EVALUATING, _DECODING_SHARE + num_done / len(positions) * (1 - _DECODING_SHARE))
+
+        try:
+            evaluation = evaluate_version(
+                self._store.blobs,
+                version,
+                data,
+                manifest.labels,
+                positions,
+                split=split,
+                device=self._device,
+                check_going_on=check_going_on,
+                on_rows=on_rows,
+                allow_unknown_labels=allow_unknown_labels,
+            )
+        except torch.OutOfMemoryError as error:
+            raise StorageFull("the device has too little memory left for this: try again once no job runs") from error
+        return Evaluated(name, dataset_id, manifest, data, positions, evaluation)
+
+
+def build_evaluator(
+    settings: TrainingSettings, store: ModelStore, datasets: DatasetStore, decoders: Executor
+) -> Evaluator:
+    """Return an evaluator that shares decoded pixels with all jobs."""
+    cache = PixelCache(settings.cache_folder / "pixels", settings.pixel_cache_bytes)
+    device = chosen_device(settings.device)
+    return Evaluator(store, datasets, cache, decoders, device, max_image_pixels=settings.max_image_pixels)

@@ -1,0 +1,97 @@
+"""Finds images that are one picture: encoded anew, resized or slightly changed, so that no split knows another's rows.
+
+What is kept of each image is its *look*: nine by eight grey levels. Two looks are near where their difference hashes,
+which say of each level whether it is above its left neighbour, differ in few bits, and the levels differ little too.
+The hash alone would take all handwritten ones for one picture.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Groups = NDArray[np.int64]
+
+_WIDTH, _HEIGHT = 9, 8
+_MAX_BITS = 3
+_MAX_MEAN_DIFFERENCE = 3.0  # of 256 levels: half the size, or a JPEG of quality 30, changes less
+# Hashes that differ in three bits agree in one of four bands. Where more images than this share a band, which says then
+# that it tells little, only those whose hashes stand next to each other are compared.
+_NUM_BANDS = 4
+_WINDOW = 64
+
+
+def look_of(image: Image.Image) -> str:
+    """Return the look of an RGB image, as text."""
+    levels = image.convert("L").resize((_WIDTH, _HEIGHT), Image.Resampling.BILINEAR)
+    return base64.b64encode(levels.tobytes()).decode()
+
+
+def group_near_duplicates(labels: Sequence[str], digests: Sequence[str], looks: Sequence[str]) -> Groups:
+    """Return a number for each image, equal for those of one label that are near, also by way of others.
+
+    Depends on no order but that of the digests. Memory grows with the number of images, time a little faster.
+    """
+    if not len(digests):
+        return np.arange(0)
+    levels = np.frombuffer(base64.b64decode("".join(looks)), np.uint8).reshape(len(looks), _HEIGHT, _WIDTH)
+    names = np.unique(np.array(labels), return_inverse=True)[1]
+    by_digest = np.argsort(np.array(digests))
+    groups = np.empty(len(digests), np.int64)
+    groups[by_digest] = _grouped(names[by_digest], levels[by_digest])
+    return groups
+
+
+def _grouped(names: Groups, levels: NDArray[np.uint8]) -> Groups:
+    groups, hashes = np.arange(len(names)), _hashes(levels)
+    levels = levels.reshape(len(levels), -1).astype(np.int16)
+    for first, second in _candidates(names, hashes):
+        is_new = groups[first] != groups[second]
+        first, second = first[is_new], second[is_new]  # noqa: PLW2901  fewer of the same
+        difference = np.abs(levels[first] - levels[second]).mean(axis=1)
+        is_near = difference <= _MAX_MEAN_DIFFERENCE
+        groups = _joined(groups, first[is_near], second[is_near])
+    return groups
+
+
+def _candidates(names: Groups, hashes: NDArray[np.uint64]) -> Iterator[tuple[Groups, Groups]]:
+    """Yield positions of images with one name whose hashes differ in few bits and agree in a band, a few at a time."""
+    for band in range(_NUM_BANDS):
+        # This band first, so that equal ones stand together.
+        turned = hashes << np.uint64(16 * band) | hashes >> np.uint64((64 - 16 * band) % 64)
+        order = np.lexsort((turned, names))
+        bands = turned[order] >> np.uint64(48)
+        for step in range(1, min(_WINDOW, len(order) - 1) + 1):
+            together = np.flatnonzero((bands[:-step] == bands[step:]) & (names[order[:-step]] == names[order[step:]]))
+            if not len(together):
+                break
+            first, second = order[together], order[together + step]
+            is_near = _num_bits(hashes[first] ^ hashes[second]) <= _MAX_BITS
+            yield first[is_near], second[is_near]
+
+
+def _hashes(levels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    bits = np.packbits((levels[:, :, 1:] > levels[:, :, :-1]).reshape(len(levels), -1), axis=1)
+    return bits.view(">u8").ravel().astype(np.uint64)
+
+
+def _num_bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
+    bits = np.unpackbits(values.view(np.uint8).reshape(len(values), 8), axis=1)
+    return np.asarray(bits.sum(axis=1, dtype=np.int64))
+
+
+def _joined(groups: Groups, first: Groups, second: Groups) -> Groups:
+    """Join the groups of each pair, under the smallest of their numbers, which are positions of members."""
+    while True:
+        roots = groups[first], groups[second]
+        if np.array_equal(*roots):
+            return groups
+        smallest = np.minimum(*roots)
+        parents = np.arange(len(groups))
+        for each in roots:
+            np.minimum.at(parents, each, smallest)
+        groups = np.asarray(parents[groups])

@@ -1,0 +1,106 @@
+"""Sees promotions to their end: what mirrors is judged when its time is over, what loads is followed until it serves.
+
+Every training service follows all of them: none holds a lease, as a step that another one has made changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from model_store.errors import StoreError
+from model_store.names import AliasName, VersionName
+from model_store.promotion import PromotionState, Verdict
+from model_store.promotions import PromotionStore
+from model_store.records import TrainingJob
+from training_service.serving import Serving, Stand, mirror_verdict
+
+_log = structlog.get_logger()
+
+
+class Promoter:
+    """Asks the inference services that the operator named, for as long as a promotion is open."""
+
+    def __init__(
+        self,
+        promotions: PromotionStore,
+        addresses: Sequence[str],
+        stopping: asyncio.Event,
+        *,
+        poll_seconds: float,
+        patience_seconds: float,
+    ) -> None:
+        self._promotions = promotions
+        self._addresses = addresses
+        self._stopping = stopping
+        self._poll_seconds = poll_seconds
+        self._patience_seconds = patience_seconds
+        self._followed: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Work until told to stop; what is open then goes on when a service is back."""
+        async with asyncio.TaskGroup() as tasks:
+            while not self._stopping.is_set():
+                for job in await self._under_way():
+                    if job.id not in self._followed:
+                        self._followed[job.id] = tasks.create_task(self._follow(job))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), self._poll_seconds)
+            for task in self._followed.values():
+                task.cancel()
+
+    async def _under_way(self) -> Sequence[TrainingJob]:
+        try:
+            return await asyncio.to_thread(self._promotions.under_way)
+        except StoreError as error:  # the database may be back the next time
+            _log.warning("promotions_not_read", reason=str(error))
+            return ()
+
+    async def _follow(self, job: TrainingJob) -> None:
+        """Take the next step of one promotion."""
+        try:
+            await self._step(job)
+        except StoreError as error:
+            _log.warning("promotion_held_up", job=job.name, reason=str(error))
+        finally:
+            del self._followed[job.id]
+
+    async def _step(self, job: TrainingJob) -> None:
+        promotion, version, spec = job.promotion, job.version, job.spec.promote
+        if promotion is None or version is None or spec is None:
+            raise ValueError(f"{job.name} has no promotion under way")
+        alias = AliasName(version.model_id, spec.alias)
+        seconds_left = (promotion.until - datetime.now(UTC)).total_seconds() if promotion.until is not None else 0.0
+        if promotion.state is PromotionState.LOADING:
+            state, reason = await self._loaded(alias, version, seconds_left)
+            await asyncio.to_thread(self._promotions.end_loading, job.id, state, reason)
+        else:
+            verdict = await self._mirrored(promotion.verdict, alias, version, seconds_left)
+            await asyncio.to_thread(self._promotions.end_mirroring, job.id, verdict, self._patience_seconds)
+
+    async def _loaded(self, alias: AliasName, version: VersionName, seconds_left: float) -> tuple[PromotionState, str]:
+        """Wait until all services answer the alias from the version, or for so long; return what came of it."""
+        servings = [Serving(address, alias, version) for address in self._addresses]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds_left, 0.0)), asyncio.TaskGroup() as waiting:
+                for serving in servings:
+                    waiting.create_task(serving.until_served())
+        texts = "; ".join(serving.text for serving in servings) or "no inference service is named to be asked"
+        if any(serving.stand is Stand.FAILED for serving in servings):
+            return PromotionState.REFUSED, texts
+        served = servings and all(serving.stand is Stand.SERVED for serving in servings)
+        return PromotionState.SERVING if served else PromotionState.PROMOTED, texts
+
+    async def _mirrored(self, verdict: Verdict, alias: AliasName, version: VersionName, seconds_left: float) -> Verdict:
+        """Wait until the mirror's time is over, and say what all services made of it."""
+        await asyncio.sleep(max(seconds_left, 0.0))
+        servings = [Serving(address, alias, version) for address in self._addresses]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._patience_seconds), asyncio.TaskGroup() as asking:
+                for serving in servings:
+                    asking.create_task(serving.until_answered())
+        return mirror_verdict(verdict, servings)

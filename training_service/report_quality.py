@@ -1,0 +1,163 @@
+"""The sections of a report that say how good a version is: figures, confusions, calibration, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from model_store.records import Interval, LabelMetrics, Metrics
+from training_service.evaluate import NUM_BINS, Labels, Logits, confidence_bins, softmax
+from training_service.markup import Markup, element, joined, table
+from training_service.report_charts import Bin, interval_bar, reliability_diagram
+from training_service.report_facts import JobFacts
+
+_MATRIX_LABELS = 24
+_SHOWN_PAIRS = 20
+_OPEN_ROWS = 30
+
+
+def summary(facts: JobFacts) -> Markup:
+    """Show the figures that sum a version up, with their intervals."""
+    metrics = _metrics(facts)
+    if metrics is None:
+        return element("p", facts.not_evaluated, class_="note")
+    note = f"Measured on the {metrics.num_rows} images of the {metrics.split} split, which nothing was trained on."
+    if metrics.accuracy_interval is not None:
+        note += " Lines show 95 % confidence intervals: percentiles of 1,000 bootstrap samples."
+    return joined([element("div", *_tiles(metrics), class_="tiles"), element("p", note, class_="note")])
+
+
+def confusions(facts: JobFacts) -> Markup:
+    """Show which labels are taken for which: of a few labels all, of many the pairs that are confused most often."""
+    metrics = _metrics(facts)
+    if metrics is None:
+        return Markup()
+    names = [each.label for each in metrics.labels]
+    counts = np.array(metrics.confusion_matrix)
+    return _matrix(names, counts) if len(names) <= _MATRIX_LABELS else _pairs(names, counts)
+
+
+def calibration(facts: JobFacts) -> Markup:
+    """Show how often the version is right by how sure it is, without its temperature and with it."""
+    if facts.evaluated is None:
+        return Markup()
+    found = facts.evaluated.evaluation
+    figures = [
+        element(
+            "figure",
+            element("figcaption", f"{name}: calibration error {error:.3f}"),
+            reliability_diagram(f"Reliability {name.lower()}", reliability(found.logits / temperature, found.labels)),
+        )
+        for name, temperature, error in (
+            ("Before scaling", 1.0, found.metrics.uncalibrated_error or 0.0),
+            (
+                f"After, at temperature {found.temperature:g}",
+                found.temperature,
+                found.metrics.expected_calibration_error,
+            ),
+        )
+    ]
+    note = (
+        "Bars show how often images of about one confidence are right; filled gaps show how far that is from how sure "
+        "the version is of them. The temperature was fitted on the validation split, and divides the logits wherever "
+        "the version is served."
+    )
+    return joined([element("div", *figures, class_="pair"), element("p", note, class_="note")])
+
+
+def labels(facts: JobFacts) -> Markup:
+    """Show the quality of each label, the worst first."""
+    metrics = _metrics(facts)
+    if metrics is None:
+        return Markup()
+    rows = [_label_row(each) for each in sorted(metrics.labels, key=lambda each: (each.f1, each.label))]
+    columns = ("Label", "Precision", "Recall", "F1", "Images")
+    written = table(columns, rows, "Quality by label, the worst first", "numbers")
+    if len(rows) <= _OPEN_ROWS:
+        return written
+    return element("details", element("summary", f"All {len(rows)} labels"), written)
+
+
+def reliability(logits: Logits, own: Labels) -> list[Bin]:
+    """Return the 15 bins of confidence that the calibration error is made of."""
+    scores = softmax(logits)
+    confidence, right = scores.max(axis=1), scores.argmax(axis=1) == own
+    bins = confidence_bins(confidence)
+    counts, sure, correct = (
+        np.bincount(bins, weights=weights, minlength=NUM_BINS) for weights in (None, confidence, right)
+    )
+    return [
+        Bin(int(count), total / max(count, 1), hits / max(count, 1))
+        for count, total, hits in zip(counts, sure.tolist(), correct.tolist(), strict=True)
+    ]
+
+
+def _metrics(facts: JobFacts) -> Metrics | None:
+    """Return what was measured now, else what was measured when the version was made."""
+    if facts.evaluated is not None:
+        return facts.evaluated.evaluation.metrics
+    return facts.version.metrics if facts.version is not None else None
+
+
+def _tiles(metrics: Metrics) -> Iterator[Markup]:
+    yield _tile("Accuracy", metrics.accuracy, metrics.accuracy_interval)
+    yield _tile("Macro F1", metrics.macro_f1, metrics.macro_f1_interval)
+    for name, value in (("Top-5 accuracy", metrics.top5_accuracy), ("ROC AUC", metrics.roc_auc)):
+        if value is not None:
+            yield _tile(name, value)
+    if metrics.log_loss is not None:
+        yield _tile("Log loss", metrics.log_loss, unit="nats")
+    before = metrics.uncalibrated_error
+    scaled = f"{before:.3f} before scaling" if before is not None and metrics.temperature != 1 else ""
+    yield _tile("Calibration error", metrics.expected_calibration_error, unit=scaled)
+
+
+def _tile(name: str, value: float, interval: Interval | None = None, unit: str = "") -> Markup:
+    parts = [element("span", name, class_="name"), element("strong", f"{value:.3f}")]
+    if interval is not None:
+        text = f"{interval.low:.3f} to {interval.high:.3f}"
+        parts += [interval_bar(f"{name} {text}", value, interval.low, interval.high), element("small", text)]
+    elif unit:
+        parts.append(element("small", unit))
+    return element("div", *parts, class_="tile")
+
+
+def _label_row(each: LabelMetrics) -> list[Markup | str]:
+    shares = [f"{share:.3f}" for share in (each.precision, each.recall)]
+    f1 = element("span", f"{each.f1:.3f}", class_="meter", style=f"--share:{each.f1:.3f}")
+    return [each.label, *shares, f1, str(each.support)]
+
+
+def _matrix(names: list[str], counts: Labels) -> Markup:
+    """Write the whole matrix as a table; a cell's colour is its share of the true label's images."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    head = [element("th", "True, below; predicted, right", scope="col", class_="corner")]
+    head += [element("th", element("span", name), scope="col", class_="turned") for name in names]
+    rows = [
+        element("tr", element("th", name, scope="row"), *(_cell(i, j, counts, shares) for j in range(len(names))))
+        for i, name in enumerate(names)
+    ]
+    caption = element("caption", "How many images of each label were taken for which")
+    grid = element("table", caption, element("thead", element("tr", *head)), element("tbody", *rows), class_="matrix")
+    return element("div", grid, class_="scroll")
+
+
+def _cell(true: int, predicted: int, counts: Labels, shares: Logits) -> Markup:
+    share, count = float(shares[true, predicted]), int(counts[true, predicted])
+    kind = "right" if true == predicted else "wrong"
+    depth = " deep" if share > 0.55 else ""
+    return element("td", count or "", class_=kind + depth if count else None, style=f"--share:{share:.3f}")
+
+
+def _pairs(names: list[str], counts: Labels) -> Markup:
+    wrong = counts * (1 - np.eye(len(names), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_SHOWN_PAIRS]
+    pairs = [divmod(int(place), len(names)) for place in order]
+    rows = [
+        (names[true], names[predicted], int(counts[true, predicted]), int(counts[true].sum()))
+        for true, predicted in pairs
+        if wrong[true, predicted]
+    ]
+    columns = ("True label", "Taken for", "Images", "Of")
+    return table(columns, rows, "The labels that are confused most often", "numbers")
