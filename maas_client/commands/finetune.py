@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,8 @@ from maas_client.output import AsJson, notes, out, print_json
 from maas_client.shorthand import id_from_path, id_of, model_of, target_name
 from maas_client.uploading import upload
 
+_PROMOTION = "Promotion"
+
 
 def finetune(  # noqa: PLR0917  every one is an option of the command line
     data: Annotated[
@@ -31,6 +33,24 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     ] = "",
     recipe: Annotated[str, typer.Option(help="linear_probe, last_stages, full or classic.")] = "linear_probe",
     alias: Annotated[str, typer.Option(help="Alias to point at the new version, such as production.")] = "",
+    promote: Annotated[
+        str,
+        typer.Option(
+            help="Alias to point at the new version if it is no worse than the one that is there.",
+            rich_help_panel=_PROMOTION,
+        ),
+    ] = "",
+    metric: Annotated[
+        str, typer.Option(help="What to compare by; default: accuracy.", rich_help_panel=_PROMOTION)
+    ] = "",
+    threshold: Annotated[
+        float | None, typer.Option(help="What the metric must reach.", rich_help_panel=_PROMOTION)
+    ] = None,
+    min_delta: Annotated[float, typer.Option(help="By how much it must be better.", rich_help_panel=_PROMOTION)] = 0.0,
+    mirror_for: Annotated[
+        float,
+        typer.Option(help="Seconds that it runs as a mirror before the alias moves.", rich_help_panel=_PROMOTION),
+    ] = 0.0,
     num_stages: Annotated[int | None, typer.Option(help="last_stages: backbone stages to train.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
@@ -53,12 +73,13 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         weight_decay=weight_decay,
     )
     _check_exists(data)
+    gate = _gate(promote, metric, threshold, min_delta, mirror_for)
     with Client() as client:
         # Before the upload: a mistyped base should not leave a dataset behind.
         client.registry.GetModel(model_store_pb2.GetModelRequest(name=model_of(target_name(base))))
         dataset = _dataset(client, data, dataset_id, seed)
         model = model or id_from_path(Path(data))
-        job = client.finetune(model, base=base, dataset=dataset, recipe=options, seed=seed, alias=alias)
+        job = client.finetune(model, base=base, dataset=dataset, recipe=options, seed=seed, alias=alias, promote=gate)
         if not detach:
             job = follow(client, job.name)
         if as_json:
@@ -70,6 +91,22 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         if not as_json:
             show_result(client, job)
             out.print(f"next: maas predict {id_of(model)} PHOTO")
+
+
+def _gate(
+    alias: str, metric: str, threshold: float | None, min_delta: float, mirror_seconds: float
+) -> training_pb2.Promote | None:
+    if alias:
+        return training_pb2.Promote(
+            alias=alias,
+            metric=metric,
+            threshold=threshold,
+            min_delta=min_delta,
+            mirror_for=timedelta(seconds=mirror_seconds),
+        )
+    if metric or threshold is not None or min_delta or mirror_seconds:
+        raise CommandFailed("a metric, threshold, delta or mirror needs an alias to promote to: --promote production")
+    return None
 
 
 def _dataset(client: Client, data: str, dataset_id: str, seed: int) -> str:
