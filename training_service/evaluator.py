@@ -14,10 +14,10 @@ from model_store.errors import InvalidInput, StorageFull
 from model_store.inputs import ImageInputSpec
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.store import ModelStore
+from training_service.array_cache import ArrayCache
 from training_service.datasets import DatasetManifest, read_manifest
 from training_service.devices import chosen_device
 from training_service.evaluation import Evaluation, check_evaluable, evaluate_version
-from training_service.pixel_cache import PixelCache
 from training_service.pixels import LabelledPixels, Positions, decode_dataset
 from training_service.settings import TrainingSettings
 from training_service.splits import Split
@@ -49,7 +49,7 @@ class Evaluator:
         self,
         store: ModelStore,
         datasets: DatasetStore,
-        cache: PixelCache,
+        cache: ArrayCache,
         decoders: Executor,
         device: torch.device,
         *,
@@ -126,6 +126,6 @@ def build_evaluator(
     settings: TrainingSettings, store: ModelStore, datasets: DatasetStore, decoders: Executor
 ) -> Evaluator:
     """Return an evaluator that shares decoded pixels with all jobs."""
-    cache = PixelCache(settings.cache_folder / "pixels", settings.pixel_cache_bytes)
+    cache = ArrayCache(settings.cache_folder / "arrays", settings.array_cache_bytes)
     device = chosen_device(settings.device)
     return Evaluator(store, datasets, cache, decoders, device, max_image_pixels=settings.max_image_pixels)

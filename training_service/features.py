@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -12,21 +12,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model_store.inputs import ImageInputSpec, Pixels, normalise
+from training_service.feature_cache import FeatureCache
 from training_service.pixels import Positions
 from training_service.scratch import mapped_array
 
 Activations = NDArray[np.float32]
 
 BATCH_SIZE = 32
+# What a job that is killed has to compute again, at most: seconds' worth.
+_ROWS_KEPT_AT_ONCE = 32 * BATCH_SIZE
 
 
 class FrozenPrefix:
-    """The first stages of a chain, which do not train; in eval mode on `device`."""
+    """The first stages of a chain, by name, which do not train; in eval mode on `device`."""
 
-    def __init__(self, stages: nn.Module, spec: ImageInputSpec, device: torch.device) -> None:
-        self._stages = stages.eval().requires_grad_(requires_grad=False)
+    def __init__(
+        self, stages: Mapping[str, nn.Module], spec: ImageInputSpec, device: torch.device, cache: FeatureCache
+    ) -> None:
+        self._names = tuple(stages)
+        self._stages = nn.Sequential(*stages.values()).eval().requires_grad_(requires_grad=False)
         self._spec = spec
         self._device = device
+        self._cache = cache
 
     def run(
         self,
@@ -39,18 +46,26 @@ class FrozenPrefix:
     ) -> Activations:
         """Return float32 activations [n, …] in the place of each row of `pixels`; rows not asked for stay zero.
 
-        `on_rows` is told after each batch how many rows it had; `mirrored` flips images left to right first.
+        They come from the cache, or are computed into it. `on_rows` is told, again and again, how many rows more are
+        done; `mirrored` flips images left to right first.
         """
-        kept: Activations | None = None
-        for batch in batches(positions):
-            output = self._output(pixels[batch], mirrored=mirrored)
-            if kept is None:
-                kept = cast("Activations", mapped_array(folder, (len(pixels), *output.shape[1:]), np.float32))
-            kept[batch] = output.cpu().numpy()
-            on_rows(len(batch))
-        if kept is None:
+        if not len(positions):
             raise ValueError("there are no rows to run")
-        return kept
+        shape = self._output(pixels[positions[:1]], mirrored=mirrored).shape[1:]
+        kept = mapped_array(folder, (len(pixels), *shape), np.float32)
+        for chunk in batches(positions, _ROWS_KEPT_AT_ONCE):
+            num_told = 0
+
+            def fill(rows: Activations, chunk: Positions = chunk) -> None:
+                nonlocal num_told
+                for batch in batches(np.arange(len(chunk))):
+                    rows[batch] = self._output(pixels[chunk[batch]], mirrored=mirrored).cpu().numpy()
+                    num_told += len(batch)
+                    on_rows(len(batch))
+
+            kept[chunk] = self._cache.load(self._names, chunk, (len(chunk), *shape), fill, mirrored=mirrored)
+            on_rows(len(chunk) - num_told)
+        return cast("Activations", kept)
 
     def _output(self, pixels: Pixels, *, mirrored: bool) -> Tensor:
         with torch.inference_mode():

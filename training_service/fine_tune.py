@@ -75,7 +75,7 @@ def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, bench: W
 def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
     if first == 0:
         return PixelRows(bench.data.pixels, bench.spec, recipe.augmentation, bench.device)
-    frozen = [chain.stage(name) for name in chain.stage_names[:first]]
+    frozen = {name: chain.stage(name) for name in chain.stage_names[:first]}
     mirrored_rows = bench.train if recipe.augmentation is Augmentation.MIRROR else bench.train[:0]
     plain, mirrored = bench.activations(frozen, mirrored_rows)
     return ActivationRows(plain, mirrored, bench.device)

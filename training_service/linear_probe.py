@@ -21,7 +21,7 @@ def linear_probe(chain: Chain, recipe: Recipe, bench: Workbench) -> FineTuned:
     validation rows together, as every row counts where there are few. Nothing looks at the test rows before the end.
     """
     seen = np.concatenate([bench.train, bench.validation])
-    plain, mirrored = bench.activations([stage for _, stage in chain.backbone], seen)
+    plain, mirrored = bench.activations(dict(chain.backbone), seen)
     seen_twice = _both(plain, mirrored, seen, bench)
     fitter = HeadFitter(seen_twice[0], recipe.class_weights)
     validation = (plain[bench.validation], bench.labels_at(bench.validation))

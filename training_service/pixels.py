@@ -7,12 +7,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from model_store.blobs import BlobStore
 from model_store.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
+from training_service.array_cache import ArrayCache
 from training_service.datasets import DatasetManifest, EncodedImages
-from training_service.pixel_cache import PixelCache, pixel_key
 from training_service.splits import Split
 
 Positions = NDArray[np.int64]
@@ -34,13 +35,18 @@ class LabelledPixels:
         return self.labels[self.positions[split]]
 
 
+def pixel_key(digest: str, spec: ImageInputSpec) -> str:
+    """Name the pixels of a dataset: what they depend on, so not the spec's mean and std, but who decoded them."""
+    return f"{digest}-{spec.resize_size}-{spec.crop_size}-{spec.interpolation}-pillow-{PIL.__version__}"
+
+
 def decode_dataset(
     blobs: BlobStore,
     digest: str,
     manifest: DatasetManifest,
     spec: ImageInputSpec,
     *,
-    cache: PixelCache,
+    cache: ArrayCache,
     threads: Executor,
     max_pixels: int,
     on_rows: Callable[[int], None],
@@ -64,7 +70,8 @@ def decode_dataset(
             for num_done in threads.map(decode, range(0, len(rows), _ROWS_AT_ONCE)):
                 on_rows(num_done)
 
-    pixels = cache.load(pixel_key(digest, spec), (len(rows), spec.crop_size, spec.crop_size, 3), fill)
+    shape = (len(rows), spec.crop_size, spec.crop_size, 3)
+    pixels = cache.load(pixel_key(digest, spec), shape, np.uint8, fill)
     on_rows(len(rows))
     return LabelledPixels(pixels, np.array([row.label for row in rows]), _positions(manifest))
 

@@ -26,7 +26,9 @@ class TrainingSettings(ServerSettings):
     max_image_bytes: int = Field(default=64 * _MEBIBYTE, ge=1, description="Larger files are left out of a dataset.")
     max_image_pixels: int = Field(default=50_000_000, ge=1)
 
-    pixel_cache_bytes: int = Field(default=20 * 1024 * _MEBIBYTE, ge=0, description="Decoded datasets on the disk.")
+    array_cache_bytes: int = Field(
+        default=20 * 1024 * _MEBIBYTE, ge=0, description="Decoded datasets, and their features, on the disk."
+    )
 
     num_concurrent_evaluations: int = Field(default=2, ge=1, description="Evaluations and reports at once.")
 

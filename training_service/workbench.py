@@ -17,6 +17,7 @@ from model_store.inputs import ImageInputSpec, Pixels
 from model_store.records import Metrics
 from training_service.checkpoints import Checkpoints, State
 from training_service.evaluate import Labels, Logits, measure
+from training_service.feature_cache import FeatureCache
 from training_service.features import Activations, FrozenPrefix
 from training_service.pixels import LabelledPixels, Positions
 from training_service.progress import Figures, ProgressMeter
@@ -58,6 +59,7 @@ class Workbench:
     folder: Path
     meter: ProgressMeter
     check_going_on: Callable[[], None]
+    features: FeatureCache
     checkpoints: Checkpoints | None = None
 
     @property
@@ -103,12 +105,12 @@ class Workbench:
         self.check_going_on()
         self.meter.report(num_done, figures)
 
-    def activations(self, stages: Sequence[nn.Module], mirrored: Positions) -> tuple[Activations, Activations]:
-        """Run stages over all rows, and over the mirror images of some: float32 [n, …] each, by position.
+    def activations(self, stages: Mapping[str, nn.Module], mirrored: Positions) -> tuple[Activations, Activations]:
+        """Run the base's first stages over all rows, and over mirror images of some: float32 [n, …] each, by position.
 
         Where no mirror images are asked for, the second array is the first.
         """
-        prefix = FrozenPrefix(nn.Sequential(*stages), self.spec, self.device)
+        prefix = FrozenPrefix(stages, self.spec, self.device, self.features)
         everything = np.arange(len(self.data.labels))
         num_done = 0
 

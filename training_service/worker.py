@@ -31,14 +31,15 @@ from model_store.names import AliasName, job_name
 from model_store.promotions import Gated
 from model_store.records import JobSpec, Metrics, ModelVersion, TrainingJob
 from model_store.store import ModelStore
+from training_service.array_cache import ArrayCache
 from training_service.checkpoints import Checkpoints
 from training_service.datasets import DatasetManifest, read_manifest
 from training_service.devices import chosen_device
 from training_service.evaluator import build_evaluator
+from training_service.feature_cache import FeatureCache
 from training_service.fine_tune import fine_tune, phase_weights
 from training_service.gate import judge
 from training_service.incumbent import measured_incumbent
-from training_service.pixel_cache import PixelCache
 from training_service.pixels import decode_dataset
 from training_service.progress import Progress, ProgressMeter
 from training_service.recipes import Recipe, RecipeName, trained_stages
@@ -105,7 +106,7 @@ class Worker:
         input_spec = ImageInputSpec.from_json(base.input_spec)
         chain = self._start(recipe, base, len(manifest.labels), spec.seed)
         meter = ProgressMeter(phase_weights(recipe), self._emit)
-        bench = self._bench(job, dataset.digest, manifest, input_spec, meter)
+        bench = self._bench(job, base, dataset.digest, manifest, meter)
         self._jobs.advance(self._claim, JobState.RUNNING)
         tuned = fine_tune(chain, recipe, trained_stages(recipe, trainable_stages(base)), bench)
         self._check_going_on()
@@ -145,36 +146,39 @@ class Worker:
         return read_backbone(self._store.blobs, base, num_labels, seed)
 
     def _bench(
-        self, job: TrainingJob, digest: str, manifest: DatasetManifest, input_spec: ImageInputSpec, meter: ProgressMeter
+        self, job: TrainingJob, base: Manifest, digest: str, manifest: DatasetManifest, meter: ProgressMeter
     ) -> Workbench:
         """Decode the dataset, unless somebody has, and lay out what recipes work with."""
-        num_images = len(manifest.rows)
+        num_images, input_spec = len(manifest.rows), ImageInputSpec.from_json(base.input_spec)
         meter.begin(DECODING, num_images)
 
         def on_rows(num_done: int) -> None:
             self._check_going_on()
             meter.report(num_done)
 
+        cache = ArrayCache(self._settings.cache_folder / "arrays", self._settings.array_cache_bytes)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             data = decode_dataset(
                 self._store.blobs,
                 digest,
                 manifest,
                 input_spec,
-                cache=PixelCache(self._settings.cache_folder / "pixels", self._settings.pixel_cache_bytes),
+                cache=cache,
                 threads=threads,
                 max_pixels=self._settings.max_image_pixels,
                 on_rows=on_rows,
             )
+        device = chosen_device(self._settings.device)
         return Workbench(
             data=data,
             labels=manifest.labels,
             spec=input_spec,
             seed=job.spec.seed,
-            device=chosen_device(self._settings.device),
+            device=device,
             folder=self._scratch_folder(),
             meter=meter,
             check_going_on=self._check_going_on,
+            features=FeatureCache(cache, digest, base, device),
             checkpoints=Checkpoints(
                 self._jobs,
                 self._store.blobs,

@@ -18,10 +18,10 @@ from model_store.errors import StorageFull
 from model_store.inputs import Pixels, decode_image, to_pixels
 from tests.training_service.making import SPEC, photos
 from training_service.archives import ArchiveFile
+from training_service.array_cache import ArrayCache, Shape
 from training_service.datasets import EncodedImages
 from training_service.ingest import Ingested, Ingestor
-from training_service.pixel_cache import PixelCache, Shape, pixel_key
-from training_service.pixels import LabelledPixels, decode_dataset
+from training_service.pixels import LabelledPixels, decode_dataset, pixel_key
 from training_service.splits import SplitSpec
 
 SHAPE: Shape = (4, 10, 10, 3)
@@ -62,7 +62,7 @@ def ingested(tmp_path: Path) -> tuple[LocalBlobs, Ingested]:
         return blobs, Ingestor(blobs, threads, max_image_pixels=10**6).ingest(files, SplitSpec(), lambda: None)
 
 
-def decoded(blobs: LocalBlobs, ingested: Ingested, cache: PixelCache) -> tuple[LabelledPixels, list[int]]:
+def decoded(blobs: LocalBlobs, ingested: Ingested, cache: ArrayCache) -> tuple[LabelledPixels, list[int]]:
     """Decode a dataset, and return the numbers of rows that were reported."""
     reported: list[int] = []
     with ThreadPoolExecutor(2) as threads:
@@ -82,14 +82,14 @@ def decoded(blobs: LocalBlobs, ingested: Ingested, cache: PixelCache) -> tuple[L
 def test_a_dataset_is_decoded_once(tmp_path: Path, ingested: tuple[LocalBlobs, Ingested]) -> None:
     """The rows are what serving would see, and later they come without the encoded images."""
     blobs, dataset = ingested
-    first, reported = decoded(blobs, dataset, PixelCache(tmp_path / "pixels", 10**9))
+    first, reported = decoded(blobs, dataset, ArrayCache(tmp_path / "pixels", 10**9))
     rows = dataset.manifest.rows
     with EncodedImages(blobs, rows) as images:
         expected = [to_pixels(decode_image(images.read(row), max_pixels=10**6), SPEC) for row in rows]
     np.testing.assert_array_equal(first.pixels, np.stack(expected))
     assert reported[:2] == [8, 16]
     shutil.rmtree(tmp_path / "blobs")
-    again, reported = decoded(blobs, dataset, PixelCache(tmp_path / "pixels", 10**9))
+    again, reported = decoded(blobs, dataset, ArrayCache(tmp_path / "pixels", 10**9))
     np.testing.assert_array_equal(again.pixels, first.pixels)
     assert reported == [20]
     assert not again.pixels.flags.writeable
@@ -105,7 +105,7 @@ def test_an_entry_is_named_by_what_its_pixels_depend_on() -> None:
 
 def test_an_entry_is_an_array_file(tmp_path: Path) -> None:
     """NumPy reads it, whoever wants to look."""
-    PixelCache(tmp_path, 10**6).load("a", SHAPE, fill_with(7))
+    ArrayCache(tmp_path, 10**6).load("a", SHAPE, np.uint8, fill_with(7))
     found = np.load(tmp_path / "entries" / "a.npy")
     assert (found.shape, found.dtype, set(found.flat)) == (SHAPE, np.uint8, {7})
 
@@ -113,13 +113,13 @@ def test_an_entry_is_an_array_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "longer", "header"])
 def test_a_file_that_is_not_whole_is_replaced(tmp_path: Path, damage: str) -> None:
     """Its size and its first bytes are looked at."""
-    PixelCache(tmp_path, 10**6).load("a", SHAPE, fill_with(1))
+    ArrayCache(tmp_path, 10**6).load("a", SHAPE, np.uint8, fill_with(1))
     path = tmp_path / "entries" / "a.npy"
     data = path.read_bytes()
     path.write_bytes({"cut": data[:-1], "longer": data + b"\0", "header": b"\0" + data[1:]}[damage])
-    cache = PixelCache(tmp_path, 10**6)
-    assert set(cache.load("a", SHAPE, fill_with(2)).flat) == {2}
-    assert set(cache.load("a", SHAPE, must_not_fill).flat) == {2}
+    cache = ArrayCache(tmp_path, 10**6)
+    assert set(cache.load("a", SHAPE, np.uint8, fill_with(2)).flat) == {2}
+    assert set(cache.load("a", SHAPE, np.uint8, must_not_fill).flat) == {2}
 
 
 def test_a_decode_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -128,11 +128,11 @@ def test_a_decode_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def fail(_pixels: Pixels) -> None:
         raise ValueError("told to stop")
 
-    cache = PixelCache(tmp_path, 10**6)
+    cache = ArrayCache(tmp_path, 10**6)
     with pytest.raises(ValueError, match="told to stop"):
-        cache.load("a", SHAPE, fail)
+        cache.load("a", SHAPE, np.uint8, fail)
     assert (entries(tmp_path), unfinished(tmp_path)) == (set(), [])
-    assert set(cache.load("a", SHAPE, fill_with(1)).flat) == {1}
+    assert set(cache.load("a", SHAPE, np.uint8, fill_with(1)).flat) == {1}
 
 
 def _load_slowly(folder: Path, value: int, pipe: Connection) -> None:
@@ -144,7 +144,7 @@ def _load_slowly(folder: Path, value: int, pipe: Connection) -> None:
         pipe.recv()
         pixels[2:] = value
 
-    pipe.send(set(PixelCache(folder, 10**6).load("a", SHAPE, fill).flat))
+    pipe.send(set(ArrayCache(folder, 10**6).load("a", SHAPE, np.uint8, fill).flat))
 
 
 def start_loading(folder: Path, value: int) -> tuple[multiprocessing.process.BaseProcess, Connection]:
@@ -159,14 +159,14 @@ def start_loading(folder: Path, value: int) -> tuple[multiprocessing.process.Bas
 def test_a_killed_decode_leaves_a_file_that_a_later_start_removes(tmp_path: Path) -> None:
     """While its writer lives it stays; what is half done never becomes an entry."""
     process, _ = start_loading(tmp_path, 1)
-    PixelCache(tmp_path, 10**6)
+    ArrayCache(tmp_path, 10**6)
     assert len(unfinished(tmp_path)) == 1
     process.kill()
     process.join()
     assert (entries(tmp_path), len(unfinished(tmp_path))) == (set(), 1)
-    cache = PixelCache(tmp_path, 10**6)
+    cache = ArrayCache(tmp_path, 10**6)
     assert unfinished(tmp_path) == []
-    assert set(cache.load("a", SHAPE, fill_with(2)).flat) == {2}
+    assert set(cache.load("a", SHAPE, np.uint8, fill_with(2)).flat) == {2}
 
 
 def test_two_processes_may_decode_the_same(tmp_path: Path) -> None:
@@ -177,51 +177,51 @@ def test_two_processes_may_decode_the_same(tmp_path: Path) -> None:
     assert [pipe.recv() for _, pipe in started] == [{1}, {2}]
     for process, _ in started:
         process.join()
-    kept = PixelCache(tmp_path, 10**6).load("a", SHAPE, must_not_fill)
+    kept = ArrayCache(tmp_path, 10**6).load("a", SHAPE, np.uint8, must_not_fill)
     assert set(kept.flat) in ({1}, {2})
     assert (entries(tmp_path), unfinished(tmp_path)) == ({"a"}, [])
 
 
 def test_what_was_used_least_recently_goes_first(tmp_path: Path) -> None:
     """Opening counts as use."""
-    cache = PixelCache(tmp_path, 2 * SIZE)
+    cache = ArrayCache(tmp_path, 2 * SIZE)
     for age, key in ((2000, "a"), (1000, "b")):
-        cache.load(key, SHAPE, fill_with(1))
+        cache.load(key, SHAPE, np.uint8, fill_with(1))
         os.utime(tmp_path / "entries" / f"{key}.npy", (10**9 - age, 10**9 - age))
-    cache.load("a", SHAPE, must_not_fill)
-    cache.load("c", SHAPE, fill_with(1))
+    cache.load("a", SHAPE, np.uint8, must_not_fill)
+    cache.load("c", SHAPE, np.uint8, fill_with(1))
     assert entries(tmp_path) == {"a", "c"}
 
 
 def test_what_is_mapped_stays(tmp_path: Path) -> None:
     """A newcomer that has no room beside it is decoded for itself alone, until the mapping is gone."""
-    cache = PixelCache(tmp_path, 2 * SIZE - 1)
-    mapped = cache.load("a", SHAPE, fill_with(1))
-    assert set(PixelCache(tmp_path, 2 * SIZE - 1).load("b", SHAPE, fill_with(2)).flat) == {2}
+    cache = ArrayCache(tmp_path, 2 * SIZE - 1)
+    mapped = cache.load("a", SHAPE, np.uint8, fill_with(1))
+    assert set(ArrayCache(tmp_path, 2 * SIZE - 1).load("b", SHAPE, np.uint8, fill_with(2)).flat) == {2}
     assert entries(tmp_path) == {"a"}
     del mapped
-    cache.load("b", SHAPE, fill_with(2))
+    cache.load("b", SHAPE, np.uint8, fill_with(2))
     assert entries(tmp_path) == {"b"}
 
 
 def test_what_is_over_the_bound_is_not_kept(tmp_path: Path) -> None:
     """And costs no other entry its place."""
-    cache = PixelCache(tmp_path, 2 * SIZE)
-    cache.load("a", SHAPE, fill_with(1))
-    large = cache.load("large", (9, 10, 10, 3), fill_with(2))
+    cache = ArrayCache(tmp_path, 2 * SIZE)
+    cache.load("a", SHAPE, np.uint8, fill_with(1))
+    large = cache.load("large", (9, 10, 10, 3), np.uint8, fill_with(2))
     assert set(large.flat) == {2}
     assert (entries(tmp_path), unfinished(tmp_path)) == ({"a"}, [])
 
 
 def test_a_full_disk_costs_what_nobody_uses_and_then_says_so(small_disk: Path) -> None:
     """An entry in use stays, and nothing half written does."""
-    cache = PixelCache(small_disk, 10**9)
+    cache = ArrayCache(small_disk, 10**9)
     three_mb: Shape = (100, 100, 100, 3)
-    used = cache.load("used", three_mb, fill_with(1))
-    cache.load("unused", three_mb, fill_with(2))
-    other = cache.load("other", three_mb, fill_with(3))
+    used = cache.load("used", three_mb, np.uint8, fill_with(1))
+    cache.load("unused", three_mb, np.uint8, fill_with(2))
+    other = cache.load("other", three_mb, np.uint8, fill_with(3))
     assert entries(small_disk) == {"used", "other"}
     with pytest.raises(StorageFull, match=r"no room for 30.* bytes .*free some space"):
-        cache.load("another", three_mb, must_not_fill)
+        cache.load("another", three_mb, np.uint8, must_not_fill)
     assert (entries(small_disk), unfinished(small_disk)) == ({"used", "other"}, [])
     assert (set(used.flat), set(other.flat)) == ({1}, {3})

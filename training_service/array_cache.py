@@ -1,4 +1,4 @@
-"""Decoded datasets on the disk, bounded in bytes: a dataset is decoded once, for all jobs and processes of this folder.
+"""Large arrays on the disk, bounded in bytes: what one job has computed, all jobs and processes of this folder find.
 
 An entry is an `.npy` file, mapped read only. It is written under a temporary name, flushed and then renamed, so a crash
 leaves a temporary file and never half an entry. Whoever writes or maps a file holds a shared lock on it, which the
@@ -9,31 +9,56 @@ from __future__ import annotations
 
 import fcntl
 import io
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
-import PIL
 from filelock import FileLock
+from numpy.typing import DTypeLike, NDArray
 
 from model_store.errors import StorageFull
-from model_store.inputs import ImageInputSpec, Pixels
 from training_service.scratch import allocate, mapped_array
 
-Shape = tuple[int, int, int, int]
+Array = NDArray[Any]
+Shape = tuple[int, ...]
 
 
-def pixel_key(digest: str, spec: ImageInputSpec) -> str:
-    """Name the pixels of a dataset: what they depend on, so not the spec's mean and std, but who decoded them."""
-    return f"{digest}-{spec.resize_size}-{spec.crop_size}-{spec.interpolation}-pillow-{PIL.__version__}"
+@dataclass(frozen=True)
+class _Form:
+    """How an entry's file is laid out."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    @property
+    def header(self) -> bytes:
+        """The first bytes of an `.npy` file of such an array."""
+        header = io.BytesIO()
+        described = {"descr": self.dtype.str, "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(header, described)
+        return header.getvalue()
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.header) + math.prod(self.shape) * self.dtype.itemsize
+
+    def is_whole(self, file: IO[bytes]) -> bool:
+        return file.read(len(self.header)) == self.header and os.fstat(file.fileno()).st_size == self.num_bytes
+
+    def mapped(self, file: IO[bytes], mode: str) -> Array:
+        """Map the rows; the mapping keeps a copy of the descriptor, and with it the lock, until it is gone."""
+        array: Array = np.memmap(file, self.dtype, mode, len(self.header), self.shape)  # type: ignore[call-overload]
+        return array
 
 
-class PixelCache:
-    """A folder of decoded datasets; what was used least recently goes first, and nothing that is in use.
+class ArrayCache:
+    """A folder of arrays; what was used least recently goes first, and nothing that is in use.
 
     Safe for several processes: two that miss the same entry both write it, and the one that is done last stays.
     """
@@ -47,40 +72,40 @@ class PixelCache:
         with self._lock:
             self._remove_abandoned()
 
-    def load(self, key: str, shape: Shape, fill: Callable[[Pixels], None]) -> Pixels:
-        """Return the entry, uint8 of this shape, read only; where there is none, `fill` writes it into zeros.
+    def load(self, key: str, shape: Shape, dtype: DTypeLike, fill: Callable[[Array], None]) -> Array:
+        """Return the entry of this shape, read only; where there is none, `fill` writes it into zeros.
 
         What has no room within the bound is kept for as long as it is mapped. Raises StorageFull, and what `fill` does.
         """
-        found = self._found(key, shape)
-        return found if found is not None else self._filled(key, shape, fill)
+        form = _Form(shape, np.dtype(dtype))
+        found = self._found(key, form)
+        return found if found is not None else self._filled(key, form, fill)
 
-    def _found(self, key: str, shape: Shape) -> Pixels | None:
+    def _found(self, key: str, form: _Form) -> Array | None:
         try:
             file = self._path(key).open("rb")
         except FileNotFoundError:
             return None
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            if not _is_whole(file, shape):
-                return None  # it is replaced by what is decoded now
+            if not form.is_whole(file):
+                return None  # it is replaced by what is computed now
             os.utime(file.fileno())
-            return _mapped(file, shape, "r")
+            return form.mapped(file, "r")
 
-    def _filled(self, key: str, shape: Shape, fill: Callable[[Pixels], None]) -> Pixels:
-        size = len(_header(shape)) + int(np.prod(shape))
-        with self._new_file(size) as file:
+    def _filled(self, key: str, form: _Form, fill: Callable[[Array], None]) -> Array:
+        with self._new_file(form.num_bytes) as file:
             if file is None:
-                pixels = cast("Pixels", mapped_array(self._temporary, shape, np.uint8))
-                fill(pixels)
-                return pixels
-            file.write(_header(shape))
+                array = mapped_array(self._temporary, form.shape, form.dtype)
+                fill(array)
+                return array
+            file.write(form.header)
             file.flush()
-            written = _mapped(file, shape, "r+")
+            written = form.mapped(file, "r+")
             fill(written)
             written.flush()  # type: ignore[attr-defined]  # a mapped array has it
             Path(file.name).rename(self._path(key))
-            return _mapped(file, shape, "r")
+            return form.mapped(file, "r")
 
     @contextmanager
     def _new_file(self, size: int) -> Iterator[IO[bytes] | None]:
@@ -158,21 +183,3 @@ def _removed(path: Path) -> bool:
     except FileNotFoundError:
         pass  # its writer has renamed or removed it
     return True
-
-
-def _header(shape: Shape) -> bytes:
-    """Return the first bytes of an `.npy` file of uint8."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return header.getvalue()
-
-
-def _is_whole(file: IO[bytes], shape: Shape) -> bool:
-    header = _header(shape)
-    return file.read(len(header)) == header and os.fstat(file.fileno()).st_size == len(header) + int(np.prod(shape))
-
-
-def _mapped(file: IO[bytes], shape: Shape, mode: str) -> Pixels:
-    """Map the rows; the mapping keeps a copy of the descriptor, and with it the lock, until it is gone."""
-    pixels: Pixels = np.memmap(file, np.uint8, mode, len(_header(shape)), shape)  # type: ignore[call-overload]
-    return pixels
