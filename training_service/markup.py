@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 
@@ -13,6 +13,8 @@ class Markup(str):
 
 
 Child = Markup | str | int
+_OPEN_ROWS = 30
+_MAX_ROWS = 1000
 VOID = frozenset({"meta", "img", "br"})
 
 
@@ -39,12 +41,29 @@ def table(columns: Iterable[Child], rows: Iterable[Iterable[Child]], caption: st
     head = element("tr", *(element("th", each, scope="col") for each in columns))
     body = (_row(*row) for row in rows)
     parts = element("caption", caption), element("thead", head), element("tbody", *body)
-    return element("div", element("table", *parts, class_=class_ or None), class_="scroll")
+    return scrolling(element("table", *parts, class_=class_ or None), caption)
+
+
+def scrolling(content: Markup, name: str) -> Markup:
+    """Let something wide move within the page, with the keyboard too."""
+    return element("div", content, class_="scroll", role="region", aria_label=name, tabindex=0)
+
+
+def long_table(columns: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str, what: str) -> Markup:
+    """Write a table whose first rows are open and some hundreds more can be opened; a note says where it ends."""
+    if len(rows) <= _OPEN_ROWS:
+        return table(columns, rows, caption, "numbers")
+    title = (
+        f"All {len(rows):,} {what}" if len(rows) <= _MAX_ROWS else f"The first {_MAX_ROWS:,} of {len(rows):,} {what}"
+    )
+    shown = table(columns, rows[:_OPEN_ROWS], f"{caption}: the first {_OPEN_ROWS} of {len(rows):,}", "numbers")
+    more = table(columns, rows[:_MAX_ROWS], caption, "numbers")
+    return joined([shown, element("details", element("summary", title), more)])
 
 
 def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
     """Write names and what they have; those without anything are left out."""
-    shown = (joined([element("dt", name), element("dd", value)]) for name, value in pairs if str(value))
+    shown = (element("div", element("dt", name), element("dd", value)) for name, value in pairs if str(value))
     return element("dl", *shown)
 
 

@@ -8,13 +8,18 @@ from importlib.resources import files
 from training_service.markup import Markup, element, joined
 from training_service.report_facts import JobFacts
 from training_service.report_mistakes import mistakes
+from training_service.report_origin import data, lineage, recipe, reproduction
+from training_service.report_promotion import promotion_section
 from training_service.report_quality import calibration, confusions, labels, summary
-from training_service.report_story import data, happenings, header, learning, lineage, recipe, reproduction
+from training_service.report_story import happenings, header, learning
 
 _STYLE = Markup(files("training_service").joinpath("report.css").read_text(encoding="utf-8"))
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+"""What the page may do, should anything of a user's ever become markup: show pictures that it carries itself."""
 Section = Callable[[JobFacts], Markup]
 SECTIONS: Sequence[tuple[str, Section]] = (
     ("Quality", summary),
+    ("Promotion", promotion_section),
     ("Learning", learning),
     ("Confusions", confusions),
     ("Calibration", calibration),
@@ -23,7 +28,7 @@ SECTIONS: Sequence[tuple[str, Section]] = (
     ("Data", data),
     ("Recipe", recipe),
     ("Lineage", lineage),
-    ("What happened", happenings),
+    ("History", happenings),
     ("How to reproduce", reproduction),
 )
 """Headings and what stands below them; a section that has nothing to say is left out."""
@@ -37,6 +42,7 @@ def render(facts: JobFacts) -> str:
     head = joined(
         [
             element("meta", charset="utf-8"),
+            element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("title", f"{facts.job.version or facts.job.name}: training report"),
             element("style", _STYLE),

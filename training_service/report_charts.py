@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from training_service.markup import Markup, element, joined
 
 Points = Sequence[tuple[float, float]]
-_WIDTH, _HEIGHT = 460, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 96, 14, 40
+_WIDTH, _HEIGHT = 420, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 82, 14, 40
 _MAX_POINTS = 400
 _SIDE, _STRIP = 230, 44
 _Scale = Callable[[float], float]
@@ -18,10 +18,11 @@ _Scale = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Series:
-    """One line: its name, and its points by x."""
+    """One line: its name, its points by x, and which of the page's three colours it has."""
 
     name: str
     points: Points
+    colour: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ def line_chart(title: str, x_label: str, lines: Sequence[Series], x_names: Seque
         title,
         (_WIDTH, _HEIGHT),
         *(_rule(_LEFT, y_of(y), _WIDTH - _RIGHT, y_of(y)) for y in y_ticks),
-        *(_text(_LEFT - 8, y_of(y) + 4, f"{y:.4g}", anchor="end") for y in y_ticks),
+        *(_text(_LEFT - 8, y_of(y) + 4, text, anchor="end") for y, text in zip(y_ticks, aligned(y_ticks), strict=True)),
         *(_text(x_of(x), _HEIGHT - _BOTTOM + 18, names.get(x, f"{x:g}")) for x in x_ticks),
         _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 4, x_label),
-        *(_line(line.points, x_of, y_of, number) for number, line in enumerate(lines, start=1)),
+        *(_line(line, x_of, y_of) for line in lines),
         *_names_at_the_end(lines, y_of),
     )
 
@@ -57,7 +58,8 @@ def line_chart(title: str, x_label: str, lines: Sequence[Series], x_names: Seque
 def reliability_diagram(title: str, bins: Sequence[Bin]) -> Markup:
     """Draw how often rows are right by how sure the model is; below, how many rows are how sure.
 
-    Bars on the diagonal are calibrated; what is missing up to it, or stands out above, is filled in.
+    A bar that ends at the diagonal is calibrated; what is missing up to there, or stands out above, has a colour of
+    its own.
     """
     left, top, side = 44, 10, _SIDE
     x_of, y_of = _scale(0, 1, left, left + side), _scale(0, 1, top + side, top)
@@ -65,11 +67,7 @@ def reliability_diagram(title: str, bins: Sequence[Bin]) -> Markup:
     most = max((each.num_rows for each in bins), default=1) or 1
     strip = top + side + 52
     filled = [(number, each) for number, each in enumerate(bins) if each.num_rows]
-    bars = [_bar(left + number * width, y_of(each.accuracy), width, y_of(0), "bar") for number, each in filled]
-    gaps = [
-        _bar(left + number * width, y_of(max(each)), width, y_of(min(each)), "gap")
-        for number, each in ((number, (each.accuracy, each.confidence)) for number, each in filled)
-    ]
+    bars = [_reliability_bar(each, left + number * width, width, y_of) for number, each in filled]
     counts = [
         _bar(left + number * width, strip + _STRIP * (1 - each.num_rows / most), width, strip + _STRIP, "count")
         for number, each in filled
@@ -82,7 +80,6 @@ def reliability_diagram(title: str, bins: Sequence[Bin]) -> Markup:
         *(_text(left - 8, y_of(share) + 4, f"{share:g}", anchor="end") for share in shares),
         *(_text(x_of(share), y_of(0) + 17, f"{share:g}") for share in shares),
         *bars,
-        *gaps,
         element("line", x1=x_of(0), y1=y_of(0), x2=x_of(1), y2=y_of(1), class_="diagonal"),
         _text(left + side / 2, y_of(0) + 34, "confidence"),
         *counts,
@@ -105,6 +102,9 @@ def interval_bar(title: str, value: float, low: float, high: float) -> Markup:
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Return three to seven round numbers from `low` to `high` or just beyond; `whole` ones stay between them."""
+    if low == high and not whole:
+        margin = abs(high) / 20 or 0.5
+        low, high = low - margin, high + margin
     span = high - low or abs(high) or 1.0
     power = 10 ** math.floor(math.log10(span / 4))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if span / (factor * power) <= 5)
@@ -114,6 +114,12 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     else:
         first, last = math.floor(low / step), math.ceil(high / step)
     return [number * step for number in range(first, max(last, first + (not whole)) + 1)]
+
+
+def aligned(values: Sequence[float]) -> list[str]:
+    """Write round numbers with as many decimals as the longest of them needs."""
+    decimals = max(len(f"{value:.6g}".partition(".")[2]) for value in values)
+    return [f"{value:.{decimals}f}" if "e" not in f"{value:.6g}" else f"{value:g}" for value in values]
 
 
 def thinned(points: Points) -> Points:
@@ -127,25 +133,36 @@ def _scale(low: float, high: float, start: float, end: float) -> _Scale:
     return lambda value: start + (value - low) / span * (end - start)
 
 
-def _line(points: Points, x_of: _Scale, y_of: _Scale, number: int) -> Markup:
-    shown = thinned(points)
+def _line(line: Series, x_of: _Scale, y_of: _Scale) -> Markup:
+    shown = thinned(line.points)
     path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in shown)
     last_x, last_y = shown[-1]
     return joined(
         [
-            element("polyline", points=path, class_=f"line series-{number}"),
-            element("circle", cx=x_of(last_x), cy=y_of(last_y), r=3.5, class_=f"dot series-{number}"),
+            element("polyline", points=path, class_=f"line series-{line.colour}"),
+            element("circle", cx=x_of(last_x), cy=y_of(last_y), r=3.5, class_=f"dot series-{line.colour}"),
         ]
     )
 
 
 def _names_at_the_end(lines: Sequence[Series], y_of: _Scale) -> Iterator[Markup]:
     """Name each line beside its last point; names that would meet are moved apart."""
-    order = sorted(range(len(lines)), key=lambda index: y_of(lines[index].points[-1][1]))
     last = -math.inf
-    for index in order:
-        last = max(y_of(lines[index].points[-1][1]) + 4, last + 15)
-        yield _text(_WIDTH - _RIGHT + 8, last, lines[index].name, anchor="start", series=f"name-{index + 1}")
+    for line in sorted(lines, key=lambda line: y_of(line.points[-1][1])):
+        last = max(y_of(line.points[-1][1]) + 4, last + 15)
+        yield _text(_WIDTH - _RIGHT + 8, last, line.name, anchor="start", series=f"name-{line.colour}")
+
+
+def _reliability_bar(each: Bin, x: float, width: float, y_of: _Scale) -> Markup:
+    """Draw how often one bin is right, in two parts: what agrees with how sure it is, and by how much it does not."""
+    sure, right = each.confidence, each.accuracy
+    kind = "over" if sure > right else "under"
+    hint = f"{each.num_rows} images: {right:.0%} right, {sure:.0%} sure"
+    parts = (
+        _bar(x, y_of(min(sure, right)), width, y_of(0), "bar"),
+        _bar(x, y_of(max(sure, right)), width, y_of(min(sure, right)), kind),
+    )
+    return element("g", element("title", hint), *parts)
 
 
 def _picture(title: str, size: tuple[float, float], *parts: Markup) -> Markup:

@@ -8,13 +8,16 @@ import numpy as np
 
 from model_store.records import Interval, LabelMetrics, Metrics
 from training_service.evaluate import NUM_BINS, Labels, Logits, confidence_bins, softmax
-from training_service.markup import Markup, element, joined, table
+from training_service.evaluation import Evaluation
+from training_service.markup import Child, Markup, element, joined, long_table, scrolling, table
 from training_service.report_charts import Bin, interval_bar, reliability_diagram
 from training_service.report_facts import JobFacts
 
+_MATRIX = "Images of each label, by what they were taken for"
 _MATRIX_LABELS = 24
 _SHOWN_PAIRS = 20
-_OPEN_ROWS = 30
+_PAIRS_BESIDE = 8
+_ROUGH_ROWS = 20 * NUM_BINS
 
 
 def summary(facts: JobFacts) -> Markup:
@@ -29,13 +32,15 @@ def summary(facts: JobFacts) -> Markup:
 
 
 def confusions(facts: JobFacts) -> Markup:
-    """Show which labels are taken for which: of a few labels all, of many the pairs that are confused most often."""
+    """Show which labels are taken for which: the pairs that are confused most often, and of a few labels all."""
     metrics = _metrics(facts)
     if metrics is None:
         return Markup()
     names = [each.label for each in metrics.labels]
     counts = np.array(metrics.confusion_matrix)
-    return _matrix(names, counts) if len(names) <= _MATRIX_LABELS else _pairs(names, counts)
+    if len(names) > _MATRIX_LABELS:
+        return _pairs(names, counts, _SHOWN_PAIRS)
+    return element("div", _matrix(names, counts), _pairs(names, counts, _PAIRS_BESIDE), class_="beside")
 
 
 def calibration(facts: JobFacts) -> Markup:
@@ -52,18 +57,13 @@ def calibration(facts: JobFacts) -> Markup:
         for name, temperature, error in (
             ("Before scaling", 1.0, found.metrics.uncalibrated_error or 0.0),
             (
-                f"After, at temperature {found.temperature:g}",
+                f"After, at temperature {found.temperature:.3f}",
                 found.temperature,
                 found.metrics.expected_calibration_error,
             ),
         )
     ]
-    note = (
-        "Bars show how often images of about one confidence are right; filled gaps show how far that is from how sure "
-        "the version is of them. The temperature was fitted on the validation split, and divides the logits wherever "
-        "the version is served."
-    )
-    return joined([element("div", *figures, class_="pair"), element("p", note, class_="note")])
+    return joined([element("div", *figures, class_="pair"), element("p", *_calibration_note(found), class_="note")])
 
 
 def labels(facts: JobFacts) -> Markup:
@@ -73,10 +73,7 @@ def labels(facts: JobFacts) -> Markup:
         return Markup()
     rows = [_label_row(each) for each in sorted(metrics.labels, key=lambda each: (each.f1, each.label))]
     columns = ("Label", "Precision", "Recall", "F1", "Images")
-    written = table(columns, rows, "Quality by label, the worst first", "numbers")
-    if len(rows) <= _OPEN_ROWS:
-        return written
-    return element("details", element("summary", f"All {len(rows)} labels"), written)
+    return long_table(columns, rows, "Quality by label, the worst first", "labels")
 
 
 def reliability(logits: Logits, own: Labels) -> list[Bin]:
@@ -91,6 +88,18 @@ def reliability(logits: Logits, own: Labels) -> list[Bin]:
         Bin(int(count), total / max(count, 1), hits / max(count, 1))
         for count, total, hits in zip(counts, sure.tolist(), correct.tolist(), strict=True)
     ]
+
+
+def _calibration_note(found: Evaluation) -> Iterator[Child]:
+    yield element("span", class_="key sure")
+    yield " is how often images of about one confidence are right, up to how sure the version is of them; "
+    yield element("span", class_="key over")
+    yield " is how much surer it is than right, "
+    yield element("span", class_="key under")
+    yield " how much less sure. The temperature was fitted on the validation split, and divides the logits wherever "
+    yield "the version is served."
+    if len(found.labels) < _ROUGH_ROWS:
+        yield f" Of {len(found.labels)} images in {NUM_BINS} bins, each has a few: take these errors as rough."
 
 
 def _metrics(facts: JobFacts) -> Metrics | None:
@@ -132,15 +141,14 @@ def _label_row(each: LabelMetrics) -> list[Markup | str]:
 def _matrix(names: list[str], counts: Labels) -> Markup:
     """Write the whole matrix as a table; a cell's colour is its share of the true label's images."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    head = [element("th", "True, below; predicted, right", scope="col", class_="corner")]
-    head += [element("th", element("span", name), scope="col", class_="turned") for name in names]
+    head = [element("th", "is ↓ taken for →", scope="col", class_="corner")]
+    head += [element("th", element("span", name, title=name), scope="col", class_="turned") for name in names]
     rows = [
         element("tr", element("th", name, scope="row"), *(_cell(i, j, counts, shares) for j in range(len(names))))
         for i, name in enumerate(names)
     ]
-    caption = element("caption", "How many images of each label were taken for which")
-    grid = element("table", caption, element("thead", element("tr", *head)), element("tbody", *rows), class_="matrix")
-    return element("div", grid, class_="scroll")
+    parts = element("caption", _MATRIX), element("thead", element("tr", *head)), element("tbody", *rows)
+    return scrolling(element("table", *parts, class_="matrix"), _MATRIX)
 
 
 def _cell(true: int, predicted: int, counts: Labels, shares: Logits) -> Markup:
@@ -150,14 +158,15 @@ def _cell(true: int, predicted: int, counts: Labels, shares: Logits) -> Markup:
     return element("td", count or "", class_=kind + depth if count else None, style=f"--share:{share:.3f}")
 
 
-def _pairs(names: list[str], counts: Labels) -> Markup:
+def _pairs(names: list[str], counts: Labels, most: int) -> Markup:
     wrong = counts * (1 - np.eye(len(names), dtype=np.int64))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_SHOWN_PAIRS]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(place), len(names)) for place in order]
     rows = [
-        (names[true], names[predicted], int(counts[true, predicted]), int(counts[true].sum()))
+        (names[true], names[predicted], f"{counts[true, predicted]:,} of {counts[true].sum():,}")
         for true, predicted in pairs
         if wrong[true, predicted]
     ]
-    columns = ("True label", "Taken for", "Images", "Of")
-    return table(columns, rows, "The labels that are confused most often", "numbers")
+    if not rows:
+        return element("p", "No label was taken for another.", class_="note")
+    return table(("Label", "Taken for", "Images"), rows, "Confused most often", "pairs")

@@ -9,6 +9,7 @@ from maas.training.v1 import training_pb2
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from maas_client.client import Client
+from maas_client.failures import CommandFailed
 from maas_client.metrics_view import show_metrics
 from maas_client.output import AsJson, as_text, notes, out, print_json
 from maas_client.shorthand import short_name
@@ -16,7 +17,7 @@ from maas_client.shorthand import short_name
 
 def evaluate(
     version: Annotated[str, typer.Argument(help="flowers, flowers/3 or flowers@production.")],
-    dataset: Annotated[str, typer.Argument(help="Id of the dataset.")],
+    dataset: Annotated[str, typer.Option(help="Id of the dataset; default: the one it was trained on.")] = "",
     split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
     *,
     allow_unknown_labels: Annotated[
@@ -24,12 +25,13 @@ def evaluate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a version on a dataset, whether it was trained on it or not."""
+    """Measure a version on any dataset, its own or another."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with (
         Client() as client,
         Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar,
     ):
+        dataset = dataset or _own_dataset(client, version)
         task = bar.add_task("evaluating", total=1.0)
 
         def on_progress(progress: training_pb2.EvaluateVersionResponse.Progress) -> None:
@@ -45,3 +47,10 @@ def evaluate(
     show_metrics(title, found.metrics)
     if found.unknown_labels:
         out.print(as_text(f"the version lacks: {', '.join(found.unknown_labels)}; their images count as wrong"))
+
+
+def _own_dataset(client: Client, version: str) -> str:
+    found = client.version(version)
+    if not found.lineage.dataset:
+        raise CommandFailed(f"{found.name} was not trained on a dataset here: name one with --dataset")
+    return found.lineage.dataset

@@ -8,20 +8,22 @@ from typing import Annotated
 import typer
 
 from maas_client.client import Client
-from maas_client.output import as_text, out
+from maas_client.output import as_text, notes, out
 from maas_client.shorthand import id_of, job_name
 
 
 def report(
     job: Annotated[str, typer.Argument(help="Id of the job.")],
-    path: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: report-JOB.html.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: report-JOB.html.")
+    ] = None,
     *,
     no_open: Annotated[bool, typer.Option("--no-open", help="Write the page and open no browser.")] = False,
 ) -> None:
     """Write a report on a training job as one HTML file, and open it in the browser."""
-    with Client() as client:
+    with Client() as client, notes.status("evaluating, and writing the report"):
         html = client.report(job)
-    path = path or Path(f"report-{id_of(job_name(job))}.html")
+    path = output or Path(f"report-{id_of(job_name(job))}.html")
     path.write_text(html, encoding="utf-8")
     out.print(as_text(str(path)), soft_wrap=True)
     if not no_open:
