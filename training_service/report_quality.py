@@ -25,7 +25,9 @@ def summary(facts: JobFacts) -> Markup:
     metrics = _metrics(facts)
     if metrics is None:
         return element("p", facts.not_evaluated, class_="note")
-    note = f"Measured on the {metrics.num_rows} images of the {metrics.split} split, which nothing was trained on."
+    note = f"Measured on the {metrics.num_rows:,} images of the {metrics.split} split, which nothing was trained on."
+    if facts.not_evaluated:
+        note += f" These are the figures of when it was made. {facts.not_evaluated}"
     if metrics.accuracy_interval is not None:
         note += " Lines show 95 % confidence intervals: percentiles of 1,000 bootstrap samples."
     return joined([element("div", *_tiles(metrics), class_="tiles"), element("p", note, class_="note")])
