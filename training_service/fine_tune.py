@@ -69,6 +69,7 @@ def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, bench: W
     if recipe.find_learning_rate:
         found = find_learning_rate(suffix, data, recipe, bench.seed, bench.device, bench.check_going_on)
         hyperparameters["learning_rate"] = found
+        bench.tell(f"found a learning rate of {found:.2g}")
     return hyperparameters
 
 
@@ -113,3 +114,7 @@ def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe,
 
     bench.begin(TRAINING, recipe.num_epochs * len(bench.train), of_images=True)
     trainer.train(on_progress, check_going_on)
+    if trainer.step < trainer.num_steps:
+        bench.tell(
+            f"stopped early, at step {trainer.step} of {trainer.num_steps}: {recipe.patience} epochs were no better"
+        )

@@ -43,7 +43,9 @@ def best_candidate(
         bench.report(number, Figures(validation_accuracy=candidate.accuracy, validation_loss=candidate.loss))
 
     bench.begin(FITTING, len(STRENGTHS))
-    return choose_head(fitter, train, validation, len(bench.labels), on_candidate)
+    best = choose_head(fitter, train, validation, len(bench.labels), on_candidate)
+    bench.tell(f"of {len(STRENGTHS)} strengths {best.strength:g} is best: validation accuracy {best.accuracy:.3f}")
+    return best
 
 
 def _both(plain: Activations, mirrored: Activations, positions: Positions, bench: Workbench) -> tuple[Features, Labels]:

@@ -48,7 +48,8 @@ class FineTuned:
 class Workbench:
     """One job's surroundings; `check_going_on` is called between batches and ends the job by raising.
 
-    Without `checkpoints` a job that is broken off begins anew.
+    `tell` adds a line to the job's events, for whoever follows it. Without `checkpoints` a job that is broken off
+    begins anew.
     """
 
     data: LabelledPixels
@@ -59,6 +60,7 @@ class Workbench:
     folder: Path
     meter: ProgressMeter
     check_going_on: Callable[[], None]
+    tell: Callable[[str], None]
     features: FeatureCache
     checkpoints: Checkpoints | None = None
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +19,7 @@ import structlog
 import torch
 
 from grpc_runtime.logs import configure_logs
-from model_store.architectures import Chain
+from model_store.architectures import HEAD, Chain
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
@@ -44,6 +44,7 @@ from training_service.pixels import decode_dataset
 from training_service.progress import Progress, ProgressMeter
 from training_service.recipes import Recipe, RecipeName, trained_stages
 from training_service.settings import TrainingSettings
+from training_service.splits import Split
 from training_service.versions import publish, random_chain, read_backbone, trainable_stages
 from training_service.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.workbench import DECODING, Workbench
@@ -108,7 +109,9 @@ class Worker:
         meter = ProgressMeter(phase_weights(recipe), self._emit)
         bench = self._bench(job, base, dataset.digest, manifest, meter)
         self._jobs.advance(self._claim, JobState.RUNNING)
-        tuned = fine_tune(chain, recipe, trained_stages(recipe, trainable_stages(base)), bench)
+        trained = trained_stages(recipe, trainable_stages(base))
+        self._tell(_plan(recipe, trained, bench))
+        tuned = fine_tune(chain, recipe, trained, bench)
         self._check_going_on()
         rows = bench.calibration_rows()
 
@@ -126,7 +129,7 @@ class Worker:
             try:
                 return publish_gated(self._gated(spec, metrics))
             except AliasMoved as error:
-                _log.info("gate_repeated", job=job_name(self._claim.job_id), reason=str(error))
+                self._tell(f"{error}: the gate looks again")
 
     def _gated(self, spec: JobSpec, metrics: Metrics) -> Gated | None:
         if spec.promote is None:
@@ -178,6 +181,7 @@ class Worker:
             folder=self._scratch_folder(),
             meter=meter,
             check_going_on=self._check_going_on,
+            tell=self._tell,
             features=FeatureCache(cache, digest, base, device),
             checkpoints=Checkpoints(
                 self._jobs,
@@ -192,6 +196,10 @@ class Worker:
         if self._stopping.is_set():
             raise Stopped
 
+    def _tell(self, text: str) -> None:
+        self._jobs.append(self._claim, "message", {"text": text})
+        _log.info("job_told", job=job_name(self._claim.job_id), text=text)
+
     def _emit(self, progress: Progress) -> None:
         self._jobs.append(self._claim, "progress", progress.to_json())
 
@@ -205,6 +213,13 @@ class Worker:
 
     def _scratch_folder(self) -> Path:
         return self._settings.folder / "scratch"
+
+
+def _plan(recipe: Recipe, trained: Sequence[str], bench: Workbench) -> str:
+    """Say what is about to be done, and why where the service chose it."""
+    why = f" ({recipe.reason})" if recipe.reason else ""
+    rows = ", ".join(f"{len(bench.data.positions[split])} {split}" for split in Split)
+    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; {len(bench.labels)} labels, rows: {rows}"
 
 
 def _die_with_the_runner() -> None:
