@@ -7,7 +7,6 @@ import pytest
 from model_store.errors import InvalidInput
 from training_service.recipe_choices import FIELDS, resolve
 from training_service.recipes import DEFAULTS, Recipe, RecipeName, trained_stages
-from training_service.schedule import rate_factor
 
 STAGES = ("stem", "layer1", "layer2")
 
@@ -84,14 +83,3 @@ def test_the_last_stages_are_counted_from_the_head() -> None:
     assert trained_stages(resolve("linear_probe", {}, "recipe"), STAGES) == ()
     with pytest.raises(InvalidInput, match="at most 3"):
         trained_stages(resolve("last_stages", {"num_stages": 4}, "recipe"), STAGES)
-
-
-def test_the_rate_warms_up_and_falls() -> None:
-    """Linear up over the warm-up, then half a cosine; constant stays."""
-    factors = [rate_factor(step, 100, DEFAULTS[RecipeName.FULL].schedule, 0.1) for step in range(100)]
-    assert factors[:10] == pytest.approx([step / 11 for step in range(1, 11)])
-    assert factors[10] == 1.0
-    assert factors[55] == pytest.approx(0.5)
-    assert 0 < factors[99] < 0.001
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert {rate_factor(step, 10, DEFAULTS[RecipeName.CLASSIC].schedule) for step in range(10)} == {1.0}

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from model_store.architectures import HEAD, Head, build_random, initialise_head
-from model_store.inputs import decode_image, normalise, to_pixels
+from model_store.inputs import decode_image, to_pixels
 from tests.training_service.making import COLOURS, SPEC, picture
-from training_service.recipes import DEFAULTS, Augmentation, HeadStart, Keep, Recipe, RecipeName
+from training_service.recipes import DEFAULTS, HeadStart, Keep, Recipe, RecipeName
 from training_service.rows import PixelRows
 from training_service.trainer import Trainer, TrainingData
 
@@ -136,18 +136,3 @@ def test_it_learns() -> None:
     made = trainer(replace(FULL, num_epochs=8, keep=Keep.LAST, **quick))
     found = losses(made)
     assert np.mean(found[-3:]) < 0.6 * np.mean(found[:3])
-
-
-@pytest.mark.parametrize("augmentation", Augmentation)
-def test_augmentation_keeps_shape_and_follows_its_generator(augmentation: Augmentation) -> None:
-    """The same generator gives the same variation; none leaves rows as they are served."""
-    rows, positions = PixelRows(PIXELS, SPEC, augmentation, CPU), np.arange(8)
-    plain = rows.plain(positions)
-    first, again, other = (rows.augmented(positions, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert first.shape == plain.shape
-    assert torch.equal(first, again)
-    assert torch.equal(first, plain) is (augmentation is Augmentation.NONE)
-    assert torch.equal(first, other) is (augmentation is Augmentation.NONE)
-    black, white = (normalise(torch.full((1, 64, 64, 3), each, dtype=torch.uint8), SPEC) for each in (0, 255))
-    assert (first >= black - 1e-5).all()
-    assert (first <= white + 1e-5).all()
