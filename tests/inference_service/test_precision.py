@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def device_thread() -> Iterator[ThreadPoolExecutor]:
 def calibrated(blobs: LocalBlobs, recipe: Recipe, answers_of: Chain | None = None) -> tuple[str, CalibrationDigests]:
     """Store a model and what it, or another chain, answers to rows; return the manifest's digest and the rows'."""
     made = manifest(blobs, recipe)
-    written = write_calibration(blobs, answers_of or chain(recipe), ROWS, SPEC)
+    written = write_calibration(blobs, answers_of or chain(recipe), ROWS, recipe.spec)
     return blobs.put([made.to_json()]).digest, CalibrationDigests(written.rows, written.logits)
 
 
@@ -128,6 +129,26 @@ def test_probes_on_one_dataset_run_its_rows_through_the_backbone_once(
     assert calibrator._features is features
     assert first.backbone == second.backbone
     assert [each.agreements[0].passes for each in (first, second)] == [True, True]
+
+
+def test_versions_that_normalise_otherwise_are_calibrated_apart(
+    blobs: LocalBlobs, device_thread: ThreadPoolExecutor
+) -> None:
+    """Of one backbone and the same rows: what it gives for one input spec says nothing of the other."""
+    calibrator = Calibrator(blobs, CPU, device_thread, lambda name: digests[name.number])
+    loading = Loader(blobs, CPU, Executor(CPU).warm_up, calibrator, "auto")
+    other = replace(SPEC, mean=(0.0, 0.0, 0.0), std=(0.1, 0.2, 0.4))
+    (one, digests_1), (two, digests_2) = (calibrated(blobs, Recipe(spec=spec)) for spec in (SPEC, other))
+    digests = {1: digests_1, 2: digests_2}
+    assert digests_1.rows == digests_2.rows
+    assert digests_1.logits != digests_2.logits
+    first, second, third = (
+        loading.load(VersionName("flowers", number), digest) for number, digest in ((1, one), (2, two), (1, one))
+    )
+    assert first.backbone == second.backbone
+    assert [each.agreements[0].passes for each in (first, second, third)] == [True, True, True]
+    shifts = [each.agreements[0].max_score_shift for each in (first, second, third)]
+    assert shifts[0] == shifts[2] != shifts[1]
 
 
 def test_damaged_rows_fail_the_load(blobs: LocalBlobs, device_thread: ThreadPoolExecutor) -> None:
