@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from model_store.promotion import PromotionSpec
 from model_store.records import JobSpec
 from training_service.recipes import DEFAULTS, Recipe
 
@@ -17,7 +18,18 @@ def finetune_command(spec: JobSpec) -> str:
     words = ["maas", "finetune", f"datasets/{spec.dataset_id}", "--base", str(spec.base), "--model", spec.model_id]
     words += ["--recipe", str(spec.recipe["name"]), *_options(Recipe.from_json(spec.recipe))]
     words += ["--alias", spec.alias] if spec.alias is not None else []
+    words += _promotion(spec.promote) if spec.promote is not None else []
     return shlex.join([*words, "--seed", str(spec.seed)])
+
+
+def _promotion(spec: PromotionSpec) -> Iterator[str]:
+    yield from ("--promote", spec.alias, "--metric", spec.metric)
+    if spec.threshold is not None:
+        yield from ("--threshold", str(spec.threshold))
+    if spec.min_delta:
+        yield from ("--min-delta", str(spec.min_delta))
+    if spec.mirror_seconds:
+        yield from ("--mirror-for", str(spec.mirror_seconds))
 
 
 def _options(recipe: Recipe) -> Iterator[str]:

@@ -49,13 +49,13 @@ class FactFinder:
     def find(self, job_id: str, check_going_on: Callable[[], None]) -> JobFacts:
         """Return all that is known, and evaluate the job's version anew; raise JobNotFound."""
         job = self._jobs.get(job_id)
-        events = list(self._events(job_id, check_going_on))
+        events = [event for event in self._events(job_id, check_going_on) if _is_kept(event)]
         progress = [event.payload for event in events if event.kind == "progress"]
         version = self._version(job.version)
         evaluated, reason = self._evaluated(job, check_going_on)
         return JobFacts(
             job=job,
-            epochs={each["epoch"]: each for each in progress if each.get("epoch") and "validation_loss" in each},
+            epochs={each["epoch"]: each for each in progress if each.get("epoch")},
             tries=_last_tries(progress),
             happenings=tuple(event for event in events if event.kind != "progress"),
             base=self._version(job.spec.base),
@@ -101,11 +101,16 @@ class FactFinder:
         return evaluated, ""
 
 
+def _is_kept(event: JobEvent) -> bool:
+    """Say whether a report has a use for an event: of progress, there are thousands between two figures."""
+    return event.kind != "progress" or "validation_loss" in event.payload
+
+
 def _last_tries(progress: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     """Return the tries of the last attempt: those of one follow one another, and each attempt begins anew."""
     tries: list[Mapping[str, Any]] = []
     for each in progress:
-        if each.get("epoch") or "validation_loss" not in each:
+        if each.get("epoch"):
             continue
         if tries and each["fraction_done"] <= tries[-1]["fraction_done"]:
             tries = []
