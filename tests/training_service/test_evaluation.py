@@ -188,7 +188,7 @@ def test_matching_takes_the_first_of_equal_labels() -> None:
 def small_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service that evaluates one version at a time, with a classifier and many photos."""
     home = tmp_path_factory.mktemp("home")
-    with running_service(home, num_concurrent_jobs=0, num_concurrent_evaluations=1) as running:
+    with running_service(home, num_concurrent_jobs=0, num_concurrent_evaluations=1, drain_seconds=0.1) as running:
         publish_base(running.store, "conv", Head("conv", 2))
         files = {path.replace("red", "label 1").replace("blue", "label 0"): data for path, data in photos(150).items()}
         running.upload(tar_of(files))
@@ -217,3 +217,14 @@ def test_what_comes_beyond_the_bound_is_refused_and_a_place_is_free_again(small_
             return
         give_up.wait(0.02)
     raise AssertionError("the place was never free again")
+
+
+def test_a_service_that_stops_leaves_no_evaluation_behind(small_service: RunningService) -> None:
+    """It waits for one as long as for any other call, and the caller is told."""
+    request = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split="all")
+    running = small_service.training.EvaluateVersion(request, timeout=TIMEOUT)
+    assert next(running).progress.fraction_done < 1
+    small_service.stop()
+    with pytest.raises(grpc.RpcError) as ended:
+        list(running)
+    assert ended.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
