@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 
+from maas_client import recipe_options as options
 from maas_client.client import Client
 from maas_client.commands.datasets import show_rejections
 from maas_client.failures import CommandFailed
@@ -26,12 +28,16 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     data: Annotated[
         str, typer.Argument(help="Folder or archive of images, one folder for each label; or datasets/ID.")
     ],
-    base: Annotated[str, typer.Option(help="Model to start from: `maas models` lists them, `maas import` adds one.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Model to start from: `maas models` lists them, `maas import` adds one; default: the only one."
+        ),
+    ] = "",
     model: Annotated[str, typer.Option(help="Id of the model to make; default: from the data's name.")] = "",
     dataset_id: Annotated[
         str, typer.Option(help="Id of the dataset to upload; default: the data's name and the time.")
     ] = "",
-    recipe: Annotated[str, typer.Option(help="linear_probe, last_stages, full or classic.")] = "linear_probe",
     alias: Annotated[str, typer.Option(help="Alias to point at the new version, such as production.")] = "",
     promote: Annotated[
         str,
@@ -51,46 +57,83 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         float,
         typer.Option(help="Seconds that it runs as a mirror before the alias moves.", rich_help_panel=_PROMOTION),
     ] = 0.0,
-    num_stages: Annotated[int | None, typer.Option(help="last_stages: backbone stages to train.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
-    backbone_factor: Annotated[float | None, typer.Option(help="Backbone's learning rate as a share of it.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Weight decay (L2).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and of the training.")] = 0,
     *,
+    recipe: options.Recipe = "",
+    num_stages: options.NumStages = None,
+    class_weights: options.ClassWeights = "",
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    find_learning_rate: options.FindLearningRate = False,
+    backbone_factor: options.BackboneFactor = None,
+    weight_decay: options.WeightDecay = None,
+    optimizer: options.Optimizer = "",
+    schedule: options.Schedule = "",
+    augmentation: options.Augmentation = "",
+    label_smoothing: options.LabelSmoothing = None,
+    patience: options.Patience = None,
+    precision: options.Precision = "",
+    settings: options.Settings = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job is queued.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a model on a folder of images, and register the result."""
-    options = training_pb2.Recipe(
-        name=recipe,
+    chosen = options.recipe_of(
+        recipe,
+        settings or [],
         num_stages=num_stages,
+        class_weights=class_weights,
         num_epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        find_learning_rate=find_learning_rate,
         backbone_learning_rate_factor=backbone_factor,
         weight_decay=weight_decay,
+        optimizer=optimizer,
+        schedule=schedule,
+        augmentation=augmentation,
+        label_smoothing=label_smoothing,
+        patience=patience,
+        precision=precision,
     )
     _check_exists(data)
     gate = _gate(promote, metric, threshold, min_delta, mirror_for)
     with Client() as client:
         # Before the upload: a mistyped base should not leave a dataset behind.
+        base = base or _only_base(client)
         client.registry.GetModel(model_store_pb2.GetModelRequest(name=model_of(target_name(base))))
         dataset = _dataset(client, data, dataset_id, seed)
         model = model or id_from_path(Path(data))
-        job = client.finetune(model, base=base, dataset=dataset, recipe=options, seed=seed, alias=alias, promote=gate)
+        job = client.finetune(model, base=base, dataset=dataset, recipe=chosen, seed=seed, alias=alias, promote=gate)
         if not detach:
             job = follow(client, job.name)
         if as_json:
             print_json(job)
         if detach:
+            if job.recipe.reason:
+                notes.print(f"{job.recipe.name}: {job.recipe.reason}", highlight=False)
             notes.print(f"{job.name} is queued; follow it with `maas jobs watch {id_of(job.name)}`", highlight=False)
             return
         check_succeeded(job)
         if not as_json:
             show_result(client, job)
             out.print(f"next: maas predict {id_of(model)} PHOTO")
+
+
+def _only_base(client: Client) -> str:
+    """Return the one model in the store that takes images and was not made by a fine-tune."""
+    newest = (next(iter(client.versions(model.name)), None) for model in client.models())
+    imported = (client.version(each.name) for each in newest if each is not None and not each.lineage.training_job)
+    names = [
+        model_of(each.name) for each in imported if json.loads(each.manifest_json)["input_spec"]["kind"] == "image"
+    ]
+    if not names:
+        raise CommandFailed("there is no model to start from: `maas bases` lists what `maas import` can bring in")
+    if len(names) > 1:
+        raise CommandFailed(f"name the model to start from: --base with one of {', '.join(map(id_of, names))}")
+    notes.print(f"base: {id_of(names[0])}, the only one there is", highlight=False)
+    return names[0]
 
 
 def _gate(
