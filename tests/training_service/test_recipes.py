@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from model_store.errors import InvalidInput
-from training_service.recipe_choices import FIELDS, resolve
-from training_service.recipes import DEFAULTS, Recipe, RecipeName, trained_stages
+from training_service.recipe_choices import FIELDS, choose, recipe_for, resolve
+from training_service.recipes import DEFAULTS, Recipe, RecipeName, stage_rate, trained_stages
 
 STAGES = ("stem", "layer1", "layer2")
 
@@ -62,9 +64,25 @@ def test_fields_of_other_recipes_are_refused(name: RecipeName) -> None:
         ("learning_rate", float("inf")),
         ("backbone_learning_rate_factor", 1.1),
         ("weight_decay", -0.1),
+        ("optimizer", "adam"),
+        ("schedule", "linear"),
+        ("augmentation", "weak"),
+        ("class_weights", "yes"),
+        ("precision", "float16"),
+        ("momentum", 1.0),
+        ("warmup_fraction", 1.0),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", float("nan")),
+        ("mixup_alpha", -1.0),
+        ("cutmix_alpha", 101.0),
+        ("max_gradient_norm", -1.0),
+        ("accumulated_batches", 0),
+        ("average_decay", 1.0),
+        ("patience", -1),
+        ("stage_learning_rate_factor", 0.0),
     ],
 )
-def test_values_out_of_range_are_refused(key: str, value: float) -> None:
+def test_values_out_of_range_are_refused(key: str, value: float | str) -> None:
     """Each hyperparameter has a range, and the message says it."""
     with pytest.raises(InvalidInput, match="must be") as caught:
         resolve("last_stages", {key: value}, "recipe")
@@ -83,3 +101,52 @@ def test_the_last_stages_are_counted_from_the_head() -> None:
     assert trained_stages(resolve("linear_probe", {}, "recipe"), STAGES) == ()
     with pytest.raises(InvalidInput, match="at most 3"):
         trained_stages(resolve("last_stages", {"num_stages": 4}, "recipe"), STAGES)
+
+
+def test_a_gradual_recipe_comes_down_by_its_epochs() -> None:
+    """The head alone in the first, then a stage each; what it does not come down to stays the base's."""
+    for num_epochs, expected in [(1, ()), (2, ("layer2",)), (3, ("layer1", "layer2")), (9, STAGES)]:
+        assert trained_stages(resolve("gradual", {"num_epochs": num_epochs}, "recipe"), STAGES) == expected
+    slower = resolve("gradual", {"num_epochs": 5, "epochs_per_stage": 2}, "recipe")
+    assert trained_stages(slower, STAGES) == ("layer1", "layer2")
+
+
+def test_rates_fall_from_the_head_down() -> None:
+    """ULMFiT's share between one stage and the next; alike where a recipe does not say."""
+    gradual, full = resolve("gradual", {}, "recipe"), resolve("full", {}, "recipe")
+    assert [stage_rate(gradual, each) for each in range(4)] == pytest.approx([1, 0.1, 0.1 / 2.6, 0.1 / 2.6**2])
+    assert [stage_rate(full, each) for each in range(4)] == pytest.approx([1, 1 / 30, 1 / 30, 1 / 30])
+
+
+@pytest.mark.parametrize(
+    ("label_counts", "name"),
+    [
+        ([3, 3], "linear_probe"),
+        ([49, 49, 49], "linear_probe"),
+        ([50, 50], "last_stages"),
+        ([10, 90], "last_stages"),
+        ([499, 499], "last_stages"),
+        ([500, 500], "full"),
+        ([5000, 10], "full"),
+    ],
+)
+def test_the_recipe_follows_the_number_of_rows_a_label(label_counts: list[int], name: str) -> None:
+    """And says so: the reason has the number that decided."""
+    recipe = recipe_for(label_counts)
+    assert recipe.name == name
+    assert recipe.reason.startswith(f"{sum(label_counts) / len(label_counts):.0f} training rows a label, ")
+    assert replace(recipe, reason="") == DEFAULTS[recipe.name]
+
+
+def test_what_is_chosen_beside_an_automatic_recipe_must_fit_it() -> None:
+    """The message tells which recipe it came to, and why."""
+    assert choose({"num_epochs": 3}, "recipe", [500, 500]).num_epochs == 3
+    with pytest.raises(InvalidInput, match=r"does not apply to linear_probe \(chosen by the data: 3 training rows"):
+        choose({"num_epochs": 3}, "recipe", [3, 3])
+
+
+@pytest.mark.parametrize("chosen", [{"optimizer": "adamw"}, {"momentum": 0.0}])
+def test_nesterov_needs_momentum_of_sgd(chosen: dict[str, float | str]) -> None:
+    """PyTorch would refuse it only when the job runs."""
+    with pytest.raises(InvalidInput, match="needs optimizer sgd"):
+        resolve("scratch", chosen, "recipe")

@@ -61,7 +61,9 @@ RECIPES = {
     "linear_probe": pb.Recipe(name="linear_probe"),
     "last_stages": pb.Recipe(name="last_stages", num_stages=2, num_epochs=3, backbone_learning_rate_factor=1),
     "full": pb.Recipe(name="full", num_epochs=3, batch_size=8, backbone_learning_rate_factor=1),
+    "gradual": pb.Recipe(name="gradual", num_epochs=2, backbone_learning_rate_factor=1, find_learning_rate=True),
     "classic": pb.Recipe(name="classic", num_epochs=2),
+    "scratch": pb.Recipe(name="scratch", num_epochs=1, batch_size=8),
 }
 
 
@@ -101,7 +103,9 @@ def test_each_recipe_makes_a_version(training_service: RunningService, jobs: dic
     [
         ("linear_probe", {"head"}),
         ("last_stages", {"layer2", "layer3", "head"}),
+        ("gradual", {"layer3", "head"}),
         ("classic", {"stem", "layer1", "layer2", "layer3", "head"}),
+        ("scratch", {"stem", "layer1", "layer2", "layer3", "head"}),
     ],
 )
 def test_stages_that_do_not_train_are_shared(
@@ -112,7 +116,16 @@ def test_stages_that_do_not_train_are_shared(
     base = {stage.name: stage.digest for stage in get_version(training_service, job.base).stages}
     stages = get_version(training_service, job.version).stages
     changed = {stage.name for stage in stages if base.get(stage.name, stage.digest) != stage.digest}
-    assert changed | {"head"} == trained or (recipe == "last_stages" and not changed)
+    assert changed | {"head"} == trained or (recipe in {"last_stages", "gradual"} and not changed)
+
+
+def test_a_rate_that_was_found_is_in_the_lineage(training_service: RunningService, jobs: dict[str, str]) -> None:
+    """The job says what was asked for, the version what it came to."""
+    job = training_service.await_end(jobs["gradual"])
+    recipe = get_version(training_service, job.version).lineage.recipe
+    assert job.recipe.find_learning_rate
+    assert 1e-6 < recipe["learning_rate"] < 1
+    assert recipe["learning_rate"] != job.recipe.learning_rate
 
 
 def test_a_linear_probe_is_small_and_right(training_service: RunningService, jobs: dict[str, str]) -> None:
