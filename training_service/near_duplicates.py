@@ -1,7 +1,7 @@
 """Finds images that are one picture: encoded anew, resized or slightly changed, so that no split knows another's rows.
 
 What is kept of each image is its *look*: nine by eight grey levels. Two looks are near where their difference hashes,
-which say of each level whether it is above its left neighbour, differ in few bits, and the levels differ little too.
+which say of each level whether it is well above its left neighbour, differ in few bits, and the levels differ little.
 The hash alone would take all handwritten ones for one picture.
 """
 
@@ -17,6 +17,7 @@ from PIL import Image
 Groups = NDArray[np.int64]
 
 _WIDTH, _HEIGHT = 9, 8
+_STANDS_OUT = 1  # levels; where a picture is plain, any encoding makes one level more of some
 _MAX_BITS = 3
 _MAX_MEAN_DIFFERENCE = 3.0  # of 256 levels: half the size, or a JPEG of quality 30, changes less
 # Hashes that differ in three bits agree in one of four bands. Where more images than this share a band, which says then
@@ -75,7 +76,8 @@ def _candidates(names: Groups, hashes: NDArray[np.uint64]) -> Iterator[tuple[Gro
 
 
 def _hashes(levels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    bits = np.packbits((levels[:, :, 1:] > levels[:, :, :-1]).reshape(len(levels), -1), axis=1)
+    rises = np.diff(levels.astype(np.int16), axis=2) > _STANDS_OUT
+    bits = np.packbits(rises.reshape(len(levels), -1), axis=1)
     return bits.view(">u8").ravel().astype(np.uint64)
 
 
