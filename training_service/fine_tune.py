@@ -57,7 +57,7 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], bench: Workb
     _train(trainer, hyperparameters, recipe, bench)
     bench.begin(EVALUATING)
     metrics = bench.measured(trainer.logits(bench.test), trainer.logits(bench.validation))
-    hyperparameters["num_steps"] = trainer.step
+    hyperparameters |= {"num_steps": trainer.step, "kept_epoch": trainer.kept_epoch}
     return FineTuned(chain.eval(), (*trained, HEAD), metrics, hyperparameters)
 
 

@@ -9,14 +9,11 @@ from model_store.promotion import PromotionSpec
 from model_store.records import JobSpec
 from training_service.recipes import DEFAULTS, Recipe
 
-_OPTIONS = {"num_epochs": "epochs", "backbone_learning_rate_factor": "backbone-factor"}
-"""Hyperparameters whose option has another name than they have."""
-
 
 def finetune_command(spec: JobSpec) -> str:
     """Return the shell command; what is the recipe's own default is left out."""
     words = ["maas", "finetune", f"datasets/{spec.dataset_id}", "--base", str(spec.base), "--model", spec.model_id]
-    words += ["--recipe", str(spec.recipe["name"]), *_options(Recipe.from_json(spec.recipe))]
+    words += ["--recipe", str(spec.recipe["name"]), *_settings(Recipe.from_json(spec.recipe))]
     words += ["--alias", spec.alias] if spec.alias is not None else []
     words += _promotion(spec.promote) if spec.promote is not None else []
     return shlex.join([*words, "--seed", str(spec.seed)])
@@ -32,12 +29,8 @@ def _promotion(spec: PromotionSpec) -> Iterator[str]:
         yield from ("--mirror-for", str(spec.mirror_seconds))
 
 
-def _options(recipe: Recipe) -> Iterator[str]:
+def _settings(recipe: Recipe) -> Iterator[str]:
     defaults = DEFAULTS[recipe.name].to_json()
     for name, value in recipe.to_json().items():
-        if value == defaults[name] or name == "reason":
-            continue
-        option = _OPTIONS.get(name, name.replace("_", "-"))
-        yield from (
-            (f"--{option}" if value else f"--no-{option}",) if isinstance(value, bool) else (f"--{option}", str(value))
-        )
+        if value != defaults[name] and name != "reason":
+            yield from ("--set", f"{name}={str(value).lower()}")

@@ -48,8 +48,7 @@ def learning(facts: JobFacts) -> Markup:
         return Markup()
     parts = [element("div", *charts, class_="pair")]
     if facts.epochs:
-        best = min(facts.epochs, key=lambda epoch: facts.epochs[epoch]["validation_loss"])
-        parts.append(element("p", f"The validation loss is lowest after epoch {best}.", class_="note"))
+        parts.append(element("p", _kept_text(facts), class_="note"))
         parts.append(element("details", element("summary", "Figures of each epoch"), _epochs(facts.epochs)))
     return joined(parts)
 
@@ -68,6 +67,16 @@ def happenings(facts: JobFacts) -> Markup:
         ]
     )
     return joined([known, table(("When", "What"), rows, "What happened to the job")])
+
+
+def _kept_text(facts: JobFacts) -> str:
+    """Say which epoch ended with the lowest validation loss, and which one's weights the version has."""
+    best = min(facts.epochs, key=lambda epoch: facts.epochs[epoch]["validation_loss"])
+    kept = facts.version.lineage.recipe.get("kept_epoch") if facts.version is not None else None
+    if kept == 0:
+        return "No epoch ended with a lower validation loss than there was at the start: the version is as it was then."
+    lowest = f"Epoch {best} ended with the lowest validation loss."
+    return f"{lowest} The version has the weights of epoch {kept}." if kept is not None else lowest
 
 
 def _epochs(figures: Mapping[int, Mapping[str, Any]]) -> Markup:

@@ -82,6 +82,12 @@ class Trainer:
         """Say whether a step is left."""
         return self.step < self.num_steps and not self._best.is_out_of_patience
 
+    @property
+    def kept_epoch(self) -> int:
+        """Which epoch's weights it ends with, from 1; 0 stands for those before the first step."""
+        num_epochs = self.step // self.steps_per_epoch
+        return num_epochs - self._best.num_worse if self._recipe.keep is Keep.BEST else num_epochs
+
     def train_step(self, rate: float | None = None) -> float:
         """Take one step of the optimizer, at the recipe's learning rate or at this one; return the loss."""
         torch.manual_seed(derived_seed(self._seed, "dropout", self.step))

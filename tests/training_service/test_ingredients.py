@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model_store.architectures import HEAD, Chain, Head, build_random
+from training_service.progress import Figures
 from training_service.rate_finder import LEAST_RATE, MOST_RATE, find_learning_rate
 from training_service.recipes import (
     Augmentation,
@@ -188,9 +189,25 @@ def test_training_stops_out_of_patience() -> None:
     patient.train(told.append, lambda: None)
     assert (told[-1].epoch, patient.step) == (2, 2 * patient.steps_per_epoch)
     assert same(weights(patient), before)
+    assert patient.kept_epoch == 0
     endless = trainer(ruinous)
     endless.train(lambda _: None, lambda: None)
     assert endless.step == endless.num_steps
+
+
+@pytest.mark.parametrize("keep", Keep)
+def test_the_kept_epoch_is_told(keep: Keep) -> None:
+    """The one whose weights the chain ends with."""
+    made, ends = trainer(replace(PLAIN, learning_rate=0.5, num_epochs=6, keep=keep)), []
+
+    def on_progress(figures: Figures) -> None:
+        if figures.validation_loss is not None:
+            ends.append((figures.validation_loss, weights(made)))
+
+    made.train(on_progress, lambda: None)
+    best = min(range(6), key=lambda epoch: ends[epoch][0]) + 1
+    assert made.kept_epoch == (best if keep is Keep.BEST else 6)
+    assert same(weights(made), ends[made.kept_epoch - 1][1])
 
 
 def test_gradual_unfreezes_downwards() -> None:

@@ -183,6 +183,8 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     assert set(version.lineage.recipe) - {"name", "reason"} <= hyperparameters.keys()
     captions = page.texts["figcaption"]
     assert {"Loss, head fit", "Accuracy, head fit", "Loss, training", "Accuracy, training"} <= set(captions)
+    kept = int(version.lineage.recipe["kept_epoch"])
+    assert (f"The version has the weights of epoch {kept}." if kept else "No epoch ended with a lower") in text
     assert [len(points.split()) for points in page.values("points")[-3:]] == [3, 3, 3]
 
 
