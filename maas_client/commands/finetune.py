@@ -118,7 +118,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         check_succeeded(job)
         if not as_json:
             show_result(client, job)
-            out.print(f"next: maas predict {id_of(model)} PHOTO")
+            out.print(f"next: maas report {id_of(job.name)}, maas predict {id_of(model)} PHOTO")
 
 
 def _only_base(client: Client) -> str:
