@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -12,6 +13,18 @@ from grpc_runtime.errors import refusal
 
 _Behaviour = Callable[..., Any]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Calls of `methods`, which take one message, are checked before that is read, while the guard `is_on`.
+
+    `check` gets the seconds until the call's deadline, None where it has none, and refuses it by raising.
+    """
+
+    methods: frozenset[str]
+    is_on: Callable[[], bool]
+    check: Callable[[float | None], object]
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -24,22 +37,31 @@ class Handlers(grpc.GenericRpcHandler):
     methods by name has one such task. An interceptor would wrap the handler once more for every call.
     """
 
-    def __init__(self, codes: Mapping[type[Exception], grpc.StatusCode] | None = None) -> None:
+    def __init__(
+        self, codes: Mapping[type[Exception], grpc.StatusCode] | None = None, guard: Guard | None = None
+    ) -> None:
         self._codes = codes or {}
+        self._guard = guard
         self._handlers: dict[str, _Handler] = {}
+        self._guarded: dict[str, _Handler] = {}
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, _Handler]) -> None:
         """Take a service's handlers by name of their method: what generated code calls."""
         for name, handler in handlers.items():
             method = f"/{service}/{name}"
             self._handlers[method] = self._answering_errors(handler, method)
+            if self._guard is not None and method in self._guard.methods:
+                self._guarded[method] = self._answering_errors(_checked_unread(handler, self._guard), method)
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Leave out what generated code gives a second time."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
         """Return the handler of a call; None makes it UNIMPLEMENTED."""
-        return self._handlers.get(handler_call_details.method)
+        method = handler_call_details.method
+        if method in self._guarded and self._guard is not None and self._guard.is_on():
+            return self._guarded[method]
+        return self._handlers.get(method)
 
     def _answering_errors(self, handler: _Handler, method: str) -> _Handler:
         kinds = {
@@ -83,3 +105,22 @@ class Handlers(grpc.GenericRpcHandler):
             raise error
         told = refusal(error, self._codes, method)
         await context.abort(told.code, told.text, told.trailing_metadata)
+
+
+def _checked_unread(handler: _Handler, guard: Guard) -> _Handler:
+    """Return a handler for the same calls that leaves their message unread until they have passed.
+
+    On the wire a stream of one message is a message: with a stream the behaviour is called first.
+    """
+    behaviour: Any = handler.unary_unary
+    if behaviour is None:
+        raise ValueError("only a method of one request and one answer can be guarded")
+
+    async def answer(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: ANN401
+        guard.check(context.time_remaining())
+        return await behaviour(await anext(messages), context)
+
+    made: _Handler = grpc.stream_unary_rpc_method_handler(
+        answer, handler.request_deserializer, handler.response_serializer
+    )
+    return made

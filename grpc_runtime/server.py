@@ -15,7 +15,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from grpc_runtime.handlers import Handlers
+from grpc_runtime.handlers import Guard, Handlers
 from grpc_runtime.settings import ServerSettings
 from model_store.errors import Unavailable
 
@@ -37,6 +37,7 @@ class GrpcServer:
         settings: ServerSettings,
         registrations: Mapping[str, Register],
         codes: Mapping[type[Exception], grpc.StatusCode] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._settings = settings
         self._services = tuple(registrations)
@@ -46,7 +47,7 @@ class GrpcServer:
             # A second server on a taken port must fail, not share it.
             ("grpc.so_reuseport", 0),
         ]
-        handlers: Any = Handlers(codes)
+        handlers: Any = Handlers(codes, guard)
         for register in registrations.values():
             register(handlers)
         self._health = health.aio.HealthServicer()

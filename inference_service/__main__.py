@@ -30,7 +30,7 @@ from inference_service.pipeline import Pipeline
 from inference_service.resident import ResidentVersion
 from inference_service.response_cache import ResponseCache
 from inference_service.scheduler import Scheduler
-from inference_service.server import CODES, InferenceServer, registrations
+from inference_service.server import CODES, InferenceServer, guard_of, registrations
 from inference_service.servicer import InferenceServicer
 from inference_service.settings import InferenceSettings
 from inference_service.source import Source
@@ -102,7 +102,7 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
             _facts(settings, device),
             refusal=lambda error, method: refusal(error, CODES, method),
         )
-        grpc_server = GrpcServer(settings, registrations(servicer, open_servicer), CODES)
+        grpc_server = GrpcServer(settings, registrations(servicer, open_servicer), CODES, guard_of(scheduler.door))
         yield InferenceServer(grpc_server, source, manager, scheduler, open_servicer.close_streams)
 
 

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from inference_service.device_thread import DeviceThread
+from inference_service.door import Door
 from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
 from inference_service.lanes import Batch, Lane, Part, Place
 
@@ -82,7 +83,9 @@ class Scheduler(Generic[W, A]):
         self._rows_of_flow: Counter[Hashable] = Counter()
         self._arrived = asyncio.Event()
         self._failure: DeviceFailed | None = None
+        self._last_lane: Lane[W, A] | None = None
         self.num_waiting_rows = 0
+        self.door = Door(self.wait_seconds)
         self.counters = Counters()
 
     @contextmanager
@@ -96,6 +99,7 @@ class Scheduler(Generic[W, A]):
         """
         if self._failure is not None:
             raise self._failure
+        self.door.note((flow, priority))
         free = self._max_queue_rows - self.num_waiting_rows
         if num_rows > free or self._rows_of_flow[flow] + num_rows > _FLOOD * free:
             self.counters.num_refused += 1
@@ -109,6 +113,12 @@ class Scheduler(Generic[W, A]):
             yield place
         finally:
             self._give_back(place)
+
+    def wait_seconds(self) -> float:
+        """Return about how long what waits will keep the device busy, by what the last batch was of."""
+        if not self.num_waiting_rows or self._last_lane is None:
+            return 0.0
+        return self._last_lane.run_times.seconds(self.num_waiting_rows)
 
     async def answer(self, place: Place[W, A], work: W) -> list[A]:
         """Queue the work and return its parts' answers, in order.
@@ -192,6 +202,7 @@ class Scheduler(Generic[W, A]):
         else:
             answers, seconds = running.result()
             lane.used_seconds += seconds
+            self._last_lane = lane
             lane.run_times.add(num_rows, seconds)
             self._answer(batch, answers)
             if num_rows == lane.max_rows:

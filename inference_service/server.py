@@ -12,7 +12,9 @@ import structlog
 from maas.inference.v1 import inference_pb2, inference_pb2_grpc
 from maas.open_inference.v2 import open_inference_pb2, open_inference_pb2_grpc
 
+from grpc_runtime.handlers import Guard
 from grpc_runtime.server import GrpcServer, Register
+from inference_service.door import Door
 from inference_service.errors import DeadlineExceeded, DeviceFailed, NotOffered, OutOfDeviceMemory, QueueFull
 from inference_service.executor import Answer, Work
 from inference_service.manager import Manager
@@ -40,6 +42,16 @@ def registrations(servicer: InferenceServicer, open_servicer: OpenInferenceServi
         ours: partial(inference_pb2_grpc.add_InferenceServiceServicer_to_server, servicer),
         open_protocol: partial(open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, open_servicer),
     }
+
+
+def guard_of(door: Door) -> Guard:
+    """Return what keeps calls out unread: those that send rows, one message each."""
+    ours = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
+    open_protocol = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    methods = [ours.methods_by_name[name] for name in ("Predict", "Embed")]
+    methods.append(open_protocol.methods_by_name["ModelInfer"])
+    names = frozenset(f"/{each.containing_service.full_name}/{each.name}" for each in methods)
+    return Guard(names, lambda: door.is_guarded, door.check)
 
 
 class InferenceServer:

@@ -377,3 +377,19 @@ def test_where_rows_take_long_half_of_them_wait_for_the_next_batch(seconds_a_row
         return sum(part.num_rows for _, part in lane.form_batch(32, 0.0, lambda _: pytest.fail("nothing expired")))
 
     assert asyncio.run(take()) == num_taken
+
+
+@on_a_loop
+async def test_the_wait_is_what_waits_at_the_speed_of_the_last_batch() -> None:
+    """Nothing waits at first, and while nothing was measured nothing is known."""
+    async with running(max_batch_rows=4) as setup:
+        assert setup.scheduler.wait_seconds() == 0.0
+        await setup.ask("a", 1)
+        setup.scheduler._lane("a").run_times.add(4, 10.0)
+        assert setup.scheduler.wait_seconds() == 0.0
+        first = await setup.occupy()
+        waiting = await setup.queue("b", 4)
+        assert setup.scheduler.wait_seconds() >= 10.0
+        setup.device.free.set()
+        await asyncio.gather(first, waiting)
+        assert setup.scheduler.wait_seconds() == 0.0
