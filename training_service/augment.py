@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from model_store.inputs import ImageInputSpec, normalise
-from training_service.recipes import Augmentation
+from training_service.recipes import CROPS, Augmentation, Recipe
+from training_service.seeds import generator as named_generator
 
 _MIN_AREA, _MAX_LOG_ASPECT = 0.35, math.log(4 / 3)
 _JITTER = 0.3
 _ERASED_SHARE, _MIN_ERASED_AREA, _MAX_ERASED_AREA = 0.25, 0.02, 0.2
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision's rgb_to_grayscale has it
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at all images, the same in every epoch: as they are served, mirrored, or varied by a seed."""
+
+    augmentation: Augmentation = Augmentation.NONE
+    seed: int = 0
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return what tells it from all others."""
+        return f"{self.augmentation}-{self.seed}-{self.number}"
+
+    def inputs(self, rows: Tensor, spec: ImageInputSpec, position: int) -> Tensor:
+        """Turn uint8 rows [n, h, w, 3] from this position on into model inputs, float32 [n, 3, h, w]."""
+        if self.augmentation is Augmentation.MIRROR:
+            return normalise(rows.flip(2), spec)
+        return augmented(rows, spec, self.augmentation, named_generator(self.seed, "view", self.number, position))
+
+
+PLAIN = View()
+
+
+def further_views(recipe: Recipe, seed: int) -> list[View]:
+    """Return the views that frozen stages are run over besides the plain one."""
+    if recipe.augmentation is Augmentation.MIRROR:
+        return [View(Augmentation.MIRROR)]
+    return [View(recipe.augmentation, seed, number) for number in range(recipe.num_views)]
 
 
 def augmented(rows: Tensor, spec: ImageInputSpec, kind: Augmentation, generator: torch.Generator) -> Tensor:
@@ -28,7 +60,7 @@ def augmented(rows: Tensor, spec: ImageInputSpec, kind: Augmentation, generator:
     if kind is Augmentation.STRONG:
         rows = _jitter(rows.float(), generator)
     inputs = normalise(rows, spec)
-    if kind in {Augmentation.CROP_AND_MIRROR, Augmentation.STRONG}:
+    if kind in CROPS:
         inputs = _crop(inputs, generator)
     return _erase(inputs, generator) if kind is Augmentation.STRONG else inputs
 

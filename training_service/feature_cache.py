@@ -36,13 +36,13 @@ class FeatureCache:
         shape: Shape,
         fill: Callable[[Array], None],
         *,
-        mirrored: bool,
+        view: str,
     ) -> Array:
         """Return float32 activations of these rows behind these stages; `fill` computes what was not kept."""
         kept = {
             "dataset": self.dataset_digest,
             "rows": hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
-            "mirrored": mirrored,
+            "view": view,
             "stages": self._stages(stage_names),
             "input_spec": self.base.input_spec,
             "computed_by": [torch.__version__, self.device.type, torch.get_num_threads()],

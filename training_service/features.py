@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_store.inputs import ImageInputSpec, Pixels, normalise
+from model_store.inputs import ImageInputSpec, Pixels
+from training_service.augment import PLAIN, View
 from training_service.feature_cache import FeatureCache
 from training_service.pixels import Positions
 from training_service.scratch import mapped_array
@@ -42,16 +43,16 @@ class FrozenPrefix:
         *,
         folder: Path,
         on_rows: Callable[[int], None],
-        mirrored: bool = False,
+        view: View = PLAIN,
     ) -> Activations:
         """Return float32 activations [n, …] in the place of each row of `pixels`; rows not asked for stay zero.
 
         They come from the cache, or are computed into it. `on_rows` is told, again and again, how many rows more are
-        done; `mirrored` flips images left to right first.
+        done.
         """
         if not len(positions):
             raise ValueError("there are no rows to run")
-        shape = self._output(pixels[positions[:1]], mirrored=mirrored).shape[1:]
+        shape = self._output(pixels, positions[:1], view).shape[1:]
         kept = mapped_array(folder, (len(pixels), *shape), np.float32)
         for chunk in batches(positions, _ROWS_KEPT_AT_ONCE):
             num_told = 0
@@ -59,18 +60,18 @@ class FrozenPrefix:
             def fill(rows: Activations, chunk: Positions = chunk) -> None:
                 nonlocal num_told
                 for batch in batches(np.arange(len(chunk))):
-                    rows[batch] = self._output(pixels[chunk[batch]], mirrored=mirrored).cpu().numpy()
+                    rows[batch] = self._output(pixels, chunk[batch], view).cpu().numpy()
                     num_told += len(batch)
                     on_rows(len(batch))
 
-            kept[chunk] = self._cache.load(self._names, chunk, (len(chunk), *shape), fill, mirrored=mirrored)
+            kept[chunk] = self._cache.load(self._names, chunk, (len(chunk), *shape), fill, view=view.name)
             on_rows(len(chunk) - num_told)
         return cast("Activations", kept)
 
-    def _output(self, pixels: Pixels, *, mirrored: bool) -> Tensor:
+    def _output(self, pixels: Pixels, positions: Positions, view: View) -> Tensor:
         with torch.inference_mode():
-            rows = torch.from_numpy(pixels).to(self._device)
-            output: Tensor = self._stages(normalise(rows.flip(2) if mirrored else rows, self._spec))
+            rows = torch.from_numpy(pixels[positions]).to(self._device)
+            output: Tensor = self._stages(view.inputs(rows, self._spec, int(positions[0])))
             return output
 
 

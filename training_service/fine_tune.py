@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from model_store.architectures import HEAD, Chain
+from training_service.augment import further_views
 from training_service.evaluate import Labels
 from training_service.features import batches
 from training_service.heads import Features, HeadFitter, load_head
@@ -17,12 +18,10 @@ from training_service.linear_probe import best_candidate, linear_probe
 from training_service.pixels import Positions
 from training_service.progress import Figures
 from training_service.rate_finder import find_learning_rate
-from training_service.recipes import Augmentation, HeadStart, Recipe, RecipeName
+from training_service.recipes import CROPS, HeadStart, Recipe, RecipeName
 from training_service.rows import ActivationRows, PixelRows, Rows
 from training_service.trainer import Trainer, TrainingData
 from training_service.workbench import DECODING, EVALUATING, FEATURES, FITTING, TRAINING, FineTuned, Workbench
-
-_NEEDS_PIXELS = frozenset({Augmentation.CROP_AND_MIRROR, Augmentation.STRONG})
 
 
 def phase_weights(recipe: Recipe) -> dict[str, float]:
@@ -39,12 +38,13 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], bench: Workb
     """Run a recipe that trains these backbone stages, and the head; the chain is changed in place.
 
     The chain holds the base's backbone and a fresh head. Stages before the first trained one stay in eval mode and are
-    run once over the data, unless crops make every row new; what comes out is measured on the test rows.
+    run once over the data, unless crops make every row new in every step; what comes out is measured on the test rows.
     """
     chain = chain.to(bench.device)
     if recipe.name is RecipeName.LINEAR_PROBE:
         return linear_probe(chain, recipe, bench)
-    first = 0 if recipe.augmentation in _NEEDS_PIXELS else chain.stage_names.index((*trained, HEAD)[0])
+    crops_anew = recipe.augmentation in CROPS and not recipe.num_views
+    first = 0 if crops_anew else chain.stage_names.index((*trained, HEAD)[0])
     data = TrainingData(_rows(chain, first, recipe, bench), bench.data.labels, bench.train, bench.validation)
     suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]])
     suffix.freeze(set(suffix.stage_names) - {*trained, HEAD})
@@ -77,9 +77,7 @@ def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
     if first == 0:
         return PixelRows(bench.data.pixels, bench.spec, recipe.augmentation, bench.device)
     frozen = {name: chain.stage(name) for name in chain.stage_names[:first]}
-    mirrored_rows = bench.train if recipe.augmentation is Augmentation.MIRROR else bench.train[:0]
-    plain, mirrored = bench.activations(frozen, mirrored_rows)
-    return ActivationRows(plain, mirrored, bench.device)
+    return ActivationRows(*bench.activations(frozen, further_views(recipe, bench.seed), bench.train), bench.device)
 
 
 def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from model_store.architectures import HEAD, Chain
+from training_service.augment import further_views
 from training_service.evaluate import Labels
 from training_service.features import Activations
 from training_service.heads import STRENGTHS, Candidate, Features, HeadFitter, choose_head, load_head
@@ -15,18 +18,18 @@ from training_service.workbench import EVALUATING, FITTING, FineTuned, Workbench
 
 
 def linear_probe(chain: Chain, recipe: Recipe, bench: Workbench) -> FineTuned:
-    """Fit the head on features of images and of their mirror images.
+    """Fit the head on features of images and of their other views, mirror images where nothing else is asked for.
 
     How strongly it is regularised is chosen on the validation rows; the head is then fitted again on training and
     validation rows together, as every row counts where there are few. Nothing looks at the test rows before the end.
     """
     seen = np.concatenate([bench.train, bench.validation])
-    plain, mirrored = bench.activations(dict(chain.backbone), seen)
-    seen_twice = _both(plain, mirrored, seen, bench)
-    fitter = HeadFitter(seen_twice[0], recipe.class_weights)
+    plain, views = bench.activations(dict(chain.backbone), further_views(recipe, bench.seed), seen)
+    every_view = _stacked([plain, *views], seen, bench)
+    fitter = HeadFitter(every_view[0], recipe.class_weights)
     validation = (plain[bench.validation], bench.labels_at(bench.validation))
-    best = best_candidate(fitter, _both(plain, mirrored, bench.train, bench), validation, bench)
-    head = fitter.fit(*seen_twice, len(bench.labels), best.strength)
+    best = best_candidate(fitter, _stacked([plain, *views], bench.train, bench), validation, bench)
+    head = fitter.fit(*every_view, len(bench.labels), best.strength)
     load_head(chain.stage(HEAD), head)
     bench.begin(EVALUATING)
     # The last fit has seen the validation rows: how sure a head is of rows that it has not seen, the candidate tells.
@@ -48,6 +51,5 @@ def best_candidate(
     return best
 
 
-def _both(plain: Activations, mirrored: Activations, positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
-    labels = bench.labels_at(positions)
-    return np.concatenate([plain[positions], mirrored[positions]]), np.concatenate([labels, labels])
+def _stacked(views: Sequence[Activations], positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
+    return np.concatenate([view[positions] for view in views]), np.tile(bench.labels_at(positions), len(views))

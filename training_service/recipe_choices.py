@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from model_store.errors import InvalidInput, Violation
-from training_service.recipes import DEFAULTS, ENUMS, Optimizer, Recipe, RecipeName
+from training_service.recipes import CROPS, DEFAULTS, ENUMS, Optimizer, Recipe, RecipeName
 
 _CLASSIC = frozenset({"num_epochs", "batch_size", "learning_rate", "weight_decay", "precision"})
 _TRAINING = _CLASSIC | {
@@ -30,8 +30,8 @@ _TRAINING = _CLASSIC | {
 }
 _FINE_TUNING = _TRAINING | {"backbone_learning_rate_factor", "stage_learning_rate_factor", "freeze_batch_norm"}
 FIELDS: Mapping[RecipeName, frozenset[str]] = {
-    RecipeName.LINEAR_PROBE: frozenset({"class_weights"}),
-    RecipeName.LAST_STAGES: _FINE_TUNING | {"num_stages"},
+    RecipeName.LINEAR_PROBE: frozenset({"class_weights", "augmentation", "num_views"}),
+    RecipeName.LAST_STAGES: _FINE_TUNING | {"num_stages", "num_views"},
     RecipeName.FULL: _FINE_TUNING,
     RecipeName.GRADUAL: _FINE_TUNING | {"epochs_per_stage"},
     RecipeName.CLASSIC: _CLASSIC,
@@ -50,6 +50,7 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "stage_learning_rate_factor": (_ABOVE_0, 1, "above 0, at most 1"),
     "weight_decay": (0, 1e6, "0 to 1,000,000"),
     "epochs_per_stage": (1, 10_000, "1 to 10,000"),
+    "num_views": (0, 1_000, "0 to 1,000"),
     "momentum": (0, _BELOW_1, "at least 0, below 1"),
     "warmup_fraction": (0, _BELOW_1, "at least 0, below 1"),
     "label_smoothing": (0, _BELOW_1, "at least 0, below 1"),
@@ -98,9 +99,21 @@ def _filled(recipe: Recipe, chosen: Mapping[str, Any], field: str) -> Recipe:
     if violations := list(_violations(recipe, chosen, field)):
         raise InvalidInput(*violations)
     recipe = Recipe.from_json({**recipe.to_json(), **chosen})
+    _check_whole(recipe, field)
+    return recipe
+
+
+def _check_whole(recipe: Recipe, field: str) -> None:
+    """Raise InvalidInput where hyperparameters that are right by themselves do not go together."""
     if recipe.nesterov and (recipe.optimizer is not Optimizer.SGD or not recipe.momentum):
         raise InvalidInput.of(f"{field}.nesterov", "needs optimizer sgd, and momentum above 0")
-    return recipe
+    crops = recipe.augmentation in CROPS
+    if recipe.num_views and not crops:
+        raise InvalidInput.of(f"{field}.num_views", f"needs augmentation {' or '.join(sorted(CROPS))}")
+    if recipe.name is RecipeName.LINEAR_PROBE and crops and not recipe.num_views:
+        raise InvalidInput.of(
+            f"{field}.num_views", "must be at least 1: a linear probe crops once, before it is fitted"
+        )
 
 
 def _violations(recipe: Recipe, chosen: Mapping[str, Any], field: str) -> Iterator[Violation]:

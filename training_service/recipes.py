@@ -56,6 +56,10 @@ class Augmentation(StrEnum):
     STRONG = "strong"
 
 
+CROPS = frozenset({Augmentation.CROP_AND_MIRROR, Augmentation.STRONG})
+"""Those that make every image new each time, so that there is nothing to compute once, but for views to choose from."""
+
+
 class ClassWeights(StrEnum):
     """How much a row of each label counts in the loss."""
 
@@ -84,10 +88,12 @@ class Recipe:
     `num_stages` counts backbone stages with parameters, from the head down. The last backbone stage learns at
     `backbone_learning_rate_factor` times the head's rate, each stage below at `stage_learning_rate_factor` times the
     rate of the one above. With `epochs_per_stage` the head trains alone at first, and that many epochs pass before
-    each further stage joins. A step takes `accumulated_batches` batches of `batch_size` rows. `momentum` is SGD's, or
-    AdamW's first beta. `freeze_batch_norm` keeps BatchNorm's statistics those of the base. With `average_decay` the
-    moving average of the weights is what is judged and kept. `patience` is how many epochs may pass without a lower
-    validation loss. `reason` says why the service chose this recipe, where the caller left that to it.
+    each further stage joins. With crops, `num_views` views of each training image go through the frozen stages once,
+    and steps choose among these and the plain one; 0 crops anew in every step. A step takes `accumulated_batches`
+    batches of `batch_size` rows. `momentum` is SGD's, or AdamW's first beta. `freeze_batch_norm` keeps BatchNorm's
+    statistics those of the base. With `average_decay` the moving average of the weights is what is judged and kept.
+    `patience` is how many epochs may pass without a lower validation loss. `reason` says why the service chose this
+    recipe, where the caller left that to it.
     """
 
     name: RecipeName
@@ -108,6 +114,7 @@ class Recipe:
     nesterov: bool = False
     stage_learning_rate_factor: float = 1.0
     epochs_per_stage: int = 0
+    num_views: int = 0
     find_learning_rate: bool = False
     label_smoothing: float = 0.0
     mixup_alpha: float = 0.0

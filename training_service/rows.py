@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from model_store.inputs import ImageInputSpec, Pixels, normalise
-from training_service.augment import augmented, coins
+from training_service.augment import augmented
 from training_service.features import Activations
 from training_service.pixels import Positions
 from training_service.recipes import Augmentation
@@ -46,11 +47,11 @@ class PixelRows:
 
 
 class ActivationRows:
-    """Rows from the output of frozen stages, for images and their mirror images; equal arrays vary nothing."""
+    """Rows from the output of frozen stages: of images as they are served, and of any number of other views."""
 
-    def __init__(self, plain: Activations, mirrored: Activations, device: torch.device) -> None:
+    def __init__(self, plain: Activations, views: Sequence[Activations], device: torch.device) -> None:
         self._plain = plain
-        self._mirrored = mirrored
+        self._views = views
         self._device = device
 
     def plain(self, positions: Positions) -> Tensor:
@@ -58,8 +59,9 @@ class ActivationRows:
         return torch.from_numpy(self._plain[positions]).to(self._device)
 
     def augmented(self, positions: Positions, generator: torch.Generator) -> Tensor:
-        """Return float32 [n, …], half of them of mirror images."""
-        flips = coins(len(positions), generator).numpy()
+        """Return float32 [n, …], every view of a row being as likely as the plain one."""
+        chosen = torch.randint(len(self._views) + 1, (len(positions),), generator=generator).numpy()
         rows = self._plain[positions]
-        rows[flips] = self._mirrored[positions[flips]]
+        for number, view in enumerate(self._views, start=1):
+            rows[chosen == number] = view[positions[chosen == number]]
         return torch.from_numpy(rows).to(self._device)

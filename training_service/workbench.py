@@ -15,6 +15,7 @@ from model_store.architectures import Chain
 from model_store.calibration import chosen_rows
 from model_store.inputs import ImageInputSpec, Pixels
 from model_store.records import Metrics
+from training_service.augment import View
 from training_service.checkpoints import Checkpoints, State
 from training_service.evaluate import Labels, Logits, measure
 from training_service.feature_cache import FeatureCache
@@ -107,11 +108,10 @@ class Workbench:
         self.check_going_on()
         self.meter.report(num_done, figures)
 
-    def activations(self, stages: Mapping[str, nn.Module], mirrored: Positions) -> tuple[Activations, Activations]:
-        """Run the base's first stages over all rows, and over mirror images of some: float32 [n, …] each, by position.
-
-        Where no mirror images are asked for, the second array is the first.
-        """
+    def activations(
+        self, stages: Mapping[str, nn.Module], views: Sequence[View], viewed: Positions
+    ) -> tuple[Activations, list[Activations]]:
+        """Run the base's first stages over all rows, and over other views of some: float32 [n, …] each, by position."""
         prefix = FrozenPrefix(stages, self.spec, self.device, self.features)
         everything = np.arange(len(self.data.labels))
         num_done = 0
@@ -121,11 +121,12 @@ class Workbench:
             num_done += count
             self.report(num_done)
 
-        self.begin(FEATURES, len(everything) + len(mirrored), of_images=True)
+        self.begin(FEATURES, len(everything) + len(views) * len(viewed), of_images=True)
         plain = prefix.run(self.data.pixels, everything, folder=self.folder, on_rows=on_rows)
-        if not len(mirrored):
-            return plain, plain
-        return plain, prefix.run(self.data.pixels, mirrored, folder=self.folder, on_rows=on_rows, mirrored=True)
+        others = [
+            prefix.run(self.data.pixels, viewed, folder=self.folder, on_rows=on_rows, view=view) for view in views
+        ]
+        return plain, others
 
     def measured(self, logits: Logits, validation_logits: Logits) -> Metrics:
         """Measure logits of the test rows, divided by the temperature that suits those of the validation rows."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from model_store.inputs import ImageInputSpec, normalise
-from training_service.augment import augmented
-from training_service.recipes import Augmentation
+from training_service.augment import PLAIN, View, augmented, further_views
+from training_service.recipes import DEFAULTS, Augmentation, RecipeName
 
 SPEC = ImageInputSpec(resize_size=40, crop_size=32)
 ROWS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8))
@@ -75,3 +77,23 @@ def test_strong_varies_colours_and_erases() -> None:
     shares = (found[erased] == 0).all(dim=1).float().mean((1, 2))
     assert (shares > 0.01).all()
     assert (shares < 0.25).all()
+
+
+def test_views_stay_the_same() -> None:
+    """They are named by recipe, seed and number: a cache finds them again, and takes none for another."""
+    recipe = replace(DEFAULTS[RecipeName.LAST_STAGES], augmentation=Augmentation.CROP_AND_MIRROR, num_views=3)
+    views, others = further_views(recipe, 7), further_views(recipe, 8)
+    assert len({view.name for view in (*views, *others, PLAIN)}) == 7
+    found = [view.inputs(ROWS, SPEC, 0) for view in views]
+    assert all(torch.equal(one, view.inputs(ROWS, SPEC, 0)) for one, view in zip(found, views, strict=True))
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], views[0].inputs(ROWS, SPEC, 64))
+
+
+def test_mirror_images_are_one_view() -> None:
+    """All of them flipped, whatever the seed; without augmentation there is none."""
+    (view,) = further_views(DEFAULTS[RecipeName.LAST_STAGES], 7)
+    assert view == View(Augmentation.MIRROR)
+    assert torch.equal(view.inputs(ROWS, SPEC, 3), normalise(ROWS, SPEC).flip(3))
+    assert torch.equal(PLAIN.inputs(ROWS, SPEC, 3), normalise(ROWS, SPEC))
+    assert further_views(replace(DEFAULTS[RecipeName.LAST_STAGES], augmentation=Augmentation.NONE), 7) == []

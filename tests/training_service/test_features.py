@@ -13,8 +13,10 @@ from torch import nn
 from model_store.inputs import ImageInputSpec, normalise
 from model_store.manifests import Manifest, ManifestStage
 from training_service.array_cache import ArrayCache
+from training_service.augment import PLAIN, View
 from training_service.feature_cache import FeatureCache
 from training_service.features import FrozenPrefix
+from training_service.recipes import Augmentation
 
 SPEC = ImageInputSpec(resize_size=4, crop_size=4)
 CPU = torch.device("cpu")
@@ -40,12 +42,12 @@ class Stem(nn.Module):
         return rows.mean((2, 3))
 
 
-def run(folder: Path, stem: Stem, base: Manifest = BASE, *, mirrored: bool = False) -> tuple[np.ndarray, list[int]]:
+def run(folder: Path, stem: Stem, base: Manifest = BASE, view: View = PLAIN) -> tuple[np.ndarray, list[int]]:
     """Run the stem over all rows, and return what came of it and what was told meanwhile."""
     cache = FeatureCache(ArrayCache(folder / "cache", 10**7), "d" * 64, base, CPU)
     told: list[int] = []
     prefix = FrozenPrefix({"stem": stem}, SPEC, CPU, cache)
-    return prefix.run(PIXELS, ALL, folder=folder / "scratch", on_rows=told.append, mirrored=mirrored), told
+    return prefix.run(PIXELS, ALL, folder=folder / "scratch", on_rows=told.append, view=view), told
 
 
 def test_features_are_those_of_every_row(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_what_was_broken_off_goes_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("what", ["stage", "input spec", "mirror images"])
+@pytest.mark.parametrize("what", ["stage", "input spec", "mirror images", "crops"])
 def test_other_features_are_not_taken_for_these(tmp_path: Path, what: str) -> None:
     """Whatever they depend on is part of their name."""
     run(tmp_path, Stem())
@@ -87,5 +89,6 @@ def test_other_features_are_not_taken_for_these(tmp_path: Path, what: str) -> No
     if what == "input spec":
         other = replace(BASE, input_spec={**SPEC.to_json(), "mean": [0.1, 0.2, 0.3]})
     stem = Stem()
-    run(tmp_path, stem, other, mirrored=what == "mirror images")
+    view = {"mirror images": View(Augmentation.MIRROR), "crops": View(Augmentation.STRONG, 1, 0)}.get(what, PLAIN)
+    run(tmp_path, stem, other, view)
     assert stem.num_rows == 1 + NUM_ROWS

@@ -67,8 +67,8 @@ def rows(seed: int = 0, labels: np.ndarray | None = None, distance: float = 2.0)
 def trainer(recipe: Recipe, seed: int = 0, data: TrainingData | None = None) -> Trainer:
     """Return a trainer of a network of three stages and a head, which has neither BatchNorm nor dropout."""
     features, labels = rows()
-    mirrored = features[:, ::-1].copy() if recipe.augmentation is Augmentation.MIRROR else features
-    made = ActivationRows(features, mirrored, CPU)
+    views = [features[:, ::-1].copy()] if recipe.augmentation is Augmentation.MIRROR else []
+    made = ActivationRows(features, views, CPU)
     own = TrainingData(made, labels, np.arange(NUM_TRAIN), np.arange(NUM_TRAIN, NUM_ROWS))
     return Trainer(network(), data or own, recipe, seed, CPU)
 
@@ -150,7 +150,7 @@ def test_balanced_weights_find_the_rare_label() -> None:
     """One row in twenty: unweighted, most of them are taken for the common label."""
     labels = (np.arange(600) % 20 == 0).astype(np.int64)
     features, _ = rows(labels=labels, distance=0.7)
-    data = TrainingData(ActivationRows(features, features, CPU), labels, np.arange(400), np.arange(400, 600))
+    data = TrainingData(ActivationRows(features, [], CPU), labels, np.arange(400), np.arange(400, 600))
     recalls = {}
     for kind in ClassWeights:
         made = trainer(replace(PLAIN, num_epochs=3, class_weights=kind), data=data)
@@ -315,3 +315,16 @@ def test_the_sweep_can_be_broken_off() -> None:
 def test_the_head_start_is_not_part_of_it() -> None:
     """The trainer takes the head as it comes."""
     assert same(trained(PLAIN), trained(replace(PLAIN, head_start=HeadStart.LINEAR_PROBE)))
+
+
+@pytest.mark.parametrize("num_views", [0, 1, 3])
+def test_every_view_is_as_likely_as_the_plain_one(num_views: int) -> None:
+    """Rows keep their places, and the generator alone decides."""
+    plain = np.repeat(np.arange(1000, dtype=np.float32)[:, None], 4, axis=1)
+    made = ActivationRows(plain, [plain + 1000 * number for number in range(1, num_views + 1)], CPU)
+    positions = np.arange(999, -1, -1)
+    found, again = (made.augmented(positions, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(found, again)
+    assert (found[:, 0] % 1000 == torch.from_numpy(positions)).all()
+    counts = torch.bincount((found[:, 0] // 1000).long(), minlength=num_views + 1)
+    assert (counts - 1000 / (num_views + 1)).abs().max() < 80

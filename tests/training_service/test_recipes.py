@@ -41,7 +41,7 @@ def test_the_backbone_learns_at_a_thirtieth() -> None:
 @pytest.mark.parametrize("name", RecipeName)
 def test_fields_of_other_recipes_are_refused(name: RecipeName) -> None:
     """A hyperparameter that would do nothing is an error, not ignored."""
-    values = dict.fromkeys(FIELDS[RecipeName.LAST_STAGES], 1)
+    values = dict.fromkeys(FIELDS[RecipeName.LAST_STAGES] | FIELDS[RecipeName.GRADUAL], 1)
     with_all = {key: value for key, value in values.items() if key not in FIELDS[name]}
     if not with_all:
         return
@@ -143,6 +143,21 @@ def test_what_is_chosen_beside_an_automatic_recipe_must_fit_it() -> None:
     assert choose({"num_epochs": 3}, "recipe", [500, 500]).num_epochs == 3
     with pytest.raises(InvalidInput, match=r"does not apply to linear_probe \(chosen by the data: 3 training rows"):
         choose({"num_epochs": 3}, "recipe", [3, 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("last_stages", {"num_views": 4}),
+        ("last_stages", {"num_views": 4, "augmentation": "none"}),
+        ("linear_probe", {"augmentation": "strong"}),
+    ],
+)
+def test_views_go_with_crops(name: str, chosen: dict[str, float | str]) -> None:
+    """A hyperparameter that would do nothing is refused, and so is a probe that would have to crop in every step."""
+    with pytest.raises(InvalidInput, match="num_views"):
+        resolve(name, chosen, "recipe")
+    assert resolve(name, {"num_views": 4, "augmentation": "crop_and_mirror"}, "recipe").num_views == 4
 
 
 @pytest.mark.parametrize("chosen", [{"optimizer": "adamw"}, {"momentum": 0.0}])

@@ -59,7 +59,14 @@ def predict(store: ModelStore, version: str, image: bytes) -> str:
 
 RECIPES = {
     "linear_probe": pb.Recipe(name="linear_probe"),
-    "last_stages": pb.Recipe(name="last_stages", num_stages=2, num_epochs=3, backbone_learning_rate_factor=1),
+    "last_stages": pb.Recipe(
+        name="last_stages",
+        num_stages=2,
+        num_epochs=3,
+        backbone_learning_rate_factor=1,
+        augmentation="crop_and_mirror",
+        num_views=2,
+    ),
     "full": pb.Recipe(name="full", num_epochs=3, batch_size=8, backbone_learning_rate_factor=1),
     "gradual": pb.Recipe(name="gradual", num_epochs=2, backbone_learning_rate_factor=1, find_learning_rate=True),
     "classic": pb.Recipe(name="classic", num_epochs=2),
