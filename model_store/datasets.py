@@ -1,18 +1,19 @@
-"""The register of datasets: each names a manifest blob by its digest and is never changed."""
+"""The register of datasets: each names a manifest blob by its digest, and its rows never change."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
+from model_store import deletion
 from model_store.blobs import BlobStore
 from model_store.changes import append_change, take_turn
 from model_store.database import Database
-from model_store.errors import AlreadyExists, DatasetNotFound
-from model_store.names import dataset_name
+from model_store.errors import AlreadyExists
+from model_store.lookups import dataset_row, living_dataset_row
 from model_store.paging import Page, PageRequest, cut, decode_token
 from model_store.records import Dataset
 from model_store.tables import DatasetPackRow, DatasetRow
@@ -28,45 +29,76 @@ class DatasetStore:
     def register(self, dataset: Dataset) -> Dataset:
         """Insert a dataset whose blobs are stored; the same id and digest again return the first.
 
-        Raises AlreadyExists where the id has other content, and MissingBlob where a blob is not stored (any more).
+        One that was purged comes back so. Raises AlreadyExists where the id has, or had, other content, IllegalState
+        where it was deleted, and MissingBlob where a blob is not stored (any more).
         """
         with self._database.write() as session:
-            if (row := session.get(DatasetRow, dataset.id)) is not None:
-                if row.digest != dataset.digest:
-                    raise AlreadyExists(f"{dataset.name} exists with other content: choose another id")
-                return row.record()
             # Looked at while no collector can run: what is there now stays there, as the rows will name it.
             take_turn(session)
+            row = session.get(DatasetRow, dataset.id)
+            if row is not None and row.digest != dataset.digest:
+                had = "had other content before it was purged" if row.is_purged else "exists with other content"
+                raise AlreadyExists(f"{dataset.name} {had}: choose another id")
+            if row is not None and not row.is_purged:
+                return living_dataset_row(session, dataset.id).record()
             self._blobs.sizes([dataset.digest, *dataset.packs])
             dataset = replace(dataset, created_at=datetime.now(UTC))
-            values = ("id", "digest", "parent_id", "num_rows", "size_bytes", "created_at")
+            values = ("id", "digest", "parent_id", "num_rows", "size_bytes", "created_at", "deleted_at", "purge_at")
             packs = [DatasetPackRow(digest=digest) for digest in sorted(set(dataset.packs))]
-            row = DatasetRow(
-                summary=dict(dataset.summary), packs=packs, **{key: getattr(dataset, key) for key in values}
+            row = session.merge(
+                DatasetRow(
+                    summary=dict(dataset.summary),
+                    packs=packs,
+                    is_purged=False,
+                    **{key: getattr(dataset, key) for key in values},
+                )
             )
-            session.add(row)
             append_change(session, "dataset_registered", dataset.name)
             return row.record()
 
-    def exists(self, dataset_id: str) -> bool:
-        """Say whether the id is taken."""
-        with self._database.read() as session:
-            return session.get(DatasetRow, dataset_id) is not None
-
-    def get(self, dataset_id: str) -> Dataset:
-        """Return one dataset; raise DatasetNotFound."""
+    def check_free(self, dataset_id: str) -> None:
+        """Raise AlreadyExists, or IllegalState where a deleted dataset has the id; of a purged one, nobody can tell."""
         with self._database.read() as session:
             row = session.get(DatasetRow, dataset_id)
-            if row is None:
-                raise DatasetNotFound(f"{dataset_name(dataset_id)} does not exist; `maas datasets` lists those that do")
+            if row is not None and not row.is_purged:
+                name = living_dataset_row(session, dataset_id).record().name
+                raise AlreadyExists(f"{name} exists: a dataset never changes, choose another id")
+
+    def get(self, dataset_id: str) -> Dataset:
+        """Return one dataset, a deleted one too; raise DatasetNotFound."""
+        with self._database.read() as session:
+            return dataset_row(session, dataset_id).record()
+
+    def living(self, dataset_id: str) -> Dataset:
+        """Return one dataset to use it; raise DatasetNotFound, or IllegalState where it was deleted."""
+        with self._database.read() as session:
+            return living_dataset_row(session, dataset_id).record()
+
+    def delete(self, dataset_id: str, kept_for: timedelta = deletion.KEPT_FOR) -> Dataset:
+        """Hide a dataset until it is undeleted or purged; versions that were made from it stay.
+
+        Raises DatasetNotFound, and IllegalState where it was deleted, or naming the unfinished jobs that train on it.
+        """
+        with self._database.write() as session:
+            take_turn(session)
+            row = living_dataset_row(session, dataset_id)
+            deletion.delete_dataset(session, row, kept_for)
             return row.record()
 
-    def list(self, request: PageRequest) -> Page[Dataset]:
+    def undelete(self, dataset_id: str) -> Dataset:
+        """Bring a deleted dataset back; raise DatasetNotFound or IllegalState."""
+        with self._database.write() as session:
+            take_turn(session)
+            row = dataset_row(session, dataset_id)
+            deletion.undelete_dataset(session, row)
+            return row.record()
+
+    def list(self, request: PageRequest, *, show_deleted: bool = False) -> Page[Dataset]:
         """Return a page of datasets by id."""
         after = decode_token("datasets", request.token, str)
-        query = (
-            select(DatasetRow).order_by(DatasetRow.id).limit(request.limit + 1).options(selectinload(DatasetRow.packs))
-        )
+        shown = DatasetRow.is_purged.is_(False) if show_deleted else DatasetRow.deleted_at.is_(None)
+        query = select(DatasetRow).where(shown).order_by(DatasetRow.id).limit(request.limit + 1)
+        query = query.options(selectinload(DatasetRow.packs))
         if after is not None:
             query = query.where(DatasetRow.id > after)
         with self._database.read() as session:

@@ -1,7 +1,7 @@
 """Deleting in two steps: a deleted resource is hidden and can be brought back; when its time is up it is purged.
 
 Nothing that something living stands on can be deleted: a version that an alias points at or gives requests to, that a
-living version was made from, or that an unfinished job starts from.
+living version was made from, or that an unfinished job starts from; a dataset that an unfinished job trains on.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from model_store.changes import append_change, take_turn
 from model_store.errors import IllegalState
 from model_store.lifecycle import ENDED
 from model_store.lookups import living_children, living_version_row, model_row, shown
-from model_store.names import VersionName, job_name, model_name
-from model_store.tables import AliasRow, JobRow, ModelRow, VersionRow
+from model_store.names import VersionName, dataset_name, job_name, model_name
+from model_store.tables import AliasRow, DatasetRow, JobRow, ModelRow, VersionRow
 
 KEPT_FOR = timedelta(days=30)
 
@@ -75,6 +75,24 @@ def undelete_model(session: Session, row: ModelRow) -> None:
     append_change(session, "model_undeleted", model_name(row.id))
 
 
+def delete_dataset(session: Session, row: DatasetRow, kept_for: timedelta) -> None:
+    """Hide a dataset; raise IllegalState naming the jobs that stand on it. The caller holds the turn."""
+    name, on_it = dataset_name(row.id), JobRow.dataset_id == row.id
+    jobs = session.scalars(select(JobRow.id).where(JobRow.state.not_in(ENDED), on_it).order_by(JobRow.id))
+    _refuse(name, "is what unfinished jobs train on, {}: cancel those first", tuple(map(job_name, jobs)))
+    row.deleted_at = datetime.now(UTC)
+    row.purge_at = row.deleted_at + kept_for
+    append_change(session, "dataset_deleted", name)
+
+
+def undelete_dataset(session: Session, row: DatasetRow) -> None:
+    """Bring a deleted dataset back; raise IllegalState where it was not deleted."""
+    if row.deleted_at is None:
+        raise IllegalState(f"{dataset_name(row.id)} was not deleted")
+    row.deleted_at = row.purge_at = None
+    append_change(session, "dataset_undeleted", dataset_name(row.id))
+
+
 def purge(session: Session, now: datetime, max_versions: int | None = None) -> tuple[str, ...]:
     """Remove for good what was deleted and is due, and return its names; its blobs are left to the collector.
 
@@ -99,6 +117,9 @@ def purge(session: Session, now: datetime, max_versions: int | None = None) -> t
         if not session.scalar(select(exists().where(VersionRow.model_id == model.id))):
             model.is_purged, model.tags, model.description = True, [], ""
             names.append(model_name(model.id))
+    for dataset in session.scalars(select(DatasetRow).where(DatasetRow.id.in_(due_datasets(session, now)))):
+        dataset.is_purged, dataset.packs, dataset.summary = True, [], {}
+        names.append(dataset_name(dataset.id))
     for name in names:
         append_change(session, "purged", name)
     return tuple(names)
@@ -122,6 +143,12 @@ def due(session: Session, now: datetime) -> tuple[frozenset[VersionName], frozen
     versions = session.execute(select(*columns[:2]).where(VersionRow.model_id.in_(models)))
     not_empty = {row[0] for row in versions if VersionName(*row) not in bases}
     return frozenset(bases), frozenset(session.scalars(models)) - not_empty
+
+
+def due_datasets(session: Session, now: datetime) -> frozenset[str]:
+    """Return the ids of the datasets that `purge` would remove now; nothing that is left can need them."""
+    is_due = and_(DatasetRow.purge_at <= now, DatasetRow.is_purged.is_(False))
+    return frozenset(session.scalars(select(DatasetRow.id).where(is_due)))
 
 
 def _lock_models_with_due(session: Session, now: datetime) -> list[str]:

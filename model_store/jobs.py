@@ -21,7 +21,7 @@ from model_store.database import Database
 from model_store.errors import AlreadyExists, IllegalState
 from model_store.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
 from model_store.lifecycle import ACTIVE, ENDED, JobState, Wish, after_stop, after_wish
-from model_store.lookups import living_version_row
+from model_store.lookups import living_dataset_row, living_version_row
 from model_store.names import VersionName, job_name
 from model_store.paging import Page, PageRequest, cut, decode_token
 from model_store.records import JobCheckpoint, JobEvent, JobSpec, TrainingJob
@@ -43,7 +43,8 @@ class JobStore:
     def enqueue(self, spec: JobSpec, request_id: str | None = None) -> TrainingJob:
         """Queue a job; a repeat of `request_id` with the same spec returns the first one.
 
-        Raises VersionNotFound, or IllegalState, where the base is not there any more; from now on it cannot be deleted.
+        Raises VersionNotFound, DatasetNotFound, or IllegalState, where base or dataset are not there any more; from now
+        on they cannot be deleted.
         """
         with self._database.write() as session:
             if request_id is not None:
@@ -52,6 +53,7 @@ class JobStore:
                     return _same(earlier.record(), spec, request_id)
             take_turn(session)
             living_version_row(session, spec.base)
+            living_dataset_row(session, spec.dataset_id)
             row = JobRow(
                 id=uuid.uuid4().hex,
                 request_id=request_id,
@@ -237,9 +239,10 @@ def _overdue(session: Session, row: JobRow) -> None:
 
 
 def _begin_again(session: Session, row: JobRow) -> None:
-    """Forget what went wrong, and the deadline; raise IllegalState where the base is not there any more."""
+    """Forget what went wrong, and the deadline; raise IllegalState where base or dataset are not there any more."""
     take_turn(session)
     living_version_row(session, VersionName(row.base_model_id, row.base_number))
+    living_dataset_row(session, row.dataset_id)
     row.error, row.num_failures, row.next_attempt_at, row.deadline = "", 0, None, None
 
 

@@ -115,7 +115,8 @@ def _job_node(row: JobRow) -> LineageNode:
 
 
 def _dataset_node(row: DatasetRow) -> LineageNode:
-    return LineageNode(dataset_name(row.id), "ACTIVE", row.created_at)
+    state = "PURGED" if row.is_purged else "DELETED" if row.deleted_at is not None else "ACTIVE"
+    return LineageNode(dataset_name(row.id), state, row.created_at)
 
 
 def _climb(session: Session, family: _Family, versions: list[VersionRow], num_generations: int) -> None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from model_store.errors import AliasNotFound, Conflict, IllegalState, ModelNotFound, VersionNotFound
-from model_store.names import AliasName, VersionName, model_name
-from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
+from model_store.errors import (
+    AliasNotFound,
+    Conflict,
+    DatasetNotFound,
+    IllegalState,
+    ModelNotFound,
+    VersionNotFound,
+)
+from model_store.names import AliasName, VersionName, dataset_name, model_name
+from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, ModelRow, VersionRow
 
 
 def model_row(session: Session, model_id: str, *, lock: bool = False) -> ModelRow:
@@ -41,6 +48,24 @@ def living_version_row(session: Session, name: VersionName) -> VersionRow:
     row = version_row(session, name)
     if row.deleted_at is not None:
         raise IllegalState(f"{name} was deleted: undelete it first")
+    return row
+
+
+def dataset_row(session: Session, dataset_id: str) -> DatasetRow:
+    """Return a dataset, deleted ones included; raise DatasetNotFound."""
+    row, name = session.get(DatasetRow, dataset_id), dataset_name(dataset_id)
+    if row is None:
+        raise DatasetNotFound(f"{name} does not exist; `maas datasets` lists those that do")
+    if row.is_purged:
+        raise DatasetNotFound(f"{name}, of digest {row.digest}, was deleted and purged: upload the same again")
+    return row
+
+
+def living_dataset_row(session: Session, dataset_id: str) -> DatasetRow:
+    """Return a dataset; raise DatasetNotFound, or IllegalState where it was deleted."""
+    row = dataset_row(session, dataset_id)
+    if row.deleted_at is not None:
+        raise IllegalState(f"{dataset_name(dataset_id)} was deleted: undelete it first")
     return row
 
 

@@ -292,6 +292,7 @@ class Dataset:
 
     `digest` names the blob of its manifest, `packs` the blobs that hold its rows; `summary` holds what a listing shows:
     label counts, split, rejected files. Its rows are those of the dataset `parent_id`, where it has one, and more.
+    One that was deleted can be brought back until `purge_at`.
     """
 
     id: str
@@ -302,6 +303,8 @@ class Dataset:
     summary: Mapping[str, Any]
     created_at: datetime
     parent_id: str | None = None
+    deleted_at: datetime | None = None
+    purge_at: datetime | None = None
 
     @property
     def name(self) -> str:

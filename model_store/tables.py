@@ -308,7 +308,7 @@ class AliasMoveRow(Row):
 
 
 class DatasetRow(Row):
-    """One uploaded dataset."""
+    """One dataset; a purged one keeps its row, so that lineages and jobs go on naming what it was."""
 
     __tablename__ = "datasets"
 
@@ -319,7 +319,10 @@ class DatasetRow(Row):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     summary: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
-    packs: Mapped[list[DatasetPackRow]] = relationship(order_by="DatasetPackRow.digest")
+    deleted_at: Mapped[datetime | None]
+    purge_at: Mapped[datetime | None]
+    is_purged: Mapped[bool] = mapped_column(default=False)
+    packs: Mapped[list[DatasetPackRow]] = relationship(order_by="DatasetPackRow.digest", cascade="all, delete-orphan")
 
     def record(self) -> Dataset:
         """Return the dataset."""
@@ -333,6 +336,8 @@ class DatasetRow(Row):
             summary=self.summary,
             created_at=self.created_at,
             parent_id=self.parent_id,
+            deleted_at=self.deleted_at,
+            purge_at=self.purge_at,
         )
 
 

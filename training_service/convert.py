@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.lifecycle import JobState
@@ -124,6 +125,9 @@ def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:
         height=pb.Spread(**summary["height"]),
         pixel_mean=summary["pixel_mean"],
         pixel_std=summary["pixel_std"],
+        state=RESOURCE_STATE_ACTIVE if dataset.deleted_at is None else RESOURCE_STATE_DELETED,
+        delete_time=_timestamp(dataset.deleted_at),
+        purge_time=_timestamp(dataset.purge_at),
     )
 
 

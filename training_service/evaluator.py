@@ -82,7 +82,7 @@ class Evaluator:
         name = self._store.resolve(target)
         version = self._store.manifest(self._store.get_version(name))
         check_evaluable(version)
-        digest = self._datasets.get(dataset_id).digest
+        digest = self._datasets.living(dataset_id).digest
         manifest = read_manifest(self._store.blobs, digest)
 
         def on_decoded(num_done: int) -> None:

@@ -72,7 +72,7 @@ def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore, *, 
             if request.alias is not None:
                 raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
     violations.raise_any()
-    dataset = datasets.get(dataset_id)
+    dataset = datasets.living(dataset_id)
     version = store.resolve(base)
     if not request.recipe_name:
         recipe = choose(request.recipe, f"{_PLACE}.recipe", [each["num_train"] for each in dataset.summary["labels"]])

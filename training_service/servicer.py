@@ -81,9 +81,20 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """Return a page of datasets by id."""
-        page = await asyncio.to_thread(self._datasets.list, PageRequest(request.page_size, request.page_token))
+        wanted = PageRequest(request.page_size, request.page_token)
+        page = await asyncio.to_thread(self._datasets.list, wanted, show_deleted=request.show_deleted)
         datasets = [convert.dataset_message(each, with_files=False) for each in page.items]
         return pb.ListDatasetsResponse(datasets=datasets, next_page_token=page.next_token)
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.Dataset:
+        """Hide a dataset."""
+        dataset_id = parse_dataset(request.name, "name")
+        return convert.dataset_message(await asyncio.to_thread(self._datasets.delete, dataset_id))
+
+    async def UndeleteDataset(self, request: pb.UndeleteDatasetRequest, context: Context) -> pb.Dataset:
+        """Bring a dataset back."""
+        dataset_id = parse_dataset(request.name, "name")
+        return convert.dataset_message(await asyncio.to_thread(self._datasets.undelete, dataset_id))
 
     async def ListDatasetRows(self, request: pb.ListDatasetRowsRequest, context: Context) -> pb.ListDatasetRowsResponse:
         """Return a page of a dataset's rows, in the manifest's order."""

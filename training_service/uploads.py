@@ -11,8 +11,8 @@ from maas.training.v1 import training_pb2 as pb
 
 from model_store.blobs import BlobStore
 from model_store.datasets import DatasetStore
-from model_store.errors import AlreadyExists, InvalidInput, StorageFull
-from model_store.names import check_id, dataset_name, parse_dataset
+from model_store.errors import InvalidInput, StorageFull
+from model_store.names import check_id, parse_dataset
 from model_store.records import Dataset
 from training_service.archives import ArchiveLimits, read_archive
 from training_service.datasets import read_manifest
@@ -47,8 +47,7 @@ class Uploads:
         header = _header(next(messages, None))
         dataset_id, split = check_id(header.dataset_id, "dataset_id"), _split(header.split)
         parent = self._parent(header)
-        if self._datasets.exists(dataset_id):
-            raise AlreadyExists(f"{dataset_name(dataset_id)} exists: a dataset never changes, choose another id")
+        self._datasets.check_free(dataset_id)
         with self._blobs.temporary_file() as file:
             self._write(messages, file)
             split = parent.manifest.split if parent is not None else split
@@ -64,7 +63,7 @@ class Uploads:
             return None
         if header.HasField("split"):
             raise InvalidInput.of("split", "must be unset where there is a parent: its rows stay where they are")
-        parent = self._datasets.get(parse_dataset(header.parent, "parent"))
+        parent = self._datasets.living(parse_dataset(header.parent, "parent"))
         return Parent(parent.name, read_manifest(self._blobs, parent.digest), parent.summary)
 
     def _write(self, messages: Iterator[pb.UploadDatasetRequest], file: IO[bytes]) -> None:

@@ -77,8 +77,8 @@ def collect_garbage(
 
 def _garbage_text(garbage: Garbage) -> str:
     blobs = f"{garbage.num_blobs} unused blobs and {garbage.num_unfinished} unfinished files"
-    purged = f"{garbage.num_versions} versions and {garbage.num_models} models that were deleted and are due"
-    return f"{purged}; {blobs}, {size(garbage.size_bytes)}"
+    purged = f"{garbage.num_versions} versions, {garbage.num_models} models and {garbage.num_datasets} datasets"
+    return f"{purged} that are due; {blobs}, {size(garbage.size_bytes)}"
 
 
 @app.command("prune")

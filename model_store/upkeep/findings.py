@@ -17,6 +17,7 @@ class Kind(StrEnum):
     DANGLING_ALIAS = "dangling_alias"
     WRONG_HISTORY = "wrong_history"
     MISSING_BASE = "missing_base"
+    MISSING_DATASET = "missing_dataset"
 
 
 @dataclass(frozen=True)

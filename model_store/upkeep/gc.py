@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from model_store.blobs import BlobStore, UnfinishedBlob
 from model_store.changes import take_turn
 from model_store.database import Database
-from model_store.deletion import due, purge
+from model_store.deletion import due, due_datasets, purge
 from model_store.errors import InvalidInput
 from model_store.job_rows import drop_checkpoints
 from model_store.names import VersionName
@@ -39,7 +39,7 @@ _NUM_THREADS = 8  # an object store answers slowly, but many at once
 class Garbage:
     """What nobody needs: blobs that nothing names, temporary files that nobody writes to, and their bytes.
 
-    `num_versions` and `num_models` were deleted, and their time to come back is over.
+    `num_versions`, `num_models` and `num_datasets` were deleted, and their time to come back is over.
     """
 
     num_blobs: int
@@ -47,6 +47,7 @@ class Garbage:
     size_bytes: int
     num_versions: int = 0
     num_models: int = 0
+    num_datasets: int = 0
 
 
 class Collector:
@@ -64,14 +65,14 @@ class Collector:
         blobs, unfinished = self._old_blobs(), self._old_unfinished()
         with self._database.read() as session:
             now = datetime.now(UTC)
-            versions, models = due(session, now)
-            named = _named_after_purge(session, now, versions) if versions else named_blobs(session)
+            (versions, models), datasets = due(session, now), due_datasets(session, now)
+            named = _named_after_purge(session, now, versions) if versions or datasets else named_blobs(session)
         garbage = [size for digest, size in blobs.items() if digest not in named]
-        return _total(garbage, unfinished, len(versions), len(models))
+        return _total(garbage, unfinished, (len(versions), len(models), len(datasets)))
 
     def collect(self) -> Garbage:
         """Remove garbage and say what it was; running it again removes nothing more."""
-        num_versions, num_models = self._purge()
+        purged = self._purge()
         # The long looks at the disk and at all rows come before the turn: only few blobs are looked at again within it.
         candidates, unfinished = self._old_blobs(), self._old_unfinished()
         with self._database.read() as session:
@@ -80,20 +81,22 @@ class Collector:
         removed = [digest for batch in batches(garbage, _BATCH) for digest in self._sweep(batch)]
         for each in unfinished:
             self._blobs.discard(each)
-        return _total([candidates[digest] for digest in removed], unfinished, num_versions, num_models)
+        return _total([candidates[digest] for digest in removed], unfinished, purged)
 
-    def _purge(self) -> tuple[int, int]:
-        """Purge what is due, and let checkpoints go; say how many versions and models that were."""
+    def _purge(self) -> tuple[int, int, int]:
+        """Purge what is due, and let checkpoints go; say how many versions, models and datasets that were."""
         with self._database.write() as session:
             drop_checkpoints(session, ended_before=datetime.now(UTC) - CHECKPOINTS_KEPT_FOR)
-        num_versions = num_models = 0
+        all_names: list[str] = []
         while True:
             with self._database.write() as session:
                 names = purge(session, datetime.now(UTC), _BATCH)
             if not names:
-                return num_versions, num_models
-            versions = sum("/versions/" in name for name in names)
-            num_versions, num_models = num_versions + versions, num_models + len(names) - versions
+                break
+            all_names += names
+        num_versions = sum("/versions/" in name for name in all_names)
+        num_datasets = sum(name.startswith("datasets/") for name in all_names)
+        return num_versions, len(all_names) - num_versions - num_datasets, num_datasets
 
     def _sweep(self, digests: Sequence[str]) -> list[str]:
         """Remove those of a few blobs that no row names now, in one turn; return them."""
@@ -116,16 +119,18 @@ class Collector:
         return time.time() - self._grace_seconds
 
 
-def _total(blobs: Sequence[int], unfinished: Sequence[UnfinishedBlob], num_versions: int, num_models: int) -> Garbage:
+def _total(blobs: Sequence[int], unfinished: Sequence[UnfinishedBlob], num_purged: tuple[int, int, int]) -> Garbage:
     size_bytes = sum(blobs) + sum(each.size_bytes for each in unfinished)
-    return Garbage(len(blobs), len(unfinished), size_bytes, num_versions, num_models)
+    return Garbage(len(blobs), len(unfinished), size_bytes, *num_purged)
 
 
 def _named_after_purge(session: Session, now: datetime, purged: Collection[VersionName]) -> set[str]:
     """Return the digests that rows will name once these versions, of those that are due, are gone."""
     is_due, stays = VersionRow.purge_at <= now, or_(VersionRow.purge_at.is_(None), VersionRow.purge_at > now)
     of_versions = select(StageRow.digest).join(VersionRow), *(select(column) for column in VERSION_COLUMNS)
-    others = select(DatasetRow.digest), select(DatasetPackRow.digest), select(JobCheckpointRow.digest)
+    dataset_stays = or_(DatasetRow.purge_at.is_(None), DatasetRow.purge_at > now)
+    of_datasets = select(DatasetRow.digest), select(DatasetPackRow.digest).join(DatasetRow)
+    others = *(query.where(dataset_stays) for query in of_datasets), select(JobCheckpointRow.digest)
     named = set(session.scalars(union(*(query.where(stays) for query in of_versions), *others)))
     for query in of_versions:
         rows = session.execute(query.add_columns(VersionRow.model_id, VersionRow.number).where(is_due))

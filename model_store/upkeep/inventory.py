@@ -96,9 +96,10 @@ def _calibration_blobs(calibration: StoredCalibration | None) -> tuple[NamedBlob
 
 
 def all_datasets(session: Session) -> list[DatasetRows]:
-    """Return every dataset."""
+    """Return every dataset, deleted ones too."""
     columns = (DatasetRow.id, DatasetRow.digest, DatasetRow.size_bytes)
     query = select(*columns, DatasetPackRow.digest).outerjoin(DatasetPackRow).order_by(DatasetRow.id)
+    query = query.where(DatasetRow.is_purged.is_(False))
     return [
         DatasetRows(dataset_name(dataset_id), digest, size_bytes, tuple(row[3] for row in rows if row[3] is not None))
         for (dataset_id, digest, size_bytes), rows in groupby(session.execute(query), itemgetter(slice(3)))

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import select, union
+from sqlalchemy import Select, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from model_store.names import VersionName, dataset_name, job_name
@@ -22,14 +22,20 @@ VERSION_COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (
 _COLUMNS = (*VERSION_COLUMNS, StageRow.digest, DatasetRow.digest, DatasetPackRow.digest, JobCheckpointRow.digest)
 
 
+def naming(column: InstrumentedAttribute[Any]) -> Select[Any]:
+    """Select what one column names; a purged dataset names its manifest no more, though its row stays."""
+    query = select(column)
+    return query.where(DatasetRow.is_purged.is_(False)) if column is DatasetRow.digest else query
+
+
 def named_blobs(session: Session) -> set[str]:
     """Return the digest of every blob that a row names."""
-    return set(session.scalars(union(*(select(column) for column in _COLUMNS)))) - {None}
+    return set(session.scalars(union(*(naming(column) for column in _COLUMNS)))) - {None}
 
 
 def named_among(session: Session, digests: Collection[str]) -> set[str]:
     """Return those of a few digests that a row names."""
-    return set(session.scalars(union(*(select(column).where(column.in_(digests)) for column in _COLUMNS))))
+    return set(session.scalars(union(*(naming(column).where(column.in_(digests)) for column in _COLUMNS))))
 
 
 def owners(session: Session, digests: Collection[str]) -> dict[str, tuple[str, ...]]:
@@ -46,7 +52,7 @@ def owners(session: Session, digests: Collection[str]) -> dict[str, tuple[str, .
         (DatasetRow.digest, DatasetRow.id),
         (DatasetPackRow.digest, DatasetPackRow.dataset_id),
     ):
-        for digest, found_id in session.execute(select(column, dataset_id).where(column.in_(digests))):
+        for digest, found_id in session.execute(naming(column).add_columns(dataset_id).where(column.in_(digests))):
             datasets[digest].add(dataset_name(found_id))
     jobs: dict[str, set[str]] = defaultdict(set)
     checkpoints = select(JobCheckpointRow.digest, JobCheckpointRow.job_id).where(JobCheckpointRow.digest.in_(digests))

@@ -10,16 +10,16 @@ from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, or_, selec
 from sqlalchemy.orm import Session, aliased
 
 from model_store.lifecycle import ENDED
-from model_store.names import AliasName, VersionName, job_name, model_name
+from model_store.names import AliasName, VersionName, dataset_name, job_name, model_name
 from model_store.records import Target
-from model_store.tables import AliasMoveRow, AliasRow, JobRow, ModelRow, VersionRow
+from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, JobRow, ModelRow, VersionRow
 from model_store.upkeep.findings import Kind, Problem
 
 _BRING_BACK = "undelete that version; where it was purged, restore the database from a backup"
 
 
 def row_problems(session: Session) -> Iterator[Problem]:
-    """Yield what is wrong with counters, aliases, their history, and the bases of versions and unfinished jobs."""
+    """Yield what is wrong with counters, aliases and their history, and what versions and unfinished jobs stand on."""
     yield from _counters(session)
     yield from _aliases(session)
     yield from _shares(session)
@@ -27,6 +27,7 @@ def row_problems(session: Session) -> Iterator[Problem]:
     yield from _lost_aliases(session)
     yield from _bases_of_versions(session)
     yield from _bases_of_jobs(session)
+    yield from _datasets_of_jobs(session)
 
 
 def _counters(session: Session) -> Iterator[Problem]:
@@ -121,6 +122,18 @@ def _bases_of_jobs(session: Session) -> Iterator[Problem]:
         yield Problem(
             Kind.MISSING_BASE, job_name(job_id), text, f"{_BRING_BACK}, or cancel the job: `maas jobs cancel {job_id}`"
         )
+
+
+def _datasets_of_jobs(session: Session) -> Iterator[Problem]:
+    query = (
+        select(JobRow.id, JobRow.dataset_id)
+        .join(DatasetRow)
+        .where(JobRow.state.not_in(ENDED), DatasetRow.deleted_at.is_not(None))
+    )
+    for job_id, dataset_id in session.execute(query.order_by(JobRow.sequence)):
+        text = f"trains on {dataset_name(dataset_id)}, which is deleted"
+        advice = f"undelete it: `maas datasets undelete {dataset_id}`, or cancel the job: `maas jobs cancel {job_id}`"
+        yield Problem(Kind.MISSING_DATASET, job_name(job_id), text, advice)
 
 
 def _text(target: Target | None) -> str:

@@ -84,7 +84,8 @@ def usage_of(database: Database, blobs: BlobStore) -> Usage:
     """Add up what is stored, in one pass over the rows and one over the blobs."""
     with database.read() as session:
         named, models = list(_named(session)), list(_models(session))
-        datasets = [dataset_name(dataset_id) for dataset_id in session.scalars(select(DatasetRow.id))]
+        kept = select(DatasetRow.id).where(DatasetRow.is_purged.is_(False))
+        datasets = [dataset_name(dataset_id) for dataset_id in session.scalars(kept)]
     sizes = {blob.digest: blob.size_bytes for blob in blobs.all()}
     unfinished = [each.size_bytes for each in blobs.unfinished()]
     stored = _shares(named, sizes)
@@ -113,12 +114,11 @@ def _named(session: Session) -> Iterator[_Named]:
         grouped = query.where(digest.is_not(None)).group_by(VersionRow.model_id, digest)
         for model_id, named, living in session.execute(grouped):
             yield _Named(model_name(model_id), named, living)
-    manifests, packs = (
-        select(DatasetRow.id, DatasetRow.digest),
-        select(DatasetPackRow.dataset_id, DatasetPackRow.digest),
-    )
-    for dataset_id, blob in (*session.execute(manifests), *session.execute(packs)):
-        yield _Named(dataset_name(dataset_id), blob, is_living=True)
+    for column in (DatasetRow.digest, DatasetPackRow.digest):
+        blobs = select(DatasetRow.id, column, DatasetRow.deleted_at).where(DatasetRow.is_purged.is_(False))
+        blobs = blobs.join(DatasetPackRow) if column is DatasetPackRow.digest else blobs
+        for dataset_id, blob, deleted_at in session.execute(blobs):
+            yield _Named(dataset_name(dataset_id), blob, is_living=deleted_at is None)
     for job_id, blob in session.execute(select(JobCheckpointRow.job_id, JobCheckpointRow.digest)):
         yield _Named(job_name(job_id), blob, is_living=True)
 

@@ -124,7 +124,7 @@ def test_what_is_due_is_purged_and_collected(
     age(blobs)
     code, text = maas("gc")
     assert code == 0
-    assert "1 versions and 1 models that were deleted and are due; 3 unused blobs" in text
+    assert "1 versions, 1 models and 0 datasets that are due; 3 unused blobs" in text
     assert "would be removed by --delete" in text
     found = read(maas, "gc", "--delete")
     assert (found["num_versions"], found["num_models"], found["num_blobs"], found["deleted"]) == (1, 1, 3, True)

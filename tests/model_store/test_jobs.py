@@ -13,7 +13,6 @@ from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import (
     AlreadyExists,
-    Conflict,
     DatasetNotFound,
     IllegalState,
     JobNotFound,
@@ -161,12 +160,12 @@ def test_jobs_come_newest_first_in_pages(jobs: JobStore) -> None:
 
 
 def test_what_does_not_exist_is_named(jobs: JobStore, database: Database, store: ModelStore) -> None:
-    """An unknown job or dataset says so, and a job without its dataset is refused by the database."""
+    """An unknown job or dataset says so, also where a job is to train on it."""
     with pytest.raises(JobNotFound, match="trainingJobs/"):
         jobs.get("0" * 32)
     with pytest.raises(DatasetNotFound, match="datasets/nowhere"):
         DatasetStore(database, store.blobs).get("nowhere")
-    with pytest.raises(Conflict):
+    with pytest.raises(DatasetNotFound, match="datasets/nowhere"):
         jobs.enqueue(JobSpec("flowers", SPEC.base, "nowhere", {}, 0, None))
 
 
@@ -186,7 +185,7 @@ def test_a_dataset_whose_blob_is_missing_is_not_registered(database: Database, s
     manifest = store.blobs.put([b"manifest"]).digest
     with pytest.raises(MissingBlob):
         datasets.register(Dataset("d", manifest, ("1" * 64,), 3, 4, {}, datetime.now(UTC)))
-    assert not datasets.exists("d")
+    datasets.check_free("d")
 
 
 def test_a_paused_job_waits_until_it_is_resumed(jobs: JobStore) -> None:

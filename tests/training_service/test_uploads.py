@@ -236,7 +236,7 @@ def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> Non
         uploads = Uploads(datasets, blobs, ingestor, limits, max_archive_bytes=10**7)
         with pytest.raises(ClientGone):
             uploads.receive(AbandonedStream(upload_messages(ARCHIVE)))
-        assert not datasets.exists("photos")
+        datasets.check_free("photos")
 
 
 def test_unknown_datasets_are_not_found(service: RunningService) -> None:

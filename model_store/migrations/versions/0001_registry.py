@@ -46,6 +46,9 @@ def upgrade() -> None:
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("summary", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("purge_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("is_purged", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_datasets"),
     )
     with op.batch_alter_table("datasets", schema=None) as batch_op:
