@@ -15,6 +15,7 @@ from training_service.report_facts import JobFacts
 from training_service.report_words import size_text, value_text
 
 _SHOWN_DIGITS = 12
+_SHOWN_FILES = 100
 _SPLITS = ("num_train", "num_validation", "num_test")
 
 
@@ -41,7 +42,7 @@ def data(facts: JobFacts) -> Markup:
         ]
     )
     columns = ("Label", "Train", "Validation", "Test", "All")
-    return joined([known, long_table(columns, rows, "Images by label and split", "labels")])
+    return joined([known, long_table(columns, rows, "Images by label and split", "labels"), _left_out(summary)])
 
 
 def recipe(facts: JobFacts) -> Markup:
@@ -87,6 +88,16 @@ def reproduction(facts: JobFacts) -> Markup:
     note = "The dataset and the base never change: on a CPU, the same command gives the same weights."
     command = element("pre", element("code", finetune_command(facts.job.spec)), tabindex=0)
     return joined([command, element("p", note, class_="note")])
+
+
+def _left_out(summary: Mapping[str, Any]) -> Markup:
+    shown = summary["rejected_files"][:_SHOWN_FILES]
+    if not shown:
+        return Markup()
+    some = f"the first {len(shown)} of " if len(shown) < summary["num_rejected_files"] else ""
+    rows = [(each["path"], each["reason"]) for each in shown]
+    written = table(("File", "Why"), rows, f"Files that were left out: {some}{summary['num_rejected_files']:,}")
+    return element("details", element("summary", "Why files were left out"), written)
 
 
 def _near_duplicates(summary: Mapping[str, Any]) -> str:

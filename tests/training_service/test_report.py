@@ -135,7 +135,7 @@ def hostile(service: RunningService) -> pb.TrainingJob:
 def noise() -> dict[str, bytes]:
     """Return files of nothing but noise, so that no label can be learnt."""
     random = np.random.default_rng(0)
-    files = {}
+    files = {"<svg onload=alert(2)>/broken.png": b"no image"}
     for label in HOSTILE:
         for number in range(40):
             file = io.BytesIO()
@@ -208,6 +208,8 @@ def test_nothing_that_a_user_wrote_becomes_markup(service: RunningService, hosti
     kept = [label for label in HOSTILE if label in rows]
     assert len(kept) >= 4
     assert all(rows.count(label) >= 2 for label in kept)  # of the labels' quality, and of the data
+    assert "Why files were left out" in page.texts["summary"]
+    assert "<svg onload=alert(2)>/broken.png" in rows
     assert any(alt.startswith(f"{label}/") and PATH in alt for alt in page.values("alt") for label in kept)
 
 
