@@ -295,3 +295,19 @@ def test_what_cannot_be_measured_any_more_is_said(home: Path, service: RunningSe
     assert f"{job.metrics.macro_f1:.3f}" in page.texts["section"][0]
     assert {"Calibration", "Worst mistakes"} & set(page.texts["h2"]) == set()
     assert {"Confusions", "Labels", "Lineage"} <= set(page.texts["h2"])
+
+
+def test_a_report_outlives_its_dataset(service: RunningService, hostile: pb.TrainingJob) -> None:
+    """A deleted one is evaluated on no more, and all that was known is still told; what comes back is whole again."""
+    name = "datasets/hostile"
+    service.training.DeleteDataset(pb.DeleteDatasetRequest(name=name), timeout=TIMEOUT)
+    try:
+        page = report(service, hostile.name)
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, f"{name} was deleted: undelete it first"):
+            list(service.training.EvaluateVersion(pb.EvaluateVersionRequest(name=hostile.version, dataset=name)))
+    finally:
+        service.training.UndeleteDataset(pb.UndeleteDatasetRequest(name=name), timeout=TIMEOUT)
+    assert f"The version cannot be evaluated any more: {name}" in page.texts["section"][0]
+    assert {"Confusions", "Data", "How to reproduce"} <= set(page.texts["h2"])
+    assert not page.values("src")
+    assert report(service, hostile.name).values("src")
