@@ -24,6 +24,7 @@ NumStages = Annotated[int | None, typer.Option(help="last_stages: backbone stage
 ClassWeights = Annotated[
     str, typer.Option(help="balanced: labels count alike, however few images they have.", rich_help_panel=_RECIPE)
 ]
+Augmentation = Annotated[str, typer.Option(help="none, mirror, crop_and_mirror or strong.", rich_help_panel=_RECIPE)]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=_TRAINING)]
 BatchSize = Annotated[int | None, typer.Option(help="Images a batch.", rich_help_panel=_TRAINING)]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate of the head.", rich_help_panel=_TRAINING)]
@@ -36,7 +37,6 @@ BackboneFactor = Annotated[
 WeightDecay = Annotated[float | None, typer.Option(help="Weight decay.", rich_help_panel=_TRAINING)]
 Optimizer = Annotated[str, typer.Option(help="sgd or adamw.", rich_help_panel=_TRAINING)]
 Schedule = Annotated[str, typer.Option(help="constant, cosine or one_cycle.", rich_help_panel=_TRAINING)]
-Augmentation = Annotated[str, typer.Option(help="none, mirror, crop_and_mirror or strong.", rich_help_panel=_TRAINING)]
 LabelSmoothing = Annotated[float | None, typer.Option(help="Label smoothing, such as 0.1.", rich_help_panel=_TRAINING)]
 Patience = Annotated[
     int | None, typer.Option(help="Stop after so many epochs that were no better.", rich_help_panel=_TRAINING)
