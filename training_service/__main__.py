@@ -29,6 +29,7 @@ from training_service.server import CODES, TrainingServer, registrations
 from training_service.servicer import TrainingServicer
 from training_service.settings import TrainingSettings
 from training_service.side_work import SideWork
+from training_service.sources import Sources
 from training_service.uploads import Uploads
 
 # Each takes a thread for as long as its client sends; more wait for their turn.
@@ -95,7 +96,8 @@ def _uploads(
         max_ratio=settings.max_compression_ratio,
     )
     ingestor = Ingestor(store.blobs, decoders, max_image_pixels=settings.max_image_pixels)
-    return Uploads(datasets, store.blobs, ingestor, limits, max_archive_bytes=settings.max_archive_bytes)
+    sources = Sources(settings.dataset_roots, limits, max_archive_bytes=settings.max_archive_bytes)
+    return Uploads(datasets, store.blobs, ingestor, sources, limits, max_archive_bytes=settings.max_archive_bytes)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def _read_tar(file: IO[bytes], budget: _Budget) -> Iterator[ArchiveFile]:
     with tarfile.open(fileobj=cast("IO[bytes]", guarded), mode="r:") as archive:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # a public name that its stubs lack; it would pile up
-            path = _checked_path(member.name)
+            path = checked_path(member.name)
             guarded.entry = path
             budget.count_entry()
             if not (member.isdir() or member.isreg()) or member.issparse():
@@ -162,7 +162,7 @@ def _read_zip(file: IO[bytes], budget: _Budget) -> Iterator[ArchiveFile]:
     unpacked = 0
     with zipfile.ZipFile(cast("IO[bytes]", guarded)) as archive:
         for member in archive.infolist():
-            path = _checked_path(member.filename)
+            path = checked_path(member.filename)
             budget.count_entry()
             _check_zip_member(member, path)
             if member.is_dir():
@@ -194,7 +194,8 @@ def _read_file(content: IO[bytes], size: int, budget: _Budget) -> bytes | None:
     return b"".join(chunks)
 
 
-def _checked_path(name: str) -> str:
+def checked_path(name: str) -> str:
+    """Return an entry's name in its one form; raise InvalidInput for an absolute one, or one that climbs."""
     # Windows' separators are read as such: what is harmless here may be unpacked elsewhere.
     path = name.replace("\\", "/")
     if path.startswith("/") or _DRIVE.match(path):

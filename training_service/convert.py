@@ -125,6 +125,7 @@ def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:
         height=pb.Spread(**summary["height"]),
         pixel_mean=summary["pixel_mean"],
         pixel_std=summary["pixel_std"],
+        uri=summary["uri"],
         state=RESOURCE_STATE_ACTIVE if dataset.deleted_at is None else RESOURCE_STATE_DELETED,
         delete_time=_timestamp(dataset.deleted_at),
         purge_time=_timestamp(dataset.purge_at),

@@ -17,8 +17,12 @@ from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
 from training_service.servicer import TrainingServicer
 from training_service.side_work import TooMuchWork
+from training_service.sources import NotAllowed
 
-CODES: Mapping[type[Exception], grpc.StatusCode] = {TooMuchWork: grpc.StatusCode.RESOURCE_EXHAUSTED}
+CODES: Mapping[type[Exception], grpc.StatusCode] = {
+    TooMuchWork: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
+}
 """Codes of this service's own errors; all others are kinds of the store's errors."""
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -29,6 +30,7 @@ from training_service.datasets import read_manifest
 from training_service.evaluation_convert import evaluated_message, evaluating_message
 from training_service.evaluator import Evaluator
 from training_service.job_requests import job_spec
+from training_service.preview import PreviewSize, check_split, choose_rows, thumbnails
 from training_service.report import render
 from training_service.report_facts import FactFinder
 from training_service.side_work import Caller, SideWork
@@ -73,6 +75,21 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         """Receive an archive and register it as a dataset."""
         dataset = await in_thread(self._upload_threads, self._uploads.receive, messages)
         return convert.dataset_message(dataset)
+
+    async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:
+        """Read what lies at a URL and register it as a dataset."""
+        caller: Caller[pb.Dataset] = Caller(lambda _: None)
+        register = partial(self._uploads.register, request, caller.check)
+        try:
+            return convert.dataset_message(
+                await asyncio.get_running_loop().run_in_executor(self._upload_threads, register)
+            )
+        finally:
+            caller.leave()
+
+    async def PreviewDataset(self, request: pb.PreviewDatasetRequest, context: Context) -> pb.PreviewDatasetResponse:
+        """Return small pictures of some rows."""
+        return await asyncio.to_thread(self._preview, request)
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.Dataset:
         """Return one dataset."""
@@ -202,16 +219,24 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     def _list_rows(self, request: pb.ListDatasetRowsRequest) -> pb.ListDatasetRowsResponse:
         dataset = self._datasets.get(parse_dataset(request.parent, "parent"))
-        if request.split not in {"", *Split}:
-            raise InvalidInput.of("split", f"must be empty or one of {', '.join(Split)}, not {request.split[:80]!r}")
+        split = check_split(request.split)
         limit = PageRequest(request.page_size, request.page_token).limit
-        listing = f"rows of {dataset.id} {request.split}"
+        listing = f"rows of {dataset.id} {split}"
         start = int(decode_token(listing, request.page_token, int) or 0)
         manifest = read_manifest(self._store.blobs, dataset.digest)
-        rows = [row for row in manifest.rows if request.split in {"", row.split}][start : start + limit + 1]
+        rows = [row for row in manifest.rows if split in {"", row.split}][start : start + limit + 1]
         page = cut(listing, rows, range(start + 1, start + 1 + len(rows)), limit)
         messages = convert.row_messages(manifest, page.items)
         return pb.ListDatasetRowsResponse(rows=messages, next_page_token=page.next_token)
+
+    def _preview(self, request: pb.PreviewDatasetRequest) -> pb.PreviewDatasetResponse:
+        dataset = self._datasets.get(parse_dataset(request.name, "name"))
+        size = PreviewSize(request.num_images or PreviewSize.num_images, request.edge or PreviewSize.edge)
+        manifest = read_manifest(self._store.blobs, dataset.digest)
+        chosen = choose_rows(manifest, check_split(request.split), size.num_images)
+        rows = convert.row_messages(manifest, chosen)
+        pictures = zip(rows, thumbnails(self._store.blobs, chosen, size.edge), strict=True)
+        return pb.PreviewDatasetResponse(thumbnails=[pb.Thumbnail(row=row, jpeg=jpeg) for row, jpeg in pictures])
 
     def _message(self, job: TrainingJob) -> pb.TrainingJob:
         version = self._store.get_version(job.version) if job.version is not None else None

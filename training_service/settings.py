@@ -26,6 +26,11 @@ class TrainingSettings(ServerSettings):
     max_image_bytes: int = Field(default=64 * _MEBIBYTE, ge=1, description="Larger files are left out of a dataset.")
     max_image_pixels: int = Field(default=50_000_000, ge=1)
 
+    dataset_roots: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="URLs below which datasets may be registered from where they lie, separated by commas: a folder as "
+        "file:///data, or what fsspec opens, as s3://bucket/photos. None by default: whoever may call may read there.",
+    )
     array_cache_bytes: int = Field(
         default=20 * 1024 * _MEBIBYTE, ge=0, description="Decoded datasets, and their features, on the disk."
     )
@@ -51,7 +56,7 @@ class TrainingSettings(ServerSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = Field(default=0, ge=0, description="CPU threads of a worker; 0: all cores.")
 
-    @field_validator("inference_addresses", mode="before")
+    @field_validator("dataset_roots", "inference_addresses", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value

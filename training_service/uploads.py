@@ -1,9 +1,9 @@
-"""Receives a dataset: a header, the archive's bytes in chunks, then the digest of all of them."""
+"""Makes datasets of what is uploaded (a header, an archive in chunks, then its digest), or lies at a URL."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import IO
 
@@ -14,28 +14,34 @@ from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput, StorageFull
 from model_store.names import check_id, parse_dataset
 from model_store.records import Dataset
-from training_service.archives import ArchiveLimits, read_archive
+from training_service.archives import ArchiveFile, ArchiveLimits, read_archive
 from training_service.datasets import read_manifest
 from training_service.ingest import Ingested, Ingestor, Parent
+from training_service.sources import Sources
 from training_service.splits import SplitSpec
 from training_service.streams import IncomingStream
 
 MAX_CHUNK_BYTES = 3 * 1024 * 1024
 
+Wanted = pb.UploadDatasetRequest.Header | pb.RegisterDatasetRequest
+"""What the dataset is to be."""
+
 
 class Uploads:
-    """Turns upload streams into registered datasets; safe to share between uploads."""
+    """Turns uploads and sources into registered datasets; safe to share between threads."""
 
     def __init__(
         self,
         datasets: DatasetStore,
         blobs: BlobStore,
         ingestor: Ingestor,
+        sources: Sources,
         limits: ArchiveLimits,
         *,
         max_archive_bytes: int,
     ) -> None:
         self._datasets = datasets
+        self._sources = sources
         self._blobs = blobs
         self._ingestor = ingestor
         self._limits = limits
@@ -45,25 +51,43 @@ class Uploads:
         """Read one upload and register its dataset; an upload that breaks off leaves nothing."""
         messages = iter(stream)
         header = _header(next(messages, None))
-        dataset_id, split = check_id(header.dataset_id, "dataset_id"), _split(header.split)
-        parent = self._parent(header)
+
+        def read(file: IO[bytes]) -> Iterable[ArchiveFile]:
+            self._write(messages, file)
+            return read_archive(file, self._limits)
+
+        return self._made(header, read, "", stream.check_client)
+
+    def register(self, request: pb.RegisterDatasetRequest, check_going_on: Callable[[], None]) -> Dataset:
+        """Read what lies at a URL and register it as a dataset; raise what `Sources` raises."""
+        source = self._sources.find(request.uri)
+        return self._made(request, lambda file: self._sources.read(source, file), source.uri, check_going_on)
+
+    def _made(
+        self,
+        wanted: Wanted,
+        read: Callable[[IO[bytes]], Iterable[ArchiveFile]],
+        uri: str,
+        check_going_on: Callable[[], None],
+    ) -> Dataset:
+        """Register the dataset of the files that `read`, which is given a scratch file, returns."""
+        dataset_id, split = check_id(wanted.dataset_id, "dataset_id"), _split(wanted.split)
+        parent = self._parent(wanted)
         self._datasets.check_free(dataset_id)
         with self._blobs.temporary_file() as file:
-            self._write(messages, file)
             split = parent.manifest.split if parent is not None else split
-            ingested = self._ingestor.ingest(read_archive(file, self._limits), split, stream.check_client, parent)
-        stream.check_client()
-        return self._datasets.register(
-            _record(dataset_id, ingested, parse_dataset(header.parent, "parent") if header.parent else None)
-        )
+            ingested = self._ingestor.ingest(read(file), split, check_going_on, parent)
+        check_going_on()
+        parent_id = parse_dataset(wanted.parent, "parent") if wanted.parent else None
+        return self._datasets.register(_record(dataset_id, ingested, parent_id, uri))
 
-    def _parent(self, header: pb.UploadDatasetRequest.Header) -> Parent | None:
+    def _parent(self, wanted: Wanted) -> Parent | None:
         """Return the dataset to append to; raise DatasetNotFound, or InvalidInput where it is to be dealt anew."""
-        if not header.parent:
+        if not wanted.parent:
             return None
-        if header.HasField("split"):
+        if wanted.HasField("split"):
             raise InvalidInput.of("split", "must be unset where there is a parent: its rows stay where they are")
-        parent = self._datasets.living(parse_dataset(header.parent, "parent"))
+        parent = self._datasets.living(parse_dataset(wanted.parent, "parent"))
         return Parent(parent.name, read_manifest(self._blobs, parent.digest), parent.summary)
 
     def _write(self, messages: Iterator[pb.UploadDatasetRequest], file: IO[bytes]) -> None:
@@ -105,7 +129,7 @@ def _split(message: pb.SplitSpec) -> SplitSpec:
     return SplitSpec(seed=message.seed, **chosen)
 
 
-def _record(dataset_id: str, ingested: Ingested, parent_id: str | None) -> Dataset:
+def _record(dataset_id: str, ingested: Ingested, parent_id: str | None, uri: str) -> Dataset:
     manifest = ingested.manifest
     return Dataset(
         id=dataset_id,
@@ -113,7 +137,7 @@ def _record(dataset_id: str, ingested: Ingested, parent_id: str | None) -> Datas
         packs=tuple({row.pack for row in manifest.rows}),
         num_rows=len(manifest.rows),
         size_bytes=sum(row.size for row in manifest.rows),
-        summary=ingested.summary,
+        summary={**ingested.summary, "uri": uri},
         parent_id=parent_id,
         created_at=datetime.now(UTC),
     )

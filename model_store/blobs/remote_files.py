@@ -10,7 +10,7 @@ import errno
 import hashlib
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +66,36 @@ class RemoteFolder:
         """Yield the files at any depth below a folder."""
         with self._answering() as (files, root), suppress(FileNotFoundError):
             yield from map(_remote_file, files.find(f"{root}/{folder}", detail=True).values())
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file; None where there is no file of this name."""
+        with self._answering() as (files, root), suppress(FileNotFoundError):
+            info = files.info(f"{root}/{name}".rstrip("/"))
+            return int(info["size"]) if info["type"] == "file" else None
+        return None
+
+    def sizes_below(self, name: str) -> Iterator[tuple[str, int]]:
+        """Yield path, below the folder of this name, and size of each file at any depth; what is not below is left."""
+        with self._answering() as (files, root), suppress(FileNotFoundError):
+            above = f"{root}/{name}".rstrip("/") + "/"
+            for path, info in files.find(above, detail=True).items():
+                if path.startswith(above) and path != above:
+                    yield path.removeprefix(above), int(info["size"])
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yield a file's bytes."""
+        with self._answering() as (files, root), files.open(f"{root}/{name}", "rb", block_size=_CHUNK_BYTES) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+
+    def read(self, names: Sequence[str], sizes: Sequence[int]) -> list[bytes]:
+        """Return so many first bytes of each of some files, at once where the file system can."""
+        wanted = {name: size for name, size in zip(names, sizes, strict=True) if size}
+        with self._answering() as (files, root):
+            paths, ends = [f"{root}/{name}" for name in wanted], list(wanted.values())
+            data = files.cat_ranges(paths, [0] * len(paths), ends, on_error="raise") if paths else []
+        read = dict(zip(wanted, data, strict=True))
+        return [read.get(name, b"") for name in names]
 
     def upload(self, file: Path, name: str) -> None:
         """Write a file, whole or not at all, over one that is there."""
@@ -131,7 +161,7 @@ class RemoteFolder:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise  # a disk of this machine, or of a file system that is mounted here
             text = str(error).strip() or type(error).__name__
-            raise Unavailable(f"the blob store {self.url} does not answer ({text}): check {self.advice}") from error
+            raise Unavailable(f"{self.url} does not answer ({text}): check {self.advice}") from error
 
     def _connected(self) -> tuple[Any, str]:
         with self._lock:

@@ -20,6 +20,7 @@ from tests.training_service.running import RunningService, refused, settings_of,
 from training_service.archives import ArchiveLimits
 from training_service.datasets import EncodedImages, read_manifest
 from training_service.ingest import Ingestor
+from training_service.sources import Sources
 from training_service.streams import ClientGone
 from training_service.uploads import Uploads
 
@@ -233,7 +234,8 @@ def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> Non
         datasets = DatasetStore(database, blobs)
         ingestor = Ingestor(blobs, threads, max_image_pixels=10**6)
         limits = ArchiveLimits(max_unpacked_bytes=10**7, max_files=100, max_file_bytes=10**6)
-        uploads = Uploads(datasets, blobs, ingestor, limits, max_archive_bytes=10**7)
+        sources = Sources((), limits, max_archive_bytes=10**7)
+        uploads = Uploads(datasets, blobs, ingestor, sources, limits, max_archive_bytes=10**7)
         with pytest.raises(ClientGone):
             uploads.receive(AbandonedStream(upload_messages(ARCHIVE)))
         datasets.check_free("photos")
