@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from maas.model_store.v1 import model_store_pb2 as pb
 
-from maas_client.output import out, print_table
+from maas_client.output import as_text, out, print_table
 
 
 def show_metrics(title: str, metrics: pb.Metrics) -> None:
@@ -15,7 +15,8 @@ def show_metrics(title: str, metrics: pb.Metrics) -> None:
         (each.label, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", each.support)
         for each in metrics.labels
     ]
-    print_table(title, ["label", "precision", "recall", "F1", "images"], rows, "")
+    out.print(as_text(title), style="bold", soft_wrap=True)  # longer than the table is wide
+    print_table("", ["label", "precision", "recall", "F1", "images"], rows, "")
     out.print("  ".join(_summary(metrics)), highlight=False)
 
 
