@@ -6,7 +6,9 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from statistics import fmean
 
+import numpy as np
 import torch
 
 from model_store.architectures import Chain
@@ -16,7 +18,9 @@ from training_service.trainer import Trainer, TrainingData
 NUM_STEPS = 40
 LEAST_RATE, MOST_RATE = 1e-6, 1.0
 _MEMORY = 0.8
-_DIVERGED = 3.0
+_NUM_FIRST = 5
+# As a share of the loss of guessing. Where the head is good already, the loss is near 0, and one hard row doubles it.
+_NOISE = 0.05
 
 
 def find_learning_rate(
@@ -29,18 +33,20 @@ def find_learning_rate(
 ) -> float:
     """Return a learning rate for the head; the chain is left as it is.
 
-    Takes at most NUM_STEPS steps, all stages that will train at their shares of the rate, and stops where the loss has
-    trebled. Equal arguments give an equal rate.
+    Takes at most NUM_STEPS steps, all stages that will train at their shares of the rate, and stops where the loss is
+    above the first ones by that of guessing. A tenth of the last rate at which it was as low as it ever became, but for
+    noise, is safely below what diverges. Equal arguments give an equal rate.
     """
     sweep = replace(recipe, schedule=Schedule.CONSTANT, epochs_per_stage=0, average_decay=0.0, patience=0)
     trainer = Trainer(copy.deepcopy(chain), data, sweep, seed, device)
+    guessing = math.log(len(np.unique(data.labels[data.train])))
     losses: list[float] = []
     for step in range(NUM_STEPS):
         check_going_on()
         losses.append(trainer.train_step(swept_rate(step)))
-        if not losses[-1] < _DIVERGED * min(losses):
+        if not _smoothed(losses)[-1] < fmean(losses[:_NUM_FIRST]) + guessing:
             break
-    return swept_rate(_lowest(losses)) / 10
+    return swept_rate(_last_low(_smoothed(losses), _NOISE * guessing)) / 10
 
 
 def swept_rate(step: int) -> float:
@@ -48,11 +54,16 @@ def swept_rate(step: int) -> float:
     return float(LEAST_RATE * (MOST_RATE / LEAST_RATE) ** (step / (NUM_STEPS - 1)))
 
 
-def _lowest(losses: Sequence[float]) -> int:
-    """Return the step after which the smoothed loss was lowest: a tenth of its rate is safely below what diverges."""
-    smoothed, weight, found = 0.0, 0.0, []
+def _smoothed(losses: Sequence[float]) -> list[float]:
+    """Return the moving average up to each step; infinite from the first loss on that is no number."""
+    average, weight, found = 0.0, 0.0, []
     for loss in losses:
-        smoothed = _MEMORY * smoothed + (1 - _MEMORY) * loss
+        average = _MEMORY * average + (1 - _MEMORY) * loss
         weight = _MEMORY * weight + (1 - _MEMORY)
-        found.append(smoothed / weight if math.isfinite(smoothed) else math.inf)
-    return min(range(len(found)), key=found.__getitem__)
+        found.append(average / weight if math.isfinite(average) else math.inf)
+    return found
+
+
+def _last_low(losses: Sequence[float], noise: float) -> int:
+    """Return the last step whose loss is the lowest, give or take the noise."""
+    return max(step for step, loss in enumerate(losses) if loss <= min(losses) + noise)

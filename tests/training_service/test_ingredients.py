@@ -293,6 +293,15 @@ def test_a_learning_rate_is_found(optimizer: str, least: float, most: float) -> 
     assert quick < 0.7 * slow
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_network_that_is_good_already_gets_a_rate_too(seed: int) -> None:
+    """Its loss is all noise until a rate is too high: the sweep neither stops at that noise, nor takes a dip for it."""
+    made = trainer(replace(PLAIN, num_epochs=40), seed)
+    made.train(lambda _: None, lambda: None)
+    found = find_learning_rate(made._chain.requires_grad_(), made._data, PLAIN, seed, CPU, bool)
+    assert 1e-3 < found < 0.5
+
+
 def trained_loss(recipe: Recipe) -> float:
     """Return the mean loss of the last epoch."""
     made = trainer(recipe)
