@@ -7,7 +7,7 @@ claim in the same transaction, so a runner that was taken for dead can change no
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -192,6 +192,14 @@ class JobStore:
             row = claimed_row(session, claim)
             lose(session, row, reason)
             return row.record()
+
+    def release_gone(self, is_gone: Callable[[str], bool]) -> None:
+        """Take their jobs from owners that are known to be dead, before their leases run out."""
+        with self._database.write() as session:
+            held = select(JobRow).where(JobRow.state.in_(ACTIVE), JobRow.lease_owner.is_not(None))
+            for row in session.scalars(held.with_for_update(skip_locked=True)):
+                if is_gone(row.lease_owner or ""):
+                    lose(session, row, f"its runner {row.lease_owner} is gone")
 
     def hand_back(self, claim: Claim) -> TrainingJob:
         """Give a claimed job up in good order: it is paused or cancelled where that was wished, else queued."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from model_store.architectures import HEAD, Chain
@@ -20,6 +19,7 @@ from training_service.progress import Figures
 from training_service.rate_finder import find_learning_rate
 from training_service.recipes import CROPS, HeadStart, Recipe, RecipeName
 from training_service.rows import ActivationRows, PixelRows, Rows
+from training_service.scratch import stacked
 from training_service.trainer import Trainer, TrainingData
 from training_service.workbench import DECODING, EVALUATING, FEATURES, FITTING, TRAINING, FineTuned, Workbench
 
@@ -83,19 +83,22 @@ def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
 def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> float:
     """Give the head the weights of a linear probe, and return its strength: steps then refine what is good already."""
     train, validation = (_embedded(suffix, rows, positions, bench) for positions in (bench.train, bench.validation))
-    best = best_candidate(HeadFitter(train[0], recipe.class_weights), train, validation, bench)
+    best = best_candidate(HeadFitter(train[0], recipe.class_weights, bench.folder), train, validation, bench)
     load_head(suffix.stage(HEAD), best.head)
     return best.strength
 
 
 def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
+    """Return embeddings of these rows, mapped: they may be many."""
     suffix.eval()
-    parts = []
-    with torch.inference_mode():
+
+    def embeddings() -> Iterator[Features]:
         for batch in batches(positions):
             bench.check_going_on()
-            parts.append(suffix.embed(rows.plain(batch)).cpu().numpy())
-    return np.concatenate(parts), bench.labels_at(positions)
+            with torch.inference_mode():
+                yield suffix.embed(rows.plain(batch)).cpu().numpy()
+
+    return stacked(bench.folder, len(positions), embeddings()), bench.labels_at(positions)
 
 
 def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, bench: Workbench) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import nn
 
 from training_service.evaluate import cross_entropy
 from training_service.recipes import ClassWeights
+from training_service.scratch import mapped_array
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -20,6 +23,7 @@ Labels = NDArray[np.int64]
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Inverse L2 strengths to choose from, scikit-learn's C."""
 _MAX_ITERATIONS = 500
+_ROWS_AT_ONCE = 1024
 # A feature that varies less than this share of its mean tells little more than float32's rounding errors. The share,
 # as the features of an untrained network may all be tiny.
 _MIN_VARIATION = 1e-4
@@ -54,11 +58,18 @@ class HeadFitter:
     fit in the rows' own basis is the same fit, many times faster where rows are few. Heads take features as they are.
     """
 
-    def __init__(self, features: Features, class_weights: ClassWeights = ClassWeights.NONE) -> None:
-        """Take all rows [n, d] that heads will be fitted on; labels are not looked at."""
+    def __init__(
+        self, features: Features, class_weights: ClassWeights = ClassWeights.NONE, folder: Path | None = None
+    ) -> None:
+        """Take all rows [n, d] that heads will be fitted on; labels are not looked at.
+
+        What is made of the rows is mapped from files without names in `folder`, or else held in memory.
+        """
         self._class_weight = "balanced" if class_weights is ClassWeights.BALANCED else None
-        self._mean = features.mean(axis=0, dtype=np.float64)
-        self._deviation = features.std(axis=0, dtype=np.float64)
+        self._folder = folder
+        self._mean = sum(features[part].sum(axis=0, dtype=np.float64) for part in _parts(features)) / len(features)
+        squares = sum(np.square(features[part] - self._mean).sum(axis=0) for part in _parts(features))
+        self._deviation = np.sqrt(squares / len(features))
         self._deviation[self._deviation <= _MIN_VARIATION * np.abs(self._mean)] = 1.0
         self._basis: NDArray[np.float64] | None = None
         if features.shape[0] < features.shape[1]:
@@ -78,11 +89,22 @@ class HeadFitter:
         return LinearHead(weight.astype(np.float32), (bias - weight @ self._mean).astype(np.float32))
 
     def _standardised(self, features: Features) -> NDArray[np.float64]:
-        scaled: NDArray[np.float64] = (features - self._mean) / self._deviation
+        scaled = np.empty(features.shape) if self._folder is None else self._mapped(features.shape)
+        for part in _parts(features):
+            scaled[part] = (features[part] - self._mean) / self._deviation
         return scaled
+
+    def _mapped(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        return cast("NDArray[np.float64]", mapped_array(self._folder or Path(), shape, np.float64))
 
     def _rotated(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         return features if self._basis is None else features @ self._basis
+
+
+def _parts(features: Features) -> Iterator[slice]:
+    """Yield slices of the rows, few enough at once to be held in memory."""
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        yield slice(start, start + _ROWS_AT_ONCE)
 
 
 def choose_head(

@@ -9,11 +9,12 @@ import numpy as np
 from model_store.architectures import HEAD, Chain
 from training_service.augment import further_views
 from training_service.evaluate import Labels
-from training_service.features import Activations
+from training_service.features import Activations, batches
 from training_service.heads import STRENGTHS, Candidate, Features, HeadFitter, choose_head, load_head
 from training_service.pixels import Positions
 from training_service.progress import Figures
 from training_service.recipes import Recipe
+from training_service.scratch import stacked
 from training_service.workbench import EVALUATING, FITTING, FineTuned, Workbench
 
 
@@ -25,10 +26,10 @@ def linear_probe(chain: Chain, recipe: Recipe, bench: Workbench) -> FineTuned:
     """
     seen = np.concatenate([bench.train, bench.validation])
     plain, views = bench.activations(dict(chain.backbone), further_views(recipe, bench.seed), seen)
-    every_view = _stacked([plain, *views], seen, bench)
-    fitter = HeadFitter(every_view[0], recipe.class_weights)
+    every_view = _every_view([plain, *views], seen, bench)
+    fitter = HeadFitter(every_view[0], recipe.class_weights, bench.folder)
     validation = (plain[bench.validation], bench.labels_at(bench.validation))
-    best = best_candidate(fitter, _stacked([plain, *views], bench.train, bench), validation, bench)
+    best = best_candidate(fitter, _every_view([plain, *views], bench.train, bench), validation, bench)
     head = fitter.fit(*every_view, len(bench.labels), best.strength)
     load_head(chain.stage(HEAD), head)
     bench.begin(EVALUATING)
@@ -51,5 +52,8 @@ def best_candidate(
     return best
 
 
-def _stacked(views: Sequence[Activations], positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
-    return np.concatenate([view[positions] for view in views]), np.tile(bench.labels_at(positions), len(views))
+def _every_view(views: Sequence[Activations], positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
+    """Return the rows of each view behind those of the one before, mapped: they may be many."""
+    parts = (view[batch] for view in views for batch in batches(positions))
+    rows = stacked(bench.folder, len(views) * len(positions), parts)
+    return rows, np.tile(bench.labels_at(positions), len(views))

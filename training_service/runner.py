@@ -1,7 +1,7 @@
 """Claims jobs from the queue and runs each in a worker process, renewing the lease while that process lives.
 
 The worker does the job's own writes; the runner only ends a job whose worker died. A runner that is killed takes its
-workers with it, and the queue hands its jobs to another once their leases have run out.
+workers with it, and the queue hands its jobs to another once their leases have run out, or one starts where it ran.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
-import uuid
 
 import structlog
 
@@ -21,6 +19,7 @@ from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import ACTIVE, STOPPING, JobState
 from model_store.names import job_name
 from model_store.records import TrainingJob
+from training_service.owners import is_gone, new_owner
 from training_service.settings import TrainingSettings
 from training_service.work_order import EXIT_STOPPED, WorkOrder
 
@@ -40,7 +39,14 @@ class Runner:
         self._stopping = stopping
 
     async def run(self) -> None:
-        """Work until told to stop; jobs under way then go back to the queue."""
+        """Work until told to stop; jobs under way then go back to the queue.
+
+        What a runner of this machine left that was killed is taken up at once, not when its lease has run out.
+        """
+        try:
+            await asyncio.to_thread(self._jobs.release_gone, is_gone)
+        except StoreError as error:  # the leases run out all the same
+            _log.warning("lost_jobs_not_released", reason=str(error))
         async with asyncio.TaskGroup() as slots:
             for _ in range(self._settings.num_concurrent_jobs):
                 slots.create_task(self._run_slot())
@@ -48,7 +54,7 @@ class Runner:
     async def _run_slot(self) -> None:
         while not self._stopping.is_set():
             try:
-                claim = await asyncio.to_thread(self._jobs.claim, _new_owner())
+                claim = await asyncio.to_thread(self._jobs.claim, new_owner())
                 if claim is not None:
                     await self._attend(claim)
                     continue
@@ -106,11 +112,6 @@ class Runner:
         if state in STOPPING or self._stopping.is_set():
             return self._jobs.hand_back(claim)
         return self._jobs.release(claim, _reason(code))
-
-
-def _new_owner() -> str:
-    """Name a claim's owner: never twice, so that no earlier worker can pass for a later one."""
-    return f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid.uuid4().hex}"
 
 
 def _reason(code: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,6 +22,20 @@ def mapped_array(folder: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDAr
     with tempfile.TemporaryFile(dir=folder) as file:
         allocate(file, size, folder)
         return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+
+
+def stacked(folder: Path, num_rows: int, parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return so many rows as one mapped array, written part by part; raise ValueError where there are none."""
+    rows: NDArray[Any] | None = None
+    start = 0
+    for part in parts:
+        if rows is None:
+            rows = mapped_array(folder, (num_rows, *part.shape[1:]), np.float32)
+        rows[start : start + len(part)] = part
+        start += len(part)
+    if rows is None or start != num_rows:
+        raise ValueError(f"there are {start} rows and not {num_rows}")
+    return rows
 
 
 def allocate(file: IO[bytes], size: int, folder: Path) -> None:

@@ -288,3 +288,18 @@ def end_backoff(database: Database) -> None:
 def _running(jobs: JobStore, claim: Claim) -> Claim:
     jobs.advance(claim, JobState.RUNNING)
     return claim
+
+
+def test_a_runner_known_to_be_dead_loses_its_job_at_once(jobs: JobStore) -> None:
+    """Whoever else holds one keeps it."""
+    dead_job, living_job = jobs.enqueue(SPEC), jobs.enqueue(SPEC)
+    dead, living = jobs.claim("dead"), jobs.claim("living")
+    assert dead is not None
+    assert living is not None
+    jobs.release_gone(lambda owner: owner == "dead")
+    assert jobs.get(dead_job.id).state is JobState.QUEUED
+    assert jobs.get(dead_job.id).num_failures == 1
+    with pytest.raises(LeaseLost):
+        jobs.heartbeat(dead)
+    assert jobs.get(living_job.id).state is JobState.PREPARING
+    jobs.heartbeat(living)
