@@ -70,10 +70,16 @@ class Client:
         path: Path | str,
         *,
         split: training_pb2.SplitSpec | None = None,
+        parent: str = "",
         on_sent: Callable[[int], None] | None = None,
     ) -> training_pb2.Dataset:
-        """Upload a folder (one sub-folder for each label) or an archive of one; `on_sent` is told of bytes sent."""
-        header = training_pb2.UploadDatasetRequest.Header(dataset_id=dataset_id, split=split)
+        """Upload a folder (one sub-folder for each label) or an archive of one; `on_sent` is told of bytes sent.
+
+        With a parent the dataset has that one's images too, each in the split that it is in.
+        """
+        header = training_pb2.UploadDatasetRequest.Header(
+            dataset_id=dataset_id, split=split, parent=dataset_name(parent) if parent else ""
+        )
 
         def messages() -> Iterator[training_pb2.UploadDatasetRequest]:
             hasher = hashlib.sha256()
@@ -86,6 +92,15 @@ class Client:
             yield training_pb2.UploadDatasetRequest(sha256=hasher.hexdigest())
 
         return self.training.UploadDataset(messages())
+
+    def register_dataset(
+        self, dataset_id: str, uri: str, *, split: training_pb2.SplitSpec | None = None, parent: str = ""
+    ) -> training_pb2.Dataset:
+        """Make a dataset of a folder or an archive that the service reads from a URL, where its operator allows it."""
+        request = training_pb2.RegisterDatasetRequest(
+            dataset_id=dataset_id, uri=uri, split=split, parent=dataset_name(parent) if parent else ""
+        )
+        return self.training.RegisterDataset(request)
 
     def finetune(
         self,
@@ -290,9 +305,13 @@ class Client:
         request = model_store_pb2.WatchChangesRequest(resource=name, after_sequence=after_sequence)
         yield from self._resumed(self.registry.WatchChanges, request)
 
-    def datasets(self) -> Iterator[training_pb2.Dataset]:
+    def dataset(self, dataset: str) -> training_pb2.Dataset:
+        """Return one dataset, a deleted one too."""
+        return self.training.GetDataset(training_pb2.GetDatasetRequest(name=dataset_name(dataset)))
+
+    def datasets(self, *, show_deleted: bool = False) -> Iterator[training_pb2.Dataset]:
         """Yield every dataset, by id."""
-        request = training_pb2.ListDatasetsRequest(page_size=_PAGE_SIZE)
+        request = training_pb2.ListDatasetsRequest(page_size=_PAGE_SIZE, show_deleted=show_deleted)
         yield from _all_pages(self.training.ListDatasets, request, "datasets")
 
     def dataset_rows(self, dataset: str, split: str = "") -> Iterator[training_pb2.DatasetRow]:

@@ -11,13 +11,20 @@ from maas_client.failures import CommandFailed
 from maas_client.progress import byte_bar
 
 
-def upload(client: Client, path: Path, dataset_id: str, seed: int = 0) -> training_pb2.Dataset:
+def upload(
+    client: Client, path: Path, dataset_id: str, seed: int | None = None, parent: str = ""
+) -> training_pb2.Dataset:
     """Upload a folder or archive; raise CommandFailed where there is nothing to upload."""
     total = _num_bytes(path)
     if total == 0:
         raise CommandFailed(f"{path} holds no files: it needs one sub-folder of images for each label")
     with byte_bar(f"uploading {path.name}", total, then="checking the images") as advance:
-        return client.upload_dataset(dataset_id, path, split=training_pb2.SplitSpec(seed=seed), on_sent=advance)
+        return client.upload_dataset(dataset_id, path, split=split_spec(seed), parent=parent, on_sent=advance)
+
+
+def split_spec(seed: int | None) -> training_pb2.SplitSpec | None:
+    """Return how to deal by a seed; what is appended is dealt as its parent was, and so has none."""
+    return training_pb2.SplitSpec(seed=seed) if seed is not None else None
 
 
 def _num_bytes(path: Path) -> int:

@@ -14,7 +14,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client import recipe_options as options
 from maas_client.client import Client
-from maas_client.commands.datasets import show_rejections
+from maas_client.dataset_view import show_rejections
 from maas_client.failures import CommandFailed
 from maas_client.job_view import check_succeeded, follow, show_result
 from maas_client.output import AsJson, notes, out, print_json

