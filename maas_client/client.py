@@ -112,6 +112,8 @@ class Client:
         seed: int = 0,
         alias: str = "",
         promote: training_pb2.Promote | None = None,
+        priority: int = 0,
+        max_failures: int | None = None,
         request_id: str = "",
     ) -> training_pb2.TrainingJob:
         """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
@@ -126,6 +128,8 @@ class Client:
             seed=seed,
             alias=alias,
             promote=promote,
+            priority=priority,
+            max_failures=max_failures,
         )
         request = training_pb2.CreateTrainingJobRequest(training_job=job, request_id=request_id)
         return self.training.CreateTrainingJob(request)

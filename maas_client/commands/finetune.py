@@ -22,6 +22,7 @@ from maas_client.shorthand import id_from_path, id_of, model_of, target_name
 from maas_client.uploading import upload
 
 _PROMOTION = "Promotion"
+_QUEUE = "Queue"
 
 
 def finetune(  # noqa: PLR0917  every one is an option of the command line
@@ -57,6 +58,16 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         float,
         typer.Option(help="Seconds that it runs as a mirror before the alias moves.", rich_help_panel=_PROMOTION),
     ] = 0.0,
+    priority: Annotated[
+        int, typer.Option(help="Of the jobs that wait, the highest goes first.", rich_help_panel=_QUEUE)
+    ] = 0,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(
+            help="Give up after so many runners died in a row, with no checkpoint in between; default: 3.",
+            rich_help_panel=_QUEUE,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and of the training.")] = 0,
     *,
     recipe: options.Recipe = "",
@@ -105,7 +116,17 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         client.registry.GetModel(model_store_pb2.GetModelRequest(name=model_of(target_name(base))))
         dataset = _dataset(client, data, dataset_id, seed)
         model = model or id_from_path(Path(data))
-        job = client.finetune(model, base=base, dataset=dataset, recipe=chosen, seed=seed, alias=alias, promote=gate)
+        job = client.finetune(
+            model,
+            base=base,
+            dataset=dataset,
+            recipe=chosen,
+            seed=seed,
+            alias=alias,
+            promote=gate,
+            priority=priority,
+            max_failures=max_failures,
+        )
         if not detach:
             job = follow(client, job.name)
         if as_json:

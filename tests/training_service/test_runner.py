@@ -150,7 +150,7 @@ def test_a_killed_service_leaves_a_job_that_its_successor_finishes(home: Path) -
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     with process(home) as (service, stub):
         for event in stub.WatchTrainingJob(pb.WatchTrainingJobRequest(name=job.name)):
-            if event.message.startswith("attempt 1 was lost") and "stopped answering" in event.message:
+            if event.message.startswith("attempt 1 was lost") and "is gone" in event.message:
                 break
         stub.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job.name))
         list(stub.WatchTrainingJob(pb.WatchTrainingJobRequest(name=job.name)))
