@@ -17,8 +17,8 @@ from training_service.near_duplicates import look_of
 _MAX_PATH_LENGTH = 1000
 _JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 _FILES_IN_FLIGHT = 16
-# Looks and colours are taken about at the size that models see.
-_SEEN_EDGE = 256
+# Looks and colours are taken of a small copy: a look has nine by eight levels only.
+_SEEN_EDGE = 128
 
 
 @dataclass(frozen=True)

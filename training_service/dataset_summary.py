@@ -20,6 +20,7 @@ from training_service.splits import Split
 _MAX_REJECTED = 1000
 _MAX_GROUPS = 100
 _MAX_GROUP_PATHS = 20
+_LEVELS = np.arange(256) / 255
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class Colours:
     @classmethod
     def of_image(cls, image: Image.Image) -> Self:
         """Look at an RGB image."""
-        pixels = np.asarray(image, np.float64).reshape(-1, 3) / 255
-        return cls(1, tuple(map(float, pixels.mean(axis=0))), tuple(map(float, (pixels**2).mean(axis=0))))
+        counts = np.array(image.histogram()).reshape(3, 256)
+        total = image.width * image.height
+        mean, mean_square = counts @ _LEVELS / total, counts @ _LEVELS**2 / total
+        return cls(1, tuple(mean.tolist()), tuple(mean_square.tolist()))
 
     @classmethod
     def of_summary(cls, num_images: int, summary: Mapping[str, Any]) -> Self:
