@@ -144,10 +144,10 @@ def overload(folder: Path, options: Options) -> Iterator[Figure]:
 
     Of pixels, 150 kB a request; and of float32 rows, 600 kB, where copying what is refused in the end costs a core.
 
-    What it came to on 2 cores: in bfloat16 ResNet-18 answers 190 requests a second, so 380 are to be refused. Each took
-    1.3 ms of the service's cores when it was read, takes about half of that since it is left unread (`door.py`), and 0.4 ms
-    of this client's. The threads of an operation wait for the one that is kept from its core, so the device loses twice what
-    it is deprived of: 0.56 of its capacity was left and 0.64 is. In float32, at 75 a second, it is 0.85.
+    What it came to on 2 cores: in bfloat16 ResNet-18 answers 190 requests a second, so 380 are to be refused. Each
+    took 1.3 ms of the service's cores when it was read, about half of that since it is left unread (`door.py`), and
+    takes 0.4 ms of this client's. The threads of an operation wait for the one that is kept from its core, so the
+    device loses twice what it is deprived of: 0.56 of its capacity was left, 0.64 is; in float32, at 75 a second, 0.85.
     """
     rows = _resnet_store(folder)
     with serving(folder) as served:
