@@ -15,6 +15,7 @@ from model_store.inputs import ImageInputSpec, Pixels
 from training_service.augment import PLAIN, View
 from training_service.feature_cache import FeatureCache
 from training_service.pixels import Positions
+from training_service.read_ahead import read_ahead
 from training_service.scratch import mapped_array
 
 Activations = NDArray[np.float32]
@@ -52,27 +53,28 @@ class FrozenPrefix:
         """
         if not len(positions):
             raise ValueError("there are no rows to run")
-        shape = self._output(pixels, positions[:1], view).shape[1:]
+        shape = next(self._outputs(pixels, positions[:1], view)).shape[1:]
         kept = mapped_array(folder, (len(pixels), *shape), np.float32)
         for chunk in batches(positions, _ROWS_KEPT_AT_ONCE):
             num_told = 0
 
             def fill(rows: Activations, chunk: Positions = chunk) -> None:
                 nonlocal num_told
-                for batch in batches(np.arange(len(chunk))):
-                    rows[batch] = self._output(pixels, chunk[batch], view).cpu().numpy()
-                    num_told += len(batch)
-                    on_rows(len(batch))
+                for output in self._outputs(pixels, chunk, view):
+                    rows[num_told : num_told + len(output)] = output.cpu().numpy()
+                    num_told += len(output)
+                    on_rows(len(output))
 
             kept[chunk] = self._cache.load(self._names, chunk, (len(chunk), *shape), fill, view=view.name)
             on_rows(len(chunk) - num_told)
         return cast("Activations", kept)
 
-    def _output(self, pixels: Pixels, positions: Positions, view: View) -> Tensor:
-        with torch.inference_mode():
-            rows = torch.from_numpy(pixels[positions]).to(self._device)
-            output: Tensor = self._stages(view.inputs(rows, self._spec, int(positions[0])))
-            return output
+    def _outputs(self, pixels: Pixels, positions: Positions, view: View) -> Iterator[Tensor]:
+        """Yield what comes out for these rows, in batches."""
+        rows = read_ahead(lambda batch: torch.from_numpy(pixels[batch]), batches(positions), self._device)
+        for batch, each in zip(batches(positions), rows, strict=True):
+            with torch.inference_mode():
+                yield self._stages(view.inputs(each, self._spec, int(batch[0])))
 
 
 def batches(positions: Positions, size: int = BATCH_SIZE) -> Iterator[Positions]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from training_service.linear_probe import best_candidate, linear_probe
 from training_service.pixels import Positions
 from training_service.progress import Figures
 from training_service.rate_finder import find_learning_rate
+from training_service.read_ahead import read_ahead
 from training_service.recipes import CROPS, HeadStart, Recipe, RecipeName
 from training_service.rows import ActivationRows, PixelRows, Rows
 from training_service.scratch import stacked
@@ -75,9 +76,9 @@ def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, bench: W
 
 def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
     if first == 0:
-        return PixelRows(bench.data.pixels, bench.spec, recipe.augmentation, bench.device)
+        return PixelRows(bench.data.pixels, bench.spec, recipe.augmentation)
     frozen = {name: chain.stage(name) for name in chain.stage_names[:first]}
-    return ActivationRows(*bench.activations(frozen, further_views(recipe, bench.seed), bench.train), bench.device)
+    return ActivationRows(*bench.activations(frozen, further_views(recipe, bench.seed), bench.train))
 
 
 def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> float:
@@ -93,10 +94,10 @@ def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench)
     suffix.eval()
 
     def embeddings() -> Iterator[Features]:
-        for batch in batches(positions):
+        for batch in read_ahead(rows.read, batches(positions), bench.device):
             bench.check_going_on()
             with torch.inference_mode():
-                yield suffix.embed(rows.plain(batch)).cpu().numpy()
+                yield suffix.embed(rows.inputs(batch)).cpu().numpy()
 
     return stacked(bench.folder, len(positions), embeddings()), bench.labels_at(positions)
 
@@ -104,8 +105,9 @@ def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench)
 def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, bench: Workbench) -> None:
     """Run the steps that are left; where the job is broken off, the next attempt goes on from the last one saved."""
 
-    def on_progress(figures: Figures) -> None:
-        bench.report(trainer.step * len(bench.train) // trainer.steps_per_epoch, figures)
+    def on_step(figures: Callable[[], Figures], *, is_milestone: bool) -> None:
+        num_done = trainer.step * len(bench.train) // trainer.steps_per_epoch
+        bench.report(num_done, figures, is_milestone=is_milestone)
 
     def check_going_on() -> None:
         bench.save_if_due(
@@ -114,7 +116,7 @@ def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe,
         bench.check_going_on()
 
     bench.begin(TRAINING, recipe.num_epochs * len(bench.train), of_images=True)
-    trainer.train(on_progress, check_going_on)
+    trainer.train(on_step, check_going_on)
     if trainer.step < trainer.num_steps:
         bench.tell(
             f"stopped early, at step {trainer.step} of {trainer.num_steps}: {recipe.patience} epochs were no better"

@@ -44,7 +44,8 @@ def best_candidate(
     """Choose the head's regularisation, and report each try."""
 
     def on_candidate(number: int, candidate: Candidate) -> None:
-        bench.report(number, Figures(validation_accuracy=candidate.accuracy, validation_loss=candidate.loss))
+        figures = Figures(validation_accuracy=candidate.accuracy, validation_loss=candidate.loss)
+        bench.report(number, lambda: figures, is_milestone=True)
 
     bench.begin(FITTING, len(STRENGTHS))
     best = choose_head(fitter, train, validation, len(bench.labels), on_candidate)

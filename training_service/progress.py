@@ -43,7 +43,7 @@ class ProgressMeter:
     """Turns work done within phases into progress of the whole.
 
     `weights` are the phases in their order, each with the share of the time that it is expected to take; `emit` gets a
-    few reports a second at most, and every one that opens a phase or has validation figures.
+    few reports a second at most, and every one that is a milestone.
     """
 
     def __init__(
@@ -66,24 +66,23 @@ class ProgressMeter:
         """Open a phase of so many images, or of so many other things, which have no rate."""
         self._phase, self._phase_started = phase, self._clock()
         self._num_items, self._of_images = num_items, of_images
-        self.report(0, force=True)
+        self.report(0, is_milestone=True)
 
-    def report(self, num_done: int, figures: Figures | None = None, *, force: bool = False) -> None:
-        """Say how much of the phase is done."""
+    def report(self, num_done: int, figures: Callable[[], Figures] = Figures, *, is_milestone: bool = False) -> None:
+        """Say how much of the phase is done; `figures` is asked only if somebody is told, as it may take a while."""
         now = self._clock()
-        is_milestone = figures is not None and figures.validation_loss is not None
-        if force or is_milestone or now - self._emitted >= self._interval:
+        if is_milestone or now - self._emitted >= self._interval:
             self._emitted = now
-            self._emit(self._progress(now, num_done, figures))
+            self._emit(self._progress(now, num_done, figures()))
 
-    def _progress(self, now: float, num_done: int, figures: Figures | None) -> Progress:
+    def _progress(self, now: float, num_done: int, figures: Figures) -> Progress:
         fraction = self._fraction_done(num_done / max(self._num_items, 1))
         return Progress(
             phase=self._phase,
             fraction_done=fraction,
             images_per_second=num_done / max(now - self._phase_started, 1e-6) if self._of_images else 0.0,
             seconds_left=(now - self._started) * (1 - fraction) / fraction if fraction > 0 else 0.0,
-            **asdict(figures or Figures()),
+            **asdict(figures),
         )
 
     def _fraction_done(self, of_phase: float) -> float:

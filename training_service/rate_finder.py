@@ -43,7 +43,7 @@ def find_learning_rate(
     losses: list[float] = []
     for step in range(NUM_STEPS):
         check_going_on()
-        losses.append(trainer.train_step(swept_rate(step)))
+        losses.append(trainer.train_step(swept_rate(step)).item())
         if not _smoothed(losses)[-1] < fmean(losses[:_NUM_FIRST]) + guessing:
             break
     return swept_rate(_last_low(_smoothed(losses), _NOISE * guessing)) / 10

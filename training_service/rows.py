@@ -1,4 +1,7 @@
-"""What a step trains on: rows of a dataset as model inputs, from pixels or from cached activations."""
+"""What a step trains on: rows of a dataset as model inputs, from pixels or from cached activations.
+
+Rows are read first, which takes the disk and no device and so can be done ahead, and made inputs then.
+"""
 
 from __future__ import annotations
 
@@ -16,52 +19,50 @@ from training_service.recipes import Augmentation
 
 
 class Rows(Protocol):
-    """Rows of a dataset as inputs of what trains."""
+    """Rows of a dataset as inputs of what trains; a generator varies them for training, and alone decides how."""
 
-    def plain(self, positions: Positions) -> Tensor:
-        """Return these rows as they are served: float32 [n, …]."""
+    def read(self, positions: Positions, generator: torch.Generator | None = None) -> Tensor:
+        """Return these rows as they are kept, in the host's memory."""
 
-    def augmented(self, positions: Positions, generator: torch.Generator) -> Tensor:
-        """Return these rows for training, varied by the generator alone."""
+    def inputs(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Turn rows that were read, and may be on any device since, into inputs: float32 [n, …]."""
 
 
 class PixelRows:
     """Rows from decoded pixels."""
 
-    def __init__(self, pixels: Pixels, spec: ImageInputSpec, augmentation: Augmentation, device: torch.device) -> None:
+    def __init__(self, pixels: Pixels, spec: ImageInputSpec, augmentation: Augmentation) -> None:
         self._pixels = pixels
         self._spec = spec
         self._augmentation = augmentation
-        self._device = device
 
-    def plain(self, positions: Positions) -> Tensor:
-        """Return float32 [n, 3, size, size], normalised."""
-        return normalise(self._read(positions), self._spec)
+    def read(self, positions: Positions, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002  pixels are varied later
+        """Return uint8 [n, size, size, 3]."""
+        return torch.from_numpy(self._pixels[positions])
 
-    def augmented(self, positions: Positions, generator: torch.Generator) -> Tensor:
-        """Return float32 [n, 3, size, size], varied as asked."""
-        return augmented(self._read(positions), self._spec, self._augmentation, generator)
-
-    def _read(self, positions: Positions) -> Tensor:
-        return torch.from_numpy(self._pixels[positions]).to(self._device)
+    def inputs(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return float32 [n, 3, size, size], normalised, and varied as asked."""
+        if generator is None:
+            return normalise(rows, self._spec)
+        return augmented(rows, self._spec, self._augmentation, generator)
 
 
 class ActivationRows:
     """Rows from the output of frozen stages: of images as they are served, and of any number of other views."""
 
-    def __init__(self, plain: Activations, views: Sequence[Activations], device: torch.device) -> None:
+    def __init__(self, plain: Activations, views: Sequence[Activations]) -> None:
         self._plain = plain
         self._views = views
-        self._device = device
 
-    def plain(self, positions: Positions) -> Tensor:
-        """Return float32 [n, …]."""
-        return torch.from_numpy(self._plain[positions]).to(self._device)
-
-    def augmented(self, positions: Positions, generator: torch.Generator) -> Tensor:
-        """Return float32 [n, …], every view of a row being as likely as the plain one."""
-        chosen = torch.randint(len(self._views) + 1, (len(positions),), generator=generator).numpy()
+    def read(self, positions: Positions, generator: torch.Generator | None = None) -> Tensor:
+        """Return float32 [n, …]; with a generator every view of a row is as likely as the plain one."""
         rows = self._plain[positions]
-        for number, view in enumerate(self._views, start=1):
-            rows[chosen == number] = view[positions[chosen == number]]
-        return torch.from_numpy(rows).to(self._device)
+        if generator is not None:
+            chosen = torch.randint(len(self._views) + 1, (len(positions),), generator=generator).numpy()
+            for number, view in enumerate(self._views, start=1):
+                rows[chosen == number] = view[positions[chosen == number]]
+        return torch.from_numpy(rows)
+
+    def inputs(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002  read varied
+        """Return the rows."""
+        return rows

@@ -1,15 +1,16 @@
 """The training loop: batches through what trains, a step of the optimizer after each few, the best epoch kept.
 
 Every random number of a step is named by the seed and the step, so a state dict needs no random state: who loads one
-goes on as if nothing had happened.
+goes on as if nothing had happened. Nor do rows that are read ahead depend on what has happened.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from training_service.mixing import mixed
 from training_service.optimizers import load_optimizer_state, make_optimizer, optimizer_state, set_rate
 from training_service.pixels import Positions
 from training_service.progress import Figures
+from training_service.read_ahead import read_ahead
 from training_service.recipes import ClassWeights, Keep, Precision, Recipe, active_stages
 from training_service.rows import Rows
 from training_service.schedule import rate_factor
@@ -42,6 +44,22 @@ class TrainingData:
     labels: Labels
     train: Positions
     validation: Positions
+
+
+class OnStep(Protocol):
+    """Is told of each step; who asks for its figures waits until the device has taken it."""
+
+    def __call__(self, figures: Callable[[], Figures], *, is_milestone: bool) -> None:
+        """Take note of a step; a milestone is one that ends an epoch, whose figures are those of validation, too."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that run at once: which they are, of which step, and which batch of it, from 0."""
+
+    positions: Positions
+    step: int
+    number: int
 
 
 class Trainer:
@@ -65,16 +83,20 @@ class Trainer:
         self.steps_per_epoch = _num_batches(len(data.train), self._rows_per_step)
         self.num_steps = recipe.num_epochs * self.steps_per_epoch
         self.step = 0
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
+        self._coming: Iterator[Tensor] | None = None
 
-    def train(self, on_progress: Callable[[Figures], None], check_going_on: Callable[[], None]) -> None:
+    def train(self, on_step: OnStep, check_going_on: Callable[[], None]) -> None:
         """Run what is left of all epochs; `check_going_on` ends the loop between steps by raising."""
         if not self._best.is_started:
             self._judge()
         while self.should_continue():
             check_going_on()
             self.train_step()
-            on_progress(self._end_epoch() if self.step % self.steps_per_epoch == 0 else self._report())
+            if self.step % self.steps_per_epoch:
+                on_step(self._figures, is_milestone=False)
+            else:
+                on_step(self._end_epoch(), is_milestone=True)
         self._chain.load_state_dict(self._best.weights or self._average.tensors, strict=False)
         self._chain.eval()
 
@@ -88,13 +110,16 @@ class Trainer:
         num_epochs = self.step // self.steps_per_epoch
         return num_epochs - self._best.num_worse if self._recipe.keep is Keep.BEST else num_epochs
 
-    def train_step(self, rate: float | None = None) -> float:
-        """Take one step of the optimizer, at the recipe's learning rate or at this one; return the loss."""
+    def train_step(self, rate: float | None = None) -> Tensor:
+        """Take one step of the optimizer, at the recipe's learning rate or at this one.
+
+        Returns the loss, float32 [], on the device, which may still be at work on it.
+        """
         torch.manual_seed(derived_seed(self._seed, "dropout", self.step))
         self._set_training_mode()
         set_rate(self._optimizer, self._scheduled_rate() if rate is None else rate)
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(self._batch())
+        loss = self._backward()
         if self._recipe.max_gradient_norm:
             nn.utils.clip_grad_norm_(self._chain.parameters(), self._recipe.max_gradient_norm)
         self._optimizer.step()
@@ -111,7 +136,8 @@ class Trainer:
         self._chain.eval()
         rows = self._data.rows
         with torch.inference_mode():
-            parts = [self._chain(_laid_out(rows.plain(batch))).cpu() for batch in batches(positions, _EVALUATION_BATCH)]
+            read = read_ahead(rows.read, batches(positions, _EVALUATION_BATCH), self._device)
+            parts = [self._chain(_laid_out(rows.inputs(batch))).cpu() for batch in read]
         return torch.cat(parts).numpy()
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,7 +148,7 @@ class Trainer:
         keys = self._tensors(self._active(max(self.step - 1, 0))).keys()
         return {
             "step": self.step,
-            "losses": list(self._losses),
+            "losses": [loss.item() for loss in self._losses],
             "weights": _chosen(self._tensors(self._trained), keys),
             "optimizer": optimizer_state(self._optimizer, self._chain),
             "average": _chosen(self._average.tensors, keys),
@@ -133,7 +159,8 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned, for the same chain, data, recipe and seed."""
         self.step = state["step"]
-        self._losses = list(state["losses"])
+        self._coming = None
+        self._losses = [torch.tensor(loss) for loss in state["losses"]]
         self._chain.load_state_dict(state["weights"], strict=False)
         load_optimizer_state(self._optimizer, self._chain, state["optimizer"])
         for name, tensor in state["average"].items():
@@ -156,29 +183,50 @@ class Trainer:
         epoch = step // self.steps_per_epoch
         return [*active_stages(backbone, self._recipe.epochs_per_stage, epoch), HEAD]
 
-    def _batch(self) -> Positions:
-        epoch, number = divmod(self.step, self.steps_per_epoch)
+    def _parts(self, step: int) -> Sequence[Positions]:
+        """Return the rows of a step, in as many batches as it takes."""
+        epoch, number = divmod(step, self.steps_per_epoch)
         order = torch.randperm(len(self._data.train), generator=generator(self._seed, "shuffle", epoch)).numpy()
         start = number * self._rows_per_step
-        batch: Positions = self._data.train[order[start : start + self._rows_per_step]]
-        return batch
+        rows = self._data.train[order[start : start + self._rows_per_step]]
+        return np.array_split(rows, -(-len(rows) // self._recipe.batch_size))
 
-    def _backward(self, positions: Positions) -> float:
-        """Add up the gradients of the mean loss over these rows, and return it; no more than a batch runs at once."""
-        num_parts = -(-len(positions) // self._recipe.batch_size)
+    def _batches_from(self, step: int) -> Iterator[_Batch]:
+        """Yield the batches of this step and all that follow."""
+        for later in itertools.count(step):
+            for number, positions in enumerate(self._parts(later)):
+                yield _Batch(positions, later, number)
+
+    def _next_rows(self) -> Tensor:
+        """Return the rows of the next batch, of the first one of this step after a start."""
+        if self._coming is None:
+            self._coming = read_ahead(self._read, self._batches_from(self.step), self._device)
+        return next(self._coming)
+
+    def _read(self, batch: _Batch) -> Tensor:
+        return self._data.rows.read(batch.positions, self._generator(batch))
+
+    def _generator(self, batch: _Batch) -> torch.Generator:
+        return generator(self._seed, "augmentation", batch.step, batch.number)
+
+    def _backward(self) -> Tensor:
+        """Add up the gradients of the mean loss over a step's rows, and return it; one batch runs at once."""
+        parts = self._parts(self.step)
+        num_rows = sum(len(part) for part in parts)
         total = torch.zeros((), device=self._device)
-        for number, part in enumerate(np.array_split(positions, num_parts)):
-            loss = self._summed_loss(part, number) / len(positions)
+        for number, part in enumerate(parts):
+            loss = self._summed_loss(_Batch(part, self.step, number)) / num_rows
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's own stub
             total += loss.detach()
-        return total.item()
+        return total
 
-    def _summed_loss(self, positions: Positions, number: int) -> Tensor:
-        """Return the loss of one batch of the step's, its rows varied and mixed as the recipe says."""
+    def _summed_loss(self, batch: _Batch) -> Tensor:
+        """Return the loss of one batch, its rows varied and mixed as the recipe says."""
         recipe = self._recipe
-        inputs = self._data.rows.augmented(positions, generator(self._seed, "augmentation", self.step, number))
-        labels = torch.from_numpy(self._data.labels[positions]).to(self._device)
-        inputs, targets = mixed(inputs, labels, recipe, numpy_generator(self._seed, "mixing", self.step, number))
+        inputs = self._data.rows.inputs(self._next_rows(), self._generator(batch))
+        labels = torch.from_numpy(self._data.labels[batch.positions]).to(self._device)
+        random = numpy_generator(self._seed, "mixing", batch.step, batch.number)
+        inputs, targets = mixed(inputs, labels, recipe, random)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16):
             logits = self._chain(_laid_out(inputs))
         return summed_loss(logits, targets, recipe.label_smoothing, self._label_weights)
@@ -198,14 +246,14 @@ class Trainer:
         factor = rate_factor(self.step, self.num_steps, recipe.schedule, recipe.warmup_fraction)
         return recipe.learning_rate * factor
 
-    def _report(self) -> Figures:
+    def _figures(self) -> Figures:
         epoch = (self.step - 1) // self.steps_per_epoch + 1
-        return Figures(epoch, self._recipe.num_epochs, float(np.mean(self._losses)))
+        return Figures(epoch, self._recipe.num_epochs, torch.stack(self._losses).mean(dtype=torch.float64).item())
 
-    def _end_epoch(self) -> Figures:
+    def _end_epoch(self) -> Callable[[], Figures]:
         accuracy, loss = self._judge()
-        report = self._report()
-        return Figures(report.epoch, report.num_epochs, report.loss, accuracy, loss)
+        figures = replace(self._figures(), validation_accuracy=accuracy, validation_loss=loss)
+        return lambda: figures
 
     def _judge(self) -> tuple[float, float]:
         """Return accuracy and loss on validation rows, and remember these weights if none were better."""

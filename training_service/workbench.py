@@ -103,10 +103,10 @@ class Workbench:
         self.check_going_on()
         self.meter.begin(phase, num_items, of_images=of_images)
 
-    def report(self, num_done: int, figures: Figures | None = None) -> None:
+    def report(self, num_done: int, figures: Callable[[], Figures] = Figures, *, is_milestone: bool = False) -> None:
         """Report within the phase, unless the job is to stop."""
         self.check_going_on()
-        self.meter.report(num_done, figures)
+        self.meter.report(num_done, figures, is_milestone=is_milestone)
 
     def activations(
         self, stages: Mapping[str, nn.Module], views: Sequence[View], viewed: Positions

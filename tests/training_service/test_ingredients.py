@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,9 +68,23 @@ def trainer(recipe: Recipe, seed: int = 0, data: TrainingData | None = None) -> 
     """Return a trainer of a network of three stages and a head, which has neither BatchNorm nor dropout."""
     features, labels = rows()
     views = [features[:, ::-1].copy()] if recipe.augmentation is Augmentation.MIRROR else []
-    made = ActivationRows(features, views, CPU)
+    made = ActivationRows(features, views)
     own = TrainingData(made, labels, np.arange(NUM_TRAIN), np.arange(NUM_TRAIN, NUM_ROWS))
     return Trainer(network(), data or own, recipe, seed, CPU)
+
+
+class Told:
+    """What a trainer told last; `on_epoch` gets the figures of each epoch's end."""
+
+    def __init__(self, on_epoch: Callable[[Figures], object] = lambda _: None) -> None:
+        self.last = Figures()
+        self._on_epoch = on_epoch
+
+    def __call__(self, figures: Callable[[], Figures], *, is_milestone: bool) -> None:
+        """Take note of a step."""
+        self.last = figures()
+        if is_milestone:
+            self._on_epoch(self.last)
 
 
 def network() -> Chain:
@@ -91,7 +105,7 @@ def changed_stages(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[s
 def trained(recipe: Recipe, seed: int = 0) -> dict[str, Tensor]:
     """Return the weights after the whole of a recipe."""
     made = trainer(recipe, seed)
-    made.train(lambda _: None, lambda: None)
+    made.train(Told(), lambda: None)
     return weights(made)
 
 
@@ -106,7 +120,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
     large = trainer(replace(PLAIN, batch_size=16))
     assert small.steps_per_epoch == large.steps_per_epoch == 3
     for _ in range(7):
-        assert small.train_step() == pytest.approx(large.train_step(), rel=1e-5)
+        assert small.train_step().item() == pytest.approx(large.train_step().item(), rel=1e-5)
     for name, tensor in weights(large).items():
         torch.testing.assert_close(weights(small)[name], tensor)
 
@@ -117,7 +131,7 @@ def test_a_remainder_counts_its_rows() -> None:
     small, large = trainer(made), trainer(replace(PLAIN, batch_size=20))
     assert small.steps_per_epoch == 3
     for _ in range(3):
-        assert small.train_step() == pytest.approx(large.train_step(), rel=1e-5)
+        assert small.train_step().item() == pytest.approx(large.train_step().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("most", [1e-3, 1e3])
@@ -150,11 +164,11 @@ def test_balanced_weights_find_the_rare_label() -> None:
     """One row in twenty: unweighted, most of them are taken for the common label."""
     labels = (np.arange(600) % 20 == 0).astype(np.int64)
     features, _ = rows(labels=labels, distance=0.7)
-    data = TrainingData(ActivationRows(features, [], CPU), labels, np.arange(400), np.arange(400, 600))
+    data = TrainingData(ActivationRows(features, []), labels, np.arange(400), np.arange(400, 600))
     recalls = {}
     for kind in ClassWeights:
         made = trainer(replace(PLAIN, num_epochs=3, class_weights=kind), data=data)
-        made.train(lambda _: None, lambda: None)
+        made.train(Told(), lambda: None)
         rare = np.flatnonzero(labels[400:]) + 400
         recalls[kind] = float((made.logits(rare).argmax(axis=1) == 1).mean())
     assert recalls[ClassWeights.BALANCED] > recalls[ClassWeights.NONE] + 0.2
@@ -164,34 +178,34 @@ def test_the_average_is_what_is_judged_and_kept() -> None:
     """At a rate that throws the weights about: the version is their average over the steps, worked out here."""
     recipe = replace(PLAIN, learning_rate=0.5, average_decay=0.8, num_epochs=2, keep=Keep.LAST)
     made = trainer(recipe)
-    expected, told = weights(made), []
+    expected, told = weights(made), Told()
     for step in range(made.num_steps):
         made.train_step()
         share = 1 - min(0.8, (1 + step) / (10 + step))
         expected = {name: old + share * (weights(made)[name] - old) for name, old in expected.items()}
     last = weights(made)
     again = trainer(recipe)
-    again.train(told.append, lambda: None)
+    again.train(told, lambda: None)
     for name, tensor in weights(again).items():
         torch.testing.assert_close(tensor, expected[name])
     assert not same(weights(again), last)
     validation = again._data.validation
     kept = float((again.logits(validation).argmax(1) == again._data.labels[validation]).mean())
-    assert told[-1].validation_accuracy == kept
+    assert told.last.validation_accuracy == kept
 
 
 def test_training_stops_out_of_patience() -> None:
     """Two epochs after the best one, whose weights are kept; without patience it goes on."""
     ruinous = replace(PLAIN, learning_rate=20.0, num_epochs=30, keep=Keep.BEST)
-    told = []
+    told = Told()
     patient = trainer(replace(ruinous, patience=2))
     before = weights(patient)
-    patient.train(told.append, lambda: None)
-    assert (told[-1].epoch, patient.step) == (2, 2 * patient.steps_per_epoch)
+    patient.train(told, lambda: None)
+    assert (told.last.epoch, patient.step) == (2, 2 * patient.steps_per_epoch)
     assert same(weights(patient), before)
     assert patient.kept_epoch == 0
     endless = trainer(ruinous)
-    endless.train(lambda _: None, lambda: None)
+    endless.train(Told(), lambda: None)
     assert endless.step == endless.num_steps
 
 
@@ -199,12 +213,7 @@ def test_training_stops_out_of_patience() -> None:
 def test_the_kept_epoch_is_told(keep: Keep) -> None:
     """The one whose weights the chain ends with."""
     made, ends = trainer(replace(PLAIN, learning_rate=0.5, num_epochs=6, keep=keep)), []
-
-    def on_progress(figures: Figures) -> None:
-        if figures.validation_loss is not None:
-            ends.append((figures.validation_loss, weights(made)))
-
-    made.train(on_progress, lambda: None)
+    made.train(Told(lambda figures: ends.append((figures.validation_loss, weights(made)))), lambda: None)
     best = min(range(6), key=lambda epoch: ends[epoch][0]) + 1
     assert made.kept_epoch == (best if keep is Keep.BEST else 6)
     assert same(weights(made), ends[made.kept_epoch - 1][1])
@@ -227,7 +236,7 @@ def test_a_recipe_that_stops_on_its_way_down_leaves_the_rest() -> None:
     """Its weights are the base's, bit by bit: so are their digests. A checkpoint has no need of them either."""
     made = trainer(replace(PLAIN, num_epochs=2, epochs_per_stage=1, keep=Keep.BEST, average_decay=0.9))
     before = weights(made)
-    made.train(lambda _: None, lambda: None)
+    made.train(Told(), lambda: None)
     assert changed_stages(before, weights(made)) <= {HEAD, "layer3"}
     saved = made.state_dict()
     for part in ("weights", "average", "optimizer", "best_weights"):
@@ -240,7 +249,7 @@ def test_bfloat16_trains_weights_of_float32(optimizer: Optimizer) -> None:
     rate = 0.005 if optimizer is Optimizer.ADAMW else 0.05
     recipe = replace(PLAIN, optimizer=optimizer, learning_rate=rate, num_epochs=6)
     coarse, fine = trainer(replace(recipe, precision=Precision.BFLOAT16)), trainer(recipe)
-    losses = [[made.train_step() for _ in range(made.num_steps)] for made in (coarse, fine)]
+    losses = [[made.train_step().item() for _ in range(made.num_steps)] for made in (coarse, fine)]
     assert {tensor.dtype for tensor in weights(coarse).values()} == {torch.float32}
     assert losses[0] != losses[1]
     first, last = (np.mean(part) for part in (losses[0][:6], losses[0][-6:]))
@@ -257,12 +266,12 @@ def test_a_run_killed_at_any_step_ends_bit_by_bit_as_one_that_was_not(
     recipe = replace(EVERYTHING, precision=precision, optimizer=optimizer)
     whole = trainer(recipe)
     states = []
-    whole.train(lambda _: None, lambda: states.append(whole.state_dict()))
+    whole.train(Told(), lambda: states.append(whole.state_dict()))
     assert len(states) == whole.step == 12
     for state in states:
         rest = trainer(recipe)
         rest.load_state_dict(state)
-        rest.train(lambda _: None, lambda: None)
+        rest.train(Told(), lambda: None)
         assert rest.step == whole.step
         assert same(weights(rest), weights(whole))
 
@@ -297,7 +306,7 @@ def test_a_learning_rate_is_found(optimizer: str, least: float, most: float) -> 
 def test_a_network_that_is_good_already_gets_a_rate_too(seed: int) -> None:
     """Its loss is all noise until a rate is too high: the sweep neither stops at that noise, nor takes a dip for it."""
     made = trainer(replace(PLAIN, num_epochs=40), seed)
-    made.train(lambda _: None, lambda: None)
+    made.train(Told(), lambda: None)
     found = find_learning_rate(made._chain.requires_grad_(), made._data, PLAIN, seed, CPU, bool)
     assert 1e-3 < found < 0.5
 
@@ -305,7 +314,7 @@ def test_a_network_that_is_good_already_gets_a_rate_too(seed: int) -> None:
 def trained_loss(recipe: Recipe) -> float:
     """Return the mean loss of the last epoch."""
     made = trainer(recipe)
-    losses: Sequence[float] = [made.train_step() for _ in range(made.num_steps)]
+    losses: Sequence[float] = [made.train_step().item() for _ in range(made.num_steps)]
     return float(np.mean(losses[-made.steps_per_epoch :]))
 
 
@@ -330,9 +339,9 @@ def test_the_head_start_is_not_part_of_it() -> None:
 def test_every_view_is_as_likely_as_the_plain_one(num_views: int) -> None:
     """Rows keep their places, and the generator alone decides."""
     plain = np.repeat(np.arange(1000, dtype=np.float32)[:, None], 4, axis=1)
-    made = ActivationRows(plain, [plain + 1000 * number for number in range(1, num_views + 1)], CPU)
+    made = ActivationRows(plain, [plain + 1000 * number for number in range(1, num_views + 1)])
     positions = np.arange(999, -1, -1)
-    found, again = (made.augmented(positions, torch.Generator().manual_seed(5)) for _ in range(2))
+    found, again = (made.read(positions, torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(found, again)
     assert (found[:, 0] % 1000 == torch.from_numpy(positions)).all()
     counts = torch.bincount((found[:, 0] // 1000).long(), minlength=num_views + 1)

@@ -25,7 +25,7 @@ def test_the_meter_adds_phases_up_and_keeps_quiet() -> None:
     meter.begin("training", 20)
     meter.report(1)
     clock.now += 3
-    meter.report(10, Figures(epoch=1, num_epochs=2, loss=0.5))
+    meter.report(10, lambda: Figures(epoch=1, num_epochs=2, loss=0.5))
     assert [each.phase for each in seen] == ["reading", "training", "training"]
     assert seen[-1] == Progress(
         phase="training",
@@ -38,14 +38,18 @@ def test_the_meter_adds_phases_up_and_keeps_quiet() -> None:
     )
 
 
-def test_the_end_of_an_epoch_is_always_reported() -> None:
-    """Validation figures are never left out."""
-    seen = list[Progress]()
+def test_a_milestone_is_always_reported_and_nothing_else_asked() -> None:
+    """Figures may have to be waited for, so those that nobody will see are left alone."""
+    seen, asked = list[Progress](), list[int]()
     meter = ProgressMeter({"training": 1.0}, seen.append, interval_seconds=1e9)
     meter.begin("training", 4)
+
+    def figures() -> Figures:
+        asked.append(step)
+        return Figures(1, 1, 0.5, validation_accuracy=0.5, validation_loss=1.0)
+
     for step in range(1, 5):
-        meter.report(
-            step, Figures(1, 1, 0.5, validation_accuracy=0.5, validation_loss=1.0) if step == 4 else Figures(1)
-        )
+        meter.report(step, figures, is_milestone=step == 4)
     assert [each.validation_loss for each in seen] == [None, 1.0]
+    assert asked == [4]
     assert "loss" not in seen[0].to_json()

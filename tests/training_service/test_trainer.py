@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from model_store.architectures import HEAD, Head, build_random, initialise_head
 from model_store.inputs import decode_image, to_pixels
 from tests.training_service.making import COLOURS, SPEC, picture
+from training_service.progress import Figures
 from training_service.recipes import DEFAULTS, HeadStart, Keep, Recipe, RecipeName
 from training_service.rows import PixelRows
 from training_service.trainer import Trainer, TrainingData
@@ -33,7 +34,7 @@ def trainer(recipe: Recipe = FULL, seed: int = 0, frozen: Sequence[str] = (), nu
     """Return a trainer of a small network on small pictures."""
     chain = build_random(ARCHITECTURE, {}, Head("linear", 3), 0)
     initialise_head(chain, seed)
-    rows = PixelRows(PIXELS, SPEC, recipe.augmentation, CPU)
+    rows = PixelRows(PIXELS, SPEC, recipe.augmentation)
     data = TrainingData(rows, LABELS, np.arange(num_train), np.arange(12, 18))
     return Trainer(chain.freeze(frozen), data, recipe, seed, CPU)
 
@@ -105,12 +106,17 @@ def test_the_kept_epoch_is_the_best_or_the_last(keep: Keep) -> None:
     """A rate that ruins the network costs nothing where the best epoch is kept."""
     made = trainer(replace(FULL, learning_rate=5.0, backbone_learning_rate_factor=1.0, keep=keep))
     before = weights(made)
-    seen = []
-    made.train(seen.append, lambda: None)
+    seen = list[tuple[Figures, bool]]()
+
+    def on_step(figures: Callable[[], Figures], *, is_milestone: bool) -> None:
+        seen.append((figures(), is_milestone))
+
+    made.train(on_step, lambda: None)
     unchanged = all(torch.equal(tensor, weights(made)[key]) for key, tensor in before.items())
     assert unchanged is (keep is Keep.BEST)
-    assert [each.epoch for each in seen] == [1, 1, 1, 2, 2, 2]
-    assert [each.validation_loss is not None for each in seen] == [False, False, True] * 2
+    assert [figures.epoch for figures, _ in seen] == [1, 1, 1, 2, 2, 2]
+    assert [is_milestone for _, is_milestone in seen] == [False, False, True] * 2
+    assert [figures.validation_loss is not None for figures, _ in seen] == [False, False, True] * 2
 
 
 def test_a_last_batch_of_one_row_is_left_out() -> None:
@@ -122,9 +128,8 @@ def test_a_last_batch_of_one_row_is_left_out() -> None:
 
 def test_every_row_is_seen_once_an_epoch() -> None:
     """In another order each time."""
-    made, seen = trainer(), []
-    for made.step in range(6):
-        seen.append(made._batch())
+    made = trainer()
+    seen = [np.concatenate(made._parts(step)) for step in range(6)]
     first, second = np.concatenate(seen[:3]), np.concatenate(seen[3:])
     assert sorted(first) == sorted(second) == list(range(12))
     assert list(first) != list(second)

@@ -1,0 +1,70 @@
+"""Reads the next rows while the device computes on these: from the disk, and on a GPU into its memory, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+_Sent = tuple[Tensor, torch.cuda.Event | None]  # rows, and what tells on a GPU that they are there
+
+
+def read_ahead(read: Callable[[T], Tensor], batches: Iterable[T], device: torch.device) -> Iterator[Tensor]:
+    """Yield what `read` returns for each of the batches, in order, on the device; `read` is called in a thread.
+
+    One batch is read ahead, so `batches` may have no end. A batch is one copy to a GPU, out of pinned memory and beside
+    the stream that computes.
+    """
+    thread = ThreadPoolExecutor(1, "read-ahead")
+    copier = _GpuCopier(device) if device.type == "cuda" else None
+    send = _unsent if copier is None else copier.send
+
+    def sent(batch: T) -> _Sent:
+        return send(read(batch))
+
+    try:
+        for running in _one_ahead(thread.submit(sent, batch) for batch in batches):
+            rows, copied = running.result()
+            yield rows if copied is None else _arrived(rows, copied)
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
+
+
+class _GpuCopier:
+    """Copies to a GPU on a stream of its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # PyTorch's own stub
+
+    def send(self, rows: Tensor) -> _Sent:
+        """Begin to copy rows."""
+        with torch.cuda.stream(self._stream):
+            return rows.pin_memory().to(self._device, non_blocking=True), self._stream.record_event()
+
+
+def _unsent(rows: Tensor) -> _Sent:
+    return rows, None
+
+
+def _arrived(rows: Tensor, copied: torch.cuda.Event) -> Tensor:
+    """Let the stream that computes wait for rows, and keep their memory until it has used them."""
+    computing = torch.cuda.current_stream(rows.device)
+    computing.wait_event(copied)
+    rows.record_stream(computing)
+    return rows
+
+
+def _one_ahead(futures: Iterable[Future[_Sent]]) -> Iterator[Future[_Sent]]:
+    """Yield each future once the one after it was begun, too."""
+    begun: Future[_Sent] | None = None
+    for future in futures:
+        if begun is not None:
+            yield begun
+        begun = future
+    if begun is not None:
+        yield begun
