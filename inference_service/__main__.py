@@ -29,6 +29,7 @@ from inference_service.open_inference.signature import Facts
 from inference_service.pipeline import Pipeline
 from inference_service.resident import ResidentVersion
 from inference_service.response_cache import ResponseCache
+from inference_service.row_threads import RowThreads
 from inference_service.scheduler import Scheduler
 from inference_service.server import CODES, InferenceServer, guard_of, registrations
 from inference_service.servicer import InferenceServicer
@@ -41,8 +42,9 @@ from model_store.serving import ServingView
 from model_store.store import ModelStore
 
 T = TypeVar("T")
-# The way to the device's thread and back costs a quarter of a millisecond where the cores are idle.
-_SHORT_SECONDS = 0.0005
+# The way to the device's thread and back costs a quarter of a millisecond where the cores are idle. What took it once
+# has to be expected to be short all the same, or a small network would never come back from there.
+_SHORT_SECONDS = 0.001
 
 
 def main() -> None:
@@ -66,12 +68,13 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
     torch.set_num_threads(1)  # of this thread, in which only short batches run
     with (
         closing(settings.open_database()) as database,
+        closing(RowThreads(num_threads)) as row_threads,
         DeviceThread(num_threads) as device_thread,
         ThreadPoolExecutor(1, "loader") as loader_thread,
         ThreadPoolExecutor(settings.num_decode_threads, "decoder") as decode_threads,
     ):
         store = ModelStore(database, settings.open_blobs())
-        executor = Executor(device)
+        executor = Executor(device, row_threads if device.type == "cpu" else None)
 
         def warm_up(version: ResidentVersion) -> None:
             if executor.has_run(version):

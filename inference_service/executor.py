@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, groupby, pairwise, takewhile
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from inference_service.errors import DeviceFailed, OutOfDeviceMemory
 from inference_service.lanes import Part
 from inference_service.resident import ResidentVersion, Stage
+from inference_service.row_threads import RowThreads
 from model_store.architectures import pooled
 from model_store.errors import InvalidManifest
 from model_store.inputs import Pixels, Values, blank_row, to_input
@@ -57,10 +58,14 @@ class Work:
 
 
 class Executor:
-    """Runs batches on one device; call it in one thread. `num_stage_runs` counts the stages that ran."""
+    """Runs batches on one device; call it in one thread. `num_stage_runs` counts the stages that ran.
 
-    def __init__(self, device: torch.device) -> None:
+    With `row_threads` the rows of a stage are shared among the CPU's cores.
+    """
+
+    def __init__(self, device: torch.device, row_threads: RowThreads | None = None) -> None:
         self._device = device
+        self._row_threads = row_threads
         self._blanks: dict[Hashable, Tensor] = {}
         self.num_stage_runs = 0
 
@@ -135,22 +140,40 @@ class Executor:
 
     def _descend(self, x: Tensor, members: Sequence[_Member], depth: int) -> None:
         """Answer what ends after `depth` stages, and run each next stage over its rows; members are in x's order."""
-        while stage := _shared_stage(members, depth):
-            self.num_stage_runs += 1
-            x, depth = stage(x), depth + 1
+        if shared := _shared_stages(members, depth):
+            x, depth = self._through(shared, x), depth + len(shared)
         _answer(x, members, depth)
         for branches in _alike(_branches(members, depth)):
-            self.num_stage_runs += 1
-            self._descend(_run(x, branches), [member for branch in branches for member in branch.members], depth + 1)
+            going_on = [member for branch in branches for member in branch.members]
+            self._descend(self._run(x, branches), going_on, depth + 1)
+
+    def _run(self, x: Tensor, branches: Sequence[_Branch]) -> Tensor:
+        """Run one stage over its rows, or several heads as one; rows come in the branches' order."""
+        if len(branches) == 1:
+            return self._through([branches[0].stage], x[branches[0].rows])
+        self.num_stage_runs += 1
+        return _run_linears(x, branches)
+
+    def _through(self, stages: Sequence[Stage], x: Tensor) -> Tensor:
+        """Run rows through stages, one after another."""
+        self.num_stage_runs += len(stages)
+
+        def run(rows: Tensor) -> Tensor:
+            for stage in stages:
+                rows = stage(rows)
+            return rows
+
+        is_small = len(stages) == 1 and stages[0].small_linear is not None
+        return run(x) if is_small or self._row_threads is None else self._row_threads.run(run, x, stages[0].precision)
 
 
-def _shared_stage(members: Sequence[_Member], depth: int) -> Stage | None:
-    """Return the next stage where all take it and none is answered before: the way that most batches go down most."""
+def _shared_stages(members: Sequence[_Member], depth: int) -> list[Stage]:
+    """Return the next stages, as long as all take them and none is answered before: the most that most batches do."""
     # By the order of the paths, what the first and the last of them share is what all share.
-    first, last = members[0], members[-1]
-    if depth >= min(len(first.path), len(last.path)) or first.path[depth] is not last.path[depth]:
-        return None
-    return None if any(depth in member.due for member in members) else first.path[depth]
+    first, last = members[0].path, members[-1].path
+    due = min(end for member in members for end in member.due if end >= depth)
+    pairs = zip(first[depth:due], last[depth:due], strict=False)
+    return [one for one, _ in takewhile(lambda pair: pair[0] is pair[1], pairs)]
 
 
 class _Member:
@@ -213,10 +236,8 @@ def _alike(branches: Iterable[_Branch]) -> Iterable[list[_Branch]]:
     return found.values()
 
 
-def _run(x: Tensor, branches: Sequence[_Branch]) -> Tensor:
-    """Run one stage over its rows, or several linear ones as one multiplication; rows come in the branches' order."""
-    if len(branches) == 1:
-        return branches[0].stage(x[branches[0].rows])
+def _run_linears(x: Tensor, branches: Sequence[_Branch]) -> Tensor:
+    """Run linear stages of one shape as one multiplication."""
     linears = [branch.stage.small_linear for branch in branches if branch.stage.small_linear is not None]
     weights = torch.stack([linear.weight for linear in linears])
     biases = torch.stack([linear.bias for linear in linears])

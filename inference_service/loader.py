@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from inference_service.calibrating import Calibrator
 from inference_service.errors import OutOfDeviceMemory
 from inference_service.precision import Agreement, Precision, candidates
-from inference_service.prepare import Plan, fold_plan, folded
+from inference_service.prepare import Plan, folded, make_plan, packed
 from inference_service.resident import ResidentVersion, Stage, StageKey
 from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, embedding_size
 from model_store.blobs import BlobStore
@@ -40,7 +40,7 @@ class Loader:
         warm_up: Callable[[ResidentVersion], object],
         calibrator: Calibrator | None = None,
         precision: str = Precision.FLOAT32,
-        run_alone: Callable[[Callable[[], Plan]], Plan] = lambda work: work(),
+        run_alone: Callable[[Callable[[], Plan | None]], Plan | None] = lambda work: work(),
     ) -> None:
         self._blobs = blobs
         self._device = device
@@ -48,7 +48,7 @@ class Loader:
         self._calibrator = calibrator
         self._precision = precision
         self._run_alone = run_alone
-        self._plans: dict[StageKey, Plan] = {}
+        self._plans: dict[StageKey, Plan | None] = {}
         self._stages: WeakValueDictionary[tuple[StageKey, Precision], Stage] = WeakValueDictionary()
 
     @property
@@ -133,24 +133,32 @@ class Loader:
             tensors = read.pop(digest)  # nothing but its stage holds it any longer, while others are copied
             for name in names:
                 key, in_precision = keys[name]
-                module = self._module(manifest, head, key, tensors).to(in_precision.dtype)
-                stages[name] = self._stages[keys[name]] = Stage(key, in_precision, module, _size_bytes(module))
+                stages[name] = self._stages[keys[name]] = self._stage(manifest, head, key, tensors, in_precision)
         return {name: stages[name] for name in keys}
 
-    def _module(self, manifest: Manifest, head: Head, key: StageKey, tensors: Mapping[str, Tensor]) -> nn.Module:
+    def _stage(
+        self, manifest: Manifest, head: Head, key: StageKey, tensors: Mapping[str, Tensor], precision: Precision
+    ) -> Stage:
         """Return the stage ready to run: built without memory, it takes the tensors on the device as its own."""
         forms = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
         check_stage_tensors(manifest.architecture, manifest.arguments, head, key.name, forms)
         module = build_stage(manifest.architecture, manifest.arguments, head, key.name)
-        plan = self._plan(key, module)
+        plan = self._plan(manifest, head, key)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
-        return folded(module.eval().requires_grad_(requires_grad=False), plan)
+        module = module.eval().requires_grad_(requires_grad=False)
+        if plan is None:
+            module = module.to(precision.dtype)
+            return Stage(key, precision, module, _size_bytes(module))
+        module = folded(module, plan).to(precision.dtype)
+        size_bytes = _size_bytes(module)
+        return Stage(key, precision, packed(module, plan) if self._device.type == "cpu" else module, size_bytes)
 
-    def _plan(self, key: StageKey, module: nn.Module) -> Plan:
-        """Return what to fold in a stage, found out once for all tensors that it may have."""
+    def _plan(self, manifest: Manifest, head: Head, key: StageKey) -> Plan | None:
+        """Return what to do to a stage, found out once, on one without tensors, for all tensors that it may have."""
         built_alike = replace(key, digest="")
         if built_alike not in self._plans:
-            self._plans[built_alike] = self._run_alone(lambda: fold_plan(module.eval()))
+            bare = build_stage(manifest.architecture, manifest.arguments, head, key.name).eval()
+            self._plans[built_alike] = self._run_alone(lambda: make_plan(bare))
         return self._plans[built_alike]
 
 

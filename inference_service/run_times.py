@@ -41,6 +41,10 @@ class RunTimes:
         """Return the seconds that a batch will hardly exceed; 0 while nothing was measured."""
         return self._line(num_rows) + _SPREADS * self._spread
 
+    def expected_seconds(self, num_rows: int) -> float:
+        """Return the seconds that such a batch takes most often."""
+        return self._line(num_rows)
+
     def rows_within(self, seconds: float) -> int:
         """Return how many rows can run in this time; 0 where not even one can."""
         left = seconds - _SPREADS * self._spread - self._first

@@ -184,7 +184,7 @@ class Scheduler(Generic[W, A]):
 
     async def _run(self, lane: Lane[W, A], batch: Batch[W, A]) -> None:
         num_rows = sum(part.num_rows for _, part in batch)
-        is_short = lane.run_times.has_measured and lane.run_times.seconds(num_rows) < self._short_seconds
+        is_short = lane.run_times.has_measured and lane.run_times.expected_seconds(num_rows) < self._short_seconds
         run = self._device_thread.run_here if is_short else self._device_thread.submit
         running: Future[_Timed[A]] | asyncio.Future[_Timed[A]] = run(self._timed, batch)
         if not running.done():

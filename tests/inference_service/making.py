@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from grpc_runtime.settings import StoreSettings
+from inference_service.resident import ResidentVersion
 from model_store.architectures import Chain, Head, build, build_random, initialise_head
 from model_store.bases import LoadedBase
 from model_store.blobs.local import LocalBlobs
@@ -154,3 +155,13 @@ def open_registry(folder: Path) -> Registry:
     """Open a registry of its own in this folder, as the service with this `MAAS_HOME` does."""
     settings = StoreSettings(home=folder)
     return Registry(ModelStore(settings.open_database(), settings.open_blobs()))
+
+
+def check_features(version: ResidentVersion, stored: Chain) -> None:
+    """Check that a loaded version's stages give what the stored ones give."""
+    x = torch.rand(2, 3, SPEC.crop_size, SPEC.crop_size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = x
+        for stage in version.stages:
+            found = stage(found)
+        torch.testing.assert_close(found, stored(x), rtol=1e-4, atol=1e-5)

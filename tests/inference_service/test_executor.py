@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 import pytest
 import torch
 
+from inference_service.device_thread import DeviceThread
 from inference_service.executor import Answer, Executor, Output, Rows, Work
 from inference_service.lanes import Part
 from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
+from inference_service.row_threads import RowThreads
 from inference_service.statistics import VersionStatistics
 from model_store.blobs.local import LocalBlobs
 from model_store.inputs import ImageInputSpec, Pixels, normalise
@@ -67,6 +70,23 @@ def test_two_probes_on_one_backbone_run_it_once(load: Load, executor: Executor) 
     assert all((runs[stage.key.name], runs[f"{stage.key.name} rows"]) == (1, 4) for stage in one.backbone)
     assert (runs["head"], runs["head rows"]) == (2, 4)
     assert executor.num_stage_runs - before == len(one.backbone) + 2
+
+
+def test_rows_that_are_shared_among_cores_get_the_same_answers(load: Load) -> None:
+    """On a backbone that two versions share, and on one beside it."""
+    recipes = [Recipe(head=1), Recipe(head=2), Recipe(backbone=1, head=1)]
+    versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
+    made = [rows(1, 2, 3), rows(4), rows(5, 6)]
+    parts = [whole(version, each, BOTH) for version, each in zip(versions, made, strict=True)]
+    with (
+        closing(RowThreads(2)) as threads,
+        DeviceThread(2) as of_two,
+    ):
+        executor = Executor(torch.device("cpu"), threads)
+        answers = of_two.submit(executor.run, parts).result()
+    for answer, recipe, each in zip(answers, recipes, made, strict=True):
+        check(answer, recipe, each, BOTH)
+    assert executor.num_stage_runs == 2 * len(versions[0].backbone) + 3
 
 
 def test_heads_of_one_shape_run_as_one_multiplication(load: Load, executor: Executor) -> None:

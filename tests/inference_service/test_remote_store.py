@@ -14,7 +14,7 @@ from model_store.blobs import BlobStore
 from model_store.errors import Unavailable
 from model_store.names import VersionName
 from model_store.store import ModelStore
-from tests.inference_service.making import Recipe, Registry, chain
+from tests.inference_service.making import Recipe, Registry, chain, check_features
 
 NAME = VersionName("flowers", 1)
 
@@ -36,9 +36,7 @@ def test_what_is_published_on_one_machine_is_loaded_on_another(
     monkeypatch.setenv("MAAS_CACHE_DIR", str(tmp_path / "loader cache"))
     loading = StoreSettings(home=tmp_path / "loader").open_blobs()
     loaded = loader(loading).load(NAME, version.manifest_digest)
-    for stage in loaded.stages:
-        for name, tensor in chain(Recipe()).stage_tensors(stage.key.name).items():
-            assert torch.equal(stage.module.state_dict()[name], tensor)
+    check_features(loaded, chain(Recipe()))
     database.close()
     cached = {path.name for path in (tmp_path / "loader cache/sha256").glob("*/*")}
     assert cached == {version.manifest_digest, *(stage.digest for stage in version.stages)}

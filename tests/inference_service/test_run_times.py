@@ -63,3 +63,12 @@ def test_a_device_with_a_cost_of_its_own_wants_larger_batches() -> None:
     for num_rows in (1, 16, 32) * 50:
         times.add(num_rows, 0.010 + 0.001 * num_rows)
     assert 30 <= times.efficient_rows <= 50
+
+
+def test_a_batch_that_took_long_once_changes_little_of_what_is_expected() -> None:
+    """The promise allows for it for a while."""
+    times = RunTimes()
+    for _ in range(40):
+        times.add(1, 0.0003)
+    times.add(1, 0.01)
+    assert times.expected_seconds(1) < 0.001 < times.seconds(1)

@@ -1,0 +1,50 @@
+"""Runs rows on all cores at once, each core taking a share of them through every stage.
+
+The other way, one operation after another on all cores, waits after each for the core that was last. ResNet-18 on 2
+cores answers a fifth more rows in float32 and two thirds more in bfloat16 than so; where something else wants the
+cores, as messages that come in do, a third more and twice as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from inference_service.precision import Precision
+
+
+class RowThreads:
+    """Threads for the CPU's cores; close it when nothing runs any more."""
+
+    def __init__(self, num_threads: int) -> None:
+        self._num_threads = num_threads
+        self._threads = ThreadPoolExecutor(num_threads, "rows")
+
+    def run(self, work: Callable[[Tensor], Tensor], rows: Tensor, precision: Precision) -> Tensor:
+        """Return what `work` makes of the rows in this precision, [n, …] each.
+
+        A caller that has one of PyTorch's threads wants no others, and runs it itself.
+        """
+        if torch.get_num_threads() == 1:
+            return work(rows)
+        num_shares = min(self._num_threads, len(rows))
+        num_each = self._num_threads // num_shares
+        if num_shares == 1 and precision is not Precision.FLOAT32:
+            # Two threads of a core have one unit for such numbers: with both a row of ResNet-18 takes longer.
+            num_each = max(1, num_each // 2)
+        shares = [self._threads.submit(_run, work, share, num_each) for share in rows.tensor_split(num_shares)]
+        return torch.cat([share.result() for share in shares])
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+
+def _run(work: Callable[[Tensor], Tensor], rows: Tensor, num_threads: int) -> Tensor:
+    if torch.get_num_threads() != num_threads:
+        torch.set_num_threads(num_threads)  # PyTorch keeps it for each thread
+    with torch.inference_mode():
+        return work(rows)
