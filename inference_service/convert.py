@@ -17,10 +17,10 @@ from inference_service.precision import Agreement, Precision
 from inference_service.resident import ResidentVersion
 from inference_service.served_model import AliasReport, ModelReport
 from inference_service.served_version import VersionReport
+from model_store.alias_records import Share
 from model_store.errors import InvalidInput, Violation
 from model_store.inputs import Pixels, Values
 from model_store.names import VersionName, model_name
-from model_store.records import Share
 
 _STATES = {
     VersionState.PENDING: pb.VERSION_STATE_PENDING,

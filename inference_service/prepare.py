@@ -71,7 +71,7 @@ def folded(stage: nn.Module, plan: Plan) -> nn.Module:
 def packed(stage: nn.Module, plan: Plan) -> nn.Module:
     """Return the stage, folded and in the precision it will run in, on a CPU with its convolutions packed.
 
-    It has its own copy of all tensors. Where oneDNN does not have the precision, the stage stays as it is.
+    It has its own copy of all tensors. A stage stays as it is where one of its convolutions cannot be packed.
     """
     convs = {name: module for name, module in stage.named_modules() if isinstance(module, nn.Conv2d)}
     if not all(can_pack(conv) for conv in convs.values()):

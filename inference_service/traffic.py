@@ -6,8 +6,8 @@ import hashlib
 import random
 from dataclasses import dataclass, field
 
+from model_store.alias_records import Traffic
 from model_store.names import AliasName
-from model_store.records import Traffic
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from model_store.alias_records import NO_SPLIT, Traffic
 from model_store.names import AliasName, ModelName, VersionName
-from model_store.records import NO_SPLIT, Traffic
 from model_store.serving import ServableModel, ServingView
 from model_store.store import PRODUCTION, ModelStore
 

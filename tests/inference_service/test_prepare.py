@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from inference_service.packed_conv import PackedConv
 from inference_service.prepare import folded, make_plan, packed
 from model_store.architectures import Head, build_random, image_architectures
 
@@ -23,7 +24,7 @@ def test_a_prepared_network_gives_the_same(architecture: str) -> None:
             assert module.running_var is not None
             module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
     x = torch.randn(2, 3, 224, 224, generator=generator).contiguous(memory_format=torch.channels_last)
-    num_norms = 0
+    num_norms = num_packed = num_with_convs = 0
     with torch.inference_mode():
         plain = fast = x
         for name in chain.stage_names:
@@ -31,10 +32,15 @@ def test_a_prepared_network_gives_the_same(architecture: str) -> None:
             plain = stage(plain)
             plan = make_plan(stage)
             if plan is not None:
+                num_with_convs += 1
                 stage = packed(folded(stage, plan), plan)
             fast = stage(fast)
-            assert not any(isinstance(module, nn.Conv2d) for module in stage.modules())
+            kinds = {type(module) for module in stage.modules()}
+            assert len(kinds & {nn.Conv2d, PackedConv}) <= 1, "all are packed, or none"
+            num_packed += PackedConv in kinds
             assert (plain - fast).abs().max() <= 1e-4 * max(1.0, float(plain.abs().max()))
             num_norms += sum(isinstance(module, nn.BatchNorm2d) for module in stage.modules())
     if not architecture.startswith("densenet"):  # whose BatchNorms mostly come before a convolution
         assert num_norms == 0
+    if architecture.startswith(("resnet", "densenet", "squeezenet")):
+        assert num_packed == num_with_convs
