@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
+from model_store.alias_records import NO_SPLIT, Target, Traffic
 from model_store.changes import append_change
 from model_store.errors import InvalidInput, Violation
 from model_store.names import AliasName
-from model_store.records import NO_SPLIT, Target, Traffic
 from model_store.tables import AliasMoveRow, AliasRow
 
 MAX_CANARIES = 8

@@ -19,12 +19,12 @@ from model_store.blobs import BlobStore
 from model_store.changes import take_turn
 from model_store.database import Database
 from model_store.errors import AlreadyExists, IllegalState
+from model_store.job_records import JobCheckpoint, JobEvent, JobSpec, TrainingJob
 from model_store.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
 from model_store.lifecycle import ACTIVE, ENDED, JobState, Wish, after_stop, after_wish
 from model_store.lookups import living_dataset_row, living_version_row
 from model_store.names import VersionName, job_name
 from model_store.paging import Page, PageRequest, cut, decode_token
-from model_store.records import JobCheckpoint, JobEvent, JobSpec, TrainingJob
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
 
 __all__ = ["Claim", "JobStore"]

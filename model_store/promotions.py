@@ -12,15 +12,16 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
+from model_store.alias_records import Share, Target
 from model_store.aliases import before_last_move, move_alias, refuse_move
 from model_store.changes import take_turn
 from model_store.database import Database
 from model_store.errors import AliasMoved
+from model_store.job_records import TrainingJob
 from model_store.job_rows import append, job_row
 from model_store.lookups import moves_of
 from model_store.names import AliasName, VersionName, job_name, model_name
 from model_store.promotion import OPEN, Promotion, PromotionSpec, PromotionState, Verdict
-from model_store.records import Share, Target, TrainingJob
 from model_store.tables import AliasMoveRow, AliasRow, JobRow, ModelRow
 
 _WHOLE = 100.0

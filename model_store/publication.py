@@ -20,9 +20,10 @@ from model_store.errors import AlreadyExists, InvalidInput
 from model_store.job_rows import Claim
 from model_store.lookups import living_model_row
 from model_store.manifests import Manifest
+from model_store.metrics import Metrics
 from model_store.names import VersionName, check_key
 from model_store.promotions import Gated
-from model_store.records import CalibrationDigests, Lineage, Metrics, Notes
+from model_store.records import CalibrationDigests, Lineage, Notes
 from model_store.tables import ModelRow, ModelTagRow, StageRow, VersionMetricRow, VersionRow, VersionTagRow
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
+from model_store.alias_records import Alias
 from model_store.database import Database
 from model_store.names import VersionName
-from model_store.records import Alias
 from model_store.tables import AliasRow, ModelRow, VersionRow
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from model_store import deletion
+from model_store.alias_records import NO_SPLIT, Alias, AliasMove, Target, Traffic
 from model_store.aliases import before_last_move, check_target, end_alias, move_alias
 from model_store.blobs import BlobStore
 from model_store.changes import append_change, take_turn
@@ -32,7 +33,7 @@ from model_store.names import AliasName, DatasetName, JobName, ModelName, Versio
 from model_store.paging import Page, PageRequest, cut, decode_token
 from model_store.promotions import carry_out
 from model_store.publication import Publication, insert_version, lock_model, published_before, write_notes
-from model_store.records import NO_SPLIT, Alias, AliasMove, Model, ModelVersion, Notes, Target, Traffic
+from model_store.records import Model, ModelVersion, Notes
 from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
 
 NotesChange = Callable[[Notes], Notes]

@@ -22,30 +22,22 @@ from sqlalchemy import (
 from sqlalchemy import types as sql_types
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from model_store.alias_records import NO_SPLIT, Alias, AliasMove, Target, Traffic
+from model_store.job_records import JobCheckpoint, JobEvent, JobSpec, JobUrgency, TrainingJob
 from model_store.lifecycle import JobState
+from model_store.metrics import Metrics
 from model_store.names import AliasName, VersionName
 from model_store.promotion import Promotion, PromotionSpec
 from model_store.records import (
-    NO_SPLIT,
-    Alias,
-    AliasMove,
     Change,
     Dataset,
-    JobCheckpoint,
-    JobEvent,
-    JobSpec,
-    JobUrgency,
     Life,
     Lineage,
-    Metrics,
     Model,
     ModelVersion,
     Notes,
     StoredCalibration,
     StoredStage,
-    Target,
-    Traffic,
-    TrainingJob,
 )
 
 # Named constraints, so that a migration can drop one on every database.

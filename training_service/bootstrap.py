@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.records import Interval
+from model_store.metrics import Interval
 
 NUM_SAMPLES = 1000
 _SAMPLES_AT_ONCE = 100  # each takes memory for every cell that is not empty

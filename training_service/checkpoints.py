@@ -17,9 +17,9 @@ from torch import Tensor
 
 from model_store.blobs import BlobStore
 from model_store.errors import CorruptBlob, MissingBlob
+from model_store.job_records import JobCheckpoint
 from model_store.jobs import Claim, JobStore
 from model_store.names import job_name
-from model_store.records import JobCheckpoint
 from model_store.stages import read_stage, write_stage
 
 _log = structlog.get_logger()

@@ -9,10 +9,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2 as pb
 
+from model_store.job_records import DEFAULT_MAX_FAILURES, JobEvent, TrainingJob
 from model_store.lifecycle import JobState
+from model_store.metrics import Metrics
 from model_store.names import VersionName, dataset_name, model_name
 from model_store.promotion import DEFAULT_METRIC, Promotion, PromotionSpec, PromotionState
-from model_store.records import DEFAULT_MAX_FAILURES, Dataset, JobEvent, Metrics, TrainingJob
+from model_store.records import Dataset
 from training_service.datasets import DatasetManifest, DatasetRow
 from training_service.job_requests import JobRequest
 from training_service.recipe_choices import FIELDS

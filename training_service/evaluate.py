@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.records import LabelMetrics, Metrics
+from model_store.metrics import LabelMetrics, Metrics
 from training_service.bootstrap import intervals, macro_f1
 
 NUM_BINS = 15

@@ -14,7 +14,7 @@ from model_store.errors import IllegalState, InvalidInput
 from model_store.inputs import ImageInputSpec, normalise
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.records import Metrics
+from model_store.metrics import Metrics
 from model_store.stages import read_stages
 from training_service.evaluate import Labels, Logits, measure
 from training_service.features import batches

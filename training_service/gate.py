@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from model_store.errors import InvalidInput, Violation
+from model_store.metrics import METRIC_NUMBERS, OPTIONAL_METRIC_NUMBERS, Metrics
 from model_store.names import VersionName, check_id
 from model_store.promotion import PromotionSpec, Verdict
-from model_store.records import METRIC_NUMBERS, OPTIONAL_METRIC_NUMBERS, Metrics
 
 METRICS = (*METRIC_NUMBERS, *OPTIONAL_METRIC_NUMBERS)
 """What a gate can go by."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput
+from model_store.job_records import DEFAULT_MAX_FAILURES, JobSpec, JobUrgency
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_dataset, parse_model, parse_target
 from model_store.promotion import PromotionSpec
-from model_store.records import DEFAULT_MAX_FAILURES, JobSpec, JobUrgency
 from model_store.store import ModelStore
 from training_service.gate import check_promotion
 from training_service.recipe_choices import choose, resolve

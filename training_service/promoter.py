@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 import structlog
 
 from model_store.errors import StoreError
+from model_store.job_records import TrainingJob
 from model_store.names import AliasName, VersionName
 from model_store.promotion import PromotionState, Verdict
 from model_store.promotions import PromotionStore
-from model_store.records import TrainingJob
 from training_service.serving import Serving, Stand, mirror_verdict
 
 _log = structlog.get_logger()

@@ -9,26 +9,13 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.model_store.v1 import model_store_pb2 as pb
 
+from model_store.alias_records import Alias, AliasMove, Share, Traffic
 from model_store.comparison import Comparison, Difference
 from model_store.lineage import LineageGraph
 from model_store.manifests import Manifest
+from model_store.metrics import OPTIONAL_METRIC_NUMBERS, Interval, Metrics
 from model_store.names import VersionName
-from model_store.records import (
-    OPTIONAL_METRIC_NUMBERS,
-    Alias,
-    AliasMove,
-    Change,
-    Interval,
-    Life,
-    Lineage,
-    Metrics,
-    Model,
-    ModelVersion,
-    Notes,
-    Share,
-    StoredCalibration,
-    Traffic,
-)
+from model_store.records import Change, Life, Lineage, Model, ModelVersion, Notes, StoredCalibration
 
 
 def timestamp(moment: datetime) -> Timestamp:

@@ -12,24 +12,21 @@ from google.protobuf.struct_pb2 import Struct
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from model_store import names
+from model_store.alias_records import Share, Traffic
 from model_store.errors import InvalidInput, InvalidManifest, Violation
 from model_store.listings import ListRequest
 from model_store.manifests import DIGEST, Manifest
-from model_store.paging import PageRequest
-from model_store.publication import Publication, check_metric_values
-from model_store.records import (
+from model_store.metrics import (
     METRIC_INTERVALS,
     METRIC_NUMBERS,
     OPTIONAL_METRIC_NUMBERS,
-    CalibrationDigests,
     Interval,
     LabelMetrics,
-    Lineage,
     Metrics,
-    Notes,
-    Share,
-    Traffic,
 )
+from model_store.paging import PageRequest
+from model_store.publication import Publication, check_metric_values
+from model_store.records import CalibrationDigests, Lineage, Notes
 from training_service.violations import Violations, check_text
 
 _MAX_DIGESTS = 10_000

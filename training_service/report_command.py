@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from model_store.job_records import JobSpec
 from model_store.promotion import PromotionSpec
-from model_store.records import JobSpec
 from training_service.recipes import DEFAULTS, Recipe
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from model_store.datasets import DatasetStore
 from model_store.errors import DamagedStore, IllegalState, InvalidInput, NotFound
+from model_store.job_records import JobEvent, TrainingJob
 from model_store.jobs import JobStore
 from model_store.manifests import Manifest
 from model_store.names import VersionName
-from model_store.records import Dataset, JobEvent, ModelVersion, TrainingJob
+from model_store.records import Dataset, ModelVersion
 from model_store.store import ModelStore
 from training_service.evaluator import Evaluated, Evaluator
 from training_service.splits import Split

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from model_store.records import Interval, LabelMetrics, Metrics
+from model_store.metrics import Interval, LabelMetrics, Metrics
 from training_service.evaluate import NUM_BINS, Labels, Logits, confidence_bins, softmax
 from training_service.evaluation import Evaluation
 from training_service.markup import Child, Markup, element, joined, long_table, scrolling, table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from model_store.job_records import JobEvent
 from model_store.lifecycle import JobState
-from model_store.records import JobEvent
 from training_service.heads import STRENGTHS
 from training_service.markup import Markup, element, joined, long_table, table
 from training_service.markup import facts as fact_list

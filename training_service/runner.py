@@ -15,10 +15,10 @@ import sys
 import structlog
 
 from model_store.errors import LeaseLost, StoreError
+from model_store.job_records import TrainingJob
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import ACTIVE, STOPPING, JobState
 from model_store.names import job_name
-from model_store.records import TrainingJob
 from training_service.owners import is_gone, new_owner
 from training_service.settings import TrainingSettings
 from training_service.work_order import EXIT_STOPPED, WorkOrder

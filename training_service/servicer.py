@@ -19,11 +19,11 @@ from maas.training.v1 import training_pb2_grpc
 
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput, Unavailable
+from model_store.job_records import TrainingJob
 from model_store.jobs import JobStore
 from model_store.lifecycle import Wish
 from model_store.names import job_name, parse_dataset, parse_job, parse_target
 from model_store.paging import PageRequest, cut, decode_token
-from model_store.records import TrainingJob
 from model_store.store import ModelStore
 from training_service import convert
 from training_service.datasets import read_manifest

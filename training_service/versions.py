@@ -6,12 +6,13 @@ from model_store.architectures import Chain, Head, build, build_random, initiali
 from model_store.blobs import BlobStore, StoredBlob
 from model_store.calibration import write_calibration
 from model_store.inputs import ImageInputSpec, Pixels
+from model_store.job_records import JobSpec
 from model_store.jobs import Claim
 from model_store.manifests import Manifest, ManifestStage
 from model_store.names import job_name
 from model_store.promotions import Gated
 from model_store.publication import Publication
-from model_store.records import JobSpec, Lineage, ModelVersion
+from model_store.records import Lineage, ModelVersion
 from model_store.stages import read_stages, write_stages
 from model_store.store import ModelStore
 from training_service.workbench import FineTuned

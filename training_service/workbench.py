@@ -14,7 +14,7 @@ from torch import nn
 from model_store.architectures import Chain
 from model_store.calibration import chosen_rows
 from model_store.inputs import ImageInputSpec, Pixels
-from model_store.records import Metrics
+from model_store.metrics import Metrics
 from training_service.augment import View
 from training_service.checkpoints import Checkpoints, State
 from training_service.evaluate import Labels, Logits, measure

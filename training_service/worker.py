@@ -24,12 +24,14 @@ from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.inputs import ImageInputSpec
+from model_store.job_records import JobSpec, TrainingJob
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import JobState
 from model_store.manifests import Manifest
+from model_store.metrics import Metrics
 from model_store.names import AliasName, job_name
 from model_store.promotions import Gated
-from model_store.records import JobSpec, Metrics, ModelVersion, TrainingJob
+from model_store.records import ModelVersion
 from model_store.store import ModelStore
 from training_service.array_cache import ArrayCache
 from training_service.checkpoints import Checkpoints

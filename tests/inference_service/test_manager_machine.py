@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from inference_service.errors import NotReady
 from inference_service.wanted import Target, WantedModel
+from model_store.alias_records import Share, Traffic
 from model_store.errors import CorruptBlob, StoreError
 from model_store.names import VersionName
-from model_store.records import Share, Traffic
 from tests.inference_service.managing import FLOWERS, PRODUCTION, Setup, running, version
 
 NUMBERS = range(1, 7)

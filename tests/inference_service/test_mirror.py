@@ -27,9 +27,9 @@ from inference_service.resident import ResidentVersion, Stage, StageKey
 from inference_service.scheduler import Scheduler
 from inference_service.served_version import ServedVersion
 from inference_service.traffic import MirrorCounts
+from model_store.alias_records import Share, Traffic
 from model_store.inputs import Values, VectorInputSpec
 from model_store.names import AliasName, VersionName
-from model_store.records import Share, Traffic
 from tests.inference_service.inferring import ask_numbers, rows, serving_models
 from tests.inference_service.loops import on_a_loop
 from tests.inference_service.making import Recipe, Registry, mlp, open_registry, photo

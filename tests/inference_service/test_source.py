@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session
 from inference_service.backoff import Backoff
 from inference_service.source import Source
 from inference_service.wanted import Found, Policies, Target, WantedModel, Wishes
+from model_store.alias_records import Share, Traffic
 from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.errors import AliasNotFound, IllegalState, ModelNotFound, Unavailable, VersionNotFound
 from model_store.names import AliasName, ModelName, VersionName
-from model_store.records import Share, Traffic
 from model_store.serving import ServingView
 from model_store.store import ModelStore
 from model_store.tables import AliasRow, ModelRow, VersionRow

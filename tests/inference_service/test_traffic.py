@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from inference_service.policy import VersionState
 from inference_service.traffic import Split, place
 from inference_service.wanted import WantedModel
+from model_store.alias_records import Share, Traffic
 from model_store.errors import CorruptBlob
 from model_store.names import AliasName
-from model_store.records import Share, Traffic
 from tests.inference_service.loops import on_a_loop
 from tests.inference_service.managing import FLOWERS, PRODUCTION, Setup, ready, running, version
 

@@ -12,11 +12,12 @@ from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import AlreadyExists, DatasetNotFound, IllegalState, MissingBlob
+from model_store.job_records import JobSpec
 from model_store.jobs import JobStore
 from model_store.lifecycle import Wish
 from model_store.names import DatasetName, VersionName
 from model_store.paging import PageRequest
-from model_store.records import Dataset, JobSpec, Lineage
+from model_store.records import Dataset, Lineage
 from model_store.store import ModelStore
 from model_store.tables import DatasetRow
 from model_store.upkeep.findings import Kind

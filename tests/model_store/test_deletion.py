@@ -10,11 +10,12 @@ from model_store import deletion
 from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.errors import Conflict, IllegalState, ModelNotFound, VersionNotFound
+from model_store.job_records import JobSpec
 from model_store.jobs import JobStore
 from model_store.lifecycle import Wish
 from model_store.listings import ListRequest
 from model_store.names import AliasName, ModelName, VersionName
-from model_store.records import JobSpec, Lineage, Notes
+from model_store.records import Lineage, Notes
 from model_store.store import ModelStore
 from tests.model_store.making import publication, registered_dataset
 

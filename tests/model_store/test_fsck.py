@@ -20,9 +20,10 @@ from model_store.blobs.local import LocalBlobs
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import CorruptBlob, MissingBlob
+from model_store.job_records import JobSpec
 from model_store.jobs import JobStore
 from model_store.names import AliasName, VersionName
-from model_store.records import Dataset, JobSpec, Lineage, ModelVersion
+from model_store.records import Dataset, Lineage, ModelVersion
 from model_store.stages import read_stage
 from model_store.store import ModelStore
 from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, JobRow, ModelRow, StageRow, VersionRow

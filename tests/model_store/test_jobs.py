@@ -19,11 +19,12 @@ from model_store.errors import (
     LeaseLost,
     MissingBlob,
 )
+from model_store.job_records import DEFAULT_MAX_FAILURES, JobCheckpoint, JobSpec, JobUrgency
 from model_store.jobs import NUM_CHECKPOINTS, Claim, JobStore
 from model_store.lifecycle import JobState, Wish
 from model_store.names import VersionName
 from model_store.paging import PageRequest
-from model_store.records import DEFAULT_MAX_FAILURES, Dataset, JobCheckpoint, JobSpec, JobUrgency
+from model_store.records import Dataset
 from model_store.store import ModelStore
 from model_store.tables import JobRow
 from model_store.upkeep.gc import Collector

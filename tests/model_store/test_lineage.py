@@ -10,11 +10,12 @@ from model_store import deletion
 from model_store.comparison import Difference, MetricDifference
 from model_store.database import Database
 from model_store.errors import DatasetNotFound, JobNotFound, VersionNotFound
+from model_store.job_records import JobSpec
 from model_store.jobs import JobStore
 from model_store.lifecycle import JobState
 from model_store.lineage import LineageEdge, LineageGraph
 from model_store.names import DatasetName, JobName, VersionName
-from model_store.records import JobSpec, Lineage
+from model_store.records import Lineage
 from model_store.store import ModelStore
 from tests.model_store.making import publication, registered_dataset
 

@@ -7,15 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
+from model_store.alias_records import NO_SPLIT, Share, Traffic
 from model_store.database import Database
 from model_store.errors import AliasMoved
+from model_store.job_records import JobSpec, TrainingJob
 from model_store.jobs import JobStore
 from model_store.lifecycle import JobState
 from model_store.names import AliasName, VersionName
 from model_store.paging import PageRequest
 from model_store.promotion import Promotion, PromotionSpec, PromotionState, Verdict
 from model_store.promotions import Gated, PromotionStore
-from model_store.records import NO_SPLIT, JobSpec, Share, Traffic, TrainingJob
 from model_store.store import ModelStore
 from model_store.upkeep.fsck import Checker
 from tests.model_store.making import publication, registered_dataset

@@ -17,13 +17,14 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from model_store.alias_records import Alias, Share, Target, Traffic
 from model_store.blobs.local import LocalBlobs
 from model_store.database import Database, sqlite_url
 from model_store.errors import IllegalState, InvalidInput, NotFound
 from model_store.listings import ListRequest
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.paging import PageRequest
-from model_store.records import Alias, Lineage, Share, Target, Traffic
+from model_store.records import Lineage
 from model_store.stages import read_stage
 from model_store.store import ModelStore
 from model_store.upkeep.gc import MIN_GRACE_SECONDS, Collector

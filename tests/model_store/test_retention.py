@@ -11,10 +11,11 @@ from sqlalchemy import update
 
 from model_store.database import Database
 from model_store.errors import IllegalState, InvalidInput, ModelNotFound
+from model_store.job_records import JobSpec
 from model_store.jobs import JobStore
 from model_store.listings import ListRequest
 from model_store.names import AliasName, VersionName
-from model_store.records import JobSpec, Lineage, ModelVersion
+from model_store.records import Lineage, ModelVersion
 from model_store.store import ModelStore
 from model_store.tables import VersionRow
 from model_store.upkeep.retention import Candidate, Plan, Pruner, Rule, plan

@@ -17,9 +17,10 @@ from model_store.errors import (
     VersionNotFound,
 )
 from model_store.listings import ListRequest
+from model_store.metrics import LabelMetrics, Metrics
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.paging import PageRequest
-from model_store.records import LabelMetrics, Lineage, Metrics
+from model_store.records import Lineage
 from model_store.store import ModelStore
 from tests.model_store.making import publication
 

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import delete, update
 
 from model_store import deletion
+from model_store.alias_records import NO_SPLIT, Share, Traffic
 from model_store.blobs.local import LocalBlobs
 from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.errors import IllegalState, InvalidInput, VersionNotFound
 from model_store.names import AliasName, VersionName
 from model_store.paging import PageRequest
-from model_store.records import NO_SPLIT, Share, Traffic
 from model_store.store import ModelStore
 from model_store.tables import AliasMoveRow, AliasRow, VersionRow
 from model_store.upkeep.findings import Kind

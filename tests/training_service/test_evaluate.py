@@ -16,7 +16,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from model_store.records import Metrics
+from model_store.metrics import Metrics
 from training_service.evaluate import calibration_error, cross_entropy, measure, softmax
 
 NAMES = ("a", "b", "c", "never")

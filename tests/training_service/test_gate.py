@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from model_store.errors import InvalidInput
+from model_store.metrics import Metrics
 from model_store.names import VersionName
 from model_store.promotion import PromotionSpec
-from model_store.records import Metrics
 from training_service.gate import METRICS, Incumbent, check_promotion, judge
 
 SPEC = PromotionSpec("production")

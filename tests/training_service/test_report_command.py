@@ -12,9 +12,9 @@ import typer
 
 from maas_client.__main__ import app
 from maas_client.recipe_options import recipe_of
+from model_store.job_records import JobSpec
 from model_store.names import VersionName
 from model_store.promotion import PromotionSpec
-from model_store.records import JobSpec
 from training_service.recipe_choices import FIELDS
 from training_service.recipes import DEFAULTS, ENUMS, Recipe, RecipeName
 from training_service.report_command import finetune_command

@@ -17,11 +17,11 @@ import pytest
 from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
+from model_store.job_records import JobSpec
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import JobState
 from model_store.listings import ListRequest
 from model_store.names import VersionName, parse_job
-from model_store.records import JobSpec
 from tests.training_service.making import open_store, photos, publish_base, tar_of
 from tests.training_service.running import (
     running_service,

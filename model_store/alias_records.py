@@ -1,0 +1,90 @@
+"""Aliases: where they point, what share of their requests others get, and how they moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from model_store.names import AliasName, VersionName
+
+
+@dataclass(frozen=True)
+class Share:
+    """A version of an alias's model, and the percent of the alias's requests that it is given, above 0 to 100."""
+
+    number: int
+    percent: float
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What becomes of an alias's requests besides: the main version answers those that no canary does.
+
+    Each canary answers its percent of them. The mirror is run on its percent too, and what it says is compared, counted
+    and never returned. Canaries and the main version differ from one another, and so do mirror and main version.
+    """
+
+    canaries: tuple[Share, ...] = ()
+    mirror: Share | None = None
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """Every version that takes part, one twice where a canary is the mirror too."""
+        return self.canaries if self.mirror is None else (*self.canaries, self.mirror)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Traffic:
+        """Read what `to_json` wrote."""
+        mirror = values["mirror"]
+        return cls(tuple(Share(**each) for each in values["canaries"]), Share(**mirror) if mirror is not None else None)
+
+
+NO_SPLIT = Traffic()
+"""Every request is the main version's."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an alias points: its main version, and what becomes of requests besides."""
+
+    number: int
+    traffic: Traffic = NO_SPLIT
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Every version that it names."""
+        return frozenset({self.number, *(share.number for share in self.traffic.shares)})
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name that points at one version of a model, and may give others a share of its requests."""
+
+    name: AliasName
+    version: VersionName
+    updated_at: datetime
+    traffic: Traffic = NO_SPLIT
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One entry of an alias's append-only history; `to_version` is None where the alias was deleted.
+
+    A change of `traffic` alone, which is what it was since, is a move from a version to itself. One that `is_refused`
+    was not made: a gate did not let `to_version` pass.
+    """
+
+    name: AliasName
+    from_version: VersionName | None
+    to_version: VersionName | None
+    traffic: Traffic
+    actor: str
+    reason: str
+    created_at: datetime
+    is_refused: bool = False
