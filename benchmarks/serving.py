@@ -11,6 +11,11 @@ Learnt on the way (2 cores with AMX):
 - Answers come in bursts, one a batch: a window of fixed length counts a burst more or less, up to a tenth of the rate.
   It has to begin and end with a burst.
 - In float32 batches of 8 run as many rows a second as batches of 32, or more; in bfloat16 from 8 rows on all are equal.
+- Threads of one operation wait for the slowest of them, dozens of times a batch. With rows shared among the cores
+  (`row_threads.py`) ResNet-18 in bfloat16 went from 240 to 380 rows a second in process, with packed and fused
+  convolutions (`packed_conv.py`) to 500. What serves float32 rows of 600 kB then copies as much as it computes: 275.
+- A small network that took the device's thread once, for one slow batch, was promised slowly ever after and stayed
+  there: 3,400 requests a second instead of 4,500, and 1.45 ms for one alone instead of 1.15.
 - As many requests in flight as a batch takes is the worst case: all travel while the device waits, and then all wait.
 - An untrained network is served in float32 whatever the settings: its scores all but tie, so lower precision changes
   labels. Hence a head that is fitted, and statistics of its BatchNorms that are measured.
@@ -144,10 +149,10 @@ def overload(folder: Path, options: Options) -> Iterator[Figure]:
 
     Of pixels, 150 kB a request; and of float32 rows, 600 kB, where copying what is refused in the end costs a core.
 
-    What it came to on 2 cores: in bfloat16 ResNet-18 answers 190 requests a second, so 380 are to be refused. Each
-    took 1.3 ms of the service's cores when it was read, about half of that since it is left unread (`door.py`), and
-    takes 0.4 ms of this client's. The threads of an operation wait for the one that is kept from its core, so the
-    device loses twice what it is deprived of: 0.56 of its capacity was left, 0.64 is; in float32, at 75 a second, 0.85.
+    What it came to on 2 cores: in bfloat16 ResNet-18 answers 300 requests a second alone, so 600 are to be refused.
+    Each took 1.3 ms of the service's cores when it was read, takes 0.8 since it is left unread (`door.py`), and 0.4 ms
+    of this client's: 0.63 of the capacity, 190 a second, are left, and no core is idle. In float32, where 180 of 270
+    are to be refused, it is 0.85. Queueing the next batch before the device was done with one changed nothing.
     """
     rows = _resnet_store(folder)
     with serving(folder) as served:
