@@ -57,7 +57,7 @@ class Scheduler(Generic[W, A]):
     lowest priority goes first; lanes take turns by the device time they had, and the models in a lane share its batches
     evenly. `run_batch` is called in `device_thread`, one call at a time, and returns one answer for each part; where it
     raises, the requests of that batch fail and the next batch is run. A batch that the device's memory does not hold is
-    run in halves. A batch that was learnt to take less than `short_seconds` runs on the event loop where the device is
+    run in halves. A batch that is expected to take less than `short_seconds` runs on the event loop where the device is
     free: the way to its thread and back takes longer.
     """
 

@@ -25,7 +25,7 @@ class InferenceSettings(ServerSettings):
     bind: str = "127.0.0.1:50051"
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    num_threads: int = Field(default=0, ge=0, description="Threads of one operation on the CPU; 0: PyTorch's choice.")
+    num_threads: int = Field(default=0, ge=0, description="CPU threads to compute with; 0: PyTorch's choice.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="What backbones compute in; auto: the fastest in which a version agreed with float32 on the rows "
