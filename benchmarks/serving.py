@@ -12,10 +12,10 @@ Learnt on the way (2 cores with AMX):
   It has to begin and end with a burst.
 - In float32 batches of 8 run as many rows a second as batches of 32, or more; in bfloat16 from 8 rows on all are equal.
 - Threads of one operation wait for the slowest of them, dozens of times a batch. With rows shared among the cores
-  (`row_threads.py`) ResNet-18 in bfloat16 went from 240 to 380 rows a second in process, with packed and fused
-  convolutions (`packed_conv.py`) to 500. What serves float32 rows of 600 kB then copies as much as it computes: 275.
+  (`row_threads.py`) and packed and fused convolutions (`packed_conv.py`) ResNet-18 in bfloat16 runs 370 to 450 rows a
+  second in process; what serves float32 rows of 600 kB then copies as much as it computes: 230 to 275.
 - A small network that took the device's thread once, for one slow batch, was promised slowly ever after and stayed
-  there: 3,400 requests a second instead of 4,500, and 1.45 ms for one alone instead of 1.15.
+  there: 3,400 requests a second instead of 4,500, and 1.5 ms for one alone instead of 1.2.
 - As many requests in flight as a batch takes is the worst case: all travel while the device waits, and then all wait.
 - An untrained network is served in float32 whatever the settings: its scores all but tie, so lower precision changes
   labels. Hence a head that is fitted, and statistics of its BatchNorms that are measured.

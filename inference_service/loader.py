@@ -146,12 +146,11 @@ class Loader:
         plan = self._plan(manifest, head, key)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
         module = module.eval().requires_grad_(requires_grad=False)
-        if plan is None:
-            module = module.to(precision.dtype)
-            return Stage(key, precision, module, _size_bytes(module))
-        module = folded(module, plan).to(precision.dtype)
+        if plan is not None:
+            module = folded(module, plan)
+        module = module.to(precision.dtype)
         size_bytes = _size_bytes(module)
-        return Stage(key, precision, packed(module, plan) if self._device.type == "cpu" else module, size_bytes)
+        return Stage(key, precision, module if plan is None else packed(module, plan), size_bytes)
 
     def _plan(self, manifest: Manifest, head: Head, key: StageKey) -> Plan | None:
         """Return what to do to a stage, found out once, on one without tensors, for all tensors that it may have."""

@@ -1,7 +1,4 @@
-"""A convolution on the CPU as oneDNN likes it best, by the operators that PyTorch's own compiler uses.
-
-ResNet-18 on 2 cores answers a single row in half the time in bfloat16, and in three quarters of it in float32.
-"""
+"""A convolution on the CPU as oneDNN likes it best, by the operators that PyTorch's own compiler uses."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _NONE: tuple[str, list[float]] = ("none", [])
 def can_pack(conv: nn.Conv2d) -> bool:
     """Say whether this is faster packed, on this machine and in the precision of its weights.
 
-    Grouped convolutions are not: MobileNet gains nothing, and EfficientNet in bfloat16 takes three times as long.
+    Grouped convolutions are not: MobileNet gains nothing, and EfficientNet in bfloat16 takes far longer.
     """
     if conv.groups != 1:
         return False

@@ -1,8 +1,7 @@
 """Runs rows on all cores at once, each core taking a share of them through every stage.
 
-The other way, one operation after another on all cores, waits after each for the core that was last. ResNet-18 on 2
-cores answers a fifth more rows in float32 and two thirds more in bfloat16 than so; where something else wants the
-cores, as messages that come in do, a third more and twice as many.
+The other way, one operation after another on all cores, waits after each for the core that was last: most where
+something else wants the cores, as messages that come in do.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class RowThreads:
         num_shares = min(self._num_threads, len(rows))
         num_each = self._num_threads // num_shares
         if num_shares == 1 and precision is not Precision.FLOAT32:
-            # Two threads of a core have one unit for such numbers: with both a row of ResNet-18 takes longer.
+            # Two threads of a core have one unit for such numbers: a row alone takes longer with both.
             num_each = max(1, num_each // 2)
         shares = [self._threads.submit(_run, work, share, num_each) for share in rows.tensor_split(num_shares)]
         return torch.cat([share.result() for share in shares])

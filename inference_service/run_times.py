@@ -17,7 +17,7 @@ class RunTimes:
     def add(self, num_rows: int, seconds: float) -> None:
         """Take a measured batch into account."""
         if self._weight:
-            self._spread += (1 - _KEPT) * 2 * (abs(seconds - self._line(num_rows)) - self._spread)
+            self._spread += (1 - _KEPT) * 2 * (abs(seconds - self.expected_seconds(num_rows)) - self._spread)
         self._weight = self._weight * _KEPT + 1
         self._rows = self._rows * _KEPT + num_rows
         self._seconds = self._seconds * _KEPT + seconds
@@ -39,11 +39,11 @@ class RunTimes:
 
     def seconds(self, num_rows: int) -> float:
         """Return the seconds that a batch will hardly exceed; 0 while nothing was measured."""
-        return self._line(num_rows) + _SPREADS * self._spread
+        return self.expected_seconds(num_rows) + _SPREADS * self._spread
 
     def expected_seconds(self, num_rows: int) -> float:
         """Return the seconds that such a batch takes most often."""
-        return self._line(num_rows)
+        return self._first + self._each * num_rows
 
     def rows_within(self, seconds: float) -> int:
         """Return how many rows can run in this time; 0 where not even one can."""
@@ -56,9 +56,6 @@ class RunTimes:
     def efficient_rows(self) -> int:
         """Return the least rows of which a batch's own cost is a small part: smaller batches waste the device."""
         return max(1, round(self._first / (_OVERHEAD_SHARE * self._each))) if self._each > 0 else 1
-
-    def _line(self, num_rows: int) -> float:
-        return self._first + self._each * num_rows
 
     def _fit(self) -> None:
         """Fit the line; through the origin where all batches were of one size, or more rows seemed to cost less."""

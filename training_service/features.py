@@ -72,7 +72,7 @@ class FrozenPrefix:
     def _outputs(self, pixels: Pixels, positions: Positions, view: View) -> Iterator[Tensor]:
         """Yield what comes out for these rows, in batches."""
         rows = read_ahead(lambda batch: torch.from_numpy(pixels[batch]), batches(positions), self._device)
-        for batch, each in zip(batches(positions), rows, strict=True):
+        for batch, each in rows:
             with torch.inference_mode():
                 yield self._stages(view.inputs(each, self._spec, int(batch[0])))
 

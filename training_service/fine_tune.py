@@ -94,7 +94,7 @@ def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench)
     suffix.eval()
 
     def embeddings() -> Iterator[Features]:
-        for batch in read_ahead(rows.read, batches(positions), bench.device):
+        for _, batch in read_ahead(rows.read, batches(positions), bench.device):
             bench.check_going_on()
             with torch.inference_mode():
                 yield suffix.embed(rows.inputs(batch)).cpu().numpy()

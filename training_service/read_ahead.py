@@ -13,8 +13,8 @@ T = TypeVar("T")
 _Sent = tuple[Tensor, torch.cuda.Event | None]  # rows, and what tells on a GPU that they are there
 
 
-def read_ahead(read: Callable[[T], Tensor], batches: Iterable[T], device: torch.device) -> Iterator[Tensor]:
-    """Yield what `read` returns for each of the batches, in order, on the device; `read` is called in a thread.
+def read_ahead(read: Callable[[T], Tensor], batches: Iterable[T], device: torch.device) -> Iterator[tuple[T, Tensor]]:
+    """Yield each of the batches with what `read` returns for it, on the device; `read` is called in a thread.
 
     One batch is read ahead, so `batches` may have no end. A batch is one copy to a GPU, out of pinned memory and beside
     the stream that computes.
@@ -27,9 +27,9 @@ def read_ahead(read: Callable[[T], Tensor], batches: Iterable[T], device: torch.
         return send(read(batch))
 
     try:
-        for running in _one_ahead(thread.submit(sent, batch) for batch in batches):
+        for batch, running in _one_ahead((batch, thread.submit(sent, batch)) for batch in batches):
             rows, copied = running.result()
-            yield rows if copied is None else _arrived(rows, copied)
+            yield batch, (rows if copied is None else _arrived(rows, copied))
     finally:
         thread.shutdown(wait=False, cancel_futures=True)
 
@@ -59,12 +59,12 @@ def _arrived(rows: Tensor, copied: torch.cuda.Event) -> Tensor:
     return rows
 
 
-def _one_ahead(futures: Iterable[Future[_Sent]]) -> Iterator[Future[_Sent]]:
-    """Yield each future once the one after it was begun, too."""
-    begun: Future[_Sent] | None = None
-    for future in futures:
-        if begun is not None:
-            yield begun
-        begun = future
-    if begun is not None:
-        yield begun
+def _one_ahead(begun: Iterable[tuple[T, Future[_Sent]]]) -> Iterator[tuple[T, Future[_Sent]]]:
+    """Yield each once the one after it was begun, too."""
+    last: tuple[T, Future[_Sent]] | None = None
+    for each in begun:
+        if last is not None:
+            yield last
+        last = each
+    if last is not None:
+        yield last

@@ -55,11 +55,13 @@ class OnStep(Protocol):
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows that run at once: which they are, of which step, and which batch of it, from 0."""
+    """Rows that run at once: which they are, and which batch they are of so many in a step, from 0."""
 
     positions: Positions
     step: int
     number: int
+    num_in_step: int
+    rows_in_step: int
 
 
 class Trainer:
@@ -84,7 +86,7 @@ class Trainer:
         self.num_steps = recipe.num_epochs * self.steps_per_epoch
         self.step = 0
         self._losses: list[Tensor] = []
-        self._coming: Iterator[Tensor] | None = None
+        self._coming: Iterator[tuple[_Batch, Tensor]] | None = None
 
     def train(self, on_step: OnStep, check_going_on: Callable[[], None]) -> None:
         """Run what is left of all epochs; `check_going_on` ends the loop between steps by raising."""
@@ -137,7 +139,7 @@ class Trainer:
         rows = self._data.rows
         with torch.inference_mode():
             read = read_ahead(rows.read, batches(positions, _EVALUATION_BATCH), self._device)
-            parts = [self._chain(_laid_out(rows.inputs(batch))).cpu() for batch in read]
+            parts = [self._chain(_laid_out(rows.inputs(batch))).cpu() for _, batch in read]
         return torch.cat(parts).numpy()
 
     def state_dict(self) -> dict[str, Any]:
@@ -194,11 +196,12 @@ class Trainer:
     def _batches_from(self, step: int) -> Iterator[_Batch]:
         """Yield the batches of this step and all that follow."""
         for later in itertools.count(step):
-            for number, positions in enumerate(self._parts(later)):
-                yield _Batch(positions, later, number)
+            parts = self._parts(later)
+            for number, positions in enumerate(parts):
+                yield _Batch(positions, later, number, len(parts), sum(map(len, parts)))
 
-    def _next_rows(self) -> Tensor:
-        """Return the rows of the next batch, of the first one of this step after a start."""
+    def _next_batch(self) -> tuple[_Batch, Tensor]:
+        """Return the next batch and its rows; after a start, the first one of this step."""
         if self._coming is None:
             self._coming = read_ahead(self._read, self._batches_from(self.step), self._device)
         return next(self._coming)
@@ -211,19 +214,20 @@ class Trainer:
 
     def _backward(self) -> Tensor:
         """Add up the gradients of the mean loss over a step's rows, and return it; one batch runs at once."""
-        parts = self._parts(self.step)
-        num_rows = sum(len(part) for part in parts)
         total = torch.zeros((), device=self._device)
-        for number, part in enumerate(parts):
-            loss = self._summed_loss(_Batch(part, self.step, number)) / num_rows
+        num_left = 1
+        while num_left:
+            batch, rows = self._next_batch()
+            loss = self._summed_loss(batch, rows) / batch.rows_in_step
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's own stub
             total += loss.detach()
+            num_left = batch.num_in_step - batch.number - 1
         return total
 
-    def _summed_loss(self, batch: _Batch) -> Tensor:
+    def _summed_loss(self, batch: _Batch, rows: Tensor) -> Tensor:
         """Return the loss of one batch, its rows varied and mixed as the recipe says."""
         recipe = self._recipe
-        inputs = self._data.rows.inputs(self._next_rows(), self._generator(batch))
+        inputs = self._data.rows.inputs(rows, self._generator(batch))
         labels = torch.from_numpy(self._data.labels[batch.positions]).to(self._device)
         random = numpy_generator(self._seed, "mixing", batch.step, batch.number)
         inputs, targets = mixed(inputs, labels, recipe, random)

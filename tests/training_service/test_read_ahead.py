@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 def test_every_batch_arrives_in_order() -> None:
     """Also none at all."""
     found = read_ahead(torch.tensor, [1, 2, 3], CPU)
-    assert [int(rows) for rows in found] == [1, 2, 3]
+    assert [(batch, int(rows)) for batch, rows in found] == [(1, 1), (2, 2), (3, 3)]
     assert not list(read_ahead(torch.tensor, [], CPU))
 
 
@@ -32,7 +32,7 @@ def test_the_next_batch_is_read_while_one_is_used() -> None:
         return torch.tensor(batch)
 
     batches = read_ahead(reading, itertools.count(), CPU)
-    assert int(next(batches)) == 0
+    assert int(next(batches)[1]) == 0
     assert second.wait(10)
     batches.close()
     assert [batch for batch, _ in read] == [0, 1]
@@ -48,7 +48,7 @@ def test_what_cannot_be_read_is_told_in_its_turn() -> None:
         return torch.tensor(batch)
 
     batches = read_ahead(reading, itertools.count(), CPU)
-    assert [int(next(batches)), int(next(batches))] == [0, 1]
+    assert [int(next(batches)[1]), int(next(batches)[1])] == [0, 1]
     with pytest.raises(OSError, match="gone"):
         next(batches)
 
@@ -57,5 +57,5 @@ def test_what_cannot_be_read_is_told_in_its_turn() -> None:
 def test_a_gpu_gets_the_same_rows() -> None:
     """Copied beside what computes, and kept until that is done."""
     device = torch.device("cuda")
-    found = [rows.sum().item() for rows in read_ahead(lambda n: torch.full((1000, 1000), n), range(20), device)]
+    found = [rows.sum().item() for _, rows in read_ahead(lambda n: torch.full((1000, 1000), n), range(20), device)]
     assert found == [1_000_000 * number for number in range(20)]
