@@ -1,4 +1,4 @@
-"""Runs rows on all cores at once, each core taking a share of them through every stage.
+"""Runs rows on all cores at once, each core taking one small share of them after the other through every stage.
 
 The other way, one operation after another on all cores, waits after each for the core that was last: most where
 something else wants the cores, as messages that come in do.
@@ -6,6 +6,7 @@ something else wants the cores, as messages that come in do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,10 @@ import torch
 from torch import Tensor
 
 from inference_service.precision import Precision
+
+# Of four images of 224 pixels a share, what a stage leaves for the next is still in the core's cache: MobileNetV2
+# answers 1.2 to 1.4 times the rows a second that it does with a half of 16 or 32 rows for each of two cores.
+_SHARE_NUMBERS = 4 * 3 * 224 * 224
 
 
 class RowThreads:
@@ -29,8 +34,9 @@ class RowThreads:
         """
         if torch.get_num_threads() == 1:
             return work(rows)
-        num_shares = min(self._num_threads, len(rows))
-        num_each = self._num_threads // num_shares
+        num_rounds = math.ceil(rows.numel() / (self._num_threads * _SHARE_NUMBERS))
+        num_shares = min(self._num_threads * num_rounds, len(rows))
+        num_each = max(1, self._num_threads // num_shares)
         if num_shares == 1 and precision is not Precision.FLOAT32:
             # Two threads of a core have one unit for such numbers: a row alone takes longer with both.
             num_each = max(1, num_each // 2)
