@@ -16,11 +16,11 @@ from inference_service.errors import DeadlineExceeded
 
 _SHORT_SECONDS = 0.05  # below this wait nothing is gained
 _ALONE_SECONDS = 60.0
-_READ_EVERY = 16
+_READ_EVERY = 32
 
 
 class Door:
-    """Knows what was asked for lately; `wait_seconds` is how long what waits will keep the device busy."""
+    """Knows what was asked for lately; `wait_seconds` is in how long a row that comes now is answered."""
 
     def __init__(self, wait_seconds: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
         self._wait_seconds = wait_seconds
@@ -42,9 +42,9 @@ class Door:
         return self._wait_seconds() > _SHORT_SECONDS and self._clock() - self._other_kind_at > _ALONE_SECONDS
 
     def check(self, seconds_left: float | None) -> None:
-        """Raise DeadlineExceeded for a call whose deadline is nearer than the end of what waits, but for a few."""
+        """Raise DeadlineExceeded for a call whose deadline is nearer than its answer, but for a few."""
         wait = self._wait_seconds()
         if seconds_left is not None and seconds_left < wait and next(self._calls) % _READ_EVERY:
             raise DeadlineExceeded(
-                f"the deadline is nearer than the {wait:.2f} s of work that wait already: send fewer, or wait longer"
+                f"the deadline is nearer than the {wait:.2f} s that what came before takes: send fewer, or wait longer"
             )

@@ -84,6 +84,7 @@ class Scheduler(Generic[W, A]):
         self._arrived = asyncio.Event()
         self._failure: DeviceFailed | None = None
         self._last_lane: Lane[W, A] | None = None
+        self._free_at = 0.0  # when the batch that runs is expected to be done, by the event loop's clock
         self.num_waiting_rows = 0
         self.door = Door(self.wait_seconds)
         self.counters = Counters()
@@ -115,10 +116,12 @@ class Scheduler(Generic[W, A]):
             self._give_back(place)
 
     def wait_seconds(self) -> float:
-        """Return about how long what waits will keep the device busy, by what the last batch was of."""
+        """Return in about how long a row that comes now is answered, by what the last batch was of; 0 if none waits."""
         if not self.num_waiting_rows or self._last_lane is None:
             return 0.0
-        return self._last_lane.run_times.seconds(self.num_waiting_rows)
+        times = self._last_lane.run_times
+        to_run = self.num_waiting_rows + times.efficient_rows  # it will be in a batch with some that come later
+        return max(0.0, self._free_at - asyncio.get_running_loop().time()) + times.seconds(to_run)
 
     async def answer(self, place: Place[W, A], work: W) -> list[A]:
         """Queue the work and return its parts' answers, in order.
@@ -184,7 +187,9 @@ class Scheduler(Generic[W, A]):
 
     async def _run(self, lane: Lane[W, A], batch: Batch[W, A]) -> None:
         num_rows = sum(part.num_rows for _, part in batch)
-        is_short = lane.run_times.has_measured and lane.run_times.expected_seconds(num_rows) < self._short_seconds
+        expected = lane.run_times.expected_seconds(num_rows)
+        is_short = lane.run_times.has_measured and expected < self._short_seconds
+        self._free_at = asyncio.get_running_loop().time() + expected
         run = self._device_thread.run_here if is_short else self._device_thread.submit
         running: Future[_Timed[A]] | asyncio.Future[_Timed[A]] = run(self._timed, batch)
         if not running.done():
