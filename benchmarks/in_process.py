@@ -17,11 +17,12 @@ import torch
 
 from benchmarks.making import NUM_LABELS, photo
 from benchmarks.running import open_store
-from inference_service.executor import Executor, Output, Rows, Work
+from inference_service.executor import Executor
 from inference_service.lanes import Part
 from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
-from inference_service.row_threads import RowThreads
+from inference_service.row_threads import RowThreads, has_siblings
+from inference_service.work import Output, Rows, Work
 from model_store.inputs import ImageInputSpec, decode_image, to_pixels
 from model_store.listings import ListRequest
 from model_store.torchvision_compat import torchvision
@@ -104,7 +105,7 @@ def eager(num_rows: int, architecture: str) -> Callable[[], object]:
 @lru_cache
 def _loaded(home: Path, model: str, precision: str) -> tuple[Executor, ResidentVersion]:
     store, device = open_store(home), torch.device("cpu")
-    executor = Executor(device, RowThreads(torch.get_num_threads()))
+    executor = Executor(device, RowThreads(torch.get_num_threads(), has_siblings=has_siblings()))
     version = store.list_versions(model, ListRequest()).items[0]
     loader = Loader(store.blobs, device, executor.warm_up, precision=precision)
     return executor, loader.load(version.name, version.manifest_digest)

@@ -16,8 +16,8 @@ from grpc_runtime.startup import run_service
 from inference_service.backoff import Backoff
 from inference_service.calibrating import Calibrator
 from inference_service.decoder import Decoder
-from inference_service.device_thread import DeviceThread
-from inference_service.executor import Answer, Executor, Work
+from inference_service.device_threads import DeviceThreads, set_torch_threads
+from inference_service.executor import Executor
 from inference_service.loader import Loader
 from inference_service.loading import Loading
 from inference_service.manager import Manager
@@ -29,13 +29,14 @@ from inference_service.open_inference.signature import Facts
 from inference_service.pipeline import Pipeline
 from inference_service.resident import ResidentVersion
 from inference_service.response_cache import ResponseCache
-from inference_service.row_threads import RowThreads
+from inference_service.row_threads import RowThreads, has_siblings
 from inference_service.scheduler import Scheduler
 from inference_service.server import CODES, InferenceServer, guard_of, registrations
 from inference_service.servicer import InferenceServicer
 from inference_service.settings import InferenceSettings
 from inference_service.source import Source
 from inference_service.wanted import Policies, WantedModel, Wishes
+from inference_service.work import Answer, Work
 from model_store.changes import ChangeFeed
 from model_store.errors import InvalidInput
 from model_store.serving import ServingView
@@ -61,15 +62,15 @@ async def _serve(settings: InferenceSettings) -> None:
 def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
     """Build a service inside the running event loop; raise SchemaMismatch or Unavailable where the store cannot serve.
 
-    One thread owns the device, one reads and verifies what is loaded, and a few decode images.
+    Two threads at most use the device, one reads and verifies what is loaded, and a few decode images.
     """
     device = _device(settings.device)
     num_threads = settings.num_threads or torch.get_num_threads()
-    torch.set_num_threads(1)  # of this thread, in which only short batches run
+    set_torch_threads(1)  # of this one, in which only short batches run
     with (
         closing(settings.open_database()) as database,
-        closing(RowThreads(num_threads)) as row_threads,
-        DeviceThread(num_threads) as device_thread,
+        closing(RowThreads(num_threads, has_siblings=has_siblings())) as row_threads,
+        DeviceThreads(num_threads, 2 if device.type == "cpu" else 1) as device_threads,
         ThreadPoolExecutor(1, "loader") as loader_thread,
         ThreadPoolExecutor(settings.num_decode_threads, "decoder") as decode_threads,
     ):
@@ -83,14 +84,15 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
                 run_alone(lambda: executor.warm_up(version))
 
         def run_alone(work: Callable[[], T]) -> T:
-            return device_thread.submit(work).result()
+            return device_threads.submit(work).result()
 
-        calibrator = Calibrator(store.blobs, device, device_thread, lambda name: store.get_version(name).calibration)
+        calibrator = Calibrator(store.blobs, device, device_threads, lambda name: store.get_version(name).calibration)
         loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision, run_alone)
         wishes = Wishes(store, ServingView(database), _policies(settings))
         loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))
         manager = _manager(settings, loading, wishes)
-        scheduler = _scheduler(settings, executor, device_thread, short_seconds=_SHORT_SECONDS * (device.type == "cpu"))
+        short_seconds = _SHORT_SECONDS if device.type == "cpu" else 0.0
+        scheduler = _scheduler(settings, executor, device_threads, short_seconds=short_seconds)
         decoder = Decoder(decode_threads, max_pixels=settings.max_image_pixels)
         mirrors = Mirrors(scheduler, max_queue_rows=settings.max_queue_rows)
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
@@ -123,11 +125,11 @@ def _policies(settings: InferenceSettings) -> Policies:
 
 
 def _scheduler(
-    settings: InferenceSettings, executor: Executor, device_thread: DeviceThread, *, short_seconds: float
+    settings: InferenceSettings, executor: Executor, device_threads: DeviceThreads, *, short_seconds: float
 ) -> Scheduler[Work, Answer]:
     return Scheduler(
         executor.run,
-        device_thread,
+        device_threads,
         lane_of=lane_of,
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,

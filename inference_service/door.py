@@ -20,9 +20,9 @@ _READ_EVERY = 32
 
 
 class Door:
-    """Knows what was asked for lately; `wait_seconds` is in how long a row that comes now is answered."""
+    """Knows what was asked for lately; `wait_seconds` is how long a row takes that comes now and has so long."""
 
-    def __init__(self, wait_seconds: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, wait_seconds: Callable[[float], float], clock: Callable[[], float] = time.monotonic) -> None:
         self._wait_seconds = wait_seconds
         self._clock = clock
         self._kind: Hashable = None
@@ -39,12 +39,14 @@ class Door:
     @property
     def is_guarded(self) -> bool:
         """Say whether calls are to be checked."""
-        return self._wait_seconds() > _SHORT_SECONDS and self._clock() - self._other_kind_at > _ALONE_SECONDS
+        return self._wait_seconds(0.0) > _SHORT_SECONDS and self._clock() - self._other_kind_at > _ALONE_SECONDS
 
     def check(self, seconds_left: float | None) -> None:
         """Raise DeadlineExceeded for a call whose deadline is nearer than its answer, but for a few."""
-        wait = self._wait_seconds()
-        if seconds_left is not None and seconds_left < wait and next(self._calls) % _READ_EVERY:
+        if seconds_left is None:
+            return
+        wait = self._wait_seconds(seconds_left)
+        if seconds_left < wait and next(self._calls) % _READ_EVERY:
             raise DeadlineExceeded(
                 f"the deadline is nearer than the {wait:.2f} s that what came before takes: send fewer, or wait longer"
             )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise, takewhile
 
 import numpy as np
@@ -18,65 +19,40 @@ from inference_service.errors import DeviceFailed, OutOfDeviceMemory
 from inference_service.lanes import Part
 from inference_service.resident import ResidentVersion, Stage
 from inference_service.row_threads import RowThreads
+from inference_service.work import Answer, Output, Rows, Work
 from model_store.architectures import pooled
 from model_store.errors import InvalidManifest
-from model_store.inputs import Pixels, Values, blank_row, to_input
+from model_store.inputs import InputSpec, Values, blank_row, to_input
 
-Rows = Pixels | Values
 _NUM_BLANKS = 64
 
 
-class Output(Enum):
-    """What a request asks for, a row of float32 for each of its own.
-
-    `SCORES` [labels], summing to 1; `LOGITS` [labels], of which they are the softmax once divided by the version's
-    temperature; `EMBEDDING` [d].
-    """
-
-    SCORES = auto()
-    LOGITS = auto()
-    EMBEDDING = auto()
-
-
-Answer = Mapping[Output, Values]
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """Rows for one version, as its input spec prepares them.
-
-    Of images uint8 [n, h, w, 3], resized and cropped, or float32 [n, 3, h, w], normalised too; of vectors float32
-    [n, size]. All but `EMBEDDING` may be asked of a version with a head only. `queued_ns` is by time.perf_counter_ns.
-    `is_mirror`: nobody waits for it.
-    """
-
-    version: ResidentVersion
-    rows: Rows
-    outputs: frozenset[Output]
-    queued_ns: int = field(default_factory=time.perf_counter_ns)
-    is_mirror: bool = False
-
-
 class Executor:
-    """Runs batches on one device; call it in one thread. `num_stage_runs` counts the stages that ran.
+    """Runs batches on one device. `num_stage_runs` counts the stages that ran.
 
-    With `row_threads` the rows of a stage are shared among the CPU's cores.
+    With `row_threads` the rows of a stage are shared among the CPU's cores, and batches may be run in two threads at
+    once; without, call it in one thread.
     """
 
     def __init__(self, device: torch.device, row_threads: RowThreads | None = None) -> None:
         self._device = device
         self._row_threads = row_threads
         self._blanks: dict[Hashable, Tensor] = {}
+        self._turns = itertools.count()
+        self._counting = threading.Lock()
         self.num_stage_runs = 0
 
-    def run(self, parts: Sequence[Part[Work]]) -> list[Answer]:
+    def run(self, parts: Sequence[Part[Work]], wants_next: Callable[[], object] | None = None) -> list[Answer]:
         """Return each part's outputs, in order; rows of the same input form and the same stages run together.
 
-        Raises OutOfDeviceMemory where the batch does not fit, and DeviceFailed where the device runs nothing any more.
+        `wants_next` is called, by any thread, once it pays to run the next batch beside this one: where rows are shared
+        among the cores, and a core may find no more of them. Raises OutOfDeviceMemory where the batch does not fit, and
+        DeviceFailed where the device runs nothing any more.
         """
         started = time.perf_counter_ns()
-        answers = self._run_parts(parts)
-        _count(parts, started, time.perf_counter_ns())
+        answers = self._run_parts(parts, wants_next)
+        with self._counting:
+            _count(parts, started, time.perf_counter_ns())
         return answers
 
     def warm_up(self, version: ResidentVersion) -> None:
@@ -106,14 +82,19 @@ class Executor:
                 del self._blanks[next(iter(self._blanks))]
         return self._blanks[key]
 
-    def _run_parts(self, parts: Sequence[Part[Work]]) -> list[Answer]:
+    def _run_parts(self, parts: Sequence[Part[Work]], wants_next: Callable[[], object] | None) -> list[Answer]:
         members = [_Member(part.work, part.work.rows[part.start : part.stop]) for part in parts]
         by_input: defaultdict[object, list[_Member]] = defaultdict(list)
         for member in members:
             by_input[member.input_form].append(member)
+        descent = _Descent(self._device, self._row_threads, next(self._turns))
+        *groups, last = by_input.values()
         with torch.inference_mode(), self._device_errors(sum(part.num_rows for part in parts)):
-            for group in by_input.values():
-                self._run_inputs(group)
+            for group in groups:
+                descent.run(group)
+            descent.run(last, wants_next)
+        with self._counting:
+            self.num_stage_runs += descent.num_stage_runs
         return [member.answer for member in members]
 
     @contextmanager
@@ -125,18 +106,30 @@ class Executor:
         except torch.AcceleratorError as error:  # what CUDA says once, it says of every later call
             raise DeviceFailed(f"the device {self._device} failed and runs nothing any more: {error}") from error
 
-    def _run_inputs(self, members: list[_Member]) -> None:
+
+class _Descent:
+    """One batch on its way down the tree of stages: number `turn` of those that an executor ran."""
+
+    def __init__(self, device: torch.device, row_threads: RowThreads | None, turn: int) -> None:
+        self._device = device
+        self._row_threads = row_threads
+        self._turn = turn
+        self._wants_next: Callable[[], object] | None = None
+        self.num_stage_runs = 0
+
+    def run(self, members: list[_Member], wants_next: Callable[[], object] | None = None) -> None:
+        """Answer members of one input form; `wants_next` is called as soon as most of it is under way."""
+        self._wants_next = wants_next
         # Equal beginnings of paths side by side: the rows of every stage then lie together, and a branch is a view.
         members.sort(key=lambda member: ([id(stage) for stage in member.path], member.rows.dtype.kind))
-        inputs = [self._input(list(group)) for _, group in groupby(members, key=lambda member: member.rows.dtype)]
-        self._descend(inputs[0] if len(inputs) == 1 else torch.cat(inputs), members, 0)
+        spec = members[0].work.version.input_spec
+        inputs = [self._joined(group) for _, group in groupby(members, key=lambda member: member.rows.dtype)]
+        x = inputs[0] if len(inputs) == 1 else torch.cat([_as_input(each, spec) for each in inputs])
+        shared = _shared_stages(members, 0)
+        self._descend(self._through(shared, x, spec), members, len(shared))
 
-    def _input(self, members: Sequence[_Member]) -> Tensor:
-        """Return the rows of these members, all pixels or all numbers, as the first stage takes them."""
-        rows = torch.from_numpy(np.concatenate([member.rows for member in members])).to(self._device)
-        if rows.dtype == torch.uint8:
-            return to_input(rows, members[0].work.version.input_spec)
-        return rows.contiguous(memory_format=torch.channels_last) if rows.ndim == 4 else rows
+    def _joined(self, members: Iterable[_Member]) -> Tensor:
+        return torch.from_numpy(np.concatenate([member.rows for member in members])).to(self._device)
 
     def _descend(self, x: Tensor, members: Sequence[_Member], depth: int) -> None:
         """Answer what ends after `depth` stages, and run each next stage over its rows; members are in x's order."""
@@ -145,26 +138,37 @@ class Executor:
         _answer(x, members, depth)
         for branches in _alike(_branches(members, depth)):
             going_on = [member for branch in branches for member in branch.members]
-            self._descend(self._run(x, branches), going_on, depth + 1)
+            self._descend(self._run_stage(x, branches), going_on, depth + 1)
 
-    def _run(self, x: Tensor, branches: Sequence[_Branch]) -> Tensor:
+    def _run_stage(self, x: Tensor, branches: Sequence[_Branch]) -> Tensor:
         """Run one stage over its rows, or several heads as one; rows come in the branches' order."""
         if len(branches) == 1:
             return self._through([branches[0].stage], x[branches[0].rows])
         self.num_stage_runs += 1
         return _run_linears(x, branches)
 
-    def _through(self, stages: Sequence[Stage], x: Tensor) -> Tensor:
-        """Run rows through stages, one after another."""
+    def _through(self, stages: Sequence[Stage], x: Tensor, spec: InputSpec | None = None) -> Tensor:
+        """Run rows through stages, one after another; with a spec they are rows as they were sent."""
         self.num_stage_runs += len(stages)
 
         def run(rows: Tensor) -> Tensor:
+            if spec is not None:
+                rows = _as_input(rows, spec)
             for stage in stages:
                 rows = stage(rows)
             return rows
 
-        is_small = len(stages) == 1 and stages[0].small_linear is not None
-        return run(x) if is_small or self._row_threads is None else self._row_threads.run(run, x, stages[0].precision)
+        if self._row_threads is None or not stages or (len(stages) == 1 and stages[0].small_linear is not None):
+            return run(x)
+        taken, self._wants_next = self._wants_next, None
+        return self._row_threads.run(run, x, stages[0].precision, turn=self._turn, last_is_taken=taken)
+
+
+def _as_input(rows: Tensor, spec: InputSpec) -> Tensor:
+    """Return rows as the first stage takes them."""
+    if rows.dtype == torch.uint8:
+        return to_input(rows, spec)
+    return rows.contiguous(memory_format=torch.channels_last) if rows.ndim == 4 else rows
 
 
 def _shared_stages(members: Sequence[_Member], depth: int) -> list[Stage]:

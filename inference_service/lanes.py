@@ -33,13 +33,17 @@ class Place(Generic[W, A]):
     """One request's place: first it only holds room for its rows, then it waits in a queue with its work.
 
     `flow` is whose request it is: flows share the device evenly. Among what waits, the lowest `priority` goes first.
-    `deadline` is a time of the event loop's clock.
+    `deadline` is a time of the event loop's clock, and `due` when the device has to be done for the answer to be there.
     """
 
     def __init__(self, num_rows: int, flow: Hashable, deadline: float | None, priority: int) -> None:
         self.num_rows = num_rows
         self.flow = flow
         self.deadline = deadline
+        self.due = deadline
+        if deadline is not None:
+            seconds_left = max(0.0, deadline - asyncio.get_running_loop().time())
+            self.due = deadline - min(_TRAVEL_SECONDS, _TRAVEL_SHARE * seconds_left)
         self.priority = priority
         self.answer: asyncio.Future[list[A]] = asyncio.get_running_loop().create_future()
         self.num_left = num_rows
@@ -66,8 +70,11 @@ class Place(Generic[W, A]):
             self.answer.set_exception(error)
 
 
+# What the way to a caller takes where the cores are busy; of a short deadline a share of it.
+_TRAVEL_SECONDS = 0.015
+_TRAVEL_SHARE = 0.1
 # Beside a batch that takes so long, the way to a caller and back is short.
-_LONG_SECONDS = 0.02
+LONG_SECONDS = 0.02
 Batch = list[tuple[Place[W, A], Part[W]]]
 _Queue = deque[tuple[Place[W, A], W]]
 
@@ -111,7 +118,7 @@ class Lane(Generic[W, A]):
         """
         waiting = sum(place.num_left for queue in self._queues.values() for place, _ in queue)
         max_rows = min(max_rows, self._worth_taking(waiting))
-        rows: _Rows[W, A] = _Rows(max_rows, now, self._least_rows(waiting, max_rows), self.run_times)
+        rows: _Rows[W, A] = _Rows(max_rows, now, self._least_rows(waiting, max_rows, now), self.run_times)
         keys = sorted(self._queues, key=_priority)
         for _, same_priority in groupby(keys, key=_priority):
             self._share(list(same_priority), rows, drop)
@@ -140,18 +147,21 @@ class Lane(Generic[W, A]):
         While the answers of one half travel and their callers ask again, the device has the other half: who takes all
         that waits has nothing to do until then.
         """
-        if self.run_times.seconds(waiting) < _LONG_SECONDS:
+        if self.run_times.seconds(waiting) < LONG_SECONDS:
             return _MANY
         return max(self.run_times.efficient_rows, (waiting + 1) // 2)
 
-    def _least_rows(self, waiting: int, max_rows: int) -> int:
+    def _least_rows(self, waiting: int, max_rows: int, now: float) -> int:
         """Return for how many rows a request's deadline must leave time.
 
         Where more waits than fits into one efficient batch, a request that would force the device into a smaller one
-        costs others their deadlines: it is given up.
+        costs others their deadlines: it is given up. Where no deadline leaves time for such a batch, half of what the
+        latest one leaves time for is enough.
         """
-        efficient = min(self.run_times.efficient_rows, max_rows)
-        return efficient if waiting > efficient else 1
+        dues = [place.due for queue in self._queues.values() for place, _ in queue]
+        most = max((_rows_in_time(self.run_times, due, now) for due in dues), default=0)
+        least = max(1, min(self.run_times.efficient_rows, max_rows, most // 2))
+        return least if waiting > least else 1
 
 
 @dataclass
@@ -170,7 +180,7 @@ class _Rows(Generic[W, A]):
         """Take up to so many rows from the front of a queue; say whether it may give more."""
         while queue and min(share, self.num_free) > 0:
             place, work = queue[0]
-            in_time = self._rows_in_time(place)
+            in_time = _rows_in_time(self.run_times, place.due, self.now)
             is_hopeless = in_time < max(min(place.num_left, self.num_taken + self.num_free), self.least_rows)
             if place.answer.done() or is_hopeless:
                 self.num_hopeless += not place.answer.done()
@@ -192,9 +202,29 @@ class _Rows(Generic[W, A]):
         self.num_taken += part.num_rows
         self.num_free -= part.num_rows
 
-    def _rows_in_time(self, place: Place[W, A]) -> int:
-        """Return how many rows a batch may have that is done by the request's deadline."""
-        return _MANY if place.deadline is None else self.run_times.rows_within(place.deadline - self.now)
+
+def count_rows(batch: Batch[W, A]) -> int:
+    """Return how many rows are in a batch."""
+    return sum(part.num_rows for _, part in batch)
+
+
+def halves(batch: Batch[W, A], num_rows: int) -> tuple[Batch[W, A], Batch[W, A]]:
+    """Split a batch after so many rows."""
+    first: Batch[W, A] = []
+    second: Batch[W, A] = []
+    for place, part in batch:
+        middle = min(part.stop, part.start + num_rows)
+        num_rows -= middle - part.start
+        if middle > part.start:
+            first.append((place, Part(part.work, part.start, middle)))
+        if part.stop > middle:
+            second.append((place, Part(part.work, middle, part.stop)))
+    return first, second
+
+
+def _rows_in_time(run_times: RunTimes, due: float | None, now: float) -> int:
+    """Return how many rows a batch may have that begins now and has to be done then."""
+    return _MANY if due is None else run_times.rows_within(due - now)
 
 
 _MANY = 1_000_000_000

@@ -9,11 +9,11 @@ import numpy as np
 import structlog
 
 from inference_service.errors import DeadlineExceeded, QueueFull
-from inference_service.executor import Answer, Output, Rows, Work
 from inference_service.lease import Shadow
 from inference_service.resident import ResidentVersion
 from inference_service.scheduler import Scheduler
 from inference_service.traffic import MirrorCounts
+from inference_service.work import Answer, Output, Rows, Work
 from model_store.inputs import Values
 
 _log = structlog.get_logger()

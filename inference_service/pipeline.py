@@ -10,13 +10,13 @@ import numpy as np
 
 from inference_service.decoder import Decoder
 from inference_service.errors import TakesNoImages
-from inference_service.executor import Answer, Output, Rows, Work
 from inference_service.images import Images
 from inference_service.lease import Shadow
 from inference_service.mirror import Mirrors
 from inference_service.resident import ResidentVersion
 from inference_service.response_cache import ResponseCache, cache_key
 from inference_service.scheduler import DEFAULT_PRIORITY, Scheduler
+from inference_service.work import Answer, Output, Rows, Work
 from model_store.inputs import ImageInputSpec, Pixels
 
 

@@ -7,9 +7,9 @@ from collections import OrderedDict
 
 import numpy as np
 
-from inference_service.executor import Answer, Output, Rows
 from inference_service.images import Images
 from inference_service.resident import ResidentVersion
+from inference_service.work import Answer, Output, Rows
 
 _ENTRY_BYTES = 500  # about what an entry takes beside its numbers
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-_KEPT = 0.95  # what an older batch still counts when the next one was measured
-_SPREADS = 3.0  # how many mean deviations a promise allows for
-_OVERHEAD_SHARE = 0.25
+_KEPT = 0.97  # what an older batch still counts when the next one was measured
+_LATE_KEPT = 0.97  # what a batch that came late still counts in a promise when the next one was measured
+_LATE_SHARE = 1.5  # how much of what a batch was late lately a promise allows for
+_LATEST = 1.0  # a batch that took more than twice the expected time was held up by something else
+_OVERHEAD_SHARE = 0.1
 
 
 class RunTimes:
@@ -12,12 +14,13 @@ class RunTimes:
 
     def __init__(self) -> None:
         self._weight = self._rows = self._seconds = self._rows_rows = self._rows_seconds = 0.0
-        self._first = self._each = self._spread = 0.0
+        self._first = self._each = self._late = 0.0
 
     def add(self, num_rows: int, seconds: float) -> None:
         """Take a measured batch into account."""
         if self._weight:
-            self._spread += (1 - _KEPT) * 2 * (abs(seconds - self.expected_seconds(num_rows)) - self._spread)
+            late = seconds / max(self.expected_seconds(num_rows), _LEAST_SECONDS) - 1
+            self._late = max(_LATE_KEPT * self._late, min(late, _LATEST))
         self._weight = self._weight * _KEPT + 1
         self._rows = self._rows * _KEPT + num_rows
         self._seconds = self._seconds * _KEPT + seconds
@@ -29,7 +32,7 @@ class RunTimes:
         """Expect less: by what was learnt nothing could be run, and so nothing else would ever be learnt."""
         self._seconds *= _KEPT
         self._rows_seconds *= _KEPT
-        self._spread *= _KEPT
+        self._late *= _LATE_KEPT
         self._fit()
 
     @property
@@ -39,7 +42,7 @@ class RunTimes:
 
     def seconds(self, num_rows: int) -> float:
         """Return the seconds that a batch will hardly exceed; 0 while nothing was measured."""
-        return self.expected_seconds(num_rows) + _SPREADS * self._spread
+        return self.expected_seconds(num_rows) * self._allowance
 
     def expected_seconds(self, num_rows: int) -> float:
         """Return the seconds that such a batch takes most often."""
@@ -47,7 +50,7 @@ class RunTimes:
 
     def rows_within(self, seconds: float) -> int:
         """Return how many rows can run in this time; 0 where not even one can."""
-        left = seconds - _SPREADS * self._spread - self._first
+        left = seconds / self._allowance - self._first
         if left < self._each or left <= 0:
             return 0 if self._weight else _MANY
         return min(_MANY, int(left / self._each)) if self._each > 0 else _MANY
@@ -56,6 +59,10 @@ class RunTimes:
     def efficient_rows(self) -> int:
         """Return the least rows of which a batch's own cost is a small part: smaller batches waste the device."""
         return max(1, round(self._first / (_OVERHEAD_SHARE * self._each))) if self._each > 0 else 1
+
+    @property
+    def _allowance(self) -> float:
+        return 1 + _LATE_SHARE * self._late
 
     def _fit(self) -> None:
         """Fit the line; through the origin where all batches were of one size, or more rows seemed to cost less."""
@@ -70,3 +77,4 @@ class RunTimes:
 
 
 _MANY = 1_000_000_000
+_LEAST_SECONDS = 1e-9

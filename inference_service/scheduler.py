@@ -18,16 +18,18 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from inference_service.device_thread import DeviceThread
+from inference_service.device_threads import DeviceThreads
 from inference_service.door import Door
 from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
-from inference_service.lanes import Batch, Lane, Part, Place
+from inference_service.in_flight import InFlight, Signal
+from inference_service.lanes import LONG_SECONDS, Batch, Lane, Part, Place, count_rows, halves
 
 _log = structlog.get_logger()
 
 W = TypeVar("W")
 A = TypeVar("A")
-_Timed = tuple[Sequence[A], float]
+_Timed = tuple[Sequence[A], float, float]
+_RunBatch = Callable[[Sequence[Part[W]], Callable[[], object] | None], Sequence[A]]
 _FLOOD = 4  # one model may fill this many times the room that is left: four fifths of an empty queue
 DEFAULT_PRIORITY = 100
 # So many rounds of the event loop without a new row, a few microseconds each, say that nothing more is under way. With
@@ -55,16 +57,16 @@ class Scheduler(Generic[W, A]):
     Whenever the device is free it takes what waits, up to `max_batch_rows`, and waits for nothing that has not reached
     the process yet. Rows run together that are in one lane: `lane_of` names the stage that their work begins with. The
     lowest priority goes first; lanes take turns by the device time they had, and the models in a lane share its batches
-    evenly. `run_batch` is called in `device_thread`, one call at a time, and returns one answer for each part; where it
-    raises, the requests of that batch fail and the next batch is run. A batch that the device's memory does not hold is
-    run in halves. A batch that is expected to take less than `short_seconds` runs on the event loop where the device is
-    free: the way to its thread and back takes longer.
+    evenly. `run_batch` is called in `device_threads` and returns one answer for each part; where it raises, the
+    requests of that batch fail and the next batch is run. A long batch may say that the next one may begin beside it. A
+    batch that the device's memory does not hold is run in halves. A batch that is expected to take less than
+    `short_seconds` runs on the event loop where the device is free: the way to its thread and back takes longer.
     """
 
     def __init__(
         self,
-        run_batch: Callable[[Sequence[Part[W]]], Sequence[A]],
-        device_thread: DeviceThread,
+        run_batch: _RunBatch[W, A],
+        device_threads: DeviceThreads,
         *,
         lane_of: Callable[[W], object],
         max_batch_rows: int,
@@ -72,7 +74,7 @@ class Scheduler(Generic[W, A]):
         short_seconds: float = 0.0,
     ) -> None:
         self._run_batch = run_batch
-        self._device_thread = device_thread
+        self._device_threads = device_threads
         self._lane_of = lane_of
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
@@ -82,9 +84,9 @@ class Scheduler(Generic[W, A]):
         self._waiting: list[Lane[W, A]] = []
         self._rows_of_flow: Counter[Hashable] = Counter()
         self._arrived = asyncio.Event()
+        self._in_flight = InFlight(self._arrived.set)
         self._failure: DeviceFailed | None = None
         self._last_lane: Lane[W, A] | None = None
-        self._free_at = 0.0  # when the batch that runs is expected to be done, by the event loop's clock
         self.num_waiting_rows = 0
         self.door = Door(self.wait_seconds)
         self.counters = Counters()
@@ -115,13 +117,17 @@ class Scheduler(Generic[W, A]):
         finally:
             self._give_back(place)
 
-    def wait_seconds(self) -> float:
-        """Return in about how long a row that comes now is answered, by what the last batch was of; 0 if none waits."""
+    def wait_seconds(self, seconds_left: float = 0.0) -> float:
+        """Return in about how long a row that comes now is answered, by what the last batch was of; 0 if none waits.
+
+        It will be in a batch with some that come later: as many as are efficient, and its own deadline has time for.
+        """
         if not self.num_waiting_rows or self._last_lane is None:
             return 0.0
         times = self._last_lane.run_times
-        to_run = self.num_waiting_rows + times.efficient_rows  # it will be in a batch with some that come later
-        return max(0.0, self._free_at - asyncio.get_running_loop().time()) + times.seconds(to_run)
+        num_later = min(times.efficient_rows, self._max_batch_rows, times.rows_within(seconds_left) // 4)
+        free_in = self._in_flight.free_at - asyncio.get_running_loop().time()
+        return free_in + times.seconds(self.num_waiting_rows + num_later)
 
     async def answer(self, place: Place[W, A], work: W) -> list[A]:
         """Queue the work and return its parts' answers, in order.
@@ -149,19 +155,23 @@ class Scheduler(Generic[W, A]):
 
         Raises DeviceFailed where the device can run nothing any more; whoever waits, or comes later, is told so too.
         """
-        while True:
-            await self._arrived.wait()
-            await self._take_in()
-            try:
+        try:
+            while True:
+                await self._arrived.wait()
+                await self._in_flight.wants_next.wait()
+                await self._take_in()
+                self._in_flight.check()
                 if self._waiting:
                     await self._run_next()
-            except DeviceFailed as error:
-                self._failure = error
-                for lane in self._waiting:
-                    lane.fail(error)
-                raise
-            if not self._waiting:
-                self._arrived.clear()
+                if not self._waiting:
+                    self._arrived.clear()
+        except DeviceFailed as error:
+            self._failure = error
+            for lane in self._waiting:
+                lane.fail(error)
+            raise
+        finally:
+            self._in_flight.cancel()
 
     async def _take_in(self) -> None:
         """Let the event loop read what has reached this process already, so that it can join the batch.
@@ -177,21 +187,32 @@ class Scheduler(Generic[W, A]):
     async def _run_next(self) -> None:
         lane = min(self._waiting, key=lambda each: (each.first_priority, each.used_seconds))
         max_rows = min(self._max_batch_rows, lane.max_rows)
-        batch = lane.form_batch(max_rows, asyncio.get_running_loop().time(), self._drop)
+        batch = lane.form_batch(max_rows, self._in_flight.free_at, self._drop)
         if not lane:
             self._waiting.remove(lane)
-        if batch:
-            for place, part in batch:
-                self._note_waiting(place, -part.num_rows)
-            await self._run(lane, batch)
+        if not batch:
+            return
+        for place, part in batch:
+            self._note_waiting(place, -part.num_rows)
+        expected = lane.run_times.expected_seconds(count_rows(batch))
+        if lane.run_times.has_measured and expected < self._short_seconds and not len(self._in_flight):
+            running = self._device_threads.run_here(self._timed, batch, None)
+            if running.done():
+                await self._finish(lane, batch, running)
+            else:
+                self._in_flight.begin(lambda _: self._finish(lane, batch, running), expected)
+        else:
+            may_overlap = expected >= LONG_SECONDS
+            self._in_flight.begin(lambda signal: self._run(lane, batch, signal if may_overlap else None), expected)
 
-    async def _run(self, lane: Lane[W, A], batch: Batch[W, A]) -> None:
-        num_rows = sum(part.num_rows for _, part in batch)
-        expected = lane.run_times.expected_seconds(num_rows)
-        is_short = lane.run_times.has_measured and expected < self._short_seconds
-        self._free_at = asyncio.get_running_loop().time() + expected
-        run = self._device_thread.run_here if is_short else self._device_thread.submit
-        running: Future[_Timed[A]] | asyncio.Future[_Timed[A]] = run(self._timed, batch)
+    async def _run(self, lane: Lane[W, A], batch: Batch[W, A], wants_next: Signal | None = None) -> None:
+        await self._finish(lane, batch, self._device_threads.submit_batch(self._timed, batch, wants_next))
+
+    async def _finish(
+        self, lane: Lane[W, A], batch: Batch[W, A], running: Future[_Timed[A]] | asyncio.Future[_Timed[A]]
+    ) -> None:
+        """Answer a batch once it has run; raise DeviceFailed where the device can run nothing any more."""
+        num_rows = count_rows(batch)
         if not running.done():
             running = asyncio.wrap_future(running)
             await asyncio.wait([running])  # unlike `await running`, this does not raise what the batch raised
@@ -205,25 +226,28 @@ class Scheduler(Generic[W, A]):
             if isinstance(error, DeviceFailed):
                 raise error
         else:
-            answers, seconds = running.result()
-            lane.used_seconds += seconds
-            self._last_lane = lane
-            lane.run_times.add(num_rows, seconds)
+            answers, started, ended = running.result()
+            self._learn(lane, num_rows, self._in_flight.device_seconds(started, ended))
             self._answer(batch, answers)
-            if num_rows == lane.max_rows:
-                lane.max_rows = min(self._max_batch_rows, num_rows + 1)
 
-    def _timed(self, batch: Batch[W, A]) -> _Timed[A]:
+    def _timed(self, batch: Batch[W, A], wants_next: Signal | None) -> _Timed[A]:
         started = time.perf_counter()
-        answers = self._run_batch([part for _, part in batch])
-        return answers, time.perf_counter() - started
+        answers = self._run_batch([part for _, part in batch], wants_next)
+        return answers, started, time.perf_counter()
+
+    def _learn(self, lane: Lane[W, A], num_rows: int, seconds: float) -> None:
+        lane.used_seconds += seconds
+        lane.run_times.add(num_rows, seconds)
+        self._last_lane = lane
+        if num_rows == lane.max_rows:
+            lane.max_rows = min(self._max_batch_rows, num_rows + 1)
 
     async def _run_halves(self, lane: Lane[W, A], batch: Batch[W, A], num_rows: int) -> None:
         """Run what the device's memory did not hold in two parts, one after the other, and remember its size."""
         lane.max_rows = max(1, num_rows // 2)
         self.counters.num_splits += 1
         _log.warning("batch_split", num_rows=num_rows, max_rows=lane.max_rows)
-        for half in _halves(batch, lane.max_rows):
+        for half in halves(batch, lane.max_rows):
             await self._run(lane, half)
 
     def _answer(self, batch: Batch[W, A], answers: Sequence[A]) -> None:
@@ -267,17 +291,3 @@ class Scheduler(Generic[W, A]):
         self._rows_of_flow[place.flow] += num_rows
         if not self._rows_of_flow[place.flow]:
             del self._rows_of_flow[place.flow]
-
-
-def _halves(batch: Batch[W, A], num_rows: int) -> tuple[Batch[W, A], Batch[W, A]]:
-    """Split a batch after so many rows."""
-    first: Batch[W, A] = []
-    second: Batch[W, A] = []
-    for place, part in batch:
-        middle = min(part.stop, part.start + num_rows)
-        num_rows -= middle - part.start
-        if middle > part.start:
-            first.append((place, Part(part.work, part.start, middle)))
-        if part.stop > middle:
-            second.append((place, Part(part.work, middle, part.stop)))
-    return first, second

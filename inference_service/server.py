@@ -16,12 +16,12 @@ from grpc_runtime.handlers import Guard
 from grpc_runtime.server import GrpcServer, Register
 from inference_service.door import Door
 from inference_service.errors import DeadlineExceeded, DeviceFailed, NotOffered, OutOfDeviceMemory, QueueFull
-from inference_service.executor import Answer, Work
 from inference_service.manager import Manager
 from inference_service.open_inference.servicer import OpenInferenceServicer
 from inference_service.scheduler import Scheduler
 from inference_service.servicer import InferenceServicer
 from inference_service.source import Source
+from inference_service.work import Answer, Work
 
 _log = structlog.get_logger()
 

@@ -14,12 +14,12 @@ from maas.inference.v1 import inference_pb2_grpc
 
 from inference_service import convert
 from inference_service.errors import NoHead
-from inference_service.executor import Output
 from inference_service.images import Images
 from inference_service.lease import Shadow
 from inference_service.manager import Manager
 from inference_service.pipeline import Pipeline, Urgency
 from inference_service.resident import ResidentVersion
+from inference_service.work import Output
 from model_store.inputs import Values
 from model_store.names import parse_model, parse_target
 from model_store.paging import PageRequest, cut, decode_token

@@ -1,4 +1,4 @@
-"""What a loaded version was asked, and how long that took; every number has one thread that writes it."""
+"""What a loaded version was asked, and how long that took; every number has one writer."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Duration:
 class VersionStatistics:
     """Counts since the version was loaded; its warm-up is not among them.
 
-    The event loop writes `succeeded`, `failed`, `prepared` and what concerns the cache, the thread of the device all
-    others. `queued` is from when a request's rows were ready until the device took the first of them, `computed` the
-    time on the device of the batches that a request was in: whole batches, whomever they were shared with. `batches`
-    has those times by the number of the version's rows in a batch. Looking an answer up ends in a `cache_hit` or a
+    The event loop writes `succeeded`, `failed`, `prepared` and what concerns the cache, the executor all others.
+    `queued` is from when a request's rows were ready until the device took the first of them, `computed` the time
+    on the device of the batches that a request was in: whole batches, whomever they were shared with. `batches` has
+    those times by the number of the version's rows in a batch. Looking an answer up ends in a `cache_hit` or a
     `cache_miss`; there are neither without a response cache.
     """
 

@@ -8,9 +8,9 @@ from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
 
-from inference_service.executor import Output
 from inference_service.open_inference.tensors import BYTES
 from inference_service.resident import ResidentVersion
+from inference_service.work import Output
 from model_store.inputs import ImageInputSpec, InputSpec
 
 INPUT, PIXELS, IMAGE = "INPUT", "PIXELS", "IMAGE"

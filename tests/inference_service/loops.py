@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any
+from typing import ParamSpec
+
+P = ParamSpec("P")
 
 
-def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+def on_a_loop(test: Callable[P, Coroutine[object, object, None]]) -> Callable[P, None]:
     """Run an async test."""
 
     @wraps(test)
-    def run() -> None:
-        asyncio.run(test())
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
 
     return run

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from inference_service.device_thread import DeviceThread
-from inference_service.executor import Answer, Executor, Output, Rows, Work
+from inference_service.device_threads import DeviceThreads
+from inference_service.executor import Executor
 from inference_service.lanes import Part
 from inference_service.loader import Loader
 from inference_service.resident import ResidentVersion
 from inference_service.row_threads import RowThreads
 from inference_service.statistics import VersionStatistics
+from inference_service.work import Answer, Output, Rows, Work
 from model_store.blobs.local import LocalBlobs
 from model_store.inputs import ImageInputSpec, Pixels, normalise
 from model_store.names import VersionName
@@ -80,13 +82,31 @@ def test_rows_that_are_shared_among_cores_get_the_same_answers(load: Load) -> No
     parts = [whole(version, each, BOTH) for version, each in zip(versions, made, strict=True)]
     with (
         closing(RowThreads(2)) as threads,
-        DeviceThread(2) as of_two,
+        DeviceThreads(2) as of_two,
     ):
         executor = Executor(torch.device("cpu"), threads)
         answers = of_two.submit(executor.run, parts).result()
     for answer, recipe, each in zip(answers, recipes, made, strict=True):
         check(answer, recipe, each, BOTH)
     assert executor.num_stage_runs == 2 * len(versions[0].backbone) + 3
+
+
+def test_two_batches_run_at_once(load: Load) -> None:
+    """From two threads, each with its own answers; every one says when the next may begin."""
+    recipes = [Recipe(head=1), Recipe(backbone=1, head=1)]
+    versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
+    made = rows(*range(8))
+    told: list[int] = []
+    with closing(RowThreads(2)) as threads, DeviceThreads(2, num_batches=2) as of_two:
+        executor = Executor(torch.device("cpu"), threads)
+        running = [
+            of_two.submit_batch(executor.run, [whole(versions[number % 2], made, BOTH)], partial(told.append, number))
+            for number in range(12)
+        ]
+        for number, each in enumerate(running):
+            check(each.result()[0], recipes[number % 2], made, BOTH)
+    assert sorted(told) == list(range(12))
+    assert executor.num_stage_runs == 12 * (len(versions[0].backbone) + 1)
 
 
 def test_heads_of_one_shape_run_as_one_multiplication(load: Load, executor: Executor) -> None:

@@ -37,7 +37,7 @@ def busy_device(service: RunningService) -> Iterator[None]:
         taken.set()
         free.wait()
 
-    service.server._scheduler._device_thread.submit(hold)
+    service.server._scheduler._device_threads.submit(hold)
     assert taken.wait(10)  # from here on, what is in the thread's queue is a batch
     try:
         yield
@@ -58,7 +58,7 @@ def queued_rows(service: RunningService) -> int:
 
 def has_batch(service: RunningService) -> bool:
     """Say whether a batch was handed to the busy device."""
-    return service.server._scheduler._device_thread._work_queue.qsize() > 0
+    return len(service.server._scheduler._in_flight) > 0
 
 
 def test_swaps_under_load_fail_no_request(tmp_path: Path, registry: Registry) -> None:
@@ -230,7 +230,7 @@ def test_a_device_that_fails_for_good_ends_the_service(
 ) -> None:
     """Callers are told, health turns, and the process ends: whoever looks after it starts it anew."""
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise DeviceFailed("the device is gone")
 
     registry.publish(Recipe())

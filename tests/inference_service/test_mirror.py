@@ -16,8 +16,7 @@ from maas.inference.v1 import inference_pb2 as pb
 from maas.open_inference.v2 import open_inference_pb2 as open_pb
 from torch import nn
 
-from inference_service.device_thread import DeviceThread
-from inference_service.executor import Answer, Output, Work
+from inference_service.device_threads import DeviceThreads
 from inference_service.lanes import Part
 from inference_service.lease import Lease, Shadow
 from inference_service.mirror import Mirrors, lane_of
@@ -27,6 +26,7 @@ from inference_service.resident import ResidentVersion, Stage, StageKey
 from inference_service.scheduler import Scheduler
 from inference_service.served_version import ServedVersion
 from inference_service.traffic import MirrorCounts
+from inference_service.work import Answer, Output, Work
 from model_store.alias_records import Share, Traffic
 from model_store.inputs import Values, VectorInputSpec
 from model_store.names import AliasName, VersionName
@@ -155,7 +155,7 @@ def test_the_open_protocol_takes_the_key_as_a_parameter(tmp_path: Path) -> None:
 class Setup:
     """Mirrors on a real queue, in front of a device that gives the same scores for every row."""
 
-    def __init__(self, thread: DeviceThread) -> None:
+    def __init__(self, thread: DeviceThreads) -> None:
         self.scores: Sequence[float] = (0.1, 0.9)
         self.counts = MirrorCounts()
         self.scheduler: Scheduler[Work, Answer] = Scheduler(
@@ -163,7 +163,7 @@ class Setup:
         )
         self.mirrors = Mirrors(self.scheduler, max_queue_rows=64)
 
-    def _run(self, parts: Sequence[Part[Work]]) -> list[Answer]:
+    def _run(self, parts: Sequence[Part[Work]], _: object = None) -> list[Answer]:
         assert all(part.work.is_mirror for part in parts)
         return [{Output.SCORES: np.array([self.scores] * part.num_rows, np.float32)} for part in parts]
 
@@ -188,7 +188,7 @@ def resident(labels: Sequence[str]) -> ResidentVersion:
 @asynccontextmanager
 async def mirroring() -> AsyncIterator[Setup]:
     """Run the queue while the block runs."""
-    with DeviceThread(1) as thread:
+    with DeviceThreads(1) as thread:
         setup = Setup(thread)
         running = asyncio.create_task(setup.scheduler.run())
         try:

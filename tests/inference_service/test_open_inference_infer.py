@@ -395,7 +395,7 @@ def test_the_lowest_priority_goes_first(tmp_path: Path) -> None:
         scheduler = service.running.server._scheduler
         with service.busy_device():
             calls = [ask(300)]
-            until(lambda: scheduler._device_thread._work_queue.qsize() == 1)
+            until(lambda: len(scheduler._in_flight) == 1)
             calls += [ask(priority) for priority in (200, 0, 1)]
             until(lambda: scheduler.num_waiting_rows == 3)
         until(lambda: len(order) == len(calls))

@@ -97,7 +97,7 @@ def test_requests_of_a_stream_run_in_one_batch(service: OpenService) -> None:
     with service.busy_device():
         answers = service.stub.ModelStreamInfer(iter(stream), timeout=20)
         stream.send(asked(0))
-        until(lambda: scheduler._device_thread._work_queue.qsize() == 1)
+        until(lambda: len(scheduler._in_flight) == 1)
         before = scheduler.counters.num_batches
         stream.send(*map(asked, range(1, 6)))
         until(lambda: scheduler.num_waiting_rows == 5)
@@ -135,7 +135,7 @@ def test_a_stream_that_is_left_leaves_nothing_behind(service: OpenService) -> No
     with service.busy_device():
         answers = service.stub.ModelStreamInfer(iter(stream), timeout=20)
         stream.send(asked(0))
-        until(lambda: scheduler._device_thread._work_queue.qsize() == 1)
+        until(lambda: len(scheduler._in_flight) == 1)
         stream.send(*map(asked, range(1, 6)))
         until(lambda: scheduler.num_waiting_rows == 5)
         answers.cancel()

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from inference_service.calibrating import Calibrator
-from inference_service.executor import Executor, Output, Work
+from inference_service.executor import Executor
 from inference_service.lanes import Part
 from inference_service.loader import Loader
 from inference_service.precision import Precision, agreement, candidates
 from inference_service.resident import ResidentVersion
+from inference_service.work import Output, Work
 from model_store.architectures import Chain
 from model_store.blobs.local import LocalBlobs
 from model_store.calibration import Calibration, write_calibration

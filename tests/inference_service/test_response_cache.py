@@ -9,10 +9,10 @@ import numpy as np
 from maas.inference.v1 import inference_pb2
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
-from inference_service.executor import Output
 from inference_service.images import Images
 from inference_service.resident import ResidentVersion
 from inference_service.response_cache import ResponseCache, cache_key
+from inference_service.work import Output
 from tests.inference_service.inferring import described, packed, serving_models
 from tests.inference_service.making import Recipe, open_registry, photo, pixels
 

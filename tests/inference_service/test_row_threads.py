@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from inference_service.precision import Precision
 from inference_service.row_threads import RowThreads
+from tests.inference_service.running import until
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +55,7 @@ def test_every_row_is_run_once(num_rows: int, precision: Precision, shares: list
     """As many shares as there are threads or rows; threads that are left over help within a share."""
     seen = Seen()
     rows = torch.arange(num_rows * 3).view(num_rows, 3)
-    with closing(RowThreads(4)) as threads:
+    with closing(RowThreads(4, has_siblings=True)) as threads:
         assert torch.equal(threads.run(seen, rows, precision), rows + 1)
     assert sorted(seen.shares) == shares
 
@@ -95,3 +97,90 @@ def test_shares_know_of_no_gradients() -> None:
     layer = torch.nn.Linear(2, 2)
     with closing(RowThreads(4)) as threads, torch.inference_mode():
         assert threads.run(layer, torch.zeros(8, 2), Precision.FLOAT32).is_inference()
+
+
+class Held:
+    """Work on rows of zeros that waits until it is let go, and notes which rows were begun."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.begun: list[int] = []
+        self.has_begun = threading.Condition()
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return the rows."""
+        with self.has_begun:
+            self.begun.append(int(rows[0]))
+            self.has_begun.notify_all()
+        assert self.free.wait(10)
+        return rows
+
+    def await_begun(self, num_shares: int) -> None:
+        """Wait until so many shares were taken."""
+        with self.has_begun:
+            assert self.has_begun.wait_for(lambda: len(self.begun) >= num_shares, 10)
+
+
+def run_beside(threads: RowThreads, work: Held, rows: Tensor, turn: int) -> threading.Thread:
+    """Run rows from a thread of its own."""
+
+    def run() -> None:
+        torch.set_num_threads(4)
+        assert torch.equal(threads.run(work, rows, Precision.FLOAT32, turn=turn), rows)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_the_lowest_turn_goes_first() -> None:
+    """What an earlier batch still has to run is not behind a later one that has begun meanwhile."""
+    first, second, third = Held(), Held(), Held()
+    with closing(RowThreads(2)) as threads:
+        running = [run_beside(threads, first, torch.zeros(2), 0)]
+        first.await_begun(2)
+        running += [run_beside(threads, third, torch.full((2,), 3.0), 2)]
+        while threads._shares.qsize() < 2:
+            assert running[-1].is_alive()
+        running += [run_beside(threads, second, torch.full((2,), 2.0), 1)]
+        while threads._shares.qsize() < 4:
+            assert running[-1].is_alive()
+        first.free.set()
+        second.await_begun(2)
+        assert not third.begun
+        second.free.set()
+        third.await_begun(2)
+        third.free.set()
+        for each in running:
+            each.join(10)
+
+
+@pytest.mark.parametrize(("num_rows", "is_told"), [(1, False), (3, False), (4, True), (9, True)])
+def test_it_is_told_when_a_core_may_find_nothing_to_do(num_rows: int, is_told: bool) -> None:  # noqa: FBT001
+    """Once the last share is taken; never while cores help one another with a row."""
+    told = threading.Event()
+    work = Held()
+    with closing(RowThreads(4)) as threads:
+
+        def taken() -> None:
+            told.set()
+            assert not threads._shares.qsize()
+
+        work.free.set()
+        threads.run(work, torch.arange(num_rows), Precision.FLOAT32, last_is_taken=taken)
+        assert told.is_set() == is_told
+
+
+def test_nothing_is_kept_of_what_has_run() -> None:
+    """A version that is unloaded would else stay in memory until the next batch."""
+
+    class Work:
+        def __call__(self, rows: Tensor) -> Tensor:
+            return rows
+
+    with closing(RowThreads(4)) as threads:
+        work = Work()
+        gone = weakref.ref(work)
+        threads.run(work, torch.zeros(8), Precision.FLOAT32)
+        del work
+        until(lambda: gone() is None)

@@ -62,7 +62,7 @@ def test_a_device_with_a_cost_of_its_own_wants_larger_batches() -> None:
     times = RunTimes()
     for num_rows in (1, 16, 32) * 50:
         times.add(num_rows, 0.010 + 0.001 * num_rows)
-    assert 30 <= times.efficient_rows <= 50
+    assert 90 <= times.efficient_rows <= 110
 
 
 def test_a_batch_that_took_long_once_changes_little_of_what_is_expected() -> None:
@@ -72,3 +72,17 @@ def test_a_batch_that_took_long_once_changes_little_of_what_is_expected() -> Non
         times.add(1, 0.0003)
     times.add(1, 0.01)
     assert times.expected_seconds(1) < 0.001 < times.seconds(1)
+
+
+def test_a_batch_that_came_late_is_allowed_for_in_batches_of_any_size() -> None:
+    """By its share and not by its seconds, and less and less; what took far too long counts as one that took twice."""
+    times = RunTimes()
+    for _ in range(40):
+        times.add(4, 0.4)
+    times.add(4, 0.5)
+    assert times.seconds(16) > 1.3 * times.expected_seconds(16)
+    for _ in range(200):
+        times.add(4, 0.4)
+    assert times.seconds(16) < 1.01 * times.expected_seconds(16)
+    times.add(4, 100.0)
+    assert times.seconds(16) < 3 * times.expected_seconds(16)

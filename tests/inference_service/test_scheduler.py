@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
-from inference_service.device_thread import DeviceThread
+from inference_service.device_threads import DeviceThreads
 from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
 from inference_service.lanes import Lane, Part, Place
 from inference_service.scheduler import DEFAULT_PRIORITY, Scheduler
@@ -35,7 +35,7 @@ class Device:
         self.free.set()
         self.busy = threading.Event()
 
-    def run(self, parts: Sequence[Part[str]]) -> list[Range]:
+    def run(self, parts: Sequence[Part[str]], _: object = None) -> list[Range]:
         self.busy.set()
         assert self.free.wait(10)
         ranges = [(part.work, part.start, part.stop) for part in parts]
@@ -57,7 +57,7 @@ class Tree:
 class Setup:
     """A scheduler on such a device; works of one first letter are in one lane."""
 
-    def __init__(self, thread: DeviceThread, max_batch_rows: int, max_queue_rows: int, **more: float) -> None:
+    def __init__(self, thread: DeviceThreads, max_batch_rows: int, max_queue_rows: int, **more: float) -> None:
         self.device = Device()
         self.trees: defaultdict[str, Tree] = defaultdict(Tree)
         self.scheduler = Scheduler[str, Range](
@@ -92,9 +92,11 @@ class Setup:
 
 
 @asynccontextmanager
-async def running(max_batch_rows: int = 4, max_queue_rows: int = 10, **more: float) -> AsyncIterator[Setup]:
+async def running(
+    max_batch_rows: int = 4, max_queue_rows: int = 10, num_batches: int = 1, **more: float
+) -> AsyncIterator[Setup]:
     """Serve the queue while the block runs."""
-    with DeviceThread(1) as thread:
+    with DeviceThreads(1, num_batches) as thread:
         setup = Setup(thread, max_batch_rows, max_queue_rows, **more)
         serving = asyncio.create_task(setup.scheduler.run())
         try:
@@ -312,7 +314,7 @@ async def test_a_short_batch_waits_for_a_busy_device() -> None:
     async with running(short_seconds=10.0) as setup:
         await setup.ask("a", 1)
         holding, free = threading.Event(), threading.Event()
-        held = setup.scheduler._device_thread.submit(lambda: (holding.set(), free.wait(10)))
+        held = setup.scheduler._device_threads.submit(lambda: (holding.set(), free.wait(10)))
         assert holding.wait(10)
         task = await setup.queue("b", 1)
         while setup.scheduler.num_waiting_rows:  # noqa: ASYNC110  nobody announces it
@@ -324,10 +326,50 @@ async def test_a_short_batch_waits_for_a_busy_device() -> None:
         assert threading.get_ident() not in setup.device.threads
 
 
+class Letting:
+    """A device that lets a batch begin beside each, and holds those of the work `held`."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.has_begun = asyncio.Event()
+        self.free = threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def run(self, parts: Sequence[Part[str]], wants_next: Callable[[], object] | None) -> list[Range]:
+        self.begun.append(parts[0].work)
+        if wants_next is not None:
+            wants_next()
+        self._loop.call_soon_threadsafe(self.has_begun.set)
+        assert parts[0].work != "held" or self.free.wait(10)
+        return [(part.work, part.start, part.stop) for part in parts]
+
+
+@pytest.mark.parametrize("seconds", [0.001, 10.0])
+@on_a_loop
+async def test_a_batch_begins_beside_a_long_one_that_lets_it(seconds: float) -> None:
+    """A short one is waited for all the same, so that the next one is larger."""
+    async with running(num_batches=2) as setup:
+        device = Letting()
+        setup.scheduler._run_batch = device.run
+        setup.scheduler._lane("").run_times.add(1, seconds)
+        held = await setup.queue("held", 1)
+        await device.has_begun.wait()
+        other = await setup.queue("other", 1)
+        if seconds > 1:
+            assert await other == [("other", 0, 1)]
+            assert not held.done()
+        else:
+            for _ in range(200):  # rounds of the event loop, many more than a batch needs to be formed
+                await asyncio.sleep(0)
+            assert device.begun == ["held"]
+        device.free.set()
+        assert await asyncio.gather(held, other) == [[("held", 0, 1)], [("other", 0, 1)]]
+
+
 @on_a_loop
 async def test_a_device_that_fails_for_good_ends_the_scheduler() -> None:
     """The request fails, and so does `run`: the service has to start anew."""
-    with DeviceThread(1) as thread:
+    with DeviceThreads(1) as thread:
         setup = Setup(thread, 4, 10)
         serving = asyncio.create_task(setup.scheduler.run())
         with pytest.raises(DeviceFailed):
@@ -390,9 +432,11 @@ async def test_the_wait_is_what_runs_and_waits_at_the_speed_of_the_last_batch() 
         assert setup.scheduler.wait_seconds() == 0.0
         first = await setup.occupy()
         waiting = await setup.queue("b", 4)
-        runs, waits = times.expected_seconds(1), times.seconds(4 + times.efficient_rows)
+        runs = times.expected_seconds(1)
         assert runs > 2
-        assert runs + waits - 1 < setup.scheduler.wait_seconds() <= runs + waits
+        assert runs + times.seconds(4) - 1 < setup.scheduler.wait_seconds() <= runs + times.seconds(4)
+        in_company = times.seconds(4 + min(times.efficient_rows, 4))
+        assert runs + in_company - 1 < setup.scheduler.wait_seconds(seconds_left=1000.0) <= runs + in_company
         setup.device.free.set()
         await asyncio.gather(first, waiting)
         assert setup.scheduler.wait_seconds() == 0.0

@@ -1,0 +1,84 @@
+"""The batches that the device has: one, and a second where the first lets it, so that no core waits between them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from functools import partial
+
+Signal = Callable[[], object]
+_MAX_BATCHES = 2
+
+
+class InFlight:
+    """Batches that run beside the event loop. `wants_next` is set while the device can take another one.
+
+    `failed` is called when one raises, and `check` then raises it.
+    """
+
+    def __init__(self, failed: Callable[[], object]) -> None:
+        self.wants_next = asyncio.Event()
+        self.wants_next.set()
+        self._failed = failed
+        self._failure: BaseException | None = None
+        # By number and not by task: what remembers a task keeps its batch, and with that the models, in memory.
+        self._numbers = itertools.count()
+        self._running: dict[int, tuple[asyncio.Task[None], float]] = {}  # each with its seconds, the oldest first
+        self._letting = -1  # the last one that lets another begin beside it
+        self._free_at = 0.0
+        self._free_since = 0.0
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def free_at(self) -> float:
+        """When a batch that comes now would get the device, by the event loop's clock: now, or once these ended."""
+        now = asyncio.get_running_loop().time()
+        return max(now, self._free_at) if self._running else now
+
+    def begin(self, run: Callable[[Signal], Coroutine[None, None, None]], expected_seconds: float) -> None:
+        """Start what runs a batch; the signal that it gets may be given by any thread, once another batch may begin."""
+        self.wants_next.clear()
+        self._free_at = self.free_at + expected_seconds
+        loop, number = asyncio.get_running_loop(), next(self._numbers)
+        task = loop.create_task(run(partial(loop.call_soon_threadsafe, self._let_next, number)))
+        self._running[number] = task, expected_seconds
+        task.add_done_callback(partial(self._end, number))
+
+    def device_seconds(self, started: float, ended: float) -> float:
+        """Return what a batch took of the device's time: of what two overlap, the later one is not counted.
+
+        Times are by time.perf_counter; call it once for each batch, in the order in which they end.
+        """
+        seconds = max(0.0, ended - max(started, self._free_since))
+        self._free_since = max(ended, self._free_since)
+        return seconds
+
+    def check(self) -> None:
+        """Raise what a batch raised."""
+        if self._failure is not None:
+            raise self._failure
+
+    def cancel(self) -> None:
+        """Wait for no batch any more."""
+        for task, _ in self._running.values():
+            task.cancel()
+
+    def _let_next(self, number: int) -> None:
+        self._letting = number
+        self._update()
+
+    def _end(self, number: int, task: asyncio.Task[None]) -> None:
+        del self._running[number]
+        self._free_at = asyncio.get_running_loop().time() + sum(seconds for _, seconds in self._running.values())
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self._failed()
+        self._update()
+
+    def _update(self) -> None:
+        newest = next(reversed(self._running), None)
+        if newest is None or (newest == self._letting and len(self._running) < _MAX_BATCHES):
+            self.wants_next.set()
