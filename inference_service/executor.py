@@ -6,10 +6,12 @@ import itertools
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, groupby, pairwise, takewhile
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -25,6 +27,8 @@ from model_store.errors import InvalidManifest
 from model_store.inputs import InputSpec, Values, blank_row, to_input
 
 _NUM_BLANKS = 64
+# A core multiplies so many in about half a millisecond.
+_MANY_PRODUCTS = 10_000_000
 
 
 class Executor:
@@ -158,10 +162,20 @@ class _Descent:
                 rows = stage(rows)
             return rows
 
-        if self._row_threads is None or not stages or (len(stages) == 1 and stages[0].small_linear is not None):
+        if self._row_threads is None or not _is_worth_sharing(stages, x):
             return run(x)
         taken, self._wants_next = self._wants_next, None
         return self._row_threads.run(run, x, stages[0].precision, turn=self._turn, last_is_taken=taken)
+
+
+def _is_worth_sharing(stages: Sequence[Stage], x: Tensor) -> bool:
+    """Say whether stages take longer over these rows than it takes to share them among the cores.
+
+    Of vectors every number of a stage is used once a row; of images many times.
+    """
+    if x.ndim > 2:
+        return len(stages) > 0
+    return len(x) * sum(stage.size_bytes // stage.precision.dtype.itemsize for stage in stages) > _MANY_PRODUCTS
 
 
 def _as_input(rows: Tensor, spec: InputSpec) -> Tensor:
@@ -190,14 +204,14 @@ class _Member:
         pixels_shape = (3, *rows.shape[1:3])
         self.input_form = (work.version.input_spec, pixels_shape if rows.dtype == np.uint8 else rows.shape[1:])
         self.answer: dict[Output, Values] = {}
-        self.due = _due(work)
-        """What is answered after how many stages."""
+        self.due = _due(len(work.version.backbone), work.outputs)
 
 
-def _due(work: Work) -> dict[int, frozenset[Output]]:
-    num_stages = len(work.version.backbone)
-    due = {num_stages: work.outputs & {Output.EMBEDDING}, num_stages + 1: work.outputs - {Output.EMBEDDING}}
-    return {depth: outputs for depth, outputs in due.items() if outputs}
+@lru_cache(maxsize=1024)
+def _due(num_stages: int, outputs: frozenset[Output]) -> Mapping[int, frozenset[Output]]:
+    """Return what is answered after how many stages, of a backbone that has so many."""
+    due = {num_stages: outputs & {Output.EMBEDDING}, num_stages + 1: outputs - {Output.EMBEDDING}}
+    return MappingProxyType({depth: wanted for depth, wanted in due.items() if wanted})
 
 
 def _answer(x: Tensor, members: Sequence[_Member], depth: int) -> None:

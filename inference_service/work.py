@@ -24,6 +24,8 @@ class Output(Enum):
     LOGITS = auto()
     EMBEDDING = auto()
 
+    __hash__ = object.__hash__  # Enum's own hashes the name anew, a dozen times a request
+
 
 Answer = Mapping[Output, Values]
 
