@@ -50,7 +50,7 @@ class PackedConv(nn.Module):
         name, numbers = self._activation
         run: Any = torch.ops.mkldnn._convolution_pointwise  # noqa: SLF001  there is no public name
         if other is None:
-            output: Tensor = run(x, self._weight, self.bias, *self._form, name, numbers, "")
+            output: Tensor = run.default(x, self._weight, self.bias, *self._form, name, numbers, "")
             return output
         added: Tensor = run.binary(
             x, other, self._weight, self.bias, *self._form, "add", 1.0, None if name == "none" else name, numbers, ""
