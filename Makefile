@@ -7,8 +7,8 @@ BENCHMARKS = store serving many_models hot_swap cold_start finetune
 demo: .venv/demo.installed  ## The whole main job on real photos
 	.venv/bin/maas demo $(if $(DATA),--data $(DATA))
 
-test: .venv/dev.installed  ## Every test
-	.venv/bin/pytest
+test: .venv/dev.installed  ## Every test, a file at a time on each core
+	.venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: .venv/dev.installed  ## Every benchmark
 	failed=; for name in $(BENCHMARKS); do .venv/bin/python -m benchmarks.$$name || failed=1; done; [ -z "$$failed" ]

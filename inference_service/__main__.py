@@ -45,7 +45,7 @@ from model_store.store import ModelStore
 T = TypeVar("T")
 # The way to the device's thread and back costs a quarter of a millisecond where the cores are idle. What took it once
 # has to be expected to be short all the same, or a small network would never come back from there.
-_SHORT_SECONDS = 0.001
+_SHORT_SECONDS = 0.002
 
 
 def main() -> None:
