@@ -23,6 +23,7 @@ from inference_service.door import Door
 from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
 from inference_service.in_flight import InFlight, Signal
 from inference_service.lanes import LONG_SECONDS, Batch, Lane, Part, Place, count_rows, halves
+from inference_service.run_times import CAUTION
 
 _log = structlog.get_logger()
 
@@ -187,7 +188,8 @@ class Scheduler(Generic[W, A]):
     async def _run_next(self) -> None:
         lane = min(self._waiting, key=lambda each: (each.first_priority, each.used_seconds))
         max_rows = min(self._max_batch_rows, lane.max_rows)
-        batch = lane.form_batch(max_rows, self._in_flight.free_at, self._drop)
+        now = asyncio.get_running_loop().time()
+        batch = lane.form_batch(max_rows, now + CAUTION * (self._in_flight.free_at - now), self._drop)
         if not lane:
             self._waiting.remove(lane)
         if not batch:

@@ -75,7 +75,7 @@ def test_a_batch_that_took_long_once_changes_little_of_what_is_expected() -> Non
 
 
 def test_a_batch_that_came_late_is_allowed_for_in_batches_of_any_size() -> None:
-    """By its share and not by its seconds, and less and less; what took far too long counts as one that took twice."""
+    """By its share and not by its seconds, and less and less; of what took far too long only a part counts."""
     times = RunTimes()
     for _ in range(40):
         times.add(4, 0.4)
