@@ -14,10 +14,12 @@ _MAX_BATCHES = 2
 class InFlight:
     """Batches that run beside the event loop. `wants_next` is set while the device can take another one.
 
-    `failed` is called when one raises, and `check` then raises it.
+    Beside one that runs that is so while `is_worth_it`, which is asked again at every `update`. `failed` is called when
+    a batch raises, and `check` then raises it.
     """
 
-    def __init__(self, failed: Callable[[], object]) -> None:
+    def __init__(self, failed: Callable[[], object], is_worth_it: Callable[[], bool] = lambda: True) -> None:
+        self._is_worth_it = is_worth_it
         self.wants_next = asyncio.Event()
         self.wants_next.set()
         self._failed = failed
@@ -56,6 +58,13 @@ class InFlight:
         self._free_since = max(ended, self._free_since)
         return seconds
 
+    def update(self) -> None:
+        """Set `wants_next` where it is so by now."""
+        newest = next(reversed(self._running), None)
+        lets_next = newest == self._letting and len(self._running) < _MAX_BATCHES
+        if newest is None or (lets_next and self._is_worth_it()):
+            self.wants_next.set()
+
     def check(self) -> None:
         """Raise what a batch raised."""
         if self._failure is not None:
@@ -68,7 +77,7 @@ class InFlight:
 
     def _let_next(self, number: int) -> None:
         self._letting = number
-        self._update()
+        self.update()
 
     def _end(self, number: int, task: asyncio.Task[None]) -> None:
         del self._running[number]
@@ -76,9 +85,4 @@ class InFlight:
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self._failed()
-        self._update()
-
-    def _update(self) -> None:
-        newest = next(reversed(self._running), None)
-        if newest is None or (newest == self._letting and len(self._running) < _MAX_BATCHES):
-            self.wants_next.set()
+        self.update()

@@ -72,6 +72,26 @@ async def test_no_more_than_two_run() -> None:
 
 
 @on_a_loop
+async def test_a_second_one_begins_only_where_that_is_worth_it() -> None:
+    """Which may be so later; an idle device takes whatever there is."""
+    worth = asyncio.Event()
+    in_flight = InFlight(lambda: pytest.fail("nothing failed"), worth.is_set)
+    assert in_flight.wants_next.is_set()
+    batch = Batch(in_flight)
+    await batch.let_next()
+    assert not in_flight.wants_next.is_set()
+    worth.set()
+    in_flight.update()
+    assert in_flight.wants_next.is_set()
+    worth.clear()
+    second = Batch(in_flight)
+    batch.done.set()
+    second.done.set()
+    await turn()
+    assert in_flight.wants_next.is_set()
+
+
+@on_a_loop
 async def test_a_signal_that_comes_late_lets_nothing_begin() -> None:
     """The batch that gave it has ended, and the device has another one."""
     in_flight = InFlight(lambda: pytest.fail("nothing failed"))

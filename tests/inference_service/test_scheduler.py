@@ -354,16 +354,22 @@ async def test_a_batch_begins_beside_a_long_one_that_lets_it(seconds: float) -> 
         setup.scheduler._lane("").run_times.add(1, seconds)
         held = await setup.queue("held", 1)
         await device.has_begun.wait()
-        other = await setup.queue("other", 1)
+        others = [await setup.queue(f"other {number}", 1) for number in range(3)]
+        for _ in range(200):  # rounds of the event loop, many more than a batch needs to be formed
+            await asyncio.sleep(0)
+        assert device.begun == ["held"], "three rows are too few to begin beside another batch"
+        others.append(await setup.queue("other 3", 1))
         if seconds > 1:
-            assert await other == [("other", 0, 1)]
+            assert await others[0] == [("other 0", 0, 1)]
             assert not held.done()
         else:
-            for _ in range(200):  # rounds of the event loop, many more than a batch needs to be formed
+            for _ in range(200):
                 await asyncio.sleep(0)
             assert device.begun == ["held"]
         device.free.set()
-        assert await asyncio.gather(held, other) == [[("held", 0, 1)], [("other", 0, 1)]]
+        assert await asyncio.gather(held, *others) == [
+            [(work, 0, 1)] for work in ("held", *map("other {}".format, range(4)))
+        ]
 
 
 @on_a_loop
