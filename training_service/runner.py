@@ -131,8 +131,10 @@ async def _send(worker: asyncio.subprocess.Process, order: WorkOrder) -> None:
     """Write the order and leave the pipe open: its end tells the worker that the runner is dead."""
     if worker.stdin is None:
         raise ValueError("the worker was started without a pipe")
+    if worker.stdin.is_closing():  # it is dead already, which `_watch` will see; to write would raise what uvloop likes
+        return
     worker.stdin.write(order.to_line())
-    with contextlib.suppress(ConnectionError):  # it is dead already, which `_watch` will see
+    with contextlib.suppress(ConnectionError):  # as above
         await worker.stdin.drain()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import uvloop
 from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
@@ -30,6 +32,7 @@ from tests.training_service.running import (
     worker_pids,
 )
 from training_service.recipe_choices import resolve
+from training_service.runner import _send
 from training_service.work_order import EXIT_STOPPED, WorkOrder
 from training_service.worker import Worker
 
@@ -212,3 +215,17 @@ def process(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], training_pb2_
     finally:
         service.kill()
         service.wait()
+
+
+def test_an_order_for_a_worker_that_is_dead_already_ends_no_service(home: Path) -> None:
+    """Its pipe is closed by then: the job is settled as that of any worker that died."""
+
+    async def send(order: WorkOrder) -> int:
+        worker = await asyncio.create_subprocess_exec("true", stdin=asyncio.subprocess.PIPE)
+        assert worker.stdin is not None
+        worker.stdin.close()
+        await _send(worker, order)
+        return await worker.wait()
+
+    with claimed_job(home, lease_seconds=30) as (_, order):
+        assert uvloop.run(send(order)) == 0
