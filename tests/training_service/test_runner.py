@@ -224,8 +224,9 @@ def test_an_order_for_a_worker_that_is_dead_already_ends_no_service(home: Path) 
         worker = await asyncio.create_subprocess_exec("true", stdin=asyncio.subprocess.PIPE)
         assert worker.stdin is not None
         worker.stdin.close()
+        code = await worker.wait()
         await _send(worker, order)
-        return await worker.wait()
+        return code
 
     with claimed_job(home, lease_seconds=30) as (_, order):
         assert uvloop.run(send(order)) == 0
