@@ -105,9 +105,9 @@ class _Share:
 
     def __call__(self) -> None:
         """Run them."""
-        if self.is_taken is not None:
-            self.is_taken()
         try:
+            if self.is_taken is not None:
+                self.is_taken()
             self.output.set_result(self._run())
         except BaseException as error:  # noqa: BLE001  what the work raised goes to who waits for it
             self.output.set_exception(error)
