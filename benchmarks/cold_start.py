@@ -5,7 +5,8 @@
 The stretches follow one another: importing and reading settings until the service listens, following the registry until
 it begins to load, loading (read, verify, prepare, calibrate where that is due, warm up), and the first answer.
 
-Learnt on the way: half of a start is importing, most of that PyTorch.
+Learnt on the way: half of a start is importing, most of that PyTorch. Another second was PyTorch's compiler, which
+torchvision imports for one operator of object detection, and PyTorch itself to fill tensors without memory.
 """
 
 from __future__ import annotations

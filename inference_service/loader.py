@@ -159,8 +159,8 @@ class Loader:
         if built_alike not in self._plans:
             bare = build_stage(manifest.architecture, manifest.arguments, head, key.name).eval()
             self._plans[built_alike] = self._run_alone(lambda: make_plan(bare))
-            # The first of its kind brought in torchvision, and that PyTorch's compiler: 140,000 objects that stay for
-            # good. Walking over them in a collection of the interpreter's stopped every thread for 100 ms.
+            # The first of its kind brought in torchvision, and some kinds PyTorch's compiler: up to 150,000 objects
+            # that stay for good. Walking over them in the interpreter's collections stopped every thread for 100 ms.
             gc.freeze()
         return self._plans[built_alike]
 

@@ -1,9 +1,12 @@
-"""Lets a CUDA-built torchvision import beside a CPU-only torch; the one place that imports torchvision."""
+"""Imports torchvision as maas needs it, here alone: beside a CPU-only torch, and without PyTorch's compiler."""
 
 from __future__ import annotations
 
 import importlib
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import torch
@@ -16,6 +19,31 @@ _SIGNATURES = {
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 _MISSING = re.compile(r"operator torchvision::(\w+) does not exist")
+_COMPILER = "torch._dynamo.utils"
+
+
+def _is_compile_supported(device_type: torch.types.Device) -> bool:
+    """Ask PyTorch's compiler, once somebody wants to know."""
+    return bool(importlib.import_module(_COMPILER).is_compile_supported(device_type))
+
+
+@contextmanager
+def _compiler_later() -> Iterator[None]:
+    """Keep torchvision from importing PyTorch's compiler, which takes a second and 140,000 objects for good.
+
+    One operator of object detection imports it for one function, that it calls when it is called itself: its module is
+    given a function that looks there then. https://github.com/pytorch/vision/blob/main/torchvision/ops/roi_align.py
+    """
+    if _COMPILER in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(_COMPILER)
+    stand_in.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
+    sys.modules[_COMPILER] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[_COMPILER]
 
 
 def _import_torchvision() -> ModuleType:
@@ -30,4 +58,5 @@ def _import_torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-torchvision = _import_torchvision()
+with _compiler_later():
+    torchvision = _import_torchvision()

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model_store.architectures import tabular, vision
 from model_store.architectures.chain import HEAD, Chain, Head
@@ -96,8 +97,26 @@ def check_stage_tensors(
 @lru_cache(maxsize=64)
 def _meta_chain(architecture: str, arguments: str, head: Head) -> Chain:
     """Build the chain that others are copied from, which is quicker; nobody changes this one."""
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+    with torch.device("meta"), _NoRandomNumbers(), torch.random.fork_rng(devices=[]):
         return _builder(architecture)(json.loads(arguments), head)
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """Leaves out what fills tensors without memory with random numbers.
+
+    PyTorch would do that in Python, and import its compiler for it: a second, once.
+    """
+
+    _FILLS = frozenset({Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Call the function, or return the tensor as it is."""
+        kwargs = kwargs or {}
+        if func in self._FILLS:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
 
 
 def _frozen(arguments: Mapping[str, Any]) -> str:

@@ -209,7 +209,7 @@ def _build(name: str, arguments: Mapping[str, Any], head: Head) -> Chain:
 
 
 def _torchvision_model(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401  as torchvision takes them
-    # Late: torchvision takes a second to import, and a service starts faster without it.
+    # Late: a service listens sooner without it, and one of vectors needs none.
     from model_store.torchvision_compat import torchvision  # noqa: PLC0415
 
     device = torch.get_default_device()
