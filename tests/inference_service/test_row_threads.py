@@ -60,13 +60,21 @@ def test_every_row_is_run_once(num_rows: int, precision: Precision, shares: list
     assert sorted(seen.shares) == shares
 
 
-@pytest.mark.parametrize(("num_rows", "sizes"), [(16, [4] * 4), (17, [2] * 7 + [3]), (32, [4] * 8)])
-def test_shares_of_large_rows_are_small(num_rows: int, sizes: list[int]) -> None:
-    """No more than four images of 224 pixels, and every thread has as many shares as another."""
+@pytest.mark.parametrize(
+    ("num_rows", "precision", "sizes"),
+    [
+        (16, Precision.FLOAT32, [4] * 4),
+        (17, Precision.FLOAT32, [2] * 7 + [3]),
+        (32, Precision.FLOAT32, [4] * 8),
+        (32, Precision.BFLOAT16, [8] * 4),
+    ],
+)
+def test_shares_of_large_rows_are_small(num_rows: int, precision: Precision, sizes: list[int]) -> None:
+    """No more than four images of 224 pixels, eight of half the bytes, and every thread has as many as another."""
     seen = Seen()
     rows = torch.zeros(num_rows, 3, 224, 224, dtype=torch.uint8)
     with closing(RowThreads(4)) as threads:
-        assert torch.equal(threads.run(seen, rows, Precision.FLOAT32), rows + 1)
+        assert torch.equal(threads.run(seen, rows, precision), rows + 1)
     assert sorted(seen.shares) == [(size, 1) for size in sizes]
 
 
