@@ -65,7 +65,7 @@ def memory(folder: Path, options: Options) -> Iterator[Figure]:
 
 def loading(folder: Path, options: Options) -> Iterator[Figure]:
     """One model after the other is published while others answer at half of what the service can do."""
-    rounds, seconds = (1, 2.0) if options.quick else (3, 5.0)
+    rounds, seconds = (1, 2.0) if options.quick else (9, 5.0)
     models, base = _publish_probes(folder, _num_models(options))
     body, store = pixels_body(folder / "body"), open_store(folder)
     load_seconds: list[float] = []
