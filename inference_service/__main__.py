@@ -18,6 +18,7 @@ from inference_service.calibrating import Calibrator
 from inference_service.decoder import Decoder
 from inference_service.device_threads import DeviceThreads, set_torch_threads
 from inference_service.executor import Executor
+from inference_service.graphed import Recorder
 from inference_service.loader import Loader
 from inference_service.loading import Loading
 from inference_service.manager import Manager
@@ -87,7 +88,8 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
             return device_threads.submit(work).result()
 
         calibrator = Calibrator(store.blobs, device, device_threads, lambda name: store.get_version(name).calibration)
-        loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision, run_alone)
+        recorder = _recorder(settings, device)
+        loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision, run_alone, recorder)
         wishes = Wishes(store, ServingView(database), _policies(settings))
         loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))
         manager = _manager(settings, loading, wishes)
@@ -163,6 +165,12 @@ def _facts(settings: InferenceSettings, device: torch.device) -> Facts:
 
 def _backoff(settings: InferenceSettings) -> Backoff:
     return Backoff(settings.retry_first_seconds, settings.retry_max_seconds)
+
+
+def _recorder(settings: InferenceSettings, device: torch.device) -> Recorder | None:
+    if settings.cuda_graphs and device.type != "cuda":
+        raise InvalidInput.of("cuda_graphs", "is true, but the service runs on a CPU: leave it out there")
+    return Recorder(settings.max_batch_rows) if settings.cuda_graphs else None
 
 
 def _device(name: str) -> torch.device:

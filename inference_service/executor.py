@@ -71,12 +71,12 @@ class Executor:
 
     def has_run(self, version: ResidentVersion) -> bool:
         """Say whether warming up runs no more than a version's head: any thread may do it then."""
-        return version.backbone_key in self._blanks
+        return version.backbone_key in self._blanks and all(stage.is_recorded for stage in version.backbone)
 
     def _blank_features(self, version: ResidentVersion) -> Tensor:
         key = version.backbone_key
-        if key not in self._blanks:
-            self._blanks[key] = version.features(torch.from_numpy(blank_row(version.input_spec)).to(self._device))
+        if not self.has_run(version):
+            self._blanks[key] = version.record(torch.from_numpy(blank_row(version.input_spec)).to(self._device))
             if len(self._blanks) > _NUM_BLANKS:
                 del self._blanks[next(iter(self._blanks))]
         return self._blanks[key]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from inference_service.calibrating import Calibrator
 from inference_service.errors import OutOfDeviceMemory
+from inference_service.graphed import Graphed, Recorder
 from inference_service.precision import Agreement, Precision, candidates
 from inference_service.prepare import Plan, folded, make_plan, packed
 from inference_service.resident import ResidentVersion, Stage, StageKey
@@ -31,7 +32,7 @@ class Loader:
     Stages are held weakly: they live as long as a version that uses them, and a version as long as its requests, so no
     count of users can go wrong. `warm_up` runs a version once; it raises where that fails. `precision` is one of
     Precision or `auto`: the fastest in which a version passes the `calibrator`, else float32. `run_alone` runs what
-    must not run beside a batch.
+    must not run beside a batch. With a `recorder` the stages of backbones can be recorded as CUDA graphs.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Loader:
         calibrator: Calibrator | None = None,
         precision: str = Precision.FLOAT32,
         run_alone: Callable[[Callable[[], Plan | None]], Plan | None] = lambda work: work(),
+        recorder: Recorder | None = None,
     ) -> None:
         self._blobs = blobs
         self._device = device
@@ -49,6 +51,7 @@ class Loader:
         self._calibrator = calibrator
         self._precision = precision
         self._run_alone = run_alone
+        self._recorder = recorder
         self._plans: dict[StageKey, Plan | None] = {}
         self._stages: WeakValueDictionary[tuple[StageKey, Precision], Stage] = WeakValueDictionary()
 
@@ -151,7 +154,11 @@ class Loader:
             module = folded(module, plan)
         module = module.to(precision.dtype)
         size_bytes = _size_bytes(module)
-        return Stage(key, precision, module if plan is None else packed(module, plan), size_bytes)
+        if plan is not None:
+            module = packed(module, plan)
+        if self._recorder is not None and key.name != HEAD:
+            module = Graphed(module, self._recorder).eval()
+        return Stage(key, precision, module, size_bytes)
 
     def _plan(self, manifest: Manifest, head: Head, key: StageKey) -> Plan | None:
         """Return what to do to a stage, found out once, on one without tensors, for all tensors that it may have."""

@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
+from inference_service.graphed import Graphed
 from inference_service.precision import Agreement, Precision
 from inference_service.statistics import VersionStatistics
 from model_store.inputs import InputSpec, to_input
@@ -52,6 +53,17 @@ class Stage:
     def __call__(self, x: Tensor) -> Tensor:
         """Run the stage over rows of any precision."""
         output: Tensor = self.module(x.to(self.precision.dtype))
+        return output
+
+    @property
+    def is_recorded(self) -> bool:
+        """Say whether nothing is left to record of the stage."""
+        return not isinstance(self.module, Graphed) or self.module.is_recorded
+
+    def record(self, x: Tensor) -> Tensor:
+        """Run the stage over a row [1, …]; where it can be recorded for rows like that, record it first."""
+        x = x.to(self.precision.dtype)
+        output: Tensor = self.module.record(x) if isinstance(self.module, Graphed) else self.module(x)
         return output
 
     @cached_property
@@ -103,6 +115,13 @@ class ResidentVersion:
         x = to_input(rows, self.input_spec)
         for stage in self.backbone:
             x = stage(x)
+        return x
+
+    def record(self, row: Tensor) -> Tensor:
+        """Return what the backbone gives for one row; record its stages first, where they can be."""
+        x = to_input(row, self.input_spec)
+        for stage in self.backbone:
+            x = stage.record(x)
         return x
 
     @property

@@ -31,6 +31,11 @@ class InferenceSettings(ServerSettings):
         description="What backbones compute in; auto: the fastest in which a version agreed with float32 on the rows "
         "that are stored with it, else float32.",
     )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="Whether backbones are recorded as CUDA graphs when they are loaded: each stage of them is one "
+        "launch. It takes a backbone's largest batch of memory more, and longer to load.",
+    )
     num_decode_threads: int = Field(default=4, ge=1)
 
     max_batch_rows: int = Field(default=32, ge=1, description="Rows that the device runs at once.")
