@@ -76,7 +76,8 @@ class Executor:
     def _blank_features(self, version: ResidentVersion) -> Tensor:
         key = version.backbone_key
         if not self.has_run(version):
-            self._blanks[key] = version.record(torch.from_numpy(blank_row(version.input_spec)).to(self._device))
+            row = torch.from_numpy(blank_row(version.input_spec)).to(self._device)
+            self._blanks[key] = version.features(row, records=True)
             if len(self._blanks) > _NUM_BLANKS:
                 del self._blanks[next(iter(self._blanks))]
         return self._blanks[key]

@@ -26,14 +26,14 @@ class Recorder:
     def __init__(self, max_rows: int) -> None:
         self.sizes = sizes_up_to(max_rows)
         self.pool = torch.cuda.graph_pool_handle()
-        self._inputs: WeakValueDictionary[_Form, _Input] = WeakValueDictionary()
+        self._inputs: WeakValueDictionary[_Form, Tensor] = WeakValueDictionary()
 
-    def input_like(self, rows: Tensor) -> _Input:
+    def input_like(self, rows: Tensor) -> Tensor:
         """Return where rows of this form, as many at once, are put for every stage that takes them."""
         form = tuple(rows.shape), rows.dtype
         found = self._inputs.get(form)
         if found is None:
-            found = self._inputs[form] = _Input(rows.clone())
+            found = self._inputs[form] = rows.clone()
         return found
 
 
@@ -61,24 +61,16 @@ class Graphed(nn.Module):
         output: Tensor = self.stage(x) if fitting is None else fitting.replay(x)
         return output
 
-    def record(self, x: Tensor) -> Tensor:
-        """Record the stage for rows like x [1, …], unless that is done; return what it gives for that one."""
+    def record(self, x: Tensor) -> None:
+        """Record the stage for rows like x [1, …], unless that is done."""
         if _form(x) not in self._recordings:
             rows = [torch.cat([x] * size) for size in self._recorder.sizes]
             self._recordings[_form(x)] = [_Recording(self.stage, each, self._recorder) for each in rows]
-        return self.forward(x)
 
 
 def sizes_up_to(max_rows: int) -> tuple[int, ...]:
     """Return the numbers of rows to record for: each twice the one before, so that no more than half are filled up."""
     return (*takewhile(lambda size: size < max_rows, (2**power for power in range(max_rows))), max_rows)
-
-
-class _Input:
-    """Memory that rows are copied into before a graph is replayed that reads them there."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
 
 
 class _Recording:
@@ -91,17 +83,17 @@ class _Recording:
         self._run_once(stage)
         # Other threads may allocate memory meanwhile: that is no error of this one's recording.
         with torch.cuda.graph(self._graph, pool=recorder.pool, capture_error_mode="thread_local"):
-            self._output: Tensor = stage(self._input.rows)
+            self._output: Tensor = stage(self._input)
 
     def replay(self, x: Tensor) -> Tensor:
         """Return what the stage gives for these rows."""
-        self._input.rows[: len(x)].copy_(x)
+        self._input[: len(x)].copy_(x)
         self._graph.replay()
         return self._output[: len(x)].clone()
 
     def _run_once(self, stage: nn.Module) -> None:
         """Let libraries choose and set up what they run, which cannot be recorded, on a stream as for recording."""
-        rows = self._input.rows
+        rows = self._input
         computing, aside = torch.cuda.current_stream(rows.device), torch.cuda.Stream(rows.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(computing)
         with torch.cuda.stream(aside):

@@ -60,11 +60,10 @@ class Stage:
         """Say whether nothing is left to record of the stage."""
         return not isinstance(self.module, Graphed) or self.module.is_recorded
 
-    def record(self, x: Tensor) -> Tensor:
-        """Run the stage over a row [1, …]; where it can be recorded for rows like that, record it first."""
-        x = x.to(self.precision.dtype)
-        output: Tensor = self.module.record(x) if isinstance(self.module, Graphed) else self.module(x)
-        return output
+    def record(self, x: Tensor) -> None:
+        """Record the stage for rows like this one [1, …], where it can be recorded and is not yet."""
+        if isinstance(self.module, Graphed):
+            self.module.record(x.to(self.precision.dtype))
 
     @cached_property
     def small_linear(self) -> nn.Linear | None:
@@ -110,18 +109,16 @@ class ResidentVersion:
         """What versions have in common whose backbones give the same for the same rows."""
         return (self.input_spec, self.precision, *(stage.key for stage in self.backbone))
 
-    def features(self, rows: Tensor) -> Tensor:
-        """Return what the backbone gives for prepared rows on its device, and the head takes."""
+    def features(self, rows: Tensor, *, records: bool = False) -> Tensor:
+        """Return what the backbone gives for prepared rows on its device, and the head takes.
+
+        With `records`, of one row, each stage is recorded before it runs, where it can be.
+        """
         x = to_input(rows, self.input_spec)
         for stage in self.backbone:
+            if records:
+                stage.record(x)
             x = stage(x)
-        return x
-
-    def record(self, row: Tensor) -> Tensor:
-        """Return what the backbone gives for one row; record its stages first, where they can be."""
-        x = to_input(row, self.input_spec)
-        for stage in self.backbone:
-            x = stage.record(x)
         return x
 
     @property
