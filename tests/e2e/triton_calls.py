@@ -169,9 +169,10 @@ def share(client: triton.InferenceServerClient) -> dict[str, Any]:
 def fail(client: triton.InferenceServerClient) -> dict[str, Any]:
     """Make mistakes, and run out of time."""
     unknown = tensor(X, "OUTPUT")
+    slow = tensor(np.zeros((32, 512, 512, 3), np.uint8), "PIXELS", "UINT8")  # a few numbers can be answered first
     return {
         "timeout": refusal(client.infer, MODEL, [tensor(X)], timeout=1),
-        "client_timeout": refusal(client.infer, MODEL, [tensor(X)], client_timeout=1e-6),
+        "client_timeout": refusal(client.infer, "flowers", [slow], client_timeout=1e-3),
         "model": refusal(client.infer, "no_such_model", [tensor(X)]),
         "version": refusal(client.infer, MODEL, [tensor(X)], model_version="9"),
         "input": refusal(client.infer, MODEL, [unknown]),
