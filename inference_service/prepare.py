@@ -3,7 +3,8 @@
 In evaluation a BatchNorm is a multiplication and an addition by constants, so one that follows a convolution is folded
 into its weights: https://pytorch.org/docs/stable/generated/torch.nn.utils.fusion.fuse_conv_bn_eval.html. On a CPU a
 convolution then keeps its weights in oneDNN's own order, in which it would else put them in every call, and adds what
-is added to its output and applies the activation that follows before it writes: `packed_conv.py`.
+is added to its output and applies the activation that follows before it writes: `packed_conv.py`. Max pooling in
+bfloat16 has a faster way where no number is negative: `max_pool.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from inference_service.max_pool import NEVER_NEGATIVE, faster_pool
 from inference_service.packed_conv import ACTIVATIONS, PackedConv, can_pack
 
 
@@ -23,12 +25,14 @@ from inference_service.packed_conv import ACTIVATIONS, PackedConv, can_pack
 class Plan:
     """What can be done to a stage: by names of its modules, and so for all tensors that it may have.
 
-    `folds` has convolutions, each with the BatchNorm to fold into it. `forward` takes the stage and its input, and
-    calls the convolutions alone, with what is to be added to their output as second argument; those in `activations`
-    have the activation built in. It is None where there is nothing of that kind.
+    `folds` has convolutions, each with the BatchNorm to fold into it. `pools` are max poolings of numbers that are
+    never negative. `forward` takes the stage and its input, and calls the convolutions alone, with what is to be added
+    to their output as second argument; those in `activations` have the activation built in. It is None where there is
+    nothing of that kind.
     """
 
     folds: tuple[tuple[str, str], ...]
+    pools: tuple[str, ...]
     activations: dict[str, type[nn.Module]]
     forward: Callable[[nn.Module, Tensor], Tensor] | None
 
@@ -43,9 +47,10 @@ def make_plan(stage: nn.Module) -> Plan | None:
     if nn.Conv2d not in kinds:
         return None
     if kinds.isdisjoint({nn.BatchNorm2d, *ACTIVATIONS}):
-        return Plan((), {}, None)
+        return Plan((), (), {}, None)
     traced = fx.symbolic_trace(stage)
     calls = _Calls(traced)
+    pools = tuple(str(node.target) for node in traced.graph.nodes if calls.is_pool_of_no_negatives(node))
     folds, activations, is_changed = [], {}, False
     for conv in [node for node in traced.graph.nodes if calls.is_a(node, nn.Conv2d) and calls.is_only(node)]:
         tail = _tail(calls, conv)
@@ -56,7 +61,9 @@ def make_plan(stage: nn.Module) -> Plan | None:
         if tail.last is not conv:
             is_changed = True
             _replace(traced.graph, conv, tail)
-    return Plan(tuple(folds), activations, type(fx.GraphModule(traced, traced.graph)).forward if is_changed else None)
+    return Plan(
+        tuple(folds), pools, activations, type(fx.GraphModule(traced, traced.graph)).forward if is_changed else None
+    )
 
 
 def folded(stage: nn.Module, plan: Plan) -> nn.Module:
@@ -78,6 +85,9 @@ def packed(stage: nn.Module, plan: Plan) -> nn.Module:
         return stage
     for name, conv in convs.items():
         stage.set_submodule(name, PackedConv(conv, plan.activations.get(name)).eval())
+    precision = next(iter(convs.values())).weight.dtype
+    for name in plan.pools:
+        stage.set_submodule(name, faster_pool(stage.get_submodule(name), precision).eval())
     for tensor in [*stage.parameters(), *stage.buffers()]:
         tensor.data = tensor.data.clone()  # else it would keep what the convolutions' weights were read into
     return stage if plan.forward is None else _Rewritten(stage, plan.forward).eval()
@@ -112,6 +122,12 @@ class _Calls:
     def is_only(self, node: fx.Node) -> bool:
         """Say whether a module is called once."""
         return self._targets.count(node.target) == 1
+
+    def is_pool_of_no_negatives(self, node: fx.Node) -> bool:
+        """Say whether a node is the only call of a max pooling, and what it takes is never negative."""
+        if not (self.is_a(node, nn.MaxPool2d) and self.is_only(node)):
+            return False
+        return isinstance(node.args[0], fx.Node) and self.is_a(node.args[0], *NEVER_NEGATIVE)
 
     def only_user(self, node: fx.Node, *kinds: type[nn.Module]) -> fx.Node | None:
         """Return what takes a node's output and nothing else does, where it is a call of such a module.

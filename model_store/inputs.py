@@ -180,9 +180,12 @@ def normalise(pixels: torch.Tensor, spec: ImageInputSpec) -> torch.Tensor:
 
     The result is laid out channels last, which convolutions prefer.
     """
-    mean = torch.tensor(spec.mean, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(spec.std, dtype=torch.float32, device=pixels.device).view(1, 3, 1, 1)
-    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
+    n, height, width, _ = pixels.shape
+    # One multiplication and one addition, and of whole lines: by threes a core would take three times as long.
+    factors = torch.tensor([1 / (255 * std) for std in spec.std], device=pixels.device).repeat(width)
+    terms = torch.tensor([-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)], device=pixels.device)
+    lines = pixels.reshape(n, height, width * 3).to(torch.float32).mul_(factors).add_(terms.repeat(width))
+    return lines.view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 def to_input(rows: torch.Tensor, spec: InputSpec) -> torch.Tensor:
