@@ -168,10 +168,17 @@ def test_an_input_that_the_stages_cannot_take_is_found_before_serving(load: Load
         load(Recipe(spec=ImageInputSpec(8, 8)))
 
 
-def test_a_diverged_training_is_found_before_serving(loader: Loader, blobs: LocalBlobs) -> None:
-    """A head of NaN loads, but its answers would be no numbers."""
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_a_diverged_training_is_found_before_serving(
+    loader: Loader, blobs: LocalBlobs, place: int, number: float
+) -> None:
+    """One such number anywhere: in the head answers would be no numbers, before an activation they would look sound."""
     made = manifest(blobs, Recipe())
-    tensors = {name: tensor * float("nan") for name, tensor in chain(Recipe()).stage_tensors("head").items()}
-    head = replace(made.stages[-1], digest=write_stage(blobs, tensors).digest)
-    with pytest.raises(InvalidManifest, match="not finite"):
-        loader.load(NAME, put(blobs, replace(made, stages=(*made.stages[:-1], head))))
+    stages = list(made.stages)
+    tensors = {name: tensor.clone() for name, tensor in chain(Recipe()).stage_tensors(stages[place].name).items()}
+    next(iter(tensors.values())).view(-1)[3] = number
+    stages[place] = replace(stages[place], digest=write_stage(blobs, tensors).digest)
+    with pytest.raises(InvalidManifest, match=f"of stage {stages[place].name} has numbers that are not finite"):
+        loader.load(NAME, put(blobs, replace(made, stages=tuple(stages))))
+    assert loader.resident_bytes == 0
