@@ -1,0 +1,36 @@
+"""The rows behind the store; private to this package: what leaves it is a row's `record()`."""
+
+from model_store.tables.aliases import AliasMoveRow, AliasRow
+from model_store.tables.base import Row
+from model_store.tables.changes import ChangeRow
+from model_store.tables.datasets import DatasetPackRow, DatasetRow
+from model_store.tables.jobs import JobCheckpointRow, JobEventRow, JobRow
+from model_store.tables.models import ModelRow, ModelTagRow
+from model_store.tables.versions import (
+    CALIBRATION_COLUMNS,
+    StageRow,
+    VersionMetricRow,
+    VersionRow,
+    VersionTagRow,
+    stored_calibration,
+)
+
+__all__ = [
+    "CALIBRATION_COLUMNS",
+    "AliasMoveRow",
+    "AliasRow",
+    "ChangeRow",
+    "DatasetPackRow",
+    "DatasetRow",
+    "JobCheckpointRow",
+    "JobEventRow",
+    "JobRow",
+    "ModelRow",
+    "ModelTagRow",
+    "Row",
+    "StageRow",
+    "VersionMetricRow",
+    "VersionRow",
+    "VersionTagRow",
+    "stored_calibration",
+]

@@ -1,0 +1,26 @@
+"""The change feed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from model_store.records import Change
+from model_store.tables.base import Row, Sequence
+
+
+class ChangeRow(Row):
+    """One entry of the change feed, in the order of commits."""
+
+    __tablename__ = "changes"
+
+    sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    resource: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+
+    def record(self) -> Change:
+        """Return the change."""
+        return Change(self.sequence, self.kind, self.resource, self.created_at)

@@ -1,0 +1,55 @@
+"""Datasets and what they are made of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from model_store.records import Dataset
+from model_store.tables.base import Row
+
+
+class DatasetRow(Row):
+    """One dataset; a purged one keeps its row, so that lineages and jobs go on naming what it was."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    parent_id: Mapped[str | None] = mapped_column(String(63))
+    num_rows: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    summary: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    purge_at: Mapped[datetime | None]
+    is_purged: Mapped[bool] = mapped_column(default=False)
+    packs: Mapped[list[DatasetPackRow]] = relationship(order_by="DatasetPackRow.digest", cascade="all, delete-orphan")
+
+    def record(self) -> Dataset:
+        """Return the dataset."""
+        packs = tuple(row.digest for row in self.packs)
+        return Dataset(
+            id=self.id,
+            digest=self.digest,
+            packs=packs,
+            num_rows=self.num_rows,
+            size_bytes=self.size_bytes,
+            summary=self.summary,
+            created_at=self.created_at,
+            parent_id=self.parent_id,
+            deleted_at=self.deleted_at,
+            purge_at=self.purge_at,
+        )
+
+
+class DatasetPackRow(Row):
+    """One blob of a dataset's rows, besides its manifest: what the collector marks."""
+
+    __tablename__ = "dataset_packs"
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -1,0 +1,146 @@
+"""Versions, their stages, tags and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from model_store.metrics import Metrics
+from model_store.names import VersionName
+from model_store.records import Lineage, ModelVersion, Notes, StoredCalibration, StoredStage
+from model_store.tables.base import Kept, Row, version_name
+
+if TYPE_CHECKING:
+    from model_store.tables.aliases import AliasRow
+
+
+class VersionRow(Kept, Row):
+    """One published version."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        Index("ix_versions_manifest_digest", "manifest_digest"),
+        Index("ix_versions_calibration_rows_digest", "calibration_rows_digest"),
+        Index("ix_versions_calibration_logits_digest", "calibration_logits_digest"),
+        Index("ix_versions_base", "base_model_id", "base_number"),
+        Index("ix_versions_purge_at", "purge_at"),
+    )
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    manifest_digest: Mapped[str] = mapped_column(String(64))
+    architecture: Mapped[str] = mapped_column(String(100))
+    num_labels: Mapped[int]
+    base_model_id: Mapped[str | None] = mapped_column(String(63))
+    base_number: Mapped[int | None]
+    dataset_id: Mapped[str | None] = mapped_column(String(63), index=True)
+    job_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    recipe: Mapped[dict[str, Any]]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    metrics: Mapped[dict[str, Any] | None]
+    calibration_rows_digest: Mapped[str | None] = mapped_column(String(64))
+    calibration_rows_bytes: Mapped[int | None]
+    calibration_logits_digest: Mapped[str | None] = mapped_column(String(64))
+    calibration_logits_bytes: Mapped[int | None]
+    added_bytes: Mapped[int] = mapped_column(BigInteger)
+    request_id: Mapped[str | None] = mapped_column(String(128), unique=True)
+    stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position", cascade="all, delete-orphan")
+    tags: Mapped[list[VersionTagRow]] = relationship(order_by="VersionTagRow.key", cascade="all, delete-orphan")
+    metric_values: Mapped[list[VersionMetricRow]] = relationship(
+        order_by="VersionMetricRow.name", cascade="all, delete-orphan"
+    )
+    aliases: Mapped[list[AliasRow]] = relationship(order_by="AliasRow.alias", viewonly=True)
+
+    @property
+    def name(self) -> VersionName:
+        """Resource name."""
+        return VersionName(self.model_id, self.number)
+
+    def record(self) -> ModelVersion:
+        """Return the version."""
+        return ModelVersion(
+            name=self.name,
+            manifest_digest=self.manifest_digest,
+            architecture=self.architecture,
+            num_labels=self.num_labels,
+            stages=tuple(StoredStage(row.name, row.digest, row.size_bytes) for row in self.stages),
+            lineage=Lineage(
+                base=version_name(self.base_model_id, self.base_number),
+                dataset_id=self.dataset_id,
+                job_id=self.job_id,
+                recipe=self.recipe,
+                seed=self.seed,
+            ),
+            metrics=Metrics.from_json(self.metrics) if self.metrics is not None else None,
+            metric_values={row.name: row.value for row in self.metric_values},
+            added_bytes=self.added_bytes,
+            notes=Notes(self.description, {row.key: row.value for row in self.tags}),
+            life=self.life(),
+            aliases=tuple(row.alias for row in self.aliases),
+            calibration=stored_calibration(getattr(self, column.key) for column in CALIBRATION_COLUMNS),
+        )
+
+
+CALIBRATION_COLUMNS = (
+    VersionRow.calibration_rows_digest,
+    VersionRow.calibration_logits_digest,
+    VersionRow.calibration_rows_bytes,
+    VersionRow.calibration_logits_bytes,
+)
+"""What `stored_calibration` takes."""
+
+
+class VersionTagRow(Row):
+    """One tag of a version."""
+
+    __tablename__ = "version_tags"
+    __table_args__ = (
+        ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),
+        Index("ix_version_tags_key", "model_id", "key", "value", "number"),
+    )
+
+    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(255))
+
+
+class VersionMetricRow(Row):
+    """One number that says how good a version is: what listings filter and order by."""
+
+    __tablename__ = "version_metrics"
+    __table_args__ = (
+        ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),
+        Index("ix_version_metrics_value", "model_id", "name", "value", "number"),
+    )
+
+    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[float]
+
+
+class StageRow(Row):
+    """One stage of a version: what the collector marks and what `size_bytes` adds up."""
+
+    __tablename__ = "version_stages"
+    __table_args__ = (
+        ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),
+        Index("ix_version_stages_digest", "digest"),
+    )
+
+    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(63))
+    digest: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+def stored_calibration(values: Iterable[Any]) -> StoredCalibration | None:
+    """Return what CALIBRATION_COLUMNS say of a version's calibration; None where it has none."""
+    rows, logits, rows_bytes, logits_bytes = values
+    return StoredCalibration(rows, logits, rows_bytes, logits_bytes) if rows is not None else None
