@@ -16,7 +16,11 @@ Learnt on the way, on 2 cores with AMX, and of late on 2 with AVX-512 BF16, whic
   second in process; what serves float32 rows of 600 kB then copies as much as it computes: 230 to 275.
 - With one batch after the other both cores waited 6 % of the time, for the slower one and for the next batch; with two
   side by side (`in_flight.py`) they do not wait for rows any more.
-- Where a core idles now, a thread waits for Python's lock: 2 to 5 %, by what the event loop has to do meanwhile.
+- Where a core idles now, a thread waits for Python's lock: 2 to 5 %, by what the event loop has to do meanwhile; with
+  AMX, where an operation is done in a millisecond, 12 %, and 8 % since the loop has to give it after a tenth of one.
+- gRPC's older way to poll (`GRPC_EXPERIMENTS=-event_engine_listener,-event_engine_client`) answers a tenth more of a
+  small network's requests, each 0.2 ms sooner, where waking a thread on another core is dear; it is on its way out.
+- Early stages in smaller shares than late ones, whose weights are large, gain a twentieth at most.
 - A small network that took the device's thread once, for one slow batch, was promised slowly ever after and stayed
   there: 3,400 requests a second instead of 4,500, and 1.5 ms for one alone instead of 1.2.
 - As many requests in flight as a batch takes is the worst case: all travel while the device waits, and then all wait.
@@ -153,18 +157,18 @@ def overload(folder: Path, options: Options) -> Iterator[Figure]:
     Of pixels, 150 kB a request, in both precisions: what a refusal costs is the same, so the more a second are to be
     refused the less is left. And of float32 rows, 600 kB, where copying what is refused in the end costs a core.
 
-    What it came to on 2 cores: in bfloat16 ResNet-18 answers 300 requests a second alone, so 600 are to be refused.
-    Each took 1.3 ms of the service's cores when it was read, takes 0.8 since it is left unread (`door.py`), and 0.4 ms
-    of this client's: 0.63 of the capacity, 190 a second, are left, and no core is idle. In float32, where 180 of 270
-    are to be refused, it is 0.85.
+    What a refusal takes of 2 cores without AMX: 0.28 ms of the service in a loop, 0.25 of it in a bare grpc.aio
+    handler, and half as much again where a network has the caches; this client as much; and in one core of ten nothing
+    runs, as a thread that computes waits for Python's lock. One of 150 kB costs hardly more than one of 10 bytes, since
+    it is left unread (`door.py`); it was three times as much. A row takes no more of its core than without the flood.
+    So in float32, 56 to 70 a second and twice as many refused, about 0.9 are left; in bfloat16, 100 a second, 0.82 to
+    0.89; and with AMX, where 500 are refused to answer 240, 0.65 to 0.7.
 
-    On cores without AMX it answers 100 in bfloat16, of which 0.84 to 0.89 are left, and 56 in float32, of which 0.9
-    are. A row takes no more of its core than without the flood, 18 ms; of the rest refusing takes 0.15 of a core, this
-    client 0.12, and for 0.08 a core waits for Python's lock: twice that before shares of rows were measured in bytes.
-    A refusal costs the service 0.28 ms in a loop, 0.25 of it in a bare grpc.aio handler, and half as much again where
-    a network has the caches; one of 150 kB hardly more than one of 10 bytes. Changed nothing: sending in clumps,
-    another switch interval, windows of HTTP/2 that hold back what is not read, lower priorities for the threads that
-    compute, one thread more than there are cores, and a client that reads codes instead of catching exceptions.
+    Changed nothing: sending in clumps, windows of HTTP/2 that hold back what is not read, gRPC's older way to poll,
+    lower priorities for the threads that compute, one thread more than there are cores, and a client that reads codes
+    instead of catching exceptions. A client that writes HTTP/2 frames by hand takes half of this one's time: 0.75
+    instead of 0.67 with AMX, and the same in float32. Stages run by TorchScript, which keeps off Python's lock between
+    operations, answer a tenth more with AMX, flood or none; it is at its end, so they are not.
     """
     rows, pixels = _resnet_store(folder), pixels_body(folder / "pixels")
     with serving(folder) as served:
@@ -178,6 +182,7 @@ def overload(folder: Path, options: Options) -> Iterator[Figure]:
 
 def _overloaded(served: Served, what: str, body: Path, options: Options, bar: str = "") -> Iterator[Figure]:
     rounds, seconds = _times(options)
+    seconds *= 2  # of float32 a batch is a quarter of a second
     capacities: list[float] = []
     floods: list[Result] = []
     num_rows = 0
