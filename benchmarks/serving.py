@@ -17,7 +17,8 @@ Learnt on the way, on 2 cores with AMX, and of late on 2 with AVX-512 BF16, whic
 - With one batch after the other both cores waited 6 % of the time, for the slower one and for the next batch; with two
   side by side (`in_flight.py`) they do not wait for rows any more.
 - Where a core idles now, a thread waits for Python's lock: 2 to 5 %, by what the event loop has to do meanwhile; with
-  AMX, where an operation is done in a millisecond, 12 %, and 8 % since the loop has to give it after a tenth of one.
+  AMX, where an operation is done in a millisecond, 12 %. A switch interval of a tenth of one makes 8 % of that, and
+  the slowest loads of a probe half as long again: the thread that loads is interrupted as often.
 - gRPC's older way to poll (`GRPC_EXPERIMENTS=-event_engine_listener,-event_engine_client`) answers a tenth more of a
   small network's requests, each 0.2 ms sooner, where waking a thread on another core is dear; it is on its way out.
 - Early stages in smaller shares than late ones, whose weights are large, gain a twentieth at most.

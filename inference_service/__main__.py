@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -48,9 +47,6 @@ T = TypeVar("T")
 # The way to the device's thread and back costs a quarter of a millisecond where the cores are idle. What took it once
 # has to be expected to be short all the same, or a small network would never come back from there.
 _SHORT_SECONDS = 0.002
-# Threads that compute want the interpreter's lock back after every operation, and the event loop need not give it for
-# so long: by Python's own 5 ms an eighth of two cores idled, which with AMX are done with an operation in one.
-_SWITCH_SECONDS = 0.0001
 
 
 def main() -> None:
@@ -59,7 +55,6 @@ def main() -> None:
 
 
 async def _serve(settings: InferenceSettings) -> None:
-    sys.setswitchinterval(_SWITCH_SECONDS)
     with build(settings) as server:
         await server.run(stop_signals(settings))
 
