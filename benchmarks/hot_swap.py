@@ -27,7 +27,7 @@ from maas.open_inference.v2 import open_inference_pb2 as open_pb
 
 from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
 from benchmarks.load import Result
-from benchmarks.making import classifier, pixels_body, publish, publish_probe
+from benchmarks.making import Probes, classifier, pixels_body, publish
 from benchmarks.running import Served, open_store, serving
 from model_store.names import AliasName, VersionName
 from model_store.store import PRODUCTION, ModelStore
@@ -73,9 +73,9 @@ def swaps(folder: Path, options: Options) -> Iterator[Figure]:
 
 def probe(folder: Path, options: Options) -> Iterator[Figure]:
     """A linear probe is loaded and unloaded, over and over; its backbone stays."""
-    store, base = open_store(folder), classifier(ARCHITECTURE)
-    publish_probe(store, "other", base, seed=1)
-    publish_probe(store, MODEL, base, seed=2)
+    probes = Probes(open_store(folder), classifier(ARCHITECTURE))
+    probes.publish("other", seed=1)
+    probes.publish(MODEL, seed=2)
     yield from _leaks(folder, "a probe", num_cycles=100 if options.quick else 500)
 
 

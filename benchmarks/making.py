@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,21 +71,45 @@ def publish(
     store: ModelStore, model: str, base: LoadedBase, alias: str | None = None, calibration: Pixels | None = None
 ) -> ModelVersion:
     """Publish a model as it is, with rows to calibrate by; stages that the store has are not written again."""
+    return _publish(store, model, base, {}, alias, calibration)
+
+
+class Probes:
+    """Models that have all but the head in common, published one by one as linear probes of a base are."""
+
+    def __init__(self, store: ModelStore, base: LoadedBase) -> None:
+        self.base = base
+        self._store = store
+        self._backbone: dict[str, str] = {}  # digests, once it is stored
+
+    def publish(self, model: str, seed: int) -> ModelVersion:
+        """Publish one, whose head is of this seed."""
+        initialise_head(self.base.chain, seed)
+        version = _publish(self._store, model, self.base, self._backbone)
+        self._backbone = {stage.name: stage.digest for stage in version.stages if stage.name != HEAD}
+        return version
+
+
+def _publish(
+    store: ModelStore,
+    model: str,
+    base: LoadedBase,
+    kept: Mapping[str, str],
+    alias: str | None = None,
+    calibration: Pixels | None = None,
+) -> ModelVersion:
+    """Publish a model; `kept` are the digests of stages that are not looked at, as they are stored."""
     chain = base.chain
-    stored = write_stages(store.blobs, {name: chain.stage_tensors(name) for name in chain.stage_names})
-    stages = tuple(ManifestStage(name, blob.digest) for name, blob in stored.items())
+    changed = [name for name in chain.stage_names if name not in kept]
+    stored = write_stages(store.blobs, {name: chain.stage_tensors(name) for name in changed})
+    digests = {**kept, **{name: blob.digest for name, blob in stored.items()}}
+    stages = tuple(ManifestStage(name, digests[name]) for name in chain.stage_names)
     spec, head = base.input_spec.to_json(), base.head.to_json()
     manifest = Manifest(base.architecture, base.arguments, stages, spec, base.labels, head)
     written = None
     if calibration is not None:
         written = write_calibration(store.blobs, chain, calibration, base.input_spec)
     return store.publish(Publication(model, manifest, alias=alias, calibration=written))
-
-
-def publish_probe(store: ModelStore, model: str, base: LoadedBase, seed: int) -> ModelVersion:
-    """Publish the base with another head."""
-    initialise_head(base.chain, seed)
-    return publish(store, model, base)
 
 
 def photo(width: int = 500, height: int = 375) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, percentile, run_parts
 from benchmarks.load import Result
-from benchmarks.making import classifier, pixels_body, publish_probe
+from benchmarks.making import Probes, classifier, pixels_body
 from benchmarks.running import Served, open_store, serving
 from model_store.architectures import HEAD
 from model_store.bases import LoadedBase
@@ -46,15 +46,15 @@ def spread(folder: Path, options: Options) -> Iterator[Figure]:
 def memory(folder: Path, options: Options) -> Iterator[Figure]:
     """What is resident: one backbone and the heads; and what the process takes for each further model."""
     num_models, num_first = _num_models(options), 10
-    _, base = _publish_probes(folder, num_first)
+    _, probes = _publish_probes(folder, num_first)
     with serving(folder) as served:
         rss_bytes = served.rss_bytes
         for seed in range(num_first, num_models):
-            last = publish_probe(open_store(folder), f"probe-{seed}", base, seed)
+            last = probes.publish(f"probe-{seed}", seed)
         served.await_ready(str(last.name))
         growth = served.rss_bytes - rss_bytes
         resident = _resident_bytes(served)
-    sizes = {name: _size_bytes(base, name) for name in base.chain.stage_names}
+    sizes = {name: _size_bytes(probes.base, name) for name in probes.base.chain.stage_names}
     head = sizes.pop(HEAD)
     limit = 1.05 * sum(sizes.values()) + 1.5 * num_models * head
     yield Figure(f"{num_models} models: resident", resident / 1e6, "MB")
@@ -66,8 +66,8 @@ def memory(folder: Path, options: Options) -> Iterator[Figure]:
 def loading(folder: Path, options: Options) -> Iterator[Figure]:
     """One model after the other is published while others answer at half of what the service can do."""
     rounds, seconds = (1, 2.0) if options.quick else (9, 5.0)
-    models, base = _publish_probes(folder, _num_models(options))
-    body, store = pixels_body(folder / "body"), open_store(folder)
+    models, probes = _publish_probes(folder, _num_models(options))
+    body = pixels_body(folder / "body")
     load_seconds: list[float] = []
     with serving(folder) as served, ThreadPoolExecutor(1) as clients:
         capacity = served.load(*models, body=body, seconds=seconds, in_flight=IN_FLIGHT).rate
@@ -79,7 +79,7 @@ def loading(folder: Path, options: Options) -> Iterator[Figure]:
             result = clients.submit(quiet)
             while not result.done():
                 number = len(models) + len(load_seconds)
-                version = publish_probe(store, f"probe-{number}", base, number)
+                version = probes.publish(f"probe-{number}", number)
                 load_seconds.append(served.await_ready(str(version.name)).load_seconds)
                 wait([result], _LOAD_EVERY_SECONDS)
             return result.result()
@@ -98,13 +98,13 @@ def _num_models(options: Options) -> int:
     return 50 if options.quick else 500
 
 
-def _publish_probes(folder: Path, count: int) -> tuple[list[str], LoadedBase]:
-    """Publish so many models; return their ids, and the base that they have all but the head of."""
-    store, base = open_store(folder), classifier(ARCHITECTURE)
+def _publish_probes(folder: Path, count: int) -> tuple[list[str], Probes]:
+    """Publish so many models; return their ids, and what publishes more."""
+    probes = Probes(open_store(folder), classifier(ARCHITECTURE))
     models = [f"probe-{seed}" for seed in range(count)]
     for seed, model in enumerate(models):
-        publish_probe(store, model, base, seed)
-    return models, base
+        probes.publish(model, seed)
+    return models, probes
 
 
 def _resident_bytes(served: Served) -> int:
