@@ -87,10 +87,11 @@ def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
         def run_alone(work: Callable[[], T]) -> T:
             return device_threads.submit(work).result()
 
-        calibrator = Calibrator(store.blobs, device, device_threads, lambda name: store.get_version(name).calibration)
+        view = ServingView(database)
+        calibrator = Calibrator(store.blobs, device, device_threads, view.calibration)
         recorder = _recorder(settings, device)
         loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision, run_alone, recorder)
-        wishes = Wishes(store, ServingView(database), _policies(settings))
+        wishes = Wishes(store, view, _policies(settings))
         loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))
         manager = _manager(settings, loading, wishes)
         short_seconds = _SHORT_SECONDS if device.type == "cpu" else 0.0

@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 from model_store.alias_records import Alias
 from model_store.database import Database
 from model_store.names import VersionName
-from model_store.tables import AliasRow, ModelRow, VersionRow
+from model_store.records import StoredCalibration
+from model_store.tables import CALIBRATION_COLUMNS, AliasRow, ModelRow, VersionRow, stored_calibration
 
 
 @dataclass
@@ -54,6 +55,15 @@ class ServingView:
             found[alias.name.model_id].aliases.append(alias)
             found[alias.name.model_id].digests[alias.version] = digest
         return dict(found)
+
+    def calibration(self, name: VersionName) -> StoredCalibration | None:
+        """Return what a version can be calibrated by, in one statement; None where it has nothing, or is gone."""
+        chosen = select(*CALIBRATION_COLUMNS).where(
+            VersionRow.model_id == name.model_id, VersionRow.number == name.number, VersionRow.deleted_at.is_(None)
+        )
+        with self._database.read() as session:
+            values = session.execute(chosen).one_or_none()
+        return stored_calibration(values) if values is not None else None
 
 
 def _living(*conditions: ColumnElement[bool]) -> Select[str, int, str]:

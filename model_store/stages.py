@@ -77,6 +77,8 @@ def read_forms(blobs: BlobStore, digests: Iterable[str]) -> dict[str, dict[str, 
 def _each(work: Callable[[str], T], keys: Iterable[str]) -> dict[str, T]:
     """Do the work for every key, a few at once; after the first error no other is begun."""
     distinct = list(dict.fromkeys(keys))
+    if len(distinct) == 1:  # a probe's head: starting threads takes longer than reading it
+        return {distinct[0]: work(distinct[0])}
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         return dict(zip(distinct, threads.map(work, distinct), strict=True))
 
