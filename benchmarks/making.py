@@ -68,10 +68,24 @@ def _pictures(edge: int, num_each: int) -> tuple[Pixels, NDArray[np.int64]]:
 
 
 def publish(
-    store: ModelStore, model: str, base: LoadedBase, alias: str | None = None, calibration: Pixels | None = None
+    store: ModelStore,
+    model: str,
+    base: LoadedBase,
+    alias: str | None = None,
+    calibration: Pixels | None = None,
+    kept: Mapping[str, str] | None = None,
 ) -> ModelVersion:
-    """Publish a model as it is, with rows to calibrate by; stages that the store has are not written again."""
-    return _publish(store, model, base, {}, alias, calibration)
+    """Publish a model as it is, with rows to calibrate by; `kept` are digests of stages that are stored already."""
+    chain, digests = base.chain, dict(kept or {})
+    stored = write_stages(store.blobs, {n: chain.stage_tensors(n) for n in chain.stage_names if n not in digests})
+    digests.update((name, blob.digest) for name, blob in stored.items())
+    stages = tuple(ManifestStage(name, digests[name]) for name in chain.stage_names)
+    spec, head = base.input_spec.to_json(), base.head.to_json()
+    manifest = Manifest(base.architecture, base.arguments, stages, spec, base.labels, head)
+    written = None
+    if calibration is not None:
+        written = write_calibration(store.blobs, chain, calibration, base.input_spec)
+    return store.publish(Publication(model, manifest, alias=alias, calibration=written))
 
 
 class Probes:
@@ -85,31 +99,9 @@ class Probes:
     def publish(self, model: str, seed: int) -> ModelVersion:
         """Publish one, whose head is of this seed."""
         initialise_head(self.base.chain, seed)
-        version = _publish(self._store, model, self.base, self._backbone)
+        version = publish(self._store, model, self.base, kept=self._backbone)
         self._backbone = {stage.name: stage.digest for stage in version.stages if stage.name != HEAD}
         return version
-
-
-def _publish(
-    store: ModelStore,
-    model: str,
-    base: LoadedBase,
-    kept: Mapping[str, str],
-    alias: str | None = None,
-    calibration: Pixels | None = None,
-) -> ModelVersion:
-    """Publish a model; `kept` are the digests of stages that are not looked at, as they are stored."""
-    chain = base.chain
-    changed = [name for name in chain.stage_names if name not in kept]
-    stored = write_stages(store.blobs, {name: chain.stage_tensors(name) for name in changed})
-    digests = {**kept, **{name: blob.digest for name, blob in stored.items()}}
-    stages = tuple(ManifestStage(name, digests[name]) for name in chain.stage_names)
-    spec, head = base.input_spec.to_json(), base.head.to_json()
-    manifest = Manifest(base.architecture, base.arguments, stages, spec, base.labels, head)
-    written = None
-    if calibration is not None:
-        written = write_calibration(store.blobs, chain, calibration, base.input_spec)
-    return store.publish(Publication(model, manifest, alias=alias, calibration=written))
 
 
 def photo(width: int = 500, height: int = 375) -> bytes:

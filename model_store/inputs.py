@@ -182,9 +182,12 @@ def normalise(pixels: torch.Tensor, spec: ImageInputSpec) -> torch.Tensor:
     """
     n, height, width, _ = pixels.shape
     # One multiplication and one addition, and of whole lines: by threes a core would take three times as long.
-    factors = torch.tensor([1 / (255 * std) for std in spec.std], device=pixels.device).repeat(width)
-    terms = torch.tensor([-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)], device=pixels.device)
-    lines = pixels.reshape(n, height, width * 3).to(torch.float32).mul_(factors).add_(terms.repeat(width))
+    numbers = [
+        [1 / (255 * std) for std in spec.std],
+        [-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)],
+    ]
+    factors, terms = torch.tensor(numbers, dtype=torch.float32, device=pixels.device).repeat(1, width)
+    lines = pixels.reshape(n, height, width * 3).to(torch.float32).mul_(factors).add_(terms)
     return lines.view(n, height, width, 3).permute(0, 3, 1, 2)
 
 

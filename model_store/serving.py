@@ -58,9 +58,8 @@ class ServingView:
 
     def calibration(self, name: VersionName) -> StoredCalibration | None:
         """Return what a version can be calibrated by, in one statement; None where it has nothing, or is gone."""
-        chosen = select(*CALIBRATION_COLUMNS).where(
-            VersionRow.model_id == name.model_id, VersionRow.number == name.number, VersionRow.deleted_at.is_(None)
-        )
+        living = _living(VersionRow.model_id == name.model_id, VersionRow.number == name.number)
+        chosen = living.with_only_columns(*CALIBRATION_COLUMNS)
         with self._database.read() as session:
             values = session.execute(chosen).one_or_none()
         return stored_calibration(values) if values is not None else None

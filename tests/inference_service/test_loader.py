@@ -182,3 +182,12 @@ def test_a_diverged_training_is_found_before_serving(
     with pytest.raises(InvalidManifest, match=f"of stage {stages[place].name} has numbers that are not finite"):
         loader.load(NAME, put(blobs, replace(made, stages=tuple(stages))))
     assert loader.resident_bytes == 0
+
+
+def test_answers_that_overflow_are_found_before_serving(loader: Loader, blobs: LocalBlobs) -> None:
+    """Every number of the head is finite, and what it makes of a row is not."""
+    made = manifest(blobs, Recipe())
+    tensors = {name: torch.full_like(tensor, 3e38) for name, tensor in chain(Recipe()).stage_tensors("head").items()}
+    head = replace(made.stages[-1], digest=write_stage(blobs, tensors).digest)
+    with pytest.raises(InvalidManifest, match="answers with numbers that are not finite"):
+        loader.load(NAME, put(blobs, replace(made, stages=(*made.stages[:-1], head))))
