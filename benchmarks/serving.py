@@ -162,14 +162,14 @@ def overload(folder: Path, options: Options) -> Iterator[Figure]:
     handler, and half as much again where a network has the caches; this client as much; and in one core of ten nothing
     runs, as a thread that computes waits for Python's lock. One of 150 kB costs hardly more than one of 10 bytes, since
     it is left unread (`door.py`); it was three times as much. A row takes no more of its core than without the flood.
-    So in float32, 56 to 70 a second and twice as many refused, about 0.9 are left; in bfloat16, 100 a second, 0.82 to
-    0.89; and with AMX, where 500 are refused to answer 240, 0.65 to 0.7.
+    So in float32, 56 to 70 a second and twice as many refused, 0.8 to 0.91 are left; in bfloat16, 100 a second, 0.82
+    to 0.89; and with AMX, where 500 are refused to answer 240, 0.62 to 0.7.
 
     Changed nothing: sending in clumps, windows of HTTP/2 that hold back what is not read, gRPC's older way to poll,
     lower priorities for the threads that compute, one thread more than there are cores, and a client that reads codes
     instead of catching exceptions. A client that writes HTTP/2 frames by hand takes half of this one's time: 0.75
     instead of 0.67 with AMX, and the same in float32. Stages run by TorchScript, which keeps off Python's lock between
-    operations, answer a tenth more with AMX, flood or none; it is at its end, so they are not.
+    operations, answer a tenth more with AMX, flood or none; PyTorch has deprecated it, so they are not.
     """
     rows, pixels = _resnet_store(folder), pixels_body(folder / "pixels")
     with serving(folder) as served:
