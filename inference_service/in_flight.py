@@ -52,7 +52,7 @@ class InFlight:
     def device_seconds(self, started: float, ended: float) -> float:
         """Return what a batch took of the device's time: of what two overlap, the later one is not counted.
 
-        Times are by time.perf_counter; call it once for each batch, in the order in which they end.
+        Times are of one clock; call it once for each batch, in the order in which they end.
         """
         seconds = max(0.0, ended - max(started, self._free_since))
         self._free_since = max(ended, self._free_since)

@@ -63,7 +63,8 @@ class Scheduler(Generic[W, A]):
     evenly. `run_batch` is called in `device_threads` and returns one answer for each part; where it raises, the
     requests of that batch fail and the next batch is run. A long batch may say that the next one may begin beside it. A
     batch that the device's memory does not hold is run in halves. A batch that is expected to take less than
-    `short_seconds` runs on the event loop where the device is free: the way to its thread and back takes longer.
+    `short_seconds` runs on the event loop where the device is free: the way to its thread and back takes longer. What
+    batches take is learnt by `clock`.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Scheduler(Generic[W, A]):
         max_batch_rows: int,
         max_queue_rows: int,
         short_seconds: float = 0.0,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._run_batch = run_batch
         self._device_threads = device_threads
@@ -82,6 +84,7 @@ class Scheduler(Generic[W, A]):
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
         self._short_seconds = short_seconds
+        self._clock = clock
         # Weak: what was learnt of a stage goes with the stage, and a lane never keeps one in memory.
         self._lanes: WeakKeyDictionary[object, Lane[W, A]] = WeakKeyDictionary()
         self._waiting: list[Lane[W, A]] = []
@@ -236,9 +239,8 @@ class Scheduler(Generic[W, A]):
             self._answer(batch, answers)
 
     def _timed(self, batch: Batch[W, A], wants_next: Signal | None) -> _Timed[A]:
-        started = time.perf_counter()
-        answers = self._run_batch([part for _, part in batch], wants_next)
-        return answers, started, time.perf_counter()
+        started = self._clock()
+        return self._run_batch([part for _, part in batch], wants_next), started, self._clock()
 
     def _learn(self, lane: Lane[W, A], num_rows: int, seconds: float) -> None:
         lane.used_seconds += seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +19,7 @@ from maas_client.archive import chunks_of
 from maas_client.resuming import resumed
 from maas_client.settings import ClientSettings
 from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, resource_name, target_name
+from maas_client.streams import responses
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,7 +169,7 @@ class Client:
             allow_unknown_labels=allow_unknown_labels,
         )
         response = training_pb2.EvaluateVersionResponse()
-        for response in self.training.EvaluateVersion(request):
+        for response in responses(partial(self.training.EvaluateVersion, request)):
             if response.HasField("progress"):
                 on_progress(response.progress)
         return response.evaluation
@@ -197,7 +199,8 @@ class Client:
         """
         name = target_name(version)
         request = inference_pb2.WatchModelsRequest(name=model_of(name))
-        for model in self.inference.WatchModels(request, timeout=timeout, wait_for_ready=True):
+        watching = partial(self.inference.WatchModels, request, timeout=timeout, wait_for_ready=True)
+        for model in responses(watching):
             for report in model.versions:
                 if report.name == name and report.state == inference_pb2.VERSION_STATE_READY:
                     return

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
+
+from maas_client.streams import OtherThread, read
 
 _PAUSE_SECONDS = 0.2  # between tries of a service that answers, and is not ready yet
 _STARTS_AFTER = "maas-after-sequence"
@@ -23,21 +26,23 @@ def resumed(
     Raises grpc.RpcError where the service refuses, or cannot be had again within `reconnect_seconds`.
     """
     give_up = 0.0
-    while True:
-        stream = call(request)
-        try:
-            _remember_start(stream, request)
-            for message in stream:
-                request.after_sequence, give_up = message.sequence, 0.0
-                yield message
-        except grpc.RpcError as error:
-            give_up = give_up or time.monotonic() + reconnect_seconds
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or not _is_back(channel, give_up):
-                raise
-        else:
-            return
-        finally:
-            stream.cancel()
+    with OtherThread() as thread:
+        while True:
+            stream = thread.run(lambda: call(request))
+            try:
+                thread.run(partial(_remember_start, stream, request))
+                for message in read(stream, thread):
+                    request.after_sequence, give_up = message.sequence, 0.0
+                    yield message
+            except grpc.RpcError as error:
+                give_up = give_up or time.monotonic() + reconnect_seconds
+                is_gone = error.code() is grpc.StatusCode.UNAVAILABLE
+                if not is_gone or not thread.run(partial(_is_back, channel, give_up)):
+                    raise
+            else:
+                return
+            finally:
+                stream.cancel()
 
 
 def _remember_start(stream: Any, request: Any) -> None:  # noqa: ANN401  as above

@@ -8,6 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.sending import Header, send
 from maas_client.shorthand import alias_name, model_name, model_of
+from maas_client.streams import responses
 from maas_client.version_archive import VersionArchive, opened_archive, write_archive
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ def import_archive(
 
 def _download(client: Client, version: model_store_pb2.ModelVersion, on_bytes: OnBytes) -> _Chunks:
     """Yield a version's blobs; the call is made at once."""
-    stream = client.registry.DownloadVersion(model_store_pb2.DownloadVersionRequest(name=version.name))
+    request = model_store_pb2.DownloadVersionRequest(name=version.name)
+    stream = responses(partial(client.registry.DownloadVersion, request))
     next(stream)
 
     def chunks() -> _Chunks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Annotated
 
 import typer
@@ -12,6 +13,9 @@ import typer
 from maas_client.failures import CommandFailed
 from maas_client.output import AsJson, notes, out, print_json
 from maas_client.processes import ServiceProcess, Stack
+from maas_client.signals import take
+
+_ASKED_TO = "a signal asked for it"
 
 
 def up(
@@ -22,9 +26,9 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start the training and the inference service on this machine; Ctrl-C stops both."""
-    stopping = threading.Event()
+    ends: SimpleQueue[str] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: ends.put(_ASKED_TO))
     home = home.expanduser()
     with Stack(home) as stack:
         _start(stack, home)
@@ -36,10 +40,10 @@ def up(
         else:
             out.print("\n".join(f"{name:10} {place}" for name, place in where.items()), highlight=False)
             out.print(f"logs       {home / 'run'}\nCtrl-C stops both", highlight=False)
-        end = _await_end(stack, stopping)
+        end = _await_end(stack, ends)
         with notes.status("stopping"):
             stack.stop()
-    if end is not None:
+    if end != _ASKED_TO:
         raise CommandFailed(end)
     notes.print("stopped")
 
@@ -51,17 +55,14 @@ def _start(stack: Stack, home: Path) -> None:
         raise CommandFailed(f"MAAS_HOME={home} cannot be used ({error}): choose another folder") from error
 
 
-def _await_end(stack: Stack, stopping: threading.Event) -> str | None:
-    """Wait for the stop signal; where a service ended by itself before, say so."""
-    ends: list[str] = []
+def _await_end(stack: Stack, ends: SimpleQueue[str]) -> str:
+    """Return why both are to end: the first of the ends that come, where a service's own is one."""
 
     def watch(service: ServiceProcess) -> None:
         code = service.wait()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        ends.append(f"{service.service.module} {how}; its log is {service.log_file}")
-        stopping.set()
+        ends.put(f"{service.service.module} {how}; its log is {service.log_file}")
 
     for service in stack.services.values():
         threading.Thread(target=watch, args=(service,), daemon=True).start()
-    stopping.wait()
-    return ends[0] if ends else None
+    return take(ends)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,15 @@ def test_a_lineage_is_a_tree_both_ways(registry: RunningRegistry, maas: Maas) ->
     assert "NOT_FOUND: datasets/none" in maas("lineage", "datasets/none")[2]
 
 
+@pytest.fixture
+def _heeding_ctrl_c() -> Iterator[None]:
+    """A process that a shell put into the background ignores SIGINT, and so does what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeding_ctrl_c")
 def test_changes_are_printed_as_they_happen(registry: RunningRegistry) -> None:
     """One JSON object a line, at once, until Ctrl-C, which is no failure."""
     publish(registry)
