@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Hashable
 
 from inference_service.errors import DeadlineExceeded
-from inference_service.run_times import CAUTION
 
 _SHORT_SECONDS = 0.05  # below this wait nothing is gained
 _ALONE_SECONDS = 60.0
@@ -47,7 +46,7 @@ class Door:
         if seconds_left is None:
             return
         wait = self._wait_seconds(seconds_left)
-        if seconds_left < CAUTION * wait and next(self._calls) % _READ_EVERY:
+        if seconds_left < wait and next(self._calls) % _READ_EVERY:
             raise DeadlineExceeded(
                 f"the deadline is nearer than the {wait:.2f} s that what came before takes: send fewer, or wait longer"
             )

@@ -28,23 +28,34 @@ class InFlight:
         self._numbers = itertools.count()
         self._running: dict[int, tuple[asyncio.Task[None], float]] = {}  # each with its seconds, the oldest first
         self._letting = -1  # the last one that lets another begin beside it
-        self._free_at = 0.0
+        self._since = 0.0  # when the oldest one got the device
         self._free_since = 0.0
 
     def __len__(self) -> int:
         return len(self._running)
 
-    @property
-    def free_at(self) -> float:
-        """When a batch that comes now would get the device, by the event loop's clock: now, or once these ended."""
+    def free_at(self, allowance: float) -> float:
+        """Return when a batch that comes now would get the device, by the event loop's clock.
+
+        `allowance` is how many times what is expected of them the batches may take that it has.
+        """
         now = asyncio.get_running_loop().time()
-        return max(now, self._free_at) if self._running else now
+        expected = sum(seconds for _, seconds in self._running.values())
+        return max(now, self._since + allowance * expected) if self._running else now
+
+    @property
+    def late_share(self) -> float:
+        """By how much of what was expected of it the oldest batch is over its time; 0 while it is not."""
+        expected = next((seconds for _, seconds in self._running.values()), 0.0)
+        taken = asyncio.get_running_loop().time() - self._since
+        return max(0.0, taken / expected - 1) if expected > 0 else 0.0
 
     def begin(self, run: Callable[[Signal], Coroutine[None, None, None]], expected_seconds: float) -> None:
         """Start what runs a batch; the signal that it gets may be given by any thread, once another batch may begin."""
         self.wants_next.clear()
-        self._free_at = self.free_at + expected_seconds
         loop, number = asyncio.get_running_loop(), next(self._numbers)
+        if not self._running:
+            self._since = loop.time()
         task = loop.create_task(run(partial(loop.call_soon_threadsafe, self._let_next, number)))
         self._running[number] = task, expected_seconds
         task.add_done_callback(partial(self._end, number))
@@ -81,7 +92,7 @@ class InFlight:
 
     def _end(self, number: int, task: asyncio.Task[None]) -> None:
         del self._running[number]
-        self._free_at = asyncio.get_running_loop().time() + sum(seconds for _, seconds in self._running.values())
+        self._since = asyncio.get_running_loop().time()
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self._failed()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-# Where a flood begins, all that comes is read at first, and batches take a quarter longer than what was learnt before.
-# With less caution here, and 1.5 below, one batch in two hundred ran under a flood for rows that it was too late for;
-# what a flood leaves is the same.
-CAUTION = 1.4
 _KEPT = 0.97  # what an older batch still counts when the next one was measured
 _LATE_KEPT = 0.95  # what a batch that came late still counts in a promise when the next one was measured
-_LATE_SHARE = 2.5  # how much of what a batch was late lately a promise allows for
+# How much of what a batch was late lately a promise allows for. With 1.5 one batch in two hundred ran under a flood for
+# rows that it was too late for; what a flood leaves is the same.
+_LATE_SHARE = 2.5
 _LATEST = 0.5  # a batch that took longer still was held up by something else
 _OVERHEAD_SHARE = 0.1
 
@@ -32,6 +30,10 @@ class RunTimes:
         self._rows_seconds = self._rows_seconds * _KEPT + num_rows * seconds
         self._fit()
 
+    def note_late(self, late_share: float) -> None:
+        """Allow from now on for a batch that runs still, and is over its time by this share of it."""
+        self._late = max(self._late, min(late_share, _LATEST))
+
     def doubt(self) -> None:
         """Expect less: by what was learnt nothing could be run, and so nothing else would ever be learnt."""
         self._seconds *= _KEPT
@@ -46,7 +48,7 @@ class RunTimes:
 
     def seconds(self, num_rows: int) -> float:
         """Return the seconds that a batch will hardly exceed; 0 while nothing was measured."""
-        return self.expected_seconds(num_rows) * self._allowance
+        return self.expected_seconds(num_rows) * self.allowance
 
     def expected_seconds(self, num_rows: int) -> float:
         """Return the seconds that such a batch takes most often."""
@@ -54,7 +56,7 @@ class RunTimes:
 
     def rows_within(self, seconds: float) -> int:
         """Return how many rows can run in this time; 0 where not even one can."""
-        left = seconds / self._allowance - self._first
+        left = seconds / self.allowance - self._first
         if left < self._each or left <= 0:
             return 0 if self._weight else _MANY
         return min(_MANY, int(left / self._each)) if self._each > 0 else _MANY
@@ -65,7 +67,8 @@ class RunTimes:
         return max(1, round(self._first / (_OVERHEAD_SHARE * self._each))) if self._each > 0 else 1
 
     @property
-    def _allowance(self) -> float:
+    def allowance(self) -> float:
+        """How many times what is expected of it a batch will hardly exceed."""
         return 1 + _LATE_SHARE * self._late
 
     def _fit(self) -> None:

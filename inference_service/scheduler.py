@@ -23,7 +23,6 @@ from inference_service.door import Door
 from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
 from inference_service.in_flight import InFlight, Signal
 from inference_service.lanes import LONG_SECONDS, Batch, Lane, Part, Place, count_rows, halves
-from inference_service.run_times import CAUTION
 
 _log = structlog.get_logger()
 
@@ -132,7 +131,7 @@ class Scheduler(Generic[W, A]):
             return 0.0
         times = self._last_lane.run_times
         num_later = min(times.efficient_rows, self._max_batch_rows, times.rows_within(seconds_left) // 4)
-        free_in = self._in_flight.free_at - asyncio.get_running_loop().time()
+        free_in = self._in_flight.free_at(times.allowance) - asyncio.get_running_loop().time()
         return free_in + times.seconds(self.num_waiting_rows + num_later)
 
     async def answer(self, place: Place[W, A], work: W) -> list[A]:
@@ -194,8 +193,8 @@ class Scheduler(Generic[W, A]):
     async def _run_next(self) -> None:
         lane = min(self._waiting, key=lambda each: (each.first_priority, each.used_seconds))
         max_rows = min(self._max_batch_rows, lane.max_rows)
-        now = asyncio.get_running_loop().time()
-        batch = lane.form_batch(max_rows, now + CAUTION * (self._in_flight.free_at - now), self._drop)
+        lane.run_times.note_late(self._in_flight.late_share)
+        batch = lane.form_batch(max_rows, self._in_flight.free_at(lane.run_times.allowance), self._drop)
         if not lane:
             self._waiting.remove(lane)
         if not batch:

@@ -111,16 +111,36 @@ async def test_the_device_is_expected_to_be_free_after_all_that_it_has() -> None
     """What ends early brings that forward."""
     in_flight = InFlight(lambda: pytest.fail("nothing failed"))
     now = asyncio.get_running_loop().time()
-    assert in_flight.free_at - now < 1
+    assert in_flight.free_at(1.0) - now < 1
     first, second = Batch(in_flight, 100.0), Batch(in_flight, 10.0)
     await turn()
-    assert 109 < in_flight.free_at - now < 111
+    assert 109 < in_flight.free_at(1.0) - now < 111
+    assert 219 < in_flight.free_at(2.0) - now < 221
     first.done.set()
     await turn()
-    assert 9 < in_flight.free_at - now < 11
+    assert 9 < in_flight.free_at(1.0) - now < 11
     second.done.set()
     await turn()
-    assert in_flight.free_at - now < 1
+    assert in_flight.free_at(1.0) - now < 1
+
+
+@on_a_loop
+async def test_a_batch_that_is_over_its_time_is_late_by_a_share_of_it() -> None:
+    """Until it ends; the one behind it is not, and one of which nothing was expected is never."""
+    in_flight = InFlight(lambda: pytest.fail("nothing failed"))
+    assert in_flight.late_share == 0
+    unknown = Batch(in_flight, 0.0)
+    first, second = Batch(in_flight, 1e-6), Batch(in_flight, 100.0)
+    await turn()
+    assert in_flight.late_share == 0
+    unknown.done.set()
+    await turn()
+    assert in_flight.late_share > 1
+    first.done.set()
+    await turn()
+    assert in_flight.late_share == 0
+    second.done.set()
+    await turn()
 
 
 def test_the_time_that_two_batches_overlap_is_counted_once() -> None:

@@ -86,3 +86,17 @@ def test_a_batch_that_came_late_is_allowed_for_in_batches_of_any_size() -> None:
     assert times.seconds(16) < 1.01 * times.expected_seconds(16)
     times.add(4, 100.0)
     assert times.seconds(16) < 3 * times.expected_seconds(16)
+
+
+def test_a_batch_that_is_over_its_time_is_allowed_for_before_it_ends() -> None:
+    """As if it had come late by so much already; what is expected stays as it was."""
+    times = RunTimes()
+    for _ in range(40):
+        times.add(4, 0.4)
+    assert times.allowance == 1
+    times.note_late(0.2)
+    times.note_late(0.1)
+    assert times.allowance > 1.2
+    assert abs(times.expected_seconds(4) - 0.4) < 1e-6
+    times.note_late(100.0)
+    assert times.seconds(4) < 3 * times.expected_seconds(4)
