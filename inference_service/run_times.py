@@ -7,7 +7,8 @@ _LATE_KEPT = 0.95  # what a batch that came late still counts in a promise when 
 # How much of what a batch was late lately a promise allows for. With 1.5 one batch in two hundred ran under a flood for
 # rows that it was too late for; what a flood leaves is the same.
 _LATE_SHARE = 2.5
-_LATEST = 0.5  # a batch that took longer still was held up by something else
+_STILL_LATER = 2  # a batch that is over its time and has not ended will be later by so many times as much
+_LATEST = 0.75  # a batch that took longer still was held up by something else
 _OVERHEAD_SHARE = 0.1
 
 
@@ -32,7 +33,7 @@ class RunTimes:
 
     def note_late(self, late_share: float) -> None:
         """Allow from now on for a batch that runs still, and is over its time by this share of it."""
-        self._late = max(self._late, min(late_share, _LATEST))
+        self._late = max(self._late, min(_STILL_LATER * late_share, _LATEST))
 
     def doubt(self) -> None:
         """Expect less: by what was learnt nothing could be run, and so nothing else would ever be learnt."""
