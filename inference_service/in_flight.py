@@ -40,8 +40,9 @@ class InFlight:
         `allowance` is how many times what is expected of them the batches may take that it has.
         """
         now = asyncio.get_running_loop().time()
-        expected = sum(seconds for _, seconds in self._running.values())
-        return max(now, self._since + allowance * expected) if self._running else now
+        if not self._running:
+            return now
+        return max(now, self._since + allowance * sum(seconds for _, seconds in self._running.values()))
 
     @property
     def late_share(self) -> float:

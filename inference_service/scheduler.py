@@ -61,9 +61,8 @@ class Scheduler(Generic[W, A]):
     lowest priority goes first; lanes take turns by the device time they had, and the models in a lane share its batches
     evenly. `run_batch` is called in `device_threads` and returns one answer for each part; where it raises, the
     requests of that batch fail and the next batch is run. A long batch may say that the next one may begin beside it. A
-    batch that the device's memory does not hold is run in halves. A batch that is expected to take less than
-    `short_seconds` runs on the event loop where the device is free: the way to its thread and back takes longer. What
-    batches take is learnt by `clock`.
+    batch that the device's memory does not hold is run in halves. One that by `clock` is expected to take less than
+    `short_seconds` runs on the event loop where the device is free: the way to its thread and back takes longer.
     """
 
     def __init__(
@@ -239,7 +238,8 @@ class Scheduler(Generic[W, A]):
 
     def _timed(self, batch: Batch[W, A], wants_next: Signal | None) -> _Timed[A]:
         started = self._clock()
-        return self._run_batch([part for _, part in batch], wants_next), started, self._clock()
+        answers = self._run_batch([part for _, part in batch], wants_next)
+        return answers, started, self._clock()
 
     def _learn(self, lane: Lane[W, A], num_rows: int, seconds: float) -> None:
         lane.used_seconds += seconds

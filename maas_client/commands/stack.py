@@ -15,8 +15,6 @@ from maas_client.output import AsJson, notes, out, print_json
 from maas_client.processes import ServiceProcess, Stack
 from maas_client.signals import take
 
-_ASKED_TO = "a signal asked for it"
-
 
 def up(
     home: Annotated[Path, typer.Option(envvar="MAAS_HOME", help="Folder of the store, the logs and the blobs.")] = Path(
@@ -26,9 +24,9 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start the training and the inference service on this machine; Ctrl-C stops both."""
-    ends: SimpleQueue[str] = SimpleQueue()
+    ends: SimpleQueue[str | None] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ends.put(_ASKED_TO))
+        signal.signal(number, lambda *_: ends.put(None))
     home = home.expanduser()
     with Stack(home) as stack:
         _start(stack, home)
@@ -43,7 +41,7 @@ def up(
         end = _await_end(stack, ends)
         with notes.status("stopping"):
             stack.stop()
-    if end != _ASKED_TO:
+    if end is not None:
         raise CommandFailed(end)
     notes.print("stopped")
 
@@ -55,8 +53,8 @@ def _start(stack: Stack, home: Path) -> None:
         raise CommandFailed(f"MAAS_HOME={home} cannot be used ({error}): choose another folder") from error
 
 
-def _await_end(stack: Stack, ends: SimpleQueue[str]) -> str:
-    """Return why both are to end: the first of the ends that come, where a service's own is one."""
+def _await_end(stack: Stack, ends: SimpleQueue[str | None]) -> str | None:
+    """Wait for the first end: None where a signal asked for it, and how it came where a service ended by itself."""
 
     def watch(service: ServiceProcess) -> None:
         code = service.wait()

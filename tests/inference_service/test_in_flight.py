@@ -130,7 +130,7 @@ async def test_a_batch_that_is_over_its_time_is_late_by_a_share_of_it() -> None:
     in_flight = InFlight(lambda: pytest.fail("nothing failed"))
     assert in_flight.late_share == 0
     unknown = Batch(in_flight, 0.0)
-    first, second = Batch(in_flight, 1e-6), Batch(in_flight, 100.0)
+    first, second = Batch(in_flight, 1e-9), Batch(in_flight, 100.0)
     await turn()
     assert in_flight.late_share == 0
     unknown.done.set()
