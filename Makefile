@@ -2,13 +2,16 @@ PIP = .venv/bin/pip --disable-pip-version-check
 PYTHON ?= python3
 BENCHMARKS = store serving many_models hot_swap cold_start finetune
 
-.PHONY: demo test lint up bench clean
+.PHONY: demo test test-slow lint up bench clean
 
 demo: .venv/demo.installed  ## The whole main job on real photos
 	.venv/bin/maas demo $(if $(DATA),--data $(DATA))
 
-test: .venv/dev.installed  ## Every test, a file at a time on each core
+test: .venv/dev.installed  ## Every test but the slow ones, a file at a time on each core
 	.venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile
+
+test-slow: .venv/dev.installed  ## The slow tests: long random runs and rehearsed faults
+	.venv/bin/pytest -m slow
 
 bench: .venv/dev.installed  ## Every benchmark
 	failed=; for name in $(BENCHMARKS); do .venv/bin/python -m benchmarks.$$name || failed=1; done; [ -z "$$failed" ]
