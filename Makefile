@@ -2,10 +2,14 @@ PIP = .venv/bin/pip --disable-pip-version-check
 PYTHON ?= python3
 BENCHMARKS = store serving many_models hot_swap cold_start finetune
 
-.PHONY: demo test test-slow lint up bench clean
+.PHONY: demo cpu test test-slow lint up bench clean
 
 demo: .venv/demo.installed  ## The whole main job on real photos
 	.venv/bin/maas demo $(if $(DATA),--data $(DATA))
+
+cpu: .venv/bin/python constraints.txt  ## The CPU builds of PyTorch and torchvision, which fit together
+	$(PIP) install -q uv
+	.venv/bin/uv pip install --python .venv/bin/python --torch-backend cpu -c constraints.txt torch torchvision
 
 test: .venv/dev.installed  ## Every test but the slow ones, a file at a time on each core
 	.venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile

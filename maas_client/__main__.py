@@ -40,6 +40,7 @@ app = typer.Typer(
 app.command("up")(stack.up)
 app.command("health")(health.health)
 app.command("demo")(demo.demo)
+app.command("photos")(demo.photos)
 app.command("bases")(bases.list_bases)
 app.command("import")(bases.import_base)
 app.add_typer(datasets.app, name="datasets")

@@ -164,7 +164,8 @@ def _server_engine(url: sqlalchemy.URL) -> Engine:
         engine = sqlalchemy.create_engine(_server_url(url), pool_pre_ping=True, pool_use_lifo=True)
     except ImportError as error:
         raise InvalidInput.of(
-            "database_url", f"names PostgreSQL, whose driver is not here ({error}): pip install 'maas[postgres]'"
+            "database_url",
+            f"names PostgreSQL, whose driver is not here ({error}): pip install 'maas-transfer[postgres]'",
         ) from error
     event.listen(engine, "connect", _prepare_server)
     return engine

@@ -108,7 +108,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         """Describe the server."""
         memory = ("system_shared_memory",) if self._memory.enabled else ()
         return pb.ServerMetadataResponse(
-            name="maas", version=installed_version("maas"), extensions=(*_EXTENSIONS, *memory)
+            name="maas", version=installed_version("maas-transfer"), extensions=(*_EXTENSIONS, *memory)
         )
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:

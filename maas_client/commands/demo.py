@@ -1,7 +1,8 @@
-"""`maas demo`: the whole main job on real photos, step by step."""
+"""`maas demo`: the whole main job on real photos, step by step; `maas photos`: its photos alone."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -40,3 +41,18 @@ def demo(
     else:
         show_figures(figures)
         show_next_steps(output, next(path for path in sorted(photos.rglob("*")) if path.is_file()))
+
+
+def photos(
+    folder: Annotated[Path, typer.Argument(help="Folder to make: one sub-folder of photos for each label.")],
+) -> None:
+    """Write the demo's photos into a folder, as something to try the other commands with."""
+    from maas_client.demo.photos import PhotosUnavailable
+    from maas_client.demo.run import find_photos
+
+    if folder.exists():
+        raise CommandFailed(f"{folder} is there already: name a folder that is not")
+    try:
+        shutil.copytree(find_photos(None), folder)
+    except PhotosUnavailable as error:
+        raise CommandFailed(str(error)) from error

@@ -123,7 +123,7 @@ class S3Folder(ObjectFolder):
         return {"Bucket": bucket, "Key": f"{prefix}/{name}".lstrip("/")}
 
     def _remedy(self, error: Exception) -> str:
-        return "pip install 'maas[s3]'" if isinstance(error, ImportError) else super()._remedy(error)
+        return "pip install 'maas-transfer[s3]'" if isinstance(error, ImportError) else super()._remedy(error)
 
 
 def _pages(

@@ -61,7 +61,7 @@ def test_the_server_describes_itself(service: OpenService) -> None:
     assert service.stub.ServerLive(pb.ServerLiveRequest()).live
     assert service.stub.ServerReady(pb.ServerReadyRequest()).ready
     answer = service.stub.ServerMetadata(pb.ServerMetadataRequest())
-    assert (answer.name, answer.version) == ("maas", installed_version("maas"))
+    assert (answer.name, answer.version) == ("maas", installed_version("maas-transfer"))
     assert list(answer.extensions) == [
         "classification",
         "logging",

@@ -280,4 +280,4 @@ def test_a_missing_library_is_named(tmp_path: Path) -> None:
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True)
-    assert "pip install 'maas[s3]'" in done.stdout
+    assert "pip install 'maas-transfer[s3]'" in done.stdout
