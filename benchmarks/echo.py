@@ -16,12 +16,13 @@ from typing import Any
 import grpc
 
 from benchmarks.load import INFER, runner
+from grpc_runtime.child_process import command_of
 
 
 @contextmanager
 def echoing(answer: Path) -> Iterator[str]:
     """Run the server in a process of its own, and give its address."""
-    command = [sys.executable, "-m", "benchmarks.echo", str(answer)]
+    command = [*command_of("benchmarks.echo"), str(answer)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:

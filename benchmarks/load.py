@@ -23,6 +23,8 @@ from pathlib import Path
 
 import grpc
 
+from grpc_runtime.child_process import command_of
+
 _PATIENCE_SECONDS = 10.0
 _REQUEST_ID = re.compile(r" \(request id \w+\)")
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -74,7 +76,7 @@ class Result:
 
 def load(plan: Plan) -> Result:
     """Carry a plan out in a process of its own; raise CalledProcessError where that fails."""
-    command = [sys.executable, "-m", "benchmarks.load"]
+    command = command_of("benchmarks.load")
     done = subprocess.run(command, input=json.dumps(asdict(plan)), stdout=subprocess.PIPE, text=True, check=True)
     return Result(**json.loads(done.stdout))
 

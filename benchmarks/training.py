@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from maas.training.v1 import training_pb2 as pb
 from safetensors.torch import save_file
 
+from grpc_runtime.child_process import command_of
 from maas_client.client import Client
 from maas_client.processes import TRAINING, ServiceProcess
 from maas_client.settings import INFERENCE_ADDRESS, ClientSettings
@@ -185,7 +185,7 @@ class Plain:
 
 def run_plain(data: Path, architecture: str, num_epochs: int, *, weights: Path | None = None, seed: int = 0) -> Plain:
     """Run the bare loop in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.baselines.plain", str(data), "--architecture", architecture]
+    command = [*command_of("benchmarks.baselines.plain"), str(data), "--architecture", architecture]
     command += ["--num-epochs", str(num_epochs), "--seed", str(seed)]
     command += ["--weights", str(weights)] if weights else []
     return Plain(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))

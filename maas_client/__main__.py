@@ -1,4 +1,8 @@
-"""The `maas` command: what a person types."""
+"""The `maas` command: what a person types.
+
+`python -m maas_client` puts the current folder on the import path, so that a `secrets.py` there is run: type `maas`, or
+`python -P -m maas_client`.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from grpc_runtime.child_process import command_of
 from maas_client.failures import CommandFailed
 from maas_client.health import is_serving
 from maas_client.settings import INFERENCE_ADDRESS, TRAINING_ADDRESS, ClientSettings
@@ -49,7 +49,7 @@ class ServiceProcess:
         with self.log_file.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", service.module],
+                command_of(service.module),
                 env=variables,
                 # Held open, never written to: it ends with this process, however that ends.
                 stdin=subprocess.PIPE,

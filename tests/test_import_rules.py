@@ -55,3 +55,9 @@ def test_nothing_unpickles() -> None:
     """Only the one module that reads a packaged pickle with a restricted unpickler imports pickle to load with it."""
     knowing = {path.name for path in modules("model_store", "maas_client", *SERVICES) if "pickle" in set(imports(path))}
     assert knowing <= {"packaged_weights.py", "bases.py"}
+
+
+def test_modules_are_run_without_the_current_folder() -> None:
+    """Only the one module whose command has `-P` starts modules in an interpreter of their own."""
+    running = {path.name for path in modules("model_store", "maas_client", *SERVICES) if '"-m"' in path.read_text()}
+    assert running == {"child_process.py"}

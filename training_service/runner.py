@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 
 import structlog
 
+from grpc_runtime.child_process import command_of
 from model_store.errors import LeaseLost, StoreError
 from model_store.job_records import TrainingJob
 from model_store.jobs import Claim, JobStore
@@ -24,7 +24,7 @@ from training_service.settings import TrainingSettings
 from training_service.work_order import EXIT_STOPPED, WorkOrder
 
 _log = structlog.get_logger()
-_WORKER = (sys.executable, "-m", "training_service.worker")
+_WORKER = command_of("training_service.worker")
 # Or glibc gives each large buffer of a step back to the kernel and takes the next one anew, page by page: a third of
 # the time of MobileNetV2's steps on 2 cores. What the operator sets goes before.
 _MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}

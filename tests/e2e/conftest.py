@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import colorsys
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 @pytest.fixture
 def client(stack: Stack) -> Iterator[Client]:
     """A client of both services, serving, with the base `squeezenet` in the store."""
+    with _with_base(stack) as client:
+        yield client
+
+
+@contextmanager
+def start_serving(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Client]:
+    """Start both services with these variables, and the base `squeezenet` in their store, for as long as it is held."""
+    with (
+        Stack(home, free_ports=True, environment={**ENVIRONMENT, **(environment or {})}) as stack,
+        _with_base(stack) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _with_base(stack: Stack) -> Iterator[Client]:
     stack.start()
     with Client(stack.await_serving()) as client:
         base = load_random("squeezenet1_1", seed=0, num_labels=4)

@@ -15,6 +15,7 @@ import pytest
 from maas.inference.v1 import inference_pb2
 from maas.training.v1 import training_pb2
 
+from grpc_runtime.child_process import command_of
 from maas_client.client import Client
 from maas_client.demo.traffic import Traffic
 from maas_client.processes import Stack
@@ -156,7 +157,7 @@ def _command(client: Client):  # type: ignore[no-untyped-def]  # noqa: ANN202  a
     }
 
     def run(*words: str) -> str:
-        command = [sys.executable, "-m", "maas_client", *words]
+        command = [*command_of("maas_client"), *words]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -20,6 +20,7 @@ from google.protobuf.descriptor import Descriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
+from grpc_runtime.child_process import command_of
 from tests.inference_service.inferring import NUMBERS, PROBE, decoded
 from tests.inference_service.making import expected, open_registry, photo, pixels
 from tests.inference_service.running import until
@@ -54,7 +55,7 @@ def service(home: Path) -> Iterator[str]:
         "MAAS_INFERENCE_SHARED_MEMORY": "true",
         "OMP_NUM_THREADS": "1",
     }
-    with subprocess.Popen([sys.executable, "-m", "inference_service"], env={**os.environ, **environment}) as process:
+    with subprocess.Popen(command_of("inference_service"), env={**os.environ, **environment}) as process:
         try:
             until((home / "address").exists)
             address = (home / "address").read_text()

@@ -7,11 +7,11 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from grpc_runtime.child_process import command_of
 from maas_client.health import is_serving
 from tests.e2e.conftest import ENVIRONMENT
 
@@ -25,7 +25,7 @@ def start_up(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
         "MAAS_TRAINING_BIND": "127.0.0.1:0",
         "MAAS_INFERENCE_BIND": "127.0.0.1:0",
     }
-    command = [sys.executable, "-m", "maas_client", "up", "--json"]
+    command = [*command_of("maas_client"), "up", "--json"]
     up = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert up.stdout is not None
     printed = ""
@@ -75,7 +75,7 @@ def test_a_wrong_setting_is_explained(tmp_path: Path, variables: dict[str, str],
     """One line says which setting, and no traceback is shown."""
     environment = {**os.environ, "MAAS_HOME": str(tmp_path), "MAAS_INFERENCE_BIND": "127.0.0.1:0", **variables}
     environment.setdefault("MAAS_TRAINING_BIND", "127.0.0.1:0")
-    command = [sys.executable, "-m", "maas_client", "up"]
+    command = [*command_of("maas_client"), "up"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert text in done.stderr.replace("\n", "")

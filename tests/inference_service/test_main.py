@@ -15,6 +15,7 @@ import pytest
 from maas.inference.v1 import inference_pb2, inference_pb2_grpc
 from sqlalchemy import text
 
+from grpc_runtime.child_process import command_of
 from grpc_runtime.settings import StoreSettings
 from tests.inference_service.making import Recipe, Registry, photo
 from tests.inference_service.running import predict_request, until
@@ -40,7 +41,7 @@ def taken_port() -> Iterator[int]:
 
 def start(environment: dict[str, str]) -> subprocess.Popen[str]:
     """Start the service as a process."""
-    command = [sys.executable, "-m", "inference_service"]
+    command = command_of("inference_service")
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from grpc_runtime.child_process import command_of
+
 NOBODY = "127.0.0.1:1"
 
 
 def maas(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a person would, with no service to be found."""
     environment = {"MAAS_TRAINING_ADDRESS": NOBODY, "MAAS_INFERENCE_ADDRESS": NOBODY, "PATH": "/usr/bin"}
-    command = [sys.executable, "-m", "maas_client", *arguments]
+    command = [*command_of("maas_client"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 

@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from grpc_runtime.child_process import command_of
 from model_store.names import VersionName
 from model_store.records import Lineage, Notes
 from tests.maas_client.commands import Maas, read
@@ -247,7 +247,7 @@ def test_what_others_wrote_is_shown_and_not_obeyed(registry: RunningRegistry, ma
 
 
 def _maas(registry: RunningRegistry, *arguments: str, stdin: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "maas_client", *arguments]
+    command = [*command_of("maas_client"), *arguments]
     environment = {**os.environ, "MAAS_TRAINING_ADDRESS": registry.address}
     return subprocess.run(
         command, stdin=stdin, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
@@ -255,7 +255,7 @@ def _maas(registry: RunningRegistry, *arguments: str, stdin: int) -> subprocess.
 
 
 def _watching(registry: RunningRegistry, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "maas_client", "watch", *arguments]
+    command = [*command_of("maas_client"), "watch", *arguments]
     environment = {**os.environ, "MAAS_TRAINING_ADDRESS": registry.address}
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

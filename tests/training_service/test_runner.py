@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ import uvloop
 from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
+from grpc_runtime.child_process import command_of
 from model_store.job_records import JobSpec
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import JobState
@@ -85,7 +85,7 @@ def test_a_worker_without_its_claim_changes_nothing(home: Path) -> None:
 def test_a_worker_dies_with_its_runner(home: Path) -> None:
     """The end of its standard input ends it, whatever it does."""
     with claimed_job(home, 30.0) as (jobs, order):
-        worker = subprocess.Popen([sys.executable, "-m", "training_service.worker"], stdin=subprocess.PIPE)
+        worker = subprocess.Popen(command_of("training_service.worker"), stdin=subprocess.PIPE)
         assert worker.stdin is not None
         worker.stdin.write(order.to_line())
         worker.stdin.close()
@@ -185,7 +185,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 def assert_cannot_start(environment: dict[str, str], text: str) -> None:
     """Expect the service to end with one line that says why."""
     env = {**os.environ, "MAAS_LOG_LEVEL": "error", **environment}
-    command = [sys.executable, "-m", "training_service"]
+    command = command_of("training_service")
     ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 1
     assert text in ended.stderr.splitlines()[-1]
@@ -205,7 +205,7 @@ def process(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], training_pb2_
     env = {**os.environ, "MAAS_HOME": str(home), "MAAS_TRAINING_ADDRESS_FILE": str(home / "address")}
     (home / "address").unlink(missing_ok=True)
     service = subprocess.Popen(
-        [sys.executable, "-m", "training_service"],
+        command_of("training_service"),
         env=env | {f"MAAS_TRAINING_{key}": value for key, value in chosen.items()},
     )
     try:
