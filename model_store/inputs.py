@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -40,21 +38,9 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's decoders raise for damaged files.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
+_MAX_REASON = 200
+# Cameras and scanners of 12 bits write their values as they are into files of 16.
+_MAX_OF_12_BITS, _MAX_OF_16_BITS = 4095, 65535
 
 
 @dataclass(frozen=True)
@@ -146,9 +132,10 @@ def image_input_spec(transforms: Any) -> ImageInputSpec:  # noqa: ANN401  torchv
 def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
     """Decode PNG, JPEG, WebP, GIF (first frame), BMP or TIFF (first page) into an upright RGB image.
 
-    Alpha is composited on white; grey, palette, CMYK and 16-bit images are converted. Raise InvalidImage, saying why,
-    for anything else, for a truncated file, and, before any pixel is decoded, for more than `max_pixels` or for edges
-    more than MAX_ASPECT apart.
+    Alpha is composited on white; grey, palette, CMYK and 16-bit images are converted, 16-bit grey without a value above
+    4095 as 12-bit grey. Raise InvalidImage, saying why, for anything else, for a truncated file, and, before any pixel
+    is decoded, for more than `max_pixels` or for edges more than MAX_ASPECT apart. Nothing else is raised: whatever a
+    decoder fails with is the fault of these bytes.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -157,8 +144,10 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
             return _flattened(_upright(image))
     except UnidentifiedImageError as error:
         raise InvalidImage(f"not an image in one of the formats {', '.join(FORMATS)}") from error
-    except _DECODING_ERRORS as error:
-        raise InvalidImage(f"damaged or unsupported image: {error}") from error
+    except InvalidImage:
+        raise
+    except Exception as error:  # decoders of damaged files fail with any error, an AssertionError without a text too
+        raise InvalidImage(f"damaged or unsupported image: {_reason(error)}") from error
 
 
 def to_pixels(image: Image.Image, spec: ImageInputSpec) -> Pixels:
@@ -207,21 +196,32 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         transposition = _TRANSPOSITIONS.get(image.getexif().get(_ORIENTATION, 1))
-    except _DECODING_ERRORS:
-        return image  # damaged metadata is no reason to refuse a photo
+    except Exception:  # noqa: BLE001  damaged metadata is no reason to refuse a photo
+        return image
     return image if transposition is None else image.transpose(transposition)
 
 
 def _flattened(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255 instead of scaling.
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+        return _eight_bit_grey(np.asarray(image)).convert("RGB")
     if image.mode in {"I", "F"}:
         raise InvalidImage("32-bit pixels have no known range: save the image with 8 or 16 bits")
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image).convert("RGB")
+
+
+def _eight_bit_grey(values: NDArray[np.uint16]) -> Image.Image:
+    """Scale 16-bit values, or 12-bit ones where none needs more; Pillow's own conversion clips at 255."""
+    most = _MAX_OF_12_BITS if values.max() <= _MAX_OF_12_BITS else _MAX_OF_16_BITS
+    return Image.fromarray((values.astype(np.uint32) * 255 // most).astype(np.uint8))
+
+
+def _reason(error: Exception) -> str:
+    """Return what a library says of a file, fit for a line of text; its kind where it says nothing."""
+    text = "".join(each for each in str(error) if each.isprintable())[:_MAX_REASON]
+    return text or type(error).__name__
 
 
 def _centre_crop(image: Image.Image, size: int) -> Image.Image:

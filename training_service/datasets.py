@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 
+from PIL import Image
+
 from model_store.blobs import BlobStore
-from model_store.errors import DamagedStore
+from model_store.errors import DamagedStore, InvalidImage
+from model_store.inputs import decode_image
 from model_store.manifests import canonical_json
 from training_service.splits import Split, SplitSpec
 
@@ -89,3 +92,12 @@ class EncodedImages:
     def read(self, row: DatasetRow) -> bytes:
         """Return one encoded image."""
         return self._packs[row.pack][row.offset : row.offset + row.size]
+
+    def decode(self, row: DatasetRow, *, max_pixels: int) -> Image.Image:
+        """Return one image upright in RGB; raise DamagedStore, naming it, where this machine cannot decode it."""
+        try:
+            return decode_image(self.read(row), max_pixels=max_pixels)
+        except InvalidImage as error:
+            raise DamagedStore(
+                f"the dataset's image {row.path!r} was decoded when it came, and is not here: {error}"
+            ) from error

@@ -11,7 +11,7 @@ import PIL
 from numpy.typing import NDArray
 
 from model_store.blobs import BlobStore
-from model_store.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
+from model_store.inputs import ImageInputSpec, Pixels, to_pixels
 from training_service.array_cache import ArrayCache
 from training_service.datasets import DatasetManifest, EncodedImages
 from training_service.splits import Split
@@ -53,7 +53,8 @@ def decode_dataset(
 ) -> LabelledPixels:
     """Return all images of the dataset with this digest as the input spec prepares them, read only.
 
-    They come from the cache, or else are decoded into it; `on_rows` is told, again and again, how many are done.
+    They come from the cache, or else are decoded into it; `on_rows` is told, again and again, how many are done. Raises
+    DamagedStore, naming the image, for one that cannot be decoded.
     """
     rows = manifest.rows
 
@@ -63,8 +64,7 @@ def decode_dataset(
             def decode(start: int) -> int:
                 end = min(start + _ROWS_AT_ONCE, len(rows))
                 for position in range(start, end):
-                    image = decode_image(images.read(rows[position]), max_pixels=max_pixels)
-                    pixels[position] = to_pixels(image, spec)
+                    pixels[position] = to_pixels(images.decode(rows[position], max_pixels=max_pixels), spec)
                 return end
 
             for num_done in threads.map(decode, range(0, len(rows), _ROWS_AT_ONCE)):

@@ -9,7 +9,6 @@ from itertools import groupby
 
 from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput
-from model_store.inputs import decode_image
 from training_service.datasets import DatasetManifest, DatasetRow, EncodedImages
 from training_service.splits import Split
 
@@ -50,10 +49,10 @@ def choose_rows(manifest: DatasetManifest, split: str, num_images: int) -> list[
 
 
 def thumbnails(blobs: BlobStore, rows: Sequence[DatasetRow], edge: int) -> Iterator[bytes]:
-    """Yield a JPEG of each row; raise MissingBlob or CorruptBlob."""
+    """Yield a JPEG of each row; raise MissingBlob, CorruptBlob, or DamagedStore for one that cannot be decoded."""
     with EncodedImages(blobs, rows) as images:
         for row in rows:
-            image = decode_image(images.read(row), max_pixels=row.width * row.height)
+            image = images.decode(row, max_pixels=row.width * row.height)
             image.thumbnail((edge, edge))
             file = io.BytesIO()
             image.save(file, "JPEG", quality=_QUALITY)

@@ -35,6 +35,7 @@ from tests.inference_service.inferring import (
 )
 from tests.inference_service.making import SPEC, Recipe, expected, mlp, open_registry, photo, pixels
 from tests.inference_service.running import refused, refused_fields, until
+from tests.odd_images import PALETTE_WITHOUT_COLOURS
 
 X = rows()
 CROP = SPEC.crop_size
@@ -267,6 +268,7 @@ def test_raw_and_typed_contents_do_not_mix(service: OpenService) -> None:
         (described("PIXELS", "UINT8", 2, 1, 90, 3), bytes(540), "inputs[0].PIXELS[0]: 90 x 1 pixels: one edge"),
         (described("IMAGE", "BYTES", 1), packed(b"no image"), "inputs[0].IMAGE[0]: not an image"),
         (described("IMAGE", "BYTES", 2), packed(photo(1), b""), "inputs[0].IMAGE[1]: not an image"),
+        (described("IMAGE", "BYTES", 2), packed(photo(1), PALETTE_WITHOUT_COLOURS), "inputs[0].IMAGE[1]: damaged"),
         (described("IMAGE", "BYTES", 2), packed(photo(1)), "IMAGE must have 2 elements"),
         (described("IMAGE", "BYTES", 1), packed(photo(1), photo(2)), "IMAGE must have 1 elements"),
         (described("IMAGE", "BYTES", 1), packed(photo(1)) + b"\0", "IMAGE must have 1 elements"),

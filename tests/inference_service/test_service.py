@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.inference_service.making import LABELS, Recipe, Registry, expected, mlp, open_registry, photo, pixels
 from tests.inference_service.running import RunningService, predict_request, refused, refused_fields, running_service
+from tests.odd_images import PALETTE_WITHOUT_COLOURS
 
 PROBE, BASE, BIRDS = Recipe(head=1), Recipe(head=None), Recipe(head=2, labels=("crow", "owl"))
 SERVICE = "maas.inference.v1.InferenceService"
@@ -100,13 +101,26 @@ def test_a_request_larger_than_a_batch_is_answered_in_order(tmp_path: Path, regi
         (pb.Image(encoded=b"no image"), "images[1].encoded"),
         (pb.Image(encoded=photo(1)[:-200]), "images[1].encoded"),
         (pb.Image(encoded=photo(1, (1100, 1000))), "images[1].encoded"),
+        (pb.Image(encoded=PALETTE_WITHOUT_COLOURS), "images[1].encoded"),
         (raw(2, 2, bytes(11)), "images[1].pixels.data"),
         (raw(0, 2, b""), "images[1].pixels.height"),
         (raw(2, -1, b""), "images[1].pixels.width"),
         (raw(1100, 1000, bytes(3_300_000)), "images[1].pixels"),
         (raw(1, 1000, bytes(3000)), "images[1].pixels"),
     ],
-    ids=["missing", "empty", "text", "truncated", "too-large", "size", "height", "width", "too-many-pixels", "a-line"],
+    ids=[
+        "missing",
+        "empty",
+        "text",
+        "truncated",
+        "too-large",
+        "no-palette",
+        "size",
+        "height",
+        "width",
+        "too-many-pixels",
+        "a-line",
+    ],
 )
 def test_a_bad_image_is_named(service: RunningService, image: pb.Image, field: str) -> None:
     """Predict and Embed refuse it by its place in the request, and the service goes on."""

@@ -26,6 +26,7 @@ from model_store.inputs import ImageInputSpec, InputSpec, Pixels, Values, Vector
 from model_store.records import CalibrationDigests
 from model_store.stages import write_stage
 from model_store.tabular_bases import load_random_mlp
+from tests.odd_images import PALETTE_WITHOUT_COLOURS
 
 SPEC = ImageInputSpec(resize_size=72, crop_size=64)
 VECTORS = VectorInputSpec(4)
@@ -134,6 +135,10 @@ HOSTILE_IMAGES = {
     "000 must be bytes": {"000": GOOD.reshape(1, -1)},
     "000 is no image that can be used: not an image": {"000": GOOD[5:]},
     "000 is no image that can be used: damaged": {"000": GOOD[:-200]},
+    "001 is no image that can be used: damaged": {
+        "000": GOOD,
+        "001": torch.frombuffer(bytearray(PALETTE_WITHOUT_COLOURS), dtype=torch.uint8),
+    },
     "000 is no image that can be used: 65 x 64 pixels are over the limit": {"000": jpeg(65, 64)},
     "000 must have 64 x 64 pixels, not 64 x 63": {"000": jpeg(64, 63)},
     "may have 851968 bytes, not": {"000": ZEROS(900_000, dtype=torch.uint8)},

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from model_store.architectures import image_architectures
 from model_store.errors import InvalidImage, InvalidManifest
 from model_store.inputs import ImageInputSpec, decode_image, image_input_spec, normalise, to_pixels
 from model_store.torchvision_compat import torchvision
+from tests.odd_images import PALETTE_WITHOUT_COLOURS
 
 MAX_PIXELS = 1_000_000
 SPEC = {
@@ -142,6 +143,17 @@ def test_sixteen_bit_grey_is_scaled(image_format: str) -> None:
     assert decoded[0].tolist() == [[0, 0, 0], [100, 100, 100], [255, 255, 255]]
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_twelve_bit_grey_in_sixteen_bits_is_scaled_by_its_own_range(image_format: str) -> None:
+    """A camera's 12 bits are not a sixteenth as bright as they were; one value more, and they are 16 bits."""
+    values = np.array([[0, 2048, 4095]], dtype=np.uint16)
+    decoded = np.asarray(decode_image(encoded(Image.fromarray(values), image_format), max_pixels=MAX_PIXELS))
+    assert decoded[0].tolist() == [[0, 0, 0], [127, 127, 127], [255, 255, 255]]
+    values[0, 2] = 4096
+    decoded = np.asarray(decode_image(encoded(Image.fromarray(values), image_format), max_pixels=MAX_PIXELS))
+    assert decoded.max() == 15
+
+
 @pytest.mark.parametrize(
     ("mode", "image_format"),
     [
@@ -187,6 +199,7 @@ def test_animation_gives_its_first_frame() -> None:
         (png_header(1001, 1000), "1001 x 1000 pixels are over the limit of 1000000"),
         (png_header(65000, 65000), "exceeds limit|over the limit"),
         (png_header(1, 65), "over 64 times"),
+        (PALETTE_WITHOUT_COLOURS, "damaged or unsupported image: AssertionError"),
     ],
 )
 def test_bad_images_are_refused(data: bytes, reason: str) -> None:
@@ -200,6 +213,21 @@ def test_pillows_own_warning_is_the_same_error() -> None:
     """Where warnings are errors, Pillow's own about a bomb is InvalidImage as well."""
     with pytest.raises(InvalidImage, match=r"decompression bomb|over the limit"):
         decode_image(png_header(10_000, 10_000), max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("error", [AssertionError(), MemoryError(), RuntimeError("of\x1b[2J a plugin " + "x" * 1000)])
+def test_whatever_a_decoder_raises_is_the_files_fault(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only the errors that were seen so far, and in a line that a terminal can show."""
+
+    def load(_: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(InvalidImage) as caught:
+        decode_image(encoded(photo(40, 24)), max_pixels=MAX_PIXELS)
+    assert str(caught.value).startswith("damaged or unsupported image: ")
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import grpc
 import pytest
 from maas.training.v1 import training_pb2 as pb
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from model_store.errors import DamagedStore
+from model_store.inputs import ImageInputSpec
 from tests.training_service.making import photos, tar_of
 from tests.training_service.running import RunningService, refused
 from tests.training_service.test_sources import INVALID, MISSING
+from training_service.array_cache import ArrayCache
+from training_service.datasets import read_manifest
+from training_service.pixels import decode_dataset
 
 
 def preview(service: RunningService, name: str = "datasets/photos", **wanted: object) -> list[pb.Thumbnail]:
@@ -55,3 +63,29 @@ def test_what_cannot_be_shown_is_refused(service: RunningService, field: str) ->
         preview(service, **{field: "most" if field == "split" else -1})
     with refused(MISSING):
         preview(service, "datasets/none")
+
+
+def test_a_stored_image_that_is_not_decoded_any_more_is_named(
+    service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another release of a decoder may refuse what the one before took: previews and training say which image it is."""
+    digest = service.upload(tar_of(photos(3))).digest
+    manifest = read_manifest(service.store.blobs, digest)
+
+    def load(_: Image.Image) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with refused(grpc.StatusCode.DATA_LOSS, "the dataset's image 'blue/"):
+        preview(service)
+    with ThreadPoolExecutor(1) as threads, pytest.raises(DamagedStore, match=r"blue/\d\.png.*AssertionError"):
+        decode_dataset(
+            service.store.blobs,
+            digest,
+            manifest,
+            ImageInputSpec(64, 64),
+            cache=ArrayCache(tmp_path, 10**9),
+            threads=threads,
+            max_pixels=10**6,
+            on_rows=lambda _: None,
+        )

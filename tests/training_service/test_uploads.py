@@ -15,6 +15,7 @@ from PIL import Image
 
 from model_store.datasets import DatasetStore
 from model_store.inputs import decode_image
+from tests.odd_images import PALETTE_WITHOUT_COLOURS
 from tests.training_service.making import photos, picture, tar_of, zip_of
 from tests.training_service.running import RunningService, refused, settings_of, until, upload_messages
 from training_service.archives import ArchiveLimits
@@ -93,6 +94,7 @@ def test_files_that_are_no_images_are_listed(service: RunningService) -> None:
         "red/broken.jpg": picture("red", 50, "JPEG")[:500],
         "red/text.png": b"not an image",
         "red/empty.png": b"",
+        "red/palette.png": PALETTE_WITHOUT_COLOURS,
         "red/huge.png": picture("red", 51, size=(200, 101)),
         "red/heavy.png": bytes(500_001),
         "stray.png": picture("red", 52),
@@ -105,6 +107,7 @@ def test_files_that_are_no_images_are_listed(service: RunningService) -> None:
     assert "damaged" in reasons["red/broken.jpg"]
     assert "not an image" in reasons["red/text.png"]
     assert "not an image" in reasons["red/empty.png"]
+    assert "damaged" in reasons["red/palette.png"]
     assert "limit of 20000 pixels" in reasons["red/huge.png"]
     assert "larger than" in reasons["red/heavy.png"]
     assert "not in a label's folder" in reasons["stray.png"]
