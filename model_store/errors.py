@@ -89,6 +89,10 @@ class LeaseLost(Conflict):
     """The job's lease ran out and another runner may hold it now."""
 
 
+class JobStopping(Conflict):
+    """The job is to be paused or cancelled, so its worker must not take the next step."""
+
+
 class MissingBlob(DamagedStore):
     """A blob that a manifest names is not in the store."""
 

@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session, selectinload
 from model_store.blobs import BlobStore
 from model_store.changes import take_turn
 from model_store.database import Database
-from model_store.errors import AlreadyExists, IllegalState
+from model_store.errors import AlreadyExists, IllegalState, JobStopping
 from model_store.job_records import JobCheckpoint, JobEvent, JobSpec, TrainingJob
 from model_store.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
-from model_store.lifecycle import ACTIVE, ENDED, JobState, Wish, after_stop, after_wish
+from model_store.lifecycle import ACTIVE, ENDED, STOPPING, JobState, Wish, after_stop, after_wish, may_move
 from model_store.lookups import living_dataset_row, living_version_row
 from model_store.names import VersionName, job_name
 from model_store.paging import Page, PageRequest, cut, decode_token
@@ -105,8 +105,7 @@ class JobStore:
             row = job_row(session, job_id, lock=True)
             wanted = after_wish(JobState(row.state), wish)
             if wanted is None:
-                ended = " has ended already: it" if row.state in ENDED and wish is not Wish.RETRY else ""
-                raise IllegalState(f"{job_name(job_id)}{ended} is {row.state}, so there is nothing to {wish}")
+                raise IllegalState(f"{job_name(job_id)}{_why_not(JobState(row.state), wish)}")
             if wanted != row.state:
                 if wish is Wish.RETRY:
                     _begin_again(session, row)
@@ -154,9 +153,14 @@ class JobStore:
             return JobState(row.state)
 
     def advance(self, claim: Claim, state: JobState, *, error: str = "") -> TrainingJob:
-        """Move a claimed job to another state; raise IllegalState where that move is not legal, or LeaseLost."""
+        """Move a claimed job to another state; raise IllegalState where that move is not legal, or LeaseLost.
+
+        Raises JobStopping where a pause or a cancel came first: the worker ends, and its runner hands the job back.
+        """
         with self._database.write() as session:
             row = claimed_row(session, claim)
+            if row.state in STOPPING and not may_move(JobState(row.state), state):
+                raise JobStopping(f"{job_name(row.id)} is {row.state}: its runner gives it up")
             row.error = error
             move(session, row, state)
             return row.record()
@@ -252,6 +256,15 @@ def _begin_again(session: Session, row: JobRow) -> None:
     living_version_row(session, VersionName(row.base_model_id, row.base_number))
     living_dataset_row(session, row.dataset_id)
     row.error, row.num_failures, row.next_attempt_at, row.deadline = "", 0, None, None
+
+
+def _why_not(current: JobState, wish: Wish) -> str:
+    """Say why a wish cannot be met, and what to do where it can be met soon."""
+    stopped = after_stop(current)
+    if current in STOPPING and after_wish(stopped, wish) is not None:
+        return f" is still {current}: {wish} it once it is {stopped}"
+    ended = " has ended already: it" if current in ENDED and wish is not Wish.RETRY else ""
+    return f"{ended} is {current}, so there is nothing to {wish}"
 
 
 def _same(job: TrainingJob, spec: JobSpec, request_id: str) -> TrainingJob:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 
 import structlog
 
@@ -33,7 +34,10 @@ _MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 class Runner:
     """Runs up to `num_concurrent_jobs` jobs at once until `stopping` is set."""
 
-    def __init__(self, jobs: JobStore, settings: TrainingSettings, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, jobs: JobStore, settings: TrainingSettings, stopping: asyncio.Event, *, program: Sequence[str] = _WORKER
+    ) -> None:
+        self._program = program
         self._jobs = jobs
         self._settings = settings
         self._stopping = stopping
@@ -65,9 +69,14 @@ class Runner:
 
     async def _attend(self, claim: Claim) -> None:
         """Run one attempt of a job to its end."""
-        worker = await asyncio.create_subprocess_exec(
-            *_WORKER, stdin=asyncio.subprocess.PIPE, env={**_MALLOC, **os.environ}
-        )
+        try:
+            worker = await asyncio.create_subprocess_exec(
+                *self._program, stdin=asyncio.subprocess.PIPE, env={**_MALLOC, **os.environ}
+            )
+        except OSError as error:  # the job need not wait until the lease has run out
+            reason = f"no worker process could be started ({error.strerror})"
+            await asyncio.to_thread(self._jobs.release, claim, reason)
+            raise
         _log.info("job_started", job=job_name(claim.job_id), attempt=claim.attempt, pid=worker.pid)
         try:
             await _send(worker, WorkOrder(claim, self._settings))

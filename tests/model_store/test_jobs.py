@@ -200,7 +200,7 @@ def test_a_paused_job_waits_until_it_is_resumed(jobs: JobStore) -> None:
     assert claim is not None
     assert jobs.wish(job.id, Wish.PAUSE).state is JobState.PAUSING
     assert jobs.heartbeat(claim) is JobState.PAUSING
-    with pytest.raises(IllegalState, match="is pausing, so there is nothing to resume"):
+    with pytest.raises(IllegalState, match="is still pausing: resume it once it is paused"):
         jobs.wish(job.id, Wish.RESUME)
     assert jobs.hand_back(claim).state is JobState.PAUSED
 
