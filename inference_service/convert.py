@@ -50,10 +50,10 @@ def read_images(images: Sequence[pb.Image], max_images: int) -> Images:
 
 
 def read_top_k(top_k: int, num_labels: int) -> int:
-    """Return how many labels to answer with; raise InvalidInput outside 0 to all of them."""
-    if not 0 <= top_k <= num_labels:
-        raise InvalidInput.of("top_k", f"must be 1 to {num_labels}, the number of labels, or 0, not {top_k}")
-    return top_k or min(5, num_labels)
+    """Return how many labels to answer with, at most all of them; raise InvalidInput below 0."""
+    if top_k < 0:
+        raise InvalidInput.of("top_k", f"must be 0 or more, not {top_k}")
+    return min(top_k or 5, num_labels)
 
 
 def predict_response(version: ResidentVersion, scores: Values, top_k: int) -> pb.PredictResponse:

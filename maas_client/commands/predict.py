@@ -2,58 +2,70 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import grpc
 import typer
-from maas.inference.v1 import inference_pb2
 
+from maas_client.classifying import Classified, classify, files_of
 from maas_client.client import Client
-from maas_client.failures import CommandFailed
-from maas_client.output import AsJson, out, print_json, print_table
-
-_PER_REQUEST = 32
+from maas_client.failures import CommandFailed, explain
+from maas_client.output import AsJson, as_text, notes, out, print_json, print_table
 
 
 def predict(
     model: Annotated[str, typer.Argument(help="flowers, flowers@production or flowers/3.")],
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Photos.")],
+    files: Annotated[list[Path], typer.Argument(help="Photos, and folders of them.")],
     top_k: Annotated[int, typer.Option(min=0, help="Labels for each photo; 0 means the best five.")] = 0,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Classify photos with a served model."""
+    """Classify photos with a served model; exit with 1 where one of them cannot be classified."""
+    photos = list(files_of(files))
+    if not photos:
+        raise CommandFailed("there are no photos in there: name files, or a folder that has some")
     with Client() as client:
-        batches = [files[start : start + _PER_REQUEST] for start in range(0, len(files), _PER_REQUEST)]
-        answers = [(batch, _predict(client, model, batch, top_k)) for batch in batches]
+        found, failure = _until_failure(classify(client, model, photos, top_k))
     if as_json:
-        print_json(
-            [
-                {"file": str(file), "version": answer.version, "scores": list(prediction.scores)}
-                for batch, answer in answers
-                for file, prediction in zip(batch, answer.predictions, strict=True)
-            ]
-        )
-        return
-    rows = [
-        (file, "  ".join(f"{score.label} {score.score:.3f}" for score in prediction.scores))
-        for batch, answer in answers
-        for file, prediction in zip(batch, answer.predictions, strict=True)
-    ]
-    print_table("", ["file", "labels, best first"], rows, "no files")
-    out.print(f"answered by {answers[-1][1].version}")
+        print_json([_plain(each) for each in found])
+    elif found:
+        _show(found)
+    wrong = [each for each in found if each.error]
+    for each in wrong:
+        notes.print("[bold red]error[/]", as_text(f"{each.file}: {each.error}"), highlight=False, soft_wrap=True)
+    if failure is not None:
+        rest = f"{len(photos) - len(found)} of {len(photos)} photos have no answer\n" if found else ""
+        raise CommandFailed(f"{rest}{explain(failure)}") from failure
+    if wrong:
+        raise CommandFailed(f"{len(wrong)} of {len(photos)} photos could not be classified")
 
 
-def _predict(client: Client, model: str, files: Sequence[Path], top_k: int) -> inference_pb2.PredictResponse:
-    """Ask for one batch; where an image is refused, say which file it is."""
+def _until_failure(answers: Iterator[Classified]) -> tuple[list[Classified], grpc.RpcError | None]:
+    """Return what was answered before a request failed, and its failure."""
+    found: list[Classified] = []
     try:
-        return client.predict(model, files, top_k=top_k)
+        found.extend(answers)
     except grpc.RpcError as error:
-        details = error.details() if isinstance(error, grpc.Call) else None
-        if details is None or not re.search(r"images\[\d+\]", details):
-            raise
-        named = re.sub(r"images\[(\d+)\](\.\w+)*", lambda found: str(files[int(found[1])]), details)
-        raise CommandFailed(named) from error
+        return found, error
+    return found, None
+
+
+def _show(found: Sequence[Classified]) -> None:
+    rows = [
+        (each.file, "  ".join(f"{score.label} {score.score:.3f}" for score in each.scores))
+        for each in found
+        if not each.error
+    ]
+    if not rows:
+        return
+    print_table("", ["file", "labels, best first"], rows, "")
+    versions = dict.fromkeys(each.version for each in found if each.version)
+    out.print(f"answered by {', '.join(versions)}")
+
+
+def _plain(each: Classified) -> dict[str, object]:
+    if each.error:
+        return {"file": str(each.file), "error": each.error}
+    return {"file": str(each.file), "version": each.version, "scores": list(each.scores)}

@@ -38,6 +38,7 @@ class RunningService:
     stub: inference_pb2_grpc.InferenceServiceStub
     stop: Callable[[], None]
     failures: Sequence[DeviceFailed]
+    address: str
 
     @property
     def loader_thread(self) -> ThreadPoolExecutor:
@@ -113,8 +114,10 @@ def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
 
     try:
         until(address_file.exists)
-        with grpc.insecure_channel(address_file.read_text()) as channel:
-            yield RunningService(server, channel, inference_pb2_grpc.InferenceServiceStub(channel), stop, failures)
+        address = address_file.read_text()
+        with grpc.insecure_channel(address) as channel:
+            stub = inference_pb2_grpc.InferenceServiceStub(channel)
+            yield RunningService(server, channel, stub, stop, failures, address)
     finally:
         stop()
 

@@ -145,11 +145,15 @@ def test_too_few_or_too_many_images_are_refused(service: RunningService, num_ima
         service.predict("models/flowers", *[photo(1)] * num_images)
 
 
-@pytest.mark.parametrize("top_k", [-1, 4])
-def test_a_top_k_out_of_range_is_refused(service: RunningService, top_k: int) -> None:
-    """There are three labels."""
+def test_a_negative_top_k_is_refused(service: RunningService) -> None:
+    """The field is named."""
     with refused_fields("top_k"):
-        service.predict("models/flowers", photo(1), top_k=top_k)
+        service.predict("models/flowers", photo(1), top_k=-1)
+
+
+def test_a_top_k_beyond_the_labels_means_all_of_them(service: RunningService) -> None:
+    """There are three labels."""
+    assert len(service.predict("models/flowers", photo(1), top_k=100).predictions[0].scores) == 3
 
 
 @pytest.mark.parametrize("name", ["", "flowers", "models/Flowers", "models/flowers/versions/0", "models/../x"])

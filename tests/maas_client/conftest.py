@@ -21,9 +21,15 @@ def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
 
 
 @pytest.fixture
-def maas(registry: RunningRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Maas:
-    """Run a command; return its exit code, standard output and standard error."""
+def maas(registry: RunningRegistry, command: Maas, monkeypatch: pytest.MonkeyPatch) -> Maas:
+    """Run a command against the registry."""
     monkeypatch.setenv("MAAS_TRAINING_ADDRESS", registry.address)
+    return command
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Maas:
+    """Run a command; return its exit code, standard output and standard error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["maas", *arguments])
