@@ -114,6 +114,7 @@ def _version_report(report: VersionReport) -> pb.VersionReport:
         pinned=report.is_pinned,
         precision=_PRECISIONS[report.precision] if report.precision else pb.PRECISION_UNSPECIFIED,
         precision_trials=[_trial(each) for each in report.agreements],
+        temperature=report.temperature,
     )
 
 

@@ -118,6 +118,7 @@ class VersionReport:
     is_pinned: bool = False
     precision: Precision | None = None
     agreements: tuple[Agreement, ...] = ()
+    temperature: float | None = None
 
 
 def version_report(version: ServedVersion) -> VersionReport:
@@ -136,4 +137,5 @@ def version_report(version: ServedVersion) -> VersionReport:
         version.is_pinned,
         version.resident.precision if version.resident else None,
         version.resident.agreements if version.resident else (),
+        version.resident.temperature if version.resident else None,
     )

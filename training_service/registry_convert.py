@@ -73,6 +73,7 @@ def version_message(
         num_labels=version.num_labels,
         labels=manifest.labels if manifest is not None else (),
         manifest_json=manifest.to_json().decode() if manifest is not None else "",
+        temperature=manifest.temperature if manifest is not None else None,
         lineage=_lineage_message(version.lineage, base_manifest_digest),
         metrics=metrics_message(version.metrics) if version.metrics is not None else None,
         metric_values=version.metric_values,

@@ -46,7 +46,7 @@ def confusions(facts: JobFacts) -> Markup:
 
 
 def calibration(facts: JobFacts) -> Markup:
-    """Show how often the version is right by how sure it is, without its temperature and with it."""
+    """Show how often the version is right by how sure it is, without its temperature and, where it has one, with it."""
     if facts.evaluated is None:
         return Markup()
     found = facts.evaluated.evaluation
@@ -56,14 +56,7 @@ def calibration(facts: JobFacts) -> Markup:
             element("figcaption", f"{name}: calibration error {error:.3f}"),
             reliability_diagram(f"Reliability {name.lower()}", reliability(found.logits / temperature, found.labels)),
         )
-        for name, temperature, error in (
-            ("Before scaling", 1.0, found.metrics.uncalibrated_error or 0.0),
-            (
-                f"After, at temperature {found.temperature:.3f}",
-                found.temperature,
-                found.metrics.expected_calibration_error,
-            ),
-        )
+        for name, temperature, error in _scalings(found)
     ]
     return joined([element("div", *figures, class_="pair"), element("p", *_calibration_note(found), class_="note")])
 
@@ -92,14 +85,28 @@ def reliability(logits: Logits, own: Labels) -> list[Bin]:
     ]
 
 
+def _scalings(found: Evaluation) -> Iterator[tuple[str, float, float]]:
+    """Yield how the scores were made, with the temperature and the calibration error."""
+    if found.temperature == 1:
+        yield "As served", 1.0, found.metrics.expected_calibration_error
+        return
+    yield "Before scaling", 1.0, found.metrics.uncalibrated_error or 0.0
+    after = f"After, at temperature {found.temperature:.3f}"
+    yield after, found.temperature, found.metrics.expected_calibration_error
+
+
 def _calibration_note(found: Evaluation) -> Iterator[Child]:
     yield element("span", class_="key sure")
     yield " is how often images of about one confidence are right, up to how sure the version is of them; "
     yield element("span", class_="key over")
     yield " is how much surer it is than right, "
     yield element("span", class_="key under")
-    yield " how much less sure. The temperature was fitted on the validation split, and divides the logits wherever "
-    yield "the version is served."
+    yield " how much less sure. "
+    if found.temperature == 1:
+        yield "Logits are not divided: no temperature improved the log loss in cross-validation on validation rows."
+    else:
+        yield "The temperature was fitted on the validation split, where cross-validation shows that it improves the "
+        yield "log loss; it divides the logits wherever the version is served."
     if len(found.labels) < _ROUGH_ROWS:
         yield f" Of {len(found.labels)} images in {NUM_BINS} bins, each has a few: take these errors as rough."
 

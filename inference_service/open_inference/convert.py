@@ -61,6 +61,7 @@ def config(version: ResidentVersion, report: ModelReport, facts: Facts) -> pb.Mo
         parameters={
             "architecture": pb.ModelParameter(string_value=version.architecture),
             "version": pb.ModelParameter(string_value=str(version.name)),
+            "temperature": pb.ModelParameter(string_value=f"{version.temperature:g}"),
         },
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
     )

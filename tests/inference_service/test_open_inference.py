@@ -9,6 +9,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -165,8 +166,25 @@ def test_the_configuration_is_in_tritons_terms(service: OpenService) -> None:
     assert list(config.version_policy.specific.versions) == [1]
     assert config.parameters["architecture"].string_value == "squeezenet1_1"
     assert config.parameters["version"].string_value == "models/flowers/versions/1"
+    assert config.parameters["temperature"].string_value == "1"
     numbers = service.stub.ModelConfig(pb.ModelConfigRequest(name="numbers")).config
     assert [(list(each.dims), each.optional) for each in numbers.input] == [([6], False)]
+
+
+def test_the_temperature_is_told_and_makes_scores_of_logits(tmp_path: Path) -> None:
+    """By the config and by the state of the version; SCORES are softmax(LOGITS / T)."""
+    with serving_models(tmp_path) as service:
+        warm = open_registry(tmp_path).publish(Recipe(head=2, temperature=2.5), model_id="warm")
+        assert service.running.await_state(warm.name, READY).temperature == 2.5
+        config = service.stub.ModelConfig(pb.ModelConfigRequest(name="warm")).config
+        assert config.parameters["temperature"].string_value == "2.5"
+        answer = service.infer("warm", described("IMAGE", "BYTES", 1), raw=[packed(photo(1))])
+        values = {
+            each.name: np.frombuffer(raw, "<f4")
+            for each, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+        }
+        powers = np.exp(values["LOGITS"] / 2.5)
+        np.testing.assert_allclose(values["SCORES"], powers / powers.sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "version"), [("cars", ""), ("numbers", "7"), ("numbers", "canary"), ("A b", "")])
