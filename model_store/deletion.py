@@ -93,11 +93,11 @@ def undelete_dataset(session: Session, row: DatasetRow) -> None:
     append_change(session, "dataset_undeleted", dataset_name(row.id))
 
 
-def purge(session: Session, now: datetime, max_versions: int | None = None) -> tuple[str, ...]:
+def purge(session: Session, now: datetime, at_once: int | None = None) -> tuple[str, ...]:
     """Remove for good what was deleted and is due, and return its names; its blobs are left to the collector.
 
-    A version stays while another, deleted or not, was made from it; a model, while it has versions. With `max_versions`
-    no more than that go in one transaction: call it until it returns none.
+    A version stays while another, deleted or not, was made from it; a model, while it has versions. With `at_once` no
+    more than that of each kind go in one transaction: call it until it returns none.
     """
     models = _lock_models_with_due(session, now)
     take_turn(session)
@@ -107,17 +107,18 @@ def purge(session: Session, now: datetime, max_versions: int | None = None) -> t
     is_due = and_(VersionRow.model_id.in_(models), VersionRow.purge_at <= now)
     query = select(VersionRow).where(is_due, ~made_from_it).options(*rows)
     names: list[str] = []
-    while ready := list(session.scalars(query.limit(None if max_versions is None else max_versions - len(names)))):
+    while ready := list(session.scalars(query.limit(None if at_once is None else at_once - len(names)))):
         for version in ready:
             _remove(session, version)
         session.flush()
         names += [str(version.name) for version in ready]
-    empty = and_(ModelRow.id.in_(models), ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))
-    for model in session.scalars(select(ModelRow).where(empty)):
-        if not session.scalar(select(exists().where(VersionRow.model_id == model.id))):
-            model.is_purged, model.tags, model.description = True, [], ""
-            names.append(model_name(model.id))
-    for dataset in session.scalars(select(DatasetRow).where(DatasetRow.id.in_(due_datasets(session, now)))):
+    is_empty = ~exists().where(VersionRow.model_id == ModelRow.id)
+    empty = and_(ModelRow.id.in_(models), ModelRow.purge_at <= now, ModelRow.is_purged.is_(False), is_empty)
+    for model in session.scalars(select(ModelRow).where(empty).limit(at_once)):
+        model.is_purged, model.tags, model.description = True, [], ""
+        names.append(model_name(model.id))
+    is_due = and_(DatasetRow.purge_at <= now, DatasetRow.is_purged.is_(False))
+    for dataset in session.scalars(select(DatasetRow).where(is_due).limit(at_once)):
         dataset.is_purged, dataset.packs, dataset.summary = True, [], {}
         names.append(dataset_name(dataset.id))
     for name in names:

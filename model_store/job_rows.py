@@ -85,8 +85,12 @@ def backoff(num_failures: int) -> timedelta:
 
 def drop_checkpoints(session: Session, *, ended_before: datetime) -> None:
     """Let go what jobs had reached that ended before this moment."""
-    ended = select(JobRow.id).where(JobRow.ended_at < ended_before)
-    session.execute(delete(JobCheckpointRow).where(JobCheckpointRow.job_id.in_(ended)))
+    session.execute(delete(JobCheckpointRow).where(JobCheckpointRow.job_id.in_(ended_jobs(ended_before))))
+
+
+def ended_jobs(before: datetime) -> Select[str]:
+    """Select the ids of the jobs that ended before this moment."""
+    return select(JobRow.id).where(JobRow.ended_at < before)
 
 
 def append_state(session: Session, row: JobRow) -> None:

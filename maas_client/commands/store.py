@@ -73,6 +73,9 @@ def collect_garbage(
         print_json({**asdict(garbage), "deleted": delete})
     else:
         out.print(f"{_garbage_text(garbage)}, {'removed' if delete else _ON_DELETE}", soft_wrap=True)
+        if garbage.young.num_files:
+            young = f"{garbage.young.num_files} more unused files, {size(garbage.young.size_bytes)}"
+            out.print(f"{young}, are younger than {grace_hours:g} hours and left alone (--grace-hours)", soft_wrap=True)
 
 
 def _garbage_text(garbage: Garbage) -> str:

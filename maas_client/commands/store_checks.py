@@ -140,7 +140,10 @@ def _show_usage(usage: Usage) -> None:
     out.print(f"models: {logical} logical, {stored} stored, a ratio of {usage.ratio:.1f}", highlight=False)
     deleted = f"{size(usage.deleted_bytes)} of {usage.num_deleted_versions} deleted versions, which can still come back"
     out.print(f"not purged yet: {deleted}", highlight=False)
-    out.print(
-        f"garbage: {size(usage.garbage_bytes)} in {usage.num_garbage} blobs and unfinished files", highlight=False
-    )
+    garbage = f"garbage: {size(usage.garbage_bytes)} in {usage.num_garbage} blobs and unfinished files"
+    if usage.young_bytes:
+        garbage += f"; {size(usage.young_bytes)} of it is younger than 24 hours, which `maas store gc` leaves alone"
+    out.print(garbage, highlight=False, soft_wrap=True)
+    if usage.quarantined_bytes:
+        out.print(f"moved aside as damaged: {size(usage.quarantined_bytes)}", highlight=False)
     out.print(f"all that is stored: {size(usage.stored_bytes)}", highlight=False)

@@ -7,11 +7,14 @@ from model_store.blobs.protocol import (
     BlobWriter,
     Buffer,
     Memory,
+    QuarantinedBlob,
     StoredBlob,
     UnfinishedBlob,
     check_digest,
     checked,
     missing_blob,
+    quarantine_name,
+    quarantined_at,
 )
 
 __all__ = [
@@ -21,9 +24,12 @@ __all__ = [
     "BlobWriter",
     "Buffer",
     "Memory",
+    "QuarantinedBlob",
     "StoredBlob",
     "UnfinishedBlob",
     "check_digest",
     "checked",
     "missing_blob",
+    "quarantine_name",
+    "quarantined_at",
 ]

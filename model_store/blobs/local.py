@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -17,7 +16,18 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
-from model_store.blobs import BlobStatus, BlobStore, BlobWriter, Memory, UnfinishedBlob, checked, missing_blob
+from model_store.blobs import (
+    BlobStatus,
+    BlobStore,
+    BlobWriter,
+    Memory,
+    QuarantinedBlob,
+    UnfinishedBlob,
+    checked,
+    missing_blob,
+    quarantine_name,
+    quarantined_at,
+)
 from model_store.blobs.files import (
     map_verified,
     read_verified,
@@ -120,13 +130,24 @@ class LocalBlobs(BlobStore):
 
     def quarantine(self, digest: str) -> str:
         """Move a blob to `quarantine/DIGEST-SECONDS`."""
-        path, aside = self._path(digest), self._quarantine / f"{digest}-{time.time():.0f}"
+        path, aside = self._path(digest), self._quarantine / quarantine_name(digest)
         self._quarantine.mkdir(exist_ok=True)
         with self._missing_named(digest):
             path.rename(aside)
         for folder in (self._quarantine, path.parent):
             sync_folder(folder)
         return str(aside)
+
+    def quarantined(self) -> Iterator[QuarantinedBlob]:
+        """Yield the files in `quarantine`."""
+        for path in self._quarantine.iterdir() if self._quarantine.is_dir() else ():
+            if (moved_at := quarantined_at(path.name)) is not None:
+                with suppress(FileNotFoundError):
+                    yield QuarantinedBlob(str(path), path.stat().st_size, moved_at)
+
+    def drop_quarantined(self, blob: QuarantinedBlob) -> None:
+        """Remove a file in `quarantine`."""
+        Path(blob.id).unlink(missing_ok=True)
 
     def temporary_file(self) -> AbstractContextManager[IO[bytes]]:
         """Give a scratch file on the store's disk."""

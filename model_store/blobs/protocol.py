@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -51,6 +52,15 @@ class UnfinishedBlob:
     id: str
     size_bytes: int
     started_at: float
+
+
+@dataclass(frozen=True)
+class QuarantinedBlob:
+    """A damaged blob that was moved aside, and when; `id` says where, in its store's own words."""
+
+    id: str
+    size_bytes: int
+    moved_at: float
 
 
 class BlobWriter:
@@ -158,8 +168,25 @@ class BlobStore(Protocol):
     def quarantine(self, digest: str) -> str:
         """Move the stored copy aside, where nothing reads it, and return where it is now; raise MissingBlob."""
 
+    def quarantined(self) -> Iterator[QuarantinedBlob]:
+        """Yield what was moved aside and is still there."""
+
+    def drop_quarantined(self, blob: QuarantinedBlob) -> None:
+        """Remove for good what was moved aside; nothing happens where it is gone already."""
+
     def temporary_file(self) -> AbstractContextManager[IO[bytes]]:
         """Give a local scratch file that is gone afterwards, whatever happens."""
+
+
+def quarantine_name(digest: str) -> str:
+    """Return the name that a blob has in quarantine from now on: it tells when the blob was moved there."""
+    return f"{digest}-{time.time():.0f}"
+
+
+def quarantined_at(name: str) -> float | None:
+    """Return when the blob of this name in quarantine was moved there; None for another name."""
+    digest, _, seconds = name.partition("-")
+    return float(seconds) if DIGEST.fullmatch(digest) and seconds.isdecimal() else None
 
 
 def checked(digest: str) -> str:

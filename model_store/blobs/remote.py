@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -24,10 +23,13 @@ from model_store.blobs import (
     BlobStore,
     BlobWriter,
     Memory,
+    QuarantinedBlob,
     UnfinishedBlob,
     check_digest,
     checked,
     missing_blob,
+    quarantine_name,
+    quarantined_at,
 )
 from model_store.blobs.cache import BlobCache
 from model_store.blobs.files import (
@@ -44,6 +46,7 @@ from model_store.manifests import DIGEST
 
 T = TypeVar("T")
 _NUM_THREADS = 16
+_QUARANTINE = "quarantine"
 
 
 class RemoteBlobs(BlobStore):
@@ -124,10 +127,20 @@ class RemoteBlobs(BlobStore):
     def quarantine(self, digest: str) -> str:
         """Move a blob to `quarantine/DIGEST-SECONDS`."""
         self._status(digest)
-        aside = f"quarantine/{digest}-{time.time():.0f}"
+        aside = f"{_QUARANTINE}/{quarantine_name(digest)}"
         self._folder.move(_name(digest), aside)
         self._cache.drop(digest)
         return f"{self._folder.url}/{aside}"
+
+    def quarantined(self) -> Iterator[QuarantinedBlob]:
+        """Yield the remote files in `quarantine`."""
+        for file in self._folder.all(_QUARANTINE):
+            if (moved_at := quarantined_at(file.name)) is not None:
+                yield QuarantinedBlob(f"{_QUARANTINE}/{file.name}", file.size_bytes, moved_at)
+
+    def drop_quarantined(self, blob: QuarantinedBlob) -> None:
+        """Remove a remote file in `quarantine`."""
+        self._folder.remove(blob.id)
 
     def temporary_file(self) -> AbstractContextManager[IO[bytes]]:
         """Give a scratch file on the cache's disk."""

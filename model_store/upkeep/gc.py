@@ -9,9 +9,9 @@ blob is missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import or_, select, union
@@ -22,7 +22,7 @@ from model_store.changes import take_turn
 from model_store.database import Database
 from model_store.deletion import due, due_datasets, purge
 from model_store.errors import InvalidInput
-from model_store.job_rows import drop_checkpoints
+from model_store.job_rows import drop_checkpoints, ended_jobs
 from model_store.names import VersionName
 from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, StageRow, VersionRow
 from model_store.upkeep.references import VERSION_COLUMNS, batches, named_among, named_blobs
@@ -36,10 +36,19 @@ _NUM_THREADS = 8  # an object store answers slowly, but many at once
 
 
 @dataclass(frozen=True)
+class Young:
+    """Blobs that nothing names and temporary files, all younger than the grace period, and their bytes."""
+
+    num_files: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class Garbage:
     """What nobody needs: blobs that nothing names, temporary files that nobody writes to, and their bytes.
 
-    `num_versions`, `num_models` and `num_datasets` were deleted, and their time to come back is over.
+    `num_versions`, `num_models` and `num_datasets` were deleted, and their time to come back is over. `young` is what
+    nobody needs either, and is left alone until the grace period is over, as somebody may be about to name it.
     """
 
     num_blobs: int
@@ -48,47 +57,78 @@ class Garbage:
     num_versions: int = 0
     num_models: int = 0
     num_datasets: int = 0
+    young: Young = Young()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The files of a store: blobs with their bytes by digest, and unfinished ones, each old or young."""
+
+    old: dict[str, int] = field(default_factory=dict)
+    young: dict[str, int] = field(default_factory=dict)
+    old_unfinished: list[UnfinishedBlob] = field(default_factory=list)
+    young_unfinished: list[UnfinishedBlob] = field(default_factory=list)
+
+    def garbage(self, removed: Sequence[int], named: Collection[str], num_purged: tuple[int, int, int]) -> Garbage:
+        """Return the garbage, given the sizes of old blobs that go, and the digests that stay."""
+        gone = [*removed, *(each.size_bytes for each in self.old_unfinished)]
+        waiting = [size for digest, size in self.young.items() if digest not in named]
+        waiting += [each.size_bytes for each in self.young_unfinished]
+        young = Young(len(waiting), sum(waiting))
+        return Garbage(len(removed), len(self.old_unfinished), sum(gone), *num_purged, young)
 
 
 class Collector:
     """Finds garbage and removes it; may run at any time, also twice at once, also beside publishing and serving."""
 
-    def __init__(self, database: Database, blobs: BlobStore, *, grace_seconds: float = DEFAULT_GRACE_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        *,
+        grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        checkpoints_kept_for: timedelta = CHECKPOINTS_KEPT_FOR,
+        check_going_on: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take a function that is called between two turns, and whose exception ends the work."""
         if grace_seconds < MIN_GRACE_SECONDS:
             raise InvalidInput.of("grace_seconds", f"must be at least {MIN_GRACE_SECONDS:.0f}, not {grace_seconds:g}")
         self._database = database
         self._blobs = blobs
         self._grace_seconds = grace_seconds
+        self._checkpoints_kept_for = checkpoints_kept_for
+        self._check_going_on = check_going_on
 
     def find(self) -> Garbage:
         """Say what `collect` would remove now."""
-        blobs, unfinished = self._old_blobs(), self._old_unfinished()
+        found = self._look()
         with self._database.read() as session:
             now = datetime.now(UTC)
             (versions, models), datasets = due(session, now), due_datasets(session, now)
-            named = _named_after_purge(session, now, versions) if versions or datasets else named_blobs(session)
-        garbage = [size for digest, size in blobs.items() if digest not in named]
-        return _total(garbage, unfinished, (len(versions), len(models), len(datasets)))
+            named = _named_after_purge(session, now, versions, now - self._checkpoints_kept_for)
+        garbage = [size for digest, size in found.old.items() if digest not in named]
+        return found.garbage(garbage, named, (len(versions), len(models), len(datasets)))
 
     def collect(self) -> Garbage:
         """Remove garbage and say what it was; running it again removes nothing more."""
         purged = self._purge()
         # The long looks at the disk and at all rows come before the turn: only few blobs are looked at again within it.
-        candidates, unfinished = self._old_blobs(), self._old_unfinished()
+        found = self._look()
         with self._database.read() as session:
             named = named_blobs(session)
-        garbage = [digest for digest in candidates if digest not in named]
+        garbage = [digest for digest in found.old if digest not in named]
         removed = [digest for batch in batches(garbage, _BATCH) for digest in self._sweep(batch)]
-        for each in unfinished:
+        for each in found.old_unfinished:
             self._blobs.discard(each)
-        return _total([candidates[digest] for digest in removed], unfinished, purged)
+        return found.garbage([found.old[digest] for digest in removed], named, purged)
 
     def _purge(self) -> tuple[int, int, int]:
         """Purge what is due, and let checkpoints go; say how many versions, models and datasets that were."""
         with self._database.write() as session:
-            drop_checkpoints(session, ended_before=datetime.now(UTC) - CHECKPOINTS_KEPT_FOR)
+            drop_checkpoints(session, ended_before=datetime.now(UTC) - self._checkpoints_kept_for)
         all_names: list[str] = []
         while True:
+            self._check_going_on()
             with self._database.write() as session:
                 names = purge(session, datetime.now(UTC), _BATCH)
             if not names:
@@ -100,6 +140,7 @@ class Collector:
 
     def _sweep(self, digests: Sequence[str]) -> list[str]:
         """Remove those of a few blobs that no row names now, in one turn; return them."""
+        self._check_going_on()
         # The threads end before the turn does, whatever happens.
         with self._database.write() as session, ThreadPoolExecutor(_NUM_THREADS) as threads:
             take_turn(session)
@@ -108,29 +149,31 @@ class Collector:
             gone = threads.map(lambda digest: self._blobs.delete(digest, before=self._oldest()), garbage)
             return [digest for digest, is_gone in zip(garbage, gone, strict=True) if is_gone]
 
-    def _old_blobs(self) -> dict[str, int]:
-        return {blob.digest: blob.size_bytes for blob in self._blobs.all() if blob.put_at < self._oldest()}
-
-    def _old_unfinished(self) -> list[UnfinishedBlob]:
-        return [each for each in self._blobs.unfinished() if each.started_at < self._oldest()]
+    def _look(self) -> _Found:
+        """Look at every file of the store, and tell old from young."""
+        found, oldest = _Found(), self._oldest()
+        for blob in self._blobs.all():
+            self._check_going_on()
+            (found.old if blob.put_at < oldest else found.young)[blob.digest] = blob.size_bytes
+        for each in self._blobs.unfinished():
+            (found.old_unfinished if each.started_at < oldest else found.young_unfinished).append(each)
+        return found
 
     def _oldest(self) -> float:
         """Return the time, in seconds since the epoch, before which a file is too old to be in use by a writer."""
         return time.time() - self._grace_seconds
 
 
-def _total(blobs: Sequence[int], unfinished: Sequence[UnfinishedBlob], num_purged: tuple[int, int, int]) -> Garbage:
-    size_bytes = sum(blobs) + sum(each.size_bytes for each in unfinished)
-    return Garbage(len(blobs), len(unfinished), size_bytes, *num_purged)
-
-
-def _named_after_purge(session: Session, now: datetime, purged: Collection[VersionName]) -> set[str]:
-    """Return the digests that rows will name once these versions, of those that are due, are gone."""
+def _named_after_purge(
+    session: Session, now: datetime, purged: Collection[VersionName], ended_before: datetime
+) -> set[str]:
+    """Return the digests that rows will name once these versions, of those that are due, and checkpoints are gone."""
     is_due, stays = VersionRow.purge_at <= now, or_(VersionRow.purge_at.is_(None), VersionRow.purge_at > now)
     of_versions = select(StageRow.digest).join(VersionRow), *(select(column) for column in VERSION_COLUMNS)
     dataset_stays = or_(DatasetRow.purge_at.is_(None), DatasetRow.purge_at > now)
     of_datasets = select(DatasetRow.digest), select(DatasetPackRow.digest).join(DatasetRow)
-    others = *(query.where(dataset_stays) for query in of_datasets), select(JobCheckpointRow.digest)
+    checkpoints = select(JobCheckpointRow.digest).where(JobCheckpointRow.job_id.not_in(ended_jobs(ended_before)))
+    others = *(query.where(dataset_stays) for query in of_datasets), checkpoints
     named = set(session.scalars(union(*(query.where(stays) for query in of_versions), *others)))
     for query in of_versions:
         rows = session.execute(query.add_columns(VersionRow.model_id, VersionRow.number).where(is_due))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from model_store.blobs import BlobStore
 from model_store.database import Database
 from model_store.names import dataset_name, job_name, model_name
 from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, ModelRow, StageRow, VersionRow
+from model_store.upkeep.gc import DEFAULT_GRACE_SECONDS
 from model_store.upkeep.references import VERSION_COLUMNS
 
 
@@ -52,7 +54,9 @@ class Usage:
     """A whole store, the largest first.
 
     `stored_bytes` counts every blob, and `model_bytes` those that models need. `deleted_bytes` become garbage when what
-    was deleted is purged; garbage is blobs that no row names, and what writers are writing or have left.
+    was deleted is purged; garbage is blobs that no row names, and what writers are writing or have left. Of that,
+    `young_bytes` are younger than the grace period, so that a collector leaves them alone. `quarantined_bytes` were
+    moved aside as damaged, and are not among those that are stored.
     """
 
     models: tuple[ModelUsage, ...]
@@ -64,6 +68,8 @@ class Usage:
     deleted_bytes: int
     num_garbage: int
     garbage_bytes: int
+    young_bytes: int
+    quarantined_bytes: int
 
     @property
     def ratio(self) -> float:
@@ -80,17 +86,19 @@ class _Named:
     is_living: bool
 
 
-def usage_of(database: Database, blobs: BlobStore) -> Usage:
+def usage_of(database: Database, blobs: BlobStore, *, grace_seconds: float = DEFAULT_GRACE_SECONDS) -> Usage:
     """Add up what is stored, in one pass over the rows and one over the blobs."""
     with database.read() as session:
         named, models = list(_named(session)), list(_models(session))
         kept = select(DatasetRow.id).where(DatasetRow.is_purged.is_(False))
         datasets = [dataset_name(dataset_id) for dataset_id in session.scalars(kept)]
-    sizes = {blob.digest: blob.size_bytes for blob in blobs.all()}
-    unfinished = [each.size_bytes for each in blobs.unfinished()]
+    found, unfinished, oldest = list(blobs.all()), list(blobs.unfinished()), time.time() - grace_seconds
+    sizes = {blob.digest: blob.size_bytes for blob in found}
     stored = _shares(named, sizes)
     needed = {each.digest for each in named}
     garbage = sizes.keys() - needed
+    young = [blob.size_bytes for blob in found if blob.digest in garbage and blob.put_at >= oldest]
+    young += [each.size_bytes for each in unfinished if each.started_at >= oldest]
     return Usage(
         models=_largest_first(ModelUsage(*model, stored[model[0]]) for model in models),
         datasets=_largest_first(DatasetUsage(name, stored[name]) for name in datasets),
@@ -100,7 +108,9 @@ def usage_of(database: Database, blobs: BlobStore) -> Usage:
         num_deleted_versions=sum(num_deleted for _, _, num_deleted, _ in models),
         deleted_bytes=_sum(sizes, needed - {each.digest for each in named if each.is_living}),
         num_garbage=len(garbage) + len(unfinished),
-        garbage_bytes=_sum(sizes, garbage) + sum(unfinished),
+        garbage_bytes=_sum(sizes, garbage) + sum(each.size_bytes for each in unfinished),
+        young_bytes=sum(young),
+        quarantined_bytes=sum(each.size_bytes for each in blobs.quarantined()),
     )
 
 

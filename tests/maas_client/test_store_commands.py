@@ -132,6 +132,14 @@ def test_what_is_due_is_purged_and_collected(
     assert list(blobs.all()) == []
 
 
+def test_garbage_that_is_too_young_is_said_to_be(maas: Maas, blobs: LocalBlobs) -> None:
+    """Both commands give the reason why so much garbage is not collected."""
+    blobs.put([b"orphan"])
+    assert "6 B of it is younger than 24 hours, which `maas store gc` leaves alone" in maas("du")[1]
+    for options, hours in (((), "24"), (("--delete", "--grace-hours", "2"), "2")):
+        assert f"1 more unused files, 6 B, are younger than {hours} hours and left alone" in maas("gc", *options)[1]
+
+
 def test_a_short_grace_period_is_refused(maas: Maas) -> None:
     """The safety stays on."""
     code, text = maas("gc", "--delete", "--grace-hours", "0.001")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,12 +13,15 @@ from model_store.blobs.local import LocalBlobs
 from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import IllegalState, InvalidInput, MissingBlob
+from model_store.job_records import JobCheckpoint, JobSpec
+from model_store.jobs import JobStore
+from model_store.lifecycle import JobState
 from model_store.names import VersionName
 from model_store.records import Dataset, Lineage
 from model_store.stages import read_stage
 from model_store.store import ModelStore
-from model_store.upkeep.gc import Collector, Garbage
-from tests.model_store.making import age, age_unfinished, calibrated, publication
+from model_store.upkeep.gc import Collector, Garbage, Young
+from tests.model_store.making import age, age_unfinished, calibrated, publication, registered_dataset
 
 NOTHING = Garbage(0, 0, 0)
 
@@ -37,10 +41,11 @@ def test_what_rows_name_stays_and_what_they_do_not_goes(
     DatasetStore(database, store.blobs).register(Dataset("d", manifest, (pack,), 1, 4, {}, datetime.now(UTC)))
     old, young = (store.blobs.put([data]).digest for data in (b"old orphan", b"young orphan"))
     age(store.blobs, keep={young})
-    assert collector.find() == Garbage(1, 0, len(b"old orphan"))
+    still_young = Young(1, len(b"young orphan"))
+    assert collector.find() == Garbage(1, 0, len(b"old orphan"), young=still_young)
     assert store.blobs.has(old)
-    assert collector.collect() == Garbage(1, 0, len(b"old orphan"))
-    assert collector.collect() == NOTHING
+    assert collector.collect() == Garbage(1, 0, len(b"old orphan"), young=still_young)
+    assert collector.collect() == replace(NOTHING, young=still_young)
     assert not store.blobs.has(old)
     assert all(store.blobs.has(digest) for digest in (young, manifest, pack, version.manifest_digest))
     assert all(read_stage(store.blobs, stage.digest) for stage in version.stages)
@@ -50,7 +55,7 @@ def test_what_a_killed_writer_left_goes(collector: Collector, blobs: LocalBlobs)
     """A temporary file is kept while it may be written to, and removed when nobody can be writing any more."""
     with blobs.writer() as writer:
         writer.write(b"half a blob")
-        assert collector.collect() == NOTHING
+        assert collector.collect() == replace(NOTHING, young=collector.find().young)
         age_unfinished(blobs)
         assert collector.collect().num_unfinished == 1
         assert list(blobs.unfinished()) == []
@@ -61,7 +66,7 @@ def test_putting_an_old_orphan_again_makes_it_young(collector: Collector, blobs:
     digest = blobs.put([b"orphan"]).digest
     age(blobs)
     blobs.put([b"orphan"])
-    assert collector.collect() == NOTHING
+    assert collector.collect() == replace(NOTHING, young=Young(1, len(b"orphan")))
     assert blobs.has(digest)
 
 
@@ -185,3 +190,22 @@ def test_a_grace_period_that_is_too_short_is_refused(database: Database, blobs: 
     """Nobody can turn the safety off by accident."""
     with pytest.raises(InvalidInput, match="grace_seconds"):
         Collector(database, blobs, grace_seconds=0)
+
+
+def test_checkpoints_of_jobs_that_ended_long_ago_are_found(
+    store: ModelStore, database: Database, blobs: LocalBlobs
+) -> None:
+    """What `find` says would go is what `collect` then removes."""
+    store.publish(publication(store, "base"))
+    registered_dataset(store, "d")
+    jobs = JobStore(database)
+    jobs.enqueue(JobSpec("flowers", VersionName("base", 1), "d", {"name": "linear_probe"}, 0, None))
+    claim = jobs.claim("runner")
+    assert claim is not None
+    blob = blobs.put([b"what it has reached"])
+    jobs.add_checkpoint(claim, JobCheckpoint(1, blob.digest, blob.size_bytes), blobs)
+    jobs.advance(claim, JobState.FAILED)
+    age(blobs)
+    collector = Collector(database, blobs, grace_seconds=60, checkpoints_kept_for=timedelta(0))
+    assert Collector(database, blobs, grace_seconds=60).collect() == NOTHING
+    assert collector.find() == collector.collect() == Garbage(1, 0, blob.size_bytes)

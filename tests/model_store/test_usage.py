@@ -9,7 +9,7 @@ from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.records import Dataset, ModelVersion
 from model_store.store import ModelStore
-from model_store.upkeep.gc import Collector
+from model_store.upkeep.gc import Collector, Young
 from model_store.upkeep.usage import DatasetUsage, ModelUsage, Share, usage_of
 from tests.model_store.making import age, calibrated, publication
 
@@ -39,7 +39,7 @@ def test_own_and_shared_bytes(store: ModelStore, database: Database, blobs: Loca
         ModelUsage("models/birds", 1, 0, 2 * stage, Share(birds_own, stage)),
     )
     assert usage.datasets == (DatasetUsage("datasets/daisies", Share(len(b"the manifest") + 4, 0)),)
-    assert (usage.num_garbage, usage.garbage_bytes) == (1, len(b"orphan"))
+    assert (usage.num_garbage, usage.garbage_bytes, usage.young_bytes) == (1, len(b"orphan"), len(b"orphan"))
     assert usage.logical_bytes == 7 * stage
     assert usage.model_bytes == flowers_own + birds_own + stage
     assert usage.stored_bytes == sum(blob.size_bytes for blob in blobs.all())
@@ -91,3 +91,16 @@ def test_what_is_being_written_counts_as_garbage(database: Database, blobs: Loca
         writer.write(b"half a blob")
         usage = usage_of(database, blobs)
     assert usage.num_garbage == 1
+
+
+def test_du_and_gc_agree_on_garbage(database: Database, blobs: LocalBlobs) -> None:
+    """What the one counts and the other leaves alone is young, and both say so."""
+    blobs.put([b"old orphan"])
+    age(blobs)
+    blobs.put([b"young"])
+    damaged = blobs.put([b"damaged"]).digest
+    blobs.quarantine(damaged)
+    usage, garbage = usage_of(database, blobs), Collector(database, blobs).find()
+    assert (usage.garbage_bytes, usage.young_bytes, usage.quarantined_bytes) == (15, 5, 7)
+    assert (garbage.size_bytes, garbage.young) == (10, Young(1, 5))
+    assert usage.garbage_bytes == garbage.size_bytes + garbage.young.size_bytes
