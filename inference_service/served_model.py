@@ -66,7 +66,8 @@ class ServedModel:
             version.at_rest = version.at_rest and (version.wanted or name not in wanted.versions)
             version.wanted = name in wanted.versions
             version.is_pinned = name in wanted.pinned
-            version.is_kept = version.is_kept and not wanted.is_gone and name not in wanted.deleted
+            may_be_deleted = wanted.is_gone or wanted.has_gap or name in wanted.deleted
+            version.is_kept = version.is_kept and not may_be_deleted
         splits = {
             alias: Split(AliasName(self.model_id, alias), wanted.aliases[alias], traffic)
             for alias, traffic in wanted.traffic.items()

@@ -11,7 +11,7 @@ import structlog
 from inference_service.backoff import Backoff
 from inference_service.wanted import WantedModel, Wishes
 from model_store.changes import ChangeFeed
-from model_store.errors import StoreError
+from model_store.errors import Expired, StoreError
 from model_store.names import model_name, parse_version
 from model_store.records import Change
 
@@ -22,7 +22,8 @@ class Source:
     """Says what is wanted, and again what changed.
 
     `emit` gets every model that has a version once at the start, in one call, and then the models that changed; it is
-    called in the thread of `run`. While the database does not answer nothing is emitted, so what is served stays.
+    called in the thread of `run`. While the database does not answer nothing is emitted, so what is served stays. Where
+    it did not answer for so long that changes were pruned, everything is read and emitted again, gone models included.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Source:
         self._poll_seconds = poll_seconds
         self._backoff = backoff
         self._last_sequence: int | None = None
+        self._emitted: set[str] = set()  # ids of models that may still be served
 
     def run(self, stop: threading.Event) -> None:
         """Follow the feed until `stop` is set; a database that is lost is tried again and again."""
@@ -48,6 +50,9 @@ class Source:
             try:
                 for _ in self._steps(stop):
                     num_failures = 0
+            except Expired as error:
+                _log.warning("change_feed_read_anew", reason=str(error))
+                self._last_sequence = None
             except StoreError as error:
                 num_failures += 1
                 delay = self._backoff.seconds(num_failures)
@@ -59,13 +64,25 @@ class Source:
         if self._last_sequence is None:
             # Read before the listing: what changes meanwhile is then emitted twice rather than never.
             newest = self._feed.newest()
-            self._emit(self._wishes.everything())
+            self._emit_all(self._everything())
             self._last_sequence = newest
             yield
         for changes in self._feed.follow(self._last_sequence, stop=stop, poll_seconds=self._poll_seconds):
-            self._emit(self._changed(changes))
+            self._emit_all(self._changed(changes))
             self._last_sequence = changes[-1].sequence
             yield
+
+    def _everything(self) -> tuple[WantedModel, ...]:
+        """Return what is wanted of every model, those included that were emitted before and are gone by now."""
+        models = self._wishes.everything()
+        gone = sorted(self._emitted.difference(model.model_id for model in models))
+        has_gap = bool(self._emitted)
+        return tuple(replace(model, has_gap=has_gap) for model in (*models, *self._wishes.of(gone)))
+
+    def _emit_all(self, models: tuple[WantedModel, ...]) -> None:
+        self._emit(models)
+        for model in models:
+            (self._emitted.discard if model.is_gone else self._emitted.add)(model.model_id)
 
     def _changed(self, changes: Iterable[Change]) -> tuple[WantedModel, ...]:
         versions = {parse_version(each.resource, "resource") for each in changes if each.kind == "version_deleted"}

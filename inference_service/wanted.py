@@ -30,7 +30,8 @@ class WantedModel:
     `versions` gives each wanted version's manifest digest, `aliases` the version number that each alias points at, and
     `traffic` the shares of those that give other versions some of their requests.
     `pinned` ones are never evicted. `newest` is the newest version there is, wanted or not. `deleted` are versions that
-    were deleted since the last time; where the model `is_gone`, all that there were by then.
+    were deleted since the last time; where the model `is_gone`, all that there were by then. With `has_gap` it is not
+    known which were: changes are missing between the last time and this one.
     """
 
     model_id: str
@@ -41,6 +42,7 @@ class WantedModel:
     newest: VersionName | None = None
     deleted: Collection[VersionName] = ()
     is_gone: bool = False
+    has_gap: bool = False
 
 
 @dataclass(frozen=True)

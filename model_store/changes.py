@@ -1,4 +1,8 @@
-"""The change feed: every write to the registry, in the order of commits."""
+"""The change feed: every write to the registry, in the order of commits.
+
+Old changes are pruned from the start of the feed. The last of them stays as a mark, so that a follower who is behind
+it knows that changes are missing, and no sequence number is ever given twice.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,19 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import takewhile
 
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from model_store.database import Database
-from model_store.errors import Unavailable
+from model_store.errors import Expired, Unavailable
 from model_store.records import Change
 from model_store.tables import ChangeRow
 
 _FEED_LOCK = 0x6D616174  # next to the migration lock
 _CHANNEL = "maas_changes"
+_PRUNED = "pruned"  # kind of the mark: this change, and all before it, are gone
 _STOP_SECONDS = 0.1  # how long a follower may take to notice that it should stop
 _FALLBACK_SECONDS = 2.0  # a lost notification costs no more than this
 
@@ -43,6 +49,19 @@ def append_change(session: Session, kind: str, resource: object) -> None:
         session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": _CHANNEL})
 
 
+def prune_changes(session: Session, before: datetime, limit: int) -> int:
+    """Remove changes that were made before this moment, the oldest first, at most `limit`; return how many went."""
+    columns = ChangeRow.sequence, ChangeRow.kind, ChangeRow.created_at
+    oldest = session.execute(select(*columns).order_by(ChangeRow.sequence).limit(limit)).all()
+    due = list(takewhile(lambda row: row.created_at < before, oldest))
+    if not due or due[-1].kind == _PRUNED:
+        return 0
+    mark = due[-1].sequence
+    session.execute(delete(ChangeRow).where(ChangeRow.sequence < mark))
+    session.execute(update(ChangeRow).where(ChangeRow.sequence == mark).values(kind=_PRUNED, resource=""))
+    return sum(row.kind != _PRUNED for row in due)
+
+
 class ChangeFeed:
     """Reads the feed; safe to share between threads."""
 
@@ -55,13 +74,21 @@ class ChangeFeed:
             return session.scalar(select(func.max(ChangeRow.sequence))) or 0
 
     def after(self, sequence: int, limit: int = 1000) -> tuple[Change, ...]:
-        """Return the changes after this one, oldest first."""
+        """Return the changes after this one, oldest first; raise Expired where some of them are not kept any more."""
         query = select(ChangeRow).where(ChangeRow.sequence > sequence).order_by(ChangeRow.sequence).limit(limit)
         with self._database.read() as session:
-            return tuple(row.record() for row in session.scalars(query))
+            changes = tuple(row.record() for row in session.scalars(query))
+        if changes and changes[0].kind == _PRUNED:
+            mark = changes[0].sequence
+            raise Expired(
+                f"changes up to {mark} are not kept any more: watch after {mark}, then list what you follow once more"
+            )
+        return changes
 
     def follow(self, after: int, *, stop: threading.Event, poll_seconds: float = 0.1) -> Iterator[tuple[Change, ...]]:
-        """Yield batches of changes as they are committed, until `stop` is set; raise Unavailable with the database.
+        """Yield batches of changes as they are committed, until `stop` is set.
+
+        Raises Unavailable with the database, and Expired where changes that were not yielded yet were pruned.
 
         A batch is never empty. PostgreSQL wakes its followers, and is read every few seconds besides, in case a
         notification is lost. SQLite cannot wake another process: one indexed look-up every `poll_seconds`.

@@ -28,6 +28,10 @@ class Conflict(StoreError):
     """Somebody else changed the resource first."""
 
 
+class Expired(StoreError):
+    """A part of the history is not kept any more; the text says from where on it is."""
+
+
 class Unavailable(StoreError):
     """A part the store needs does not answer now; trying again later may help."""
 

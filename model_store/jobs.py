@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, selectinload
 from model_store.blobs import BlobStore
 from model_store.changes import take_turn
 from model_store.database import Database
-from model_store.errors import AlreadyExists, IllegalState, JobStopping
+from model_store.errors import AlreadyExists, Expired, IllegalState, JobStopping
 from model_store.job_records import JobCheckpoint, JobEvent, JobSpec, TrainingJob
 from model_store.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
 from model_store.lifecycle import ACTIVE, ENDED, STOPPING, JobState, Wish, after_stop, after_wish, may_move
@@ -86,7 +86,10 @@ class JobStore:
             return cut("jobs", [row.record() for row in rows], [row.sequence for row in rows], request.limit)
 
     def events_after(self, job_id: str, sequence: int, limit: int = 1000) -> tuple[JobEvent, ...]:
-        """Return a job's events after this one, oldest first."""
+        """Return a job's events after this one, oldest first; after 0, those that are still kept.
+
+        Raises Expired where events after another one are not kept any more.
+        """
         query = (
             select(JobEventRow)
             .where(JobEventRow.job_id == job_id, JobEventRow.sequence > sequence)
@@ -94,7 +97,13 @@ class JobStore:
             .limit(limit)
         )
         with self._database.read() as session:
-            return tuple(row.record() for row in session.scalars(query))
+            events = tuple(row.record() for row in session.scalars(query))
+        if sequence and events and events[0].sequence > sequence + 1:
+            last_gone = events[0].sequence - 1
+            raise Expired(
+                f"events of {job_name(job_id)} up to {last_gone} are not kept any more: watch after {last_gone}"
+            )
+        return events
 
     def wish(self, job_id: str, wish: Wish) -> TrainingJob:
         """Pause, resume, cancel or retry a job; raise IllegalState where that cannot be. A repeat changes nothing.

@@ -16,12 +16,16 @@ from model_store.changes import ChangeFeed
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput
 from model_store.jobs import JobStore
+from model_store.leases import WorkLease
 from model_store.promotions import PromotionStore
 from model_store.store import ModelStore
+from model_store.upkeep.keeping import Upkeep
 from training_service.archives import ArchiveLimits
 from training_service.change_bell import ChangeBell
 from training_service.evaluator import build_evaluator
 from training_service.ingest import Ingestor
+from training_service.keeper import Keeper
+from training_service.owners import new_owner
 from training_service.promoter import Promoter
 from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
@@ -78,12 +82,25 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
             poll_seconds=settings.poll_seconds,
             patience_seconds=settings.promotion_patience_seconds,
         )
+        keeper = Keeper(
+            Upkeep(database, store.blobs, settings.ages),
+            WorkLease(
+                database,
+                "upkeep",
+                new_owner(),
+                lease_seconds=settings.lease_seconds,
+                every_seconds=settings.upkeep_seconds,
+            ),
+            stopping,
+            look_seconds=min(settings.lease_seconds, settings.upkeep_seconds),
+            heartbeat_seconds=settings.heartbeat_seconds,
+        )
         runner = Runner(jobs, settings, stopping)
         feed = ChangeFeed(database)
         bell = ChangeBell(feed, poll_seconds=settings.poll_seconds)
         registry = ModelStoreServicer(store, feed, bell, upload_threads)
         grpc_server = GrpcServer(settings, registrations(training, registry), CODES)
-        yield TrainingServer(grpc_server, runner, promoter, bell, stopping)
+        yield TrainingServer(grpc_server, runner, promoter, bell, keeper if settings.upkeep_seconds else None, stopping)
 
 
 def _uploads(

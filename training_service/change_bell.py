@@ -8,7 +8,7 @@ import threading
 import structlog
 
 from model_store.changes import ChangeFeed
-from model_store.errors import StoreError, Unavailable
+from model_store.errors import Expired, StoreError, Unavailable
 
 _RETRY_SECONDS = 1.0
 _log = structlog.get_logger()
@@ -49,6 +49,8 @@ class ChangeBell:
                 for changes in self._feed.follow(sequence, stop=self._stop, poll_seconds=self._poll_seconds):
                     sequence = changes[-1].sequence
                     loop.call_soon_threadsafe(self._ring, sequence)
+            except Expired:  # the database did not answer for that long: those who wait look where it stands now
+                sequence = None
             except StoreError as error:
                 _log.warning("change_feed_lost", error=str(error), retry_seconds=_RETRY_SECONDS)
                 self._stop.wait(_RETRY_SECONDS)

@@ -12,6 +12,7 @@ from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
 from training_service.change_bell import ChangeBell
+from training_service.keeper import Keeper
 from training_service.promoter import Promoter
 from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
@@ -37,15 +38,22 @@ def registrations(training: TrainingServicer, registry: ModelStoreServicer) -> d
 
 
 class TrainingServer:
-    """Runs gRPC server, runner, promoter and change bell until `stopping` is set; a part that dies ends all."""
+    """Runs gRPC server, runner, promoter, change bell and keeper until `stopping` is set; a part that dies ends all."""
 
     def __init__(
-        self, grpc_server: GrpcServer, runner: Runner, promoter: Promoter, bell: ChangeBell, stopping: asyncio.Event
+        self,
+        grpc_server: GrpcServer,
+        runner: Runner,
+        promoter: Promoter,
+        bell: ChangeBell,
+        keeper: Keeper | None,
+        stopping: asyncio.Event,
     ) -> None:
         self._grpc = grpc_server
         self._runner = runner
         self._promoter = promoter
         self._bell = bell
+        self._keeper = keeper
         self._stopping = stopping
 
     async def run(self) -> None:
@@ -55,6 +63,8 @@ class TrainingServer:
             parts.create_task(self._runner.run())
             parts.create_task(self._promoter.run())
             parts.create_task(self._bell.run())
+            if self._keeper is not None:
+                parts.create_task(self._keeper.run())
             try:
                 await self._grpc.set_serving(True)
                 await self._stopping.wait()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.settings import ServerSettings
+from model_store.upkeep.keeping import Ages
 
 _MEBIBYTE = 1024 * 1024
 
@@ -46,6 +48,16 @@ class TrainingSettings(ServerSettings):
         default=300.0, gt=0, description="How long they have for it; a version that cannot be loaded is rolled back."
     )
 
+    upkeep_seconds: float = Field(
+        default=3600.0, ge=0, description="How often what is too old is removed; 0: never by this service."
+    )
+    keep_changes_days: float = Field(default=30.0, gt=0, description="Age from which changes leave the feed.")
+    keep_events_days: float = Field(default=90.0, gt=0, description="Age from which events of jobs go.")
+    keep_jobs_days: float = Field(default=365.0, gt=0, description="How long jobs are kept that left no version.")
+    keep_checkpoints_days: float = Field(default=7.0, ge=0, description="How long a job that ended can be continued.")
+    keep_quarantine_days: float = Field(default=30.0, ge=0, description="Age from which damaged blobs go for good.")
+    keep_garbage_hours: float = Field(default=24.0, ge=1, description="Age from which unused blobs go.")
+
     num_concurrent_jobs: int = Field(default=1, ge=0, description="Jobs that run here at once; 0: only queue them.")
     lease_seconds: float = Field(default=15.0, gt=0, description="How long a silent runner keeps its job.")
     heartbeat_seconds: float = Field(default=1.0, gt=0, description="How often a runner renews the lease.")
@@ -56,10 +68,28 @@ class TrainingSettings(ServerSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_threads: int = Field(default=0, ge=0, description="CPU threads of a worker; 0: all cores.")
 
+    @property
+    def ages(self) -> Ages:
+        """How long each kind of what piles up is kept."""
+        return Ages(
+            changes=timedelta(days=self.keep_changes_days),
+            events=timedelta(days=self.keep_events_days),
+            jobs=timedelta(days=self.keep_jobs_days),
+            checkpoints=timedelta(days=self.keep_checkpoints_days),
+            quarantine=timedelta(days=self.keep_quarantine_days),
+            garbage=timedelta(hours=self.keep_garbage_hours),
+        )
+
     @field_validator("dataset_roots", "inference_addresses", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_ages(self) -> TrainingSettings:
+        if self.keep_events_days > self.keep_jobs_days:
+            raise ValueError("keep_events_days must be at most keep_jobs_days: no event outlives its job")
+        return self
 
     @model_validator(mode="after")
     def _check_lease(self) -> TrainingSettings:

@@ -5,6 +5,7 @@ from model_store.tables.base import Row
 from model_store.tables.changes import ChangeRow
 from model_store.tables.datasets import DatasetPackRow, DatasetRow
 from model_store.tables.jobs import JobCheckpointRow, JobEventRow, JobRow
+from model_store.tables.leases import LeaseRow
 from model_store.tables.models import ModelRow, ModelTagRow
 from model_store.tables.versions import (
     CALIBRATION_COLUMNS,
@@ -25,6 +26,7 @@ __all__ = [
     "JobCheckpointRow",
     "JobEventRow",
     "JobRow",
+    "LeaseRow",
     "ModelRow",
     "ModelTagRow",
     "Row",

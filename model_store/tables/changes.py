@@ -12,7 +12,7 @@ from model_store.tables.base import Row, Sequence
 
 
 class ChangeRow(Row):
-    """One entry of the change feed, in the order of commits."""
+    """One entry of the change feed, in the order of commits, or the mark up to which entries were pruned."""
 
     __tablename__ = "changes"
 

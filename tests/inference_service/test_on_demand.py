@@ -240,6 +240,23 @@ async def test_a_version_that_is_deleted_does_not_stay() -> None:
 
 
 @on_a_loop
+async def test_where_changes_are_missing_what_was_asked_for_is_looked_up_anew() -> None:
+    """It may have been deleted meanwhile: it goes, and comes back with the next request if it is still there."""
+    async with running(on_demand=True) as setup:
+        await started(setup, 1)
+        setup.registry |= {version(7): MODEL, version(8): MODEL}
+        assert [await setup.answer(version(number)) for number in (7, 8)] == [version(7), version(8)]
+        del setup.registry[version(7)]
+        (model,) = wanted(1)
+        setup.manager.update([WantedModel("flowers", model.versions, has_gap=True)])
+        for number in (7, 8):
+            await setup.until_state(number, VersionState.UNLOADED)
+        assert await setup.answer(version(8)) == version(8)
+        with pytest.raises(VersionNotFound):
+            await setup.answer(version(7))
+
+
+@on_a_loop
 async def test_a_version_that_is_deleted_while_it_is_looked_up_is_not_loaded() -> None:
     """The answer that was on its way is not believed."""
     async with running(on_demand=True) as setup:

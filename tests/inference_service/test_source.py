@@ -19,7 +19,7 @@ from inference_service.backoff import Backoff
 from inference_service.source import Source
 from inference_service.wanted import Found, Policies, Target, WantedModel, Wishes
 from model_store.alias_records import Share, Traffic
-from model_store.changes import ChangeFeed
+from model_store.changes import ChangeFeed, prune_changes
 from model_store.database import Database
 from model_store.errors import AliasNotFound, IllegalState, ModelNotFound, Unavailable, VersionNotFound
 from model_store.names import AliasName, ModelName, VersionName
@@ -141,6 +141,28 @@ def test_a_lost_database_is_followed_again_when_it_is_back(database: Database, r
             emitted.get(timeout=0.1)
         losable.lost = False
         assert numbers(next_from(emitted)[0]) == {2}
+    losable.close()
+
+
+def test_who_missed_changes_that_were_pruned_reads_everything_anew(database: Database, registry: Registry) -> None:
+    """The database did not answer for so long that changes were pruned: what is gone by now is told as well."""
+    losable = LosableDatabase(database.url.render_as_string(hide_password=False))
+    registry.publish(Recipe(head=1))
+    registry.publish(Recipe(), model_id="birds")
+    with following(losable, ModelStore(losable, registry.store.blobs)) as emitted:
+        assert [model.has_gap for model in next_from(emitted)] == [False, False]
+        losable.lost = True
+        registry.publish(Recipe(head=2))
+        registry.store.delete_model("birds", force=True)
+        with database.write() as session:
+            assert prune_changes(session, datetime.now(UTC), 1000)
+        losable.lost = False
+        flowers, birds = next_from(emitted)
+        assert (numbers(flowers), flowers.has_gap) == ({2}, True)
+        assert birds == WantedModel("birds", is_gone=True, has_gap=True)
+        registry.publish(Recipe(head=3))
+        (flowers,) = next_from(emitted)
+        assert (numbers(flowers), flowers.has_gap) == ({3}, False)
     losable.close()
 
 

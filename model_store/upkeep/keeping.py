@@ -1,0 +1,78 @@
+"""Keeps a store from growing without bound: what is older than its age goes, step by step, beside everything else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from model_store.blobs import BlobStore
+from model_store.database import Database
+from model_store.upkeep.gc import CHECKPOINTS_KEPT_FOR, DEFAULT_GRACE_SECONDS, Collector
+from model_store.upkeep.history import HistoryPruner
+
+Counts = Mapping[str, int]
+"""How much of each kind went."""
+Step = Callable[[], Counts]
+
+
+@dataclass(frozen=True)
+class Ages:
+    """How long each kind is kept; `garbage` are blobs that nothing names, from when they were written last."""
+
+    changes: timedelta = timedelta(days=30)
+    events: timedelta = timedelta(days=90)
+    jobs: timedelta = timedelta(days=365)
+    checkpoints: timedelta = CHECKPOINTS_KEPT_FOR
+    quarantine: timedelta = timedelta(days=30)
+    garbage: timedelta = timedelta(seconds=DEFAULT_GRACE_SECONDS)
+
+
+class Upkeep:
+    """The steps of one round; each may run at any time, also twice at once. The history of aliases is never pruned."""
+
+    def __init__(self, database: Database, blobs: BlobStore, ages: Ages) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._ages = ages
+
+    def steps(self, check_going_on: Callable[[], None] = lambda: None) -> dict[str, Step]:
+        """Return the steps by name, in their order.
+
+        A step calls `check_going_on` before each of its transactions, which are short; what that raises ends the step.
+        """
+        history, ages = HistoryPruner(self._database, check_going_on), self._ages
+        return {
+            "changes": lambda: {"num_changes": history.prune_changes(ages.changes)},
+            "events": lambda: {"num_events": history.prune_events(ages.events)},
+            "jobs": lambda: {"num_jobs": history.prune_jobs(ages.jobs)},
+            "garbage": lambda: self._collect(check_going_on),
+            "quarantine": lambda: self._empty_quarantine(check_going_on),
+        }
+
+    def _collect(self, check_going_on: Callable[[], None]) -> Counts:
+        """Purge what was deleted long ago, drop checkpoints of jobs that ended, and remove what nothing names."""
+        garbage = Collector(
+            self._database,
+            self._blobs,
+            grace_seconds=self._ages.garbage.total_seconds(),
+            checkpoints_kept_for=self._ages.checkpoints,
+            check_going_on=check_going_on,
+        ).collect()
+        return {
+            "num_versions": garbage.num_versions,
+            "num_models": garbage.num_models,
+            "num_datasets": garbage.num_datasets,
+            "num_blobs": garbage.num_blobs,
+            "num_unfinished": garbage.num_unfinished,
+            "size_bytes": garbage.size_bytes,
+        }
+
+    def _empty_quarantine(self, check_going_on: Callable[[], None]) -> Counts:
+        before = time.time() - self._ages.quarantine.total_seconds()
+        old = [blob for blob in self._blobs.quarantined() if blob.moved_at < before]
+        for blob in old:
+            check_going_on()
+            self._blobs.drop_quarantined(blob)
+        return {"num_blobs": len(old), "size_bytes": sum(blob.size_bytes for blob in old)}

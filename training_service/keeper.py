@@ -1,0 +1,113 @@
+"""Runs the store's upkeep on a schedule: of all training services one at a time, and another where that one dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+import structlog
+
+from model_store.errors import LeaseLost, StoreError
+from model_store.leases import WorkLease
+from model_store.upkeep.keeping import Upkeep
+
+T = TypeVar("T")
+_log = structlog.get_logger()
+
+
+class _StoppedEarly(Exception):
+    """The service stops, or another one has the lease."""
+
+
+class Keeper:
+    """Does a round of upkeep whenever one is due; whatever goes wrong in it, the service goes on.
+
+    Rounds and leases have threads of their own: no request waits for upkeep, and no lease for requests.
+    """
+
+    def __init__(
+        self,
+        upkeep: Upkeep,
+        lease: WorkLease,
+        stopping: asyncio.Event,
+        *,
+        look_seconds: float,
+        heartbeat_seconds: float,
+    ) -> None:
+        """Take how often to look whether a round is due, and how often to renew the lease during one."""
+        self._upkeep = upkeep
+        self._lease = lease
+        self._stopping = stopping
+        self._look_seconds = look_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+
+    async def run(self) -> None:
+        """Work until told to stop; a round under way then ends after its next transaction."""
+        with ThreadPoolExecutor(1, "upkeep") as rounds, ThreadPoolExecutor(1, "upkeep-lease") as leases:
+            while not self._stopping.is_set():
+                try:
+                    if await _in(leases, self._lease.take):
+                        await self._round(rounds, leases)
+                except StoreError as error:  # the database may be back the next time
+                    _log.warning("upkeep_held_up", reason=str(error))
+                except Exception:  # noqa: BLE001  nothing that upkeep meets is worth the service's end
+                    _log.exception("upkeep_failed")
+                await self._pause(self._look_seconds)
+
+    async def _round(self, rounds: Executor, leases: Executor) -> None:
+        """Do all steps while the lease is renewed, then give it back."""
+        stop = threading.Event()
+        renewing = asyncio.create_task(self._renew(leases, stop))
+        try:
+            is_done = await _in(rounds, lambda: self._do_steps(stop))
+        finally:
+            stop.set()  # where this is cancelled, the thread still works
+            renewing.cancel()
+        with contextlib.suppress(LeaseLost):  # then it is another service's to note
+            await _in(leases, lambda: self._lease.give_back(is_done=is_done))
+
+    async def _renew(self, leases: Executor, stop: threading.Event) -> None:
+        """Renew the lease; set `stop` where it is lost, or the service stops."""
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await _in(leases, self._lease.renew)
+                except LeaseLost:
+                    return
+                except StoreError as error:  # the lease may outlast this
+                    _log.warning("upkeep_lease_not_renewed", reason=str(error))
+                await self._pause(self._heartbeat_seconds)
+        finally:
+            stop.set()
+
+    def _do_steps(self, stop: threading.Event) -> bool:
+        """Do one step after the other; say whether the round came to its end."""
+
+        def check_going_on() -> None:
+            if stop.is_set():
+                raise _StoppedEarly
+
+        for name, step in self._upkeep.steps(check_going_on).items():
+            try:
+                counts = step()
+            except _StoppedEarly:
+                return False
+            except StoreError as error:
+                _log.warning("upkeep_step_held_up", step=name, reason=str(error))
+            except Exception:  # noqa: BLE001  one kind that cannot be removed is no reason to keep the others
+                _log.exception("upkeep_step_failed", step=name)
+            else:
+                _log.info("upkeep_step_done", step=name, **counts)
+        return True
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+async def _in(threads: Executor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
