@@ -74,6 +74,13 @@ class DatasetStore:
         with self._database.read() as session:
             return living_dataset_row(session, dataset_id).record()
 
+    def living_of_digest(self, digest: str) -> tuple[Dataset, ...]:
+        """Return the datasets with just this content that were not deleted, the oldest first."""
+        query = select(DatasetRow).where(DatasetRow.digest == digest, DatasetRow.deleted_at.is_(None))
+        query = query.where(DatasetRow.is_purged.is_(False)).order_by(DatasetRow.created_at, DatasetRow.id)
+        with self._database.read() as session:
+            return tuple(row.record() for row in session.scalars(query))
+
     def delete(self, dataset_id: str, kept_for: timedelta = deletion.KEPT_FOR) -> Dataset:
         """Hide a dataset until it is undeleted or purged; versions that were made from it stay.
 

@@ -1,13 +1,15 @@
 """Reads a stranger's archive: zip, tar or tar.gz as a stream of files, never unpacked to a path.
 
 What an honest archive of photos does not have makes the whole of it unusable: absolute paths, `..`, links and devices,
-more than 100 bytes for each that was sent. The limits hold while bytes are unpacked, whatever the headers claim.
+more than 100 bytes for each that was sent. The limits hold while bytes are unpacked, whatever the headers claim. An
+archive is read to its end: one that was cut there, or has other bytes behind it, is not what was packed.
 """
 
 from __future__ import annotations
 
 import gzip
-import re
+import io
+import os
 import stat
 import struct
 import tarfile
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from typing import IO, cast
 
 from model_store.errors import InvalidInput
+from training_service.archive_names import checked_path, zip_names
 
 # A short run of zeros compresses a thousandfold and harms nobody.
 _RATIO_FLOOR_BYTES = 1024 * 1024
@@ -25,11 +28,12 @@ _CHUNK_BYTES = 128 * 1024
 # Both libraries read a header, or a whole table of contents, in one piece, of a size that the archive names.
 _MAX_TAR_READ_BYTES = 256 * 1024
 _MAX_ZIP_READ_BYTES = 64 * 1024 * 1024
-_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_ZIP_END, _ZIP_END_BYTES = b"PK\x05\x06", 22
+_ZIP_MAGIC = (b"PK\x03\x04", _ZIP_END)
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
-_DRIVE = re.compile(r"[A-Za-z]:")
+_LINKS = "pack what it points at (tar --dereference --hard-dereference), or upload the folder itself"
 # What the libraries raise for damaged archives.
 _READING_ERRORS = (
     tarfile.TarError,
@@ -57,16 +61,23 @@ class ArchiveLimits:
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """One regular file; `data` is None where it is over the limit of one file."""
+    """One regular file; `data` is None where it was not read, for the reason that is given then."""
 
     path: str
     data: bytes | None
+    reason: str = ""
 
 
-def read_archive(file: IO[bytes], limits: ArchiveLimits) -> Iterator[ArchiveFile]:
+def too_large(path: str) -> ArchiveFile:
+    """Return a file that is over the limit of one file."""
+    return ArchiveFile(path, None, "the file is larger than this service takes")
+
+
+def read_archive(file: IO[bytes], limits: ArchiveLimits, encoding: str = "") -> Iterator[ArchiveFile]:
     """Yield the files of a seekable archive in its order, by normalised paths.
 
-    Raises InvalidInput for the field `archive`, naming the entry, where it is hostile, damaged or over a limit.
+    `encoding` is that of names that are not marked as UTF-8, where it is known. Raises InvalidInput for the field
+    `archive`, naming the entry, where it is hostile, damaged or over a limit.
     """
     budget = _Budget(_size_of(file), limits)
     magic = file.read(4)
@@ -75,12 +86,12 @@ def read_archive(file: IO[bytes], limits: ArchiveLimits) -> Iterator[ArchiveFile
         raise _refused("is empty: send the bytes of a zip, tar or tar.gz file")
     try:
         if magic in _ZIP_MAGIC:
-            yield from _read_zip(file, budget)
+            yield from _read_zip(file, budget, encoding)
         elif magic.startswith(_GZIP_MAGIC):
             with gzip.GzipFile(fileobj=file) as unzipped:
-                yield from _read_tar(cast("IO[bytes]", unzipped), budget)
+                yield from _read_tar(cast("IO[bytes]", unzipped), budget, encoding)
         else:
-            yield from _read_tar(file, budget)
+            yield from _read_tar(file, budget, encoding)
     except _READING_ERRORS as error:
         raise _refused(f"cannot be read as a zip, tar or tar.gz file: {error}") from error
 
@@ -116,13 +127,14 @@ class _Guarded:
         self._max_read = max_read
         self._budget = budget
         self.entry = "its start"
+        self.last_read = b""
 
     def read(self, size: int = -1) -> bytes:
         if size > self._max_read:
             raise _refused(f"has a header of {size} bytes (after {self.entry!r}): that is no archive of photos")
-        data = self._file.read(size)
+        self.last_read = self._file.read(size)
         self._check(self._file.tell())
-        return data
+        return self.last_read
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if self._budget is not None:
@@ -142,27 +154,42 @@ class _Guarded:
             self._budget.check_total(position, self.entry)
 
 
-def _read_tar(file: IO[bytes], budget: _Budget) -> Iterator[ArchiveFile]:
+def _read_tar(file: IO[bytes], budget: _Budget, encoding: str) -> Iterator[ArchiveFile]:
     guarded = _Guarded(file, _MAX_TAR_READ_BYTES, budget)
-    with tarfile.open(fileobj=cast("IO[bytes]", guarded), mode="r:") as archive:
+    with tarfile.open(fileobj=cast("IO[bytes]", guarded), mode="r:", encoding=encoding or "utf-8") as archive:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # a public name that its stubs lack; it would pile up
             path = checked_path(member.name)
             guarded.entry = path
             budget.count_entry()
             if not (member.isdir() or member.isreg()) or member.issparse():
-                raise _refused(f"holds {path!r}, which is a link, a device or a sparse file")
+                raise _refused(f"holds {path!r}, which is a link, a device or a sparse file: {_LINKS}")
             if member.isreg():
-                content = archive.extractfile(member)
-                yield ArchiveFile(path, _read_file(content, member.size, budget) if content else b"")
+                yield _read_file(path, archive.extractfile(member) or io.BytesIO(), member.size, budget)
+        _check_end(guarded)
 
 
-def _read_zip(file: IO[bytes], budget: _Budget) -> Iterator[ArchiveFile]:
+def _check_end(file: _Guarded) -> None:
+    """Raise InvalidInput unless a tar ends with zeros alone; reading them has gzip compare its checksum, too.
+
+    The library stops at any block that is no header, and has read that block last.
+    """
+    if len(file.last_read) < tarfile.BLOCKSIZE:
+        raise _refused(f"ends (after {file.entry!r}) without the end of a tar file: it was cut")
+    while file.last_read:
+        if file.last_read.strip(b"\0"):
+            raise _refused(f"is damaged after {file.entry!r}, or has other bytes behind its end")
+        file.read(_CHUNK_BYTES)
+
+
+def _read_zip(file: IO[bytes], budget: _Budget, encoding: str) -> Iterator[ArchiveFile]:
     guarded = _Guarded(file, _MAX_ZIP_READ_BYTES, None)
     unpacked = 0
     with zipfile.ZipFile(cast("IO[bytes]", guarded)) as archive:
-        for member in archive.infolist():
-            path = checked_path(member.filename)
+        _check_zip_end(file, len(archive.comment))
+        members = archive.infolist()
+        for member, name in zip(members, zip_names(members, encoding), strict=True):
+            path = checked_path(name)
             budget.count_entry()
             _check_zip_member(member, path)
             if member.is_dir():
@@ -172,38 +199,32 @@ def _read_zip(file: IO[bytes], budget: _Budget) -> Iterator[ArchiveFile]:
             unpacked += member.file_size
             budget.check_total(unpacked, path)
             with archive.open(member) as content:
-                yield ArchiveFile(path, _read_file(content, member.file_size, budget))
+                yield _read_file(path, content, member.file_size, budget)
+
+
+def _check_zip_end(file: IO[bytes], comment_bytes: int) -> None:
+    file.seek(-_ZIP_END_BYTES - comment_bytes, os.SEEK_END)
+    if file.read(len(_ZIP_END)) != _ZIP_END:
+        raise _refused("has other bytes behind its end")
 
 
 def _check_zip_member(member: zipfile.ZipInfo, path: str) -> None:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise _refused(f"holds {path!r}, which is a link or a device")
+        raise _refused(f"holds {path!r}, which is a link or a device: {_LINKS}")
     if member.flag_bits & _ENCRYPTED:
         raise _refused(f"holds {path!r}, which is encrypted")
     if member.compress_type not in _ZIP_METHODS:
         raise _refused(f"holds {path!r} in an unusual compression: use plain deflate")
 
 
-def _read_file(content: IO[bytes], size: int, budget: _Budget) -> bytes | None:
+def _read_file(path: str, content: IO[bytes], size: int, budget: _Budget) -> ArchiveFile:
     if size > budget.limits.max_file_bytes:
-        return None
+        return too_large(path)
     chunks = []
     while chunk := content.read(_CHUNK_BYTES):
         chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def checked_path(name: str) -> str:
-    """Return an entry's name in its one form; raise InvalidInput for an absolute one, or one that climbs."""
-    # Windows' separators are read as such: what is harmless here may be unpacked elsewhere.
-    path = name.replace("\\", "/")
-    if path.startswith("/") or _DRIVE.match(path):
-        raise _refused(f"holds {name!r}, an absolute path")
-    parts = path.split("/")
-    if ".." in parts:
-        raise _refused(f"holds {name!r}, a path with '..'")
-    return "/".join(part for part in parts if part not in {"", "."})
+    return ArchiveFile(path, b"".join(chunks))
 
 
 def _size_of(file: IO[bytes]) -> int:

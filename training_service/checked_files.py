@@ -7,18 +7,25 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from model_store.errors import InvalidImage
 from model_store.inputs import decode_image
+from model_store.normal_form import escaped, unshowable
 from training_service.archives import ArchiveFile
 from training_service.dataset_summary import Colours
 from training_service.layouts import is_split_file
 from training_service.near_duplicates import look_of
 
 _MAX_PATH_LENGTH = 1000
-_JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+# What systems leave behind in folders; `._x` is what macOS knows of `x`.
+_JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"}
+_JUNK_PREFIX = "._"
 _FILES_IN_FLIGHT = 16
 # Looks and colours are taken of a small copy: a look has nine by eight levels only.
 _SEEN_EDGE = 128
+# Values of 8 to 14 bits that were written into files of 16 as they are are all below a quarter of the range.
+_DARK = 63
 
 
 @dataclass(frozen=True)
@@ -51,17 +58,27 @@ class GoodImage:
     height: int
     look: str
     colours: Colours
+    is_dark: bool
 
 
 CheckedFile = GoodImage | SplitFile | RejectedFile
 
 
 def checked_files(files: Iterable[ArchiveFile], threads: Executor, *, max_pixels: int) -> Iterator[CheckedFile]:
-    """Yield each file but junk, once it was decoded, in the archive's order; a few are decoded ahead in `threads`."""
+    """Yield each file but junk, once it was decoded, in the archive's order; a few are decoded ahead in `threads`.
+
+    Of a hidden folder the folder is yielded, once.
+    """
     waiting: deque[Future[CheckedFile]] = deque()
+    hidden = {""}
     try:
         for file in files:
-            if not _is_junk(file.path):
+            if _is_junk(file.path):
+                continue
+            if (path := _hidden(file.path)) not in hidden:
+                hidden.add(path)
+                yield RejectedFile(_shown(path), "hidden: its name begins with a dot; rename it to use it")
+            if not path:
                 waiting.append(threads.submit(_checked, file, max_pixels))
             if len(waiting) >= _FILES_IN_FLIGHT:
                 yield waiting.popleft().result()
@@ -73,25 +90,42 @@ def checked_files(files: Iterable[ArchiveFile], threads: Executor, *, max_pixels
 
 
 def _checked(file: ArchiveFile, max_pixels: int) -> CheckedFile:
-    path = _printable(file.path)
-    if path != file.path or len(path) > _MAX_PATH_LENGTH:
-        return RejectedFile(path[:_MAX_PATH_LENGTH], "the path is too long, or has characters that cannot be shown")
+    path = _shown(file.path)
+    if reason := _unusable_name(file.path):
+        return RejectedFile(path, reason)
     if file.data is None:
-        return RejectedFile(path, "the file is larger than this service takes")
+        return RejectedFile(path, file.reason)
     if is_split_file(path):
         return SplitFile(path, file.data)
     try:
         image = decode_image(file.data, max_pixels=max_pixels)
     except InvalidImage as error:
         return RejectedFile(path, str(error))
+    is_dark = int(np.asarray(image).max()) <= _DARK
     small = image.reduce(max(1, min(image.size) // _SEEN_EDGE))
-    return GoodImage(path, file.data, image.width, image.height, look_of(small), Colours.of_image(small))
+    return GoodImage(path, file.data, image.width, image.height, look_of(small), Colours.of_image(small), is_dark)
 
 
-def _printable(path: str) -> str:
-    text = path.encode("utf-8", "backslashreplace").decode()
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+def _unusable_name(path: str) -> str:
+    if len(path) > _MAX_PATH_LENGTH:
+        return f"the path has more than {_MAX_PATH_LENGTH} characters"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "the name is not UTF-8: rename it, or say which encoding the names have"
+    found = unshowable(path)
+    return f"the name has a character that cannot be shown, {found}: rename it" if found else ""
+
+
+def _shown(path: str) -> str:
+    return escaped(path)[:_MAX_PATH_LENGTH]
 
 
 def _is_junk(path: str) -> bool:
-    return path == "" or any(part.startswith(".") or part in _JUNK for part in path.split("/"))
+    return path == "" or any(part.startswith(_JUNK_PREFIX) or part in _JUNK for part in path.split("/"))
+
+
+def _hidden(path: str) -> str:
+    """Return the outermost hidden file or folder of a path; nothing where there is none."""
+    parts = path.split("/")
+    return next(("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part.startswith(".")), "")

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2 as pb
 
-from model_store.job_records import DEFAULT_MAX_FAILURES, JobEvent, TrainingJob
+from model_store.job_records import DEFAULT_MAX_FAILURES, JobEvent, JobSpec, TrainingJob
 from model_store.lifecycle import JobState
 from model_store.metrics import Metrics
 from model_store.names import VersionName, dataset_name, model_name
@@ -60,16 +60,27 @@ def read_job(job: pb.TrainingJob) -> JobRequest:
     )
 
 
+def spec_message(spec: JobSpec) -> pb.TrainingJob:
+    """Return what a job is asked to do; the dataset is empty where none is named."""
+    return pb.TrainingJob(
+        model=model_name(spec.model_id),
+        base=str(spec.base),
+        dataset=dataset_name(spec.dataset_id) if spec.dataset_id else "",
+        recipe=_recipe_message(Recipe.from_json(spec.recipe)),
+        seed=spec.seed,
+        alias=spec.alias or "",
+        priority=spec.urgency.priority,
+        deadline=_timestamp(spec.urgency.deadline),
+        max_failures=spec.urgency.max_failures,
+        promote=_promote_message(spec.promote) if spec.promote is not None else None,
+    )
+
+
 def job_message(job: TrainingJob, metrics: Metrics | None = None) -> pb.TrainingJob:
     """Return a job; `metrics` are those of its version."""
-    return pb.TrainingJob(
+    message = spec_message(job.spec)
+    standing = pb.TrainingJob(
         name=job.name,
-        model=model_name(job.spec.model_id),
-        base=str(job.spec.base),
-        dataset=dataset_name(job.spec.dataset_id),
-        recipe=_recipe_message(Recipe.from_json(job.spec.recipe)),
-        seed=job.spec.seed,
-        alias=job.spec.alias or "",
         state=_STATES[job.state],
         error=job.error,
         version=str(job.version) if job.version is not None else "",
@@ -79,15 +90,13 @@ def job_message(job: TrainingJob, metrics: Metrics | None = None) -> pb.Training
         start_time=_timestamp(job.started_at),
         end_time=_timestamp(job.ended_at),
         last_sequence=job.last_sequence,
-        priority=job.spec.urgency.priority,
-        deadline=_timestamp(job.spec.urgency.deadline),
-        max_failures=job.spec.urgency.max_failures,
         num_failures=job.num_failures,
         next_attempt_time=_timestamp(job.next_attempt_at),
         checkpoint_step=job.step,
-        promote=_promote_message(job.spec.promote) if job.spec.promote is not None else None,
         promotion=_promotion_message(job.promotion, job.spec.model_id) if job.promotion is not None else None,
     )
+    message.MergeFrom(standing)
+    return message
 
 
 def event_message(event: JobEvent, model_id: str) -> pb.TrainingJobEvent:
@@ -128,6 +137,7 @@ def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:
         pixel_mean=summary["pixel_mean"],
         pixel_std=summary["pixel_std"],
         uri=summary["uri"],
+        remarks=summary["remarks"],
         state=RESOURCE_STATE_ACTIVE if dataset.deleted_at is None else RESOURCE_STATE_DELETED,
         delete_time=_timestamp(dataset.deleted_at),
         purge_time=_timestamp(dataset.purge_at),

@@ -71,6 +71,7 @@ def summary(
     colours: Colours,
     layout: LayoutKind,
     rejected: Sequence[Mapping[str, str]],
+    remarks: Sequence[str],
 ) -> dict[str, Any]:
     """Return what a listing shows, as plain JSON values; `groups` numbers the rows, near duplicates alike."""
     counts = Counter((row.label, row.split) for row in manifest.rows)
@@ -84,6 +85,7 @@ def summary(
         "layout": str(layout),
         "rejected_files": [dict(each) for each in rejected[:_MAX_REJECTED]],
         "num_rejected_files": len(rejected),
+        "remarks": list(remarks),
         **_near_duplicates(manifest, groups),
         "width": _spread([row.width for row in manifest.rows]),
         "height": _spread([row.height for row in manifest.rows]),

@@ -14,9 +14,10 @@ from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput
 from training_service.archives import ArchiveFile
 from training_service.checked_files import GoodImage, RejectedFile, SplitFile, checked_files
+from training_service.dataset_remarks import remarks_on, with_left_out
 from training_service.dataset_summary import Colours, summary
 from training_service.datasets import DatasetManifest, DatasetRow
-from training_service.layouts import Layout, LayoutKind, read_layout
+from training_service.layouts import Layout, LayoutKind, Place, read_layout
 from training_service.near_duplicates import group_near_duplicates
 from training_service.splits import MIN_ROWS_PER_LABEL, Split, SplitSpec, deal
 
@@ -58,6 +59,7 @@ class _Image:
     height: int
     look: str
     colours: Colours | None
+    is_dark: bool = False
 
     @property
     def order(self) -> tuple[str, str, str]:
@@ -82,9 +84,23 @@ class Ingestor:
         """Store an archive's images, and the manifest of them and of the parent's rows.
 
         Raises InvalidInput naming labels and counts where they do not suffice, what reading the archive and its layout
-        raises, and what `check_going_on`, called between files, raises; nothing is registered then.
+        raises, each with the files that were left out until then, and what `check_going_on`, called between files,
+        raises; nothing is registered then.
         """
         rejected: list[RejectedFile] = []
+        try:
+            return self._ingested(files, split, check_going_on, parent, rejected)
+        except InvalidInput as error:
+            raise with_left_out(error, rejected) from error
+
+    def _ingested(
+        self,
+        files: Iterable[ArchiveFile],
+        split: SplitSpec,
+        check_going_on: Callable[[], None],
+        parent: Parent | None,
+        rejected: list[RejectedFile],
+    ) -> Ingested:
         with self._blobs.temporary_file() as spool:
             found, layout = self._read(files, spool, check_going_on, rejected)
             old = _rows_of(parent) if parent is not None else []
@@ -101,7 +117,10 @@ class Ingestor:
         if parent is not None:
             seen.append(Colours.of_summary(len(old), parent.summary))
         reasons = [each.to_json() for each in sorted(rejected, key=lambda each: each.path)]
-        return Ingested(manifest, stored.digest, summary(manifest, groups, Colours.of_all(seen), layout.kind, reasons))
+        rows = [(image.label, image.path, image.is_dark) for image in images]
+        remarks = [*layout.remarks, *remarks_on(rows, rejected, layout.around)]
+        about = summary(manifest, groups, Colours.of_all(seen), layout.kind, reasons, remarks)
+        return Ingested(manifest, stored.digest, about)
 
     def _read(
         self,
@@ -123,12 +142,15 @@ class Ingestor:
                 found.append(_spooled(spool, each))
         paths = [image.path for image in found]
         layout = read_layout(paths, split_files, [each.path for each in rejected])
+        if layout.kind is not LayoutKind.SPLIT_FILE:
+            reason = "it does not lie beside the folders of labels, and says nothing of them"
+            rejected += [RejectedFile(path, reason) for path in split_files]
+        images = []
         for image, place in zip(found, layout.places, strict=True):
-            if place is None:
-                reason = "the image is not in a label's folder, or its folder's name is too long"
-                rejected.append(RejectedFile(image.path, reason))
-        placed = zip(found, layout.places, strict=True)
-        images = [replace(image, **vars(place)) for image, place in placed if place is not None]
+            if isinstance(place, Place):
+                images.append(replace(image, **vars(place)))
+            else:
+                rejected.append(RejectedFile(image.path, place))
         return sorted(images, key=lambda image: image.order), layout
 
     def _stored(
@@ -194,6 +216,7 @@ def _spooled(spool: IO[bytes], image: GoodImage) -> _Image:
         height=image.height,
         look=image.look,
         colours=image.colours,
+        is_dark=image.is_dark,
     )
 
 
@@ -245,7 +268,7 @@ def _check_labels(images: Sequence[_Image], new: Sequence[_Image], layout: Layou
     """Raise InvalidInput where nothing is new, or for too few labels or images of one."""
     counts = Counter(image.label for image in images)
     if not 2 <= len(counts) <= MAX_LABELS:
-        found = f"found {_shown(counts)}" if counts else "found none"
+        found = "; ".join([f"found {_shown(counts)}" if counts else "found none", *layout.remarks])
         raise _refused(f"must hold 2 to {MAX_LABELS} folders of images, one for each label; {found}")
     if not new:
         raise _refused("holds no image that is not in the parent already")

@@ -14,7 +14,7 @@ from model_store.names import AliasName, ModelName, VersionName, check_id, parse
 from model_store.promotion import PromotionSpec
 from model_store.store import ModelStore
 from training_service.gate import check_promotion
-from training_service.recipe_choices import choose, resolve
+from training_service.recipe_choices import choose, choose_any, resolve
 from training_service.recipes import DEFAULTS, Recipe, RecipeName, trained_stages
 from training_service.versions import trainable_stages
 from training_service.violations import Violations
@@ -41,10 +41,18 @@ class JobRequest:
     promote: PromotionSpec | None = None
 
 
-def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore, *, can_mirror: bool = False) -> JobSpec:
+def job_spec(
+    request: JobRequest,
+    store: ModelStore,
+    datasets: DatasetStore,
+    *,
+    can_mirror: bool = False,
+    needs_dataset: bool = True,
+) -> JobSpec:
     """Return the spec of a job, its base resolved to a version and its recipe filled in.
 
-    `can_mirror` says whether there is an inference service that a promotion can be tried on.
+    `can_mirror` says whether there is an inference service that a promotion can be tried on. Without `needs_dataset`
+    the dataset may be empty: where no recipe is named either, it is one that takes what was chosen.
 
     Raises InvalidInput naming every field that cannot be used, and NotFound where base or dataset do not exist.
     """
@@ -56,8 +64,9 @@ def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore, *, 
         model_id = parse_model(request.model, f"{_PLACE}.model")
     with violations.collected():
         base = parse_target(request.base, f"{_PLACE}.base")
-    with violations.collected():
-        dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
+    if request.dataset or needs_dataset:
+        with violations.collected():
+            dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
     if request.recipe_name:
         with violations.collected():
             recipe = resolve(request.recipe_name, request.recipe, f"{_PLACE}.recipe")
@@ -72,10 +81,12 @@ def job_spec(request: JobRequest, store: ModelStore, datasets: DatasetStore, *, 
             if request.alias is not None:
                 raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
     violations.raise_any()
-    dataset = datasets.living(dataset_id)
+    dataset = datasets.living(dataset_id) if dataset_id else None
     version = store.resolve(base)
-    if not request.recipe_name:
+    if not request.recipe_name and dataset is not None:
         recipe = choose(request.recipe, f"{_PLACE}.recipe", [each["num_train"] for each in dataset.summary["labels"]])
+    elif not request.recipe_name:
+        recipe = choose_any(request.recipe, f"{_PLACE}.recipe")
     _check_base(store, version, recipe)
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
     return JobSpec(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import posixpath
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from model_store.errors import InvalidInput
+from model_store.normal_form import normal_form
 from training_service.splits import HELD_OUT, Split
 
 SPLIT_FILE = "splits.csv"
@@ -17,11 +19,15 @@ MAX_LABEL_LENGTH = 200
 
 _SPLITS = {
     "train": Split.TRAIN,
+    "training": Split.TRAIN,
     "val": Split.VALIDATION,
     "valid": Split.VALIDATION,
     "validation": Split.VALIDATION,
+    "dev": Split.VALIDATION,
     "test": Split.TEST,
+    "testing": Split.TEST,
 }
+_SET = re.compile(r"[ _-]?(?:set|data|images)")
 _COLUMNS = ("path", "split")
 _SHOWN = 5
 
@@ -45,11 +51,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """A place for each image, None for one in no label's folder; `held_out` splits are dealt out of what trains."""
+    """A place for each image, or why it has none; `held_out` splits are dealt out of what trains.
+
+    `around` is the path of the folders around everything, and `remarks` say where folders may not mean what was read.
+    """
 
     kind: LayoutKind
-    places: tuple[Place | None, ...]
+    places: tuple[Place | str, ...]
     held_out: Collection[Split]
+    around: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def is_split_file(path: str) -> bool:
@@ -61,45 +72,123 @@ def is_split_file(path: str) -> bool:
 def read_layout(paths: Sequence[str], split_files: Mapping[str, bytes], others: Iterable[str] = ()) -> Layout:
     """Read what the paths of an archive's images say, and its split file; `others` are files that are no good images.
 
-    Folders of splits are `train`, `val` (or `valid`, `validation`) and `test`, with folders of labels in them. Where
+    Folders of splits are `train`, `val` and `test`, or as people call them (`valid`, `validation`, `dev`, `Training`,
+    `test_set`), with folders of labels in them, or all in folders of labels; what lies beside them is left out. Where
     validation or test is missing, it is dealt out of what is given for training. Raises InvalidInput for a split file
     that cannot be read, contradicts folders or itself, or does not name exactly the archive's images.
     """
-    around = _folder_around(paths)
+    around, in_folders = _found_folders(paths)
     below = [path.removeprefix(around) for path in paths]
-    in_folders = _has_split_folders(below)
     chosen = _chosen_splits(split_files, around, below, [path.removeprefix(around) for path in others])
-    if chosen is None and not in_folders:
-        return Layout(LayoutKind.LABEL_FOLDERS, tuple(_place(path, path, None) for path in below), HELD_OUT)
-    if chosen is not None and in_folders:
+    if chosen is not None and in_folders is not None:
         raise _refused(f"has folders of splits and a {SPLIT_FILE}: leave one of them out")
-    kind = LayoutKind.SPLIT_FOLDERS if chosen is None else LayoutKind.SPLIT_FILE
-    splits = [_SPLITS[path.split("/")[0].lower()] for path in below] if chosen is None else chosen
-    held_out = frozenset(HELD_OUT) - set(splits)
-    given = [None if held_out and split is Split.TRAIN else split for split in splits]
-    labelled = [path.partition("/")[2] if chosen is None else path for path in below]
-    places = tuple(_place(*each) for each in zip(below, labelled, given, strict=True))
-    return Layout(kind, places, held_out)
+    if chosen is None and in_folders is None:
+        return _layout(LayoutKind.LABEL_FOLDERS, around, below, below, [None] * len(below), HELD_OUT)
+    if in_folders is not None:
+        read = [in_folders(path) for path in below]
+        labelled, splits = [each for each, _ in read], [split for _, split in read]
+        return _layout(LayoutKind.SPLIT_FOLDERS, around, below, labelled, splits, frozenset(HELD_OUT) - set(splits))
+    return _layout(LayoutKind.SPLIT_FILE, around, below, below, chosen or (), frozenset(HELD_OUT) - set(chosen or ()))
 
 
-def _folder_around(paths: Sequence[str]) -> str:
-    """Return the one folder around all folders, with its slash; empty where there is none."""
-    tops = {path.split("/")[0] for path in paths}
-    return f"{tops.pop()}/" if len(tops) == 1 and any(path.count("/") > 1 for path in paths) else ""
-
-
-def _has_split_folders(paths: Sequence[str]) -> bool:
-    """Say whether all images are below folders named as splits, `train` or several, and in folders of those."""
-    tops = {path.split("/")[0].lower() for path in paths}
-    splits = {_SPLITS.get(top) for top in tops}
-    return (
-        None not in splits and (Split.TRAIN in splits or len(splits) > 1) and any(path.count("/") > 1 for path in paths)
+def _layout(
+    kind: LayoutKind,
+    around: str,
+    paths: Sequence[str],
+    labelled: Sequence[str],
+    splits: Sequence[Split | None],
+    held_out: Collection[Split],
+) -> Layout:
+    """Put together what each path says; `labelled` are the paths from their label on, nothing without a label."""
+    places = tuple(
+        _place(path, below, None if held_out and split is Split.TRAIN else split)
+        for path, below, split in zip(paths, labelled, splits, strict=True)
     )
+    placed = [below for below, place in zip(labelled, places, strict=True) if isinstance(place, Place)]
+    return Layout(kind, places, held_out, around, tuple(_remarks(placed)))
 
 
-def _place(path: str, labelled: str, split: Split | None) -> Place | None:
+_Reader = Callable[[str], tuple[str, Split | None]]
+
+
+def _found_folders(paths: Sequence[str]) -> tuple[str, _Reader | None]:
+    """Return the folders around everything, with a slash, and how paths below them give label and split, if they do.
+
+    Images beside a folder around everything do not hide it.
+    """
+    around, first = "", None
+    while True:
+        below = [path.removeprefix(around) for path in paths if path.startswith(around)]
+        if (reader := _split_folders(below)) is not None:
+            return around, reader
+        tops = {path.split("/")[0] for path in below if "/" in path}
+        if len(tops) != 1 or not any(path.count("/") > 1 for path in below):
+            return first or "", None
+        (top,) = tops
+        around += f"{top}/"
+        # One folder may be around all labels; more of them only around folders of splits, or as the split of all.
+        first = around if first is None or _split_of(top) is not None else first
+
+
+def _split_folders(paths: Sequence[str]) -> _Reader | None:
+    """Return how to read paths below folders of splits; None where there are none.
+
+    That is two splits at least, of which one has folders; where another folder lies beside them, one is for training.
+    """
+    parts = [path.split("/") for path in paths if "/" in path]
+    tops = [_split_of(top) for top, *_ in parts]
+    splits = {split for split in tops if split is not None}
+    is_whole = None not in tops or Split.TRAIN in splits
+    if len(splits) > 1 and is_whole and any(_split_of(each[0]) is not None and len(each) > 2 for each in parts):
+        return _of_split_folder
+    seconds = [_split_of(each[1]) if len(each) > 2 else None for each in parts]
+    several = len({top for top, *_ in parts}) > 1 and len(set(seconds)) > 1
+    if several and None not in seconds and Split.TRAIN in seconds:
+        return _of_label_folder
+    return None
+
+
+def _split_of(folder: str) -> Split | None:
+    return _SPLITS.get(_SET.sub("", folder.lower()))
+
+
+def _of_split_folder(path: str) -> tuple[str, Split | None]:
+    """Return what is below the folder of a split, and the split; nothing for what is in none."""
+    top, _, below = path.partition("/")
+    split = _split_of(top) if below else None
+    return (below if split is not None else ""), split
+
+
+def _of_label_folder(path: str) -> tuple[str, Split | None]:
+    """Return a path without the split's folder in the label's, and the split; nothing for what is in none."""
+    label, *below = path.split("/")
+    if len(below) < 2:
+        return "", None
+    return "/".join([label, *below[1:]]), _split_of(below[0])
+
+
+def _place(path: str, labelled: str, split: Split | None) -> Place | str:
     label, separator, _ = labelled.partition("/")
-    return Place(path, label, split) if separator and len(label) <= MAX_LABEL_LENGTH else None
+    if "/" in path and not labelled:
+        return "the image lies beside the folders of splits"
+    if not separator:
+        return "the image is not in a label's folder"
+    if len(label) > MAX_LABEL_LENGTH:
+        return f"its folder's name, the label, has more than {MAX_LABEL_LENGTH} characters"
+    return Place(path, label, split)
+
+
+def _remarks(labelled: Iterable[str]) -> Iterator[str]:
+    """Say where folders may not mean what they were taken for."""
+    folders: dict[str, set[str]] = {}
+    for path in labelled:
+        label, *inner = path.split("/")[:-1]
+        folders.setdefault(label, set()).add(inner[0] if inner else "")
+    if len(splits := sorted(label for label in folders if _split_of(label) is not None)) > 1:
+        yield f"labels have the names of splits: {_shown(splits)}; folders of splits hold a folder for each label"
+    if holding := {label: inner for label, inner in sorted(folders.items()) if "" not in inner}:
+        inner_folders = sorted(set().union(*holding.values()))
+        yield f"labels {_shown(list(holding))} hold folders alone, {_shown(inner_folders)}: are these the labels?"
 
 
 def _chosen_splits(
@@ -124,16 +213,16 @@ def _read_split_file(data: bytes) -> dict[str, Split]:
         if tuple(lines.fieldnames or ()) != _COLUMNS:
             raise _refused(f"has a {SPLIT_FILE} whose first line is not {','.join(_COLUMNS)}")
         for line in lines:
-            path, split = (
-                posixpath.normpath(str(line["path"]).replace("\\", "/")),
-                _SPLITS.get(str(line["split"]).lower()),
-            )
+            path = normal_form(posixpath.normpath(str(line["path"]).replace("\\", "/")))
+            split = _split_of(str(line["split"]))
             if split is None:
                 found = f"split {str(line['split'])[:80]!r} in line {lines.line_num} of its {SPLIT_FILE}"
                 raise _refused(f"has {found}: it must be one of {', '.join(_SPLITS)}")
             if chosen.setdefault(path, split) is not split:
                 raise _refused(f"has a {SPLIT_FILE} that puts {path[:200]!r} into two splits")
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise _refused(f"has a {SPLIT_FILE} that cannot be read: save it as UTF-8") from error
+    except csv.Error as error:
         raise _refused(f"has a {SPLIT_FILE} that cannot be read: {error}") from error
     return chosen
 

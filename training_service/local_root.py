@@ -13,6 +13,7 @@ from typing import IO
 from model_store.errors import InvalidInput, Unavailable
 
 _CHUNK_BYTES = 1024 * 1024
+_NO_FILE = "names {!r}, which is neither a file nor a folder"
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -23,20 +24,30 @@ class LocalRoot:
         self._folder = folder
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file; None where there is no file of this name, or a link on the way."""
+        """Return the size of a file; None where there is no file of this name, or a link on the way.
+
+        Raises InvalidInput for what is neither a file nor a folder.
+        """
         with self._opened(name) as descriptor:
             found = os.fstat(descriptor) if descriptor is not None else None
+        if found is not None and not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise InvalidInput.of("uri", _NO_FILE.format(name))
         return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def sizes_below(self, name: str) -> Iterator[tuple[str, int]]:
-        """Yield path, below the folder of this name, and size of each file; raise InvalidInput for a link or device."""
+        """Yield path, below the folder of this name, and size of each file.
+
+        Raises InvalidInput for a link, a device or a folder that may not be read, and Unavailable where one went
+        meanwhile.
+        """
         with self._opened(name) as descriptor:
             if descriptor is None:
                 return
-            for folder, folders, files, here in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
+            for folder, folders, files, here in _folders_below(descriptor):
                 for each in files + folders:
                     path = f"{folder}/{each}".removeprefix("./")
-                    found = os.stat(each, dir_fd=here, follow_symlinks=False)
+                    with _read_errors(path):
+                        found = os.stat(each, dir_fd=here, follow_symlinks=False)
                     if stat.S_ISREG(found.st_mode):
                         yield path, found.st_size
                     elif not stat.S_ISDIR(found.st_mode):
@@ -76,8 +87,33 @@ class LocalRoot:
                 for part in filter(None, name.split("/")):
                     here = os.open(part, flags | os.O_NOFOLLOW, dir_fd=here)
                     opened.callback(os.close, here)
+            except PermissionError as error:
+                raise InvalidInput.of("uri", f"names {name!r}, which the service may not read") from error
             except OSError as error:
+                if error.errno == errno.ENXIO:
+                    raise InvalidInput.of("uri", _NO_FILE.format(name)) from error
                 if error.errno not in _NOT_THERE:
                     raise Unavailable(f"{self._folder / name} cannot be opened: {error.strerror}") from error
                 here = None
             yield here
+
+
+def _folders_below(descriptor: int) -> Iterator[tuple[str, list[str], list[str], int]]:
+    """Walk a folder; raise where one cannot be read, which the library passes over."""
+
+    def fail(error: OSError) -> None:
+        with _read_errors(str(error.filename)):
+            raise error
+
+    yield from os.fwalk(".", dir_fd=descriptor, follow_symlinks=False, onerror=fail)
+
+
+@contextmanager
+def _read_errors(path: str) -> Iterator[None]:
+    """Raise InvalidInput for what may not be read, Unavailable for what went meanwhile or fails."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InvalidInput.of("uri", f"holds {path!r}, which the service may not read") from error
+    except OSError as error:
+        raise Unavailable(f"{path!r} cannot be read now: try again") from error

@@ -80,6 +80,17 @@ def choose(chosen: Mapping[str, Any], field: str, label_counts: Sequence[int]) -
     return _filled(recipe_for(label_counts), chosen, field)
 
 
+def choose_any(chosen: Mapping[str, Any], field: str) -> Recipe:
+    """Return a recipe that the dataset may choose later; raise InvalidInput where none takes what was chosen."""
+    refused: list[InvalidInput] = []
+    for num_rows in (1, _ROWS_FOR_LAST_STAGES, _ROWS_FOR_FULL):
+        try:
+            return choose(chosen, field, [num_rows])
+        except InvalidInput as error:
+            refused.append(error)
+    raise refused[-1]
+
+
 def recipe_for(label_counts: Sequence[int]) -> Recipe:
     """Return the recipe for a dataset with so many training rows of each label, with the reason.
 

@@ -118,8 +118,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return await asyncio.to_thread(self._list_rows, request)
 
     async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Context) -> pb.TrainingJob:
-        """Check a fine-tune and queue it."""
-        return convert.job_message(await asyncio.to_thread(self._create, request))
+        """Check a fine-tune and queue it, unless it is to be checked alone."""
+        return await asyncio.to_thread(self._create, request)
 
     async def GetTrainingJob(self, request: pb.GetTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Return one job, with its version's metrics."""
@@ -205,12 +205,20 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         if self._stopping.is_set():
             raise Unavailable("the service is stopping: watch again, after the last sequence number, once it is back")
 
-    def _create(self, request: pb.CreateTrainingJobRequest) -> TrainingJob:
+    def _create(self, request: pb.CreateTrainingJobRequest) -> pb.TrainingJob:
         request_id = check_request_id(request.request_id)
         spec = job_spec(
-            convert.read_job(request.training_job), self._store, self._datasets, can_mirror=self._can_mirror
+            convert.read_job(request.training_job),
+            self._store,
+            self._datasets,
+            can_mirror=self._can_mirror,
+            needs_dataset=not request.validate_only,
         )
-        return self._jobs.enqueue(spec, request_id)
+        return (
+            convert.spec_message(spec)
+            if request.validate_only
+            else convert.job_message(self._jobs.enqueue(spec, request_id))
+        )
 
     def _list_jobs(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
         page = self._jobs.list(PageRequest(request.page_size, request.page_token))

@@ -11,7 +11,8 @@ from typing import IO, Protocol
 
 from model_store.blobs.urls import remote_folder
 from model_store.errors import InvalidInput, NotFound, StorageFull, StoreError
-from training_service.archives import ArchiveFile, ArchiveLimits, checked_path, read_archive
+from training_service.archive_names import checked_path
+from training_service.archives import ArchiveFile, ArchiveLimits, read_archive, too_large
 from training_service.local_root import LocalRoot
 
 _FILE = "file://"
@@ -76,8 +77,10 @@ class Sources:
             "MAAS_TRAINING_DATASET_ROOTS=file:///data,s3://bucket/photos, or upload the dataset"
         )
 
-    def read(self, source: Source, spool: IO[bytes]) -> Iterator[ArchiveFile]:
+    def read(self, source: Source, spool: IO[bytes], encoding: str = "") -> Iterator[ArchiveFile]:
         """Yield the files of an archive, by way of the spool, or of a folder, some at a time.
+
+        `encoding` is that of an archive's names, where it is known.
 
         Raises SourceNotFound, StorageFull for too large an archive, InvalidInput for a folder over a limit or with
         links, what `read_archive` raises, and Unavailable where the file system does not answer.
@@ -91,13 +94,13 @@ class Sources:
             spool.write(chunk)
             if spool.tell() > size:
                 raise InvalidInput.of("uri", f"{source.uri} is being written to: try again when it is whole")
-        return read_archive(spool, self._limits)
+        return read_archive(spool, self._limits, encoding)
 
     def _folder(self, source: Source) -> Iterator[ArchiveFile]:
         found: list[tuple[str, int]] = []
         total = 0
         for path, size in source.root.sizes_below(source.name):
-            found.append((checked_path(path), size))
+            found.append((path, size))
             total += size if size <= self._limits.max_file_bytes else 0
             if len(found) > self._limits.max_files or total > self._limits.max_unpacked_bytes:
                 most = f"{self._limits.max_files} files or {self._limits.max_unpacked_bytes} bytes"
@@ -108,11 +111,11 @@ class Sources:
 
     def _files(self, source: Source, found: Sequence[tuple[str, int]]) -> Iterator[ArchiveFile]:
         small = [each for each in found if each[1] <= self._limits.max_file_bytes]
-        yield from (ArchiveFile(path, None) for path, size in found if size > self._limits.max_file_bytes)
+        yield from (too_large(checked_path(path)) for path, size in found if size > self._limits.max_file_bytes)
         for start, end in pairwise(_cuts([size for _, size in small])):
             paths, sizes = zip(*small[start:end], strict=True)
             names = [f"{source.name}/{path}".removeprefix("/") for path in paths]
-            yield from map(ArchiveFile, paths, source.root.read(names, sizes))
+            yield from map(ArchiveFile, map(checked_path, paths), source.root.read(names, sizes))
 
 
 def _cuts(sizes: Sequence[int]) -> Iterator[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import IO
 
@@ -14,6 +14,7 @@ from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput, StorageFull
 from model_store.names import check_id, parse_dataset
 from model_store.records import Dataset
+from training_service.archive_names import check_encoding
 from training_service.archives import ArchiveFile, ArchiveLimits, read_archive
 from training_service.datasets import read_manifest
 from training_service.ingest import Ingested, Ingestor, Parent
@@ -22,6 +23,7 @@ from training_service.splits import SplitSpec
 from training_service.streams import IncomingStream
 
 MAX_CHUNK_BYTES = 3 * 1024 * 1024
+_SHOWN_EQUAL = 3
 
 Wanted = pb.UploadDatasetRequest.Header | pb.RegisterDatasetRequest
 """What the dataset is to be."""
@@ -51,17 +53,18 @@ class Uploads:
         """Read one upload and register its dataset; an upload that breaks off leaves nothing."""
         messages = iter(stream)
         header = _header(next(messages, None))
+        encoding = check_encoding(header.file_name_encoding)
 
         def read(file: IO[bytes]) -> Iterable[ArchiveFile]:
             self._write(messages, file)
-            return read_archive(file, self._limits)
+            return read_archive(file, self._limits, encoding)
 
         return self._made(header, read, "", stream.check_client)
 
     def register(self, request: pb.RegisterDatasetRequest, check_going_on: Callable[[], None]) -> Dataset:
         """Read what lies at a URL and register it as a dataset; raise what `Sources` raises."""
-        source = self._sources.find(request.uri)
-        return self._made(request, lambda file: self._sources.read(source, file), source.uri, check_going_on)
+        source, encoding = self._sources.find(request.uri), check_encoding(request.file_name_encoding)
+        return self._made(request, lambda file: self._sources.read(source, file, encoding), source.uri, check_going_on)
 
     def _made(
         self,
@@ -70,7 +73,10 @@ class Uploads:
         uri: str,
         check_going_on: Callable[[], None],
     ) -> Dataset:
-        """Register the dataset of the files that `read`, which is given a scratch file, returns."""
+        """Register the dataset of the files that `read`, which is given a scratch file, returns.
+
+        Of equal content the dataset that is there is the answer where `reuse` is set; else it is remarked on.
+        """
         dataset_id, split = check_id(wanted.dataset_id, "dataset_id"), _split(wanted.split)
         parent = self._parent(wanted)
         self._datasets.check_free(dataset_id)
@@ -78,8 +84,11 @@ class Uploads:
             split = parent.manifest.split if parent is not None else split
             ingested = self._ingestor.ingest(read(file), split, check_going_on, parent)
         check_going_on()
+        equal = self._datasets.living_of_digest(ingested.digest)
+        if equal and wanted.reuse:
+            return equal[0]
         parent_id = parse_dataset(wanted.parent, "parent") if wanted.parent else None
-        return self._datasets.register(_record(dataset_id, ingested, parent_id, uri))
+        return self._datasets.register(_record(dataset_id, ingested, parent_id, uri, equal))
 
     def _parent(self, wanted: Wanted) -> Parent | None:
         """Return the dataset to append to; raise DatasetNotFound, or InvalidInput where it is to be dealt anew."""
@@ -129,15 +138,16 @@ def _split(message: pb.SplitSpec) -> SplitSpec:
     return SplitSpec(seed=message.seed, **chosen)
 
 
-def _record(dataset_id: str, ingested: Ingested, parent_id: str | None, uri: str) -> Dataset:
+def _record(dataset_id: str, ingested: Ingested, parent_id: str | None, uri: str, equal: Sequence[Dataset]) -> Dataset:
     manifest = ingested.manifest
+    remarks = [*ingested.summary["remarks"], *(f"{each.name} has the same content" for each in equal[:_SHOWN_EQUAL])]
     return Dataset(
         id=dataset_id,
         digest=ingested.digest,
         packs=tuple({row.pack for row in manifest.rows}),
         num_rows=len(manifest.rows),
         size_bytes=sum(row.size for row in manifest.rows),
-        summary={**ingested.summary, "uri": uri},
+        summary={**ingested.summary, "remarks": remarks, "uri": uri},
         parent_id=parent_id,
         created_at=datetime.now(UTC),
     )

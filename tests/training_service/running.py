@@ -157,10 +157,12 @@ def worker_pids(parent: int | None = None) -> set[int]:
 
 
 @contextmanager
-def refused(code: grpc.StatusCode, text: str = "", *, fields: Iterable[str] = ()) -> Iterator[None]:
+def refused(
+    code: grpc.StatusCode, text: str = "", *, fields: Iterable[str] = ()
+) -> Iterator[pytest.ExceptionInfo[grpc.RpcError]]:
     """Expect a call to be refused with a code, a text, and violations of exactly these fields where any are given."""
     with pytest.raises(grpc.RpcError) as caught:
-        yield
+        yield caught
     assert caught.value.code() is code, caught.value
     assert text in caught.value.details()
     if wanted := set(fields):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -20,15 +22,15 @@ FILES = {"cat/1.png": b"one", "./dog//2.png": b"two" * 1000}
 ZEROS = bytes(10_000_000)
 
 
-def read(archive: bytes, limits: ArchiveLimits = LIMITS) -> dict[str, bytes | None]:
+def read(archive: bytes, limits: ArchiveLimits = LIMITS, encoding: str = "") -> dict[str, bytes | None]:
     """Read all files of an archive."""
-    return {file.path: file.data for file in read_archive(io.BytesIO(archive), limits)}
+    return {file.path: file.data for file in read_archive(io.BytesIO(archive), limits, encoding)}
 
 
-def refuse(archive: bytes, text: str, limits: ArchiveLimits = LIMITS) -> None:
+def refuse(archive: bytes, text: str, limits: ArchiveLimits = LIMITS, encoding: str = "") -> None:
     """Expect an archive to be refused for a reason."""
     with pytest.raises(InvalidInput, match=text) as caught:
-        read(archive, limits)
+        read(archive, limits, encoding)
     assert [each.field for each in caught.value.violations] == ["archive"]
 
 
@@ -132,3 +134,116 @@ def test_a_damaged_member_is_refused() -> None:
     archive = bytearray(zip_of({"cat/1.png": bytes(range(256)) * 20}))
     archive[100] ^= 0xFF
     refuse(bytes(archive), "cannot be read")
+
+
+GZIPPED = tar_of(FILES, gzipped=True)
+FALSE_CHECKSUM = GZIPPED[:-8] + bytes([GZIPPED[-8] ^ 1]) + GZIPPED[-7:]
+
+
+@pytest.mark.parametrize(
+    ("archive", "text"),
+    [
+        (FALSE_CHECKSUM, "cannot be read.*CRC"),
+        (GZIPPED + b"junk", "cannot be read"),
+        (GZIPPED + GZIPPED, "other bytes behind its end"),
+        (GZIPPED[:-8], "cannot be read"),
+        (tar_of(FILES) + b"junk", "other bytes behind its end"),
+        (tar_of(FILES) + tar_of(FILES), "other bytes behind its end"),
+        (tar_of(FILES)[: 512 * 2], "it was cut"),
+        (tar_of(FILES)[: 512 * 2 + 100], "it was cut"),
+        (tar_of(FILES)[: 512 * 2] + b"\1" + tar_of(FILES)[512 * 2 + 1 :], "damaged after 'cat/1.png'"),
+        (zip_of(FILES) + b"junk", "other bytes behind its end"),
+    ],
+    ids=["checksum", "gz-junk", "two-gz", "no-checksum", "junk", "two", "cut", "cut-in-a-header", "header", "zip-junk"],
+)
+def test_an_archive_is_read_to_its_end(archive: bytes, text: str) -> None:
+    """What was damaged or cut there, or is two archives, holds other files than were packed."""
+    refuse(archive, text)
+
+
+def test_zeros_behind_the_end_are_no_junk() -> None:
+    """Tar pads its files, and tapes padded them more."""
+    padded = tar_of(FILES) + bytes(100_000)
+    assert set(read(padded)) == set(read(gzip.compress(padded))) == {"cat/1.png", "dog/2.png"}
+
+
+def zip_of_names(*names: bytes) -> bytes:
+    """Return a zip archive with names in an encoding of their own, not marked as UTF-8, as many programs write them."""
+    placeholders = [chr(ord("A") + number) * len(name) for number, name in enumerate(names)]
+    archive = zip_of(dict.fromkeys(placeholders, b"x"))
+    for placeholder, name in zip(placeholders, names, strict=True):
+        archive = archive.replace(placeholder.encode(), name)
+    return archive
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("\u82b1/1.jpg", "utf-8"),
+        ("caf\u00e9/1.jpg", "utf-8"),
+        ("\u0446\u0432\u0435\u0442\u044b/1.jpg", "utf-8"),
+        ("H\u00e4user/B\u00e4r gr\u00fcn.jpg", "cp437"),
+        ("\u00d6l/\u00c4PFEL.jpg", "cp850"),
+    ],
+)
+def test_names_of_a_zip_that_can_be_one_thing_alone_are_read(name: str, encoding: str) -> None:
+    """UTF-8 without its mark, as macOS writes it, and the standard's CP437 where it reads as words do."""
+    assert set(read(zip_of_names(name.encode(encoding), b"plain/1.jpg"))) == {name, "plain/1.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("\u82b1/1.jpg", "gbk"),
+        ("\u9ce5/1.jpg", "shift_jis"),
+        ("\u30ab\u30e1\u30e9/1.jpg", "shift_jis"),
+        ("\u8868\u793a/1.jpg", "cp932"),
+        ("\uaf43/1.jpg", "euc_kr"),
+        ("\u0446\u0432\u0435\u0442\u044b/1.jpg", "cp866"),
+        ("\u041a\u041e\u0422/1.jpg", "cp866"),
+        ("caf\u00e9/1.jpg", "cp1252"),
+    ],
+)
+def test_names_of_a_zip_that_may_be_several_things_are_asked_for(name: str, encoding: str) -> None:
+    """Nothing is guessed: the refusal shows what the name may be, and the encoding that is said is used."""
+    archive = zip_of_names(name.encode(encoding), b"plain/1.jpg")
+    refuse(archive, r"names of an unknown encoding, such as .* is it .*file_name_encoding")
+    assert set(read(archive, encoding=encoding)) == {name, "plain/1.jpg"}
+
+
+def test_the_refusal_shows_what_a_name_may_be() -> None:
+    """So that a person can choose."""
+    refuse(zip_of_names("\u82b1/1.jpg".encode("gbk")), r"is it '\u82b1' \(gbk\) or ")
+
+
+def test_an_encoding_that_does_not_fit_is_refused() -> None:
+    """By its own field, which the caller chose."""
+    with pytest.raises(InvalidInput, match=r"is not utf-8") as caught:
+        read(zip_of_names("\u82b1/1.jpg".encode("gbk")), encoding="utf-8")
+    assert [each.field for each in caught.value.violations] == ["file_name_encoding"]
+
+
+def test_a_name_in_utf_8_beside_the_other_one_is_taken() -> None:
+    """Info-ZIP's extra field, which 7-Zip and WinRAR write, says which name it belongs to."""
+    raw, name = "\u82b1.jpg".encode("gbk"), "\u82b1.jpg"
+    info = zipfile.ZipInfo("0" * len(raw))
+    data = struct.pack("<BI", 1, zlib.crc32(raw)) + name.encode()
+    info.extra = struct.pack("<HH", 0x7075, len(data)) + data
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(info, b"x")
+    assert set(read(buffer.getvalue().replace(b"0" * len(raw), raw))) == {name}
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_names_have_one_form(pack: Callable[[dict[str, bytes]], bytes]) -> None:
+    """An accent that is written as a character of its own joins its letter."""
+    assert set(read(pack({"cafe\u0301/1.png": b"x"}))) == {"caf\u00e9/1.png"}
+
+
+def test_names_of_a_tar_in_another_encoding_are_read_by_it() -> None:
+    """Where it is said."""
+    info = tar_member("\u82b1/1.jpg")
+    archive = info.tobuf(tarfile.GNU_FORMAT, encoding="gbk") + bytes(1024)
+    assert set(read(archive, encoding="gbk")) == {"\u82b1/1.jpg"}
+    assert set(read(archive)) == {"\udcbb\udca8/1.jpg"}

@@ -162,3 +162,44 @@ def test_jobs_come_in_pages(ready_service: RunningService) -> None:
         pb.ListTrainingJobsRequest(page_size=2, page_token=first.next_page_token)
     )
     assert [job.name for job in (*first.training_jobs, *rest.training_jobs)] == names[::-1]
+
+
+def validate(service: RunningService, **job: Any) -> pb.TrainingJob:
+    """Check a job without a dataset, and queue nothing."""
+    defaults = {"model": "models/flowers", "base": "models/base"}
+    request = pb.CreateTrainingJobRequest(training_job=pb.TrainingJob(**(defaults | job)), validate_only=True)
+    return service.training.CreateTrainingJob(request)
+
+
+def test_a_job_can_be_checked_before_its_dataset_is_there(ready_service: RunningService) -> None:
+    """Every option but the dataset is, and nothing is queued."""
+    job = validate(ready_service, seed=3, recipe=Recipe(name="last_stages", num_epochs=3))
+    assert (job.name, job.state, job.dataset) == ("", pb.TRAINING_JOB_STATE_UNSPECIFIED, "")
+    assert (job.base, job.seed, job.recipe.num_epochs, job.recipe.num_stages) == ("models/base/versions/1", 3, 3, 1)
+    assert validate(ready_service, recipe=Recipe(class_weights="balanced")).recipe.name == "linear_probe"
+    assert validate(ready_service, recipe=Recipe(learning_rate=0.1)).recipe.learning_rate == 0.1
+    assert not ready_service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
+
+
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        ({"model": "models/Rosen!"}, INVALID),
+        ({"base": "models/none"}, NOT_FOUND),
+        ({"dataset": "datasets/none"}, NOT_FOUND),
+        ({"recipe": Recipe(name="none")}, INVALID),
+        ({"recipe": Recipe(num_stages=2, num_views=3, epochs_per_stage=2)}, INVALID),
+        ({"recipe": Recipe(name="last_stages", num_stages=99)}, INVALID),
+        ({"alias": "No!"}, INVALID),
+        ({"alias": "live", "promote": pb.Promote(alias="live")}, INVALID),
+        ({"promote": pb.Promote(alias="live", metric="none")}, INVALID),
+        ({"priority": 9999}, INVALID),
+        ({"max_failures": 0}, INVALID),
+    ],
+)
+def test_what_cannot_be_queued_is_refused_when_it_is_checked(
+    ready_service: RunningService, job: dict[str, Any], code: grpc.StatusCode
+) -> None:
+    """As it would be with the dataset."""
+    with refused(code):
+        validate(ready_service, **job)
