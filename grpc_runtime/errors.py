@@ -1,13 +1,14 @@
 """Errors on the wire: the one place where an exception becomes a gRPC code.
 
 A known error keeps its text and its field violations; an unknown one is logged under a request id and answered with
-that id alone, so that no internal text reaches a caller.
+that id alone, so that no internal text reaches a caller. What a caller is told fits into trailing metadata, of which a
+client takes 8 KiB, however long a text of the caller's own it names.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -18,6 +19,15 @@ from google.rpc import error_details_pb2, status_pb2
 from model_store import errors
 
 _log = structlog.get_logger()
+
+
+class ClientSilent(errors.StoreError):
+    """The client has begun to send and does not go on."""
+
+
+class TooManyCalls(errors.StoreError):
+    """As many calls are under way as the operator allows."""
+
 
 STORE_CODES: Mapping[type[Exception], grpc.StatusCode] = {
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
@@ -31,13 +41,21 @@ STORE_CODES: Mapping[type[Exception], grpc.StatusCode] = {
     errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidManifest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidImage: grpc.StatusCode.INVALID_ARGUMENT,
+    ClientSilent: grpc.StatusCode.DEADLINE_EXCEEDED,
+    TooManyCalls: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-"""Code of each error of the store; a subclass has its nearest base's."""
+"""Code of each error of the store and of this package; a subclass has its nearest base's."""
+
+# Together, with the details a third larger in base64, under 7,000 of the 8,192 bytes: the rest is the other entries'.
+_MAX_TEXT_BYTES = 2000
+_MAX_DETAILS_BYTES = 3600
+_MAX_FIELD_BYTES, _MAX_DESCRIPTION_BYTES = 200, 1000
+_LEFT_OUT = " ... "
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a caller is told of an error: a code, a text, and trailing metadata."""
+    """What a caller is told of an error: a code, a text, and trailing metadata; all of it fits into 8 KiB."""
 
     code: grpc.StatusCode
     text: str
@@ -48,22 +66,72 @@ def refusal(error: Exception, codes: Mapping[type[Exception], grpc.StatusCode], 
     """Return what a caller is told of an error; one that neither `codes` nor the store's table knows is logged."""
     code = next((known[kind] for kind in type(error).__mro__ for known in (codes, STORE_CODES) if kind in known), None)
     if code is not None:
-        return Refusal(code, str(error), _details(code, error))
+        text = _cut(str(error), _MAX_TEXT_BYTES, _percent_encoded_bytes)
+        return Refusal(code, text, _details(code, text, error))
     request_id = uuid.uuid4().hex
     _log.error("request_failed", method=method, request_id=request_id, exc_info=error)
     return Refusal(grpc.StatusCode.INTERNAL, f"internal error (request id {request_id})")
 
 
-def _details(code: grpc.StatusCode, error: Exception) -> tuple[tuple[str, bytes], ...]:
+def _details(code: grpc.StatusCode, text: str, error: Exception) -> tuple[tuple[str, bytes], ...]:
     """Return the trailing metadata that carries google.rpc.BadRequest, as every language's client expects it."""
     if not isinstance(error, errors.InvalidInput):
         return ()
-    violations = [
-        error_details_pb2.BadRequest.FieldViolation(field=each.field, description=each.description)
-        for each in error.violations
-    ]
+    room = _MAX_DETAILS_BYTES - _utf8_bytes(text)
     detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.BadRequest(field_violations=violations))
+    detail.Pack(error_details_pb2.BadRequest(field_violations=_fitting(error.violations, room)))
     number: int = code.value[0]
-    status = status_pb2.Status(code=number, message=str(error), details=[detail])
+    status = status_pb2.Status(code=number, message=text, details=[detail])
     return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+def _fitting(
+    violations: Iterable[errors.Violation], room: int
+) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
+    """Yield the first violations, as many as the room takes, each with its texts cut."""
+    for each in violations:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(each.field, _MAX_FIELD_BYTES, _utf8_bytes),
+            description=_cut(each.description, _MAX_DESCRIPTION_BYTES, _utf8_bytes),
+        )
+        room -= violation.ByteSize() + 3  # its tag and length
+        if room < 0:
+            return
+        yield violation
+
+
+def _cut(text: str, max_bytes: int, num_bytes: Callable[[str], int]) -> str:
+    """Return a text that takes so many bytes at most; of a longer one the middle is left out.
+
+    Its beginning names the resource, and its end says what to do. A lone surrogate, as a file's name may hold, is
+    written as an escape sequence.
+    """
+    if len(text) > 2 * max_bytes:
+        text = text[:max_bytes] + text[-max_bytes:]
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if num_bytes(text) <= max_bytes:
+        return text
+    room = max_bytes - num_bytes(_LEFT_OUT)
+    end = _taken(reversed(text), room // 3, num_bytes)
+    start = _taken(text, room - num_bytes(end), num_bytes)
+    return f"{start}{_LEFT_OUT}{end[::-1]}"
+
+
+def _taken(characters: Iterable[str], room: int, num_bytes: Callable[[str], int]) -> str:
+    """Return the first of the characters, as many as the room takes."""
+    taken = []
+    for character in characters:
+        room -= num_bytes(character)
+        if room < 0:
+            break
+        taken.append(character)
+    return "".join(taken)
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text.encode())
+
+
+def _percent_encoded_bytes(text: str) -> int:
+    """Return the size of a text as grpc-message, where all but printable ASCII is three bytes for each of UTF-8."""
+    return sum(1 if " " <= each <= "~" and each != "%" else 3 * len(each.encode()) for each in text)

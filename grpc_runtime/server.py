@@ -15,7 +15,8 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from grpc_runtime.handlers import Guard, Handlers
+from grpc_runtime.handlers import CallLimits, Guard, Handlers
+from grpc_runtime.health import HealthServicer
 from grpc_runtime.settings import ServerSettings
 from model_store.errors import Unavailable
 
@@ -41,21 +42,15 @@ class GrpcServer:
     ) -> None:
         self._settings = settings
         self._services = tuple(registrations)
-        options = [
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            # A second server on a taken port must fail, not share it.
-            ("grpc.so_reuseport", 0),
-        ]
-        handlers: Any = Handlers(codes, guard)
+        handlers: Any = Handlers(CallLimits(settings.max_calls, settings.upload_idle_seconds), codes, guard)
         for register in registrations.values():
             register(handlers)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
         names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
         add_reflection(reflection.aio.ReflectionServicer(names), handlers)
-        self._server = grpc.aio.server(handlers=[handlers], options=options)
+        self._server = grpc.aio.server(handlers=[handlers], options=_options(settings))
 
     async def start(self) -> str:
         """Listen, and return the address; raise Unavailable where the port is taken."""
@@ -83,6 +78,24 @@ class GrpcServer:
         """Report NOT_SERVING, refuse new calls, and let those in flight end within the drain time."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_seconds)
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    keepalive_ms = round(1000 * settings.keepalive_seconds)
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # A second server on a taken port must fail, not share it.
+        ("grpc.so_reuseport", 0),
+        # A link that was cut is closed by no packet: without an answer to a ping its calls are ended.
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        ("grpc.keepalive_timeout_ms", keepalive_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients may ping as well, and often: by default gRPC takes a ping in five minutes for an attack.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+        ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle_seconds)),
+        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+    ]
 
 
 def stop_signals(settings: ServerSettings) -> asyncio.Event:

@@ -64,6 +64,19 @@ class ServerSettings(StoreSettings):
     drain_seconds: float = 10.0
     stop_at_end_of_input: bool = False
     max_message_bytes: int = 64 * 1024 * 1024
+    max_calls: int = Field(
+        default=4096, ge=1, description="Calls under way at once, streams included; more are refused."
+    )
+    max_calls_per_connection: int = Field(default=1024, ge=1, description="More wait in the client.")
+    upload_idle_seconds: float = Field(
+        default=60.0, gt=0, description="How long an upload may pause before it is given up."
+    )
+    keepalive_seconds: float = Field(
+        default=30.0, gt=0, description="How often a silent connection is tested, and how long its answer may take."
+    )
+    connection_idle_seconds: float = Field(
+        default=900.0, gt=0, description="A connection without calls is closed after that; clients open it again."
+    )
 
     @classmethod
     def settings_customise_sources(

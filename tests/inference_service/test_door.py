@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from grpc_runtime.handlers import Guard, Handlers
+from grpc_runtime.handlers import CallLimits, Guard, Handlers
 from inference_service.door import Door
 from inference_service.errors import DeadlineExceeded
 from inference_service.server import CODES
@@ -75,7 +75,8 @@ async def echo(door: Door) -> AsyncIterator[tuple[grpc.aio.UnaryUnaryMultiCallab
         read.append(request)
         return request[:10]
 
-    handlers = Handlers(CODES, Guard(frozenset({METHOD}), lambda: door.is_guarded, door.check))
+    limits = CallLimits(max_calls=1000, idle_seconds=20)
+    handlers = Handlers(limits, CODES, Guard(frozenset({METHOD}), lambda: door.is_guarded, door.check))
     handlers.add_registered_method_handlers("t.Echo", {"Say": grpc.unary_unary_rpc_method_handler(say)})
     server = grpc.aio.server(handlers=[handlers])
     port = server.add_insecure_port("127.0.0.1:0")
