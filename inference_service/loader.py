@@ -14,7 +14,7 @@ from inference_service.calibrating import Calibrator
 from inference_service.errors import OutOfDeviceMemory
 from inference_service.graphed import Graphed, Recorder
 from inference_service.precision import Agreement, Precision, candidates
-from inference_service.prepare import Plan, folded, make_plan, packed
+from inference_service.prepare import Plan, folded, has_convolutions, make_plan, packed
 from inference_service.resident import ResidentVersion, Stage, StageKey
 from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, embedding_size
 from model_store.blobs import BlobStore
@@ -25,6 +25,8 @@ from model_store.manifests import Manifest, ManifestStage, canonical_json
 from model_store.names import VersionName
 from model_store.records import CalibrationDigests
 from model_store.stages import read_stages
+
+_MAX_PLANS = 256  # an architecture's arguments, such as an image size, can be any
 
 
 class Loader:
@@ -149,7 +151,7 @@ class Loader:
         check_stage_tensors(manifest.architecture, manifest.arguments, head, key.name, forms)
         _check_finite(key.name, tensors)
         module = build_stage(manifest.architecture, manifest.arguments, head, key.name)
-        plan = self._plan(manifest, head, key)
+        plan = self._plan(manifest, head, key, module)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
         module = module.eval().requires_grad_(requires_grad=False)
         if plan is not None:
@@ -162,15 +164,24 @@ class Loader:
             module = Graphed(module, self._recorder).eval()
         return Stage(key, precision, module, size_bytes)
 
-    def _plan(self, manifest: Manifest, head: Head, key: StageKey) -> Plan | None:
-        """Return what to do to a stage, found out once, on one without tensors, for all tensors that it may have."""
-        built_alike = replace(key, digest="")
+    def _plan(self, manifest: Manifest, head: Head, key: StageKey, module: nn.Module) -> Plan | None:
+        """Return what to do to a stage, found out once, on one without tensors, for all tensors that it may have.
+
+        Neither tensors nor the number of labels matter to it, and there is nothing to do without a convolution: there
+        are about as many plans as architectures have stages, however many models are served.
+        """
+        if not has_convolutions(module):
+            return None
+        built_alike = replace(key, digest="", head=head.kind if key.head else "")
         if built_alike not in self._plans:
             bare = build_stage(manifest.architecture, manifest.arguments, head, key.name).eval()
+            if len(self._plans) == _MAX_PLANS:
+                del self._plans[next(iter(self._plans))]
             self._plans[built_alike] = self._run_alone(lambda: make_plan(bare))
             # The first of its kind brought in torchvision, and some kinds PyTorch's compiler: up to 150,000 objects
             # that stay for good. Walking over them in the interpreter's collections stopped every thread for 100 ms.
-            gc.freeze()
+            if len(self._plans) < _MAX_PLANS:  # what requests hold at this moment is frozen too, so not for ever
+                gc.freeze()
         return self._plans[built_alike]
 
 

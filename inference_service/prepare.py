@@ -37,15 +37,20 @@ class Plan:
     forward: Callable[[nn.Module, Tensor], Tensor] | None
 
 
+def has_convolutions(stage: nn.Module) -> bool:
+    """Say whether there is anything to plan for a stage."""
+    return any(type(module) is nn.Conv2d for module in stage.modules())
+
+
 def make_plan(stage: nn.Module) -> Plan | None:
-    """Return what can be done to a stage, whatever its tensors are; None where it has no convolution.
+    """Return what can be done to a stage, whatever its tensors are; None where `has_convolutions` says no.
 
     The stage may stay in memory for a while, so let it have no tensors. No other thread may run a module meanwhile:
     tracing replaces how all of them are called.
     """
-    kinds = {type(module) for module in stage.modules()}
-    if nn.Conv2d not in kinds:
+    if not has_convolutions(stage):
         return None
+    kinds = {type(module) for module in stage.modules()}
     if kinds.isdisjoint({nn.BatchNorm2d, *ACTIVATIONS}):
         return Plan((), (), {}, None)
     traced = fx.symbolic_trace(stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -137,6 +138,15 @@ def test_a_model_of_numbers_is_loaded(loader: Loader, blobs: LocalBlobs) -> None
     assert [(each.architecture, each.embedding_size) for each in versions] == [("mlp", 12)] * 3
     assert versions[0].backbone == versions[1].backbone == versions[2].backbone
     assert versions[2].head is None
+
+
+def test_nothing_is_kept_for_each_number_of_labels(load: Load) -> None:
+    """What one head of a kind was found to need, another one of that kind is taken to need, whatever its size."""
+    load(Recipe())
+    num_frozen = gc.get_freeze_count()
+    for num_labels in range(4, 8):
+        load(Recipe(labels=tuple("abcdefgh"[:num_labels])))
+    assert gc.get_freeze_count() == num_frozen
 
 
 def test_a_missing_blob_is_named(loader: Loader, blobs: LocalBlobs) -> None:
