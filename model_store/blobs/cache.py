@@ -7,6 +7,7 @@ and drops it where it is damaged.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
@@ -15,6 +16,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from model_store.blobs import checked
+from model_store.blobs.files import unfinished_in
+
+_ABANDONED_SECONDS = 24 * 3600  # a file on its way that nobody has written to for so long
 
 
 class BlobCache:
@@ -27,6 +31,7 @@ class BlobCache:
         for folder in (self._entries, self.temporary):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(root / "lock")
+        self._remove_abandoned()
 
     def open(self, digest: str) -> FileIO | None:
         """Open an entry, unverified, and remember that it was used; it stays readable when it is dropped meanwhile."""
@@ -51,6 +56,12 @@ class BlobCache:
     def drop(self, digest: str) -> None:
         """Remove an entry, if there is one."""
         self._path(digest).unlink(missing_ok=True)
+
+    def _remove_abandoned(self) -> None:
+        """Remove what a process of this machine was fetching or sending when it was killed: nobody else knows of it."""
+        for file in unfinished_in(self.temporary):
+            if file.started_at < time.time() - _ABANDONED_SECONDS:
+                Path(file.id).unlink(missing_ok=True)
 
     def _make_room(self, size: int, *, besides: Path) -> None:
         entries = sorted(self._statuses(besides))

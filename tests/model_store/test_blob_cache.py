@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,13 @@ def test_processes_share_a_cache(tmp_path: Path) -> None:
     assert [process.wait() for process in processes] == [0] * 4
     assert 40_000 <= size_of(BlobCache(tmp_path / "cache", 50_000)) <= 50_000
     assert list(remote_blobs(url, tmp_path).unfinished()) == []
+
+
+def test_what_a_killed_process_was_fetching_goes(tmp_path: Path) -> None:
+    """The next process that opens the cache removes it, once nobody can be writing to it any more."""
+    temporary = BlobCache(tmp_path, 100).temporary
+    for name, seconds in (("abandoned", time.time() - 100_000), ("on its way", time.time())):
+        (temporary / name).write_bytes(b"half a blob")
+        os.utime(temporary / name, (seconds, seconds))
+    BlobCache(tmp_path, 100)
+    assert [path.name for path in temporary.iterdir()] == ["on its way"]
