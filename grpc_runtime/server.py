@@ -59,7 +59,7 @@ class GrpcServer:
             port = self._server.add_insecure_port(self._settings.bind)
         except RuntimeError as error:
             raise Unavailable(
-                f"cannot listen on {self._settings.bind}: is that host:port, and is no other server there?"
+                f"cannot listen on {self._settings.bind}: is another server there, or is the host not of this machine?"
             ) from error
         await self._server.start()
         address = f"{self._settings.bind.rpartition(':')[0]}:{port}"

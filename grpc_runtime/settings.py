@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from grpc_runtime.addresses import check_bind
 from model_store.blobs import BlobStore
 from model_store.blobs.urls import open_blobs
 from model_store.database import Database, sqlite_url
+from model_store.home_folder import expanded
 
 
 class StoreSettings(BaseSettings):
@@ -29,12 +31,12 @@ class StoreSettings(BaseSettings):
     @property
     def folder(self) -> Path:
         """`home`, expanded."""
-        return self.home.expanduser()
+        return expanded(self.home, "MAAS_HOME")
 
     @property
     def cache_folder(self) -> Path:
         """What can be made again: `cache_dir`, expanded, by default below `home`."""
-        return self.cache_dir.expanduser() if self.cache_dir else self.folder / "cache"
+        return expanded(self.cache_dir, "MAAS_CACHE_DIR") if self.cache_dir else self.folder / "cache"
 
     def open_database(self) -> Database:
         """Connect to the database, creating the schema where it is empty; raise SchemaMismatch where it is another."""
@@ -78,6 +80,11 @@ class ServerSettings(StoreSettings):
         default=900.0, gt=0, description="A connection without calls is closed after that; clients open it again."
     )
 
+    @field_validator("bind")
+    @classmethod
+    def _check_bind(cls, bind: str) -> str:
+        return check_bind(bind)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -89,3 +96,11 @@ class ServerSettings(StoreSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the shared variables after this service's own."""
         return init_settings, env_settings, EnvSettingsSource(settings_cls, env_prefix="MAAS_")
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """Say which settings are wrong, and why, on one line."""
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors()
+    )

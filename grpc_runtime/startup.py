@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
+import structlog
 import uvloop
 from pydantic import ValidationError
 
 from grpc_runtime.logs import configure_logs
-from grpc_runtime.settings import ServerSettings
+from grpc_runtime.settings import ServerSettings, wrong_settings
+from grpc_runtime.variables import NOT_A_SETTING, mistyped_settings
 from model_store.errors import StoreError
 
 S = TypeVar("S", bound=ServerSettings)
+_log = structlog.get_logger()
 
 
 def run_service(name: str, read_settings: Callable[[], S], serve: Callable[[S], Coroutine[None, None, None]]) -> None:
@@ -22,13 +26,20 @@ def run_service(name: str, read_settings: Callable[[], S], serve: Callable[[S], 
     try:
         settings = read_settings()
         configure_logs(log_format=settings.log_format, level=settings.log_level)
+        _warn_of_mistyped_settings(type(settings))
         # What importing made stays for good: walking over it costs a collection of the interpreter's 100 ms.
         gc.freeze()
         # And what is loaded stays for long: look at all of it a tenth as often as the interpreter would.
         gc.set_threshold(*gc.get_threshold()[:2], 100)
         uvloop.run(serve(settings))
     except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors())
-        sys.exit(f"{name}: {'; '.join(wrong)}")
+        sys.exit(f"{name}: {wrong_settings(error)}")
     except (StoreError, OSError) as error:  # a folder that cannot be made or written, say
         sys.exit(f"{name}: {error}")
+
+
+def _warn_of_mistyped_settings(settings: type[ServerSettings]) -> None:
+    prefix = settings.model_config["env_prefix"]
+    known = (f"{prefix}ADDRESS", "MAAS_INFERENCE_ADDRESSES")  # where clients, and the other service, find this one
+    for remark in mistyped_settings(os.environ, prefix, settings.model_fields, known):
+        _log.warning(NOT_A_SETTING, remark=remark)

@@ -33,7 +33,8 @@ from maas_client.commands import (
     watch,
 )
 from maas_client.failures import CommandFailed, explain
-from maas_client.output import as_text, notes, out
+from maas_client.output import as_text, notes, out, prepare_output
+from maas_client.settings import InvalidAddress, mistyped_variables
 
 app = typer.Typer(
     name="maas",
@@ -71,14 +72,34 @@ app.add_typer(store.app, name="store")
 
 def main() -> None:
     """Run the command; a failure that was foreseen prints what to do and exits with 1."""
+    prepare_output()
+    for remark in mistyped_variables():
+        notes.print(as_text(remark), style="yellow", soft_wrap=True)
     try:
         app()
     except grpc.RpcError as error:
         _fail(explain(error))
     except BrokenPipeError:
         out.on_broken_pipe()  # whoever read has enough
-    except (CommandFailed, OSError) as error:
+    except (CommandFailed, InvalidAddress, OSError) as error:
         _fail(str(error))
+    except UnicodeEncodeError as error:  # of an argument that the wire cannot carry
+        _fail(f"{error.object!r} is not text: its bytes are none of this terminal's encoding")
+    except ValueError as error:
+        _fail(_wrong_settings(error))
+
+
+def _wrong_settings(error: ValueError) -> str:
+    """Say what is wrong with the store's settings, which only its own commands read; raise any other error again."""
+    if "pydantic" not in sys.modules:
+        raise error
+    from pydantic import ValidationError
+
+    from grpc_runtime.settings import wrong_settings
+
+    if not isinstance(error, ValidationError):
+        raise error
+    return wrong_settings(error)
 
 
 def _fail(message: str) -> None:

@@ -15,6 +15,7 @@ from maas.inference.v1 import inference_pb2, inference_pb2_grpc
 from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
+from grpc_runtime.addresses import channel_options
 from maas_client.archive import chunks_of
 from maas_client.resuming import resumed
 from maas_client.settings import ClientSettings
@@ -42,13 +43,9 @@ class Client:
 
     def __init__(self, settings: ClientSettings | None = None) -> None:
         settings = settings or ClientSettings.from_environment()
-        options = [
-            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-        ]
         self.settings = settings
-        self.training_channel = grpc.insecure_channel(settings.training_address, options)
-        self.inference_channel = grpc.insecure_channel(settings.inference_address, options)
+        self.training_channel = _channel(settings.training_address)
+        self.inference_channel = _channel(settings.inference_address)
         self.training = training_pb2_grpc.TrainingServiceStub(self.training_channel)
         self.registry = model_store_pb2_grpc.ModelStoreServiceStub(self.training_channel)
         self.inference = inference_pb2_grpc.InferenceServiceStub(self.inference_channel)
@@ -335,6 +332,11 @@ class Client:
         """Yield an alias's history, newest first."""
         request = model_store_pb2.ListAliasHistoryRequest(parent=alias_name(model, alias), page_size=_PAGE_SIZE)
         yield from _all_pages(self.registry.ListAliasHistory, request, "moves")
+
+
+def _channel(address: str) -> grpc.Channel:
+    limits = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("send", "receive")]
+    return grpc.insecure_channel(address, [*limits, *channel_options(address)])
 
 
 def _images(images: Iterable[bytes | Path | str]) -> list[inference_pb2.Image]:

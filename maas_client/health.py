@@ -7,10 +7,16 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from grpc_runtime.addresses import NO_PROXY, channel_options
 
-def is_serving(address: str, *, service: str = "", timeout_seconds: float = 1.0) -> bool:
-    """Say whether a server, or one service of it, reports SERVING; False too where nothing answers in time."""
-    with grpc.insecure_channel(address) as channel:
+
+def is_serving(address: str, *, service: str = "", timeout_seconds: float = 1.0, is_here: bool = False) -> bool:
+    """Say whether a server, or one service of it, reports SERVING; False too where nothing answers in time.
+
+    One that `is_here`, on this machine, is asked without a proxy whatever its address.
+    """
+    options = NO_PROXY if is_here else channel_options(address)
+    with grpc.insecure_channel(address, options) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_seconds)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -26,14 +27,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
+def prepare_output() -> None:
+    """Let no character that the terminal's encoding lacks end a command: it is shown as `?`, and in JSON escaped."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace" if _is_unicode() else "replace")
+
+
 def print_json(value: Message | Iterable[Message] | Any) -> None:  # noqa: ANN401  messages or plain values
     """Print one message, a list of messages, or plain values as JSON with the protos' own field names."""
-    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=not _is_unicode()))
 
 
 def print_json_line(value: Message) -> None:
     """Print one message as JSON on a line of its own, at once."""
-    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)  # noqa: T201  a stream of them, for programs
+    print(json.dumps(_plain(value), ensure_ascii=not _is_unicode()), flush=True)  # noqa: T201  a stream of them, for programs
 
 
 def print_facts(title: str, facts: Iterable[tuple[str, object]]) -> None:
@@ -93,6 +100,10 @@ def metric(value: float) -> str:
 def tags_text(tags: Mapping[str, str]) -> str:
     """Write tags as they are typed."""
     return " ".join(f"{key}={tags[key]}" for key in sorted(tags))
+
+
+def _is_unicode() -> bool:
+    return sys.stdout.encoding.lower().startswith("utf")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  messages or plain values

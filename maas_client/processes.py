@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,8 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from grpc_runtime.child_process import command_of
+from grpc_runtime.variables import NOT_A_SETTING
 from maas_client.failures import CommandFailed
 from maas_client.health import is_serving
+from maas_client.home_lock import HomeLock
 from maas_client.settings import INFERENCE_ADDRESS, TRAINING_ADDRESS, ClientSettings
 
 _STOP_SECONDS = 20.0
@@ -112,13 +115,21 @@ class ServiceProcess:
         return True
 
     def _is_serving(self) -> bool:
-        return self._address_file.exists() and is_serving(self.address)
+        return self._address_file.exists() and is_serving(self.address, is_here=True)
+
+    def remarks(self) -> list[str]:
+        """Return what the service has logged of variables that are no settings."""
+        return [_remark(line) for line in self._lines() if NOT_A_SETTING in line]
+
+    def _lines(self) -> list[str]:
+        """Return what the service has logged since it was started."""
+        with self.log_file.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode(errors="replace").splitlines()
 
     def _last_words(self) -> str:
         """Return the line in which the service says why it ended, else the end of what it has logged."""
-        with self.log_file.open("rb") as file:
-            file.seek(self._log_start)
-            lines = file.read().decode(errors="replace").splitlines()
+        lines = self._lines()
         said = [line for line in lines if line.startswith("maas-")]
         return said[-1] if said else "\n".join([f"see {self.log_file}, which ends:", *lines[-_LOG_TAIL_LINES:]])
 
@@ -128,6 +139,7 @@ class Stack:
 
     def __init__(self, home: Path, *, free_ports: bool = False, environment: Mapping[str, str] | None = None) -> None:
         self._home = home
+        self._lock = HomeLock(home)
         self._environment = {"MAAS_HOME": str(home), **(environment or {})}
         if free_ports:
             # The inference service keeps its port when it is started anew: the training service asks it there.
@@ -144,8 +156,13 @@ class Stack:
     ) -> None:
         self.stop()
 
+    def claim(self) -> None:
+        """Keep others from starting services on this home; raise CommandFailed where one has."""
+        self._lock.acquire()
+
     def start(self, *services: Service) -> None:
-        """Start these services, or both, without waiting for them."""
+        """Start these services, or both, without waiting for them; raise CommandFailed where another has the home."""
+        self.claim()
         for service in services or (TRAINING, INFERENCE):
             self.services[service.module] = ServiceProcess(service, self._home / "run", self._environment)
 
@@ -167,6 +184,15 @@ class Stack:
         for service in self.services.values():
             service.stop()
         self.services.clear()
+        self._lock.release()
+
+
+def _remark(line: str) -> str:
+    """Return the remark in a line of a log, which is JSON unless the operator wants it otherwise."""
+    try:
+        return str(json.loads(line)["remark"])
+    except ValueError:
+        return line
 
 
 def _free_port() -> int:

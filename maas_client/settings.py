@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from grpc_runtime.addresses import check_target
+from grpc_runtime.variables import near_misses
 
 INFERENCE_ADDRESS = "127.0.0.1:50051"
 TRAINING_ADDRESS = "127.0.0.1:50052"
+_VARIABLES = (
+    "MAAS_HOME",
+    *(f"MAAS_{service}_{what}" for service in ("TRAINING", "INFERENCE") for what in ("ADDRESS", "BIND")),
+)
+_OF_SERVICES = (
+    "MAAS_TRAINING_ADDRESS_FILE",
+    "MAAS_INFERENCE_ADDRESS_FILE",
+    "MAAS_INFERENCE_ADDRESSES",
+    "MAAS_TRAINING_INFERENCE_ADDRESSES",
+)
+
+
+class InvalidAddress(ValueError):
+    """A variable names no address; the text says which, and what one looks like."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +37,28 @@ class ClientSettings:
 
     @classmethod
     def from_environment(cls) -> ClientSettings:
-        """Read the variables; plain `os.environ`, because a client must start in no time."""
+        """Read the variables; plain `os.environ`, because a client must start in no time. Raises InvalidAddress."""
         return cls(_address("TRAINING", TRAINING_ADDRESS), _address("INFERENCE", INFERENCE_ADDRESS))
+
+
+def mistyped_variables() -> Iterator[str]:
+    """Yield a remark for each variable that is nearly one that the client reads."""
+    return near_misses(os.environ, _VARIABLES, _OF_SERVICES)
 
 
 def _address(service: str, default: str) -> str:
     """Return where a service is: whoever moved it by its BIND must not reach another one on the default port."""
     if address := os.environ.get(f"MAAS_{service}_ADDRESS"):
-        return address
-    host, _, port = os.environ.get(f"MAAS_{service}_BIND", default).rpartition(":")
-    if not host or port == "0":  # any free port: only the service itself knows it
+        return _checked(f"MAAS_{service}_ADDRESS", address)
+    bind = os.environ.get(f"MAAS_{service}_BIND", default)
+    host, _, port = bind.rpartition(":")
+    if port == "0":  # any free port: only the service itself knows it
         return default
-    return f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]"} else f"{host}:{port}"  # noqa: S104  not bound, connected to
+    return _checked(f"MAAS_{service}_BIND", f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]"} else bind)  # noqa: S104  not bound, connected to
+
+
+def _checked(variable: str, address: str) -> str:
+    try:
+        return check_target(address)
+    except ValueError as error:
+        raise InvalidAddress(f"{variable} {error}") from error

@@ -11,6 +11,7 @@ import grpc
 from maas.inference.v1 import inference_pb2 as pb
 from maas.inference.v1 import inference_pb2_grpc
 
+from grpc_runtime.addresses import channel_options, proxy_remark
 from model_store.names import AliasName, VersionName, model_name
 from model_store.promotion import Verdict
 
@@ -51,7 +52,7 @@ class Serving:
 
     async def _watch(self, is_enough: Callable[[], bool]) -> None:
         request = pb.WatchModelsRequest(name=model_name(self._alias.model_id))
-        async with grpc.aio.insecure_channel(self.address) as channel:
+        async with grpc.aio.insecure_channel(self.address, channel_options(self.address)) as channel:
             service = inference_pb2_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
             while True:
                 try:
@@ -60,7 +61,9 @@ class Serving:
                         if is_enough():
                             return
                 except grpc.aio.AioRpcError as error:
-                    self.text = f"{self.address} answers {error.code().name}: {error.details()}"
+                    remark = proxy_remark(error.details() or "")
+                    told = f"{self.address} answers {error.code().name}: {error.details()}"
+                    self.text = f"{told} ({remark})" if remark else told
                 await asyncio.sleep(_RETRY_SECONDS)  # it ended the watch: it stops, or is not there
 
     def _take(self, state: pb.ModelState) -> None:

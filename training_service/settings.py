@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from grpc_runtime.addresses import check_target
 from grpc_runtime.settings import ServerSettings
 from model_store.upkeep.keeping import Ages
 
@@ -84,6 +85,11 @@ class TrainingSettings(ServerSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
+
+    @field_validator("inference_addresses")
+    @classmethod
+    def _check_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_target(each) for each in addresses)
 
     @model_validator(mode="after")
     def _check_ages(self) -> TrainingSettings:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from grpc_runtime.addresses import check_target
+from maas_client.failures import CommandFailed
 from maas_client.health import is_serving
 from maas_client.output import AsJson, out, print_json
 
@@ -18,6 +20,10 @@ def health(
     as_json: AsJson = False,
 ) -> None:
     """Exit with 0 where the server reports SERVING, else with 1."""
+    try:
+        check_target(address)
+    except ValueError as error:
+        raise CommandFailed(f"the address {error}") from error
     serving = is_serving(address, service=service, timeout_seconds=timeout)
     if as_json:
         print_json({"address": address, "serving": serving})

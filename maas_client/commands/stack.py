@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from maas_client.failures import CommandFailed
-from maas_client.output import AsJson, notes, out, print_json
+from maas_client.output import AsJson, as_text, notes, out, print_json
 from maas_client.processes import ServiceProcess, Stack
+from maas_client.settings import mistyped_variables
 from maas_client.signals import take
+from model_store.home_folder import expanded
 
 
 def up(
@@ -27,11 +29,12 @@ def up(
     ends: SimpleQueue[str | None] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ends.put(None))
-    home = home.expanduser()
+    home = expanded(home, "MAAS_HOME")
     with Stack(home) as stack:
         _start(stack, home)
         with notes.status("starting both services"):
             settings = stack.await_serving()
+        _show_remarks(stack)
         where = {"training": settings.training_address, "inference": settings.inference_address, "home": str(home)}
         if as_json:
             print_json(where)
@@ -51,6 +54,13 @@ def _start(stack: Stack, home: Path) -> None:
         stack.start()
     except OSError as error:
         raise CommandFailed(f"MAAS_HOME={home} cannot be used ({error}): choose another folder") from error
+
+
+def _show_remarks(stack: Stack) -> None:
+    """Say which variables the services ignore, but those that the command has named already."""
+    remarks = dict.fromkeys(remark for service in stack.services.values() for remark in service.remarks())
+    for remark in remarks.keys() - set(mistyped_variables()):
+        notes.print(as_text(remark), style="yellow", soft_wrap=True)
 
 
 def _await_end(stack: Stack, ends: SimpleQueue[str | None]) -> str | None:

