@@ -22,6 +22,10 @@ from model_store.database_errors import lost_connection, translated
 from model_store.errors import InvalidInput, SchemaMismatch
 
 _BUSY_TIMEOUT_SECONDS = 30  # how long one writer waits for another, on either server
+_POOL = {
+    "pool_size": 5,
+    "max_overflow": -1,
+}  # a thread never waits for a connection: its pool bounds how many there are
 _MIGRATION_LOCK = 0x6D616173  # "maas", for PostgreSQL's advisory lock
 _WRITE = "maas_write"
 
@@ -152,7 +156,7 @@ def _checked_url(text: str) -> sqlalchemy.URL:
 def _sqlite_engine(url: sqlalchemy.URL) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS})
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS}, **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -161,7 +165,7 @@ def _sqlite_engine(url: sqlalchemy.URL) -> Engine:
 def _server_engine(url: sqlalchemy.URL) -> Engine:
     try:
         # Connections that idle may be cut by what is between: each is tried before it is used, and few are kept busy.
-        engine = sqlalchemy.create_engine(_server_url(url), pool_pre_ping=True, pool_use_lifo=True)
+        engine = sqlalchemy.create_engine(_server_url(url), pool_pre_ping=True, pool_use_lifo=True, **_POOL)
     except ImportError as error:
         raise InvalidInput.of(
             "database_url",

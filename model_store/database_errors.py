@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from model_store.errors import Conflict, SchemaMismatch, StorageFull, StoreError, Unavailable
 
@@ -23,8 +22,6 @@ def translated() -> Iterator[None]:
     """Turn SQLAlchemy's errors into the store's; what can only be a mistake of ours stays as it is."""
     try:
         yield
-    except PoolTimeoutError as error:
-        raise Unavailable("every connection to the database is in use: try again in a moment") from error
     except DBAPIError as error:
         if (meaning := _meaning(error)) is None:
             raise

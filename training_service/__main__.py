@@ -34,6 +34,7 @@ from training_service.servicer import TrainingServicer
 from training_service.settings import TrainingSettings
 from training_service.side_work import SideWork
 from training_service.sources import Sources
+from training_service.threads import Threads, call_threads
 from training_service.uploads import Uploads
 
 # Each takes a thread for as long as its client sends; more wait for their turn.
@@ -57,9 +58,11 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
         raise InvalidInput.of("device", "is cuda, but PyTorch finds none here")
     with (
         closing(settings.open_database()) as database,
-        ThreadPoolExecutor(_MAX_UPLOADS, "upload") as upload_threads,
         ThreadPoolExecutor(os.cpu_count(), "decoder") as decoders,
         SideWork(settings.num_concurrent_evaluations) as side_work,
+        call_threads(_MAX_UPLOADS) as threads,
+        Threads("lease", max(1, settings.num_concurrent_jobs), max_waiting=0) as lease_threads,
+        Threads("promoter", 1, max_waiting=1000) as promoter_threads,
     ):
         store = ModelStore(database, settings.open_blobs())
         datasets, jobs = DatasetStore(database, store.blobs), JobStore(database, lease_seconds=settings.lease_seconds)
@@ -68,7 +71,7 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
             datasets,
             jobs,
             _uploads(settings, store, datasets, decoders),
-            upload_threads,
+            threads,
             build_evaluator(settings, store, datasets, decoders),
             side_work,
             stopping,
@@ -79,6 +82,7 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
             PromotionStore(database),
             settings.inference_addresses,
             stopping,
+            promoter_threads,
             poll_seconds=settings.poll_seconds,
             patience_seconds=settings.promotion_patience_seconds,
         )
@@ -95,10 +99,10 @@ def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[Train
             look_seconds=min(settings.lease_seconds, settings.upkeep_seconds),
             heartbeat_seconds=settings.heartbeat_seconds,
         )
-        runner = Runner(jobs, settings, stopping)
+        runner = Runner(jobs, settings, stopping, lease_threads)
         feed = ChangeFeed(database)
         bell = ChangeBell(feed, poll_seconds=settings.poll_seconds)
-        registry = ModelStoreServicer(store, feed, bell, upload_threads)
+        registry = ModelStoreServicer(store, feed, bell, threads)
         grpc_server = GrpcServer(settings, registrations(training, registry), CODES)
         yield TrainingServer(grpc_server, runner, promoter, bell, keeper if settings.upkeep_seconds else None, stopping)
 

@@ -9,6 +9,7 @@ import structlog
 
 from model_store.changes import ChangeFeed
 from model_store.errors import Expired, StoreError, Unavailable
+from training_service.threads import Threads
 
 _RETRY_SECONDS = 1.0
 _log = structlog.get_logger()
@@ -26,7 +27,8 @@ class ChangeBell:
 
     async def run(self) -> None:
         """Follow the feed until stopped; a database that is lost is tried again and again."""
-        await asyncio.to_thread(self._follow, asyncio.get_running_loop())
+        with Threads("feed", 1, max_waiting=0) as thread:
+            await thread.run(self._follow, asyncio.get_running_loop())
 
     def stop(self) -> None:
         """End `run`, and every wait."""

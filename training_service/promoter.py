@@ -18,6 +18,7 @@ from model_store.names import AliasName, VersionName
 from model_store.promotion import PromotionState, Verdict
 from model_store.promotions import PromotionStore
 from training_service.serving import Serving, Stand, mirror_verdict
+from training_service.threads import Threads
 
 _log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ class Promoter:
         promotions: PromotionStore,
         addresses: Sequence[str],
         stopping: asyncio.Event,
+        threads: Threads,
         *,
         poll_seconds: float,
         patience_seconds: float,
@@ -37,6 +39,7 @@ class Promoter:
         self._promotions = promotions
         self._addresses = addresses
         self._stopping = stopping
+        self._threads = threads
         self._poll_seconds = poll_seconds
         self._patience_seconds = patience_seconds
         self._followed: dict[str, asyncio.Task[None]] = {}
@@ -55,7 +58,7 @@ class Promoter:
 
     async def _under_way(self) -> Sequence[TrainingJob]:
         try:
-            return await asyncio.to_thread(self._promotions.under_way)
+            return await self._threads.run(self._promotions.under_way)
         except StoreError as error:  # the database may be back the next time
             _log.warning("promotions_not_read", reason=str(error))
             return ()
@@ -77,10 +80,10 @@ class Promoter:
         seconds_left = (promotion.until - datetime.now(UTC)).total_seconds() if promotion.until is not None else 0.0
         if promotion.state is PromotionState.LOADING:
             state, reason = await self._loaded(alias, version, seconds_left)
-            await asyncio.to_thread(self._promotions.end_loading, job.id, state, reason)
+            await self._threads.run(self._promotions.end_loading, job.id, state, reason)
         else:
             verdict = await self._mirrored(promotion.verdict, alias, version, seconds_left)
-            await asyncio.to_thread(self._promotions.end_mirroring, job.id, verdict, self._patience_seconds)
+            await self._threads.run(self._promotions.end_mirroring, job.id, verdict, self._patience_seconds)
 
     async def _loaded(self, alias: AliasName, version: VersionName, seconds_left: float) -> tuple[PromotionState, str]:
         """Wait until all services answer the alias from the version, or for so long; return what came of it."""

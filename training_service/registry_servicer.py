@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from typing import Any
 
 import grpc
@@ -22,6 +20,7 @@ from training_service import registry_requests as requests
 from training_service.change_bell import ChangeBell
 from training_service.registry_streams import blob_messages, receive_version
 from training_service.streams import IncomingStream, in_thread
+from training_service.threads import CallThreads
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -29,8 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     """Serves the store; every call of it blocks, so it runs on a thread."""
 
-    def __init__(self, store: ModelStore, feed: ChangeFeed, bell: ChangeBell, threads: Executor) -> None:
-        """Take the threads in which streams are received, each for as long as its client sends."""
+    def __init__(self, store: ModelStore, feed: ChangeFeed, bell: ChangeBell, threads: CallThreads) -> None:
         self._store = store
         self._feed = feed
         self._bell = bell
@@ -40,16 +38,16 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         """Create a model without versions."""
         model_id = names.check_id(request.model_id, "model_id")
         notes = requests.notes(request.model, "model")
-        return convert.model_message(await asyncio.to_thread(self._store.create_model, model_id, notes))
+        return convert.model_message(await self._threads.writes.run(self._store.create_model, model_id, notes))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
         """Get one model."""
         model_id = names.parse_model(request.name, "name")
-        return convert.model_message(await asyncio.to_thread(self._store.get_model, model_id))
+        return convert.model_message(await self._threads.reads.run(self._store.get_model, model_id))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: ARG002
         """List models."""
-        page = await asyncio.to_thread(self._store.list_models, requests.list_request(request))
+        page = await self._threads.reads.run(self._store.list_models, requests.list_request(request))
         models = [convert.model_message(model) for model in page.items]
         return pb.ListModelsResponse(models=models, next_page_token=page.next_token)
 
@@ -57,13 +55,13 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         """Change a model's description or tags."""
         model_id = names.parse_model(request.model.name, "model.name")
         change = requests.notes_change(request.model, request.update_mask, "model")
-        model = await asyncio.to_thread(self._store.update_model, model_id, change, request.model.etag)
+        model = await self._threads.writes.run(self._store.update_model, model_id, change, request.model.etag)
         return convert.model_message(model)
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
         """Hide a model."""
         model_id = names.parse_model(request.name, "name")
-        model = await asyncio.to_thread(
+        model = await self._threads.writes.run(
             self._store.delete_model, model_id, force=request.force, etag=request.etag or None
         )
         return convert.model_message(model)
@@ -71,17 +69,17 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     async def UndeleteModel(self, request: pb.UndeleteModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
         """Bring a deleted model back."""
         model_id = names.parse_model(request.name, "name")
-        return convert.model_message(await asyncio.to_thread(self._store.undelete_model, model_id))
+        return convert.model_message(await self._threads.writes.run(self._store.undelete_model, model_id))
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
         """Get one version, by number or by alias."""
         target = requests.version_or_alias(request.name, "name")
-        return await asyncio.to_thread(self._read_version, target)
+        return await self._threads.slow.run(self._read_version, target)
 
     async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:  # noqa: ARG002
         """List the versions of one model."""
         model_id = names.parse_model(request.parent, "parent")
-        page = await asyncio.to_thread(self._store.list_versions, model_id, requests.list_request(request))
+        page = await self._threads.reads.run(self._store.list_versions, model_id, requests.list_request(request))
         versions = [convert.version_message(version) for version in page.items]
         return pb.ListVersionsResponse(versions=versions, next_page_token=page.next_token)
 
@@ -89,20 +87,21 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         """Change a version's description or tags."""
         name = names.parse_version(request.version.name, "version.name")
         change = requests.notes_change(request.version, request.update_mask, "version")
-        return await asyncio.to_thread(
-            lambda: self._message(self._store.update_version(name, change, request.version.etag or None))
-        )
+        etag = request.version.etag or None
+        version = await self._threads.writes.run(self._store.update_version, name, change, etag)
+        return await self._threads.slow.run(self._message, version)
 
     async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
         """Hide a version."""
         name = names.parse_version(request.name, "name")
-        version = await asyncio.to_thread(self._store.delete_version, name, request.etag or None)
+        version = await self._threads.writes.run(self._store.delete_version, name, request.etag or None)
         return convert.version_message(version)
 
     async def UndeleteVersion(self, request: pb.UndeleteVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
         """Bring a deleted version back."""
         name = names.parse_version(request.name, "name")
-        return await asyncio.to_thread(lambda: self._message(self._store.undelete_version(name)))
+        version = await self._threads.writes.run(self._store.undelete_version, name)
+        return await self._threads.slow.run(self._message, version)
 
     async def FindMissingBlobs(
         self,
@@ -111,7 +110,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     ) -> pb.FindMissingBlobsResponse:
         """Say which blobs the store lacks."""
         wanted = requests.digests(request.digests, "digests", at_least=1)
-        missing = await asyncio.to_thread(self._store.blobs.missing, wanted)
+        missing = await self._threads.slow.run(self._store.blobs.missing, wanted)
         return pb.FindMissingBlobsResponse(missing_digests=missing)
 
     async def PublishVersion(
@@ -120,7 +119,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.ModelVersion:
         """Register a version made elsewhere."""
-        return await in_thread(self._threads, self._publish, request_iterator)
+        return await in_thread(self._threads.uploads, self._publish, request_iterator)
 
     async def DownloadVersion(
         self,
@@ -130,11 +129,11 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         """Send a version's manifest and blobs."""
         target = requests.version_or_alias(request.name, "name")
         known = set(requests.digests(request.known_digests, "known_digests", at_least=0))
-        version = await asyncio.to_thread(lambda: self._store.get_version(self._store.resolve(target)))
-        yield pb.DownloadVersionResponse(version=await asyncio.to_thread(self._message, version))
+        version = await self._threads.reads.run(lambda: self._store.get_version(self._store.resolve(target)))
+        yield pb.DownloadVersionResponse(version=await self._threads.slow.run(self._message, version))
         # Not closed here: where the caller goes, a thread may still read. The last reference closes the file.
         messages = blob_messages(version, self._store.blobs, known)
-        while (message := await asyncio.to_thread(next, messages, None)) is not None:
+        while (message := await self._threads.slow.run(next, messages, None)) is not None:
             yield message
 
     async def CompareVersions(
@@ -144,17 +143,17 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     ) -> pb.CompareVersionsResponse:
         """Say what changed from one version to another."""
         first, second = (requests.version_or_alias(getattr(request, field), field) for field in ("first", "second"))
-        return await asyncio.to_thread(self._compare, first, second)
+        return await self._threads.slow.run(self._compare, first, second)
 
     async def GetLineage(self, request: pb.GetLineageRequest, context: Context) -> pb.LineageGraph:  # noqa: ARG002
         """Get what a resource was made from, and what was made from it."""
         name, limits = names.parse_origin(request.name, "name"), requests.lineage_limits(request)
-        return convert.lineage_graph_message(await asyncio.to_thread(lambda: self._store.lineage(name, **limits)))
+        return convert.lineage_graph_message(await self._threads.reads.run(self._store.lineage, name, **limits))
 
     async def GetAlias(self, request: pb.GetAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
         """Get one alias."""
         name = names.parse_alias(request.name, "name")
-        return convert.alias_message(await asyncio.to_thread(self._store.get_alias, name))
+        return convert.alias_message(await self._threads.reads.run(self._store.get_alias, name))
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
         """Point an alias at a version."""
@@ -162,21 +161,19 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         version = names.parse_version(request.version, "version")
         expected, note = requests.expected_version(request), requests.who_and_why(request)
         traffic = requests.traffic(request, name.model_id)
-        alias = await asyncio.to_thread(
-            lambda: self._store.set_alias(name, version, traffic, expected=expected, **note)
-        )
+        alias = await self._threads.writes.run(self._store.set_alias, name, version, traffic, expected=expected, **note)
         return convert.alias_message(alias)
 
     async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
         """Point an alias back at the version before."""
         name, note = names.parse_alias(request.name, "name"), requests.who_and_why(request)
-        return convert.alias_message(await asyncio.to_thread(lambda: self._store.roll_back_alias(name, **note)))
+        return convert.alias_message(await self._threads.writes.run(self._store.roll_back_alias, name, **note))
 
     async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:  # noqa: ARG002
         """Delete an alias."""
         name = names.parse_alias(request.name, "name")
         expected, note = requests.expected_version(request), requests.who_and_why(request)
-        await asyncio.to_thread(lambda: self._store.delete_alias(name, expected=expected, **note))
+        await self._threads.writes.run(self._store.delete_alias, name, expected=expected, **note)
         return pb.DeleteAliasResponse()
 
     async def ListAliasHistory(
@@ -187,7 +184,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         """List the history of an alias, newest first."""
         name = names.parse_alias(request.parent, "parent")
         page_request = PageRequest(request.page_size, request.page_token)
-        page = await asyncio.to_thread(self._store.list_alias_history, name, page_request)
+        page = await self._threads.reads.run(self._store.list_alias_history, name, page_request)
         moves = [convert.move_message(move) for move in page.items]
         return pb.ListAliasHistoryResponse(moves=moves, next_page_token=page.next_token)
 
@@ -196,11 +193,11 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         if request.after_sequence < 0:
             raise InvalidInput.of("after_sequence", f"must be at least 0, not {request.after_sequence}")
         given = request.HasField("after_sequence")
-        sequence = request.after_sequence if given else await asyncio.to_thread(self._feed.newest)
+        sequence = request.after_sequence if given else await self._threads.reads.run(self._feed.newest)
         # From here on no change is missed: who waits for this knows, and can begin again from there.
         await context.send_initial_metadata((("maas-after-sequence", str(sequence)),))
         while True:
-            changes = await asyncio.to_thread(self._feed.after, sequence)
+            changes = await self._threads.reads.run(self._feed.after, sequence)
             for change in changes:
                 sequence = change.sequence
                 if _is_within(change.resource, request.resource):

@@ -22,6 +22,7 @@ from model_store.lifecycle import ACTIVE, STOPPING, JobState
 from model_store.names import job_name
 from training_service.owners import is_gone, new_owner
 from training_service.settings import TrainingSettings
+from training_service.threads import Threads
 from training_service.work_order import EXIT_STOPPED, WorkOrder
 
 _log = structlog.get_logger()
@@ -35,8 +36,16 @@ class Runner:
     """Runs up to `num_concurrent_jobs` jobs at once until `stopping` is set."""
 
     def __init__(
-        self, jobs: JobStore, settings: TrainingSettings, stopping: asyncio.Event, *, program: Sequence[str] = _WORKER
+        self,
+        jobs: JobStore,
+        settings: TrainingSettings,
+        stopping: asyncio.Event,
+        threads: Threads,
+        *,
+        program: Sequence[str] = _WORKER,
     ) -> None:
+        """Take threads of its own, one for each job: leases must be renewed whatever else the service waits for."""
+        self._threads = threads
         self._program = program
         self._jobs = jobs
         self._settings = settings
@@ -48,7 +57,7 @@ class Runner:
         What a runner of this machine left that was killed is taken up at once, not when its lease has run out.
         """
         try:
-            await asyncio.to_thread(self._jobs.release_gone, is_gone)
+            await self._threads.run(self._jobs.release_gone, is_gone)
         except StoreError as error:  # the leases run out all the same
             _log.warning("lost_jobs_not_released", reason=str(error))
         async with asyncio.TaskGroup() as slots:
@@ -58,7 +67,7 @@ class Runner:
     async def _run_slot(self) -> None:
         while not self._stopping.is_set():
             try:
-                claim = await asyncio.to_thread(self._jobs.claim, new_owner())
+                claim = await self._threads.run(self._jobs.claim, new_owner())
                 if claim is not None:
                     await self._attend(claim)
                     continue
@@ -75,7 +84,7 @@ class Runner:
             )
         except OSError as error:  # the job need not wait until the lease has run out
             reason = f"no worker process could be started ({error.strerror})"
-            await asyncio.to_thread(self._jobs.release, claim, reason)
+            await self._threads.run(self._jobs.release, claim, reason)
             raise
         _log.info("job_started", job=job_name(claim.job_id), attempt=claim.attempt, pid=worker.pid)
         try:
@@ -83,7 +92,7 @@ class Runner:
             await self._watch(claim, worker)
         finally:
             await _kill(worker)
-        await asyncio.to_thread(self._settle, claim, worker.returncode or 0)
+        await self._threads.run(self._settle, claim, worker.returncode or 0)
 
     async def _watch(self, claim: Claim, worker: asyncio.subprocess.Process) -> None:
         """Renew the lease until the worker has ended; stop the worker when the job or the service is to stop."""
@@ -101,7 +110,7 @@ class Runner:
 
     async def _may_go_on(self, claim: Claim) -> bool:
         try:
-            state = await asyncio.to_thread(self._jobs.heartbeat, claim)
+            state = await self._threads.run(self._jobs.heartbeat, claim)
         except LeaseLost:  # the worker has just ended the job, or another runner has it
             return False
         except StoreError as error:  # the lease may outlast this

@@ -19,8 +19,10 @@ from training_service.runner import Runner
 from training_service.servicer import TrainingServicer
 from training_service.side_work import TooMuchWork
 from training_service.sources import NotAllowed
+from training_service.threads import Busy
 
 CODES: Mapping[type[Exception], grpc.StatusCode] = {
+    Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooMuchWork: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from maas.training.v1 import training_pb2_grpc
 
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput, Unavailable
-from model_store.job_records import TrainingJob
+from model_store.job_records import JobSpec, TrainingJob
 from model_store.jobs import JobStore
 from model_store.lifecycle import Wish
 from model_store.names import job_name, parse_dataset, parse_job, parse_target
@@ -36,6 +35,7 @@ from training_service.report_facts import FactFinder
 from training_service.side_work import Caller, SideWork
 from training_service.splits import Split
 from training_service.streams import in_thread
+from training_service.threads import CallThreads
 from training_service.uploads import Uploads
 from training_service.violations import check_request_id
 
@@ -51,7 +51,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         datasets: DatasetStore,
         jobs: JobStore,
         uploads: Uploads,
-        upload_threads: Executor,
+        threads: CallThreads,
         evaluator: Evaluator,
         side_work: SideWork,
         stopping: asyncio.Event,
@@ -63,7 +63,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self._datasets = datasets
         self._jobs = jobs
         self._uploads = uploads
-        self._upload_threads = upload_threads
+        self._threads = threads
         self._evaluator = evaluator
         self._facts = FactFinder(store, datasets, jobs, evaluator)
         self._side_work = side_work
@@ -73,7 +73,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def UploadDataset(self, messages: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> pb.Dataset:
         """Receive an archive and register it as a dataset."""
-        dataset = await in_thread(self._upload_threads, self._uploads.receive, messages)
+        dataset = await in_thread(self._threads.uploads, self._uploads.receive, messages)
         return convert.dataset_message(dataset)
 
     async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:
@@ -82,54 +82,58 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         register = partial(self._uploads.register, request, caller.check)
         try:
             return convert.dataset_message(
-                await asyncio.get_running_loop().run_in_executor(self._upload_threads, register)
+                await asyncio.get_running_loop().run_in_executor(self._threads.uploads, register)
             )
         finally:
             caller.leave()
 
     async def PreviewDataset(self, request: pb.PreviewDatasetRequest, context: Context) -> pb.PreviewDatasetResponse:
         """Return small pictures of some rows."""
-        return await asyncio.to_thread(self._preview, request)
+        return await self._threads.slow.run(self._preview, request)
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.Dataset:
         """Return one dataset."""
         dataset_id = parse_dataset(request.name, "name")
-        return convert.dataset_message(await asyncio.to_thread(self._datasets.get, dataset_id))
+        return convert.dataset_message(await self._threads.reads.run(self._datasets.get, dataset_id))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """Return a page of datasets by id."""
         wanted = PageRequest(request.page_size, request.page_token)
-        page = await asyncio.to_thread(self._datasets.list, wanted, show_deleted=request.show_deleted)
+        page = await self._threads.reads.run(self._datasets.list, wanted, show_deleted=request.show_deleted)
         datasets = [convert.dataset_message(each, with_files=False) for each in page.items]
         return pb.ListDatasetsResponse(datasets=datasets, next_page_token=page.next_token)
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.Dataset:
         """Hide a dataset."""
         dataset_id = parse_dataset(request.name, "name")
-        return convert.dataset_message(await asyncio.to_thread(self._datasets.delete, dataset_id))
+        return convert.dataset_message(await self._threads.writes.run(self._datasets.delete, dataset_id))
 
     async def UndeleteDataset(self, request: pb.UndeleteDatasetRequest, context: Context) -> pb.Dataset:
         """Bring a dataset back."""
         dataset_id = parse_dataset(request.name, "name")
-        return convert.dataset_message(await asyncio.to_thread(self._datasets.undelete, dataset_id))
+        return convert.dataset_message(await self._threads.writes.run(self._datasets.undelete, dataset_id))
 
     async def ListDatasetRows(self, request: pb.ListDatasetRowsRequest, context: Context) -> pb.ListDatasetRowsResponse:
         """Return a page of a dataset's rows, in the manifest's order."""
-        return await asyncio.to_thread(self._list_rows, request)
+        return await self._threads.slow.run(self._list_rows, request)
 
     async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Check a fine-tune and queue it, unless it is to be checked alone."""
-        return await asyncio.to_thread(self._create, request)
+        request_id = check_request_id(request.request_id)
+        spec = await self._threads.slow.run(self._spec, request)
+        if request.validate_only:
+            return convert.spec_message(spec)
+        return convert.job_message(await self._threads.writes.run(self._jobs.enqueue, spec, request_id))
 
     async def GetTrainingJob(self, request: pb.GetTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Return one job, with its version's metrics."""
-        return await asyncio.to_thread(lambda: self._message(self._jobs.get(parse_job(request.name, "name"))))
+        return await self._threads.reads.run(lambda: self._message(self._jobs.get(parse_job(request.name, "name"))))
 
     async def ListTrainingJobs(
         self, request: pb.ListTrainingJobsRequest, context: Context
     ) -> pb.ListTrainingJobsResponse:
         """Return a page of jobs, newest first."""
-        return await asyncio.to_thread(self._list_jobs, request)
+        return await self._threads.reads.run(self._list_jobs, request)
 
     async def CancelTrainingJob(self, request: pb.CancelTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Ask a job to stop."""
@@ -156,8 +160,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             raise InvalidInput.of("after_sequence", f"must be at least 0, not {sequence}")
         while True:
             # The state first: once it is an end, the events read after it are complete.
-            job = await asyncio.to_thread(self._jobs.get, job_id)
-            events = await asyncio.to_thread(self._jobs.events_after, job_id, sequence)
+            job = await self._threads.reads.run(self._jobs.get, job_id)
+            events = await self._threads.reads.run(self._jobs.events_after, job_id, sequence)
             for event in events:
                 sequence = event.sequence
                 yield convert.event_message(event, job.spec.model_id)
@@ -197,7 +201,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def _wish(self, name: str, wish: Wish) -> pb.TrainingJob:
         job_id = parse_job(name, "name")
-        return await asyncio.to_thread(lambda: self._message(self._jobs.wish(job_id, wish)))
+        return await self._threads.writes.run(lambda: self._message(self._jobs.wish(job_id, wish)))
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -205,19 +209,13 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         if self._stopping.is_set():
             raise Unavailable("the service is stopping: watch again, after the last sequence number, once it is back")
 
-    def _create(self, request: pb.CreateTrainingJobRequest) -> pb.TrainingJob:
-        request_id = check_request_id(request.request_id)
-        spec = job_spec(
+    def _spec(self, request: pb.CreateTrainingJobRequest) -> JobSpec:
+        return job_spec(
             convert.read_job(request.training_job),
             self._store,
             self._datasets,
             can_mirror=self._can_mirror,
             needs_dataset=not request.validate_only,
-        )
-        return (
-            convert.spec_message(spec)
-            if request.validate_only
-            else convert.job_message(self._jobs.enqueue(spec, request_id))
         )
 
     def _list_jobs(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from model_store.database import Database, sqlite_url
 from model_store.store import ModelStore
 from training_service.change_bell import ChangeBell
 from training_service.registry_servicer import ModelStoreServicer
+from training_service.threads import call_threads
 
 TIMEOUT = 20.0
 SERVICE = "maas.model_store.v1.ModelStoreService"
@@ -70,7 +71,7 @@ async def _serve(
 ) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     bell = ChangeBell(feed, poll_seconds=0.02)
-    with ThreadPoolExecutor(4) as threads:
+    with call_threads(4) as threads:
         servicer = ModelStoreServicer(store, feed, bell, threads)
         add = partial(model_store_pb2_grpc.add_ModelStoreServiceServicer_to_server, servicer)
         server = GrpcServer(ServerSettings(bind=bind), {SERVICE: add})

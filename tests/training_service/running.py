@@ -85,7 +85,7 @@ class RunningService:
         return self.job(name)
 
 
-def settings_of(home: Path, **chosen: Any) -> TrainingSettings:
+def settings_of(home: Path, kind: type[TrainingSettings] = TrainingSettings, **chosen: Any) -> TrainingSettings:
     """Return settings for a quick test on a free port."""
     defaults = {
         "bind": "127.0.0.1:0",
@@ -94,7 +94,7 @@ def settings_of(home: Path, **chosen: Any) -> TrainingSettings:
         "num_threads": 1,
         "device": "cpu",
     }
-    return TrainingSettings(home=home, address_file=home / "address", **(defaults | chosen))
+    return kind(home=home, address_file=home / "address", **(defaults | chosen))
 
 
 @contextmanager

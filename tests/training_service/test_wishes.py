@@ -26,6 +26,7 @@ from tests.training_service.running import running_service, settings_of
 from training_service.recipe_choices import resolve
 from training_service.runner import Runner
 from training_service.settings import TrainingSettings
+from training_service.threads import Threads
 from training_service.work_order import WorkOrder
 from training_service.worker import Worker
 
@@ -178,7 +179,8 @@ def test_a_job_without_a_process_goes_back_to_the_queue_at_once(
                 loop.call_soon_threadsafe(stopping.set)
                 return super().release(claim, reason)
 
-        await Runner(StoppingAtRelease(database), settings, stopping, program=("/nowhere/python",)).run()
+        with Threads("lease", 1, max_waiting=0) as threads:
+            await Runner(StoppingAtRelease(database), settings, stopping, threads, program=("/nowhere/python",)).run()
 
     job = jobs.enqueue(SPEC)
     asyncio.run(run())
@@ -221,7 +223,8 @@ def attempt(
             code = Worker(WorkOrder(claim, settings), database, stopping).run()
         except Killed:
             code = KILLED
-    Runner(jobs, settings, asyncio.Event())._settle(claim, code)
+    with Threads("lease", 1, max_waiting=0) as threads:
+        Runner(jobs, settings, asyncio.Event(), threads)._settle(claim, code)
     return bool(reached)
 
 
