@@ -1,6 +1,7 @@
 """What a listing's `filter` and `order_by` may say: a small part of the grammar of AIP-160 and AIP-132.
 
 A filter is conditions joined by AND: `metrics.accuracy >= 0.9 AND tags.team = "vision" AND aliases:production`.
+A value may be quoted by `"` or `'`.
 https://google.aip.dev/160, https://google.aip.dev/132#ordering
 """
 
@@ -15,9 +16,11 @@ from model_store.errors import InvalidInput
 
 MAX_LENGTH = 2000
 _TOKEN = re.compile(
-    r'\s*(?:(?P<quoted>"(?:[^"\\]|\\["\\])*")|(?P<operator><=|>=|!=|=|<|>|:)|(?P<word>[^\s"<>=!:]+))', re.ASCII
+    r"""\s*(?:(?P<quoted>"(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')"""
+    r"""|(?P<operator><=|>=|!=|=|<|>|:)|(?P<word>(?!['\u2018\u2019\u201c\u201d])[^\s"<>=!:]+))""",
+    re.ASCII,
 )
-_ESCAPED = re.compile(r'\\(["\\])')
+_ESCAPED = re.compile(r"""\\(["'\\])""")
 
 
 @dataclass(frozen=True)

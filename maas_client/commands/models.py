@@ -10,13 +10,15 @@ import typer
 from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
-from maas_client.output import AsJson, metric, moment, out, print_json, print_table, size, tags_text
+from maas_client.known_names import names_of_models, names_of_versions, unknown_names
+from maas_client.output import AsJson, as_text, metric, moment, notes, out, print_json, print_table, size, tags_text
 from maas_client.shorthand import alias_text, id_of, pairs, short_name
 
 app = typer.Typer(help="List the models, or create one.", invoke_without_command=True)
 
 _ROOM = {"architecture": 110, "recipe": 110, "labels": 110, "tags": 140}
 """How wide a terminal must be to show a column that can be done without."""
+_LOOKED_AT = 10_000  # of what is there, for the names to tell of when nothing was found
 
 Deleted = Annotated[bool, typer.Option("--deleted", help="Show those that were deleted, too.")]
 
@@ -36,6 +38,9 @@ def list_models(
         return
     with Client() as client:
         models = list(client.models(filter=filter_, show_deleted=deleted))
+        if filter_ and not models:
+            known = names_of_models(islice(client.models(show_deleted=deleted), _LOOKED_AT))
+            _say(unknown_names(filter_, "model", known))
     if as_json:
         print_json(models)
         return
@@ -86,6 +91,9 @@ def list_versions(
     with Client() as client:
         found = client.versions(model, filter=filter_, order_by=sort, show_deleted=deleted)
         versions = list(islice(found, limit or None))
+        if (filter_ or sort) and not versions:
+            known = names_of_versions(islice(client.versions(model, show_deleted=deleted), _LOOKED_AT))
+            _say(unknown_names(f"{filter_} {sort}", f"version of {id_of(model)}", known))
     if as_json:
         print_json(versions)
         return
@@ -93,7 +101,9 @@ def list_versions(
     cells = [_cells(version, dict.fromkeys(["accuracy", sorted_by])) for version in versions]
     columns = [name for name in (cells[0] if cells else []) if _has_room(name) and any(each[name] for each in cells)]
     rows = [[each[name] for name in columns] for each in cells]
-    print_table(f"versions of {model}", columns, rows, _empty(filter_, "no versions yet"))
+    print_table(
+        f"versions of {model}", columns, rows, _empty(filter_ or sort.startswith("metrics."), "no versions yet")
+    )
 
 
 def _has_room(column: str) -> bool:
@@ -120,5 +130,10 @@ def _deleted(resource: model_store_pb2.Model | model_store_pb2.ModelVersion) -> 
     return "deleted" if resource.state == model_store_pb2.RESOURCE_STATE_DELETED else ""
 
 
-def _empty(filter_: str, otherwise: str) -> str:
-    return "nothing passes the filter" if filter_ else otherwise
+def _empty(asked: object, otherwise: str) -> str:
+    return "nothing passes the filter" if asked else otherwise
+
+
+def _say(remarks: Iterable[str]) -> None:
+    for remark in remarks:
+        notes.print(as_text(remark), style="yellow", soft_wrap=True)

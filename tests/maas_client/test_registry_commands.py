@@ -61,6 +61,21 @@ def test_versions_are_sorted_filtered_and_limited(registry: RunningRegistry, maa
     assert (code, "INVALID_ARGUMENT: filter: knows no field 'accuracy'" in err) == (1, True)
 
 
+def test_names_that_nothing_has_are_told_from_those_that_are_there(registry: RunningRegistry, maas: Maas) -> None:
+    """Mistyped metrics, tags and aliases, in a filter and in an order, for people and for programs."""
+    publish(registry, metric_values={"accuracy": 0.9}, notes=Notes(tags={"team": "vision"}), alias="production")
+    code, out, err = maas("versions", "flowers", "--sort", "metrics.acuracy desc")
+    assert (code, out) == (0, "nothing passes the filter\n")
+    assert err == "no version of flowers has a metric 'acuracy': there is accuracy; do you mean accuracy?\n"
+    code, out, err = maas("versions", "flowers", "--filter", "tags.tema = vision AND aliases:prod", "--json")
+    assert (code, json.loads(out)) == (0, [])
+    assert "a tag 'tema': there is team; do you mean team?" in err
+    assert "an alias 'prod': there is production" in err
+    assert "no model has a tag 'owner': there are none" in maas("models", "--filter", "tags.owner:*")[2]
+    assert maas("versions", "flowers", "--filter", "metrics.accuracy > 0.95")[2] == ""
+    assert len(read(maas, "versions", "flowers", "--filter", "tags.team = 'vision'")) == 1
+
+
 def test_everything_is_shown_of_one(registry: RunningRegistry, maas: Maas) -> None:
     """Of a model, of a version by number, by alias, or by its model's name."""
     lineage = Lineage(recipe={"name": "full", "rate": 0.1}, seed=7)

@@ -23,6 +23,9 @@ FIELDS = ("state", "aliases", "tags.", "metrics.")
         ("aliases:production", (Condition("aliases", "", ":", "production"),)),
         ("metrics.accuracy>=0.9", (Condition("metrics", "accuracy", ">=", "0.9"),)),
         ('tags.team != "a \\"b\\" c"', (Condition("tags", "team", "!=", 'a "b" c'),)),
+        ("tags.team = 'the \"A\" team'", (Condition("tags", "team", "=", 'the "A" team'),)),
+        ("tags.team = 'Ann\\'s'", (Condition("tags", "team", "=", "Ann's"),)),
+        ("tags.team = O'Hara", (Condition("tags", "team", "=", "O'Hara"),)),
         (
             "metrics.a.b < 1e-3 AND tags.x/y:*",
             (Condition("metrics", "a.b", "<", "1e-3"), Condition("tags", "x/y", ":", "*")),
@@ -46,6 +49,8 @@ def test_filters_are_read(text: str, conditions: tuple[Condition, ...]) -> None:
         ("colour = red", "no field 'colour'; there are state, aliases, tags.NAME, metrics.NAME"),
         ("tags. = x", "no field"),
         ('tags.a = "open', "cannot be read at character"),
+        ("tags.a = 'open", "cannot be read at character"),
+        ("tags.a = “vision”", "cannot be read at character"),
         ("x" * 2001, "at most 2000"),
         ('tags.a = "\0"', "must not hold NUL"),
         ("tags.a\0:*", "must not hold NUL"),
@@ -57,10 +62,13 @@ def test_other_filters_are_refused(text: str, reason: str) -> None:
         parse_filter(text, FIELDS)
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), min_size=1, max_size=4))
-def test_any_value_can_be_quoted(values: list[str]) -> None:
+@pytest.mark.parametrize("quote", ['"', "'"])
+@given(
+    values=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), min_size=1, max_size=4)
+)
+def test_any_value_can_be_quoted(quote: str, values: list[str]) -> None:
     """What is quoted as the grammar says comes back as it was."""
-    quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
+    quoted = [quote + value.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote for value in values]
     text = " AND ".join(f"tags.k = {value}" for value in quoted)
     assert [condition.value for condition in parse_filter(text, FIELDS)] == values
 
