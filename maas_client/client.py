@@ -16,7 +16,7 @@ from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.addresses import channel_options
-from maas_client.archive import chunks_of
+from maas_client.archive import Contents
 from maas_client.resuming import resumed
 from maas_client.settings import ClientSettings
 from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, resource_name, target_name
@@ -66,38 +66,69 @@ class Client:
     def upload_dataset(
         self,
         dataset_id: str,
-        path: Path | str,
+        path: Path | str | Contents,
         *,
         split: training_pb2.SplitSpec | None = None,
         parent: str = "",
+        encoding: str = "",
+        reuse: bool = False,
         on_sent: Callable[[int], None] | None = None,
     ) -> training_pb2.Dataset:
         """Upload a folder (one sub-folder for each label) or an archive of one; `on_sent` is told of bytes sent.
 
-        With a parent the dataset has that one's images too, each in the split that it is in.
+        With a parent the dataset has that one's images too, each in the split that it is in. `encoding` is that of an
+        archive's names that are not marked as UTF-8. With `reuse` the answer is a dataset that has just this content
+        already, where there is one. Files of a folder that cannot be read are in `left_out` of a `maas_client.archive.
+        Contents`, where one is given. Raises OSError where what must be read cannot be.
         """
+        contents = path if isinstance(path, Contents) else Contents(Path(path))
         header = training_pb2.UploadDatasetRequest.Header(
-            dataset_id=dataset_id, split=split, parent=dataset_name(parent) if parent else ""
+            dataset_id=dataset_id,
+            split=split,
+            parent=dataset_name(parent) if parent else "",
+            file_name_encoding=encoding,
+            reuse=reuse,
         )
+        failures: list[OSError] = []
 
         def messages() -> Iterator[training_pb2.UploadDatasetRequest]:
             hasher = hashlib.sha256()
             yield training_pb2.UploadDatasetRequest(header=header)
-            for chunk in chunks_of(Path(path)):
-                hasher.update(chunk)
-                if on_sent is not None:
-                    on_sent(len(chunk))
-                yield training_pb2.UploadDatasetRequest(chunk=chunk)
+            try:
+                for chunk in contents.chunks():
+                    hasher.update(chunk)
+                    if on_sent is not None:
+                        on_sent(len(chunk))
+                    yield training_pb2.UploadDatasetRequest(chunk=chunk)
+            except OSError as error:
+                # Without its end the service takes no upload; gRPC would only say that iterating failed.
+                failures.append(error)
+                return
             yield training_pb2.UploadDatasetRequest(sha256=hasher.hexdigest())
 
-        return self.training.UploadDataset(messages())
+        try:
+            return self.training.UploadDataset(messages())
+        except grpc.RpcError as error:
+            if failures:
+                raise failures[0] from error
+            raise
 
     def register_dataset(
-        self, dataset_id: str, uri: str, *, split: training_pb2.SplitSpec | None = None, parent: str = ""
+        self,
+        dataset_id: str,
+        uri: str,
+        *,
+        split: training_pb2.SplitSpec | None = None,
+        parent: str = "",
+        encoding: str = "",
     ) -> training_pb2.Dataset:
         """Make a dataset of a folder or an archive that the service reads from a URL, where its operator allows it."""
         request = training_pb2.RegisterDatasetRequest(
-            dataset_id=dataset_id, uri=uri, split=split, parent=dataset_name(parent) if parent else ""
+            dataset_id=dataset_id,
+            uri=uri,
+            split=split,
+            parent=dataset_name(parent) if parent else "",
+            file_name_encoding=encoding,
         )
         return self.training.RegisterDataset(request)
 
@@ -114,15 +145,17 @@ class Client:
         priority: int = 0,
         max_failures: int | None = None,
         request_id: str = "",
+        validate_only: bool = False,
     ) -> training_pb2.TrainingJob:
         """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
 
-        Without a recipe the service chooses one by the number of training images.
+        Without a recipe the service chooses one by the number of training images. With `validate_only` it queues
+        nothing and checks all but the dataset, which may be empty then.
         """
         job = training_pb2.TrainingJob(
             model=model_name(model),
             base=target_name(base),
-            dataset=dataset_name(dataset),
+            dataset=dataset_name(dataset) if dataset else "",
             recipe=training_pb2.Recipe(name=recipe) if isinstance(recipe, str) else recipe,
             seed=seed,
             alias=alias,
@@ -130,7 +163,9 @@ class Client:
             priority=priority,
             max_failures=max_failures,
         )
-        request = training_pb2.CreateTrainingJobRequest(training_job=job, request_id=request_id)
+        request = training_pb2.CreateTrainingJobRequest(
+            training_job=job, request_id=request_id, validate_only=validate_only
+        )
         return self.training.CreateTrainingJob(request)
 
     def watch(self, job: str, after_sequence: int = 0) -> Iterator[training_pb2.TrainingJobEvent]:

@@ -33,7 +33,9 @@ def show(dataset: training_pb2.Dataset) -> None:
 
 
 def show_rejections(dataset: training_pb2.Dataset, console: Console) -> None:
-    """Name the files that were left out, and why."""
+    """Say what may not have been meant, and name the files that were left out, and why."""
+    for remark in dataset.remarks:
+        console.print(as_text(f"note: {remark}"), style="yellow", soft_wrap=True)
     for rejected in dataset.rejected_files[:_SHOWN_REJECTIONS]:
         console.print(as_text(f"left out: {rejected.path}: {rejected.reason}"), style="yellow", soft_wrap=True)
     _more(dataset.num_rejected_files - _SHOWN_REJECTIONS, "files", dataset, console)

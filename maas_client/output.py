@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from model_store.normal_form import replaced
+
 _PIPED_COLUMNS = 200
 out = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
 notes = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_COLUMNS)
@@ -54,7 +56,7 @@ def print_facts(title: str, facts: Iterable[tuple[str, object]]) -> None:
 
 def as_text(value: object) -> Text:
     """Return what anybody may have written as it is: no markup, and nothing that a terminal would obey."""
-    return Text("".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in str(value)))
+    return Text("\n".join(replaced(line) for line in str(value).split("\n")))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 from maas.model_store.v1.model_store_pb2 import Alias, AliasMove
 
 from maas_client.failures import CommandFailed
+
+_ARCHIVE_ENDING = r"\.(zip|tar|tgz|tar\.gz)$"
+_MAX_ID = 63
 
 
 def target_name(text: str) -> str:
@@ -87,10 +91,20 @@ def pairs(texts: Iterable[str], form: str) -> dict[str, str]:
     return {key: value for key, _, value in split}
 
 
-def id_from_path(path: Path) -> str:
-    """Make a resource id of a folder's or file's name."""
-    words = re.sub(r"[^a-z0-9]+", "-", path.resolve().name.split(".")[0].lower()).strip("-")
-    return re.sub(r"^[^a-z]+", "", words)[:40].strip("-") or "dataset"
+def id_from_path(path: Path, option: str) -> str:
+    """Make a resource id of a folder's or file's name; raise CommandFailed, naming the option, where none says it all.
+
+    Accents are left off, and a number in front goes to the end. What would lose letters, or is too long, would give
+    different data one id.
+    """
+    name = path.resolve().name
+    letters = unicodedata.normalize("NFKD", re.sub(_ARCHIVE_ENDING, "", name, flags=re.IGNORECASE)).casefold()
+    words = re.sub(r"[^a-z0-9]+", "-", "".join(each for each in letters if not unicodedata.combining(each))).strip("-")
+    number, rest = re.fullmatch(r"([0-9-]*)(.*)", words, re.DOTALL).groups()  # type: ignore[union-attr]
+    made = "-".join(filter(None, [rest, number.strip("-")]))
+    if not rest or len(made) > _MAX_ID or any(each.isalnum() and not each.isascii() for each in letters):
+        raise CommandFailed(f"no id can be made of the name {name!r}: choose one with {option}")
+    return made
 
 
 def _share_text(version: str, percent: float) -> str:

@@ -30,6 +30,11 @@ def escaped(text: str) -> str:
     return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def replaced(text: str) -> str:
+    """Return a line with a mark in place of each character that cannot be shown."""
+    return _UNSHOWABLE.sub("\ufffd", text)
+
+
 def look_alike_key(text: str) -> str:
     """Return a key that is equal for names that differ in case, in spaces or in how letters are written alone."""
     return _ALIKE.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()

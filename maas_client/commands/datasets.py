@@ -20,6 +20,9 @@ app = typer.Typer(help="List, upload, show and delete datasets.", invoke_without
 
 Name = Annotated[str, typer.Argument(help="Id of the dataset.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the split; 0 by default.")]
+Encoding = Annotated[
+    str, typer.Option(help="Encoding of an archive's names that are not UTF-8, such as gbk, shift_jis or cp866.")
+]
 AppendTo = Annotated[
     str,
     typer.Option(metavar="DATASET", help="Have this dataset's images too, in the splits that they are in."),
@@ -66,12 +69,14 @@ def upload_dataset(
     ] = "",
     seed: Seed = None,
     append_to: AppendTo = "",
+    encoding: Encoding = "",
     *,
     as_json: AsJson = False,
 ) -> None:
     """Upload a folder or an archive (zip, tar, tar.gz) of images."""
+    dataset_id = dataset_id or id_from_path(path, "--id")
     with Client() as client:
-        _print(upload(client, path, dataset_id or id_from_path(path), seed, append_to), as_json=as_json)
+        _print(upload(client, path, dataset_id, seed, append_to, encoding=encoding), as_json=as_json)
 
 
 @app.command("register")
@@ -82,12 +87,13 @@ def register_dataset(
     ],
     seed: Seed = None,
     append_to: AppendTo = "",
+    encoding: Encoding = "",
     *,
     as_json: AsJson = False,
 ) -> None:
     """Make a dataset of what lies where the service can read it, and its operator allows that."""
     with Client() as client, notes.status(as_text(f"reading {uri}")):
-        dataset = client.register_dataset(dataset_id, uri, split=split_spec(seed), parent=append_to)
+        dataset = client.register_dataset(dataset_id, uri, split=split_spec(seed), parent=append_to, encoding=encoding)
     _print(dataset, as_json=as_json)
 
 

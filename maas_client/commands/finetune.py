@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
-from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 
 from maas_client import recipe_options as options
@@ -18,11 +19,12 @@ from maas_client.dataset_view import show_rejections
 from maas_client.failures import CommandFailed
 from maas_client.job_view import check_succeeded, follow, show_result
 from maas_client.output import AsJson, notes, out, print_json
-from maas_client.shorthand import id_from_path, id_of, model_of, target_name
+from maas_client.shorthand import dataset_name, id_from_path, id_of, model_of
 from maas_client.uploading import upload
 
 _PROMOTION = "Promotion"
 _QUEUE = "Queue"
+_DATASETS = "datasets/"
 
 
 def finetune(  # noqa: PLR0917  every one is an option of the command line
@@ -37,7 +39,13 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     ] = "",
     model: Annotated[str, typer.Option(help="Id of the model to make; default: from the data's name.")] = "",
     dataset_id: Annotated[
-        str, typer.Option(help="Id of the dataset to upload; default: the data's name and the time.")
+        str,
+        typer.Option(
+            help="Id of the dataset to upload; default: one with this content, else the model's and the time."
+        ),
+    ] = "",
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of an archive's names that are not UTF-8, such as gbk, shift_jis or cp866.")
     ] = "",
     alias: Annotated[str, typer.Option(help="Alias to point at the new version, such as production.")] = "",
     promote: Annotated[
@@ -109,17 +117,14 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         precision=precision,
     )
     _check_exists(data)
+    model = model or (id_of(data) if data.startswith(_DATASETS) else id_from_path(Path(data), "--model"))
+    made_up = f"{id_of(model)[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     gate = _gate(promote, metric, threshold, min_delta, mirror_for)
     with Client() as client:
-        # Before the upload: a mistyped base should not leave a dataset behind.
-        base = base or _only_base(client)
-        client.registry.GetModel(model_store_pb2.GetModelRequest(name=model_of(target_name(base))))
-        dataset = _dataset(client, data, dataset_id, seed)
-        model = model or id_from_path(Path(data))
-        job = client.finetune(
+        queue = partial(
+            client.finetune,
             model,
-            base=base,
-            dataset=dataset,
+            base=base or _only_base(client),
             recipe=chosen,
             seed=seed,
             alias=alias,
@@ -127,6 +132,9 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             priority=priority,
             max_failures=max_failures,
         )
+        # Before the upload: a mistyped option should not leave a dataset behind.
+        queue(dataset="", validate_only=True)
+        job = queue(dataset=_dataset(client, data, dataset_id or made_up, seed, encoding, reuse=not dataset_id))
         if not detach:
             job = follow(client, job.name)
         if as_json:
@@ -173,18 +181,30 @@ def _gate(
     return None
 
 
-def _dataset(client: Client, data: str, dataset_id: str, seed: int) -> str:
+def _dataset(client: Client, data: str, dataset_id: str, seed: int, encoding: str, *, reuse: bool) -> str:
     """Return the name of an uploaded dataset, uploading a folder or an archive first."""
-    if data.startswith("datasets/"):
+    if data.startswith(_DATASETS):
+        _check_is_dataset(client, data)
         return data
-    path = Path(data)
-    made_up = f"{id_from_path(path)}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    dataset = upload(client, path, dataset_id or made_up, seed)
+    dataset = upload(client, Path(data), dataset_id, seed, encoding=encoding, reuse=reuse)
+    if dataset.name != dataset_name(dataset_id):
+        notes.print(f"{dataset.name} has just this content already: it is used", highlight=False)
     notes.print(f"{dataset.name}: {dataset.num_images} images of {len(dataset.labels)} labels", highlight=False)
     show_rejections(dataset, notes)
     return dataset.name
 
 
 def _check_exists(data: str) -> None:
-    if not data.startswith("datasets/") and not Path(data).exists():
-        raise CommandFailed(f"{data} does not exist: give a folder, an archive, or datasets/ID")
+    if not data.startswith(_DATASETS) and not Path(data).exists():
+        raise CommandFailed(f"{data} does not exist: give a folder, an archive, or a dataset as datasets/ID")
+
+
+def _check_is_dataset(client: Client, data: str) -> None:
+    """Raise CommandFailed where only a folder has a dataset's name: nobody would find out why it is not found."""
+    try:
+        client.dataset(data)
+    except grpc.RpcError as error:
+        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND and Path(data).exists():
+            text = f"there is no dataset {data}; to upload the folder or file of that name write ./{data}"
+            raise CommandFailed(text) from error
+        raise
