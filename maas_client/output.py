@@ -73,6 +73,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         out.print(empty)
 
 
+def show_numbers(words: Mapping[str, str]) -> None:
+    """Say which words a picture's numbers stand for, as no font of this machine has their letters."""
+    if words:
+        meaning = ", ".join(f"{number} {word}" for number, word in words.items())
+        notes.print(as_text(f"no font here has the letters of some labels (install one): {meaning}"), soft_wrap=True)
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask on a terminal, unless told not to; any answer but yes ends the command."""
     if not yes and sys.stdin.isatty():

@@ -12,7 +12,19 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.dataset_view import show
-from maas_client.output import AsJson, Yes, as_text, confirm, moment, notes, out, print_json, print_table, size
+from maas_client.output import (
+    AsJson,
+    Yes,
+    as_text,
+    confirm,
+    moment,
+    notes,
+    out,
+    print_json,
+    print_table,
+    show_numbers,
+    size,
+)
 from maas_client.shorthand import dataset_name, id_from_path, id_of
 from maas_client.uploading import split_spec, upload
 
@@ -125,7 +137,8 @@ def preview_dataset(
         ).thumbnails
     tiles = [Tile(Image.open(io.BytesIO(each.jpeg)), each.row.label, each.row.split) for each in thumbnails]
     path = output or Path(f"{id_of(name)}.png")
-    draw_contact_sheet(tiles, f"{name}: {len(tiles)} images {f'of {split}' if split else ''}".rstrip(), path)
+    title = f"{name}: {len(tiles)} images {f'of {split}' if split else ''}".rstrip()
+    show_numbers(draw_contact_sheet(tiles, title, path))
     out.print(as_text(str(path)), soft_wrap=True)
     if not no_open:
         typer.launch(path.resolve().as_uri())

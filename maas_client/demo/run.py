@@ -20,7 +20,7 @@ from maas_client.contact_sheet import Tile, draw_contact_sheet, judged_tile
 from maas_client.demo.photos import prepare_photos
 from maas_client.demo.traffic import Traffic
 from maas_client.job_view import check_succeeded, follow
-from maas_client.output import notes, out, print_table, size
+from maas_client.output import notes, out, print_table, show_numbers, size
 from maas_client.processes import Stack
 from maas_client.publish import publish_base
 from model_store.bases import load_base, load_random
@@ -100,7 +100,7 @@ def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
         sheet = output / "contact-sheet.png"
         accuracy = second.metrics.accuracy
         title = f"{second.name}: accuracy {accuracy:.3f} on {len(held_out)} held-out photos"
-        draw_contact_sheet(shown, title, sheet)
+        show_numbers(draw_contact_sheet(shown, title, sheet))
     return _figures(base, first, untrained, second, swap)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from maas_client.contact_sheet import INK, PAPER, RIGHT, WRONG, Tile, draw_contact_sheet, judged_tile
+from maas_client.fonts import Fonts
 
 BLUE = Image.new("RGB", (300, 200), (0, 0, 255))
 
@@ -42,6 +44,40 @@ def test_long_labels_stay_below_their_picture(tmp_path: Path) -> None:
     margin = sheet.crop((10 + 168, 40, 10 + 176, sheet.height))
     assert colours_of(margin) == {_rgb(PAPER)}
     assert _rgb(INK) in colours_of(sheet)
+
+
+def test_letters_without_a_font_are_numbered(tmp_path: Path) -> None:
+    """Boxes would be all alike; equal words have one number, and the rest of a line stays as it is."""
+    tiles = [judged_tile(BLUE, "花", "鳥", 0.9), judged_tile(BLUE, "花", "rose", 0.9), Tile(BLUE, "é 花", "")]
+    without = Fonts(with_system=False)
+    assert draw_contact_sheet(tiles, "roses", tmp_path / "sheet.png", without) == {"[1]": "鳥", "[2]": "花", "[3]": "é"}
+    expected = [
+        Tile(BLUE, "[1] 0.90", "is [2]", WRONG),
+        Tile(BLUE, "rose 0.90", "is [2]", WRONG),
+        Tile(BLUE, "[3] [2]", ""),
+    ]
+    assert draw_contact_sheet(expected, "roses", tmp_path / "expected.png", without) == {}
+    assert (tmp_path / "sheet.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+@pytest.mark.parametrize("letters", ["é", "жук", "花", "حصان"])
+def test_a_font_of_the_system_is_used_where_it_has_the_letters(tmp_path: Path, letters: str) -> None:
+    """And every letter is drawn as itself, in the font that was found."""
+    font = Fonts().font_for(letters, 15)
+    if font is None:
+        pytest.skip("no font here has these letters")
+    assert draw_contact_sheet([Tile(BLUE, letters, "")], "", tmp_path / "sheet.png") == {}
+    assert Fonts(with_system=False).font_for(letters, 15) is None
+    drawn_letters = {bytes(font.getmask(each)) for each in letters}
+    assert len(drawn_letters) == len(letters)
+    assert bytes(font.getmask("\U0010ffff")) not in drawn_letters
+
+
+def test_spaces_and_joiners_need_no_font_of_their_own(tmp_path: Path) -> None:
+    """They are drawn as a space, or not at all."""
+    for name, label in (("odd", "a\u00a0b\u200dc\u200b"), ("plain", "a bc")):
+        assert draw_contact_sheet([Tile(BLUE, label, "")], "", tmp_path / name, Fonts(with_system=False)) == {}
+    assert (tmp_path / "odd").read_bytes() == (tmp_path / "plain").read_bytes()
 
 
 def _rgb(text: str) -> tuple[int, ...]:
