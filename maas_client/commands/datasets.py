@@ -10,6 +10,7 @@ import typer
 from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2
 
+from maas_client.browser import show_in_browser
 from maas_client.client import Client
 from maas_client.dataset_view import show
 from maas_client.output import (
@@ -141,7 +142,7 @@ def preview_dataset(
     show_numbers(draw_contact_sheet(tiles, title, path))
     out.print(as_text(str(path)), soft_wrap=True)
     if not no_open:
-        typer.launch(path.resolve().as_uri())
+        show_in_browser(path)
 
 
 @app.command("delete")

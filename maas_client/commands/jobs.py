@@ -8,13 +8,14 @@ import typer
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
+from maas_client.job_names import JOB_HELP, find_job
 from maas_client.job_view import check_succeeded, follow, show_result, state_text
 from maas_client.output import AsJson, moment, out, print_json, print_table
-from maas_client.shorthand import id_of, job_name
+from maas_client.shorthand import id_of
 
 app = typer.Typer(help="List, show, watch, pause, resume, retry and cancel training jobs.", invoke_without_command=True)
 
-Job = Annotated[str, typer.Argument(help="Id of the job.")]
+Job = Annotated[str, typer.Argument(help=JOB_HELP)]
 
 
 @app.callback()
@@ -47,7 +48,7 @@ def list_jobs(context: typer.Context, *, as_json: AsJson = False) -> None:
 def show_job(job: Job, *, as_json: AsJson = False) -> None:
     """Show one job, with its metrics once it has succeeded."""
     with Client() as client:
-        found = client.job(job)
+        found = client.job(find_job(client, job))
         if as_json:
             print_json(found)
         elif found.state == training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
@@ -60,14 +61,14 @@ def show_job(job: Job, *, as_json: AsJson = False) -> None:
 def watch_job(job: Job, *, as_json: AsJson = False) -> None:
     """Follow a job until it has ended."""
     with Client() as client:
-        _show(client, follow(client, job_name(job)), as_json=as_json)
+        _show(client, follow(client, find_job(client, job)), as_json=as_json)
 
 
 @app.command("pause")
 def pause_job(job: Job, *, as_json: AsJson = False) -> None:
     """Ask a job to wait; it keeps what it has reached."""
     with Client() as client:
-        request = training_pb2.PauseTrainingJobRequest(name=job_name(job))
+        request = training_pb2.PauseTrainingJobRequest(name=find_job(client, job))
         _show_state(client.training.PauseTrainingJob(request), as_json=as_json)
 
 
@@ -75,7 +76,7 @@ def pause_job(job: Job, *, as_json: AsJson = False) -> None:
 def resume_job(job: Job, *, as_json: AsJson = False) -> None:
     """Let a paused job go on."""
     with Client() as client:
-        request = training_pb2.ResumeTrainingJobRequest(name=job_name(job))
+        request = training_pb2.ResumeTrainingJobRequest(name=find_job(client, job))
         _show_state(client.training.ResumeTrainingJob(request), as_json=as_json)
 
 
@@ -83,7 +84,7 @@ def resume_job(job: Job, *, as_json: AsJson = False) -> None:
 def retry_job(job: Job, *, as_json: AsJson = False) -> None:
     """Try a job again that failed or was cancelled, from where it was."""
     with Client() as client:
-        request = training_pb2.RetryTrainingJobRequest(name=job_name(job))
+        request = training_pb2.RetryTrainingJobRequest(name=find_job(client, job))
         _show_state(client.training.RetryTrainingJob(request), as_json=as_json)
 
 
@@ -91,7 +92,7 @@ def retry_job(job: Job, *, as_json: AsJson = False) -> None:
 def cancel_job(job: Job, *, as_json: AsJson = False) -> None:
     """Ask a job to stop."""
     with Client() as client:
-        request = training_pb2.CancelTrainingJobRequest(name=job_name(job))
+        request = training_pb2.CancelTrainingJobRequest(name=find_job(client, job))
         _show_state(client.training.CancelTrainingJob(request), as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from maas_client.client import Client
+from maas_client.job_names import find_job
 from maas_client.output import AsJson, moment, notes, out, print_json
 from maas_client.shorthand import resource_name, short_name
 
@@ -28,7 +29,7 @@ def lineage(
 ) -> None:
     """Show what a version, a dataset or a job was made from, and what was made from it."""
     with Client() as client:
-        name = resource_name(name)
+        name = find_job(client, name) if name.startswith("trainingJobs/") else resource_name(name)
         name = client.version(name).name if name.startswith("models/") else name
         limits = {"num_generations_up": up or -1, "num_generations_down": down or -1}
         graph = client.registry.GetLineage(pb.GetLineageRequest(name=name, **limits))

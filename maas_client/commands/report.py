@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from maas_client.browser import show_in_browser
 from maas_client.client import Client
+from maas_client.job_names import JOB_HELP, find_job
 from maas_client.output import as_text, notes, out
-from maas_client.shorthand import id_of, job_name
+from maas_client.shorthand import id_of
 
 
 def report(
-    job: Annotated[str, typer.Argument(help="Id of the job.")],
+    job: Annotated[str, typer.Argument(help=JOB_HELP)],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: report-JOB.html.")
     ] = None,
@@ -22,9 +24,10 @@ def report(
 ) -> None:
     """Write a report on a training job as one HTML file, and open it in the browser."""
     with Client() as client, notes.status("evaluating, and writing the report"):
-        html = client.report(job)
-    path = output or Path(f"report-{id_of(job_name(job))}.html")
+        name = find_job(client, job)
+        html = client.report(name)
+    path = output or Path(f"report-{id_of(name)}.html")
     path.write_text(html, encoding="utf-8")
     out.print(as_text(str(path)), soft_wrap=True)
     if not no_open:
-        typer.launch(path.resolve().as_uri())
+        show_in_browser(path)

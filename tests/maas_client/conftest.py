@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from maas_client.__main__ import main
 from tests.maas_client.commands import Maas
+from tests.maas_client.desktop import Desktop
 from tests.training_service.registry_running import RunningRegistry, running_registry
 
 
@@ -39,3 +41,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return int(exited.value.code or 0), printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desktop:
+    """A desktop whose program that opens files is there, and prints what xdg-open prints where it finds no browser."""
+    desktop = Desktop(tmp_path / "desktop")
+    monkeypatch.setenv("PATH", f"{desktop.programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("DISPLAY", ":0")
+    return desktop

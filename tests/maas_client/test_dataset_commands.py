@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from PIL import Image
 
 from maas_client.__main__ import main
 from tests.maas_client.commands import Maas
+from tests.maas_client.desktop import Desktop
 from tests.training_service.making import photos, tar_of
 from tests.training_service.running import running_service
 from tests.training_service.test_dataset_splits import encoded_anew
@@ -45,7 +45,7 @@ def maas(
         printed = capsys.readouterr()
         return int(exited.value.code or 0), printed.out, printed.err
 
-    with running_service(home, num_concurrent_jobs=0, dataset_roots=str(place)):
+    with running_service(home, num_concurrent_jobs=0, dataset_roots=str(place), upkeep_seconds=0):
         monkeypatch.setenv("MAAS_TRAINING_ADDRESS", (home / "address").read_text())
         capsys.readouterr()  # what the service itself has said
         yield run
@@ -102,19 +102,17 @@ def test_what_the_service_can_read_is_registered(maas: Maas, place: Path) -> Non
     assert (code, "MAAS_TRAINING_DATASET_ROOTS" in err) == (1, True)
 
 
-def test_a_preview_is_written_and_opened(maas: Maas, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preview_is_written_and_opened(maas: Maas, place: Path, desktop: Desktop) -> None:
     """As a picture; of one split where that is asked for."""
-    launched: list[str] = []
-    monkeypatch.setattr(typer, "launch", launched.append)
     write(place / "photos", photos(10))
     done(maas, "upload", str(place / "photos"))
     sheet = place / "sheet.png"
     assert done(maas, "preview", "photos", "-o", str(sheet)).strip() == str(sheet)
-    assert launched == [sheet.as_uri()]
+    assert desktop.await_opened() == [sheet.as_uri()]
     done(maas, "preview", "photos", "--split", "test", "-o", str(place / "test.png"), "--no-open")
     with Image.open(sheet) as whole, Image.open(place / "test.png") as part:
         assert whole.height > part.height
-    assert len(launched) == 1
+    assert desktop.opened() == [sheet.as_uri()]
     assert maas("datasets", "preview", "none")[0] == 1
 
 

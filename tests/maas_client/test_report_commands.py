@@ -12,6 +12,7 @@ import pytest
 from maas.training.v1 import training_pb2 as pb
 
 from maas_client.__main__ import main
+from tests.maas_client.desktop import Desktop
 from tests.training_service.making import photos, publish_base, tar_of
 from tests.training_service.running import RunningService, running_service
 
@@ -31,7 +32,7 @@ class Trained:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     """A probe of photos of three labels; beside it, photos of which the probe knows half."""
     home = tmp_path_factory.mktemp("home")
-    with running_service(home, num_concurrent_jobs=1) as service:
+    with running_service(home, num_concurrent_jobs=1, upkeep_seconds=0) as service:
         publish_base(service.store)
         service.upload(tar_of(photos(10, ("blue", "green", "red"))))
         others = photos(6, ("green", "red"))
@@ -90,21 +91,40 @@ def test_what_cannot_be_evaluated_is_explained(maas: Maas) -> None:
 
 
 def test_a_report_is_written_and_opened(
-    trained: Trained, maas: Maas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Trained, maas: Maas, desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the folder that the person is in, or where they say; a browser is opened unless they say not to."""
-    opened: list[str] = []
-    monkeypatch.setattr("typer.launch", opened.append)
     monkeypatch.chdir(tmp_path)
     job_id = trained.job.name.removeprefix("trainingJobs/")
     code, out, _ = maas("report", job_id)
     path = tmp_path / f"report-{job_id}.html"
     assert (code, out) == (0, f"{path.name}\n")
-    assert opened == [path.as_uri()]
+    assert desktop.await_opened() == [path.as_uri()]
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert maas("report", trained.job.name, "--output", "page.html", "--no-open")[:2] == (0, "page.html\n")
     assert (tmp_path / "page.html").read_bytes() == path.read_bytes()
-    assert len(opened) == 1
+    assert desktop.opened() == [path.as_uri()]
+
+
+def test_a_job_is_named_by_its_first_digits_or_as_the_latest(trained: Trained, maas: Maas) -> None:
+    """What fits no job, or two, is explained."""
+    job_id = trained.job.name.removeprefix("trainingJobs/")
+    for text in (job_id, job_id[:6], f"trainingJobs/{job_id[:6]}", "latest"):
+        code, out, _ = maas("jobs", "show", text, "--json")
+        assert (code, json.loads(out)["name"]) == (0, trained.job.name)
+    code, _, err = maas("jobs", "watch", "zz")
+    assert (code, "no job's id begins with 'zz'" in err) == (1, True)
+
+
+def test_a_page_is_written_where_there_is_no_desktop(
+    maas: Maas, desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is opened, and nothing but its name is printed."""
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    path = tmp_path / "page.html"
+    assert maas("report", "latest", "--output", str(path)) == (0, f"{path}\n", "")
+    assert desktop.opened() == []
 
 
 def test_a_report_that_cannot_be_made_leaves_no_file(
