@@ -22,6 +22,7 @@ from model_store.calibration import chosen_rows, write_calibration
 from model_store.errors import InvalidImage, InvalidInput
 from model_store.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
 from model_store.manifests import Manifest, ManifestStage
+from model_store.normal_form import normal_form
 from model_store.stages import write_stages
 
 _CHUNK_BYTES = 2 * 1024 * 1024
@@ -91,7 +92,7 @@ def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
         arguments=base.arguments,
         stages=tuple(ManifestStage(name, blob.digest) for name, blob in stored.items()),
         input_spec=base.input_spec.to_json(),
-        labels=tuple(base.labels),
+        labels=tuple(map(normal_form, base.labels)),
         head=base.head.to_json(),
     )
 

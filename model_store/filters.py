@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from model_store.errors import InvalidInput
+from model_store.normal_form import normal_form
 
 MAX_LENGTH = 2000
 _TOKEN = re.compile(
@@ -102,7 +103,8 @@ def _condition(tokens: list[tuple[str, str]], fields: Collection[str]) -> Condit
         raise _wrong(f"a condition has the form FIELD OPERATOR VALUE, not {text!r}")
     (_, name), (_, operator), (kind, value) = tokens
     field, key = _field(name, fields, "filter")
-    return Condition(field, key, operator, _ESCAPED.sub(r"\1", value[1:-1]) if kind == "quoted" else value)
+    text = _ESCAPED.sub(r"\1", value[1:-1]) if kind == "quoted" else value
+    return Condition(field, key, operator, normal_form(text))
 
 
 def _field(name: str, fields: Collection[str], place: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from model_store.architectures import Head, stage_names, vector_size
 from model_store.errors import InvalidManifest
 from model_store.inputs import VectorInputSpec, read_input_spec
 from model_store.manifests import Manifest
+from model_store.normal_form import normal_form
 
 
 def check_manifest(manifest: Manifest) -> Head:
@@ -17,8 +18,16 @@ def check_manifest(manifest: Manifest) -> Head:
         raise InvalidManifest(f"stages of {manifest.architecture} must be {', '.join(wanted)}, not {', '.join(found)}")
     if len(manifest.labels) != head.num_labels:
         raise InvalidManifest(f"labels must be {head.num_labels}, as head.num_labels says, not {len(manifest.labels)}")
+    _check_labels(manifest)
     _check_input(manifest)
     return head
+
+
+def _check_labels(manifest: Manifest) -> None:
+    """Raise InvalidManifest for labels that datasets would write otherwise: what is matched by name would not be."""
+    for position, label in enumerate(manifest.labels):
+        if label != normal_form(label):
+            raise InvalidManifest(f"labels[{position}] must be in Unicode's form NFC, {normal_form(label)[:80]!r}")
 
 
 def _check_input(manifest: Manifest) -> None:

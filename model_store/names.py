@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model_store.errors import InvalidInput, Violation
+from model_store.normal_form import normal_form, unshowable
 
 ID_RULE = "1 to 63 of a-z, 0-9 and '-', opening with a letter and not ending with '-'"
 _ID = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -100,7 +101,7 @@ def check_key(text: str, field: str) -> str:
 
 
 def check_tags(tags: Mapping[str, str], field: str) -> dict[str, str]:
-    """Return tags that can be kept; raise InvalidInput naming each that cannot."""
+    """Return tags as they are kept, in the one form of names; raise InvalidInput naming each that cannot be."""
     wrong = [
         Violation(f"{field}[{_shown(key)}]", f"has a key that is not {KEY_RULE}")
         for key in tags
@@ -109,13 +110,13 @@ def check_tags(tags: Mapping[str, str], field: str) -> dict[str, str]:
     wrong += [
         Violation(f"{field}[{_shown(key)}]", f"must have a value of at most {MAX_TAG_VALUE} printable characters")
         for key, value in tags.items()
-        if len(value) > MAX_TAG_VALUE or not value.isprintable()
+        if len(value) > MAX_TAG_VALUE or unshowable(value)
     ]
     if len(tags) > MAX_TAGS:
         wrong.append(Violation(field, f"must have at most {MAX_TAGS} entries, not {len(tags)}"))
     if wrong:
         raise InvalidInput(*wrong)
-    return dict(tags)
+    return {key: normal_form(value) for key, value in tags.items()}
 
 
 def parse_model(text: str, field: str) -> str:

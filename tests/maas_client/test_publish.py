@@ -85,7 +85,7 @@ def test_weights_that_were_trained_elsewhere_are_published(registry: RunningRegi
     """A state dict in memory becomes a version with all that its team knows of it."""
     publish_base(registry.client, "base", base, alias="production")
     tensors = {name: each.half() for name, each in base.chain.state_dict_torchvision().items()}
-    content: dict[str, Any] = {"labels": ["a", "b", "c"], "input_spec": base.input_spec, "request_id": "once"}
+    content: dict[str, Any] = {"labels": ["a", "b", "cafe\u0301"], "input_spec": base.input_spec, "request_id": "once"}
     version = registry.client.publish(
         "flowers",
         tensors,
@@ -98,7 +98,7 @@ def test_weights_that_were_trained_elsewhere_are_published(registry: RunningRegi
         alias="staging",
         **content,
     )
-    assert (list(version.labels), list(version.aliases)) == (["a", "b", "c"], ["staging"])
+    assert (list(version.labels), list(version.aliases)) == (["a", "b", "caf\u00e9"], ["staging"])
     assert (version.lineage.base, version.lineage.recipe["optimiser"]) == ("models/base/versions/1", "adam")
     assert version.lineage.recipe["source"] == "memory"
     assert (dict(version.metric_values), dict(version.tags)) == ({"accuracy": 0.93}, {"team": "vision"})
