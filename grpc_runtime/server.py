@@ -90,7 +90,9 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         # A link that was cut is closed by no packet: without an answer to a ping its calls are ended.
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_timeout_ms", keepalive_ms),
+        ("grpc.http2.ping_timeout_ms", keepalive_ms),  # of the pings that measure the bandwidth: others wait for them
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
         # Clients may ping as well, and often: by default gRPC takes a ping in five minutes for an attack.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle_seconds)),

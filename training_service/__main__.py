@@ -37,7 +37,7 @@ from training_service.sources import Sources
 from training_service.threads import Threads, call_threads
 from training_service.uploads import Uploads
 
-# Each takes a thread for as long as its client sends; more wait for their turn.
+# Each takes a thread while a message of its client is written, and while its files are read; more wait for their turn.
 _MAX_UPLOADS = 16
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -19,7 +19,7 @@ from training_service import registry_convert as convert
 from training_service import registry_requests as requests
 from training_service.change_bell import ChangeBell
 from training_service.registry_streams import blob_messages, receive_version
-from training_service.streams import IncomingStream, in_thread
+from training_service.streams import Receiver, in_threads
 from training_service.threads import CallThreads
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -119,7 +119,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.ModelVersion:
         """Register a version made elsewhere."""
-        return await in_thread(self._threads.uploads, self._publish, request_iterator)
+        return await in_threads(self._threads.uploads, self._publish, request_iterator)
 
     async def DownloadVersion(
         self,
@@ -209,8 +209,8 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         name = target if isinstance(target, names.VersionName) else self._store.resolve(target)
         return self._message(self._store.get_version(name))
 
-    def _publish(self, stream: IncomingStream[pb.PublishVersionRequest]) -> pb.ModelVersion:
-        publication = receive_version(stream, self._store.blobs)
+    def _publish(self, check_client: Callable[[], None]) -> Receiver[pb.PublishVersionRequest, pb.ModelVersion]:
+        publication = yield from receive_version(check_client, self._store.blobs)
         return self._message(self._store.publish(publication))
 
     def _compare(

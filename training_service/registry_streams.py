@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Collection, Container, Iterator
 
 from maas.model_store.v1 import model_store_pb2 as pb
 
@@ -17,32 +16,32 @@ from model_store.publication import Publication
 from model_store.records import ModelVersion
 from training_service.publishing import check_blobs, check_stages
 from training_service.registry_requests import named_in, publication
-from training_service.streams import IncomingStream
+from training_service.streams import Receiver
 
 _MAX_CHUNK_BYTES = 3 * 1024 * 1024
 _SENT_CHUNK_BYTES = 1024 * 1024
 
 
-def receive_version(stream: IncomingStream[pb.PublishVersionRequest], blobs: BlobStore) -> Publication:
+def receive_version(
+    check_client: Callable[[], None], blobs: BlobStore
+) -> Receiver[pb.PublishVersionRequest, Publication]:
     """Store the blobs that a publisher sends, and return what is ready to be registered.
 
     Raises InvalidInput where a message, the manifest or a blob does not fit, and IllegalState where blobs are missing.
     A blob that arrived whole stays: a publisher that begins again need not send it twice.
     """
-    messages = iter(stream)
-    first = next(messages, None)
+    first = yield
     if first is None or first.WhichOneof("part") != "header":
         raise InvalidInput.of("header", "must come in the first message")
     ready = publication(first.header)
     with named_in("header.manifest_json"):
         check_manifest(ready.manifest)
-    wanted = set(ready.digests)
-    added = _store_blobs((_chunk(message, wanted) for message in messages), blobs)
+    added = yield from _stored_blobs(set(ready.digests), blobs)
     check_blobs(ready, blobs)
     with named_in("header.manifest_json"):
         check_stages(ready.manifest, blobs)
     _check_calibration(ready, blobs)
-    stream.check_client()
+    check_client()
     return ready.with_new_digests(added)
 
 
@@ -76,14 +75,22 @@ def _verified(blobs: BlobStore, digest: str) -> Iterator[bytes]:
     check_digest(digest, hasher.hexdigest(), "the stored copy")
 
 
-def _store_blobs(chunks: Iterable[pb.PublishVersionRequest.BlobChunk], blobs: BlobStore) -> set[str]:
+def _stored_blobs(wanted: Container[str], blobs: BlobStore) -> Receiver[pb.PublishVersionRequest, set[str]]:
     """Store blobs that come one after the other, each verified against its digest; return those that were new."""
-    each_blob = groupby(chunks, key=lambda chunk: chunk.digest)
-    stored = [blobs.put((part.data for part in parts), digest) for digest, parts in each_blob]
-    return {blob.digest for blob in stored if blob.added_bytes}
+    added = set()
+    message = yield
+    while message is not None:
+        digest = _chunk(message, wanted).digest
+        with blobs.writer() as writer:
+            while message is not None and (chunk := _chunk(message, wanted)).digest == digest:
+                writer.write(chunk.data)
+                message = yield
+            if writer.commit(digest).added_bytes:
+                added.add(digest)
+    return added
 
 
-def _chunk(message: pb.PublishVersionRequest, wanted: set[str]) -> pb.PublishVersionRequest.BlobChunk:
+def _chunk(message: pb.PublishVersionRequest, wanted: Container[str]) -> pb.PublishVersionRequest.BlobChunk:
     if message.WhichOneof("part") != "blob_chunk":
         raise InvalidInput.of("blob_chunk", "must be in every message after the first")
     chunk = message.blob_chunk

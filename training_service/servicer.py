@@ -34,7 +34,7 @@ from training_service.report import render
 from training_service.report_facts import FactFinder
 from training_service.side_work import Caller, SideWork
 from training_service.splits import Split
-from training_service.streams import in_thread
+from training_service.streams import in_threads
 from training_service.threads import CallThreads
 from training_service.uploads import Uploads
 from training_service.violations import check_request_id
@@ -73,7 +73,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def UploadDataset(self, messages: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> pb.Dataset:
         """Receive an archive and register it as a dataset."""
-        dataset = await in_thread(self._threads.uploads, self._uploads.receive, messages)
+        dataset = await in_threads(self._threads.uploads, self._uploads.receive, messages)
         return convert.dataset_message(dataset)
 
     async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:

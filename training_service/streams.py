@@ -1,64 +1,72 @@
-"""Lets plain code in a thread read a client's stream, so that files and digests need no event loop."""
+"""Receives a client's stream by plain code that runs in threads, so that files and digests need no event loop.
+
+A thread is taken for each message and given back: clients that are silent, however many, hold up nobody.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Executor
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Callable, Generator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
 
 from model_store.errors import Unavailable
 
 Message = TypeVar("Message")
 Result = TypeVar("Result")
+Receiver: TypeAlias = Generator[None, Message | None, Result]
+"""Code that gets each message where it says `yield`, and None behind the last; it returns what is answered."""
 
 
 class ClientGone(Unavailable):
     """The client ended the call before it was answered."""
 
 
-class IncomingStream(Generic[Message]):
-    """A client's messages, read one by one by a thread; the client may vanish at any time."""
-
-    def __init__(self, messages: AsyncIterator[Message], loop: asyncio.AbstractEventLoop) -> None:
-        self._messages = messages
-        self._loop = loop
-        self._gone = threading.Event()
-
-    def __iter__(self) -> Iterator[Message]:
-        while (message := self._next()) is not None:
-            yield message
-
-    def check_client(self) -> None:
-        """Raise ClientGone once the call has ended: what it asked for must not happen any more."""
-        if self._gone.is_set():
-            raise ClientGone("the client has ended the call")
-
-    def abandon(self) -> None:
-        """Tell the reading thread that the call has ended."""
-        self._gone.set()
-
-    def _next(self) -> Message | None:
-        async def read() -> Message | None:
-            return await anext(self._messages, None)
-
-        self.check_client()
-        try:
-            return asyncio.run_coroutine_threadsafe(read(), self._loop).result()
-        except (asyncio.CancelledError, RuntimeError) as error:  # the call, or the loop, ended meanwhile
-            raise ClientGone("the client has ended the call") from error
+@dataclass(frozen=True)
+class _Ended(Generic[Result]):
+    result: Result
 
 
-async def in_thread(
+async def in_threads(
     threads: Executor,
-    handle: Callable[[IncomingStream[Message]], Result],
+    start: Callable[[Callable[[], None]], Receiver[Message, Result]],
     messages: AsyncIterator[Message],
 ) -> Result:
-    """Run `handle` on a client's stream in one of these threads; end it soon where the client goes."""
-    loop = asyncio.get_running_loop()
-    stream = IncomingStream(messages, loop)
+    """Run a receiver on a client's stream, each of its steps in one of these threads, and return what it returns.
+
+    `start` is given a check that raises ClientGone once the call has ended: what it asked for must not happen any more.
+    A receiver whose client goes is closed at the `yield` where it waits, or behind the step that runs.
+    """
+    gone = threading.Event()
+
+    def check_client() -> None:
+        if gone.is_set():
+            raise ClientGone("the client has ended the call")
+
+    receiver = start(check_client)
+    next(receiver)
+    running: Future[_Ended[Result] | None] = Future()
+    running.set_result(None)
     try:
-        return await loop.run_in_executor(threads, handle, stream)
+        async for message in messages:
+            running = threads.submit(_step, receiver, message)
+            await asyncio.wrap_future(running)
+        running = threads.submit(_step, receiver, None)
+        ended = await asyncio.wrap_future(running)
     finally:
-        stream.abandon()
+        gone.set()
+        running.add_done_callback(lambda _: receiver.close())
+    if ended is None:
+        raise ValueError("a receiver must return behind the last message")
+    return ended.result
+
+
+def _step(receiver: Receiver[Message, Result], message: Message | None) -> _Ended[Result] | None:
+    """Give a receiver a message; return how it ended, None where it waits for the next one."""
+    try:
+        receiver.send(message)
+    except StopIteration as end:
+        return _Ended(end.value)
+    return None

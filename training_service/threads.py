@@ -55,7 +55,7 @@ class CallThreads:
     """The threads that answer calls.
 
     `reads` wait for the database, `writes` for its one writer at a time, `slow` for the object store and for pictures,
-    `uploads` for clients that send, each for as long as it sends.
+    `uploads` for the disk, a message of a client at a time, and for what is made of all of them.
     """
 
     reads: Threads

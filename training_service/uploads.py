@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO
 
@@ -20,13 +21,23 @@ from training_service.datasets import read_manifest
 from training_service.ingest import Ingested, Ingestor, Parent
 from training_service.sources import Sources
 from training_service.splits import SplitSpec
-from training_service.streams import IncomingStream
+from training_service.streams import Receiver
 
 MAX_CHUNK_BYTES = 3 * 1024 * 1024
 _SHOWN_EQUAL = 3
 
 Wanted = pb.UploadDatasetRequest.Header | pb.RegisterDatasetRequest
 """What the dataset is to be."""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A dataset that is being made."""
+
+    dataset_id: str
+    split: SplitSpec
+    parent: Parent | None
+    reuse: bool
 
 
 class Uploads:
@@ -49,46 +60,41 @@ class Uploads:
         self._limits = limits
         self._max_archive_bytes = max_archive_bytes
 
-    def receive(self, stream: IncomingStream[pb.UploadDatasetRequest]) -> Dataset:
+    def receive(self, check_client: Callable[[], None]) -> Receiver[pb.UploadDatasetRequest, Dataset]:
         """Read one upload and register its dataset; an upload that breaks off leaves nothing."""
-        messages = iter(stream)
-        header = _header(next(messages, None))
-        encoding = check_encoding(header.file_name_encoding)
-
-        def read(file: IO[bytes]) -> Iterable[ArchiveFile]:
-            self._write(messages, file)
-            return read_archive(file, self._limits, encoding)
-
-        return self._made(header, read, "", stream.check_client)
+        header = _header((yield))
+        encoding, begun = check_encoding(header.file_name_encoding), self._begun(header)
+        with self._blobs.temporary_file() as file:
+            yield from self._written(file)
+            return self._made(begun, read_archive(file, self._limits, encoding), "", check_client)
 
     def register(self, request: pb.RegisterDatasetRequest, check_going_on: Callable[[], None]) -> Dataset:
         """Read what lies at a URL and register it as a dataset; raise what `Sources` raises."""
         source, encoding = self._sources.find(request.uri), check_encoding(request.file_name_encoding)
-        return self._made(request, lambda file: self._sources.read(source, file, encoding), source.uri, check_going_on)
+        begun = self._begun(request)
+        with self._blobs.temporary_file() as file:
+            return self._made(begun, self._sources.read(source, file, encoding), source.uri, check_going_on)
 
-    def _made(
-        self,
-        wanted: Wanted,
-        read: Callable[[IO[bytes]], Iterable[ArchiveFile]],
-        uri: str,
-        check_going_on: Callable[[], None],
-    ) -> Dataset:
-        """Register the dataset of the files that `read`, which is given a scratch file, returns.
-
-        Of equal content the dataset that is there is the answer where `reuse` is set; else it is remarked on.
-        """
+    def _begun(self, wanted: Wanted) -> _Begun:
+        """Check what can be known before the files are read."""
         dataset_id, split = check_id(wanted.dataset_id, "dataset_id"), _split(wanted.split)
         parent = self._parent(wanted)
         self._datasets.check_free(dataset_id)
-        with self._blobs.temporary_file() as file:
-            split = parent.manifest.split if parent is not None else split
-            ingested = self._ingestor.ingest(read(file), split, check_going_on, parent)
+        return _Begun(dataset_id, parent.manifest.split if parent is not None else split, parent, wanted.reuse)
+
+    def _made(
+        self, begun: _Begun, files: Iterable[ArchiveFile], uri: str, check_going_on: Callable[[], None]
+    ) -> Dataset:
+        """Register the dataset of these files.
+
+        Of equal content the dataset that is there is the answer where `reuse` is set; else it is remarked on.
+        """
+        ingested = self._ingestor.ingest(files, begun.split, check_going_on, begun.parent)
         check_going_on()
         equal = self._datasets.living_of_digest(ingested.digest)
-        if equal and wanted.reuse:
+        if equal and begun.reuse:
             return equal[0]
-        parent_id = parse_dataset(wanted.parent, "parent") if wanted.parent else None
-        return self._datasets.register(_record(dataset_id, ingested, parent_id, uri, equal))
+        return self._datasets.register(_record(begun, ingested, uri, equal))
 
     def _parent(self, wanted: Wanted) -> Parent | None:
         """Return the dataset to append to; raise DatasetNotFound, or InvalidInput where it is to be dealt anew."""
@@ -99,12 +105,14 @@ class Uploads:
         parent = self._datasets.living(parse_dataset(wanted.parent, "parent"))
         return Parent(parent.name, read_manifest(self._blobs, parent.digest), parent.summary)
 
-    def _write(self, messages: Iterator[pb.UploadDatasetRequest], file: IO[bytes]) -> None:
+    def _written(self, file: IO[bytes]) -> Receiver[pb.UploadDatasetRequest, None]:
         """Write all chunks to the file; raise InvalidInput unless they have the digest that follows them."""
         hasher, size = hashlib.sha256(), 0
-        for message in messages:
+        while (message := (yield)) is not None:
             if message.WhichOneof("part") != "chunk":
-                _check_end(message, next(messages, None), hasher.hexdigest())
+                _check_end(message, hasher.hexdigest())
+                if (yield) is not None:
+                    raise InvalidInput.of("sha256", "must be the last message")
                 return
             size += len(message.chunk)
             if len(message.chunk) > MAX_CHUNK_BYTES:
@@ -122,13 +130,11 @@ def _header(message: pb.UploadDatasetRequest | None) -> pb.UploadDatasetRequest.
     return message.header
 
 
-def _check_end(message: pb.UploadDatasetRequest, following: pb.UploadDatasetRequest | None, digest: str) -> None:
+def _check_end(message: pb.UploadDatasetRequest, digest: str) -> None:
     if message.WhichOneof("part") != "sha256":
         raise InvalidInput.of("chunk", "must follow: after the header come chunks, then the digest")
     if message.sha256 != digest:
         raise InvalidInput.of("sha256", f"the bytes that arrived have digest {digest}: send them again")
-    if following is not None:
-        raise InvalidInput.of("sha256", "must be the last message")
 
 
 def _split(message: pb.SplitSpec) -> SplitSpec:
@@ -138,16 +144,16 @@ def _split(message: pb.SplitSpec) -> SplitSpec:
     return SplitSpec(seed=message.seed, **chosen)
 
 
-def _record(dataset_id: str, ingested: Ingested, parent_id: str | None, uri: str, equal: Sequence[Dataset]) -> Dataset:
+def _record(begun: _Begun, ingested: Ingested, uri: str, equal: Sequence[Dataset]) -> Dataset:
     manifest = ingested.manifest
     remarks = [*ingested.summary["remarks"], *(f"{each.name} has the same content" for each in equal[:_SHOWN_EQUAL])]
     return Dataset(
-        id=dataset_id,
+        id=begun.dataset_id,
         digest=ingested.digest,
         packs=tuple({row.pack for row in manifest.rows}),
         num_rows=len(manifest.rows),
         size_bytes=sum(row.size for row in manifest.rows),
         summary={**ingested.summary, "remarks": remarks, "uri": uri},
-        parent_id=parent_id,
+        parent_id=parse_dataset(begun.parent.name, "parent") if begun.parent is not None else None,
         created_at=datetime.now(UTC),
     )

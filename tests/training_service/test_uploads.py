@@ -227,9 +227,8 @@ def test_a_client_that_vanishes_leaves_nothing(service: RunningService) -> None:
 def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> None:
     """All bytes may have arrived: what nobody waits for any more must not appear later."""
 
-    class AbandonedStream(list[pb.UploadDatasetRequest]):
-        def check_client(self) -> None:
-            raise ClientGone("the caller's deadline has passed")
+    def check_client() -> None:
+        raise ClientGone("the caller's deadline has passed")
 
     settings = settings_of(tmp_path)
     with closing(settings.open_database()) as database, ThreadPoolExecutor(1) as threads:
@@ -239,8 +238,12 @@ def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> Non
         limits = ArchiveLimits(max_unpacked_bytes=10**7, max_files=100, max_file_bytes=10**6)
         sources = Sources((), limits, max_archive_bytes=10**7)
         uploads = Uploads(datasets, blobs, ingestor, sources, limits, max_archive_bytes=10**7)
+        receiver = uploads.receive(check_client)
+        next(receiver)
+        for message in upload_messages(ARCHIVE):
+            receiver.send(message)
         with pytest.raises(ClientGone):
-            uploads.receive(AbandonedStream(upload_messages(ARCHIVE)))
+            receiver.send(None)
         datasets.check_free("photos")
 
 

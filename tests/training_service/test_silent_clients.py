@@ -1,0 +1,158 @@
+"""Clients that begin to send and go silent, or whose link is cut, hold up nobody and leave nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import grpc
+import pytest
+from maas.model_store.v1 import model_store_pb2 as registry_pb
+from maas.training.v1 import training_pb2 as pb
+from maas.training.v1 import training_pb2_grpc
+
+from tests.training_service.making import photos, tar_of
+from tests.training_service.running import TIMEOUT, RunningService, running_service, until, upload_messages
+
+ARCHIVE = tar_of(photos())
+NUM_SILENT = 40  # more than the service has threads for uploads
+
+
+def num_scratch_files() -> int:
+    """Return how many archives are being received by this process: files that have no name."""
+    num = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            place = descriptor.readlink()
+            num += place.parts[-3:-1] == ("blobs", "tmp") and place.name.endswith("(deleted)")
+    return num
+
+
+@contextmanager
+def silent_uploads(service: RunningService, num: int) -> Iterator[list[grpc.Future]]:
+    """Begin so many uploads and send no more than their first chunk, until the block ends."""
+    go_on = threading.Event()
+
+    def begun(number: int) -> Iterator[pb.UploadDatasetRequest]:
+        messages = upload_messages(ARCHIVE, f"silent-{number}")
+        yield next(messages)
+        yield next(messages)
+        go_on.wait(TIMEOUT)
+
+    calls = [service.training.UploadDataset.future(begun(number), timeout=TIMEOUT) for number in range(num)]
+    try:
+        until(lambda: num_scratch_files() == num)
+        yield calls
+    finally:
+        for call in calls:
+            call.cancel()
+        go_on.set()
+
+
+def test_silent_clients_hold_up_nobody(tmp_path: Path) -> None:
+    """Other uploads are taken beside them, and other publishers are answered."""
+    with running_service(tmp_path, num_concurrent_jobs=0) as service, silent_uploads(service, NUM_SILENT):
+        assert service.upload(ARCHIVE).num_images == 20
+        with pytest.raises(grpc.RpcError) as caught:
+            service.registry.PublishVersion(iter([registry_pb.PublishVersionRequest()]), timeout=TIMEOUT)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_silent_clients_are_given_up(tmp_path: Path) -> None:
+    """With nothing of theirs left behind."""
+    with (
+        running_service(tmp_path, num_concurrent_jobs=0, upload_idle_seconds=1.0) as service,
+        silent_uploads(service, 3) as calls,
+    ):
+        for call in calls:
+            assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert "nothing has come for 1 s" in call.details()
+        until(lambda: num_scratch_files() == 0)
+
+
+def test_silent_publishers_hold_up_nobody(tmp_path: Path) -> None:
+    """Not even uploads, which share their threads."""
+    with running_service(tmp_path, num_concurrent_jobs=0) as service, ExitStack() as stack:
+        go_on = threading.Event()
+        stack.callback(go_on.set)
+
+        def begun() -> Iterator[registry_pb.PublishVersionRequest]:
+            yield from ()
+            go_on.wait(TIMEOUT)
+
+        calls = [service.registry.PublishVersion.future(begun(), timeout=TIMEOUT) for _ in range(NUM_SILENT)]
+        for call in calls:
+            stack.callback(call.cancel)
+        assert service.upload(ARCHIVE).num_images == 20
+
+
+class Link:
+    """A link to a server that can be cut without a packet: what either side sends then goes nowhere."""
+
+    def __init__(self, address: str) -> None:
+        self._host, _, port = address.rpartition(":")
+        self._port = int(port)
+        self._loop = asyncio.new_event_loop()
+        self._is_cut = False
+        self._server = self._loop.run_until_complete(asyncio.start_server(self._join, "127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._writers: list[asyncio.StreamWriter] = []
+        self._carrying: list[asyncio.Task[None]] = []
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def cut(self) -> None:
+        """Let nothing through any more."""
+        self._is_cut = True
+
+    def close(self) -> None:
+        """End it."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(TIMEOUT)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(TIMEOUT)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*self._carrying, return_exceptions=True)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        self._writers += [writer, far_writer]
+        carrying = (self._carry(reader, far_writer), self._carry(far_reader, writer))
+        self._carrying += [asyncio.create_task(each) for each in carrying]
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if not self._is_cut:
+                writer.write(data)
+
+
+def test_a_link_that_is_cut_ends_its_calls(tmp_path: Path) -> None:
+    """Long before an upload may be silent for too long: the server's pings are not answered."""
+    with (
+        running_service(tmp_path, num_concurrent_jobs=0, keepalive_seconds=0.5) as service,
+        ExitStack() as stack,
+    ):
+        link, go_on = Link((tmp_path / "address").read_text()), threading.Event()
+        stack.callback(link.close)
+        stack.callback(go_on.set)
+
+        def begun() -> Iterator[pb.UploadDatasetRequest]:
+            messages = upload_messages(ARCHIVE)
+            yield next(messages)
+            yield next(messages)
+            go_on.wait(TIMEOUT)
+
+        channel = stack.enter_context(grpc.insecure_channel(link.address))
+        call = training_pb2_grpc.TrainingServiceStub(channel).UploadDataset.future(begun())
+        stack.callback(call.cancel)
+        until(lambda: num_scratch_files() == 1)
+        link.cut()
+        until(lambda: num_scratch_files() == 0)
+        assert service.upload(ARCHIVE).num_images == 20
