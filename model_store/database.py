@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from model_store.database_errors import lost_connection, translated
+from model_store.database_errors import lost_connection, meaning_of, translated
 from model_store.errors import InvalidInput, SchemaMismatch
 
 _BUSY_TIMEOUT_SECONDS = 30  # how long one writer waits for another, on either server
@@ -33,9 +33,10 @@ _WRITE = "maas_write"
 class Database:
     """Sessions on one database URL; safe to share between threads, not between processes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sqlalchemy.URL) -> None:
         self.url = _checked_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._place = str(self.url.database) if self.is_sqlite else self.url.render_as_string()  # without its password
         self._engine = _sqlite_engine(self.url) if self.is_sqlite else _server_engine(self.url)
         self._readers = sessionmaker(self._engine, expire_on_commit=False)
         self._writers = sessionmaker(self._engine.execution_options(**{_WRITE: True}), expire_on_commit=False)
@@ -43,13 +44,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Run a block in one read transaction."""
-        with translated(), self._readers.begin() as session:
+        with translated(self._place), self._readers.begin() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Run a block in one write transaction: all of it is kept, or none."""
-        with translated(), self._writers.begin() as session:
+        with translated(self._place), self._writers.begin() as session:
             yield session
 
     @contextmanager
@@ -80,19 +81,25 @@ class Database:
 
     def open_schema(self) -> None:
         """Create the schema in an empty database; raise SchemaMismatch where it is not the current one."""
-        with translated(), self._migration_lock():
+        with translated(self._place), self._migration_lock():
             if self._revision() is None:
                 self._upgrade()
             found, wanted = self._revision(), _head_revision()
         if found != wanted:
+            _check_known(found)
             raise SchemaMismatch(
                 f"the database has schema {found}, this maas needs {wanted}: stop the services, back the database up "
-                "and run `maas store migrate` (if the database is the newer one, upgrade maas instead)"
+                "and run `maas store migrate`"
             )
 
     def migrate(self) -> str:
-        """Bring the schema to the current revision, one process at a time, and return that revision."""
-        with translated(), self._migration_lock():
+        """Bring the schema to the current revision, one process at a time, and return that revision.
+
+        Raises SchemaMismatch for the database of a newer maas.
+        """
+        with translated(self._place), self._migration_lock():
+            if (found := self._revision()) is not None:
+                _check_known(found)
             self._upgrade()
         return _head_revision()
 
@@ -100,7 +107,8 @@ class Database:
         from alembic import command  # noqa: PLC0415  slow to import, and rarely needed
 
         if self.is_sqlite:
-            _use_write_ahead_log(self._engine)
+            with self._driver_errors():
+                _use_write_ahead_log(self._engine)
         with self._engine.execution_options(**{_WRITE: True}).begin() as connection:
             config = _alembic_config()
             config.attributes["connection"] = connection
@@ -116,10 +124,10 @@ class Database:
     def _driver_errors(self) -> Iterator[None]:
         """Translate what is raised past SQLAlchemy."""
         try:
-            with translated():
+            with translated(self._place):
                 yield
         except self._engine.dialect.loaded_dbapi.Error as error:
-            raise lost_connection(error) from error
+            raise meaning_of(error, self._place) or lost_connection(error, self._place) from error
 
     @contextmanager
     def _migration_lock(self) -> Iterator[None]:
@@ -136,12 +144,12 @@ class Database:
                 connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK})")
 
 
-def sqlite_url(path: Path) -> str:
-    """Return the URL of a SQLite database in this file."""
-    return f"sqlite:///{path}"
+def sqlite_url(path: Path) -> sqlalchemy.URL:
+    """Return the URL of a SQLite database in this file, whatever characters its name has."""
+    return sqlalchemy.URL.create("sqlite", database=str(path))
 
 
-def _checked_url(text: str) -> sqlalchemy.URL:
+def _checked_url(text: str | sqlalchemy.URL) -> sqlalchemy.URL:
     try:
         url = sqlalchemy.make_url(text)
     except ArgumentError as error:
@@ -225,8 +233,21 @@ def _alembic_config() -> Any:  # noqa: ANN401  alembic.config.Config, imported l
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    folder = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))  # a configuration file's own escape
     return config
+
+
+def _check_known(revision: str | None) -> None:
+    """Raise SchemaMismatch for the revision of a newer maas, from which no command leads back."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    known = [script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()]
+    if revision not in known:
+        raise SchemaMismatch(
+            f"the database has schema {revision}, which this maas does not know: the database is a newer maas's, so "
+            "upgrade this one, or restore the backup that was made before the upgrade"
+        )
 
 
 def _head_revision() -> str:

@@ -1,57 +1,96 @@
-"""What a database's errors mean to the store: which are conflicts, which outages, and which ask for a migration."""
+"""What a database's errors mean to the store: which are conflicts, which outages, and which ask for a migration.
+
+A driver's own words name hosts, users and files: they go into an error's detail, never into its text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, StatementError
 
-from model_store.errors import Conflict, SchemaMismatch, StorageFull, StoreError, Unavailable
+from model_store.errors import Conflict, DamagedStore, SchemaMismatch, StorageFull, StoreError, Unavailable
 
 # SQLSTATEs of PostgreSQL, and SQLite's names of its errors.
-_CONFLICTS = {"40001", "40P01", "55P03", "SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT"}  # serialization, deadlock, lock timeout
-_DISK_FULL = {"53100", "SQLITE_FULL"}
-_REFUSED = {"25006", "42501", "SQLITE_READONLY"}  # a read-only server or file, a missing privilege
-_NO_SUCH_TABLE = {"42P01", "42703"}  # or column
+_MEANINGS: Sequence[tuple[frozenset[str], type[StoreError], str]] = (
+    (
+        frozenset({"40001", "40P01", "SQLITE_BUSY_SNAPSHOT"}),  # serialization, deadlock
+        Conflict,
+        _CONFLICT := "somebody else writes the same resource at this moment: try again",
+    ),
+    (
+        frozenset({"55P03", "SQLITE_BUSY", "SQLITE_BUSY_RECOVERY", "SQLITE_BUSY_TIMEOUT", "SQLITE_LOCKED"}),
+        Unavailable,
+        "the database is busy, as another writer has held it for long: try again in a moment",
+    ),
+    (
+        frozenset({"53100", "SQLITE_FULL"}),
+        StorageFull,
+        "the database's disk is full: free some space, then try again",
+    ),
+    (
+        frozenset({"XX001", "XX002", "SQLITE_CORRUPT", "SQLITE_CORRUPT_INDEX", "SQLITE_NOTADB"}),
+        DamagedStore,
+        "the database is damaged: stop the services and restore it from a backup, or move it away to begin anew",
+    ),
+    (
+        frozenset({"SQLITE_CANTOPEN", "SQLITE_CANTOPEN_ISDIR"}),
+        Unavailable,
+        "the database's file cannot be opened: check that its folder is there, and who may write to it",
+    ),
+    (
+        frozenset({"42P01", "42703", _NO_SUCH_TABLE := "no such table"}),  # or column
+        SchemaMismatch,
+        "the database lacks a table or column: stop the services, back it up, and run `maas store migrate`",
+    ),
+    (
+        frozenset({"25006", "42501", "SQLITE_READONLY"}),  # a read-only server or file, a missing privilege
+        Unavailable,
+        "the database refuses this: check its user's rights, and that it can be written to",
+    ),
+)
 _NO_SUCH_TABLE_TEXTS = ("no such table", "no such column", "has no column named")  # SQLite has no name for these
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn SQLAlchemy's errors into the store's; what can only be a mistake of ours stays as it is."""
+def translated(place: str) -> Iterator[None]:
+    """Turn SQLAlchemy's errors into the store's; what can only be a mistake of ours stays as it is.
+
+    `place` says, for the operator, which database this is.
+    """
     try:
         yield
     except DBAPIError as error:
-        if (meaning := _meaning(error)) is None:
-            raise
-        raise meaning from error
+        cause = error.orig or error
+        if (meaning := meaning_of(cause, place)) is not None:
+            raise meaning from error
+        if isinstance(error, IntegrityError):
+            raise Conflict(_CONFLICT, detail=_detail(cause, place)) from error
+        if isinstance(error, InterfaceError | OperationalError):
+            raise lost_connection(cause, place) from error
+        raise
+    except StatementError as error:  # what a column's type raised
+        if isinstance(error.orig, StoreError):
+            raise error.orig from None
+        raise
 
 
-def lost_connection(error: BaseException) -> Unavailable:
+def lost_connection(error: BaseException, place: str) -> Unavailable:
     """Return what the store says of a database that cannot be reached, or is not any more."""
-    return Unavailable(f"the database does not answer ({_first_line(error)}): check that it runs")
+    return Unavailable(
+        "the database does not answer: check that it runs and can be reached", detail=_detail(error, place)
+    )
 
 
-def _meaning(error: DBAPIError) -> StoreError | None:
-    cause = error.orig or error
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", "")
-    text = _first_line(cause)
-    if isinstance(error, IntegrityError) or code in _CONFLICTS:
-        return Conflict("somebody else writes the same resource at this moment: try again")
-    if code in _DISK_FULL:
-        return StorageFull("the database's disk is full: free some space, then try again")
-    if code in _NO_SUCH_TABLE or any(each in text for each in _NO_SUCH_TABLE_TEXTS):
-        return SchemaMismatch(
-            f"the database lacks what this maas needs ({text}): stop the services, back the database up "
-            "and run `maas store migrate`"
-        )
-    if code in _REFUSED:
-        return Unavailable(
-            f"the database refuses this ({text}): check its user's rights, and that it can be written to"
-        )
-    return lost_connection(cause) if isinstance(error, InterfaceError | OperationalError) else None
+def meaning_of(error: BaseException, place: str) -> StoreError | None:
+    """Return what the code of a driver's error means; None where it says nothing on its own."""
+    code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", "")
+    if any(each in str(error) for each in _NO_SUCH_TABLE_TEXTS):
+        code = _NO_SUCH_TABLE
+    known = next(((kind, text) for codes, kind, text in _MEANINGS if code in codes), None)
+    return known[0](known[1], detail=_detail(error, place)) if known is not None else None
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+def _detail(error: BaseException, place: str) -> str:
+    return f"{place}: {str(error).strip().partition(chr(10))[0]}"

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 
 
 class StoreError(Exception):
-    """Base of every error that the model store raises on purpose; its text is fit for a user."""
+    """Base of every error that the model store raises on purpose; its text is fit for a user.
+
+    `detail` is for the operator alone: hosts, users, paths, endpoints and a library's own words belong there.
+    """
+
+    def __init__(self, text: str, *, detail: str = "") -> None:
+        super().__init__(text)
+        self.detail = detail
+
+    @property
+    def in_full(self) -> str:
+        """Text and detail: what a log, or an operator's terminal, shows."""
+        return f"{self} ({self.detail})" if self.detail else str(self)
 
 
 class NotFound(StoreError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from model_store.errors import InvalidInput
 from model_store.normal_form import normal_form
+from model_store.texts import is_storable
 
 MAX_LENGTH = 2000
 _TOKEN = re.compile(
@@ -118,8 +119,8 @@ def _field(name: str, fields: Collection[str], place: str) -> tuple[str, str]:
 
 
 def _check_storable(text: str, place: str) -> None:
-    if "\x00" in text:
-        raise InvalidInput.of(place, "must not hold NUL characters")
+    if not is_storable(text):
+        raise InvalidInput.of(place, "must not hold NUL or halves of characters")
 
 
 def _wrong(text: str) -> InvalidInput:

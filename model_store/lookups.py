@@ -15,6 +15,7 @@ from model_store.errors import (
 )
 from model_store.names import AliasName, VersionName, dataset_name, model_name
 from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, ModelRow, VersionRow
+from model_store.texts import quoted
 
 
 def model_row(session: Session, model_id: str, *, lock: bool = False) -> ModelRow:
@@ -114,4 +115,6 @@ def shown(names: tuple[object, ...]) -> str:
 def check_etag(row: ModelRow | VersionRow, name: object, etag: str | None) -> None:
     """Raise Conflict where the caller saw another state of the resource."""
     if etag and etag != str(row.revision):
-        raise Conflict(f"{name} was changed meanwhile (etag {row.revision}, not {etag}): read it again, then decide")
+        raise Conflict(
+            f"{name} was changed meanwhile (its etag is {row.revision}, not {quoted(etag)}): read it again, then decide"
+        )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_store.errors import InvalidManifest
+from model_store.texts import MAX_LABEL, is_line
 
 FORMAT = 1
 MAX_BYTES = 4 * 1024 * 1024
@@ -121,10 +122,12 @@ def _stages(values: Any) -> tuple[ManifestStage, ...]:  # noqa: ANN401  whatever
 
 def _labels(values: Any) -> tuple[str, ...]:  # noqa: ANN401  whatever the JSON held
     _check(
-        isinstance(values, list) and all(isinstance(each, str) and 0 < len(each) <= 200 for each in values),
+        isinstance(values, list) and all(isinstance(each, str) and 0 < len(each) <= MAX_LABEL for each in values),
         "labels",
-        "must be a list of texts of 1 to 200 characters",
+        f"must be a list of texts of 1 to {MAX_LABEL} characters",
     )
+    for position, label in enumerate(values):
+        _check(is_line(label), f"labels[{position}]", f"must not hold control characters, as {label!a} does")
     # ImageNet's own list names two kinds of crane and of maillot alike, so repeats are legal in an import.
     return tuple(values)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from model_store.errors import InvalidInput, Violation
 from model_store.normal_form import normal_form, unshowable
+from model_store.texts import quoted
 
 ID_RULE = "1 to 63 of a-z, 0-9 and '-', opening with a letter and not ending with '-'"
 _ID = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -89,26 +90,26 @@ def job_name(job_id: str) -> str:
 def check_id(text: str, field: str) -> str:
     """Return `text` where it is a resource id, else raise InvalidInput naming `field`."""
     if not re.fullmatch(_ID, text):
-        raise InvalidInput.of(field, f"must be {ID_RULE}, not {_shown(text)}")
+        raise InvalidInput.of(field, f"must be {ID_RULE}, not {quoted(text)}")
     return text
 
 
 def check_key(text: str, field: str) -> str:
     """Return `text` where it can name a tag or a metric, else raise InvalidInput naming `field`."""
     if not re.fullmatch(_KEY, text):
-        raise InvalidInput.of(field, f"must be {KEY_RULE}, not {_shown(text)}")
+        raise InvalidInput.of(field, f"must be {KEY_RULE}, not {quoted(text)}")
     return text
 
 
 def check_tags(tags: Mapping[str, str], field: str) -> dict[str, str]:
     """Return tags as they are kept, in the one form of names; raise InvalidInput naming each that cannot be."""
     wrong = [
-        Violation(f"{field}[{_shown(key)}]", f"has a key that is not {KEY_RULE}")
+        Violation(f"{field}[{quoted(key)}]", f"has a key that is not {KEY_RULE}")
         for key in tags
         if not re.fullmatch(_KEY, key)
     ]
     wrong += [
-        Violation(f"{field}[{_shown(key)}]", f"must have a value of at most {MAX_TAG_VALUE} printable characters")
+        Violation(f"{field}[{quoted(key)}]", f"must have a value of at most {MAX_TAG_VALUE} printable characters")
         for key, value in tags.items()
         if len(value) > MAX_TAG_VALUE or unshowable(value)
     ]
@@ -166,9 +167,5 @@ def parse_origin(text: str, field: str) -> VersionName | DatasetName | JobName:
 def _match(pattern: str, text: str, field: str, form: str, rule: str = ID_RULE) -> tuple[str, ...]:
     found = re.fullmatch(pattern, text)
     if found is None:
-        raise InvalidInput.of(field, f"must have the form {form}, where an id is {rule}, not {_shown(text)}")
+        raise InvalidInput.of(field, f"must have the form {form}, where an id is {rule}, not {quoted(text)}")
     return tuple(found.groups())
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

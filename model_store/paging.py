@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from model_store.errors import InvalidInput
+from model_store.texts import is_storable
 
 DEFAULT_SIZE = 100
 MAX_SIZE = 1000
@@ -71,7 +72,7 @@ def decode_keys(listing: str, token: str, *kinds: type[Key]) -> tuple[Any, ...]:
 def _is_storable(key: Key) -> bool:
     """Say whether a database could hold a key: a token may be made up."""
     if isinstance(key, str):
-        return "\x00" not in key
+        return is_storable(key)
     return abs(key) <= _MAX_INTEGER if isinstance(key, int) else math.isfinite(key)
 
 

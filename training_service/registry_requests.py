@@ -27,11 +27,11 @@ from model_store.metrics import (
 from model_store.paging import PageRequest
 from model_store.publication import Publication, check_metric_values
 from model_store.records import CalibrationDigests, Lineage, Notes
-from training_service.violations import Violations, check_text
+from model_store.texts import MAX_ACTOR, MAX_DESCRIPTION, MAX_LABEL, MAX_REASON, MAX_REQUEST_ID, check_line, check_text
+from training_service.violations import Violations
 
 _MAX_DIGESTS = 10_000
 _NO_DIGEST = "must be 64 lower-case hexadecimal digits"
-_MAX_DESCRIPTION, _MAX_REASON, _MAX_ACTOR, _MAX_REQUEST_ID = 10_000, 1000, 200, 128
 _DEFAULT_GENERATIONS, _MAX_GENERATIONS = 10, 100
 _DEFAULT_NODES, _MAX_NODES = 1000, 10_000
 Paged = pb.ListModelsRequest | pb.ListVersionsRequest
@@ -58,7 +58,7 @@ def notes(message: Noted, field: str) -> Notes:
     """Read a description and tags; raise InvalidInput naming what cannot be kept."""
     violations, tags = Violations(), {}
     with violations.collected():
-        check_text(message.description, f"{field}.description", _MAX_DESCRIPTION)
+        check_text(message.description, f"{field}.description", MAX_DESCRIPTION)
     with violations.collected():
         tags = names.check_tags(message.tags, f"{field}.tags")
     violations.raise_any()
@@ -110,7 +110,7 @@ def traffic(request: pb.SetAliasRequest, model_id: str) -> Traffic:
 
 def who_and_why(request: Named) -> dict[str, str]:
     """Read the actor and the reason for an alias's history."""
-    _check_texts(reason=(request.reason, _MAX_REASON), actor=(request.actor, _MAX_ACTOR))
+    _check_texts(reason=(request.reason, MAX_REASON), actor=(request.actor, MAX_ACTOR))
     return {"actor": request.actor, "reason": request.reason}
 
 
@@ -140,8 +140,8 @@ def publication(header: pb.PublishVersionRequest.Header) -> Publication:
     """Read what a publisher says of a version; raise InvalidInput naming what cannot be kept."""
     _check_texts(
         **{
-            "header.request_id": (header.request_id, _MAX_REQUEST_ID),
-            "header.actor": (header.actor, _MAX_ACTOR),
+            "header.request_id": (header.request_id, MAX_REQUEST_ID),
+            "header.actor": (header.actor, MAX_ACTOR),
         }
     )
     base = names.parse_version(header.base, "header.base") if header.base else None
@@ -190,7 +190,7 @@ def _metrics(message: pb.Metrics) -> Metrics:
     check_metric_values(numbers, "header.metrics")
     intervals = {name: _interval(message, name) for name in METRIC_INTERVALS}
     return Metrics(
-        split=check_text(message.split, "header.metrics.split", 63),
+        split=check_line(message.split, "header.metrics.split", 63),
         num_rows=message.num_rows,
         labels=tuple(_label_metrics(each, f"header.metrics.labels[{i}]") for i, each in enumerate(message.labels)),
         confusion_matrix=tuple(tuple(row.counts) for row in message.confusion_matrix),
@@ -210,7 +210,8 @@ def _interval(message: pb.Metrics, name: str) -> Interval | None:
 def _label_metrics(message: pb.LabelMetrics, field: str) -> LabelMetrics:
     numbers = {name: getattr(message, name) for name in ("precision", "recall", "f1")}
     check_metric_values(numbers, field)
-    return LabelMetrics(message.label, support=message.support, **numbers)
+    label = check_line(message.label, f"{field}.label", MAX_LABEL)
+    return LabelMetrics(label, support=message.support, **numbers)
 
 
 def _generations(number: int, field: str) -> int:

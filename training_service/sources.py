@@ -11,6 +11,7 @@ from typing import IO, Protocol
 
 from model_store.blobs.urls import remote_folder
 from model_store.errors import InvalidInput, NotFound, StorageFull, StoreError
+from model_store.texts import quoted
 from training_service.archive_names import checked_path
 from training_service.archives import ArchiveFile, ArchiveLimits, read_archive, too_large
 from training_service.local_root import LocalRoot
@@ -71,7 +72,9 @@ class Sources:
             if uri == url or uri.startswith(f"{url}/"):
                 return Source(uri, root, uri[len(url) + 1 :])
         if self._roots:
-            raise NotAllowed(f"{uri} is below none of the URLs that MAAS_TRAINING_DATASET_ROOTS of the service names")
+            raise NotAllowed(
+                f"{quoted(uri)} is below none of the URLs that MAAS_TRAINING_DATASET_ROOTS of the service names"
+            )
         raise NotAllowed(
             "this service reads no URLs: let its operator name those below which it may, such as "
             "MAAS_TRAINING_DATASET_ROOTS=file:///data,s3://bucket/photos, or upload the dataset"
@@ -136,10 +139,12 @@ def _checked(url: str, field: str) -> str:
     url = (f"{_FILE}{url}" if url.startswith("/") else url).rstrip("/")
     scheme, separator, path = url.partition("://")
     if not separator or not scheme or (url.startswith(_FILE) and not path.startswith("/")):
-        raise InvalidInput.of(field, f"must be a URL such as file:///data/photos or s3://bucket/photos, not {url!r}")
+        raise InvalidInput.of(
+            field, f"must be a URL such as file:///data/photos or s3://bucket/photos, not {quoted(url)}"
+        )
     if _FORBIDDEN.search(url) or {"", ".", ".."} & set(path.removeprefix("/").split("/")):
         raise InvalidInput.of(
-            field, f"must have no '..', empty names, '%', '\\', '?', '#', '*' or '::', as {url!r} has"
+            field, f"must have no '..', empty names, '%', '\\', '?', '#', '*' or '::', as {quoted(url)} has"
         )
     return url
 

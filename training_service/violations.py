@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from model_store.errors import InvalidInput, Violation
+from model_store.texts import MAX_REQUEST_ID, check_text
 
 
 class Violations:
@@ -28,15 +29,6 @@ class Violations:
             raise InvalidInput(*self._found)
 
 
-def check_text(text: str, field: str, max_length: int) -> str:
-    """Return a text of the caller's that is kept as it is; raise InvalidInput where it is too long or holds NUL."""
-    if len(text) > max_length:
-        raise InvalidInput.of(field, f"must have at most {max_length} characters, not {len(text)}")
-    if "\x00" in text:
-        raise InvalidInput.of(field, "must not hold NUL characters")
-    return text
-
-
 def check_request_id(text: str) -> str | None:
     """Return a caller's id for a request, None where there is none; raise InvalidInput where it cannot be kept."""
-    return check_text(text, "request_id", 128) or None
+    return check_text(text, "request_id", MAX_REQUEST_ID) or None

@@ -1,7 +1,7 @@
 """The rows behind the store; private to this package: what leaves it is a row's `record()`."""
 
 from model_store.tables.aliases import AliasMoveRow, AliasRow
-from model_store.tables.base import Row
+from model_store.tables.base import CheckedText, Row
 from model_store.tables.changes import ChangeRow
 from model_store.tables.datasets import DatasetPackRow, DatasetRow
 from model_store.tables.jobs import JobCheckpointRow, JobEventRow, JobRow
@@ -36,3 +36,8 @@ __all__ = [
     "VersionTagRow",
     "stored_calibration",
 ]
+
+for _table in Row.metadata.tables.values():
+    for _column in _table.columns:
+        if isinstance(_column.type, CheckedText):
+            _column.type.field = _column.key

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Index, String
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from model_store.alias_records import NO_SPLIT, Alias, AliasMove, Target, Traffic
 from model_store.names import AliasName, VersionName
-from model_store.tables.base import Row, Sequence, version_name
+from model_store.tables.base import CheckedText, CutText, Json, Row, Sequence, version_name
+from model_store.texts import MAX_ACTOR, MAX_REASON
 
 
 class AliasRow(Row):
@@ -20,9 +21,9 @@ class AliasRow(Row):
     __table_args__ = (ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),)
 
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
-    alias: Mapped[str] = mapped_column(String(63), primary_key=True)
+    alias: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
     number: Mapped[int]
-    traffic: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    traffic: Mapped[dict[str, Any] | None] = mapped_column(Json())
     updated_at: Mapped[datetime]
 
     @property
@@ -47,15 +48,15 @@ class AliasMoveRow(Row):
     __table_args__ = (Index("ix_alias_moves_alias", "model_id", "alias", "sequence"),)
 
     sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
-    model_id: Mapped[str] = mapped_column(String(63))
-    alias: Mapped[str] = mapped_column(String(63))
+    model_id: Mapped[str] = mapped_column(CheckedText(63))
+    alias: Mapped[str] = mapped_column(CheckedText(63))
     from_number: Mapped[int | None]
     to_number: Mapped[int | None]
-    traffic: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    traffic: Mapped[dict[str, Any] | None] = mapped_column(Json())
     rolls_back: Mapped[bool]
     is_refused: Mapped[bool] = mapped_column(default=False)
-    actor: Mapped[str] = mapped_column(String(200))
-    reason: Mapped[str] = mapped_column(String(1000))
+    actor: Mapped[str] = mapped_column(CutText(MAX_ACTOR))
+    reason: Mapped[str] = mapped_column(CutText(MAX_REASON))
     created_at: Mapped[datetime]
 
     @property

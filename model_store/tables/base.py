@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Dialect, Integer, MetaData, Text, TypeDecorator
+from sqlalchemy import JSON, BigInteger, Dialect, Integer, MetaData, String, Text, TypeDecorator
 from sqlalchemy import types as sql_types
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from model_store.errors import InvalidInput
 from model_store.names import VersionName
 from model_store.records import Life
+from model_store.texts import cut_text, is_storable, storable
 
 # Named constraints, so that a migration can drop one on every database.
 _NAMING = {
@@ -34,17 +37,87 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
+class CheckedText(TypeDecorator[str]):
+    """A text that is kept as it is; InvalidInput where a database could not, or it is longer than the column.
+
+    Requests are checked before, under the names of their fields: this holds for every other way into the store.
+    """
+
+    impl = String
+    cache_ok = True
+    field = "text"
+    """The column's name, which `tables` sets."""
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__()
+        self.length = length
+        self.impl = Text() if length is None else String(length)  # type: ignore[assignment]  # an instance is legal
+
+    def coerce_compared_value(self, op: object, value: object) -> CheckedText:  # noqa: ARG002
+        """Compare with a text of any length: a longer one is found nowhere."""
+        compared = CheckedText()
+        compared.field = self.field
+        return compared
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return the same text; raise InvalidInput."""
+        if value is not None and not is_storable(value):
+            raise InvalidInput.of(self.field, "must not hold NUL or halves of characters")
+        if value is not None and self.length is not None and len(value) > self.length:
+            raise InvalidInput.of(self.field, f"must have at most {self.length} characters, not {len(value)}")
+        return value
+
+
+class CutText(TypeDecorator[str]):
+    """A text of the store's own, such as a reason: cut where it is longer than this."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int, *, is_bounded: bool = True) -> None:
+        """Take whether the column has the bound too."""
+        super().__init__()
+        self.length = length
+        self.is_bounded = is_bounded
+        self.impl = String(length) if is_bounded else Text()  # type: ignore[assignment]  # as above
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return what fits."""
+        return cut_text(value, self.length) if value is not None else None
+
+
+class Json(TypeDecorator[Any]):
+    """JSON that every database keeps and every reader takes: halves of characters are replaced, and NaN is null."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002  any JSON
+        """Return what can be kept."""
+        return _storable_json(value)
+
+
+def _storable_json(value: Any) -> Any:  # noqa: ANN401  any JSON
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_storable_json(key): _storable_json(each) for key, each in value.items()}
+    return [_storable_json(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 class Row(DeclarativeBase):
     """Base of all rows."""
 
     metadata = MetaData(naming_convention=_NAMING)
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012  SQLAlchemy's form
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: Json, list[Any]: Json}  # noqa: RUF012  SQLAlchemy's form
 
 
 class Kept:
     """The columns of a resource that people write notes on, and that is deleted in two steps."""
 
-    description: Mapped[str] = mapped_column(Text, default="")
+    description: Mapped[str] = mapped_column(CheckedText(), default="")
     revision: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from model_store.records import Change
-from model_store.tables.base import Row, Sequence
+from model_store.tables.base import CheckedText, Row, Sequence
 
 
 class ChangeRow(Row):
@@ -17,8 +16,8 @@ class ChangeRow(Row):
     __tablename__ = "changes"
 
     sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
-    kind: Mapped[str] = mapped_column(String(32))
-    resource: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(CheckedText(32))
+    resource: Mapped[str] = mapped_column(CheckedText(200))
     created_at: Mapped[datetime]
 
     def record(self) -> Change:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from model_store.records import Dataset
-from model_store.tables.base import Row
+from model_store.tables.base import CheckedText, Row
 
 
 class DatasetRow(Row):
@@ -17,9 +17,9 @@ class DatasetRow(Row):
 
     __tablename__ = "datasets"
 
-    id: Mapped[str] = mapped_column(String(63), primary_key=True)
-    digest: Mapped[str] = mapped_column(String(64), index=True)
-    parent_id: Mapped[str | None] = mapped_column(String(63))
+    id: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
+    digest: Mapped[str] = mapped_column(CheckedText(64), index=True)
+    parent_id: Mapped[str | None] = mapped_column(CheckedText(63))
     num_rows: Mapped[int]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     summary: Mapped[dict[str, Any]]
@@ -52,4 +52,4 @@ class DatasetPackRow(Row):
     __tablename__ = "dataset_packs"
 
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
-    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(CheckedText(64), primary_key=True)

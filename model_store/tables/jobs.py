@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from model_store.job_records import JobCheckpoint, JobEvent, JobSpec, JobUrgency, TrainingJob
 from model_store.lifecycle import JobState
 from model_store.names import VersionName
 from model_store.promotion import Promotion, PromotionSpec
-from model_store.tables.base import Row, Sequence, version_name
+from model_store.tables.base import CheckedText, CutText, Json, Row, Sequence, version_name
+from model_store.texts import MAX_ERROR, MAX_REQUEST_ID
 
 
 class JobRow(Row):
@@ -25,28 +26,28 @@ class JobRow(Row):
     )
 
     sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(32), unique=True)
-    request_id: Mapped[str | None] = mapped_column(String(128), unique=True)
-    model_id: Mapped[str] = mapped_column(String(63))
-    base_model_id: Mapped[str] = mapped_column(String(63))
+    id: Mapped[str] = mapped_column(CheckedText(32), unique=True)
+    request_id: Mapped[str | None] = mapped_column(CheckedText(MAX_REQUEST_ID), unique=True)
+    model_id: Mapped[str] = mapped_column(CheckedText(63))
+    base_model_id: Mapped[str] = mapped_column(CheckedText(63))
     base_number: Mapped[int]
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
     recipe: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
-    alias: Mapped[str | None] = mapped_column(String(63))
-    promote: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    promotion: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    promotion_state: Mapped[str | None] = mapped_column(String(16))
+    alias: Mapped[str | None] = mapped_column(CheckedText(63))
+    promote: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    promotion: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    promotion_state: Mapped[str | None] = mapped_column(CheckedText(16))
     priority: Mapped[int] = mapped_column(default=0)
     deadline: Mapped[datetime | None]
     max_failures: Mapped[int]
-    state: Mapped[str] = mapped_column(String(16))
-    error: Mapped[str] = mapped_column(Text, default="")
+    state: Mapped[str] = mapped_column(CheckedText(16))
+    error: Mapped[str] = mapped_column(CutText(MAX_ERROR, is_bounded=False), default="")
     version_number: Mapped[int | None]
     num_attempts: Mapped[int] = mapped_column(default=0)
     num_failures: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime | None]
-    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_owner: Mapped[str | None] = mapped_column(CheckedText(200))
     lease_expires_at: Mapped[datetime | None]
     last_sequence: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
@@ -92,7 +93,7 @@ class JobCheckpointRow(Row):
 
     job_id: Mapped[str] = mapped_column(ForeignKey("training_jobs.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    digest: Mapped[str] = mapped_column(String(64), index=True)
+    digest: Mapped[str] = mapped_column(CheckedText(64), index=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
 
     def record(self) -> JobCheckpoint:
@@ -107,7 +108,7 @@ class JobEventRow(Row):
 
     job_id: Mapped[str] = mapped_column(ForeignKey("training_jobs.id"), primary_key=True)
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    kind: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(CheckedText(16))
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 

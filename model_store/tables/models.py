@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from model_store.records import Model, Notes
-from model_store.tables.base import Kept, Row
+from model_store.tables.base import CheckedText, Kept, Row
 
 if TYPE_CHECKING:
     from model_store.tables.aliases import AliasRow
@@ -19,7 +19,7 @@ class ModelRow(Kept, Row):
 
     __tablename__ = "models"
 
-    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    id: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
     last_number: Mapped[int] = mapped_column(default=0)
     is_purged: Mapped[bool] = mapped_column(default=False)
     tags: Mapped[list[ModelTagRow]] = relationship(order_by="ModelTagRow.key", cascade="all, delete-orphan")
@@ -38,5 +38,5 @@ class ModelTagRow(Row):
     __table_args__ = (Index("ix_model_tags_key", "key", "value", "model_id"),)
 
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
-    key: Mapped[str] = mapped_column(String(63), primary_key=True)
-    value: Mapped[str] = mapped_column(String(255))
+    key: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
+    value: Mapped[str] = mapped_column(CheckedText(255))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, String
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from model_store.metrics import Metrics
 from model_store.names import VersionName
 from model_store.records import Lineage, ModelVersion, Notes, StoredCalibration, StoredStage
-from model_store.tables.base import Kept, Row, version_name
+from model_store.tables.base import CheckedText, Kept, Row, version_name
+from model_store.texts import MAX_REQUEST_ID
 
 if TYPE_CHECKING:
     from model_store.tables.aliases import AliasRow
@@ -31,22 +32,22 @@ class VersionRow(Kept, Row):
 
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    manifest_digest: Mapped[str] = mapped_column(String(64))
-    architecture: Mapped[str] = mapped_column(String(100))
+    manifest_digest: Mapped[str] = mapped_column(CheckedText(64))
+    architecture: Mapped[str] = mapped_column(CheckedText(100))
     num_labels: Mapped[int]
-    base_model_id: Mapped[str | None] = mapped_column(String(63))
+    base_model_id: Mapped[str | None] = mapped_column(CheckedText(63))
     base_number: Mapped[int | None]
-    dataset_id: Mapped[str | None] = mapped_column(String(63), index=True)
-    job_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(CheckedText(63), index=True)
+    job_id: Mapped[str | None] = mapped_column(CheckedText(32), index=True)
     recipe: Mapped[dict[str, Any]]
     seed: Mapped[int] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any] | None]
-    calibration_rows_digest: Mapped[str | None] = mapped_column(String(64))
+    calibration_rows_digest: Mapped[str | None] = mapped_column(CheckedText(64))
     calibration_rows_bytes: Mapped[int | None]
-    calibration_logits_digest: Mapped[str | None] = mapped_column(String(64))
+    calibration_logits_digest: Mapped[str | None] = mapped_column(CheckedText(64))
     calibration_logits_bytes: Mapped[int | None]
     added_bytes: Mapped[int] = mapped_column(BigInteger)
-    request_id: Mapped[str | None] = mapped_column(String(128), unique=True)
+    request_id: Mapped[str | None] = mapped_column(CheckedText(MAX_REQUEST_ID), unique=True)
     stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position", cascade="all, delete-orphan")
     tags: Mapped[list[VersionTagRow]] = relationship(order_by="VersionTagRow.key", cascade="all, delete-orphan")
     metric_values: Mapped[list[VersionMetricRow]] = relationship(
@@ -102,10 +103,10 @@ class VersionTagRow(Row):
         Index("ix_version_tags_key", "model_id", "key", "value", "number"),
     )
 
-    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    model_id: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    key: Mapped[str] = mapped_column(String(63), primary_key=True)
-    value: Mapped[str] = mapped_column(String(255))
+    key: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
+    value: Mapped[str] = mapped_column(CheckedText(255))
 
 
 class VersionMetricRow(Row):
@@ -117,9 +118,9 @@ class VersionMetricRow(Row):
         Index("ix_version_metrics_value", "model_id", "name", "value", "number"),
     )
 
-    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    model_id: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
     value: Mapped[float]
 
 
@@ -132,11 +133,11 @@ class StageRow(Row):
         Index("ix_version_stages_digest", "digest"),
     )
 
-    model_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    model_id: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(String(63))
-    digest: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(CheckedText(63))
+    digest: Mapped[str] = mapped_column(CheckedText(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
 
 

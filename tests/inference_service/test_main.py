@@ -81,13 +81,13 @@ def test_a_taken_port_is_told_in_one_line(environment: dict[str, str], taken_por
     assert f"cannot listen on 127.0.0.1:{taken_port}" in line
 
 
-def test_a_database_of_another_schema_is_told_in_one_line(environment: dict[str, str], tmp_path: Path) -> None:
-    """The message names the command to run."""
+def test_a_database_of_a_newer_release_is_told_in_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    """The message says which of the two to upgrade."""
     database = StoreSettings(home=tmp_path).open_database()
     with database.write() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = 'older'"))
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
-    assert "maas store migrate" in fail_to_start(environment)
+    assert "upgrade this one" in fail_to_start(environment)
 
 
 def test_settings_that_cannot_be_are_told_in_one_line(environment: dict[str, str]) -> None:

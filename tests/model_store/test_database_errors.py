@@ -86,36 +86,52 @@ def test_a_write_on_what_has_changed_since_is_a_conflict(pair: Database, again: 
         read_then_add()
 
 
-def test_waiting_too_long_for_another_writer_is_a_conflict(
+def test_waiting_too_long_for_another_writer_is_unavailable(
     pair: Database, again: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writers wait on both servers, and on neither for ever."""
     monkeypatch.setattr(database_module, "_BUSY_TIMEOUT_SECONDS", 1)
     with pair.write() as holder:
         add(holder, 1)
-        with pytest.raises(Conflict, match="try again"), again().write() as session:
+        with pytest.raises(Unavailable, match=r"busy.*try again"), again().write() as session:
             add(session, 1)
 
 
 def test_a_missing_table_asks_for_a_migration(database: Database) -> None:
     """As does a missing column: what the code expects, the database does not have."""
     for query in ("SELECT * FROM gone", "SELECT gone FROM models", "INSERT INTO models (gone) VALUES (1)"):
-        with pytest.raises(SchemaMismatch, match=r"gone.*maas store migrate"), database.write() as session:
+        with pytest.raises(SchemaMismatch, match="maas store migrate") as caught, database.write() as session:
             session.execute(text(query))
+        assert "gone" in caught.value.detail
 
 
 @postgres_only
 def test_a_server_that_refuses_is_unavailable(database: Database, again: Callable[..., Database]) -> None:
     """A read-only copy and a user without rights are the operator's to mend; the message says what to look at."""
     copy = again(options="-c default_transaction_read_only=on")
-    with pytest.raises(Unavailable, match=r"read-only transaction.*can be written to"), copy.write() as session:
+    with pytest.raises(Unavailable, match="can be written to") as caught, copy.write() as session:
         session.execute(text("DELETE FROM models"))
+    assert "read-only transaction" in caught.value.detail
     with database.write() as session:
         session.execute(text("DROP ROLE IF EXISTS guest"))
         session.execute(text("CREATE ROLE guest LOGIN"))
         session.execute(text(f"GRANT USAGE ON SCHEMA {session.scalar(text('SELECT current_schema'))} TO guest"))
-    with pytest.raises(Unavailable, match=r"permission denied.*rights"), again(user="guest").read() as session:
+    with pytest.raises(Unavailable, match="rights") as caught, again(user="guest").read() as session:
         session.execute(text("SELECT * FROM models"))
+    assert "permission denied" in caught.value.detail
+
+
+@postgres_only
+def test_where_the_database_is_stays_with_the_operator(again: Callable[..., Database]) -> None:
+    """Host, user and database are in the detail; a caller is told neither, and nobody the password."""
+    lost = Database("postgresql://maas:secret@127.0.0.1:1/private?connect_timeout=1")
+    for attempt in (lost.open_schema, lambda: again(user="nobody-here").open_schema()):
+        with pytest.raises(Unavailable, match="does not answer") as caught:
+            attempt()
+        told = str(caught.value)
+        assert not [word for word in ("127.0.0.1", "private", "nobody-here", "maas-postgres", "role") if word in told]
+        assert "secret" not in caught.value.in_full
+        assert caught.value.detail
 
 
 def test_no_thread_waits_for_a_connection_of_another(database: Database) -> None:

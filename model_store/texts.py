@@ -1,0 +1,62 @@
+"""Texts that the store keeps: which of a caller's are refused, and how the store's own are cut to fit their column."""
+
+from __future__ import annotations
+
+import re
+
+from model_store.errors import InvalidInput
+
+MAX_DESCRIPTION, MAX_REASON, MAX_ACTOR, MAX_REQUEST_ID, MAX_ERROR = 10_000, 1000, 200, 128, 10_000
+MAX_LABEL = 200
+# A terminal obeys control characters; of them only tabs and ends of lines are text.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]|\r(?!\n)")
+_CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# PostgreSQL keeps no NUL, and no encoding keeps half of a character of UTF-16.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_SHOWN = 80
+_REPLACEMENT = "\ufffd"
+
+
+def check_text(text: str, field: str, max_length: int) -> str:
+    """Return a caller's text; raise InvalidInput where it is too long or holds control characters."""
+    if len(text) > max_length:
+        raise InvalidInput.of(field, f"must have at most {max_length} characters, not {len(text)}")
+    if found := _CONTROL.search(text):
+        raise InvalidInput.of(
+            field, f"must not hold control characters, as {found[0]!a} is; tabs and ends of lines may be"
+        )
+    return text
+
+
+def check_line(text: str, field: str, max_length: int) -> str:
+    """Return a caller's text of one line; raise InvalidInput where it is too long or cannot be shown on one."""
+    check_text(text, field, max_length)
+    if not is_line(text):
+        raise InvalidInput.of(field, "must be one line, without tabs")
+    return text
+
+
+def is_line(text: str) -> bool:
+    """Say whether a text can be shown on one line: it holds neither control characters nor ends of lines."""
+    return _CONTROL_OR_BREAK.search(text) is None
+
+
+def is_storable(text: str) -> bool:
+    """Say whether every database can keep a text."""
+    return _UNSTORABLE.search(text) is None
+
+
+def quoted(text: str) -> str:
+    """Return a text as an error shows it: in quotes, and no more than its beginning."""
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}...")
+
+
+def storable(text: str) -> str:
+    """Return a text that every database can keep: what none can is replaced."""
+    return _UNSTORABLE.sub(_REPLACEMENT, text)
+
+
+def cut_text(text: str, max_length: int) -> str:
+    """Return a text of the store's own that fits its column: storable, and with "…" where it was longer."""
+    text = storable(text)
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
