@@ -1,8 +1,8 @@
 """Errors on the wire: the one place where an exception becomes a gRPC code.
 
-A known error keeps its text and its field violations; an unknown one is logged under a request id and answered with
-that id alone, so that no internal text reaches a caller. What a caller is told fits into trailing metadata, of which a
-client takes 8 KiB, however long a text of the caller's own it names.
+A known error keeps its text and its field violations, and its detail is logged; an unknown one is logged under a
+request id and answered with that id alone, so that no internal text reaches a caller. What a caller is told fits into
+trailing metadata, of which a client takes 8 KiB, however long a text of the caller's own it names.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def refusal(error: Exception, codes: Mapping[type[Exception], grpc.StatusCode], 
     """Return what a caller is told of an error; one that neither `codes` nor the store's table knows is logged."""
     code = next((known[kind] for kind in type(error).__mro__ for known in (codes, STORE_CODES) if kind in known), None)
     if code is not None:
+        if isinstance(error, errors.StoreError) and error.detail:
+            _log.warning("request_refused", method=method, code=code.name, reason=error.in_full)
         text = _cut(str(error), _MAX_TEXT_BYTES, _percent_encoded_bytes)
         return Refusal(code, text, _details(code, text, error))
     request_id = uuid.uuid4().hex

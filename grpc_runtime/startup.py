@@ -34,7 +34,9 @@ def run_service(name: str, read_settings: Callable[[], S], serve: Callable[[S], 
         uvloop.run(serve(settings))
     except ValidationError as error:
         sys.exit(f"{name}: {wrong_settings(error)}")
-    except (StoreError, OSError) as error:  # a folder that cannot be made or written, say
+    except StoreError as error:
+        sys.exit(f"{name}: {error.in_full}")
+    except OSError as error:  # a folder that cannot be made or written, say
         sys.exit(f"{name}: {error}")
 
 

@@ -104,7 +104,9 @@ class Executor:
         except torch.OutOfMemoryError as error:
             raise OutOfDeviceMemory(f"the device has no memory for a batch of {num_rows} rows: send fewer") from error
         except torch.AcceleratorError as error:  # what CUDA says once, it says of every later call
-            raise DeviceFailed(f"the device {self._device} failed and runs nothing any more: {error}") from error
+            raise DeviceFailed(
+                "the device failed and runs nothing any more", detail=f"{self._device}: {error}"
+            ) from error
 
 
 def _count(parts: Sequence[Part[Work]], started_ns: int, ended_ns: int) -> None:

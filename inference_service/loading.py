@@ -65,10 +65,8 @@ class Loading:
         delay = self._backoff.seconds(version.num_failures)
         version.retry_at = asyncio.get_running_loop().time() + delay
         version.move(VersionState.FAILED, _reason(error))
-        unexpected = None if isinstance(error, StoreError) else error
-        _log.error(
-            "load_failed", version=str(version.name), reason=str(error), retry_seconds=delay, exc_info=unexpected
-        )
+        reason, unexpected = (error.in_full, None) if isinstance(error, StoreError) else (str(error), error)
+        _log.error("load_failed", version=str(version.name), reason=reason, retry_seconds=delay, exc_info=unexpected)
 
     async def _done(self, version: ServedVersion, work: Callable[..., T], *arguments: object) -> T | None:
         """Return what work in the thread gave, or note its failure."""

@@ -103,7 +103,7 @@ class InferenceServer:
         try:
             await self._scheduler.run()
         except DeviceFailed as error:
-            _log.critical("device_failed", reason=str(error))
+            _log.critical("device_failed", reason=error.in_full)
             await self._grpc.set_serving(False)
             self._failure = error
             stopping.set()

@@ -44,7 +44,7 @@ class Source:
         self._emitted: set[str] = set()  # ids of models that may still be served
 
     def run(self, stop: threading.Event) -> None:
-        """Follow the feed until `stop` is set; a database that is lost is tried again and again."""
+        """Follow the feed until `stop` is set; whatever goes wrong is tried again and again."""
         num_failures = 0
         while not stop.is_set():
             try:
@@ -53,10 +53,10 @@ class Source:
             except Expired as error:
                 _log.warning("change_feed_read_anew", reason=str(error))
                 self._last_sequence = None
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001  the outermost frame of a thread that nobody starts again
                 num_failures += 1
                 delay = self._backoff.seconds(num_failures)
-                _log.warning("change_feed_lost", error=str(error), retry_seconds=delay)
+                _log_lost(error, delay)
                 stop.wait(delay)
 
     def _steps(self, stop: threading.Event) -> Iterator[None]:
@@ -95,6 +95,13 @@ class Source:
             )
             for wanted in self._wishes.of(_changed_models(changes))
         )
+
+
+def _log_lost(error: Exception, delay: float) -> None:
+    if isinstance(error, StoreError):
+        _log.warning("change_feed_lost", error=error.in_full, retry_seconds=delay)
+    else:
+        _log.error("change_feed_failed", retry_seconds=delay, exc_info=error)
 
 
 def _changed_models(changes: Iterable[Change]) -> tuple[str, ...]:

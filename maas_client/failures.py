@@ -50,10 +50,10 @@ def _not_reached(details: str) -> tuple[str, str] | None:
 
 @contextmanager
 def store_errors_explained() -> Iterator[None]:
-    """Turn what the store raises on purpose into a failure of the command; its errors say what to do."""
+    """Turn what the store raises on purpose into a failure of the command; its errors say what to do, and where."""
     from model_store.errors import StoreError
 
     try:
         yield
     except StoreError as error:
-        raise CommandFailed(str(error)) from error
+        raise CommandFailed(error.in_full) from error

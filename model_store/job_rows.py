@@ -41,7 +41,8 @@ def claimed_row(session: Session, claim: Claim) -> JobRow:
     """Lock a claimed job's row for the caller's transaction; raise LeaseLost."""
     row = job_row(session, claim.job_id, lock=True)
     if (row.lease_owner, row.num_attempts) != (claim.owner, claim.attempt) or row.state not in ACTIVE:
-        raise LeaseLost(f"{job_name(claim.job_id)} is no longer held by {claim.owner} (attempt {claim.attempt})")
+        text = f"{job_name(claim.job_id)} is no longer held by the runner of attempt {claim.attempt}"
+        raise LeaseLost(text, detail=claim.owner)
     return row
 
 

@@ -212,7 +212,7 @@ class JobStore:
             held = select(JobRow).where(JobRow.state.in_(ACTIVE), JobRow.lease_owner.is_not(None))
             for row in session.scalars(held.with_for_update(skip_locked=True)):
                 if is_gone(row.lease_owner or ""):
-                    lose(session, row, f"its runner {row.lease_owner} is gone")
+                    lose(session, row, "its runner is gone")
 
     def hand_back(self, claim: Claim) -> TrainingJob:
         """Give a claimed job up in good order: it is paused or cancelled where that was wished, else queued."""
@@ -246,7 +246,7 @@ def _wants_attention() -> Any:  # noqa: ANN401
 
 def _release_lost(session: Session) -> None:
     for row in session.scalars(select(JobRow).where(_is_lost()).with_for_update(skip_locked=True)):
-        lose(session, row, f"its runner {row.lease_owner} stopped answering")
+        lose(session, row, "its runner stopped answering")
 
 
 def _end_overdue(session: Session) -> None:

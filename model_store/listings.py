@@ -43,7 +43,7 @@ class ListRequest:
     def listing(self, name: str) -> str:
         """Return a name for this very listing: a page token of another filter or order is refused."""
         asked = f"{self.filter}\n{self.order_by}\n{self.show_deleted}".encode(errors="surrogatepass")
-        return f"{name} {hashlib.sha256(asked.encode(errors='surrogatepass')).hexdigest()[:16]}"
+        return f"{name} {hashlib.sha256(asked).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)

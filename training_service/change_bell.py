@@ -54,7 +54,10 @@ class ChangeBell:
             except Expired:  # the database did not answer for that long: those who wait look where it stands now
                 sequence = None
             except StoreError as error:
-                _log.warning("change_feed_lost", error=str(error), retry_seconds=_RETRY_SECONDS)
+                _log.warning("change_feed_lost", error=error.in_full, retry_seconds=_RETRY_SECONDS)
+                self._stop.wait(_RETRY_SECONDS)
+            except Exception:  # noqa: BLE001  the outermost frame of a thread that nobody starts again
+                _log.exception("change_feed_failed", retry_seconds=_RETRY_SECONDS)
                 self._stop.wait(_RETRY_SECONDS)
 
     def _ring(self, sequence: int) -> None:

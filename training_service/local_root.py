@@ -71,7 +71,7 @@ class LocalRoot:
     def _file(self, name: str) -> Iterator[IO[bytes]]:
         with self._opened(name) as descriptor:
             if descriptor is None:
-                raise Unavailable(f"{self._folder / name} was there a moment ago: try again")
+                raise Unavailable(f"{name!r} was there a moment ago: try again", detail=str(self._folder / name))
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 yield file
 
@@ -93,7 +93,10 @@ class LocalRoot:
                 if error.errno == errno.ENXIO:
                     raise InvalidInput.of("uri", _NO_FILE.format(name)) from error
                 if error.errno not in _NOT_THERE:
-                    raise Unavailable(f"{self._folder / name} cannot be opened: {error.strerror}") from error
+                    raise Unavailable(
+                        f"{name!r} cannot be opened: let the service's operator look at its log",
+                        detail=f"{self._folder / name}: {error.strerror}",
+                    ) from error
                 here = None
             yield here
 

@@ -20,6 +20,7 @@ from model_store.promotions import PromotionStore
 from training_service.serving import Serving, Stand, mirror_verdict
 from training_service.threads import Threads
 
+_RETRY_SECONDS = 30.0
 _log = structlog.get_logger()
 
 
@@ -35,6 +36,7 @@ class Promoter:
         *,
         poll_seconds: float,
         patience_seconds: float,
+        retry_seconds: float = _RETRY_SECONDS,
     ) -> None:
         self._promotions = promotions
         self._addresses = addresses
@@ -42,6 +44,7 @@ class Promoter:
         self._threads = threads
         self._poll_seconds = poll_seconds
         self._patience_seconds = patience_seconds
+        self._retry_seconds = retry_seconds
         self._followed: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -51,24 +54,33 @@ class Promoter:
                 for job in await self._under_way():
                     if job.id not in self._followed:
                         self._followed[job.id] = tasks.create_task(self._follow(job))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), self._poll_seconds)
+                await self._pause(self._poll_seconds)
             for task in self._followed.values():
                 task.cancel()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _under_way(self) -> Sequence[TrainingJob]:
         try:
             return await self._threads.run(self._promotions.under_way)
         except StoreError as error:  # the database may be back the next time
-            _log.warning("promotions_not_read", reason=str(error))
-            return ()
+            _log.warning("promotions_not_read", reason=error.in_full)
+        except Exception:  # noqa: BLE001  a row that this code cannot read, say: the service goes on without promotions
+            _log.exception("promotions_not_read", retry_seconds=self._retry_seconds)
+            await self._pause(self._retry_seconds)
+        return ()
 
     async def _follow(self, job: TrainingJob) -> None:
-        """Take the next step of one promotion."""
+        """Take the next step of one promotion; what goes wrong with it is tried again, and ends no other."""
         try:
             await self._step(job)
         except StoreError as error:
-            _log.warning("promotion_held_up", job=job.name, reason=str(error))
+            _log.warning("promotion_held_up", job=job.name, reason=error.in_full)
+        except Exception:  # noqa: BLE001  the outermost frame of one promotion
+            _log.exception("promotion_failed", job=job.name, retry_seconds=self._retry_seconds)
+            await asyncio.sleep(self._retry_seconds)
         finally:
             del self._followed[job.id]
 
@@ -87,7 +99,7 @@ class Promoter:
 
     async def _loaded(self, alias: AliasName, version: VersionName, seconds_left: float) -> tuple[PromotionState, str]:
         """Wait until all services answer the alias from the version, or for so long; return what came of it."""
-        servings = [Serving(address, alias, version) for address in self._addresses]
+        servings = self._servings(alias, version)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(seconds_left, 0.0)), asyncio.TaskGroup() as waiting:
                 for serving in servings:
@@ -101,9 +113,12 @@ class Promoter:
     async def _mirrored(self, verdict: Verdict, alias: AliasName, version: VersionName, seconds_left: float) -> Verdict:
         """Wait until the mirror's time is over, and say what all services made of it."""
         await asyncio.sleep(max(seconds_left, 0.0))
-        servings = [Serving(address, alias, version) for address in self._addresses]
+        servings = self._servings(alias, version)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._patience_seconds), asyncio.TaskGroup() as asking:
                 for serving in servings:
                     asking.create_task(serving.until_answered())
         return mirror_verdict(verdict, servings)
+
+    def _servings(self, alias: AliasName, version: VersionName) -> list[Serving]:
+        return [Serving(number, each, alias, version) for number, each in enumerate(self._addresses, start=1)]

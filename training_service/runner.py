@@ -59,7 +59,7 @@ class Runner:
         try:
             await self._threads.run(self._jobs.release_gone, is_gone)
         except StoreError as error:  # the leases run out all the same
-            _log.warning("lost_jobs_not_released", reason=str(error))
+            _log.warning("lost_jobs_not_released", reason=error.in_full)
         async with asyncio.TaskGroup() as slots:
             for _ in range(self._settings.num_concurrent_jobs):
                 slots.create_task(self._run_slot())
@@ -71,8 +71,10 @@ class Runner:
                 if claim is not None:
                     await self._attend(claim)
                     continue
-            except (StoreError, OSError) as error:  # no answer, or no process to be had: the runner outlives that
-                _log.warning("job_not_started", reason=str(error))
+            except StoreError as error:  # no answer: the runner outlives that
+                _log.warning("job_not_started", reason=error.in_full)
+            except Exception:  # noqa: BLE001  nor does anything else that goes wrong with one job end the others
+                _log.exception("job_not_started")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._settings.poll_seconds)
 
@@ -114,7 +116,7 @@ class Runner:
         except LeaseLost:  # the worker has just ended the job, or another runner has it
             return False
         except StoreError as error:  # the lease may outlast this
-            _log.warning("heartbeat_failed", job=job_name(claim.job_id), reason=str(error))
+            _log.warning("heartbeat_failed", job=job_name(claim.job_id), reason=error.in_full)
             return True
         return state in ACTIVE - STOPPING
 

@@ -8,14 +8,18 @@ from dataclasses import replace
 from enum import Enum, auto
 
 import grpc
+import structlog
 from maas.inference.v1 import inference_pb2 as pb
 from maas.inference.v1 import inference_pb2_grpc
 
 from grpc_runtime.addresses import channel_options, proxy_remark
 from model_store.names import AliasName, VersionName, model_name
 from model_store.promotion import Verdict
+from model_store.texts import cut_text
 
 _RETRY_SECONDS = 1.0
+_MAX_TEXT = 300
+_log = structlog.get_logger()
 
 
 class Stand(Enum):
@@ -30,13 +34,15 @@ class Stand(Enum):
 class Serving:
     """One version behind an alias in the service at an address; `text` says how it stands, for people.
 
-    `is_ready` says whether it is loaded, and `mirror` what was counted of it as the alias' mirror.
+    Whoever may read a job reads that text: it calls the service by its number among the operator's addresses.
+    `is_ready` says whether the version is loaded, and `mirror` what was counted of it as the alias' mirror.
     """
 
-    def __init__(self, address: str, alias: AliasName, version: VersionName) -> None:
-        self.address = address
+    def __init__(self, number: int, address: str, alias: AliasName, version: VersionName) -> None:
         self.stand = Stand.UNKNOWN
-        self.text = f"{address} has not answered"
+        self.text = f"inference service {number} has not answered"
+        self._number = number
+        self._address = address
         self.is_ready = False
         self.mirror = pb.ServedMirror()
         self._alias = alias
@@ -52,7 +58,7 @@ class Serving:
 
     async def _watch(self, is_enough: Callable[[], bool]) -> None:
         request = pb.WatchModelsRequest(name=model_name(self._alias.model_id))
-        async with grpc.aio.insecure_channel(self.address, channel_options(self.address)) as channel:
+        async with grpc.aio.insecure_channel(self._address, channel_options(self._address)) as channel:
             service = inference_pb2_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
             while True:
                 try:
@@ -61,9 +67,7 @@ class Serving:
                         if is_enough():
                             return
                 except grpc.aio.AioRpcError as error:
-                    remark = proxy_remark(error.details() or "")
-                    told = f"{self.address} answers {error.code().name}: {error.details()}"
-                    self.text = f"{told} ({remark})" if remark else told
+                    self._note_failure(error)
                 await asyncio.sleep(_RETRY_SECONDS)  # it ended the watch: it stops, or is not there
 
     def _take(self, state: pb.ModelState) -> None:
@@ -80,8 +84,16 @@ class Serving:
             told = pb.VersionState.Name(report.state).removeprefix("VERSION_STATE_").lower()
             self._stand(Stand.WAITED_FOR, f"does not serve {self._version} yet: it is {told} {report.reason}".rstrip())
 
+    def _note_failure(self, error: grpc.aio.AioRpcError) -> None:
+        details = error.details() or ""
+        remark = proxy_remark(details)
+        text = f"inference service {self._number} answers {error.code().name}{f' ({remark})' if remark else ''}"
+        if text != self.text:
+            _log.warning("inference_service_failed", address=self._address, reason=text, details=details)
+        self.text = text
+
     def _stand(self, stand: Stand, text: str) -> None:
-        self.stand, self.text = stand, f"{self.address} {text}"
+        self.stand, self.text = stand, cut_text(f"inference service {self._number} {text}", _MAX_TEXT)
 
 
 def mirror_verdict(verdict: Verdict, servings: Sequence[Serving]) -> Verdict:

@@ -90,9 +90,14 @@ class Worker:
         try:
             self._run(self._jobs.get(self._claim.job_id))
         except (Stopped, Conflict, Unavailable) as error:
-            _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=str(error) or "told to stop")
+            _log.warning(
+                "job_stopped",
+                job=job_name(self._claim.job_id),
+                reason=error.in_full if isinstance(error, StoreError) else "told to stop",
+            )
             return EXIT_STOPPED
         except StoreError as error:
+            _log.warning("job_failed", job=job_name(self._claim.job_id), reason=error.in_full)
             return self._fail(str(error))
         except torch.OutOfMemoryError:
             return self._fail("the device has too little memory for this batch_size: choose a smaller one")
@@ -209,7 +214,7 @@ class Worker:
         try:
             self._jobs.advance(self._claim, JobState.FAILED, error=reason)
         except (Conflict, Unavailable) as error:
-            _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=str(error), after=reason)
+            _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=error.in_full, after=reason)
             return EXIT_STOPPED
         return EXIT_ENDED
 

@@ -67,10 +67,8 @@ def _failing_disk_named(file: FileIO, digest: str) -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.EIO:
             raise
-        text = (
-            f"blob {digest} is corrupt: the disk cannot read {file.name}; check the disk, then restore it from a backup"
-        )
-        raise CorruptBlob(text) from error
+        text = f"blob {digest} is corrupt: the disk cannot read it; check the disk, then restore it from a backup"
+        raise CorruptBlob(text, detail=str(file.name)) from error
 
 
 @contextmanager

@@ -198,11 +198,12 @@ def checked(digest: str) -> str:
 
 def missing_blob(digest: str, place: object) -> MissingBlob:
     """Build the error for a blob that is not at its place."""
-    return MissingBlob(f"blob {digest} is missing at {place}: restore it from a backup, or publish the model again")
+    text = f"blob {digest} is missing: restore it from a backup, or publish the model again"
+    return MissingBlob(text, detail=f"it should be {place}")
 
 
 def check_digest(digest: str, found: str, place: object, *, first: str = "") -> None:
     """Raise CorruptBlob, whose text says what to do first, unless the bytes have the digest that names them."""
     if found != digest:
         remedy = f"restore it from a backup, or {first}publish the model again"
-        raise CorruptBlob(f"blob {digest} is corrupt: {place} has digest {found}; {remedy}")
+        raise CorruptBlob(f"blob {digest} is corrupt: {remedy}", detail=f"{place} has digest {found}")

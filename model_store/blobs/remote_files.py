@@ -161,7 +161,9 @@ class RemoteFolder:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise  # a disk of this machine, or of a file system that is mounted here
             text = str(error).strip() or type(error).__name__
-            raise Unavailable(f"{self.url} does not answer ({text}): check {self.advice}") from error
+            raise Unavailable(
+                f"the remote file system does not answer: check {self.advice}", detail=f"{self.url}: {text}"
+            ) from error
 
     def _connected(self) -> tuple[Any, str]:
         with self._lock:

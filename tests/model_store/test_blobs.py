@@ -106,11 +106,13 @@ def test_a_blob_of_another_length_is_found(place: Place, damaged: bytes) -> None
 
 
 def test_a_missing_blob_is_named(blobs: BlobStore) -> None:
-    """The error says which blob, where, and what to do."""
+    """The error says which blob and what to do, and its detail, which only the operator sees, where."""
     assert not blobs.has(DIGEST)
     for read in (*READING, lambda blobs: blobs.size(DIGEST), lambda blobs: blobs.open(DIGEST)):
-        with pytest.raises(MissingBlob, match=f"{DIGEST} is missing at .*restore it"):
+        with pytest.raises(MissingBlob, match=f"{DIGEST} is missing: restore it") as caught:
             read(blobs)
+        assert DIGEST in caught.value.detail
+        assert "/" not in str(caught.value)
     with pytest.raises(MissingBlob):
         blobs.quarantine(DIGEST)
     assert not blobs.delete(DIGEST, before=time.time() + 60)

@@ -74,8 +74,9 @@ def test_what_was_put_or_read_is_read_from_the_disk(place: Place, blobs: RemoteB
         assert cached(blobs).read_bytes() == DATA
         place.overwrite(DIGEST, b"x" * len(DATA))
         assert blobs.read(DIGEST) == DATA
-        with pytest.raises(CorruptBlob, match=rf"{BUCKET}/.* move it away and publish"):
+        with pytest.raises(CorruptBlob, match="move it away and publish") as caught:
             blobs.verify(DIGEST)
+        assert f"{BUCKET}/" in caught.value.detail
         place.overwrite(DIGEST, DATA)
         place.forget(DIGEST)
         assert blobs.read(DIGEST) == DATA
@@ -98,8 +99,9 @@ def test_a_corrupt_object_does_not_enter_the_cache(place: Place, blobs: RemoteBl
     place.overwrite(DIGEST, b"x" * len(DATA))
     for read in (blobs.read, blobs.open):
         place.forget(DIGEST)
-        with pytest.raises(CorruptBlob, match="s3://"):
+        with pytest.raises(CorruptBlob) as caught:
             read(DIGEST)
+        assert "s3://" in caught.value.detail
         assert not cached(blobs).exists()
     blobs.quarantine(DIGEST)
     blobs.put([DATA])
@@ -164,8 +166,10 @@ def test_a_server_that_is_down_is_unavailable(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     elsewhere = remote_blobs(blobs._folder.url, tmp_path / "other machine")
     for ask in ASKING:
-        with pytest.raises(Unavailable, match=rf"{BUCKET}/.*does not answer.*127.0.0.1:1.*check.*AWS_ENDPOINT_URL"):
+        with pytest.raises(Unavailable, match=r"does not answer.*check.*AWS_ENDPOINT_URL") as caught:
             ask(elsewhere)
+        told, detail = str(caught.value), caught.value.detail
+        assert not [word for word in (BUCKET, "127.0.0.1") if word in told or word not in detail]
     assert [path for path in (tmp_path / "other machine").rglob("tmp/*") if path.is_file()] == []
     assert remote_blobs(blobs._folder.url, tmp_path).read(DIGEST) == DATA
 
@@ -185,16 +189,18 @@ def test_missing_credentials_are_named(s3_url: str, tmp_path: Path, monkeypatch:
     """They are looked for where AWS's own tools look, and not found."""
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(variable)
-    with pytest.raises(Unavailable, match=r"credentials.*check.*AWS_ACCESS_KEY_ID"):
+    with pytest.raises(Unavailable, match=r"check.*AWS_ACCESS_KEY_ID") as caught:
         remote_blobs(s3_url, tmp_path).has(DIGEST)
+    assert "credentials" in caught.value.detail
 
 
 def test_a_missing_bucket_is_unavailable(s3_url: str, tmp_path: Path) -> None:
     """Nothing was lost: the address is wrong."""
     assert s3_url
     for ask in ASKING:
-        with pytest.raises(Unavailable, match=r"s3://nobodys-bucket/x .*check that the bucket exists"):
+        with pytest.raises(Unavailable, match="check that the bucket exists") as caught:
             ask(remote_blobs("s3://nobodys-bucket/x", tmp_path))
+        assert "s3://nobodys-bucket/x" in caught.value.detail
 
 
 class BreakingFileSystem(LocalFileSystem):
@@ -219,8 +225,9 @@ def test_half_a_file_is_never_a_blob(tmp_path: Path, monkeypatch: pytest.MonkeyP
     fsspec.register_implementation("breaking", BreakingFileSystem, clobber=True)
     monkeypatch.setattr(BreakingFileSystem, "can_remove", can_remove)
     blobs = remote_blobs(f"breaking://{tmp_path}/elsewhere", tmp_path)
-    with pytest.raises(Unavailable, match=r"the cable was pulled.*check that it runs"):
+    with pytest.raises(Unavailable, match="check that it runs") as caught:
         blobs.put([DATA])
+    assert "the cable was pulled" in caught.value.detail
     assert not blobs.has(DIGEST)
     assert list(blobs.all()) == []
     left = list(blobs.unfinished())
