@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_store.errors import InvalidManifest
-from model_store.texts import MAX_LABEL, is_line
+from model_store.normal_form import unshowable
+from model_store.texts import MAX_LABEL
 
 FORMAT = 1
 MAX_BYTES = 4 * 1024 * 1024
@@ -127,7 +128,8 @@ def _labels(values: Any) -> tuple[str, ...]:  # noqa: ANN401  whatever the JSON 
         f"must be a list of texts of 1 to {MAX_LABEL} characters",
     )
     for position, label in enumerate(values):
-        _check(is_line(label), f"labels[{position}]", f"must not hold control characters, as {label!a} does")
+        character = unshowable(label)
+        _check(not character, f"labels[{position}]", f"must be characters that can be shown, which {character} is not")
     # ImageNet's own list names two kinds of crane and of maillot alike, so repeats are legal in an import.
     return tuple(values)
 

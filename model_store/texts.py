@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 from model_store.errors import InvalidInput
+from model_store.normal_form import unshowable
 
 MAX_DESCRIPTION, MAX_REASON, MAX_ACTOR, MAX_REQUEST_ID, MAX_ERROR = 10_000, 1000, 200, 128, 10_000
 MAX_LABEL = 200
 # A terminal obeys control characters; of them only tabs and ends of lines are text.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]|\r(?!\n)")
-_CONTROL_OR_BREAK = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # PostgreSQL keeps no NUL, and no encoding keeps half of a character of UTF-16.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _SHOWN = 80
@@ -31,14 +31,9 @@ def check_text(text: str, field: str, max_length: int) -> str:
 def check_line(text: str, field: str, max_length: int) -> str:
     """Return a caller's text of one line; raise InvalidInput where it is too long or cannot be shown on one."""
     check_text(text, field, max_length)
-    if not is_line(text):
-        raise InvalidInput.of(field, "must be one line, without tabs")
+    if character := unshowable(text):
+        raise InvalidInput.of(field, f"must be characters that can be shown on one line, which {character} is not")
     return text
-
-
-def is_line(text: str) -> bool:
-    """Say whether a text can be shown on one line: it holds neither control characters nor ends of lines."""
-    return _CONTROL_OR_BREAK.search(text) is None
 
 
 def is_storable(text: str) -> bool:
