@@ -17,6 +17,7 @@ from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.addresses import channel_options
 from maas_client.archive import Contents
+from maas_client.request_streams import sent
 from maas_client.resuming import resumed
 from maas_client.settings import ClientSettings
 from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, resource_name, target_name
@@ -89,29 +90,18 @@ class Client:
             file_name_encoding=encoding,
             reuse=reuse,
         )
-        failures: list[OSError] = []
 
         def messages() -> Iterator[training_pb2.UploadDatasetRequest]:
             hasher = hashlib.sha256()
             yield training_pb2.UploadDatasetRequest(header=header)
-            try:
-                for chunk in contents.chunks():
-                    hasher.update(chunk)
-                    if on_sent is not None:
-                        on_sent(len(chunk))
-                    yield training_pb2.UploadDatasetRequest(chunk=chunk)
-            except OSError as error:
-                # Without its end the service takes no upload; gRPC would only say that iterating failed.
-                failures.append(error)
-                return
+            for chunk in contents.chunks():
+                hasher.update(chunk)
+                if on_sent is not None:
+                    on_sent(len(chunk))
+                yield training_pb2.UploadDatasetRequest(chunk=chunk)
             yield training_pb2.UploadDatasetRequest(sha256=hasher.hexdigest())
 
-        try:
-            return self.training.UploadDataset(messages())
-        except grpc.RpcError as error:
-            if failures:
-                raise failures[0] from error
-            raise
+        return sent(self.training.UploadDataset, messages())
 
     def register_dataset(
         self,

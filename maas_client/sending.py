@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
+from maas_client.request_streams import sent
 
 Header = model_store_pb2.PublishVersionRequest.Header
 
@@ -25,7 +26,7 @@ def send(
     request = model_store_pb2.FindMissingBlobsRequest(digests=list(sizes))
     missing = client.registry.FindMissingBlobs(request).missing_digests
     on_sent(sum(sizes[digest] for digest in sizes.keys() - set(missing)))
-    return client.registry.PublishVersion(_messages(header, missing, chunks, on_sent))
+    return sent(client.registry.PublishVersion, _messages(header, missing, chunks, on_sent))
 
 
 def _messages(

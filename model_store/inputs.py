@@ -221,7 +221,7 @@ def _eight_bit_grey(values: NDArray[np.uint16]) -> Image.Image:
 def _reason(error: Exception) -> str:
     """Return what a library says of a file, fit for a line of text; its kind where it says nothing."""
     text = "".join(each for each in str(error) if each.isprintable())[:_MAX_REASON]
-    return text or type(error).__name__
+    return text or f"the decoder failed with {type(error).__name__}"
 
 
 def _centre_crop(image: Image.Image, size: int) -> Image.Image:

@@ -25,6 +25,7 @@ def remarks_on(rows: Sequence[tuple[str, str, bool]], rejected: Sequence[Rejecte
         if len(labels) > 1:
             yield f"labels that look alike are kept apart: {_names(labels)}"
     without = _folders(each.path.removeprefix(around) for each in rejected) - _folders(path for _, path, _ in rows)
+    without -= _folders([around])
     if lost := sorted(folder for folder in without if folder.rpartition("/")[0] not in without):
         yield f"no file of these folders could be used: {_names(lost)}"
     if dark := [path for _, path, is_dark in rows if is_dark]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from maas.training.v1 import training_pb2 as pb
@@ -125,3 +126,21 @@ def test_the_encoding_of_names_can_be_said(service: RunningService, command: Maa
     assert command("finetune", "shapes.zip", "--detach", "--encoding", "gbk")[0] == 0
     code, out, _ = command("datasets", "show", datasets(service)[0])
     assert (code, "花花花花" in out) == (0, True)
+
+
+def test_an_archive_that_cannot_be_read_is_named(
+    service: RunningService, command: Maas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk's own word reaches the user, and no dataset is made of the first half."""
+    Path("shapes.zip").write_bytes(zip_of(photos(4)))
+    opened = Path.open
+
+    def failing(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.name == "shapes.zip":
+            raise OSError(5, "Input/output error", str(path))
+        return opened(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", failing)
+    code, _, err = command("finetune", "shapes.zip", "--detach")
+    assert (code, "Input/output error: 'shapes.zip'" in err, "iterating" in err) == (1, True, False)
+    assert datasets(service) == []

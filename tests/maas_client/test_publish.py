@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from maas_client import publish
 from maas_client.failures import CommandFailed
 from maas_client.publish import publish_base
 from maas_client.transfer import export_torchvision
 from model_store.architectures import Head, build, initialise_head
 from model_store.bases import LoadedBase, load_random
+from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput
 from model_store.tabular_bases import load_random_mlp
 from model_store.torchvision_compat import torchvision
@@ -104,3 +107,20 @@ def test_weights_that_were_trained_elsewhere_are_published(registry: RunningRegi
     assert (dict(version.metric_values), dict(version.tags)) == ({"accuracy": 0.93}, {"team": "vision"})
     assert json.loads(version.manifest_json)["input_spec"]["crop_size"] == 64
     assert registry.client.publish("flowers", tensors, architecture="squeezenet1_1", **content) == version
+
+
+def test_a_blob_that_cannot_be_read_is_the_error(
+    registry: RunningRegistry, base: LoadedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that iterating requests failed; nothing is registered of what was sent before."""
+    sent = iter(range(2))
+
+    def failing(blobs: BlobStore, digest: str) -> Iterator[bytes]:
+        if next(sent, None) is None:
+            raise OSError("the disk does not answer")
+        yield blobs.read(digest)
+
+    monkeypatch.setattr(publish, "_file_chunks", failing)
+    with pytest.raises(OSError, match="the disk does not answer"):
+        publish_base(registry.client, "a", base)
+    assert list(registry.client.models()) == []

@@ -116,10 +116,12 @@ def test_a_refusal_is_bounded(service: RunningService) -> None:
 
 def test_a_folder_that_lost_all_of_its_files_is_remarked_on(service: RunningService) -> None:
     """A label would vanish with it."""
-    lost = {"all/green/1.png": b"text", "all/green/more/2.png": b"text", "all/red/notes.txt": b"text"}
-    dataset = service.upload(tar_of({f"all/{path}": data for path, data in photos(3).items()} | lost))
+    lost = {f"x/all/train/{path}": b"text" for path in ("green/1.png", "green/more/2.png", "red/notes.txt")}
+    files = {f"x/all/{each}/{path}": data for each in ("train", "test") for path, data in photos(4).items()}
+    files = {path: data + each.encode() for each, (path, data) in zip(map(str, range(99)), files.items(), strict=False)}
+    dataset = service.upload(tar_of(files | lost | {"x/notes.txt": b"text", "x/all/notes.txt": b"text"}))
     assert labels_of(dataset) == ["blue", "red"]
-    assert list(dataset.remarks) == ["no file of these folders could be used: 'green'"]
+    assert list(dataset.remarks) == ["no file of these folders could be used: 'train/green'"]
 
 
 def test_a_split_file_that_is_not_used_is_listed(service: RunningService) -> None:
