@@ -18,13 +18,12 @@ from inference_service.prepare import Plan, folded, has_convolutions, make_plan,
 from inference_service.resident import ResidentVersion, Stage, StageKey
 from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, embedding_size
 from model_store.blobs import BlobStore
-from model_store.errors import InvalidManifest
 from model_store.inputs import read_input_spec
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest, ManifestStage, canonical_json
 from model_store.names import VersionName
 from model_store.records import CalibrationDigests
-from model_store.stages import read_stages
+from model_store.stages import check_finite, read_stages
 
 _MAX_PLANS = 256  # an architecture's arguments, such as an image size, can be any
 
@@ -149,7 +148,7 @@ class Loader:
         """Return the stage ready to run: built without memory, it takes the tensors on the device as its own."""
         forms = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
         check_stage_tensors(manifest.architecture, manifest.arguments, head, key.name, forms)
-        _check_finite(key.name, tensors)
+        check_finite(key.name, tensors)
         module = build_stage(manifest.architecture, manifest.arguments, head, key.name)
         plan = self._plan(manifest, head, key, module)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
@@ -183,16 +182,6 @@ class Loader:
             if len(self._plans) < _MAX_PLANS:  # what requests hold at this moment is frozen too, so not for ever
                 gc.freeze()
         return self._plans[built_alike]
-
-
-def _check_finite(stage: str, tensors: Mapping[str, Tensor]) -> None:
-    """Raise InvalidManifest where a stage has numbers that are not finite.
-
-    What a version answers does not tell: an activation that oneDNN applies with its convolution makes a zero of NaN.
-    """
-    for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
-            raise InvalidManifest(f"{name} of stage {stage} has numbers that are not finite: its training diverged")
 
 
 def _stage_keys(manifest: Manifest, head: Head, precision: Precision) -> dict[str, tuple[StageKey, Precision]]:

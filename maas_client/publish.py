@@ -23,7 +23,7 @@ from model_store.errors import InvalidImage, InvalidInput
 from model_store.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
 from model_store.manifests import Manifest, ManifestStage
 from model_store.normal_form import normal_form
-from model_store.stages import write_stages
+from model_store.stages import check_finite, write_stages
 
 _CHUNK_BYTES = 2 * 1024 * 1024
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -42,7 +42,8 @@ def publish_base(
 
     `calibrate_by` is a folder of images that the weights were not trained on; some are kept with the version. `about`
     are further fields of PublishVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
-    `base`, the full name of the version that they were made from. Raises StoreError where the folder is of no use.
+    `base`, the full name of the version that they were made from. Raises StoreError where the folder is of no use, or a
+    number of the weights is not finite.
     """
     rows = calibration_rows(calibrate_by, weights) if calibrate_by is not None else None
     with tempfile.TemporaryDirectory(prefix="maas-publish-") as folder:
@@ -86,7 +87,10 @@ def load_weights(
 
 
 def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
-    stored = write_stages(blobs, {name: base.chain.stage_tensors(name) for name in base.chain.stage_names})
+    stages = {name: base.chain.stage_tensors(name) for name in base.chain.stage_names}
+    for name, tensors in stages.items():
+        check_finite(name, tensors)
+    stored = write_stages(blobs, stages)
     return Manifest(
         architecture=base.architecture,
         arguments=base.arguments,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import pickle  # for the error that torch.load(weights_only=True) raises; nothing is unpickled here
 import re
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from model_store.architectures import (
@@ -29,26 +25,15 @@ from model_store.architectures import (
 from model_store.architectures.vision import rename_legacy
 from model_store.errors import BaseUnavailable, InvalidInput
 from model_store.inputs import ImageInputSpec, InputSpec, image_input_spec
+from model_store.labels import check_labels
 from model_store.packaged_weights import PACKAGED_WEIGHTS, PackagedWeights
+from model_store.stages import check_finite
 from model_store.torchvision_compat import torchvision
+from model_store.weights_files import read_weights, state_dict_in, without_prefixes
 
 TORCHVISION = "torchvision"
 _TORCHVISION_LICENCE = "BSD-3-Clause"
 _MEBIBYTE = 1024 * 1024  # torchvision's `_file_size` counts in these
-# What torch and safetensors raise for files that are something else.
-_READING_ERRORS = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    EOFError,
-    AssertionError,
-    struct.error,
-    SafetensorError,
-    pickle.UnpicklingError,
-)
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.pth$")
 
 
@@ -106,12 +91,11 @@ def load_weights_file(architecture: str, path: Path, labels: Sequence[str] | Non
     """Load a .safetensors file or a `weights_only` state dict under torchvision's names, with or without a head.
 
     Half-precision tensors become float32. Labels are taken from torchvision where the file is its official one, and are
-    the numbers from 0 where nothing names them. Raise InvalidInput or InvalidManifest for a file that does not fit.
+    the numbers from 0 where nothing names them. Raise InvalidInput or InvalidManifest for a file that does not fit, or
+    holds numbers that are not finite.
     """
     weights = _official_weights(architecture)
-    if not path.is_file():
-        raise InvalidInput.of("weights", f"there is no file {path}")
-    tensors = _read_tensors(path)
+    tensors = read_weights(path)
     origin = {"source": "file", "file": path.name, "sha256": _sha256(path)}
     if _is_official(weights, origin["sha256"]):
         origin |= {"source": TORCHVISION, "weights": str(weights), "url": weights.url, "licence": _licence(weights)}
@@ -124,6 +108,7 @@ def load_tensors(
 ) -> LoadedBase:
     """Load a state dict that is in memory, otherwise as `load_weights_file` does."""
     weights = _official_weights(architecture)
+    tensors = without_prefixes(state_dict_in("the mapping", tensors))
     tensors = rename_legacy({name: _as_float32(tensor) for name, tensor in tensors.items()})
     head = _head_of(architecture, tensors)
     return LoadedBase(
@@ -132,7 +117,7 @@ def load_tensors(
         chain=_filled(architecture, head, tensors),
         head=head,
         input_spec=image_input_spec(weights.transforms()),
-        labels=_labels(labels, head),
+        labels=_labels(labels, head, repeats_of=weights.meta["categories"]),
         origin=origin,
     )
 
@@ -250,24 +235,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    is_safetensors = path.suffix == ".safetensors"
-    read: Callable[[Path], Any] = load_file if is_safetensors else _load_state_dict
-    try:
-        values = read(path)
-    except _READING_ERRORS as error:
-        reason = str(error).partition("\n")[0]
-        form = "safetensors" if is_safetensors else "a state dict that loads with weights_only=True"
-        raise InvalidInput.of("weights", f"{path.name} is not {form}: {reason}") from error
-    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
-        raise InvalidInput.of("weights", f"{path.name} must hold a state dict: tensors by torchvision's names")
-    return {str(name): tensor for name, tensor in values.items()}
-
-
-def _load_state_dict(path: Path) -> Any:  # noqa: ANN401  whatever the file holds
-    return torch.load(path, weights_only=True, map_location="cpu")
-
-
 def _as_float32(tensor: Tensor) -> Tensor:
     converted = tensor.detach().float() if tensor.is_floating_point() else tensor
     return converted.contiguous()
@@ -285,14 +252,22 @@ def _filled(architecture: str, head: Head, tensors: Mapping[str, Tensor]) -> Cha
     chain = build(architecture, {}, head)
     chain.load_state_dict_torchvision(tensors)
     for name in chain.stage_names:
-        forms = {key: (tensor.shape, tensor.dtype) for key, tensor in chain.stage_tensors(name).items()}
+        stage = chain.stage_tensors(name)
+        forms = {key: (tensor.shape, tensor.dtype) for key, tensor in stage.items()}
         check_stage_tensors(architecture, {}, head, name, forms)
+        check_finite(name, stage)
     return chain.eval()
 
 
-def _labels(labels: Sequence[str] | None, head: Head) -> tuple[str, ...]:
+def _labels(labels: Sequence[str] | None, head: Head, repeats_of: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the labels of a head; of those of ImageNet, two pairs have one name."""
     if not labels:
         return tuple(str(number) for number in range(head.num_labels))
+    if tuple(labels) != tuple(repeats_of):
+        check_labels(labels)
     if len(labels) != head.num_labels:
-        raise InvalidInput.of("labels", f"{len(labels)} labels for a head of {head.num_labels}")
+        what = f"a head of {head.num_labels} outputs" if head.num_labels else "a backbone without a head"
+        raise InvalidInput.of(
+            "labels", f"there are {len(labels)} labels for {what}: give one for each output, in order"
+        )
     return tuple(labels)

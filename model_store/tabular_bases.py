@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from model_store.architectures import Head, build_random
 from model_store.bases import LoadedBase
-from model_store.errors import InvalidInput
 from model_store.inputs import VectorInputSpec
+from model_store.labels import check_labels
 
 MLP = "mlp"
 
@@ -17,8 +17,7 @@ def load_random_mlp(widths: Sequence[int], labels: Sequence[str], seed: int) -> 
 
     A backbone only where there are no labels. Raise InvalidManifest for widths that cannot be, InvalidInput for labels.
     """
-    if blank := [number for number, label in enumerate(labels, start=1) if not label.strip()]:
-        raise InvalidInput.of("labels", f"label {blank[0]} is blank")
+    check_labels(labels)
     head = Head("linear", len(labels)) if labels else Head("none")
     arguments = {"widths": list(widths)}
     chain = build_random(MLP, arguments, head, seed)  # first: it checks the widths

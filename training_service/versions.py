@@ -13,7 +13,7 @@ from model_store.names import job_name
 from model_store.promotions import Gated
 from model_store.publication import Publication
 from model_store.records import Lineage, ModelVersion
-from model_store.stages import read_stages, write_stages
+from model_store.stages import check_finite, read_stages, write_stages
 from model_store.store import ModelStore
 from training_service.workbench import FineTuned
 
@@ -57,8 +57,8 @@ def publish(
     """Store what the fine-tune changed and register the version, which ends the job in the same transaction.
 
     A stage that did not train keeps the base's blob, and is not even read. `rows` are kept to calibrate by. Raises
-    InvalidManifest where the answers to them are not finite numbers, and LeaseLost where another runner has the job by
-    now, or AliasMoved where the verdict compared with another version; nothing is registered then.
+    InvalidManifest where weights, or the answers to these rows, are not finite numbers, LeaseLost where another runner
+    has the job by now, and AliasMoved where the verdict compared with another version; nothing is registered then.
     """
     written = _changed_stages(store.blobs, base, tuned)
     kept = {stage.name: stage.digest for stage in base.stages}
@@ -92,4 +92,6 @@ def publish(
 def _changed_stages(blobs: BlobStore, base: Manifest, tuned: FineTuned) -> dict[str, StoredBlob]:
     unchanged = {stage.name for stage in base.stages} - set(tuned.changed)
     changed = {name: tuned.chain.stage_tensors(name) for name in tuned.chain.stage_names if name not in unchanged}
+    for name, tensors in changed.items():
+        check_finite(name, tensors)
     return write_stages(blobs, changed)

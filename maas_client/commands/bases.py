@@ -94,6 +94,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     """Register a pretrained model as a base, or weights that were trained elsewhere as a version of a model."""
     from maas_client.publish import publish_base
     from model_store.errors import StoreError
+    from model_store.labels import read_labels
 
     if sum(choice is not None for choice in (source or None, weights, random)) > 1:
         raise CommandFailed("--source, --weights and --random exclude one another: give one of them")
@@ -101,10 +102,10 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         raise CommandFailed("--labels goes with --weights or --random: the other sources bring their own labels")
     if (widths or num_labels is not None) and random is None:
         raise CommandFailed("--widths and --num-labels go with --random: all other weights have their own sizes")
-    names = labels.read_text().splitlines() if labels is not None else None
     model = model or architecture.replace("_", "-")
     tags, numbers = pairs(tag or [], "KEY=VALUE"), _numbers(metric or [])
     try:
+        names = read_labels(labels) if labels is not None else None
         with notes.status(f"reading the weights of {architecture}"):
             base = (
                 _load(architecture, source, weights, names)
@@ -156,8 +157,11 @@ def _load(architecture: str, source: str, weights: Path | None, names: list[str]
 
 def _random(architecture: str, seed: int, num_labels: int | None, names: list[str] | None, widths: str) -> LoadedBase:
     from model_store.bases import load_random
+    from model_store.labels import check_labels
     from model_store.tabular_bases import MLP, load_random_mlp
 
+    if names is not None:
+        check_labels(names)
     if names is not None and num_labels not in {None, len(names)}:
         raise CommandFailed(f"--num-labels is {num_labels}, and the file of --labels has {len(names)} lines")
     if architecture == MLP:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,10 +20,12 @@ from maas_client.transfer import export_torchvision
 from model_store.architectures import Head, build, initialise_head
 from model_store.bases import LoadedBase, load_random
 from model_store.blobs import BlobStore
-from model_store.errors import InvalidInput
+from model_store.errors import InvalidInput, InvalidManifest
 from model_store.tabular_bases import load_random_mlp
 from model_store.torchvision_compat import torchvision
+from tests.maas_client.commands import Maas, read
 from tests.training_service.registry_running import RunningRegistry
+from tests.training_service.running import refused
 
 ARCHITECTURE = "resnet18"
 
@@ -124,3 +127,43 @@ def test_a_blob_that_cannot_be_read_is_the_error(
     with pytest.raises(OSError, match="the disk does not answer"):
         publish_base(registry.client, "a", base)
     assert list(registry.client.models()) == []
+
+
+def diverged(base: LoadedBase) -> LoadedBase:
+    """Return the network with one number that is none, before an activation that hides it."""
+    chain = build(base.architecture, {}, base.head)
+    tensors = {name: each.clone() for name, each in base.chain.state_dict_torchvision().items()}
+    tensors["features.0.bias"][0] = torch.nan
+    chain.load_state_dict_torchvision(tensors)
+    return replace(base, chain=chain.eval())
+
+
+def test_weights_that_diverged_are_refused_by_client_and_service(
+    registry: RunningRegistry, base: LoadedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client names the tensor before it sends anything; the service trusts no client."""
+    with pytest.raises(InvalidManifest, match=r"features\.0\.bias of stage stem has numbers that are not finite"):
+        publish_base(registry.client, "a", diverged(base))
+    monkeypatch.setattr("maas_client.publish.check_finite", lambda *_: None)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "not finite: its training diverged"):
+        publish_base(registry.client, "a", diverged(base))
+    assert list(registry.client.models()) == []
+
+
+def test_labels_come_from_files_as_people_have_them(maas: Maas, base: LoadedBase, tmp_path: Path) -> None:
+    """With a byte order mark and Windows' ends of lines; what cannot be read is one line, and nothing is published."""
+    weights, labels = tmp_path / "ours.pth", tmp_path / "labels.txt"
+    torch.save({"model": base.chain.state_dict_torchvision()}, weights)
+    options = ("import", base.architecture, "--weights", str(weights), "--labels", str(labels), "--model", "shapes")
+    for data, said in (
+        ("größer\nb\nc\n".encode("latin-1"), "labels.txt is not UTF-8 in line 1: it may be Latin-1"),
+        (b"a\nb\na\n", "label 1 and label 3 are both 'a'"),
+        (b"a\nb\n", "there are 2 labels for a head of 3 outputs"),
+    ):
+        labels.write_bytes(data)
+        code, out, err = maas(*options)
+        assert (code, out) == (1, "")
+        assert said in " ".join(err.split())
+        assert "Traceback" not in err
+    labels.write_bytes("\ufeffcircle  \r\nsquare\r\n\r\ntriangle\r\n".encode("utf-16"))
+    assert read(maas, *options)["labels"] == ["circle", "square", "triangle"]

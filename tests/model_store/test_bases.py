@@ -151,7 +151,9 @@ def test_hostile_pickle_is_refused(tmp_path: Path) -> None:
         ArrayUnpickler(io.BytesIO(pickle.dumps({"conv1": [Hostile()]}))).load()
     path = tmp_path / "weights.pth"
     torch.save({"conv1.weight": Hostile()}, path)
-    with pytest.raises(InvalidInput, match="weights_only"):
+    with pytest.raises(
+        InvalidInput, match=r"weights.pth holds a Python object, posix.system, whose code is not run here"
+    ):
         load_weights_file("resnet18", path)
 
 
@@ -218,15 +220,12 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path, tensors = weights_file(tmp_path, Head("linear", 2))
     with pytest.raises(InvalidManifest, match="features"):
         load_weights_file("mobilenet_v2", path)
-    with pytest.raises(InvalidInput, match="there is no file"):
+    with pytest.raises(InvalidInput, match=r"nothing.pth is not there"):
         load_weights_file("resnet18", tmp_path / "nothing.pth")
     for name in ("text.pth", "text.safetensors"):
         (tmp_path / name).write_bytes(b"this is not a file of weights")
-        with pytest.raises(InvalidInput, match=f"{name} is not"):
+        with pytest.raises(InvalidInput, match=f"{name} is neither safetensors nor a file of torch.save"):
             load_weights_file("resnet18", tmp_path / name)
-    torch.save({"epoch": 3, "model": tensors}, tmp_path / "checkpoint.pth")
-    with pytest.raises(InvalidInput, match="must hold a state dict"):
-        load_weights_file("resnet18", tmp_path / "checkpoint.pth")
     del tensors["fc.bias"]
     torch.save(tensors, tmp_path / "partial.pth")
     with pytest.raises(InvalidManifest, match=r"stage 'head'.*fc\.bias"):
