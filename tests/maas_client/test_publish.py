@@ -121,7 +121,7 @@ def test_a_blob_that_cannot_be_read_is_the_error(
     def failing(blobs: BlobStore, digest: str) -> Iterator[bytes]:
         if next(sent, None) is None:
             raise OSError("the disk does not answer")
-        yield blobs.read(digest)
+        yield bytes(blobs.read(digest))
 
     monkeypatch.setattr(publish, "_file_chunks", failing)
     with pytest.raises(OSError, match="the disk does not answer"):
