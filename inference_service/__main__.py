@@ -161,6 +161,7 @@ def _facts(settings: InferenceSettings, device: torch.device) -> Facts:
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,
         has_gpu=device.type == "cuda",
+        has_response_cache=settings.response_cache_mb > 0,
     )
 
 

@@ -110,14 +110,14 @@ class Executor:
 
 
 def _count(parts: Sequence[Part[Work]], started_ns: int, ended_ns: int) -> None:
-    """Count a batch that ran in the statistics of the versions that had rows in it."""
+    """Count a batch that ran in the times of its requests, and in the statistics of the versions with rows in it."""
     num_rows: Counter[ResidentVersion] = Counter()
     for part in parts:
-        statistics = part.work.version.statistics
+        times = part.work.times
         num_rows[part.work.version] += part.num_rows
         if part.start == 0:
-            statistics.queued.add(started_ns - part.work.queued_ns)
-        is_last = part.stop == len(part.work.rows)
-        statistics.computed.add(ended_ns - started_ns, count=int(is_last))
+            times.queue_ns = started_ns - part.work.queued_ns
+        times.device_ns += ended_ns - started_ns
+        times.device_done_ns = max(times.device_done_ns, ended_ns)
     for version, count in num_rows.items():
         version.statistics.add_batch(count, ended_ns - started_ns)

@@ -26,8 +26,8 @@ class Mirrors:
     """Runs shadows in the background: few rows at once, and none while the queue is over half full.
 
     A mirror's rows are in batches of their own, behind all others: they fail no request, and delay one by no more than
-    the batch that the device is busy with. They count in the batches and the device time of the version's statistics,
-    and not among its requests: nobody asked for them.
+    the batch that the device is busy with. They count in the batches and the rows of the version's statistics, and not
+    among its requests: nobody asked for them.
     """
 
     def __init__(self, scheduler: Scheduler[Work, Answer], *, max_queue_rows: int) -> None:
@@ -74,6 +74,7 @@ class Mirrors:
                 counts.num_failed += 1
                 _log.warning("mirror_failed", version=str(mirror.name), reason=str(error), exc_info=error)
             else:
+                mirror.statistics.num_rows += len(rows)
                 _count(counts, scores, _by_label(found, mirror.labels, version.labels))
 
     async def _run(self, mirror: ResidentVersion, rows: Rows) -> Values:

@@ -16,6 +16,7 @@ from inference_service.mirror import Mirrors
 from inference_service.resident import ResidentVersion
 from inference_service.response_cache import ResponseCache, cache_key
 from inference_service.scheduler import DEFAULT_PRIORITY, Scheduler
+from inference_service.statistics import RequestTimes
 from inference_service.work import Answer, Output, Rows, Work
 from model_store.inputs import ImageInputSpec, Pixels
 
@@ -59,16 +60,15 @@ class Pipeline:
         Rows must be as the version takes them: see Work. Raises InvalidInput naming each image that cannot be used,
         TakesNoImages, QueueFull, DeadlineExceeded or OutOfDeviceMemory. A `shadow` is run after that.
         """
-        with version.statistics.request():
+        with version.statistics.request(len(given)) as times:
             if self._cache is None:
-                return await self._run(version, given, outputs, urgency, shadow)
+                return await self._run(version, given, outputs, urgency, shadow, times)
             started = time.perf_counter_ns()
             key = cache_key(version, given, outputs)
             answer = self._cache.find(key)
-            found = version.statistics.cache_miss if answer is None else version.statistics.cache_hit
-            found.add(time.perf_counter_ns() - started)
+            times.cache_ns, times.is_cached = time.perf_counter_ns() - started, answer is not None
             if answer is None:
-                answer = await self._run(version, given, outputs, urgency, shadow)
+                answer = await self._run(version, given, outputs, urgency, shadow, times)
                 self._cache.add(key, answer)
             return answer
 
@@ -79,22 +79,23 @@ class Pipeline:
         outputs: frozenset[Output],
         urgency: Urgency,
         shadow: Shadow | None,
+        times: RequestTimes,
     ) -> Answer:
         flow = version.name.model_id
         with self._scheduler.admit(len(given), flow, urgency.deadline, urgency.priority) as place:
-            rows = await self._decoded(version, given) if isinstance(given, Images) else given
-            answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs)))
+            rows = await self._decoded(version, given, times) if isinstance(given, Images) else given
+            answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs, times)))
         if shadow is not None:
             self._mirrors.begin(shadow, version, rows, answer)
         return answer
 
-    async def _decoded(self, version: ResidentVersion, given: Images) -> Pixels:
+    async def _decoded(self, version: ResidentVersion, given: Images, times: RequestTimes) -> Pixels:
         spec = version.input_spec
         if not isinstance(spec, ImageInputSpec):
             raise TakesNoImages(f"{version.name} takes no images but rows of {spec.size} numbers: call ModelInfer")
         started = time.perf_counter_ns()
         rows = await self._decoder.rows(given.images, spec, given.field_of)
-        version.statistics.prepared.add(time.perf_counter_ns() - started)
+        times.prepare_ns = time.perf_counter_ns() - started
         return rows
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from inference_service.open_inference.log_settings import Setting
 from inference_service.open_inference.shared_memory import Region
-from inference_service.open_inference.signature import IMAGE, Facts, Layout, TensorForm, inputs_of, outputs_of
+from inference_service.open_inference.signature import ANY, INPUT, Facts, Layout, TensorForm, inputs_of, outputs_of
 from inference_service.open_inference.tensors import shown
 from inference_service.policy import VersionState
 from inference_service.resident import ResidentVersion
@@ -40,7 +41,7 @@ def metadata(version: ResidentVersion, report: ModelReport) -> pb.ModelMetadataR
         name=version.name.model_id,
         versions=[str(number) for number in _ready(report)],
         platform=PLATFORM,
-        inputs=[_tensor_metadata(form) for form in inputs_of(version.input_spec).values()],
+        inputs=[_tensor_metadata(inputs_of(version.input_spec)[INPUT])],
         outputs=[_tensor_metadata(form) for form in outputs_of(version).values()],
     )
 
@@ -54,7 +55,7 @@ def config(version: ResidentVersion, report: ModelReport, facts: Facts) -> pb.Mo
         backend=BACKEND,
         version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=_ready(report))),
         max_batch_size=facts.max_rows_per_request,
-        input=[_model_input(form, optional=len(forms) > 1) for form in forms.values()],
+        input=[_model_input(forms[INPUT])],
         output=[_model_output(form) for form in outputs_of(version).values()],
         instance_group=[_instance_group(facts)],
         dynamic_batching=_batching(facts),
@@ -62,8 +63,10 @@ def config(version: ResidentVersion, report: ModelReport, facts: Facts) -> pb.Mo
             "architecture": pb.ModelParameter(string_value=version.architecture),
             "version": pb.ModelParameter(string_value=str(version.name)),
             "temperature": pb.ModelParameter(string_value=f"{version.temperature:g}"),
+            "alternative_inputs": pb.ModelParameter(string_value=_alternatives(forms)),
         },
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
+        response_cache=pb.ModelResponseCache(enable=facts.has_response_cache),
     )
 
 
@@ -84,11 +87,17 @@ def statistics(report: VersionReport, *, has_gpu: bool) -> pb.ModelStatistics:
             queue=_duration(counted.queued),
             compute_input=_duration(counted.prepared),
             compute_infer=_duration(counted.computed),
+            compute_output=_duration(counted.written),
             cache_hit=_duration(counted.cache_hit),
             cache_miss=_duration(counted.cache_miss),
         ),
         batch_stats=[
-            pb.InferBatchStatistics(batch_size=size, compute_infer=_duration(batches))
+            pb.InferBatchStatistics(
+                batch_size=size,
+                compute_input=pb.StatisticDuration(count=batches.count),
+                compute_infer=_duration(batches),
+                compute_output=pb.StatisticDuration(count=batches.count),
+            )
             for size, batches in sorted(counted.batches.items())
         ],
         memory_usage=[pb.MemoryUsage(type="GPU" if has_gpu else "CPU", byte_size=report.resident_bytes)],
@@ -155,14 +164,19 @@ def _tensor_metadata(form: TensorForm) -> pb.ModelMetadataResponse.TensorMetadat
     return pb.ModelMetadataResponse.TensorMetadata(name=form.name, datatype=form.datatype, shape=(-1, *form.shape))
 
 
-def _model_input(form: TensorForm, *, optional: bool) -> pb.ModelInput:
+def _model_input(form: TensorForm) -> pb.ModelInput:
     return pb.ModelInput(
-        name=form.name,
-        data_type=_DATA_TYPES[form.datatype],
-        format=_FORMATS[form.layout],
-        dims=[1] if form.name == IMAGE else form.shape,  # Triton knows no row without a dimension
-        optional=optional,
+        name=form.name, data_type=_DATA_TYPES[form.datatype], format=_FORMATS[form.layout], dims=form.shape
     )
+
+
+def _alternatives(forms: Mapping[str, TensorForm]) -> str:
+    """Return, as JSON, the inputs that may stand in the place of INPUT.
+
+    They are no inputs of the metadata: a tool fills each that it is told of, and a request has exactly one.
+    """
+    others = [form for name, form in forms.items() if name != INPUT]
+    return json.dumps([{"name": each.name, "datatype": each.datatype, "shape": [ANY, *each.shape]} for each in others])
 
 
 def _model_output(form: TensorForm) -> pb.ModelOutput:

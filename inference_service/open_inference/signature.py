@@ -52,6 +52,7 @@ class Facts:
     max_batch_rows: int
     max_queue_rows: int
     has_gpu: bool
+    has_response_cache: bool
 
 
 @lru_cache(maxsize=1024)

@@ -129,6 +129,20 @@ def test_tensors_of_every_type_are_inferred(call: Call) -> None:
     assert int(statistics["inference_stats"]["success"]["count"]) >= 5
 
 
+def test_a_load_generator_needs_to_know_no_model(call: Call) -> None:
+    """What it is told of inputs is enough to fill them, and the counts that it reads fit together."""
+    found = call("load")
+    assert set(found) == {"flowers", "numbers"}
+    for each in found.values():
+        assert {name: shape[1:] for name, shape in each["shapes"].items()} == each["dims"]
+        assert all(size > 0 for shape in each["shapes"].values() for size in shape)
+        names = ("success", "queue", "compute_input", "compute_infer", "compute_output")
+        assert {each["counts"][name] for name in names} == {10}
+        assert (each["counts"]["inference"], each["counts"]["fail"]) == (20, 0)
+        assert min(each["nanoseconds"][name] for name in ("queue", "compute_infer", "compute_output")) > 0
+        assert not each["has_cache"]
+
+
 def test_images_are_inferred(call: Call, tmp_path: Path) -> None:
     """Encoded, in both shapes that its users send, and as pixels."""
     (tmp_path / "photo.png").write_bytes(photo(1))

@@ -95,6 +95,45 @@ def infer(client: triton.InferenceServerClient) -> dict[str, Any]:
     }
 
 
+def load(client: triton.InferenceServerClient) -> dict[str, Any]:
+    """Send load as a generator does that knows no model: it fills every input that the server tells of."""
+    found = {}
+    for each in client.get_model_repository_index().models:
+        metadata, config = client.get_model_metadata(each.name), client.get_model_config(each.name).config
+        optional = {tensor.name: tensor.optional for tensor in config.input}
+        shapes = {tensor.name: [2, *tensor.shape[1:]] for tensor in metadata.inputs if not optional[tensor.name]}
+        dims = {tensor.name: list(tensor.dims) for tensor in config.input}
+        given = [tensor(np.zeros(shape, np.float32), name) for name, shape in shapes.items()]
+        before = counts(client, each.name)
+        for _ in range(10):
+            client.infer(each.name, given, outputs=[triton.InferRequestedOutput(o.name) for o in metadata.outputs])
+        after = counts(client, each.name)
+        found[each.name] = {
+            "shapes": shapes,
+            "dims": dims,
+            "counts": {name: after[name] - number for name, number in before.items()},
+            "nanoseconds": {name: duration.ns for name, duration in durations(client, each.name).items()},
+            "has_cache": config.response_cache.enable,
+        }
+    return found
+
+
+def durations(client: triton.InferenceServerClient, model: str) -> dict[str, Any]:
+    """Return what the requests to a model went through."""
+    (statistics,) = client.get_inference_statistics(model).model_stats
+    return {
+        field.name: getattr(statistics.inference_stats, field.name)
+        for field, _ in statistics.inference_stats.ListFields()
+    }
+
+
+def counts(client: triton.InferenceServerClient, model: str) -> dict[str, int]:
+    """Return every count of a model."""
+    (statistics,) = client.get_inference_statistics(model).model_stats
+    found = {name: duration.count for name, duration in durations(client, model).items()}
+    return found | {"inference": statistics.inference_count, "execution": statistics.execution_count}
+
+
 def images(client: triton.InferenceServerClient) -> dict[str, Any]:
     """Send an encoded image and its pixels."""
     with open(sys.argv[3], "rb") as file:  # noqa: PTH123  plain on purpose
@@ -234,7 +273,7 @@ def _values(enum: Any) -> list[tuple[str, int]]:
 
 CALLS: Mapping[str, Any] = {
     each.__name__: each
-    for each in (describe, infer, images, classify, call_back, stream, share, fail, call_on_a_loop, forms)
+    for each in (describe, infer, load, images, classify, call_back, stream, share, fail, call_on_a_loop, forms)
 }
 
 if __name__ == "__main__":

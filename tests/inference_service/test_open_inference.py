@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from model_store.names import AliasName, VersionName
 from tests.inference_service.inferring import OpenService, ask_numbers, described, packed, rows, serving_models
+from tests.inference_service.inferring import request as infer_request
 from tests.inference_service.making import LABELS, Recipe, mlp, open_registry, photo
 from tests.inference_service.running import refused, refused_fields, until
 
@@ -119,19 +121,15 @@ def test_an_unnamed_model_is_refused(service: OpenService) -> None:
 
 
 def test_the_tensors_of_images_are_described(service: OpenService) -> None:
-    """Three inputs to choose from, and the outputs; a backbone has but one output."""
+    """One input, of a fixed shape: a tool fills each that it is told of. A backbone has but one output."""
     answer = service.stub.ModelMetadata(pb.ModelMetadataRequest(name="flowers"))
     assert (answer.name, list(answer.versions), answer.platform) == ("flowers", ["1"], "pytorch_safetensors")
-    assert metadata(*answer.inputs) == [
-        ("INPUT", "FP32", [-1, 3, 64, 64]),
-        ("PIXELS", "UINT8", [-1, -1, -1, 3]),
-        ("IMAGE", "BYTES", [-1]),
-    ]
+    assert metadata(*answer.inputs) == [("INPUT", "FP32", [-1, 3, 64, 64])]
     outputs = [("SCORES", "FP32", [-1, 3]), ("LOGITS", "FP32", [-1, 3]), ("EMBEDDING", "FP32", [-1, 512])]
     assert metadata(*answer.outputs) == outputs
     base = service.stub.ModelMetadata(pb.ModelMetadataRequest(name="base", version="1"))
     assert metadata(*base.outputs) == outputs[2:]
-    assert len(base.inputs) == 3
+    assert metadata(*base.inputs) == metadata(*answer.inputs)
 
 
 def test_the_tensors_of_numbers_are_described(service: OpenService) -> None:
@@ -151,9 +149,7 @@ def test_the_configuration_is_in_tritons_terms(service: OpenService) -> None:
     assert (config.name, config.platform, config.backend) == ("flowers", "pytorch_safetensors", "pytorch")
     assert config.max_batch_size == 256
     assert [(each.name, each.data_type, each.format, list(each.dims), each.optional) for each in config.input] == [
-        ("INPUT", pb.TYPE_FP32, pb.ModelInput.FORMAT_NCHW, [3, 64, 64], True),
-        ("PIXELS", pb.TYPE_UINT8, pb.ModelInput.FORMAT_NHWC, [-1, -1, 3], True),
-        ("IMAGE", pb.TYPE_STRING, pb.ModelInput.FORMAT_NONE, [1], True),
+        ("INPUT", pb.TYPE_FP32, pb.ModelInput.FORMAT_NCHW, [3, 64, 64], False),
     ]
     assert [(each.name, each.data_type, list(each.dims)) for each in config.output] == [
         ("SCORES", pb.TYPE_FP32, [3]),
@@ -167,7 +163,14 @@ def test_the_configuration_is_in_tritons_terms(service: OpenService) -> None:
     assert config.parameters["architecture"].string_value == "squeezenet1_1"
     assert config.parameters["version"].string_value == "models/flowers/versions/1"
     assert config.parameters["temperature"].string_value == "1"
+    assert json.loads(config.parameters["alternative_inputs"].string_value) == [
+        {"name": "PIXELS", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+        {"name": "IMAGE", "datatype": "BYTES", "shape": [-1]},
+    ]
+    assert config.HasField("response_cache")
+    assert not config.response_cache.enable
     numbers = service.stub.ModelConfig(pb.ModelConfigRequest(name="numbers")).config
+    assert numbers.parameters["alternative_inputs"].string_value == "[]"
     assert [(list(each.dims), each.optional) for each in numbers.input] == [([6], False)]
 
 
@@ -216,7 +219,7 @@ def test_statistics_count_what_was_asked(tmp_path: Path) -> None:
         stats = numbers.inference_stats
         assert [each.count for each in (stats.success, stats.fail, stats.queue, stats.compute_infer)] == [2, 0, 2, 2]
         assert 0 < stats.queue.ns + stats.compute_infer.ns < stats.success.ns
-        assert stats.compute_input.count == 0  # nothing was decoded
+        assert (stats.compute_input.count, stats.compute_input.ns) == (2, 0)  # nothing was decoded
         assert [(each.batch_size, each.compute_infer.count) for each in numbers.batch_stats] == [(1, 1), (3, 1)]
         assert sum(each.compute_infer.ns for each in numbers.batch_stats) == stats.compute_infer.ns
         assert (flowers.inference_count, flowers.inference_stats.success.count) == (3, 2)
@@ -228,6 +231,45 @@ def test_statistics_count_what_was_asked(tmp_path: Path) -> None:
         assert list(one) == [numbers]
         with refused_fields("version"):
             service.stub.ModelStatistics(pb.ModelStatisticsRequest(version="1"))
+
+
+def check_counts(statistics: pb.ModelStatistics) -> None:
+    """Check what load generators take for granted of counts at any time."""
+    stats, misses = statistics.inference_stats, statistics.inference_stats.cache_miss.count
+    computed = {each.count for each in (stats.compute_input, stats.compute_infer, stats.compute_output)}
+    assert computed == {stats.success.count - stats.cache_hit.count}, stats
+    assert stats.queue.count == stats.success.count
+    assert misses in {0, *computed}
+    assert (
+        stats.queue.ns + stats.compute_input.ns + stats.compute_infer.ns + stats.compute_output.ns <= stats.success.ns
+    )
+    for batches in statistics.batch_stats:
+        assert batches.compute_input.count == batches.compute_infer.count == batches.compute_output.count
+    assert statistics.execution_count == sum(each.compute_infer.count for each in statistics.batch_stats)
+
+
+@pytest.mark.parametrize("cache_mb", [0, 16])
+def test_the_counts_of_a_request_change_at_one_moment(tmp_path: Path, cache_mb: int) -> None:
+    """Whenever they are asked for: while requests run, and after some that fail or come from the cache."""
+    with serving_models(tmp_path, response_cache_mb=cache_mb) as service:
+        asked = pb.ModelStatisticsRequest()
+        config = service.stub.ModelConfig(pb.ModelConfigRequest(name="numbers")).config
+        assert config.response_cache.enable == bool(cache_mb)
+        image = [described("IMAGE", "BYTES", 1)]
+        for number in range(20):
+            calls = [
+                service.stub.ModelInfer.future(ask_numbers(rows(2, seed=number % 5)), timeout=20),
+                service.stub.ModelInfer.future(infer_request("flowers", *image, raw=[packed(photo(1))]), timeout=20),
+                service.stub.ModelInfer.future(infer_request("flowers", *image, raw=[packed(b"no image")]), timeout=20),
+            ]
+            while not all(call.done() for call in calls):
+                for each in service.stub.ModelStatistics(asked, timeout=20).model_stats:
+                    check_counts(each)
+        _, flowers, numbers = service.stub.ModelStatistics(asked, timeout=20).model_stats
+        assert [each.inference_stats.success.count for each in (flowers, numbers)] == [20, 20]
+        assert flowers.inference_stats.fail.count == 20
+        assert numbers.inference_stats.cache_hit.count == (15 if cache_mb else 0)
+        assert numbers.inference_count == (10 if cache_mb else 40)
 
 
 def test_the_index_tells_where_versions_stand(tmp_path: Path) -> None:
@@ -310,6 +352,12 @@ def test_an_unloaded_model_stays_so_until_it_is_loaded(tmp_path: Path) -> None:
         for _ in range(2):
             assert unload(pb.RepositoryModelUnloadRequest(model_name="numbers")) == pb.RepositoryModelUnloadResponse()
             assert ("numbers", "1", "UNAVAILABLE") in index(service)
+        (gone,) = [
+            each
+            for each in service.stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
+            if (each.name, each.version) == ("numbers", "1")
+        ]
+        assert gone.reason == "unloaded"
         assert not service.stub.ModelReady(pb.ModelReadyRequest(name="numbers")).ready
         open_registry(tmp_path).publish_mlp(mlp(seed=1))
         service.running.await_state(VersionName("numbers", 2), inference_pb2.VERSION_STATE_UNLOADED)
