@@ -10,6 +10,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas_client.caller import caller
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
+from maas_client.new_alias import say_where_new
 from maas_client.output import AsJson, Yes, confirm, moment, out, print_json, print_table
 from maas_client.shorthand import alias_name, alias_text, id_of, target_name
 
@@ -50,6 +51,7 @@ def set_alias(
         actor=caller(),
     )
     with Client() as client:
+        say_where_new(client, model, alias)
         _show(client.registry.SetAlias(request), as_json=as_json)
 
 

@@ -11,6 +11,7 @@ import typer
 from maas_client.caller import caller
 from maas_client.client import Client
 from maas_client.failures import CommandFailed, store_errors_explained
+from maas_client.new_alias import say_where_new
 from maas_client.output import AsJson, notes, out, print_json, print_table, size
 from maas_client.shorthand import id_of, pairs
 
@@ -115,6 +116,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     except StoreError as error:
         raise CommandFailed(str(error)) from error
     with Client() as client, notes.status("publishing"), store_errors_explained():
+        say_where_new(client, model, alias)
         version = publish_base(
             client,
             model,

@@ -18,7 +18,9 @@ from maas_client.client import Client
 from maas_client.dataset_view import show_rejections
 from maas_client.failures import CommandFailed
 from maas_client.job_view import check_succeeded, follow, show_result
-from maas_client.output import AsJson, notes, out, print_json
+from maas_client.new_alias import say_where_new
+from maas_client.next_steps import await_answer, show_next_steps
+from maas_client.output import AsJson, notes, print_json
 from maas_client.shorthand import dataset_name, id_from_path, id_of, model_of
 from maas_client.uploading import upload
 
@@ -134,6 +136,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         )
         # Before the upload: a mistyped option should not leave a dataset behind.
         queue(dataset="", validate_only=True)
+        say_where_new(client, model, alias or promote)
         job = queue(dataset=_dataset(client, data, dataset_id or made_up, seed, encoding, reuse=not dataset_id))
         if not detach:
             job = follow(client, job.name)
@@ -147,7 +150,9 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         check_succeeded(job)
         if not as_json:
             show_result(client, job)
-            out.print(f"next: maas report {id_of(job.name)}, maas predict {id_of(model)} PHOTO")
+        await_answer(client, job.version)
+        if not as_json:
+            show_next_steps(client, job)
 
 
 def _only_base(client: Client) -> str:

@@ -10,6 +10,7 @@ from maas.training.v1 import training_pb2
 from maas_client.client import Client
 from maas_client.job_names import JOB_HELP, find_job
 from maas_client.job_view import check_succeeded, follow, show_result, state_text
+from maas_client.next_steps import show_next_steps
 from maas_client.output import AsJson, moment, out, print_json, print_table
 from maas_client.shorthand import id_of
 
@@ -109,3 +110,4 @@ def _show(client: Client, job: training_pb2.TrainingJob, *, as_json: bool) -> No
     check_succeeded(job)
     if not as_json:
         show_result(client, job)
+        show_next_steps(client, job)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToDict
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.client import Client
 from maas_client.output import AsJson, metric, moment, print_facts, print_json, print_table, size, tags_text
+from maas_client.recipe_view import recipe_text
 from maas_client.shorthand import alias_text, id_of, model_of, short_name, target_name
 
 _SHOWN_LABELS = 20
@@ -25,12 +24,13 @@ def show(
     name = target_name(name)
     with Client() as client:
         found = client.model(name) if name == model_of(name) else client.version(name)
+        recipe = recipe_text(client, found) if isinstance(found, pb.ModelVersion) and not as_json else ""
     if as_json:
         print_json(found)
     elif isinstance(found, pb.Model):
         _show_model(found)
     else:
-        _show_version(found)
+        _show_version(found, recipe)
 
 
 def _show_model(model: pb.Model) -> None:
@@ -38,8 +38,8 @@ def _show_model(model: pb.Model) -> None:
     print_facts(model.name, [("last version", model.last_version_number), ("aliases", aliases), *_kept(model)])
 
 
-def _show_version(version: pb.ModelVersion) -> None:
-    lineage, recipe = version.lineage, MessageToDict(version.lineage.recipe)
+def _show_version(version: pb.ModelVersion, recipe: str) -> None:
+    lineage = version.lineage
     labels = ", ".join(version.labels[:_SHOWN_LABELS])
     more = version.num_labels - _SHOWN_LABELS
     facts = [
@@ -50,7 +50,8 @@ def _show_version(version: pb.ModelVersion) -> None:
         ("base", short_name(lineage.base)),
         ("dataset", lineage.dataset),
         ("job", lineage.training_job),
-        ("recipe", "  ".join(f"{name}={_word(value)}" for name, value in recipe.items())),
+        ("recipe", recipe),
+        ("chosen for", dict(lineage.recipe).get("reason", "")),
         ("seed", lineage.seed),
         ("size", f"{size(version.size_bytes)} (+{size(version.added_bytes)})"),
         ("calibration", size(version.calibration.rows_size_bytes) if version.HasField("calibration") else ""),
@@ -73,7 +74,3 @@ def _kept(resource: pb.Model | pb.ModelVersion) -> list[tuple[str, object]]:
         ("deleted", f"{moment(resource.delete_time)}, for good after {purged}" if is_deleted else ""),
         ("etag", resource.etag),
     ]
-
-
-def _word(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -185,6 +185,40 @@ def test_an_alias_gives_other_versions_a_share(registry: RunningRegistry, maas: 
     assert "canaries[0].percent: must be above 0" in maas(*setting, "--canary", "2:nan")[2]
 
 
+def test_a_new_alias_is_remarked_on(registry: RunningRegistry, maas: Maas) -> None:
+    """Where there are others: it may be one of these, mistyped."""
+    for seed in (1, 2):
+        publish(registry, seeds=(seed,))
+    assert maas("alias", "set", "flowers", "production", "1")[::2] == (0, "")
+    code, out, err = maas("alias", "set", "flowers", "prodution", "2", "--json")
+    assert (code, json.loads(out)["version"]) == (0, "models/flowers/versions/2")
+    assert err == "prodution is a new alias of flowers: there is production; do you mean production?\n"
+    assert maas("alias", "set", "flowers", "prodution", "1")[2] == ""
+    assert maas("alias", "set", "flowers", "eu", "1")[2] == (
+        "eu is a new alias of flowers: there are production, prodution\n"
+    )
+    assert "NOT_FOUND: models/roses" in maas("alias", "set", "roses", "production", "1")[2]
+
+
+def test_a_recipe_is_shown_as_people_write_it(registry: RunningRegistry, maas: Maas) -> None:
+    """What was not used is left out, whole numbers have no decimals, and the order is the proto's."""
+    recipe = {
+        "weight_decay": 0.0,
+        "find_learning_rate": False,
+        "strength": 0.03,
+        "learning_rate": 1e-4,
+        "batch_size": 32,
+        "class_weights": "none",
+        "num_epochs": 5,
+        "name": "last_stages",
+        "reason": "enough rows",
+    }
+    publish(registry, lineage=Lineage(recipe=recipe, seed=7))
+    _, out, _ = maas("show", "flowers/1")
+    assert "recipe        last_stages  num_epochs=5  batch_size=32  learning_rate=0.0001  strength=0.03" in out
+    assert "chosen for    enough rows" in out
+
+
 def test_two_versions_side_by_side(registry: RunningRegistry, maas: Maas) -> None:
     """Metrics with their difference, changed stages with sizes, hyperparameters, and what is shared."""
     publish(registry, lineage=Lineage(recipe={"rate": 0.1}), metric_values={"accuracy": 0.8, "old": 2.0})

@@ -67,6 +67,14 @@ def test_a_version_is_evaluated_on_its_own_dataset_or_another(maas: Maas) -> Non
     assert found["metrics"]["num_rows"] == "30"
 
 
+def test_a_version_is_shown_with_what_its_recipe_used(maas: Maas) -> None:
+    """A linear probe has no batches and no learning rate."""
+    _, out, _ = maas("show", "flowers/1")
+    recipe = next(line for line in out.splitlines() if line.startswith("recipe "))
+    assert recipe.split()[1] == "linear_probe"
+    assert {word.partition("=")[0] for word in recipe.split()[2:]} <= {"augmentation", "strength"}
+
+
 def test_labels_that_a_version_lacks_are_named(maas: Maas) -> None:
     """They are refused, or counted as wrong; what somebody wrote is no markup."""
     code, _, err = maas("evaluate", "flowers/1", "--dataset", "others", "--split", "all")

@@ -1,0 +1,84 @@
+"""After a fine-tune: wait until its version answers, and say what to type next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from maas.model_store.v1 import model_store_pb2
+from maas.training.v1 import training_pb2
+
+from maas_client.client import Client, LoadFailed
+from maas_client.failures import CommandFailed
+from maas_client.output import as_text, notes, out
+from maas_client.shorthand import alias_text, id_of
+
+_DEFAULT = "production"
+_CONNECT_SECONDS = 3.0
+_LOAD_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The shortest name that means a version, and the aliases of its model; `answers` says whether it is not a number.
+
+    A model's own name means what its alias `production` names, else the newest version.
+    """
+
+    name: str
+    answers: bool
+    aliases: list[model_store_pb2.Alias]
+
+
+def standing_of(client: Client, version: str) -> Standing:
+    """Return what a version is called now."""
+    model_name, _, number = version.partition("/versions/")
+    model = id_of(model_name)
+    aliases = list(client.model(model_name).aliases)
+    own = [id_of(alias.name) for alias in aliases if alias.version == version]
+    if _DEFAULT in own or all(id_of(alias.name) != _DEFAULT for alias in aliases):
+        return Standing(model, answers=True, aliases=aliases)
+    return Standing(f"{model}@{own[0]}" if own else f"{model}/{number}", answers=bool(own), aliases=aliases)
+
+
+def await_answer(client: Client, version: str) -> None:
+    """Wait until the inference service answers from a version that a name means; say so where that takes too long.
+
+    Raises CommandFailed where it cannot load the version.
+    """
+    if not standing_of(client, version).answers:
+        return
+    try:
+        grpc.channel_ready_future(client.inference_channel).result(_CONNECT_SECONDS)
+        with notes.status("waiting until it is served"):
+            client.await_ready(version, timeout=_LOAD_SECONDS)
+    except LoadFailed as error:
+        raise CommandFailed(str(error)) from error
+    except grpc.FutureTimeoutError:
+        address = client.settings.inference_address
+        notes.print(as_text(f"no inference service answers at {address}, so nothing serves it yet"), soft_wrap=True)
+    except grpc.RpcError as error:
+        if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise
+        notes.print(as_text(f"{version} is still being loaded: `maas predict` waits for it"), soft_wrap=True)
+
+
+def show_next_steps(client: Client, job: training_pb2.TrainingJob) -> None:
+    """Say where another version answers still, and what to type next."""
+    standing = standing_of(client, job.version)
+    if told := _not_promoted(job, standing):
+        out.print(as_text(told), soft_wrap=True)
+    out.print(as_text(f"next: maas report {id_of(job.name)}, maas predict {standing.name} PHOTO"), soft_wrap=True)
+
+
+def _not_promoted(job: training_pb2.TrainingJob, standing: Standing) -> str:
+    """Say which version the alias names that the job was to move, or else `production`, where it is another one."""
+    asked = job.promote.alias or job.alias or _DEFAULT
+    alias = next((each for each in standing.aliases if id_of(each.name) == asked), None)
+    model, number = id_of(job.model), id_of(job.version)
+    if alias is None and not job.promote.alias:
+        return ""
+    if alias is not None and alias.version == job.version:
+        return ""
+    names = f"still names {alias_text(alias, alias.version)}" if alias is not None else "names no version"
+    return f"{asked} {names}; promote with `maas alias set {model} {asked} {number}`"

@@ -1,0 +1,51 @@
+"""A recipe as a person reads it: its name, then the hyperparameters that it uses, in the order of the proto."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from maas.model_store.v1 import model_store_pb2
+from maas.training.v1 import training_pb2
+
+from maas_client.client import Client
+
+_ORDER = [field for field in training_pb2.Recipe.DESCRIPTOR.fields_by_name if field not in {"name", "reason"}]
+_FIXED = frozenset({"name", "reason", "head_start", "keep"})  # shown apart, or the recipe's own, whatever was chosen
+_UNUSED = (0, "", "none")
+_NEUTRAL = {"accumulated_batches": 1, "stage_learning_rate_factor": 1}
+
+
+def recipe_text(client: Client, version: model_store_pb2.ModelVersion) -> str:
+    """Write the recipe of a version; what its job could not choose, or left at nothing, was not used."""
+    values: dict[str, Any] = MessageToDict(version.lineage.recipe)
+    choosable = _choosable(client, version.lineage.training_job)
+    others = sorted(name for name in values if name not in _ORDER and name not in _FIXED)
+    names = [name for name in _ORDER if name in values and (choosable is None or name in choosable)] + others
+    words = [
+        f"{name}={_word(values[name])}"
+        for name in names
+        if values[name] not in _UNUSED and values[name] != _NEUTRAL.get(name)
+    ]
+    return "  ".join([str(values.get("name", "")), *words]).strip()
+
+
+def _choosable(client: Client, job: str) -> Collection[str] | None:
+    """Return the fields that a job's recipe has; None where there is no job to ask about."""
+    if not job:
+        return None
+    try:
+        return {field.name for field, _ in client.job(job).recipe.ListFields()}
+    except grpc.RpcError as error:
+        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+def _word(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
