@@ -13,6 +13,7 @@ from maas.model_store.v1 import model_store_pb2
 from torch import Tensor
 
 from maas_client.client import Client
+from maas_client.folders import FoundFile, files_below
 from maas_client.sending import Header, send
 from maas_client.shorthand import model_name
 from model_store.bases import LoadedBase, load_tensors, load_weights_file
@@ -71,7 +72,8 @@ def calibration_rows(folder: Path, weights: LoadedBase) -> Pixels:
     if not isinstance(spec, ImageInputSpec) or not weights.labels:
         reason = "are a backbone only" if not weights.labels else "take rows of numbers"
         raise InvalidInput.of("calibration", f"is for classifiers of images, and these weights {reason}: leave it out")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    found = (each.path for each in files_below(folder) if isinstance(each, FoundFile))
+    files = sorted(file for file in found if file.suffix.lower() in _SUFFIXES)
     if not files:
         raise InvalidInput.of("calibration", f"there are no images below {folder} ({', '.join(_SUFFIXES)})")
     return np.stack([_pixels(files[position], spec) for position in chosen_rows(len(files), spec)])

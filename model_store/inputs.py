@@ -205,7 +205,7 @@ def _flattened(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return _eight_bit_grey(np.asarray(image)).convert("RGB")
     if image.mode in {"I", "F"}:
-        raise InvalidImage("32-bit pixels have no known range: save the image with 8 or 16 bits")
+        raise InvalidImage("pixels of 32 bits, or with a sign, have no known range: save the image with 8 or 16 bits")
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")

@@ -1,8 +1,8 @@
 """Reads a stranger's archive: zip, tar or tar.gz as a stream of files, never unpacked to a path.
 
-What an honest archive of photos does not have makes the whole of it unusable: absolute paths, `..`, links and devices,
-more than 100 bytes for each that was sent. The limits hold while bytes are unpacked, whatever the headers claim. An
-archive is read to its end: one that was cut there, or has other bytes behind it, is not what was packed.
+What an honest archive of photos does not have makes the whole of it unusable: absolute paths, `..`, symbolic links and
+devices, more than 100 bytes for each that was sent. The limits hold while bytes are unpacked, whatever headers claim.
+An archive is read to its end: one that was cut there, or has other bytes behind it, is not what was packed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ZIP_MAGIC = (b"PK\x03\x04", _ZIP_END)
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
-_LINKS = "pack what it points at (tar --dereference --hard-dereference), or upload the folder itself"
+_LINKS = "pack what it points at (tar --dereference), or upload the folder itself"
 # What the libraries raise for damaged archives.
 _READING_ERRORS = (
     tarfile.TarError,
@@ -61,11 +61,15 @@ class ArchiveLimits:
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """One regular file; `data` is None where it was not read, for the reason that is given then."""
+    """One regular file; `data` is None where it was not read, for the reason that is given then.
+
+    A second name of a file, a hard link, has no data of its own: it is the same as the one at `same_as`.
+    """
 
     path: str
     data: bytes | None
     reason: str = ""
+    same_as: str = ""
 
 
 def too_large(path: str) -> ArchiveFile:
@@ -162,8 +166,10 @@ def _read_tar(file: IO[bytes], budget: _Budget, encoding: str) -> Iterator[Archi
             path = checked_path(member.name)
             guarded.entry = path
             budget.count_entry()
-            if not (member.isdir() or member.isreg()) or member.issparse():
-                raise _refused(f"holds {path!r}, which is a link, a device or a sparse file: {_LINKS}")
+            if not (member.isdir() or member.isreg() or member.islnk()) or member.issparse():
+                raise _refused(f"holds {path!r}, which is a symbolic link, a device or a sparse file: {_LINKS}")
+            if member.islnk():
+                yield ArchiveFile(path, None, same_as=checked_path(member.linkname))
             if member.isreg():
                 yield _read_file(path, archive.extractfile(member) or io.BytesIO(), member.size, budget)
         _check_end(guarded)
@@ -211,7 +217,7 @@ def _check_zip_end(file: IO[bytes], comment_bytes: int) -> None:
 def _check_zip_member(member: zipfile.ZipInfo, path: str) -> None:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise _refused(f"holds {path!r}, which is a link or a device: {_LINKS}")
+        raise _refused(f"holds {path!r}, which is a symbolic link or a device: {_LINKS}")
     if member.flag_bits & _ENCRYPTED:
         raise _refused(f"holds {path!r}, which is encrypted")
     if member.compress_type not in _ZIP_METHODS:

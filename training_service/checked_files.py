@@ -61,7 +61,15 @@ class GoodImage:
     is_dark: bool
 
 
-CheckedFile = GoodImage | SplitFile | RejectedFile
+@dataclass(frozen=True)
+class SecondName:
+    """Another name of a file at `target`."""
+
+    path: str
+    target: str
+
+
+CheckedFile = GoodImage | SplitFile | SecondName | RejectedFile
 
 
 def checked_files(files: Iterable[ArchiveFile], threads: Executor, *, max_pixels: int) -> Iterator[CheckedFile]:
@@ -93,6 +101,8 @@ def _checked(file: ArchiveFile, max_pixels: int) -> CheckedFile:
     path = _shown(file.path)
     if reason := _unusable_name(file.path):
         return RejectedFile(path, reason)
+    if file.same_as:
+        return SecondName(path, file.same_as)
     if file.data is None:
         return RejectedFile(path, file.reason)
     if is_split_file(path):

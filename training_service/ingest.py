@@ -13,7 +13,7 @@ from typing import IO, Any
 from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput
 from training_service.archives import ArchiveFile
-from training_service.checked_files import GoodImage, RejectedFile, SplitFile, checked_files
+from training_service.checked_files import GoodImage, RejectedFile, SecondName, SplitFile, checked_files
 from training_service.dataset_remarks import remarks_on, with_left_out
 from training_service.dataset_summary import Colours, summary
 from training_service.datasets import DatasetManifest, DatasetRow
@@ -132,14 +132,18 @@ class Ingestor:
         """Return the images in label folders, their bytes in the spool, and how they lay."""
         found: list[_Image] = []
         split_files: dict[str, bytes] = {}
+        names: list[SecondName] = []
         for each in checked_files(files, self._threads, max_pixels=self._max_pixels):
             check_going_on()
             if isinstance(each, RejectedFile):
                 rejected.append(each)
             elif isinstance(each, SplitFile):
                 split_files[each.path] = each.data
+            elif isinstance(each, SecondName):
+                names.append(each)
             else:
                 found.append(_spooled(spool, each))
+        found += _of_second_names(names, {image.path: image for image in found}, rejected)
         paths = [image.path for image in found]
         layout = read_layout(paths, split_files, [each.path for each in rejected])
         if layout.kind is not LayoutKind.SPLIT_FILE:
@@ -218,6 +222,17 @@ def _spooled(spool: IO[bytes], image: GoodImage) -> _Image:
         colours=image.colours,
         is_dark=image.is_dark,
     )
+
+
+def _of_second_names(
+    names: Iterable[SecondName], images: Mapping[str, _Image], rejected: list[RejectedFile]
+) -> Iterator[_Image]:
+    """Yield each image once more under its other name: in another label's folder it has two labels."""
+    for each in names:
+        if each.target in images:
+            yield replace(images[each.target], path=each.path)
+        else:
+            rejected.append(RejectedFile(each.path, f"a link to {each.target!r}, which is no image before it"))
 
 
 def _read(spool: IO[bytes], image: _Image) -> bytes:

@@ -54,10 +54,13 @@ def test_absolute_paths_are_refused(pack: Callable[[dict[str, bytes]], bytes], p
     refuse(pack({path: b"evil"}), "an absolute path")
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices_in_a_tar_are_refused(kind: bytes) -> None:
     """Only files and folders are photos."""
-    refuse(tar_with([(tar_member("cat/1.png", kind, "/etc/passwd"), b"")]), "cat/1.png.*a link, a device")
+    refuse(
+        tar_with([(tar_member("cat/1.png", kind, "/etc/passwd"), b"")]),
+        "cat/1.png.*a symbolic link, a device.*tar --dereference",
+    )
 
 
 def test_links_in_a_zip_are_refused() -> None:
@@ -67,7 +70,7 @@ def test_links_in_a_zip_are_refused() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(info, "/etc/passwd")
-    refuse(buffer.getvalue(), "a link or a device")
+    refuse(buffer.getvalue(), "a symbolic link or a device")
 
 
 @pytest.mark.parametrize("pack", [zip_of, lambda files: tar_of(files, gzipped=True)], ids=["zip", "gz"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tarfile
 from pathlib import Path
 
 import grpc
@@ -12,7 +13,7 @@ import pytest
 from maas.training.v1 import training_pb2 as pb
 from PIL import Image
 
-from tests.training_service.making import photos, picture, tar_of
+from tests.training_service.making import photos, picture, tar_member, tar_of, tar_with
 from tests.training_service.running import TIMEOUT, RunningService, refused, running_service, upload_messages
 from tests.training_service.test_archives import zip_of_names
 from tests.training_service.test_sources import register, write
@@ -81,6 +82,24 @@ def test_labels_that_look_alike_are_remarked_on(service: RunningService) -> None
         "labels that look alike are kept apart: 'Rose', 'rose'",
         "labels that look alike are kept apart: 'a b', 'a\\xa0b'",
     ]
+
+
+def test_hard_links_of_a_tar_are_images_again(service: RunningService) -> None:
+    """A second name tells nothing new, one in another label's folder tells nothing true; neither costs the upload."""
+    files = photos(4)
+    links = {"red/9.png": "red/0.png", "blue/9.png": "red/1.png", "blue/8.png": "red/none.png"}
+    members = [(tarfile.TarInfo(path), data) for path, data in files.items()]
+    for info, data in members:
+        info.size = len(data)
+    members += [(tar_member(path, tarfile.LNKTYPE, target), b"") for path, target in links.items()]
+    dataset = service.upload(tar_with(members))
+    assert dataset.num_images == 7
+    assert rejected(dataset) == {
+        "blue/8.png": "a link to 'red/none.png', which is no image before it",
+        "blue/9.png": "the same image has different labels: blue, red",
+        "red/1.png": "the same image has different labels: blue, red",
+        "red/9.png": "the same image as red/0.png",
+    }
 
 
 def test_hidden_folders_are_listed_once(service: RunningService) -> None:
