@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
+
+from model_store.hosts import is_this_machine
 
 # As gRPC reads them: the first that is set wins (https://grpc.github.io/grpc/core/md_doc_environment_variables.html).
 _PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
@@ -29,7 +30,7 @@ def check_target(address: str) -> str:
 
 def channel_options(address: str) -> tuple[tuple[str, int], ...]:
     """Return the options of a channel to an address: what is on this machine is never reached through a proxy."""
-    return NO_PROXY if _is_here(address) else ()
+    return NO_PROXY if is_this_machine(address.rpartition(":")[0].strip("[]")) else ()
 
 
 def proxy_remark(details: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -50,17 +51,6 @@ def _checked(address: str, *, least_port: int) -> str:
             f"and no http:// before it, not {address[:80]!r}"
         )
     return address
-
-
-def _is_here(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return ip.is_loopback or ip.is_unspecified
 
 
 def _port_of(proxy: str) -> int | None:

@@ -7,17 +7,20 @@ AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_MAX_ATTEMPTS and so on).
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 
 from model_store.blobs import UnfinishedBlob
 from model_store.blobs.remote_files import ObjectFolder, RemoteFile, seconds
 from model_store.errors import InvalidInput, Unavailable
+from model_store.hosts import is_this_machine
 
 _PART_BYTES = 8 * 1024 * 1024
 _MAX_PARTS = 10_000
@@ -114,7 +117,8 @@ class S3Folder(ObjectFolder):
 
     def _open(self) -> tuple[Any, str]:
         options = {"use_listings_cache": False, "skip_instance_cache": True}
-        files, root = fsspec.url_to_fs(self.url, **options, config_kwargs={"read_timeout": _READ_SECONDS})
+        config = {"read_timeout": _READ_SECONDS, **_proxies()}
+        files, root = fsspec.url_to_fs(self.url, **options, config_kwargs=config)
         files.call_s3("head_bucket", Bucket=root.partition("/")[0])  # later, a missing bucket looks like a missing blob
         return files, root.rstrip("/")
 
@@ -139,3 +143,9 @@ def _pages(
         after = {each: answer[f"Next{each}"] for each in markers if f"Next{each}" in answer}
         answer = files.call_s3(method, **place, **after)
         yield from answer.get(entries, ())
+
+
+def _proxies() -> dict[str, Any]:
+    """Return botocore's option for no proxy where the server is on this machine; else the variables hold."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    return {"proxies": {}} if is_this_machine(urlsplit(endpoint).hostname or "") else {}

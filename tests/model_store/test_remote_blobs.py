@@ -59,6 +59,20 @@ def cached(blobs: RemoteBlobs, digest: str = DIGEST) -> Path:
     return blobs._cache._path(digest)
 
 
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_a_server_on_this_machine_is_reached_without_a_proxy(
+    s3: S3Server, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A proxy that does not answer changes nothing, however the server is named."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv(variable, s3.environment["AWS_ENDPOINT_URL"])
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, NOWHERE)
+    blobs = open_blobs(s3_url, cache=tmp_path / "cache", cache_bytes=10**9)
+    assert blobs.put([DATA]).digest == DIGEST
+    assert blobs.size(DIGEST) == len(DATA)
+
+
 def call(blobs: RemoteBlobs, method: str, **arguments: Any) -> Any:
     """Ask the server something about the large blob, past the store."""
     files, _ = blobs._folder._connected()
