@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from model_store.errors import InvalidInput
 from model_store.normal_form import normal_form
@@ -135,19 +136,21 @@ def _split_folders(paths: Sequence[str]) -> _Reader | None:
 
     That is two splits at least, of which one has folders; where another folder lies beside them, one is for training.
     """
-    parts = [path.split("/") for path in paths if "/" in path]
-    tops = [_split_of(top) for top, *_ in parts]
-    splits = {split for split in tops if split is not None}
-    is_whole = None not in tops or Split.TRAIN in splits
-    if len(splits) > 1 and is_whole and any(_split_of(each[0]) is not None and len(each) > 2 for each in parts):
+    # Half a million paths have few folders: the outer two of each, or one.
+    folders = {(parts[0], *parts[1:-1][:1]) for path in paths if len(parts := path.split("/", 2)) > 1}
+    tops = {_split_of(each[0]) for each in folders}
+    is_whole = None not in tops or Split.TRAIN in tops
+    has_folders = any(_split_of(each[0]) is not None and len(each) > 1 for each in folders)
+    if len(tops - {None}) > 1 and is_whole and has_folders:
         return _of_split_folder
-    seconds = [_split_of(each[1]) if len(each) > 2 else None for each in parts]
-    several = len({top for top, *_ in parts}) > 1 and len(set(seconds)) > 1
-    if several and None not in seconds and Split.TRAIN in seconds:
+    inner = {_split_of(each[1]) if len(each) > 1 else None for each in folders}
+    several = len({each[0] for each in folders}) > 1 and len(inner) > 1
+    if several and None not in inner and Split.TRAIN in inner:
         return _of_label_folder
     return None
 
 
+@lru_cache(maxsize=1024)  # half a million paths have few folders
 def _split_of(folder: str) -> Split | None:
     return _SPLITS.get(_SET.sub("", folder.lower()))
 
