@@ -87,11 +87,11 @@ class Keeper:
     def _do_steps(self, stop: threading.Event) -> bool:
         """Do one step after the other; say whether the round came to its end."""
 
-        def check_going_on() -> None:
-            if stop.is_set():
+        def pause(seconds: float) -> None:
+            if stop.wait(seconds):
                 raise _StoppedEarly
 
-        for name, step in self._upkeep.steps(check_going_on).items():
+        for name, step in self._upkeep.steps(pause).items():
             try:
                 counts = step()
             except _StoppedEarly:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from model_store.tables.base import Row
+from model_store.tables.base import CheckedText, Row
 
 
 class LeaseRow(Row):
@@ -15,7 +14,7 @@ class LeaseRow(Row):
 
     __tablename__ = "leases"
 
-    work: Mapped[str] = mapped_column(String(63), primary_key=True)
-    owner: Mapped[str | None] = mapped_column(String(200))
+    work: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(CheckedText(200))
     expires_at: Mapped[datetime | None]
     done_at: Mapped[datetime | None]

@@ -9,7 +9,7 @@ blob is missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from model_store.job_rows import drop_checkpoints, ended_jobs
 from model_store.names import VersionName
 from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, StageRow, VersionRow
 from model_store.upkeep.references import VERSION_COLUMNS, batches, named_among, named_blobs
+from model_store.upkeep.turns import Turns
 
 MIN_GRACE_SECONDS = 60.0
 DEFAULT_GRACE_SECONDS = 24 * 3600.0
@@ -88,16 +89,15 @@ class Collector:
         *,
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
         checkpoints_kept_for: timedelta = CHECKPOINTS_KEPT_FOR,
-        check_going_on: Callable[[], None] = lambda: None,
+        turns: Turns | None = None,
     ) -> None:
-        """Take a function that is called between two turns, and whose exception ends the work."""
         if grace_seconds < MIN_GRACE_SECONDS:
             raise InvalidInput.of("grace_seconds", f"must be at least {MIN_GRACE_SECONDS:.0f}, not {grace_seconds:g}")
         self._database = database
         self._blobs = blobs
         self._grace_seconds = grace_seconds
         self._checkpoints_kept_for = checkpoints_kept_for
-        self._check_going_on = check_going_on
+        self._turns = turns or Turns(database)
 
     def find(self) -> Garbage:
         """Say what `collect` would remove now."""
@@ -124,12 +124,11 @@ class Collector:
 
     def _purge(self) -> tuple[int, int, int]:
         """Purge what is due, and let checkpoints go; say how many versions, models and datasets that were."""
-        with self._database.write() as session:
+        with self._turns.write() as session:
             drop_checkpoints(session, ended_before=datetime.now(UTC) - self._checkpoints_kept_for)
         all_names: list[str] = []
         while True:
-            self._check_going_on()
-            with self._database.write() as session:
+            with self._turns.write() as session:
                 names = purge(session, datetime.now(UTC), _BATCH)
             if not names:
                 break
@@ -140,9 +139,8 @@ class Collector:
 
     def _sweep(self, digests: Sequence[str]) -> list[str]:
         """Remove those of a few blobs that no row names now, in one turn; return them."""
-        self._check_going_on()
         # The threads end before the turn does, whatever happens.
-        with self._database.write() as session, ThreadPoolExecutor(_NUM_THREADS) as threads:
+        with self._turns.write() as session, ThreadPoolExecutor(_NUM_THREADS) as threads:
             take_turn(session)
             named = named_among(session, digests)
             garbage = [digest for digest in digests if digest not in named]
@@ -153,7 +151,7 @@ class Collector:
         """Look at every file of the store, and tell old from young."""
         found, oldest = _Found(), self._oldest()
         for blob in self._blobs.all():
-            self._check_going_on()
+            self._turns.check_going_on()
             (found.old if blob.put_at < oldest else found.young)[blob.digest] = blob.size_bytes
         for each in self._blobs.unfinished():
             (found.old_unfinished if each.started_at < oldest else found.young_unfinished).append(each)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +15,7 @@ from model_store.lifecycle import ENDED
 from model_store.names import job_name
 from model_store.promotion import OPEN
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow, VersionRow
+from model_store.upkeep.turns import Turns
 
 _BATCH = 2000  # rows that are removed in one transaction: other writers wait for no more than that
 _NUM_JOBS = 200  # each with a few rows besides its own
@@ -33,21 +34,17 @@ class _Events:
 
 
 class HistoryPruner:
-    """Removes what is older than an age; may run at any time, also twice at once, and be stopped between two turns.
+    """Removes what is older than an age; may run at any time, also twice at once, and be stopped between two turns."""
 
-    `check_going_on` is called between two transactions; what it raises ends the work.
-    """
-
-    def __init__(self, database: Database, check_going_on: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, database: Database, turns: Turns) -> None:
         self._database = database
-        self._check_going_on = check_going_on
+        self._turns = turns
 
     def prune_changes(self, age: timedelta) -> int:
         """Remove changes that are older than this; return how many. The last one stays as a mark."""
         total, before = 0, datetime.now(UTC) - age
         while True:
-            self._check_going_on()
-            with self._database.write() as session:
+            with self._turns.write() as session:
                 num_pruned = prune_changes(session, before, _BATCH)
             if not num_pruned:
                 return total
@@ -59,8 +56,7 @@ class HistoryPruner:
             old = list(_old_events(session, datetime.now(UTC) - age))
         total = 0
         for turn in _turns(old):
-            self._check_going_on()
-            with self._database.write() as session:
+            with self._turns.write() as session:
                 total += sum(_delete_events(session, events) for events in turn)
         return total
 
@@ -68,8 +64,7 @@ class HistoryPruner:
         """Remove jobs that ended longer ago than this, where no version of theirs is left; return how many."""
         total, before = 0, datetime.now(UTC) - age
         while True:
-            self._check_going_on()
-            with self._database.write() as session:
+            with self._turns.write() as session:
                 ids = _delete_jobs(session, before)
             if not ids:
                 return total

@@ -11,6 +11,7 @@ from model_store.blobs import BlobStore
 from model_store.database import Database
 from model_store.upkeep.gc import CHECKPOINTS_KEPT_FOR, DEFAULT_GRACE_SECONDS, Collector
 from model_store.upkeep.history import HistoryPruner
+from model_store.upkeep.turns import Turns
 
 Counts = Mapping[str, int]
 """How much of each kind went."""
@@ -37,28 +38,30 @@ class Upkeep:
         self._blobs = blobs
         self._ages = ages
 
-    def steps(self, check_going_on: Callable[[], None] = lambda: None) -> dict[str, Step]:
+    def steps(self, pause: Callable[[float], None] = time.sleep) -> dict[str, Step]:
         """Return the steps by name, in their order.
 
-        A step calls `check_going_on` before each of its transactions, which are short; what that raises ends the step.
+        A step calls `pause` before each of its transactions, which are short, with the seconds to leave to other
+        writers; what that raises ends the step.
         """
-        history, ages = HistoryPruner(self._database, check_going_on), self._ages
+        ages, turns = self._ages, Turns(self._database, pause)
+        history = HistoryPruner(self._database, turns)
         return {
             "changes": lambda: {"num_changes": history.prune_changes(ages.changes)},
             "events": lambda: {"num_events": history.prune_events(ages.events)},
             "jobs": lambda: {"num_jobs": history.prune_jobs(ages.jobs)},
-            "garbage": lambda: self._collect(check_going_on),
-            "quarantine": lambda: self._empty_quarantine(check_going_on),
+            "garbage": lambda: self._collect(turns),
+            "quarantine": lambda: self._empty_quarantine(turns),
         }
 
-    def _collect(self, check_going_on: Callable[[], None]) -> Counts:
+    def _collect(self, turns: Turns) -> Counts:
         """Purge what was deleted long ago, drop checkpoints of jobs that ended, and remove what nothing names."""
         garbage = Collector(
             self._database,
             self._blobs,
             grace_seconds=self._ages.garbage.total_seconds(),
             checkpoints_kept_for=self._ages.checkpoints,
-            check_going_on=check_going_on,
+            turns=turns,
         ).collect()
         return {
             "num_versions": garbage.num_versions,
@@ -69,10 +72,10 @@ class Upkeep:
             "size_bytes": garbage.size_bytes,
         }
 
-    def _empty_quarantine(self, check_going_on: Callable[[], None]) -> Counts:
+    def _empty_quarantine(self, turns: Turns) -> Counts:
         before = time.time() - self._ages.quarantine.total_seconds()
         old = [blob for blob in self._blobs.quarantined() if blob.moved_at < before]
         for blob in old:
-            check_going_on()
+            turns.check_going_on()
             self._blobs.drop_quarantined(blob)
         return {"num_blobs": len(old), "size_bytes": sum(blob.size_bytes for blob in old)}

@@ -21,6 +21,7 @@ from model_store.records import Dataset, Lineage
 from model_store.stages import read_stage
 from model_store.store import ModelStore
 from model_store.upkeep.gc import Collector, Garbage, Young
+from model_store.upkeep.turns import Turns
 from tests.model_store.making import age, age_unfinished, calibrated, publication, registered_dataset
 
 NOTHING = Garbage(0, 0, 0)
@@ -29,7 +30,7 @@ NOTHING = Garbage(0, 0, 0)
 @pytest.fixture
 def collector(database: Database, blobs: LocalBlobs) -> Collector:
     """A collector with a short grace period."""
-    return Collector(database, blobs, grace_seconds=60)
+    return Collector(database, blobs, grace_seconds=60, turns=Turns(database, lambda _: None))
 
 
 def test_what_rows_name_stays_and_what_they_do_not_goes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from model_store.store import ModelStore
 from model_store.tables import AliasMoveRow, ChangeRow, JobCheckpointRow, JobEventRow, JobRow, LeaseRow
 from model_store.upkeep import history
 from model_store.upkeep.keeping import Ages, Counts, Upkeep
+from model_store.upkeep.turns import Turns
 from tests.model_store.blob_places import Place, local_place, remote_place
 from tests.model_store.making import age, publication, registered_dataset
+from tests.model_store.year import Use, allowed, count, fill, last_days
 
 AGES = Ages()
 LONG_AGO = datetime.now(UTC) - timedelta(days=400)
@@ -34,7 +37,7 @@ SPEC = JobSpec("flowers", VersionName("base", 1), "d", {"name": "linear_probe"},
 
 def keep(database: Database, store: ModelStore) -> dict[str, Counts]:
     """Do one round; return what went, by step."""
-    return {name: step() for name, step in Upkeep(database, store.blobs, AGES).steps().items()}
+    return {name: step() for name, step in Upkeep(database, store.blobs, AGES).steps(lambda _: None).items()}
 
 
 def write(database: Database, *resources: str, made_at: datetime | None = None) -> None:
@@ -186,9 +189,15 @@ def test_a_step_that_is_told_to_stop_does_so_between_two_transactions(
     """What went is gone, the rest is left for the next round."""
     monkeypatch.setattr(history, "_BATCH", 3)
     write(database, *"abcdefgh", made_at=LONG_AGO)
-    turns = iter([None, None])
-    with pytest.raises(StopIteration):
-        Upkeep(database, store.blobs, AGES).steps(lambda: next(turns))["changes"]()
+    turns: list[float] = []
+
+    def pause(seconds: float) -> None:
+        turns.append(seconds)
+        if len(turns) > 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Upkeep(database, store.blobs, AGES).steps(pause)["changes"]()
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(ChangeRow)) == 4
 
@@ -239,3 +248,29 @@ def test_other_files_in_quarantine_are_left(tmp_path: Path) -> None:
     for name in ("README", "0" * 64, f"{'0' * 64}-soon"):
         (folder / name).write_text("x")
     assert list(blobs.quarantined()) == []
+
+
+def test_what_is_left_of_a_year_is_bounded_by_the_ages(database: Database, blobs: LocalBlobs) -> None:
+    """A year in small: after a round there are no more rows, and no more blobs, than the ages allow."""
+    use, span = Use(num_changes=3000, num_events=6000, num_jobs=300), last_days(365)
+    fill(database, blobs, use, span)
+    ages = replace(AGES, jobs=timedelta(days=180))
+    most = allowed(use, span, ages, datetime.now(UTC))
+    for step in Upkeep(database, blobs, ages).steps(lambda _: None).values():
+        step()
+    kept = count(database)
+    assert {name: kept[name] <= most[name] for name in most} == dict.fromkeys(most, True)
+    assert (kept["jobs"], kept["events"]) == (most["jobs"], most["events"])
+    assert len(list(blobs.all())) == kept["checkpoints"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_other_writers_have_time_between_two_turns(database: Database) -> None:
+    """A writer of SQLite sleeps 100 ms before it looks again: it would starve beside turn after turn."""
+    rests: list[float] = []
+    turns = Turns(database, rests.append)
+    for _ in range(3):
+        with turns.write():
+            pass
+    assert rests[0] == 0.0
+    assert all(seconds >= 0.1 for seconds in rests[1:])
