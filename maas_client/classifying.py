@@ -32,7 +32,7 @@ class Classified:
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the paths, and for each folder the visible files below it; raise OSError where it cannot be read."""
+    """Yield the paths, and for each folder the visible files below it, or itself where it is unreadable."""
     for path in paths:
         if path.is_dir():
             yield from _files_below(path)
@@ -122,11 +122,9 @@ def _violations(error: grpc.RpcError) -> Mapping[str, str]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder, onerror=_raise):
+    unreadable: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
         yield from (path for path in paths if path.is_file())
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    yield from unreadable  # as a file it cannot be read either, and is named

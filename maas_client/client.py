@@ -203,7 +203,10 @@ class Client:
     def predict(
         self, model: str, images: Sequence[bytes | Path | str], *, top_k: int = 0, timeout: float | None = 60
     ) -> inference_pb2.PredictResponse:
-        """Classify encoded images, given as bytes or as paths; waits up to `timeout` seconds."""
+        """Classify encoded images, given as bytes or as paths; waits up to `timeout` seconds.
+
+        They go in one message, of 64 MiB at most: `maas_client.classifying.classify` sends as many as it takes.
+        """
         request = inference_pb2.PredictRequest(name=target_name(model), images=_images(images), top_k=top_k)
         return self.inference.Predict(request, timeout=timeout)
 

@@ -52,5 +52,5 @@ class HomeLock:
         serving = f" ({places})" if places else ""
         return (
             f"process {owner or 'unknown'} runs services on {self._home}{serving}: "
-            "use those, stop it, or choose another MAAS_HOME"
+            "use those, stop it, or choose another folder (MAAS_HOME, or the demo's --output)"
         )

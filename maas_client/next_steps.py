@@ -16,6 +16,7 @@ from maas_client.shorthand import alias_text, id_of
 _DEFAULT = "production"
 _CONNECT_SECONDS = 3.0
 _LOAD_SECONDS = 60.0
+_NEWEST_LOAD_SECONDS = 10.0  # where no alias names it, the operator may have it that nobody loads it
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ def await_answer(client: Client, version: str) -> None:
 
     Raises CommandFailed where it cannot load the version.
     """
-    if not standing_of(client, version).answers:
+    standing = standing_of(client, version)
+    if not standing.answers:
         return
+    is_aliased = any(alias.version == version for alias in standing.aliases)
     try:
         grpc.channel_ready_future(client.inference_channel).result(_CONNECT_SECONDS)
         with notes.status("waiting until it is served"):
-            client.await_ready(version, timeout=_LOAD_SECONDS)
+            client.await_ready(version, timeout=_LOAD_SECONDS if is_aliased else _NEWEST_LOAD_SECONDS)
     except LoadFailed as error:
         raise CommandFailed(str(error)) from error
     except grpc.FutureTimeoutError:
@@ -60,7 +63,7 @@ def await_answer(client: Client, version: str) -> None:
     except grpc.RpcError as error:
         if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
             raise
-        notes.print(as_text(f"{version} is still being loaded: `maas predict` waits for it"), soft_wrap=True)
+        notes.print(as_text(f"{client.settings.inference_address} does not serve {version} yet"), soft_wrap=True)
 
 
 def show_next_steps(client: Client, job: training_pb2.TrainingJob) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 
+from maas_client.classifying import classify
 from maas_client.client import Client
 from maas_client.contact_sheet import Tile, draw_contact_sheet, judged_tile
 from maas_client.demo.photos import prepare_photos
@@ -128,15 +129,17 @@ def _classify(client: Client, held_out: Sequence[tuple[Path, str]]) -> list[Tile
     """Classify photos evenly spread over the held-out ones, which come label by label."""
     num_shown = min(_NUM_SHOWN, len(held_out))
     chosen = [held_out[number * len(held_out) // num_shown] for number in range(num_shown)]
-    answer = client.predict(f"{_MODEL}@{_ALIAS}", [path for path, _ in chosen], top_k=1)
+    labels = dict(chosen)
+    classified = classify(client, f"{_MODEL}@{_ALIAS}", labels, top_k=1)
     return [
         judged_tile(
-            decode_image(path.read_bytes(), max_pixels=_MAX_PIXELS),
-            label,
-            prediction.scores[0].label,
-            prediction.scores[0].score,
+            decode_image(each.file.read_bytes(), max_pixels=_MAX_PIXELS),
+            labels[each.file],
+            each.scores[0].label,
+            each.scores[0].score,
         )
-        for (path, label), prediction in zip(chosen, answer.predictions, strict=True)
+        for each in classified
+        if not each.error
     ]
 
 
