@@ -5,3 +5,6 @@ import os
 # Before PyTorch loads OpenMP, which reads this once. By default its threads spin while they wait for one another; where
 # two processes share the cores, as a service and a training job do, that halves the speed of both.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before gRPC is imported, which reads this once. Its core would write a plain line into the log whenever a process is
+# started; none here forks without starting another program.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

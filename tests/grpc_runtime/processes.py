@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.inference_service.running import TIMEOUT, until
+from tests.training_service.running import TIMEOUT, until
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from maas.inference.v1 import inference_pb2
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
+from grpc_runtime.logs import log_level as current_level
+from grpc_runtime.logs import set_log_level
 from model_store.names import AliasName, VersionName
 from tests.inference_service.inferring import OpenService, ask_numbers, described, packed, rows, serving_models
 from tests.inference_service.inferring import request as infer_request
@@ -41,10 +43,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenService]:
 @pytest.fixture
 def log_level() -> Iterator[None]:
     """Put the process's log level back afterwards."""
-    level, configuration = logging.getLogger().level, structlog.get_config()
-    logging.getLogger().setLevel("INFO")
+    loggers = logging.getLogger(), logging.getLogger("maas")
+    levels, configuration = [each.level for each in loggers], structlog.get_config()
+    set_log_level("info")
     yield
-    logging.getLogger().setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
     structlog.configure(**configuration)
 
 
@@ -440,11 +444,13 @@ def test_the_log_level_is_read_and_changed(service: OpenService) -> None:
     }
     assert log_settings(service) == at_info
     assert log_settings(service, log_verbose_level=3) == {**at_info, "log_verbose_level": 1}
-    assert (logging.getLogger().level, structlog.get_logger().is_enabled_for(logging.DEBUG)) == (logging.DEBUG, True)
+    assert (current_level(), structlog.get_logger().is_enabled_for(logging.DEBUG)) == ("debug", True)
+    assert logging.getLogger().level == logging.WARNING  # of libraries
     quiet = log_settings(service, log_verbose_level=0, log_info=False)
     assert (quiet["log_info"], quiet["log_warnings"]) == (False, True)
-    assert (logging.getLogger().level, structlog.get_logger().is_enabled_for(logging.INFO)) == (logging.WARNING, False)
+    assert (current_level(), structlog.get_logger().is_enabled_for(logging.INFO)) == ("warning", False)
     assert log_settings(service, log_warnings=False)["log_errors"]
+    assert current_level() == "error"
     assert logging.getLogger().level == logging.ERROR
 
 
@@ -467,7 +473,7 @@ def test_log_settings_that_cannot_be_are_refused(
     """Nothing changes then."""
     with refused(INVALID, text):
         log_settings(service, **changes)
-    assert logging.getLogger().level == logging.INFO
+    assert current_level() == "info"
 
 
 def test_a_log_setting_needs_a_value(service: OpenService) -> None:
