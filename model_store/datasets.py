@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import Session, selectinload
 
 from model_store import deletion
 from model_store.blobs import BlobStore
@@ -17,6 +17,7 @@ from model_store.lookups import dataset_row, living_dataset_row
 from model_store.paging import Page, PageRequest, cut, decode_token
 from model_store.records import Dataset
 from model_store.tables import DatasetPackRow, DatasetRow
+from model_store.tombstones import check_kept, look_at
 
 
 class DatasetStore:
@@ -30,18 +31,19 @@ class DatasetStore:
         """Insert a dataset whose blobs are stored; the same id and digest again return the first.
 
         One that was purged comes back so. Raises AlreadyExists where the id has, or had, other content, IllegalState
-        where it was deleted, and MissingBlob where a blob is not stored (any more).
+        where it was deleted, MissingBlob where a blob is not stored (any more), and Conflict where one is being
+        collected.
         """
+        with self._database.read() as session:
+            if (registered := _registered(session, dataset)) is not None:
+                return registered
+        # Before the transaction: others do not wait while an object store answers.
+        seen = look_at(self._database, self._blobs, [dataset.digest, *dataset.packs])
         with self._database.write() as session:
-            # Looked at while no collector can run: what is there now stays there, as the rows will name it.
             take_turn(session)
-            row = session.get(DatasetRow, dataset.id)
-            if row is not None and row.digest != dataset.digest:
-                had = "had other content before it was purged" if row.is_purged else "exists with other content"
-                raise AlreadyExists(f"{dataset.name} {had}: choose another id")
-            if row is not None and not row.is_purged:
-                return living_dataset_row(session, dataset.id).record()
-            self._blobs.sizes([dataset.digest, *dataset.packs])
+            if (registered := _registered(session, dataset)) is not None:
+                return registered
+            check_kept(session, seen)
             dataset = replace(dataset, created_at=datetime.now(UTC))
             values = ("id", "digest", "parent_id", "num_rows", "size_bytes", "created_at", "deleted_at", "purge_at")
             packs = [DatasetPackRow(digest=digest) for digest in sorted(set(dataset.packs))]
@@ -111,3 +113,12 @@ class DatasetStore:
         with self._database.read() as session:
             datasets = [row.record() for row in session.scalars(query)]
         return cut("datasets", datasets, [dataset.id for dataset in datasets], request.limit)
+
+
+def _registered(session: Session, dataset: Dataset) -> Dataset | None:
+    """Return the dataset where it is there already; raise AlreadyExists, or IllegalState where it was deleted."""
+    row = session.get(DatasetRow, dataset.id)
+    if row is not None and row.digest != dataset.digest:
+        had = "had other content before it was purged" if row.is_purged else "exists with other content"
+        raise AlreadyExists(f"{dataset.name} {had}: choose another id")
+    return living_dataset_row(session, dataset.id).record() if row is not None and not row.is_purged else None

@@ -86,7 +86,11 @@ def backoff(num_failures: int) -> timedelta:
 
 def drop_checkpoints(session: Session, *, ended_before: datetime) -> None:
     """Let go what jobs had reached that ended before this moment."""
-    session.execute(delete(JobCheckpointRow).where(JobCheckpointRow.job_id.in_(ended_jobs(ended_before))))
+    has_some = JobRow.id.in_(select(JobCheckpointRow.job_id))
+    # The jobs' rows first, as everybody does; one that somebody holds, to try it again perhaps, is left alone.
+    ended = ended_jobs(ended_before).where(has_some).order_by(JobRow.id).with_for_update(skip_locked=True)
+    jobs = list(session.scalars(ended))
+    session.execute(delete(JobCheckpointRow).where(JobCheckpointRow.job_id.in_(jobs)))
 
 
 def ended_jobs(before: datetime) -> Select[str]:

@@ -26,6 +26,7 @@ from model_store.lookups import living_dataset_row, living_version_row
 from model_store.names import VersionName, job_name
 from model_store.paging import Page, PageRequest, cut, decode_token
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
+from model_store.tombstones import check_kept, look_at
 
 __all__ = ["Claim", "JobStore"]
 
@@ -47,11 +48,11 @@ class JobStore:
         on they cannot be deleted.
         """
         with self._database.write() as session:
+            take_turn(session)  # of two calls with one request id, the second then finds the first one's job
             if request_id is not None:
                 query = select(JobRow).where(JobRow.request_id == request_id)
                 if (earlier := session.scalar(query)) is not None:
                     return _same(earlier.record(), spec, request_id)
-            take_turn(session)
             living_version_row(session, spec.base)
             living_dataset_row(session, spec.dataset_id)
             row = JobRow(
@@ -182,13 +183,15 @@ class JobStore:
     def add_checkpoint(self, claim: Claim, checkpoint: JobCheckpoint, blobs: BlobStore) -> None:
         """Note what a claimed job has reached, its blob being stored; the newest few are kept.
 
-        Its runner may die as often as allowed from here on. Raises LeaseLost, or MissingBlob.
+        Its runner may die as often as allowed from here on. Raises LeaseLost, MissingBlob, or Conflict where a
+        collector removes the blob.
         """
+        # Before the transaction: others do not wait while an object store answers.
+        seen = look_at(self._database, blobs, [checkpoint.digest])
         with self._database.write() as session:
-            # Looked at while no collector can run: what is there now stays there, as the row will name it.
-            take_turn(session)
-            blobs.sizes([checkpoint.digest])
             row = claimed_row(session, claim)
+            take_turn(session)
+            check_kept(session, seen)
             if not row.checkpoints or checkpoint.step > row.checkpoints[0].step:
                 row.num_failures = 0
             older = [each for each in row.checkpoints if each.step < checkpoint.step]

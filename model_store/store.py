@@ -35,6 +35,7 @@ from model_store.promotions import carry_out
 from model_store.publication import Publication, insert_version, lock_model, published_before, write_notes
 from model_store.records import Model, ModelVersion, Notes
 from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
+from model_store.tombstones import check_kept, look_at
 
 NotesChange = Callable[[Notes], Notes]
 PRODUCTION = "production"
@@ -59,10 +60,13 @@ class ModelStore:
 
         Returns the version of the first success when `request_id` was used before. Raises MissingBlob where a blob
         is not stored, VersionNotFound where the base does not exist, IllegalState where the model or the base was
-        deleted, LeaseLost where the claim ran out, and AliasMoved where a verdict compared with another version.
+        deleted, LeaseLost where the claim ran out, AliasMoved where a verdict compared with another version, and
+        Conflict where a blob is being collected.
         """
         manifest = publication.manifest
         stored = self.blobs.put([manifest.to_json()], manifest.digest)
+        # Before the transaction: others do not wait while an object store answers.
+        seen = look_at(self._database, self.blobs, [manifest.digest, *publication.digests])
         with self._database.write() as session:
             # The job's row before the model's, here as in every other transaction: no two can wait for one another.
             if publication.claim is not None:
@@ -70,13 +74,12 @@ class ModelStore:
             lock_model(session, publication.model_id)
             if (earlier := published_before(session, publication)) is not None:
                 return earlier.record()
-            # Looked at while no collector can run: what is there now stays there, as the rows will name it.
             take_turn(session)
+            check_kept(session, seen)
             if publication.lineage.base is not None:
                 living_version_row(session, publication.lineage.base)
-            sizes = self.blobs.sizes([manifest.digest, *publication.digests])
-            added = sum(sizes[digest] for digest in publication.new_digests)
-            row = insert_version(session, publication, sizes, stored.added_bytes + added)
+            added = sum(seen.sizes[digest] for digest in publication.new_digests)
+            row = insert_version(session, publication, seen.sizes, stored.added_bytes + added)
             if publication.alias is not None:
                 name = AliasName(publication.model_id, publication.alias)
                 reason = publication.reason or f"published {row.number}"

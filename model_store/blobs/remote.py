@@ -4,7 +4,7 @@ A blob is written to a local file while it is hashed, then sent, and shown by th
 store's copy is the authoritative one: whether a blob is there, and how large it is, is asked there.
 
 No object store removes an object only if nobody renewed it in between: where a collector and a publisher meet in that
-moment, the blob is gone, and publishing the version, which looks at its blobs while no collector runs, is refused.
+moment, the blob is gone, and publishing the version is refused, as the collector has left a tombstone.
 """
 
 from __future__ import annotations

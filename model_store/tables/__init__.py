@@ -7,6 +7,7 @@ from model_store.tables.datasets import DatasetPackRow, DatasetRow
 from model_store.tables.jobs import JobCheckpointRow, JobEventRow, JobRow
 from model_store.tables.leases import LeaseRow
 from model_store.tables.models import ModelRow, ModelTagRow
+from model_store.tables.tombstones import TombstoneRow
 from model_store.tables.versions import (
     CALIBRATION_COLUMNS,
     StageRow,
@@ -31,6 +32,7 @@ __all__ = [
     "ModelTagRow",
     "Row",
     "StageRow",
+    "TombstoneRow",
     "VersionMetricRow",
     "VersionRow",
     "VersionTagRow",

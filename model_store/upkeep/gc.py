@@ -1,9 +1,8 @@
 """Garbage collection: what was deleted and is due, blobs that no row names, and what a killed writer left half-written.
 
 Mark and sweep. Safe beside publishing, for two reasons. What is younger than the grace period is left alone, and
-putting a blob that exists makes it young again. And a sweep takes its turn among the writers: a version's blobs are
-looked at and its row inserted either before the marks are read, or after the sweep, and then publishing says which
-blob is missing.
+putting a blob that exists makes it young again. And marks are read and tombstones written in one turn among the
+writers: a version's row is inserted either before that, or its publisher sees the tombstone and is told to try again.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from sqlalchemy import or_, select, union
 from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore, UnfinishedBlob
-from model_store.changes import take_turn
 from model_store.database import Database
 from model_store.deletion import due, due_datasets, purge
 from model_store.errors import InvalidInput
 from model_store.job_rows import drop_checkpoints, ended_jobs
 from model_store.names import VersionName
 from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, StageRow, VersionRow
+from model_store.tombstones import burying
 from model_store.upkeep.references import VERSION_COLUMNS, batches, named_among, named_blobs
 from model_store.upkeep.turns import Turns
 
@@ -138,12 +137,13 @@ class Collector:
         return num_versions, len(all_names) - num_versions - num_datasets, num_datasets
 
     def _sweep(self, digests: Sequence[str]) -> list[str]:
-        """Remove those of a few blobs that no row names now, in one turn; return them."""
-        # The threads end before the turn does, whatever happens.
-        with self._turns.write() as session, ThreadPoolExecutor(_NUM_THREADS) as threads:
-            take_turn(session)
+        """Remove those of a few blobs that no row names now; return them."""
+
+        def unnamed(session: Session) -> Sequence[str]:
             named = named_among(session, digests)
-            garbage = [digest for digest in digests if digest not in named]
+            return [digest for digest in digests if digest not in named]
+
+        with burying(self._turns.write, unnamed) as garbage, ThreadPoolExecutor(_NUM_THREADS) as threads:
             gone = threads.map(lambda digest: self._blobs.delete(digest, before=self._oldest()), garbage)
             return [digest for digest, is_gone in zip(garbage, gone, strict=True) if is_gone]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from model_store.blobs import BlobStore
-from model_store.changes import take_turn
 from model_store.database import Database
 from model_store.errors import CorruptBlob, MissingBlob
+from model_store.tombstones import burying
 from model_store.upkeep.findings import Kind, Problem, Repair, Report
 
 _NO_SOURCE = "not fetched again: name a second store or a backup with --from"
@@ -45,11 +45,9 @@ class Repairer:
     def _move_aside(self, digest: str) -> str | None:
         """Return where a corrupt blob is now, or None where it is whole after all.
 
-        In one turn with the writers: who publishes the same bytes again, and so heals it, did that before, or is told
-        that a blob is missing.
+        Who publishes the same bytes again, and so heals it, did that before it is read here, or is told to try again.
         """
-        with self._database.write() as session:
-            take_turn(session)
+        with burying(self._database.write, lambda _: [digest]):
             try:
                 self._blobs.verify(digest)
             except CorruptBlob:
