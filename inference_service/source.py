@@ -23,7 +23,8 @@ class Source:
 
     `emit` gets every model that has a version once at the start, in one call, and then the models that changed; it is
     called in the thread of `run`. While the database does not answer nothing is emitted, so what is served stays. Where
-    it did not answer for so long that changes were pruned, everything is read and emitted again, gone models included.
+    it did not answer for so long that changes were pruned, or was restored, everything is read and emitted again, gone
+    models included.
     """
 
     def __init__(

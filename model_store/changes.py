@@ -74,15 +74,20 @@ class ChangeFeed:
             return session.scalar(select(func.max(ChangeRow.sequence))) or 0
 
     def after(self, sequence: int, limit: int = 1000) -> tuple[Change, ...]:
-        """Return the changes after this one, oldest first; raise Expired where some of them are not kept any more."""
-        query = select(ChangeRow).where(ChangeRow.sequence > sequence).order_by(ChangeRow.sequence).limit(limit)
+        """Return the changes after this one, oldest first.
+
+        Raises Expired where some of them are not kept any more, or the feed ends before this one.
+        """
+        since = select(ChangeRow).where(ChangeRow.sequence >= sequence).order_by(ChangeRow.sequence).limit(limit + 1)
         with self._database.read() as session:
-            changes = tuple(row.record() for row in session.scalars(query))
-        if changes and changes[0].kind == _PRUNED:
-            mark = changes[0].sequence
-            raise Expired(
-                f"changes up to {mark} are not kept any more: watch after {mark}, then list what you follow once more"
+            found = [row.record() for row in session.scalars(since)]
+        if sequence and not found:
+            raise _expired(
+                f"there is no change {sequence} (the database was restored, or is another one)", self.newest()
             )
+        changes = tuple(change for change in found if change.sequence > sequence)[:limit]
+        if changes and changes[0].kind == _PRUNED:
+            raise _expired(f"changes up to {changes[0].sequence} are not kept any more", changes[0].sequence)
         return changes
 
     def follow(self, after: int, *, stop: threading.Event, poll_seconds: float = 0.1) -> Iterator[tuple[Change, ...]]:
@@ -130,6 +135,10 @@ def _may_look_again(heard: Callable[[float], bool], stop: threading.Event, secon
         stop.wait(_STOP_SECONDS)  # where every connection is lost at once, be no burden
         return False
     return not stop.is_set()
+
+
+def _expired(reason: str, after: int) -> Expired:
+    return Expired(f"{reason}: watch after {after}, then list what you follow once more")
 
 
 def _on_postgres(session: Session) -> bool:

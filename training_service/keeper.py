@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TypeVar
 
 import structlog
 
 from model_store.errors import LeaseLost, StoreError
 from model_store.leases import WorkLease
 from model_store.upkeep.keeping import Upkeep
+from training_service.threads import Threads
 
-T = TypeVar("T")
 _log = structlog.get_logger()
 
 
@@ -47,39 +44,39 @@ class Keeper:
 
     async def run(self) -> None:
         """Work until told to stop; a round under way then ends after its next transaction."""
-        with ThreadPoolExecutor(1, "upkeep") as rounds, ThreadPoolExecutor(1, "upkeep-lease") as leases:
+        with Threads("upkeep", 1, max_waiting=0) as rounds, Threads("upkeep-lease", 1, max_waiting=1) as leases:
             while not self._stopping.is_set():
                 try:
-                    if await _in(leases, self._lease.take):
+                    if await leases.run(self._lease.take):
                         await self._round(rounds, leases)
                 except StoreError as error:  # the database may be back the next time
-                    _log.warning("upkeep_held_up", reason=str(error))
+                    _log.warning("upkeep_held_up", reason=error.in_full)
                 except Exception:  # noqa: BLE001  nothing that upkeep meets is worth the service's end
                     _log.exception("upkeep_failed")
                 await self._pause(self._look_seconds)
 
-    async def _round(self, rounds: Executor, leases: Executor) -> None:
+    async def _round(self, rounds: Threads, leases: Threads) -> None:
         """Do all steps while the lease is renewed, then give it back."""
         stop = threading.Event()
         renewing = asyncio.create_task(self._renew(leases, stop))
         try:
-            is_done = await _in(rounds, lambda: self._do_steps(stop))
+            is_done = await rounds.run(self._do_steps, stop)
         finally:
             stop.set()  # where this is cancelled, the thread still works
             renewing.cancel()
         with contextlib.suppress(LeaseLost):  # then it is another service's to note
-            await _in(leases, lambda: self._lease.give_back(is_done=is_done))
+            await leases.run(self._lease.give_back, is_done=is_done)
 
-    async def _renew(self, leases: Executor, stop: threading.Event) -> None:
+    async def _renew(self, leases: Threads, stop: threading.Event) -> None:
         """Renew the lease; set `stop` where it is lost, or the service stops."""
         try:
             while not self._stopping.is_set():
                 try:
-                    await _in(leases, self._lease.renew)
+                    await leases.run(self._lease.renew)
                 except LeaseLost:
                     return
                 except StoreError as error:  # the lease may outlast this
-                    _log.warning("upkeep_lease_not_renewed", reason=str(error))
+                    _log.warning("upkeep_lease_not_renewed", reason=error.in_full)
                 await self._pause(self._heartbeat_seconds)
         finally:
             stop.set()
@@ -97,7 +94,7 @@ class Keeper:
             except _StoppedEarly:
                 return False
             except StoreError as error:
-                _log.warning("upkeep_step_held_up", step=name, reason=str(error))
+                _log.warning("upkeep_step_held_up", step=name, reason=error.in_full)
             except Exception:  # noqa: BLE001  one kind that cannot be removed is no reason to keep the others
                 _log.exception("upkeep_step_failed", step=name)
             else:
@@ -107,7 +104,3 @@ class Keeper:
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
-
-
-async def _in(threads: Executor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, work)

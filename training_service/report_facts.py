@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from model_store.datasets import DatasetStore
@@ -23,13 +24,14 @@ class JobFacts:
     """A job, what it was made from and what came of it; `not_evaluated` says why nothing was measured now.
 
     `epochs` are the last figures of each epoch, by number, and `tries` those of each try to fit a head; `happenings`
-    are all events but progress.
+    are all events but progress. `num_forgotten` events before all of these are not kept any more.
     """
 
     job: TrainingJob
     epochs: Mapping[int, Mapping[str, Any]]
     tries: tuple[Mapping[str, Any], ...]
     happenings: tuple[JobEvent, ...]
+    num_forgotten: int
     base: ModelVersion | None
     dataset: Dataset | None
     version: ModelVersion | None
@@ -50,7 +52,9 @@ class FactFinder:
     def find(self, job_id: str, check_going_on: Callable[[], None]) -> JobFacts:
         """Return all that is known, and evaluate the job's version anew; raise JobNotFound."""
         job = self._jobs.get(job_id)
-        events = [event for event in self._events(job_id, check_going_on) if _is_kept(event)]
+        found = self._events(job_id, check_going_on)
+        first = list(islice(found, 1))
+        events = [event for event in chain(first, found) if _is_kept(event)]
         progress = [event.payload for event in events if event.kind == "progress"]
         version = self._version(job.version)
         evaluated, reason = self._evaluated(job, check_going_on)
@@ -59,6 +63,7 @@ class FactFinder:
             epochs={each["epoch"]: each for each in progress if each.get("epoch")},
             tries=_last_tries(progress),
             happenings=tuple(event for event in events if event.kind != "progress"),
+            num_forgotten=first[0].sequence - 1 if first else 0,
             base=self._version(job.spec.base),
             dataset=self._dataset(job.spec.dataset_id),
             version=version,

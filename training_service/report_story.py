@@ -66,7 +66,11 @@ def happenings(facts: JobFacts) -> Markup:
             ("Attempts", job.num_attempts),
         ]
     )
-    return joined([known, table(("When", "What"), rows, "What happened to the job")])
+    forgotten = (
+        f"{facts.num_forgotten} events before these are not kept any more, and the curves of the training with them."
+    )
+    note = [element("p", forgotten, class_="note")] if facts.num_forgotten else []
+    return joined([known, *note, table(("When", "What"), rows, "What happened to the job")])
 
 
 def _kept_text(facts: JobFacts) -> str:

@@ -74,6 +74,16 @@ def test_old_changes_go_and_who_is_behind_them_is_told(database: Database, store
         assert session.scalar(select(func.count()).select_from(ChangeRow)) == 2
 
 
+def test_who_is_ahead_of_the_feed_is_told(database: Database) -> None:
+    """The database was restored from a backup: what has a number that was seen already would be missed."""
+    feed = ChangeFeed(database)
+    assert feed.after(0) == ()
+    write(database, "a", "b")
+    assert feed.after(2) == ()
+    with pytest.raises(Expired, match=r"there is no change 3 .*: watch after 2"):
+        feed.after(3)
+
+
 def test_a_feed_of_old_changes_alone_goes_on_counting(database: Database, store: ModelStore) -> None:
     """No sequence number is given twice: who has seen all before the pruning sees what comes after it."""
     feed = ChangeFeed(database)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 from maas.model_store.v1 import model_store_pb2
+from maas.training.v1 import training_pb2
 from sqlalchemy import update
 
 from model_store.changes import ChangeFeed
@@ -71,6 +72,8 @@ def test_a_watch_after_an_event_that_is_gone_is_refused(tmp_path: Path) -> None:
         with refused(grpc.StatusCode.OUT_OF_RANGE, "watch after 2"):
             list(service.watch(job.name, after_sequence=1))
         assert [event.sequence for event in service.watch(job.name, after_sequence=2)] == [3]
+        report = service.training.GetReport(training_pb2.GetReportRequest(name=job.name), timeout=TIMEOUT)
+        assert "2 events before these are not kept any more" in report.html
 
 
 def test_an_error_in_one_step_ends_neither_the_others_nor_the_service(tmp_path: Path) -> None:
