@@ -30,7 +30,9 @@ def check_target(address: str) -> str:
 
 def channel_options(address: str) -> tuple[tuple[str, int], ...]:
     """Return the options of a channel to an address: what is on this machine is never reached through a proxy."""
-    return NO_PROXY if is_this_machine(address.rpartition(":")[0].strip("[]")) else ()
+    # Without gRPC's way of naming, as in dns:///localhost:50051 and ipv4:127.0.0.1:50051.
+    host = re.sub(r"^(dns|ipv4|ipv6):", "", address.rpartition("/")[2]).rpartition(":")[0]
+    return NO_PROXY if is_this_machine(host.strip("[]")) else ()
 
 
 def proxy_remark(details: str, environment: Mapping[str, str] = os.environ) -> str:

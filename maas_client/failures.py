@@ -32,7 +32,7 @@ def explain(error: grpc.RpcError) -> str:
     next_step = _NEXT_STEPS.get(code)
     if code is grpc.StatusCode.UNAVAILABLE:
         details, next_step = _not_reached(details) or (details, next_step)
-    return "\n".join([f"{code.name}: {details}", *([next_step] if next_step else [])])
+    return "\n".join([f"{code.name}: {details}".removesuffix(": "), *([next_step] if next_step else [])])
 
 
 def _not_reached(details: str) -> tuple[str, str] | None:

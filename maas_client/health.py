@@ -8,10 +8,16 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpc_runtime.addresses import NO_PROXY, channel_options
+from maas_client.failures import explain
 
 
-def is_serving(address: str, *, service: str = "", timeout_seconds: float = 1.0, is_here: bool = False) -> bool:
-    """Say whether a server, or one service of it, reports SERVING; False too where nothing answers in time.
+def is_serving(address: str, *, timeout_seconds: float = 1.0, is_here: bool = False) -> bool:
+    """Say whether a server reports SERVING; False too where nothing answers in time."""
+    return not why_not_serving(address, timeout_seconds=timeout_seconds, is_here=is_here)
+
+
+def why_not_serving(address: str, *, service: str = "", timeout_seconds: float = 1.0, is_here: bool = False) -> str:
+    """Return why a server, or one service of it, does not report SERVING; an empty text where it does.
 
     One that `is_here`, on this machine, is asked without a proxy whatever its address.
     """
@@ -20,6 +26,8 @@ def is_serving(address: str, *, service: str = "", timeout_seconds: float = 1.0,
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_seconds)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.RpcError as error:
+            return explain(error)
+    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+        return ""
+    return f"{service or address} reports {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"

@@ -24,7 +24,7 @@ _OF_SERVICES = (
 
 
 class InvalidAddress(ValueError):
-    """A variable names no address; the text says which, and what one looks like."""
+    """What names a service is no address; the text says which one, and what an address looks like."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class ClientSettings:
     training_address: str
     inference_address: str
     reconnect_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Raise InvalidAddress where an address is none."""
+        for field in ("training_address", "inference_address"):
+            _checked(field, getattr(self, field))
 
     @classmethod
     def from_environment(cls) -> ClientSettings:
@@ -57,8 +62,8 @@ def _address(service: str, default: str) -> str:
     return _checked(f"MAAS_{service}_BIND", f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]"} else bind)  # noqa: S104  not bound, connected to
 
 
-def _checked(variable: str, address: str) -> str:
+def _checked(name: str, address: str) -> str:
     try:
         return check_target(address)
     except ValueError as error:
-        raise InvalidAddress(f"{variable} {error}") from error
+        raise InvalidAddress(f"{name} {error}") from error

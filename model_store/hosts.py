@@ -7,7 +7,7 @@ import ipaddress
 
 def is_this_machine(host: str) -> bool:
     """Say whether a host is `localhost`, an address of the loopback, or the address that means every one of these."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         address = ipaddress.ip_address(host)

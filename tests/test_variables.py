@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from grpc_runtime.addresses import NO_PROXY, channel_options
 from grpc_runtime.settings import ServerSettings, wrong_settings
 from grpc_runtime.variables import mistyped_settings
 from inference_service.settings import InferenceSettings
@@ -61,3 +62,27 @@ def test_inference_services_are_named_by_addresses() -> None:
         TrainingSettings(inference_addresses="gpu-1:50051, dns:///gpu-2:50051").inference_addresses[1]
         == "dns:///gpu-2:50051"
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "is_here"),
+    [
+        ("127.0.0.1:50051", True),
+        ("127.3.2.1:50051", True),
+        ("localhost:50051", True),
+        ("LocalHost:50051", True),
+        ("[::1]:50051", True),
+        ("0.0.0.0:50051", True),
+        ("[::]:50051", True),
+        ("dns:///localhost:50051", True),
+        ("ipv4:127.0.0.1:50051", True),
+        ("ipv6:[::1]:50051", True),
+        ("gpu-1:50051", False),
+        ("10.0.0.1:50051", False),
+        ("dns:///gpu-1:50051", False),
+        ("localhost.example.com:50051", False),
+    ],
+)
+def test_only_what_is_on_this_machine_is_kept_from_a_proxy(address: str, is_here: bool) -> None:  # noqa: FBT001
+    """However it is written."""
+    assert channel_options(address) == (NO_PROXY if is_here else ())

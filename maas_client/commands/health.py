@@ -8,8 +8,8 @@ import typer
 
 from grpc_runtime.addresses import check_target
 from maas_client.failures import CommandFailed
-from maas_client.health import is_serving
-from maas_client.output import AsJson, out, print_json
+from maas_client.health import why_not_serving
+from maas_client.output import AsJson, as_text, notes, out, print_json
 
 
 def health(
@@ -24,9 +24,11 @@ def health(
         check_target(address)
     except ValueError as error:
         raise CommandFailed(f"the address {error}") from error
-    serving = is_serving(address, service=service, timeout_seconds=timeout)
+    reason = why_not_serving(address, service=service, timeout_seconds=timeout)
     if as_json:
-        print_json({"address": address, "serving": serving})
+        print_json({"address": address, "serving": not reason})
     else:
-        out.print("SERVING" if serving else "NOT_SERVING")
-    raise typer.Exit(0 if serving else 1)
+        out.print("NOT_SERVING" if reason else "SERVING")
+    if reason:
+        notes.print(as_text(reason), highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if reason else 0)

@@ -72,6 +72,7 @@ def test_health_tells_containers_whether_a_server_serves() -> None:
     """Exit code 1 where nothing answers."""
     done = maas("health", NOBODY)
     assert (done.returncode, done.stdout.strip()) == (1, "NOT_SERVING")
+    assert f"no service answers at {NOBODY}" in done.stderr
 
 
 def test_an_empty_folder_is_not_uploaded(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def test_a_proxy_in_the_way_is_named(registry: RunningRegistry, variable: str) -
     assert "the proxy at 127.0.0.1:9 does not lead to the service" in done.stderr.decode()
     assert f"{variable} is set" in done.stderr.decode()
     assert "no_proxy" in done.stderr.decode()
+    done = in_process(registry, "health", "192.0.2.1:5000", **{variable: DEAD_PROXY})
+    assert (done.returncode, done.stdout) == (1, b"NOT_SERVING\n")
+    assert f"{variable} is set" in done.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maas_client.settings import ClientSettings
+from maas_client.settings import ClientSettings, InvalidAddress
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,9 @@ def test_a_moved_service_is_found(monkeypatch: pytest.MonkeyPatch, variables: di
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert ClientSettings.from_environment().training_address == address
+
+
+def test_an_address_that_a_program_gives_is_checked_too() -> None:
+    """The field is named."""
+    with pytest.raises(InvalidAddress, match="inference_address must be host:port"):
+        ClientSettings("127.0.0.1:50052", "http://127.0.0.1:50051")
