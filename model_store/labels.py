@@ -39,10 +39,10 @@ def check_labels(labels: Sequence[str]) -> None:
     for position, label in enumerate(labels, start=1):
         if not label.strip():
             raise InvalidInput.of("labels", f"label {position} is blank")
-        if label in first:
-            both = f"label {first[label]} and label {position} are both {label!r}"
+        earlier = first.setdefault(normal_form(label), position)
+        if earlier != position:
+            both = f"label {earlier} and label {position} are both {label!r}"
             raise InvalidInput.of("labels", f"{both}: each must have a name of its own")
-        first[label] = position
 
 
 def _decoded(name: str, data: bytes) -> str:

@@ -63,11 +63,16 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     model: Annotated[str, typer.Option(help="Id of the model to register; default: from the architecture.")] = "",
     source: Annotated[str, typer.Option(help="Where the weights come from: `maas bases` lists the sources.")] = "",
     weights: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A safetensors file or a state dict (torch.save).")
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A file of safetensors or torch.save: a state dict, or a checkpoint with one.",
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="With --weights or --random: the labels, one a line."),
+        typer.Option(exists=True, dir_okay=False, help="With --weights or --random: the labels, one a line, as UTF-8."),
     ] = None,
     random: Annotated[int | None, typer.Option(metavar="SEED", help="Random weights under this seed.")] = None,
     num_labels: Annotated[

@@ -62,6 +62,8 @@ def test_a_label_that_is_there_twice_is_named() -> None:
     """With both places, wherever labels come from; a blank one too."""
     with pytest.raises(InvalidInput, match="label 1 and label 3 are both 'rose'"):
         check_labels(["rose", "tulip", "rose"])
+    with pytest.raises(InvalidInput, match="label 1 and label 2 are both"):
+        check_labels([unicodedata.normalize(form, "größer") for form in ("NFC", "NFD")])
     tensors = build_random("squeezenet1_1", {}, Head("conv", 2), seed=0).state_dict_torchvision()
     with pytest.raises(InvalidInput, match="are both 'a'"):
         load_tensors("squeezenet1_1", tensors, ["a", "a"], {})

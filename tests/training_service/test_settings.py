@@ -32,6 +32,13 @@ def test_a_lease_must_outlast_its_heartbeats() -> None:
         TrainingSettings(lease_seconds=1.0, heartbeat_seconds=0.5)
 
 
+def test_no_event_outlives_its_job() -> None:
+    """A job that goes takes its events along, however many: most have gone before."""
+    with pytest.raises(ValidationError, match="keep_events_days must be at most keep_jobs_days"):
+        TrainingSettings(keep_events_days=10.0, keep_jobs_days=5.0)
+    assert TrainingSettings(keep_events_days=10.0, keep_jobs_days=10.0).ages.jobs.days == 10
+
+
 @pytest.mark.parametrize("field", ["max_archive_bytes", "max_compression_ratio", "lease_seconds", "poll_seconds"])
 def test_limits_must_be_above_zero(field: str) -> None:
     """A limit of 0 would refuse everything."""
