@@ -19,6 +19,7 @@ from grpc_runtime.variables import NOT_A_SETTING
 from maas_client.failures import CommandFailed
 from maas_client.health import is_serving
 from maas_client.home_lock import HomeLock
+from maas_client.log_files import LogLimit, rotate
 from maas_client.settings import INFERENCE_ADDRESS, TRAINING_ADDRESS, ClientSettings
 
 _STOP_SECONDS = 20.0
@@ -49,6 +50,7 @@ class ServiceProcess:
         self._address_file = folder / f"{service.module}.address"
         self._address_file.unlink(missing_ok=True)
         variables = {**os.environ, **environment, **self._own_variables()}
+        rotate(self.log_file)
         with self.log_file.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
@@ -61,6 +63,7 @@ class ServiceProcess:
                 # Ctrl-C reaches the command alone, which then stops its services in order.
                 start_new_session=True,
             )
+        self._log_limit = LogLimit(self.log_file)
 
     def _own_variables(self) -> dict[str, str]:
         prefix = self.service.prefix
@@ -94,11 +97,13 @@ class ServiceProcess:
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""
+        self._log_limit.stop()
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> int:
         """Ask it to finish what it has and end; kill it where it does not."""
+        self._log_limit.stop()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
