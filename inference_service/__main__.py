@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import torch
 
+from grpc_runtime.database_start import opened_database
 from grpc_runtime.errors import refusal
 from grpc_runtime.server import GrpcServer, stop_signals
 from grpc_runtime.startup import run_service
@@ -39,6 +40,7 @@ from inference_service.source import Source
 from inference_service.wanted import Policies, WantedModel, Wishes
 from inference_service.work import Answer, Work
 from model_store.changes import ChangeFeed
+from model_store.database import Database
 from model_store.errors import InvalidInput
 from model_store.serving import ServingView
 from model_store.store import ModelStore
@@ -55,21 +57,26 @@ def main() -> None:
 
 
 async def _serve(settings: InferenceSettings) -> None:
-    with build(settings) as server:
-        await server.run(stop_signals(settings))
+    stopping = stop_signals(settings)
+    database = await opened_database(settings, stopping)
+    if database is None:
+        return
+    with build(settings, database) as server:
+        await server.run(stopping)
 
 
 @contextmanager
-def build(settings: InferenceSettings) -> Iterator[InferenceServer]:
+def build(settings: InferenceSettings, opened: Database | None = None) -> Iterator[InferenceServer]:
     """Build a service inside the running event loop; raise SchemaMismatch or Unavailable where the store cannot serve.
 
-    Two threads at most use the device, one reads and verifies what is loaded, and a few decode images.
+    Two threads at most use the device, one reads and verifies what is loaded, and a few decode images. A database that
+    is open already is closed in the end, too.
     """
     device = _device(settings.device)
     num_threads = settings.num_threads or torch.get_num_threads()
     set_torch_threads(1)  # of this one, in which only short batches run
     with (
-        closing(settings.open_database()) as database,
+        closing(opened or settings.open_database()) as database,
         closing(RowThreads(num_threads, has_siblings=has_siblings())) as row_threads,
         DeviceThreads(num_threads, 2 if device.type == "cpu" else 1) as device_threads,
         ThreadPoolExecutor(1, "loader") as loader_thread,

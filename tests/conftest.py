@@ -14,6 +14,7 @@ import pytest
 from model_store.blobs.local import LocalBlobs
 from model_store.database import Database, sqlite_url
 from model_store.store import ModelStore
+from tests.missing import skip_or_fail
 from tests.postgres_server import NoPostgres, new_database, postgres_server
 from tests.s3_server import BUCKET, NoS3, S3Server, s3_server
 
@@ -30,7 +31,7 @@ def postgres() -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="maas-postgres-") as folder, postgres_server(Path(folder)) as url:
             yield url
     except NoPostgres as error:
-        pytest.skip(str(error))
+        skip_or_fail("postgres", str(error))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -52,7 +53,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         with s3_server(tmp_path_factory.mktemp("s3")) as server:
             yield server
     except NoS3 as error:
-        pytest.skip(str(error))
+        skip_or_fail("s3", str(error))
 
 
 @pytest.fixture
@@ -84,6 +85,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     command = ["/bin/mount", "-t", "tmpfs", "-o", "size=8m", "none", folder]
     mounted = subprocess.run(command, check=False, capture_output=True)
     if mounted.returncode:
-        pytest.skip(f"no filesystem can be mounted here: {mounted.stderr.decode().strip()}")
+        skip_or_fail("mount", f"no filesystem can be mounted here: {mounted.stderr.decode().strip()}")
     yield folder
     subprocess.run(["/bin/umount", "-l", folder], check=True)

@@ -10,9 +10,11 @@ from contextlib import closing, contextmanager
 
 import torch
 
+from grpc_runtime.database_start import opened_database
 from grpc_runtime.server import GrpcServer, stop_signals
 from grpc_runtime.startup import run_service
 from model_store.changes import ChangeFeed
+from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import InvalidInput
 from model_store.jobs import JobStore
@@ -47,17 +49,26 @@ def main() -> None:
 
 
 async def _serve(settings: TrainingSettings) -> None:
-    with build(settings, stop_signals(settings)) as server:
+    stopping = stop_signals(settings)
+    database = await opened_database(settings, stopping)
+    if database is None:
+        return
+    with build(settings, stopping, database) as server:
         await server.run()
 
 
 @contextmanager
-def build(settings: TrainingSettings, stopping: asyncio.Event) -> Iterator[TrainingServer]:
-    """Build a service that ends when `stopping` is set; raise SchemaMismatch or Unavailable where it cannot start."""
+def build(
+    settings: TrainingSettings, stopping: asyncio.Event, opened: Database | None = None
+) -> Iterator[TrainingServer]:
+    """Build a service that ends when `stopping` is set; raise SchemaMismatch or Unavailable where it cannot start.
+
+    A database that is open already is closed in the end, too.
+    """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InvalidInput.of("device", "is cuda, but PyTorch finds none here")
     with (
-        closing(settings.open_database()) as database,
+        closing(opened or settings.open_database()) as database,
         ThreadPoolExecutor(os.cpu_count(), "decoder") as decoders,
         SideWork(settings.num_concurrent_evaluations) as side_work,
         call_threads(_MAX_UPLOADS) as threads,

@@ -68,8 +68,12 @@ def main() -> None:
     configure_logs(log_format=order.settings.log_format, level=order.settings.log_level)
     if order.settings.num_threads:
         torch.set_num_threads(order.settings.num_threads)
-    with closing(order.settings.open_database()) as database:
-        code = Worker(order, database, stopping).run()
+    try:
+        with closing(order.settings.open_database()) as database:
+            code = Worker(order, database, stopping).run()
+    except StoreError as error:  # the database, or the blob store, cannot be opened
+        _log.warning("job_stopped", job=job_name(order.claim.job_id), reason=error.in_full)
+        code = EXIT_STOPPED
     # Threads of libraries may still run; nothing is left that they could do.
     os._exit(code)
 

@@ -24,6 +24,7 @@ from grpc_runtime.child_process import command_of
 from tests.inference_service.inferring import NUMBERS, PROBE, decoded
 from tests.inference_service.making import expected, open_registry, photo, pixels
 from tests.inference_service.running import until
+from tests.missing import skip_or_fail
 
 Call = Callable[..., dict[str, Any]]
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(2, 6)
@@ -31,7 +32,12 @@ CLIENT = Path(sys.prefix) / "tritonclient"
 INSTALL = f"pip install --no-deps --target {CLIENT} -r tests/e2e/tritonclient.txt"
 SCRIPT = Path(__file__).with_name("triton_calls.py")
 
-pytestmark = pytest.mark.skipif(not CLIENT.is_dir(), reason=f"tritonclient is not installed: {INSTALL}")
+
+@pytest.fixture(scope="module", autouse=True)
+def tritonclient() -> None:
+    """The client, without which no test here can run."""
+    if not CLIENT.is_dir():
+        skip_or_fail("tritonclient", f"tritonclient is not installed: {INSTALL}")
 
 
 @pytest.fixture(scope="module")

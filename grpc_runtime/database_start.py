@@ -1,0 +1,46 @@
+"""Opens a service's database when it starts: a server that does not answer yet is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import structlog
+
+from grpc_runtime.settings import StoreSettings
+from model_store.database import Database
+from model_store.errors import Unavailable
+
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 5.0
+_LOG_SECONDS = 60.0
+_log = structlog.get_logger()
+
+
+async def opened_database(
+    settings: StoreSettings, stopping: asyncio.Event, clock: Callable[[], float] = time.monotonic
+) -> Database | None:
+    """Return the database once it answers; None where `stopping` is set before.
+
+    A machine that starts as a whole has its services up before its database server. Raises SchemaMismatch, and
+    Unavailable for a file that cannot be opened: time does not mend that.
+    """
+    database = settings.connect()
+    pause, started, told = _FIRST_RETRY_SECONDS, clock(), None
+    while not stopping.is_set():
+        try:
+            await asyncio.to_thread(database.open_schema)
+        except Unavailable as error:
+            if database.is_sqlite:
+                raise
+            if told is None or clock() - told >= _LOG_SECONDS:
+                told = clock()
+                _log.warning("database_awaited", reason=error.in_full, waited_seconds=round(told - started))
+        else:
+            return database
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), pause)
+        pause = min(2 * pause, _LAST_RETRY_SECONDS)
+    database.close()
+    return None
