@@ -113,7 +113,7 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
             manager,
             pipeline,
             Repository(manager, wishes.of_model),
-            SharedMemory(enabled=settings.shared_memory),
+            SharedMemory(enabled=settings.shared_memory, prefix=settings.shared_memory_prefix),
             _facts(settings, device),
             refusal=lambda error, method: refusal(error, CODES, method),
         )

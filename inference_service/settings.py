@@ -49,6 +49,11 @@ class InferenceSettings(ServerSettings):
     shared_memory: bool = Field(
         default=False, description="Whether callers on this machine may name shared memory to read from and write to."
     )
+    shared_memory_prefix: str = Field(
+        default="maas-",
+        pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$",
+        description="What the names of all such memory begin with: no other of this machine's is opened.",
+    )
 
     num_newest_versions: int = Field(
         default=1, ge=0, le=1000, description="Newest versions of each model that are loaded without being asked for."

@@ -69,8 +69,10 @@ class Slice:
 class SharedMemory:
     """The registered regions; use it on the event loop only. Switched off, it answers every call with IllegalState."""
 
-    def __init__(self, *, enabled: bool) -> None:
+    def __init__(self, *, enabled: bool, prefix: str) -> None:
+        """Take what the names of all memory begin with that callers may name."""
         self.enabled = enabled
+        self._prefix = prefix
         self._regions: dict[str, Region] = {}
 
     def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
@@ -82,6 +84,7 @@ class SharedMemory:
             raise InvalidInput.of("byte_size", "must be at least 1")
         if name in self._regions:
             raise AlreadyExists(f"region {shown(name)} is registered already: unregister it first")
+        _check_key(key, self._prefix)
         if len(self._regions) >= _MAX_REGIONS:
             raise StorageFull(f"{_MAX_REGIONS} regions are registered already: unregister some first")
         self._regions[name] = Region(name, key, offset, byte_size)
@@ -119,13 +122,23 @@ class SharedMemory:
             )
 
 
-def _opened(key: str, end: int) -> int:
-    """Open shared memory of at least `end` bytes; the key never is a path, and neither link nor device is followed."""
-    found = _KEY.fullmatch(key)
-    if found is None:
+def _check_key(key: str, prefix: str) -> None:
+    """Raise InvalidInput for a key that is a path, or names memory of others, be it there or not."""
+    if not _KEY.fullmatch(key):
         raise InvalidInput.of("key", "must be a '/' or nothing, then 1 to 250 of a-z, A-Z, 0-9, '_', '-' and '.'")
+    if not key.removeprefix("/").startswith(prefix):
+        raise InvalidInput.of(
+            "key",
+            f"must begin with {prefix!r}, as whoever runs the service has set in MAAS_INFERENCE_SHARED_MEMORY_PREFIX",
+        )
+
+
+def _opened(key: str, end: int) -> int:
+    """Open shared memory of at least `end` bytes; neither link nor device is followed."""
     try:
-        descriptor = os.open(f"{_FOLDER}/{found[1]}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(
+            f"{_FOLDER}/{key.removeprefix('/')}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        )
     except FileNotFoundError as error:
         raise NotServed(f"there is no shared memory of key {shown(key)} on this machine") from error
     except OSError as error:

@@ -13,7 +13,9 @@ import grpc
 import numpy as np
 import pytest
 from maas.open_inference.v2 import open_inference_pb2 as pb
+from pydantic import ValidationError
 
+from inference_service.settings import InferenceSettings
 from tests.inference_service.inferring import (
     PROBE,
     Input,
@@ -204,12 +206,38 @@ def test_memory_that_is_cut_short_ends_the_request_alone(service: OpenService, m
         "x y",
         "é",
         "x" * 251,
+        "maas-/../x",
+        "maas-x/../../dev/null",
     ],
 )
 def test_a_key_is_no_path(service: OpenService, key: str) -> None:
     """Its grammar is told."""
     with refused_fields("key"):
         register(service, "x", key)
+
+
+def test_memory_of_others_is_not_opened(service: OpenService, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Only names with the operator's prefix are; of others it is not told whether they are there."""
+    with in_shared_memory(f"others-{uuid4().hex}") as path:
+        path.write_bytes(bytes(4096))
+        answers = set()
+        for key in (path.name, f"/{path.name}", "others-are-not-there", f"x-maas-{path.name}"):
+            with pytest.raises(grpc.RpcError) as caught:
+                register(service, "x", key)
+            answers.add((caught.value.code(), caught.value.details()))
+        text = "must begin with 'maas-', as whoever runs the service has set in MAAS_INFERENCE_SHARED_MEMORY_PREFIX"
+        assert answers == {(INVALID, f"key: {text}")}
+        home = tmp_path_factory.mktemp("home")
+        with serving_models(home, shared_memory=True, shared_memory_prefix="others-") as other:
+            register(other, "x", path.name)
+            assert set(status(other)) == {"x"}
+
+
+def test_every_prefix_has_a_character() -> None:
+    """An empty one would open all memory of the machine."""
+    for prefix in ("", "/", "../", ".x"):
+        with pytest.raises(ValidationError):
+            InferenceSettings(shared_memory_prefix=prefix)
 
 
 @contextmanager
