@@ -9,7 +9,8 @@ NOT_A_SETTING = "not_a_setting"
 """Event that a service logs for each remark."""
 _PREFIX = "MAAS_"
 _SERVICE_PREFIXES = ("MAAS_TRAINING_", "MAAS_INFERENCE_")
-_LEAST_SIMILARITY = 0.93  # a letter too many or too few in the shortest of them
+_OF_SETTINGS = 0.92  # least similarity: among many names, two letters exchanged or one left out
+_OF_A_FEW = 0.88
 
 
 def mistyped_settings(
@@ -25,7 +26,7 @@ def mistyped_settings(
     for name in sorted(names):
         if name.startswith(others) or name in also_known:
             continue
-        if remark := _remark(name, settings):
+        if remark := _remark(name, settings, _OF_SETTINGS):
             yield remark
         elif name.startswith(prefix) and name not in settings:
             yield f"{name} is not a setting and is ignored"
@@ -33,12 +34,12 @@ def mistyped_settings(
 
 def near_misses(names: Iterable[str], known: Collection[str], also_known: Collection[str]) -> Iterator[str]:
     """Yield a remark for each variable that is nearly one of the known names."""
-    remarks = (_remark(name, known) for name in sorted(names) if name not in also_known)
+    remarks = (_remark(name, known, _OF_A_FEW) for name in sorted(names) if name not in also_known)
     yield from filter(None, remarks)
 
 
-def _remark(name: str, known: Collection[str]) -> str:
+def _remark(name: str, known: Collection[str], least_similarity: float) -> str:
     if not name.startswith(_PREFIX) or name in known:
         return ""
-    near = get_close_matches(name, known, 1, _LEAST_SIMILARITY)
+    near = get_close_matches(name, known, 1, least_similarity)
     return f"{name} is not a setting and is ignored: do you mean {near[0]}?" if near else ""

@@ -9,6 +9,7 @@ from grpc_runtime.addresses import NO_PROXY, channel_options
 from grpc_runtime.settings import ServerSettings, wrong_settings
 from grpc_runtime.variables import mistyped_settings
 from inference_service.settings import InferenceSettings
+from maas_client.settings import mistyped_variables
 from training_service.settings import TrainingSettings
 
 SERVICES = (TrainingSettings, InferenceSettings)
@@ -29,13 +30,30 @@ def test_no_setting_is_taken_for_a_mistyped_one(service: type[ServerSettings]) -
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_missing_letter_is_found_in_every_setting_of_a_service(service: type[ServerSettings]) -> None:
-    """Each of its own names without one letter gets a remark."""
+def test_no_setting_of_a_service_is_taken_for_a_mistyped_one_of_the_client(
+    service: type[ServerSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command runs in the services' containers too."""
+    for name in variables(service):
+        monkeypatch.setenv(name, "x")
+    assert list(mistyped_variables()) == []
+
+
+@pytest.mark.parametrize("mistyped", ["MAAS_HOEM", "MAAS_HOM", "MAAS_TRAINING_ADRESS", "MAAS_TRAINIG_BIND"])
+def test_a_mistyped_variable_of_the_client_is_found(mistyped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters left out or exchanged."""
+    monkeypatch.setenv(mistyped, "x")
+    assert [remark.split()[0] for remark in mistyped_variables()] == [mistyped]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_slip_is_found_in_every_setting_of_a_service(service: type[ServerSettings]) -> None:
+    """Each of its own names without one letter, or with two exchanged, gets a remark."""
     prefix = service.model_config["env_prefix"]
     for name in variables(service):
         if name.startswith(prefix):
-            mistyped = name[:-2] + name[-1]
-            assert list(mistyped_settings([mistyped], prefix, service.model_fields, ())), mistyped
+            for mistyped in (name[:-2] + name[-1], name[:-2] + name[-1] + name[-2]):
+                assert list(mistyped_settings([mistyped], prefix, service.model_fields, ())), mistyped
 
 
 @pytest.mark.parametrize("service", SERVICES)
