@@ -60,6 +60,8 @@ class Runner:
             await self._threads.run(self._jobs.release_gone, is_gone)
         except StoreError as error:  # the leases run out all the same
             _log.warning("lost_jobs_not_released", reason=error.in_full)
+        except Exception:  # noqa: BLE001  as above
+            _log.exception("lost_jobs_not_released")
         async with asyncio.TaskGroup() as slots:
             for _ in range(self._settings.num_concurrent_jobs):
                 slots.create_task(self._run_slot())

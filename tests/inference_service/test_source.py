@@ -41,10 +41,11 @@ class LosableDatabase(Database):
     """A real database that does not answer while `lost` is set."""
 
     lost = False
+    failure: Exception = Unavailable("the database does not answer")
 
     def read(self) -> AbstractContextManager[Session]:
         if self.lost:
-            raise Unavailable("the database does not answer")
+            raise self.failure
         return super().read()
 
 
@@ -129,9 +130,13 @@ def test_how_many_of_the_newest_is_a_setting(
         assert numbers(next_from(emitted)[0]) == expected
 
 
-def test_a_lost_database_is_followed_again_when_it_is_back(database: Database, registry: Registry) -> None:
-    """Nothing is emitted meanwhile, and nothing that happened is missed."""
+@pytest.mark.parametrize("failure", [LosableDatabase.failure, RuntimeError("what nobody expected")])
+def test_a_lost_database_is_followed_again_when_it_is_back(
+    database: Database, registry: Registry, failure: Exception
+) -> None:
+    """Nothing is emitted meanwhile, and nothing that happened is missed; whatever went wrong ends no service."""
     losable = LosableDatabase(database.url.render_as_string(hide_password=False))
+    losable.failure = failure
     registry.publish(Recipe(head=1))
     with following(losable, ModelStore(losable, registry.store.blobs)) as emitted:
         next_from(emitted)
