@@ -143,7 +143,9 @@ class Collector:
             named = named_among(session, digests)
             return [digest for digest in digests if digest not in named]
 
-        with burying(self._turns.write, unnamed) as garbage, ThreadPoolExecutor(_NUM_THREADS) as threads:
+        # Not between the two transactions of a burial: meanwhile nobody may name what is buried.
+        self._turns.rest()
+        with burying(self._database.write, unnamed) as garbage, ThreadPoolExecutor(_NUM_THREADS) as threads:
             gone = threads.map(lambda digest: self._blobs.delete(digest, before=self._oldest()), garbage)
             return [digest for digest, is_gone in zip(garbage, gone, strict=True) if is_gone]
 

@@ -17,7 +17,7 @@ from model_store.promotion import OPEN
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow, VersionRow
 from model_store.upkeep.turns import Turns
 
-_BATCH = 2000  # rows that are removed in one transaction: other writers wait for no more than that
+_BATCH = 1000  # rows that are removed in one transaction: other writers wait for no more than that
 _NUM_JOBS = 200  # each with a few rows besides its own
 
 

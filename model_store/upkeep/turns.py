@@ -27,11 +27,15 @@ class Turns:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Run a block in a write transaction, once other writers had time for theirs."""
-        self._pause(self._rest_seconds)
+        self.rest()
         started = time.monotonic()
         with self._database.write() as session:
             yield session
         self._rest_seconds = max(_MIN_REST_SECONDS, _REST * (time.monotonic() - started))
+
+    def rest(self) -> None:
+        """Leave other writers time for their transactions; raise what `pause` raises."""
+        self._pause(self._rest_seconds)
 
     def check_going_on(self) -> None:
         """Raise what `pause` raises where the work is to end; it waits for nothing."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import func, select
 
 from model_store.blobs.local import LocalBlobs
 from model_store.database import Database
@@ -20,6 +21,7 @@ from model_store.names import VersionName
 from model_store.records import Dataset, Lineage
 from model_store.stages import read_stage
 from model_store.store import ModelStore
+from model_store.tables import TombstoneRow
 from model_store.upkeep.gc import Collector, Garbage, Young
 from model_store.upkeep.turns import Turns
 from tests.model_store.making import age, age_unfinished, calibrated, publication, registered_dataset
@@ -210,3 +212,17 @@ def test_checkpoints_of_jobs_that_ended_long_ago_are_found(
     collector = Collector(database, blobs, grace_seconds=60, checkpoints_kept_for=timedelta(0))
     assert Collector(database, blobs, grace_seconds=60).collect() == NOTHING
     assert collector.find() == collector.collect() == Garbage(1, 0, blob.size_bytes)
+
+
+def test_upkeep_that_is_stopped_leaves_no_blob_half_buried(database: Database, blobs: LocalBlobs) -> None:
+    """It neither rests nor ends between a tombstone and what settles it: nobody may name the blob meanwhile."""
+    blobs.put([b"orphan"])
+    age(blobs)
+
+    def pause(_: float) -> None:
+        with database.read() as session:
+            assert not session.scalar(select(func.count()).where(TombstoneRow.is_settled.is_(False)))
+
+    assert Collector(database, blobs, grace_seconds=60, turns=Turns(database, pause)).collect().num_blobs == 1
+    with database.read() as session:
+        assert session.scalar(select(func.count()).where(TombstoneRow.is_settled)) == 1
