@@ -97,6 +97,8 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle_seconds)),
         ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", 10_000),  # a connection that says nothing at all is closed by then
     ]
 
 

@@ -69,6 +69,7 @@ class ServerSettings(StoreSettings):
     max_calls: int = Field(
         default=4096, ge=1, description="Calls under way at once, streams included; more are refused."
     )
+    max_connections: int = Field(default=500, ge=1, description="Connections at once; more are closed.")
     max_calls_per_connection: int = Field(default=1024, ge=1, description="More wait in the client.")
     upload_idle_seconds: float = Field(
         default=60.0, gt=0, description="How long an upload may pause before it is given up."

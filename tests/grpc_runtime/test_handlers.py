@@ -274,6 +274,23 @@ async def test_a_silent_upload_is_given_up() -> None:
 
 
 @on_a_loop
+async def test_connections_beyond_the_limit_are_closed() -> None:
+    """At once, and until one of them has ended."""
+    server = GrpcServer(ServerSettings(bind="127.0.0.1:0", max_connections=2), {})
+    host, _, port = (await server.start()).rpartition(":")
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+    heard = [await asyncio.wait_for(reader.read(1), TIMEOUT) for reader, _ in connections]
+    assert heard.count(b"") == 1
+    for _, writer in connections:
+        writer.close()
+    async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
+        call = health_pb2_grpc.HealthStub(channel).Check
+        answer = await call(health_pb2.HealthCheckRequest(), timeout=TIMEOUT, wait_for_ready=True)
+        assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    await server.stop()
+
+
+@on_a_loop
 async def test_health_is_listed() -> None:
     """Of every service, and of the server."""
     server = GrpcServer(ServerSettings(bind="127.0.0.1:0"), {"t.Echo": lambda _: None})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_status import rpc_status
 from maas.training.v1 import training_pb2 as pb
 from PIL import Image
 
@@ -207,6 +208,20 @@ def test_a_taken_id_is_refused_before_the_bytes_are_read(service: RunningService
     service.upload(ARCHIVE)
     with refused(grpc.StatusCode.ALREADY_EXISTS, "datasets/photos exists"):
         service.training.UploadDataset(iter([HEADER]))
+
+
+def test_a_refusal_of_many_long_labels_reaches_its_caller(service: RunningService) -> None:
+    """Each letter of them takes six bytes in gRPC's text of a status, and all of it must fit into 8 KiB."""
+    labels = [f"{'ж' * (60 + 2 * number)}{number}" for number in range(20)]
+    with pytest.raises(grpc.RpcError) as caught:
+        service.upload(
+            tar_of({f"{label}/{k}.png": picture("red", 2 * n + k) for n, label in enumerate(labels) for k in range(2)})
+        )
+    assert caught.value.code() is INVALID, caught.value
+    assert labels[0] in caught.value.details()
+    status = rpc_status.from_call(caught.value)
+    assert status.message == caught.value.details()
+    assert status.details
 
 
 def test_a_client_that_vanishes_leaves_nothing(service: RunningService) -> None:
