@@ -26,7 +26,7 @@ def predict(
     photos = list(files_of(files))
     if not photos:
         raise CommandFailed("there are no photos in there: name files, or a folder that has some")
-    with Client() as client:
+    with Client() as client, notes.status(f"classifying {len(photos):,} photos"):
         found, failure = _until_failure(classify(client, model, photos, top_k))
     if as_json:
         print_json([_plain(each) for each in found])
@@ -46,7 +46,8 @@ def _until_failure(answers: Iterator[Classified]) -> tuple[list[Classified], grp
     """Return what was answered before a request failed, and its failure."""
     found: list[Classified] = []
     try:
-        found.extend(answers)
+        for each in answers:
+            found.append(each)  # noqa: PERF402  what came before a failure stays
     except grpc.RpcError as error:
         return found, error
     return found, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,19 @@ from tests.inference_service.running import RunningService, running_service
 from tests.maas_client.commands import Maas, read
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with one model, whose limits are lower than the client's."""
-    home = tmp_path_factory.mktemp("home")
+@contextmanager
+def serving(home: Path) -> Iterator[RunningService]:
+    """Serve one model, with limits that are lower than the client's."""
     open_registry(home).publish(Recipe(head=1), model_id="flowers")
     with running_service(home, max_images_per_request=5, max_message_bytes=2**20, max_queue_rows=64) as running:
         running.await_serving()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with one model."""
+    with serving(tmp_path_factory.mktemp("home")) as running:
         yield running
 
 
@@ -111,3 +118,25 @@ def test_a_model_that_is_not_there_is_named(maas: Maas, tmp_path: Path) -> None:
     code, out, err = maas("predict", "nope", *photos(tmp_path / "photos", 3))
     assert (code, out) == (1, "")
     assert "NOT_FOUND: models/nope" in err
+
+
+def test_answers_before_a_failure_are_shown(
+    command: Maas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the service ends after the first request, its photos have labels, and the error says how many have none."""
+    names = photos(tmp_path / "photos", 40)
+    read_bytes = Path.read_bytes
+    with serving(tmp_path) as service:
+        monkeypatch.setenv("MAAS_INFERENCE_ADDRESS", service.address)
+
+        def read_and_leave(path: Path) -> bytes:
+            if path.name == "33.png":  # the first request is answered by then, and the second one is not yet sent
+                service.stop()
+            return read_bytes(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read_and_leave)
+        capsys.readouterr()  # what the service itself has said
+        code, out, err = command("predict", "flowers", *names, "--json")
+    assert code == 1
+    assert [each["file"] for each in json.loads(out)] == names[:32]
+    assert "8 of 40 photos have no answer" in err
