@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from model_store.errors import InvalidInput, Unavailable
+from model_store.texts import quoted
 
 _CHUNK_BYTES = 1024 * 1024
 _NO_FILE = "names {!r}, which is neither a file nor a folder"
@@ -71,9 +72,12 @@ class LocalRoot:
     def _file(self, name: str) -> Iterator[IO[bytes]]:
         with self._opened(name) as descriptor:
             if descriptor is None:
-                raise Unavailable(f"{name!r} was there a moment ago: try again", detail=str(self._folder / name))
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                yield file
+                raise Unavailable(f"{quoted(name)} was there a moment ago: try again", detail=str(self._folder / name))
+            try:
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
+                    yield file
+            except OSError as error:
+                raise _unreadable(name, self._folder / name, error) from error
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[int | None]:
@@ -93,10 +97,7 @@ class LocalRoot:
                 if error.errno == errno.ENXIO:
                     raise InvalidInput.of("uri", _NO_FILE.format(name)) from error
                 if error.errno not in _NOT_THERE:
-                    raise Unavailable(
-                        f"{name!r} cannot be opened: let the service's operator look at its log",
-                        detail=f"{self._folder / name}: {error.strerror}",
-                    ) from error
+                    raise _unreadable(name, self._folder / name, error) from error
                 here = None
             yield here
 
@@ -119,4 +120,9 @@ def _read_errors(path: str) -> Iterator[None]:
     except PermissionError as error:
         raise InvalidInput.of("uri", f"holds {path!r}, which the service may not read") from error
     except OSError as error:
-        raise Unavailable(f"{path!r} cannot be read now: try again") from error
+        raise Unavailable(f"{quoted(path)} cannot be read now: try again", detail=str(error.strerror)) from error
+
+
+def _unreadable(name: str, file: Path, error: OSError) -> Unavailable:
+    text = f"{quoted(name)} cannot be opened or read: the service's log tells its operator why"
+    return Unavailable(text, detail=f"{file}: {error.strerror}")
