@@ -18,7 +18,7 @@ from model_store.home_folder import expanded
 class StoreSettings(BaseSettings):
     """Where the model store is; by default everything lives below `MAAS_HOME`."""
 
-    model_config = SettingsConfigDict(env_prefix="MAAS_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="MAAS_", extra="ignore", allow_inf_nan=False)
 
     home: Path = Path("~/.maas")
     database_url: str = ""

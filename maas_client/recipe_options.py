@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from google.protobuf import json_format
 from maas.training.v1 import training_pb2
 
 from maas_client.failures import CommandFailed
+from maas_client.numbers import INT32_MAX, field_value, finite
 from maas_client.shorthand import pairs
 
 _RECIPE, _TRAINING = (
@@ -16,30 +16,45 @@ _RECIPE, _TRAINING = (
     "Training (of every other recipe)",
 )
 
+_KEPT = {"name", "reason"}
+
 Recipe = Annotated[
     str,
     typer.Option(help="linear_probe, last_stages, full, gradual, classic or scratch.", rich_help_panel=_RECIPE),
 ]
-NumStages = Annotated[int | None, typer.Option(help="last_stages: backbone stages to train.", rich_help_panel=_RECIPE)]
+NumStages = Annotated[
+    int | None,
+    typer.Option(min=0, max=INT32_MAX, help="last_stages: backbone stages to train.", rich_help_panel=_RECIPE),
+]
 ClassWeights = Annotated[
     str, typer.Option(help="balanced: labels count alike, however few images they have.", rich_help_panel=_RECIPE)
 ]
 Augmentation = Annotated[str, typer.Option(help="none, mirror, crop_and_mirror or strong.", rich_help_panel=_RECIPE)]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=_TRAINING)]
-BatchSize = Annotated[int | None, typer.Option(help="Images a batch.", rich_help_panel=_TRAINING)]
-LearningRate = Annotated[float | None, typer.Option(help="Learning rate of the head.", rich_help_panel=_TRAINING)]
+Epochs = Annotated[
+    int | None, typer.Option(min=0, max=INT32_MAX, help="Passes over the training images.", rich_help_panel=_TRAINING)
+]
+BatchSize = Annotated[int | None, typer.Option(min=0, max=INT32_MAX, help="Images a batch.", rich_help_panel=_TRAINING)]
+LearningRate = Annotated[
+    float | None, typer.Option(callback=finite, help="Learning rate of the head.", rich_help_panel=_TRAINING)
+]
 FindLearningRate = Annotated[
     bool, typer.Option("--find-learning-rate", help="Find it by a short sweep instead.", rich_help_panel=_TRAINING)
 ]
 BackboneFactor = Annotated[
-    float | None, typer.Option(help="Backbone's learning rate as a share of it.", rich_help_panel=_TRAINING)
+    float | None,
+    typer.Option(callback=finite, help="Backbone's learning rate as a share of it.", rich_help_panel=_TRAINING),
 ]
-WeightDecay = Annotated[float | None, typer.Option(help="Weight decay.", rich_help_panel=_TRAINING)]
+WeightDecay = Annotated[float | None, typer.Option(callback=finite, help="Weight decay.", rich_help_panel=_TRAINING)]
 Optimizer = Annotated[str, typer.Option(help="sgd or adamw.", rich_help_panel=_TRAINING)]
 Schedule = Annotated[str, typer.Option(help="constant, cosine or one_cycle.", rich_help_panel=_TRAINING)]
-LabelSmoothing = Annotated[float | None, typer.Option(help="Label smoothing, such as 0.1.", rich_help_panel=_TRAINING)]
+LabelSmoothing = Annotated[
+    float | None, typer.Option(callback=finite, help="Label smoothing, such as 0.1.", rich_help_panel=_TRAINING)
+]
 Patience = Annotated[
-    int | None, typer.Option(help="Stop after so many epochs that were no better.", rich_help_panel=_TRAINING)
+    int | None,
+    typer.Option(
+        min=0, max=INT32_MAX, help="Stop after so many epochs that were no better.", rich_help_panel=_TRAINING
+    ),
 ]
 Precision = Annotated[str, typer.Option(help="float32 or bfloat16.", rich_help_panel=_TRAINING)]
 Settings = Annotated[
@@ -57,19 +72,11 @@ Settings = Annotated[
 def recipe_of(name: str, settings: list[str], **options: Any) -> training_pb2.Recipe:  # noqa: ANN401  each as its field wants it
     """Make a recipe of the options that were given; raise CommandFailed where a setting is no field of one."""
     given = {key: value for key, value in options.items() if value not in (None, "") and value is not False}
-    fields = set(training_pb2.Recipe.DESCRIPTOR.fields_by_name) - {"name", "reason"}
+    fields = {name: each for name, each in training_pb2.Recipe.DESCRIPTOR.fields_by_name.items() if name not in _KEPT}
     for key, value in pairs(settings, "FIELD=VALUE, such as mixup_alpha=0.2").items():
         if key not in fields:
             raise CommandFailed(f"a recipe has no field {key!r}: it has {', '.join(sorted(fields))}")
         if key in given:
             raise CommandFailed(f"{key} is given twice, by its own option and by --set: leave one of them out")
-        given[key] = _value(value)
-    try:
-        return json_format.ParseDict({"name": name, **given}, training_pb2.Recipe())
-    except json_format.ParseError as error:
-        raise CommandFailed(f"--set: {error}") from error
-
-
-def _value(text: str) -> str | bool:
-    """Return the text, from which numbers are read; but protobuf wants true and false as such."""
-    return {"true": True, "false": False}.get(text.lower(), text)
+        given[key] = field_value(key, fields[key].cpp_type, value)
+    return training_pb2.Recipe(name=name, **given)

@@ -16,6 +16,7 @@ from model_store.store import ModelStore
 from training_service.gate import check_promotion
 from training_service.recipe_choices import choose, choose_any, resolve
 from training_service.recipes import DEFAULTS, Recipe, RecipeName, trained_stages
+from training_service.seeds import check_seed
 from training_service.versions import trainable_stages
 from training_service.violations import Violations
 
@@ -73,6 +74,8 @@ def job_spec(
     if request.alias is not None:
         with violations.collected():
             check_id(request.alias, f"{_PLACE}.alias")
+    with violations.collected():
+        check_seed(request.seed, f"{_PLACE}.seed")
     with violations.collected():
         _check_urgency(request)
     if request.promote is not None:

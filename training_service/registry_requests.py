@@ -28,6 +28,7 @@ from model_store.paging import PageRequest
 from model_store.publication import Publication, check_metric_values
 from model_store.records import CalibrationDigests, Lineage, Notes
 from model_store.texts import MAX_ACTOR, MAX_DESCRIPTION, MAX_LABEL, MAX_REASON, MAX_REQUEST_ID, check_line, check_text
+from training_service.seeds import check_seed
 from training_service.violations import Violations
 
 _MAX_DIGESTS = 10_000
@@ -144,6 +145,7 @@ def publication(header: pb.PublishVersionRequest.Header) -> Publication:
             "header.actor": (header.actor, MAX_ACTOR),
         }
     )
+    check_seed(header.seed, "header.seed")
     base = names.parse_version(header.base, "header.base") if header.base else None
     with named_in("header.manifest_json"):
         manifest = Manifest.from_json(header.manifest_json.encode())

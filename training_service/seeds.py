@@ -7,6 +7,14 @@ import hashlib
 import numpy as np
 import torch
 
+from model_store.errors import InvalidInput
+
+
+def check_seed(seed: int, field: str) -> None:
+    """Raise InvalidInput for a seed that is no seed."""
+    if seed < 0:
+        raise InvalidInput.of(field, f"must be at least 0, not {seed}")
+
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
     """Return a seed from 0 to 2**63 - 1; equal arguments give equal seeds, on every machine."""

@@ -38,6 +38,7 @@ class SplitSpec:
     def __post_init__(self) -> None:
         for name in ("validation_fraction", "test_fraction"):
             _check(0 < getattr(self, name) < 1, name, "must be above 0 and below 1")
+        _check(self.seed >= 0, "seed", "must be at least 0")
         total = self.validation_fraction + self.test_fraction
         _check(total < 1, "test_fraction", "must leave a share for training: validation and test together stay below 1")
 

@@ -11,6 +11,7 @@ from maas_client.caller import caller
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.new_alias import say_where_new
+from maas_client.numbers import INT32_MAX
 from maas_client.output import AsJson, Yes, confirm, moment, out, print_json, print_table
 from maas_client.shorthand import alias_name, alias_text, id_of, target_name
 
@@ -18,7 +19,7 @@ app = typer.Typer(help="Point an alias at a version, roll it back, delete it, re
 
 Model = Annotated[str, typer.Argument(help="Id of the model, such as flowers.")]
 AliasId = Annotated[str, typer.Argument(help="Id of the alias, such as production.")]
-Expected = Annotated[int, typer.Option(help="Version it must point at now; 0 means any.")]
+Expected = Annotated[int, typer.Option(min=0, max=INT32_MAX, help="Version it must point at now; 0 means any.")]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 
 
@@ -26,7 +27,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 def set_alias(
     model: Model,
     alias: AliasId,
-    version: Annotated[int, typer.Argument(help="Number of the version.")],
+    version: Annotated[int, typer.Argument(min=1, max=INT32_MAX, help="Number of the version.")],
     canary: Annotated[
         list[str] | None,
         typer.Option(metavar="NUMBER:PERCENT", help="A version that answers a share of requests; up to eight of them."),

@@ -12,6 +12,7 @@ from maas_client.caller import caller
 from maas_client.client import Client
 from maas_client.failures import CommandFailed, store_errors_explained
 from maas_client.new_alias import say_where_new
+from maas_client.numbers import INT32_MAX, INT64_MAX
 from maas_client.output import AsJson, notes, out, print_json, print_table, size
 from maas_client.shorthand import id_of, pairs
 
@@ -74,9 +75,12 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="With --weights or --random: the labels, one a line, as UTF-8."),
     ] = None,
-    random: Annotated[int | None, typer.Option(metavar="SEED", help="Random weights under this seed.")] = None,
+    random: Annotated[
+        int | None, typer.Option(min=0, max=INT64_MAX, metavar="SEED", help="Random weights under this seed.")
+    ] = None,
     num_labels: Annotated[
-        int | None, typer.Option(min=0, help="With --random: labels of the head; none without it, 10 for mlp.")
+        int | None,
+        typer.Option(min=0, max=INT32_MAX, help="With --random: labels of the head; none without it, 10 for mlp."),
     ] = None,
     widths: Annotated[
         str, typer.Option(help="Of mlp: numbers in a row and in each hidden layer, such as 64,256.")

@@ -13,6 +13,7 @@ from maas.training.v1 import training_pb2
 from maas_client.browser import show_in_browser
 from maas_client.client import Client
 from maas_client.dataset_view import show
+from maas_client.numbers import INT64_MAX
 from maas_client.output import (
     AsJson,
     Yes,
@@ -32,7 +33,7 @@ from maas_client.uploading import split_spec, upload
 app = typer.Typer(help="List, upload, show and delete datasets.", invoke_without_command=True)
 
 Name = Annotated[str, typer.Argument(help="Id of the dataset.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the split; 0 by default.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=INT64_MAX, help="Seed of the split; 0 by default.")]
 Encoding = Annotated[
     str, typer.Option(help="Encoding of an archive's names that are not UTF-8, such as gbk, shift_jis or cp866.")
 ]

@@ -9,13 +9,14 @@ import typer
 from grpc_runtime.addresses import check_target
 from maas_client.failures import CommandFailed
 from maas_client.health import why_not_serving
+from maas_client.numbers import finite
 from maas_client.output import AsJson, as_text, notes, out, print_json
 
 
 def health(
     address: Annotated[str, typer.Argument(help="host:port of a server.")],
     service: Annotated[str, typer.Option(help="Full name of one service; default: the server as a whole.")] = "",
-    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 3.0,
+    timeout: Annotated[float, typer.Option(callback=finite, help="Seconds to wait.")] = 3.0,
     *,
     as_json: AsJson = False,
 ) -> None:

@@ -11,6 +11,7 @@ from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
 from maas_client.known_names import names_of_models, names_of_versions, unknown_names
+from maas_client.numbers import INT32_MAX
 from maas_client.output import AsJson, as_text, metric, moment, notes, out, print_json, print_table, size, tags_text
 from maas_client.shorthand import alias_text, id_of, pairs, short_name
 
@@ -82,7 +83,7 @@ def list_versions(
         str, typer.Option("--filter", help="Conditions, such as 'metrics.accuracy >= 0.9 AND tags.team = vision'.")
     ] = "",
     sort: Annotated[str, typer.Option(help="'metrics.accuracy desc', say, or 'number'; default: newest first.")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Versions to show at most; 0 means all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, max=INT32_MAX, help="Versions to show at most; 0 means all.")] = 0,
     *,
     deleted: Deleted = False,
     as_json: AsJson = False,

@@ -12,13 +12,14 @@ import typer
 from maas_client.classifying import Classified, classify, files_of
 from maas_client.client import Client
 from maas_client.failures import CommandFailed, explain
+from maas_client.numbers import INT32_MAX
 from maas_client.output import AsJson, as_text, notes, out, print_json, print_table
 
 
 def predict(
     model: Annotated[str, typer.Argument(help="flowers, flowers@production or flowers/3.")],
     files: Annotated[list[Path], typer.Argument(help="Photos, and folders of them.")],
-    top_k: Annotated[int, typer.Option(min=0, help="Labels for each photo; 0 means the best five.")] = 0,
+    top_k: Annotated[int, typer.Option(min=0, max=INT32_MAX, help="Labels for each photo; 0 means the best five.")] = 0,
     *,
     as_json: AsJson = False,
 ) -> None:

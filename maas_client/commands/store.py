@@ -10,6 +10,7 @@ import typer
 
 from maas_client.commands import store_checks
 from maas_client.failures import CommandFailed, store_errors_explained
+from maas_client.numbers import INT32_MAX, finite
 from maas_client.output import AsJson, out, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def migrate(*, as_json: AsJson = False) -> None:
 
 @app.command("gc")
 def collect_garbage(
-    grace_hours: Annotated[float, typer.Option(help="Leave what is younger alone.")] = 24.0,
+    grace_hours: Annotated[
+        float, typer.Option(min=0, max=1e6, callback=finite, help="Leave what is younger alone.")
+    ] = 24.0,
     *,
     delete: Delete = False,
     as_json: AsJson = False,
@@ -87,7 +90,9 @@ def _garbage_text(garbage: Garbage) -> str:
 @app.command("prune")
 def prune(
     model: Annotated[str, typer.Argument(help="Id of the model, such as flowers; without one, all models.")] = "",
-    keep_last: Annotated[int | None, typer.Option(help="Keep so many of each model's newest versions.")] = None,
+    keep_last: Annotated[
+        int | None, typer.Option(min=0, max=INT32_MAX, help="Keep so many of each model's newest versions.")
+    ] = None,
     newer_than: Annotated[str, typer.Option(help="Keep what is newer than this: 12h, 30d, 8w.")] = "",
     *,
     delete: Delete = False,

@@ -9,13 +9,15 @@ from typing import Annotated
 import typer
 
 from maas_client.client import Client
+from maas_client.numbers import INT64_MAX
 from maas_client.output import AsJson, out, print_json_line
 
 
 def watch(
     resource: Annotated[str, typer.Argument(help="Only this and what is below it: flowers, flowers/3.")] = "",
     after: Annotated[
-        int | None, typer.Option(min=0, help="Sequence number of the last change seen: begin with what came since.")
+        int | None,
+        typer.Option(min=0, max=INT64_MAX, help="Sequence number of the last change seen: begin with what came since."),
     ] = None,
     *,
     as_json: AsJson = False,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.architectures import Head
 from model_store.names import AliasName
-from tests.training_service.making import publish_base, publish_mlp
+from tests.training_service.making import photos, publish_base, publish_mlp, tar_of
 from tests.training_service.running import RunningService, refused
+from training_service.recipe_choices import FIELDS
 from training_service.recipes import DEFAULTS
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
@@ -203,3 +207,59 @@ def test_what_cannot_be_queued_is_refused_when_it_is_checked(
     """As it would be with the dataset."""
     with refused(code):
         validate(ready_service, **job)
+
+
+NUMBERS = {
+    FieldDescriptor.CPPTYPE_DOUBLE: (math.nan, math.inf, -math.inf),
+    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63),),
+}
+
+
+def numbers(message: type[Message], *, but: frozenset[str] = frozenset()) -> list[tuple[str, float]]:
+    """Return every field of a message that a caller may give, with each number that it cannot hold."""
+    return [
+        (field.name, value)
+        for field in message.DESCRIPTOR.fields
+        if not field.is_repeated and field.name not in but
+        for value in NUMBERS.get(field.cpp_type, ())
+    ]
+
+
+TRAINING = frozenset(
+    {"state", "num_attempts", "num_failures", "last_sequence", "checkpoint_step"}  # output only
+)
+
+
+@pytest.mark.parametrize(("field", "value"), numbers(pb.Recipe))
+def test_every_number_of_a_recipe_is_checked(ready_service: RunningService, field: str, value: float) -> None:
+    """By a recipe that has the field; nothing is queued."""
+    name = next(recipe for recipe, fields in FIELDS.items() if field in fields)
+    with refused(INVALID, fields=[f"training_job.recipe.{field}"]):
+        ready_service.create(recipe=Recipe(name=name, **{field: value}))
+
+
+@pytest.mark.parametrize(("field", "value"), numbers(pb.TrainingJob, but=TRAINING))
+def test_every_number_of_a_job_is_checked(ready_service: RunningService, field: str, value: float) -> None:
+    """A negative seed too."""
+    with refused(INVALID, fields=[f"training_job.{field}"]):
+        ready_service.create(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), numbers(pb.Promote))
+def test_every_number_of_a_gate_is_checked(ready_service: RunningService, field: str, value: float) -> None:
+    """As are those of all else."""
+    with refused(INVALID, fields=[f"training_job.promote.{field}"]):
+        ready_service.create(promote=pb.Promote(alias="production", **{field: value}))
+
+
+@pytest.mark.parametrize(("field", "value"), numbers(pb.SplitSpec))
+def test_every_number_of_a_split_is_checked(service: RunningService, field: str, value: float) -> None:
+    """Before the archive is read."""
+    with refused(INVALID, fields=[f"split.{field}"]):
+        service.upload(tar_of(photos()), split=pb.SplitSpec(**{field: value}))
+
+
+def test_the_largest_seed_is_taken(ready_service: RunningService) -> None:
+    """It is a number as any other."""
+    assert ready_service.create(seed=2**63 - 1).seed == 2**63 - 1

@@ -266,6 +266,7 @@ def test_a_calibration_that_does_not_fit_is_refused_with_its_field(
         ({"metrics": pb.Metrics(accuracy=math.inf)}, "header.metrics['accuracy']"),
         ({"metrics": pb.Metrics(labels=[pb.LabelMetrics(f1=math.nan)])}, "header.metrics.labels[0]['f1']"),
         ({"recipe": {"rate": math.nan}}, "header.recipe"),
+        ({"seed": -1}, "header.seed"),
         ({"tags": {"-": "x"}}, "header.tags['-']"),
         ({"base": "models/a"}, "header.base"),
         ({"manifest_json": "[" * 200_000}, "header.manifest_json"),
