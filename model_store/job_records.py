@@ -12,6 +12,8 @@ from model_store.names import VersionName, job_name
 from model_store.promotion import Promotion, PromotionSpec
 
 DEFAULT_MAX_FAILURES = 3
+REMARKS = "remarks"
+"""The hyperparameter that holds what to know of how a version was made, a list of sentences."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ class BestEpoch:
         self.is_started = True
 
     @property
+    def loss(self) -> float:
+        """Return the lowest loss so far; infinity where none was a number."""
+        return self._loss
+
+    @property
     def is_out_of_patience(self) -> bool:
         """Say whether to stop."""
         return 0 < self._patience <= self.num_worse

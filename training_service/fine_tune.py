@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from model_store.architectures import HEAD, Chain
@@ -13,7 +14,9 @@ from training_service.augment import further_views
 from training_service.evaluate import Labels
 from training_service.features import batches
 from training_service.heads import Features, HeadFitter, load_head
+from training_service.learned_rows import REFITTED
 from training_service.linear_probe import best_candidate, linear_probe
+from training_service.outcome import check_outcome
 from training_service.pixels import Positions
 from training_service.progress import Figures
 from training_service.rate_finder import find_learning_rate
@@ -56,10 +59,17 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], bench: Workb
     if saved:
         trainer.load_state_dict(saved["trainer"])
     _train(trainer, hyperparameters, recipe, bench)
+    check_outcome(trainer, recipe, bench)
     bench.begin(EVALUATING)
-    metrics = bench.measured(trainer.logits(bench.test), trainer.logits(bench.validation))
+    validation_logits = trainer.logits(bench.validation)
+    changed = (*trained, HEAD)
+    if trainer.kept_epoch == 0:
+        _refit_head(suffix, data.rows, recipe, hyperparameters["head_start_strength"], bench)
+        hyperparameters[REFITTED], changed = True, (HEAD,)
+    logits = trainer.logits(bench.test)
+    metrics = bench.measured(logits, validation_logits)
     hyperparameters |= {"num_steps": trainer.step, "kept_epoch": trainer.kept_epoch}
-    return FineTuned(chain.eval(), (*trained, HEAD), metrics, hyperparameters)
+    return FineTuned(chain.eval(), changed, metrics, logits, hyperparameters)
 
 
 def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, bench: Workbench) -> dict[str, Any]:
@@ -87,6 +97,13 @@ def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> 
     best = best_candidate(HeadFitter(train[0], recipe.class_weights, bench.folder), train, validation, bench)
     load_head(suffix.stage(HEAD), best.head)
     return best.strength
+
+
+def _refit_head(suffix: Chain, rows: Rows, recipe: Recipe, strength: float, bench: Workbench) -> None:
+    """Fit the head again, on training and validation rows together: as a linear probe ends, as no epoch beat one."""
+    features, labels = _embedded(suffix, rows, np.concatenate([bench.train, bench.validation]), bench)
+    fitter = HeadFitter(features, recipe.class_weights, bench.folder)
+    load_head(suffix.stage(HEAD), fitter.fit(features, labels, len(bench.labels), strength))
 
 
 def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
@@ -117,7 +134,7 @@ def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe,
 
     bench.begin(TRAINING, recipe.num_epochs * len(bench.train), of_images=True)
     trainer.train(on_step, check_going_on)
-    if trainer.step < trainer.num_steps:
+    if trainer.step < trainer.num_steps and not trainer.is_diverged:
         bench.tell(
             f"stopped early, at step {trainer.step} of {trainer.num_steps}: {recipe.patience} epochs were no better"
         )

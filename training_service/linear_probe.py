@@ -11,6 +11,7 @@ from training_service.augment import further_views
 from training_service.evaluate import Labels
 from training_service.features import Activations, batches
 from training_service.heads import STRENGTHS, Candidate, Features, HeadFitter, choose_head, load_head
+from training_service.learned_rows import REFITTED
 from training_service.pixels import Positions
 from training_service.progress import Figures
 from training_service.recipes import Recipe
@@ -34,8 +35,10 @@ def linear_probe(chain: Chain, recipe: Recipe, bench: Workbench) -> FineTuned:
     load_head(chain.stage(HEAD), head)
     bench.begin(EVALUATING)
     # The last fit has seen the validation rows: how sure a head is of rows that it has not seen, the candidate tells.
-    metrics = bench.measured(head.logits(plain[bench.test]), best.head.logits(validation[0]))
-    return FineTuned(chain.eval(), (HEAD,), metrics, {**recipe.to_json(), "strength": best.strength})
+    logits = head.logits(plain[bench.test])
+    metrics = bench.measured(logits, best.head.logits(validation[0]))
+    hyperparameters = {**recipe.to_json(), "strength": best.strength, REFITTED: True}
+    return FineTuned(chain.eval(), (HEAD,), metrics, logits, hyperparameters)
 
 
 def best_candidate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -24,8 +25,12 @@ class Progress:
     seconds_left: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, without what is unknown."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """Return plain JSON values, without what is unknown or no finite number: JSON knows none of these."""
+        return {key: value for key, value in asdict(self).items() if _is_known(value)}
+
+
+def _is_known(value: str | float | None) -> bool:
+    return value is not None and (isinstance(value, str) or math.isfinite(value))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from model_store.job_records import REMARKS
 from model_store.records import ModelVersion
 from training_service.markup import Child, Markup, element, joined, long_table, table
 from training_service.markup import facts as fact_list
@@ -51,7 +52,9 @@ def recipe(facts: JobFacts) -> Markup:
     reason = f"chosen by the service: {asked.reason}." if asked.reason else "as it was asked for."
     values = facts.version.lineage.recipe if facts.version is not None else facts.job.spec.recipe
     pairs: list[tuple[str, Child]] = [
-        (name, _setting(name, value, asked)) for name, value in values.items() if name not in {"name", "reason"}
+        (name, _setting(name, value, asked))
+        for name, value in values.items()
+        if name not in {"name", "reason", REMARKS}
     ]
     pairs.append(("seed", str(facts.job.spec.seed)))
     note = element("p", element("code", str(asked.name)), ", ", reason, class_="note")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from model_store.job_records import JobEvent
+from model_store.job_records import REMARKS, JobEvent
 from model_store.lifecycle import JobState
 from training_service.heads import STRENGTHS
+from training_service.learned_rows import REFITTED
 from training_service.markup import Markup, element, joined, long_table, table
 from training_service.markup import facts as fact_list
 from training_service.report_charts import Series, line_chart
@@ -15,6 +16,10 @@ from training_service.report_facts import JobFacts
 from training_service.report_words import duration_text, moment_text
 
 _SHOWN_HAPPENINGS = 60
+_REFITTED_NOTE = (
+    "The strength was chosen on validation images, by a head fitted on training images. The version's head was then "
+    "fitted again on both together: figures of the validation split say nothing of it."
+)
 _GOOD, _BAD = {JobState.SUCCEEDED}, {JobState.FAILED, JobState.CANCELLED}
 
 
@@ -25,12 +30,14 @@ def header(facts: JobFacts) -> Markup:
     title = f"{spec.model_id} / {job.version.number}" if job.version is not None else spec.model_id
     about = f"{spec.recipe['name']} on datasets/{spec.dataset_id}, from {spec.base}"
     error = [element("p", job.error, class_="error")] if job.error else []
+    told = facts.version.lineage.recipe.get(REMARKS, []) if facts.version is not None else []
     return element(
         "header",
         element("p", "Training report", class_="eyebrow"),
         element("h1", title, " ", element("span", str(job.state), class_=f"state {state}")),
         element("p", about),
         *error,
+        *(element("p", remark, class_="note") for remark in told),
     )
 
 
@@ -47,6 +54,8 @@ def learning(facts: JobFacts) -> Markup:
     if not charts:
         return Markup()
     parts = [element("div", *charts, class_="pair")]
+    if facts.version is not None and facts.version.lineage.recipe.get(REFITTED):
+        parts.append(element("p", _REFITTED_NOTE, class_="note"))
     if facts.epochs:
         parts.append(element("p", _kept_text(facts), class_="note"))
         parts.append(element("details", element("summary", "Figures of each epoch"), _epochs(facts.epochs)))
@@ -78,7 +87,10 @@ def _kept_text(facts: JobFacts) -> str:
     best = min(facts.epochs, key=lambda epoch: facts.epochs[epoch]["validation_loss"])
     kept = facts.version.lineage.recipe.get("kept_epoch") if facts.version is not None else None
     if kept == 0:
-        return "No epoch ended with a lower validation loss than there was at the start: the version is as it was then."
+        return (
+            "No epoch improved on the probe that training began with: the version is the probe, its head fitted again "
+            "on training and validation images."
+        )
     lowest = f"Epoch {best} ended with the lowest validation loss."
     return f"{lowest} The version has the weights of epoch {kept}." if kept is not None else lowest
 

@@ -7,6 +7,7 @@ goes on as if nothing had happened. Nor do rows that are read ahead depend on wh
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -68,6 +69,7 @@ class Trainer:
     """Trains a chain of stages; one that gets no gradients when it comes here stays as it is to the end.
 
     The chain belongs to the trainer while it trains, and ends with the weights of the epoch that the recipe keeps.
+    Training that has diverged, `is_diverged`, ends with the epoch: its loss or its weights are no finite numbers.
     """
 
     def __init__(self, chain: Chain, data: TrainingData, recipe: Recipe, seed: int, device: torch.device) -> None:
@@ -85,6 +87,7 @@ class Trainer:
         self.steps_per_epoch = _num_batches(len(data.train), self._rows_per_step)
         self.num_steps = recipe.num_epochs * self.steps_per_epoch
         self.step = 0
+        self.is_diverged = False
         self._losses: list[Tensor] = []
         self._coming: Iterator[tuple[_Batch, Tensor]] | None = None
 
@@ -103,14 +106,24 @@ class Trainer:
         self._chain.eval()
 
     def should_continue(self) -> bool:
-        """Say whether a step is left."""
-        return self.step < self.num_steps and not self._best.is_out_of_patience
+        """Say whether a step is left; weights that are no numbers any more never become numbers again."""
+        return self.step < self.num_steps and not self._best.is_out_of_patience and not self.is_diverged
 
     @property
     def kept_epoch(self) -> int:
         """Which epoch's weights it ends with, from 1; 0 stands for those before the first step."""
         num_epochs = self.step // self.steps_per_epoch
         return num_epochs - self._best.num_worse if self._recipe.keep is Keep.BEST else num_epochs
+
+    @property
+    def num_worse_epochs(self) -> int:
+        """How many epochs there were since the best one, or since the start."""
+        return self._best.num_worse
+
+    @property
+    def best_loss(self) -> float:
+        """Validation loss of the best epoch, or of the start where none was better."""
+        return self._best.loss
 
     def train_step(self, rate: float | None = None) -> Tensor:
         """Take one step of the optimizer, at the recipe's learning rate or at this one.
@@ -264,8 +277,13 @@ class Trainer:
         with self._averaged():
             logits, labels = self.logits(self._data.validation), self._data.labels[self._data.validation]
             loss = cross_entropy(logits, labels)
+            self.is_diverged = not (math.isfinite(loss) and self._has_finite_weights())
             self._best.take(loss, lambda: self._tensors(self._trained))
         return float((logits.argmax(axis=1) == labels).mean()), loss
+
+    def _has_finite_weights(self) -> bool:
+        tensors = self._tensors(self._trained).values()
+        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,13 @@ EVALUATING = "evaluating"
 class FineTuned:
     """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split.
 
-    The metrics' temperature is that of the version.
+    The metrics' temperature is that of the version; `logits` are those of the test rows, in their order.
     """
 
     chain: Chain
     changed: tuple[str, ...]
     metrics: Metrics
+    logits: Logits
     hyperparameters: Mapping[str, Any]
 
 
@@ -49,8 +50,8 @@ class FineTuned:
 class Workbench:
     """One job's surroundings; `check_going_on` is called between batches and ends the job by raising.
 
-    `tell` adds a line to the job's events, for whoever follows it. Without `checkpoints` a job that is broken off
-    begins anew.
+    `tell` adds a line to the job's events, for whoever follows it; `remarks` are those that stay with the version.
+    Without `checkpoints` a job that is broken off begins anew.
     """
 
     data: LabelledPixels
@@ -64,6 +65,7 @@ class Workbench:
     tell: Callable[[str], None]
     features: FeatureCache
     checkpoints: Checkpoints | None = None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def train(self) -> Positions:
@@ -84,6 +86,11 @@ class Workbench:
         """Return the labels of some rows."""
         labels: Labels = self.data.labels[positions]
         return labels
+
+    def remark(self, text: str) -> None:
+        """Tell whoever follows the job, and keep it with the version."""
+        self.remarks.append(text)
+        self.tell(text)
 
     def calibration_rows(self) -> Pixels:
         """Return the pixels of some test rows, the same for every job: a linear probe is fitted on all the others."""

@@ -104,7 +104,7 @@ def test_the_backbone_moves_less_than_the_head() -> None:
 @pytest.mark.parametrize("keep", Keep)
 def test_the_kept_epoch_is_the_best_or_the_last(keep: Keep) -> None:
     """A rate that ruins the network costs nothing where the best epoch is kept."""
-    made = trainer(replace(FULL, learning_rate=5.0, backbone_learning_rate_factor=1.0, keep=keep))
+    made = trainer(replace(FULL, learning_rate=0.5, backbone_learning_rate_factor=1.0, keep=keep))
     before = weights(made)
     seen = list[tuple[Figures, bool]]()
 
@@ -141,3 +141,19 @@ def test_it_learns() -> None:
     made = trainer(replace(FULL, num_epochs=8, keep=Keep.LAST, **quick))
     found = losses(made)
     assert np.mean(found[-3:]) < 0.6 * np.mean(found[:3])
+
+
+def test_diverged_training_ends_with_the_epoch() -> None:
+    """Weights that are no numbers any more never become numbers again; the best epoch's come back."""
+    made = trainer(replace(FULL, num_epochs=5, keep=Keep.BEST))
+    before = weights(made)
+
+    def spoil(_: Callable[[], Figures], *, is_milestone: bool) -> None:  # noqa: ARG001  the trainer's signature
+        with torch.no_grad():
+            next(made._chain.stage(HEAD).parameters()).fill_(torch.nan)
+
+    made.train(spoil, lambda: None)
+    assert made.is_diverged
+    assert made.step == made.steps_per_epoch
+    assert made.kept_epoch == 0
+    assert all(torch.equal(tensor, before[key]) for key, tensor in weights(made).items() if "running" not in key)
