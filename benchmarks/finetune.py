@@ -19,6 +19,7 @@ from pathlib import Path
 
 from maas.training.v1 import training_pb2 as pb
 
+from benchmarks.calibration import calibration
 from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
 from benchmarks.killing import kills, runners
 from benchmarks.pictures import noisy, stamps
@@ -191,7 +192,8 @@ def _bench(folder: Path, base: LoadedBase) -> Iterator[Bench]:
 
 
 PARTS: dict[str, Part] = {
-    part.__name__: part for part in (probe, accuracy, classic_rate, full_rate, epochs, memory, kills, runners)
+    part.__name__: part
+    for part in (probe, accuracy, calibration, classic_rate, full_rate, epochs, memory, kills, runners)
 }
 
 if __name__ == "__main__":

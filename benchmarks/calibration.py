@@ -1,0 +1,163 @@
+"""What the temperature does to the log loss and the calibration of test rows, over several splits of the photos."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.figures import Figure, Options
+from benchmarks.pictures import stamps
+from benchmarks.training import pretrained
+from model_store.architectures import Chain, Head, build, initialise_head
+from model_store.bases import LoadedBase
+from model_store.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
+from model_store.manifests import Manifest
+from model_store.metrics import Metrics
+from training_service.array_cache import ArrayCache
+from training_service.evaluate import Labels, Logits, calibration_error, cross_entropy, softmax
+from training_service.feature_cache import FeatureCache
+from training_service.fine_tune import fine_tune, phase_weights
+from training_service.pixels import LabelledPixels
+from training_service.progress import ProgressMeter
+from training_service.recipes import DEFAULTS, RecipeName, trained_stages
+from training_service.splits import Split, SplitSpec, deal
+from training_service.temperature import best_temperature, fit_temperature
+from training_service.workbench import Workbench
+
+_CPU = torch.device("cpu")
+_FEW = 0.35  # of the photos: 12 validation rows instead of 36
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Decoded photos [n, size, size, 3] with labels [n] and digests."""
+
+    pixels: Pixels
+    labels: Labels
+    digests: Sequence[str]
+    names: tuple[str, ...]
+
+    def some(self, share: float, seed: int) -> Photos:
+        """Return a share of the photos of each label, at least six."""
+        random = np.random.default_rng(seed)
+        rows = [np.flatnonzero(self.labels == label) for label in range(len(self.names))]
+        chosen = np.sort(np.concatenate([random.permutation(each)[: max(6, int(share * len(each)))] for each in rows]))
+        return Photos(self.pixels[chosen], self.labels[chosen], [self.digests[row] for row in chosen], self.names)
+
+    def dealt(self, seed: int) -> LabelledPixels:
+        """Deal them as an upload is dealt."""
+        splits = np.empty(len(self.labels), object)
+        for label in range(len(self.names)):
+            rows = np.flatnonzero(self.labels == label)
+            splits[rows] = [str(each) for each in deal([self.digests[row] for row in rows], SplitSpec(seed=seed))]
+        positions = {split: np.flatnonzero(splits == split) for split in Split}
+        return LabelledPixels(self.pixels, self.labels, positions)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Logits [n, labels] and labels [n] of the validation rows, and of the test rows."""
+
+    validation: tuple[Logits, Labels]
+    test: tuple[Logits, Labels]
+
+    def test_loss(self, fit: Callable[[Logits, Labels], float]) -> float:
+        """Return the log loss of the test rows with the temperature that this fits on the validation rows."""
+        return cross_entropy(self.test[0] / fit(*self.validation), self.test[1])
+
+    def test_error(self, fit: Callable[[Logits, Labels], float]) -> float:
+        """Return their expected calibration error."""
+        return calibration_error(softmax(self.test[0] / fit(*self.validation)), self.test[1])
+
+
+@dataclass(frozen=True)
+class _Recording(Workbench):
+    """A workbench that keeps the logits that a job's metrics are made of."""
+
+    runs: list[Run] = field(default_factory=list)
+
+    def measured(self, logits: Logits, validation_logits: Logits) -> Metrics:
+        validation = validation_logits, self.labels_at(self.validation)
+        self.runs.append(Run(validation, (logits, self.labels_at(self.test))))
+        return super().measured(logits, validation_logits)
+
+
+def calibration(folder: Path, options: Options) -> Iterator[Figure]:
+    """The temperature of a job, and the best one of the same validation rows, against none at all."""
+    base, photos = pretrained(), _photos(stamps(folder / "photos"))
+    recipes = (RecipeName.LINEAR_PROBE,) if options.quick else (RecipeName.LINEAR_PROBE, RecipeName.LAST_STAGES)
+    for recipe in recipes:
+        for share in (1.0, _FEW):
+            runs = []
+            for seed in range(3 if options.quick else 10):
+                some = photos.some(share, seed)
+                runs.append(_run(base, some, recipe, seed, folder / f"{recipe}-{share}-{seed}"))
+            yield from _figures(f"{recipe}, {len(runs[0].validation[1])} validation rows", runs)
+
+
+def _figures(name: str, runs: Sequence[Run]) -> Iterator[Figure]:
+    plain = [run.test_loss(_none) for run in runs]
+    for told, fit, bar in (("best temperature", best_temperature, ""), ("temperature", fit_temperature, "<= 10")):
+        worse = [run.test_loss(fit) > loss for run, loss in zip(runs, plain, strict=True)]
+        yield Figure(f"{name}: runs where the {told} made the test log loss worse", 100 * np.mean(worse), "%", bar)
+    for told, fit, bar in (("best temperature", best_temperature, ""), ("temperature", fit_temperature, "<= 1.001")):
+        ratio = statistics.mean(run.test_loss(fit) for run in runs) / statistics.mean(plain)
+        yield Figure(f"{name}: test log loss, {told} / none", ratio, "x", bar)
+    for told, fit in (("no", _none), ("the best", best_temperature), ("the", fit_temperature)):
+        error = statistics.mean(run.test_error(fit) for run in runs)
+        yield Figure(f"{name}: test calibration error with {told} temperature", error, "")
+
+
+def _none(logits: Logits, labels: Labels) -> float:  # noqa: ARG001  as the others are called
+    return 1.0
+
+
+def _run(base: LoadedBase, photos: Photos, name: RecipeName, seed: int, folder: Path) -> Run:
+    """Fine-tune as a job does, and return what its metrics were made of."""
+    folder.mkdir()
+    recipe, spec = DEFAULTS[name], base.input_spec
+    if not isinstance(spec, ImageInputSpec):
+        raise TypeError("the base takes no images")
+    manifest = Manifest(base.architecture, base.arguments, (), spec.to_json(), base.labels, base.head.to_json())
+    bench = _Recording(
+        data=photos.dealt(seed),
+        labels=photos.names,
+        spec=spec,
+        seed=seed,
+        device=_CPU,
+        folder=folder,
+        meter=ProgressMeter(phase_weights(recipe), lambda _: None),
+        check_going_on=lambda: None,
+        tell=lambda _: None,
+        features=FeatureCache(ArrayCache(folder / "arrays", 2**32), "photos", manifest, _CPU),
+    )
+    chain = _chain(base, len(photos.names), seed)
+    trainable = [stage for stage, module in chain.backbone if any(True for _ in module.parameters())]
+    fine_tune(chain, recipe, trained_stages(recipe, trainable), bench)
+    return bench.runs[0]
+
+
+def _chain(base: LoadedBase, num_labels: int, seed: int) -> Chain:
+    chain = build(base.architecture, base.arguments, Head("linear", num_labels))
+    for name, _ in chain.backbone:
+        chain.load_stage(name, base.chain.stage_tensors(name))
+    initialise_head(chain, seed)
+    return chain
+
+
+def _photos(folder: Path) -> Photos:
+    paths = sorted(folder.rglob("*.png"))
+    names = tuple(sorted({path.parent.name for path in paths}))
+    spec = pretrained().input_spec
+    if not isinstance(spec, ImageInputSpec):
+        raise TypeError("the base takes no images")
+    data = [path.read_bytes() for path in paths]
+    pixels = np.stack([to_pixels(decode_image(each, max_pixels=10**8), spec) for each in data])
+    labels = np.array([names.index(path.parent.name) for path in paths])
+    return Photos(pixels, labels, [hashlib.sha256(each).hexdigest() for each in data], names)
