@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typer
 from maas.training.v1 import training_pb2
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -11,6 +12,8 @@ from maas_client.metrics_view import show_metrics
 from maas_client.output import notes, out, size
 from maas_client.shorthand import id_of
 
+PROMOTION_REFUSED = 3
+"""Exit code of a command that made a version which was refused for the alias."""
 _PREFIX = "TRAINING_JOB_STATE_"
 
 
@@ -72,6 +75,12 @@ def check_succeeded(job: training_pb2.TrainingJob) -> None:
         raise CommandFailed(f"{job.name} is {state_text(job.state)}{reason}")
 
 
+def check_promoted(job: training_pb2.TrainingJob) -> None:
+    """Exit with PROMOTION_REFUSED where a job's version was to be promoted and was refused: it is registered."""
+    if job.promotion.state == training_pb2.PROMOTION_STATE_REFUSED:
+        raise typer.Exit(PROMOTION_REFUSED)
+
+
 def live_text(progress: training_pb2.Progress) -> str:
     """Write what is known of a running job on one line."""
     parts = []
@@ -91,6 +100,8 @@ def live_text(progress: training_pb2.Progress) -> str:
 def show_result(client: Client, job: training_pb2.TrainingJob) -> None:
     """Print what came of a job that has succeeded."""
     show_metrics(f"{job.version} on the {job.metrics.split} split", job.metrics)
+    for remark in job.remarks:
+        out.print(f"remark: {remark}", highlight=False, markup=False)
     if job.HasField("promotion"):
         out.print(promotion_text(job.promotion), highlight=False)
     version = client.version(job.version)

@@ -20,6 +20,9 @@ class PromotionState(StrEnum):
 
 
 DEFAULT_METRIC = "accuracy"
+DEFAULT_MIN_ROWS = 20
+"""One row of so few moves the accuracy by 5 points."""
+DEFAULT_MIRROR_MIN_ROWS = 100
 OPEN = frozenset({PromotionState.MIRRORING, PromotionState.LOADING})
 """The states that somebody has to see to their end."""
 
@@ -29,7 +32,8 @@ class PromotionSpec:
     """What a job's version must reach to stand behind an alias, on the test split.
 
     Its `metric` must be as good as `threshold`, where there is one, and better by `min_delta` than that of the version
-    that is behind the alias. Then it runs for `mirror_seconds` as that one's mirror, and must not fail.
+    that is behind the alias, on at least `min_rows` rows that neither learned from. Then it runs for `mirror_seconds`
+    as that one's mirror, until it has run on `mirror_min_rows` rows, and must not fail.
     """
 
     alias: str
@@ -37,6 +41,8 @@ class PromotionSpec:
     threshold: float | None = None
     min_delta: float = 0.0
     mirror_seconds: float = 0.0
+    min_rows: int = DEFAULT_MIN_ROWS
+    mirror_min_rows: int = DEFAULT_MIRROR_MIN_ROWS
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -53,7 +59,8 @@ class Verdict:
     """What the gate said of a version: whether it passes, and why.
 
     `figure` is its metric, None where it has no value; `incumbent` the version that was behind the alias, and
-    `incumbent_figure` that one's metric on the same rows.
+    `incumbent_figure` that one's metric on the same `num_rows` rows. `num_left_out` counts the test rows that one of
+    them learned from.
     """
 
     passes: bool
@@ -61,6 +68,8 @@ class Verdict:
     figure: float | None
     incumbent: int | None = None
     incumbent_figure: float | None = None
+    num_rows: int = 0
+    num_left_out: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2 as pb
 
-from model_store.job_records import DEFAULT_MAX_FAILURES, JobEvent, JobSpec, TrainingJob
+from model_store.job_records import DEFAULT_MAX_FAILURES, REMARKS, JobEvent, JobSpec, TrainingJob
 from model_store.lifecycle import JobState
-from model_store.metrics import Metrics
 from model_store.names import VersionName, dataset_name, model_name
-from model_store.promotion import DEFAULT_METRIC, Promotion, PromotionSpec, PromotionState
-from model_store.records import Dataset
+from model_store.promotion import (
+    DEFAULT_METRIC,
+    DEFAULT_MIN_ROWS,
+    DEFAULT_MIRROR_MIN_ROWS,
+    Promotion,
+    PromotionSpec,
+    PromotionState,
+)
+from model_store.records import Dataset, ModelVersion
 from training_service.datasets import DatasetManifest, DatasetRow
 from training_service.job_requests import JobRequest
 from training_service.recipe_choices import FIELDS
@@ -76,8 +82,9 @@ def spec_message(spec: JobSpec) -> pb.TrainingJob:
     )
 
 
-def job_message(job: TrainingJob, metrics: Metrics | None = None) -> pb.TrainingJob:
-    """Return a job; `metrics` are those of its version."""
+def job_message(job: TrainingJob, version: ModelVersion | None = None) -> pb.TrainingJob:
+    """Return a job, with the metrics of its version and the remarks on it."""
+    metrics = version.metrics if version is not None else None
     message = spec_message(job.spec)
     standing = pb.TrainingJob(
         name=job.name,
@@ -94,6 +101,7 @@ def job_message(job: TrainingJob, metrics: Metrics | None = None) -> pb.Training
         next_attempt_time=_timestamp(job.next_attempt_at),
         checkpoint_step=job.step,
         promotion=_promotion_message(job.promotion, job.spec.model_id) if job.promotion is not None else None,
+        remarks=version.lineage.recipe.get(REMARKS, []) if version is not None else [],
     )
     message.MergeFrom(standing)
     return message
@@ -172,6 +180,8 @@ def _read_promote(promote: pb.Promote) -> PromotionSpec:
         threshold=promote.threshold if promote.HasField("threshold") else None,
         min_delta=promote.min_delta,
         mirror_seconds=promote.mirror_for.seconds + promote.mirror_for.nanos / 1e9,
+        min_rows=promote.min_rows if promote.HasField("min_rows") else DEFAULT_MIN_ROWS,
+        mirror_min_rows=promote.mirror_min_rows if promote.HasField("mirror_min_rows") else DEFAULT_MIRROR_MIN_ROWS,
     )
 
 
@@ -182,6 +192,8 @@ def _promote_message(spec: PromotionSpec) -> pb.Promote:
         threshold=spec.threshold,
         min_delta=spec.min_delta,
         mirror_for=timedelta(seconds=spec.mirror_seconds),
+        min_rows=spec.min_rows,
+        mirror_min_rows=spec.mirror_min_rows,
     )
 
 
@@ -193,6 +205,8 @@ def _promotion_message(promotion: Promotion, model_id: str) -> pb.Promotion:
         figure=verdict.figure,
         incumbent=str(VersionName(model_id, verdict.incumbent)) if verdict.incumbent is not None else "",
         incumbent_figure=verdict.incumbent_figure,
+        num_rows=verdict.num_rows,
+        num_left_out_rows=verdict.num_left_out,
         update_time=_timestamp(promotion.updated_at),
     )
 

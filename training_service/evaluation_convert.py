@@ -24,5 +24,8 @@ def evaluated_message(evaluated: Evaluated) -> pb.EvaluateVersionResponse:
             dataset=dataset_name(evaluated.dataset_id),
             metrics=metrics_message(evaluation.metrics),
             unknown_labels=evaluation.names[evaluation.num_known :],
+            num_learned_rows=evaluated.num_learned,
+            num_left_out_rows=evaluated.num_left_out,
+            warning=evaluated.warning,
         )
     )

@@ -15,6 +15,7 @@ METRICS = (*METRIC_NUMBERS, *OPTIONAL_METRIC_NUMBERS)
 """What a gate can go by."""
 _LOWER_IS_BETTER = frozenset({"log_loss", "expected_calibration_error", "uncalibrated_error"})
 _MAX_MIRROR_SECONDS = 7 * 24 * 3600
+_MAX_MIN_ROWS = 1_000_000
 _ROUNDING = 1e-9  # of differences: 0.9 - 0.8 is a little less than 0.1
 
 
@@ -28,6 +29,14 @@ class Incumbent:
     name: VersionName
     metrics: Metrics | None
     obstacle: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Test rows that were not compared on, as one of the versions learned from them, and what nobody knows any more."""
+
+    num_rows: int = 0
+    unknown: tuple[str, ...] = ()
 
 
 def check_promotion(spec: PromotionSpec, field: str, *, can_mirror: bool) -> None:
@@ -46,6 +55,10 @@ def _violations(spec: PromotionSpec, field: str, *, can_mirror: bool) -> Iterato
     for name, number in (("threshold", spec.threshold), ("min_delta", spec.min_delta)):
         if number is not None and not math.isfinite(number):
             yield Violation(f"{field}.{name}", f"must be a finite number, not {number}")
+    if not 1 <= spec.min_rows <= _MAX_MIN_ROWS:
+        yield Violation(f"{field}.min_rows", f"must be 1 to {_MAX_MIN_ROWS:,}, not {spec.min_rows}")
+    if not 0 <= spec.mirror_min_rows <= _MAX_MIN_ROWS:
+        yield Violation(f"{field}.mirror_min_rows", f"must be 0 to {_MAX_MIN_ROWS:,}, not {spec.mirror_min_rows}")
     if not 0 <= spec.mirror_seconds <= _MAX_MIRROR_SECONDS:
         yield Violation(f"{field}.mirror_for", f"must be 0 to {_MAX_MIRROR_SECONDS:,} seconds")
     elif spec.mirror_seconds and not can_mirror:
@@ -53,20 +66,44 @@ def _violations(spec: PromotionSpec, field: str, *, can_mirror: bool) -> Iterato
         yield Violation(f"{field}.mirror_for", reason)
 
 
-def judge(spec: PromotionSpec, metrics: Metrics, incumbent: Incumbent | None) -> Verdict:
+def judge(
+    spec: PromotionSpec, metrics: Metrics | None, incumbent: Incumbent | None, left_out: LeftOut = LeftOut()
+) -> Verdict:
     """Say whether a version with these metrics passes; without an incumbent the threshold alone decides.
 
-    A metric that has no value on these rows lets nothing pass, and neither does an incumbent that cannot be measured.
+    A metric that has no value on these rows lets nothing pass, and neither does an incumbent that cannot be measured,
+    nor fewer rows than were asked for.
     """
-    figure = metrics.values.get(spec.metric)
+    figure = metrics.values.get(spec.metric) if metrics is not None else None
+    num_rows = metrics.num_rows if metrics is not None else 0
     there = incumbent.name.number if incumbent is not None else None
     before = incumbent.metrics.values.get(spec.metric) if incumbent is not None and incumbent.metrics else None
-    reasons = [f"{spec.metric} {'has no value' if figure is None else f'{figure:.4f}'} on {metrics.num_rows} test rows"]
-    obstacles = list(_obstacles(spec, figure, incumbent, before))
+    reasons = [f"{spec.metric} {'has no value' if figure is None else f'{figure:.4f}'} on {num_rows} test rows"]
+    if left_out.num_rows:
+        reasons.append(f"{left_out.num_rows} more are left out, as {_learners(incumbent)} learned from them")
+    if left_out.unknown:
+        reasons.append(f"which rows were learned from in {', '.join(left_out.unknown)} is not known any more")
+    is_judged = incumbent is not None or spec.threshold is not None
+    if is_judged and num_rows < spec.min_rows:
+        obstacles = [_too_few(spec, num_rows, incumbent, left_out)]
+    else:
+        obstacles = list(_obstacles(spec, figure, incumbent, before))
     if not obstacles and incumbent is not None:
         reasons.append(f"{incumbent.name} has {before:.4f}")
     text = "; ".join([*reasons, *obstacles])
-    return Verdict(not obstacles, text, figure, there, before)
+    return Verdict(not obstacles, text, figure, there, before, num_rows, left_out.num_rows)
+
+
+def _learners(incumbent: Incumbent | None) -> str:
+    return f"{incumbent.name} or the new version" if incumbent is not None else "a base of the version"
+
+
+def _too_few(spec: PromotionSpec, num_rows: int, incumbent: Incumbent | None, left_out: LeftOut) -> str:
+    """Say that there are too few rows to judge by, and what to do."""
+    todo = "add images to the dataset"
+    if left_out.num_rows and incumbent is not None:
+        todo = f"fine-tune on the dataset of {incumbent.name}, or on one that appends to it and keeps its test rows"
+    return f"{num_rows} rows are too few to judge by, as at least {spec.min_rows} are asked for (min_rows): {todo}"
 
 
 def _obstacles(

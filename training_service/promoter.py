@@ -17,7 +17,7 @@ from model_store.job_records import TrainingJob
 from model_store.names import AliasName, VersionName
 from model_store.promotion import PromotionState, Verdict
 from model_store.promotions import PromotionStore
-from training_service.serving import Serving, Stand, mirror_verdict
+from training_service.serving import Serving, Stand, is_mirrored_enough, mirror_verdict
 from training_service.threads import Threads
 
 _RETRY_SECONDS = 30.0
@@ -94,7 +94,7 @@ class Promoter:
             state, reason = await self._loaded(alias, version, seconds_left)
             await self._threads.run(self._promotions.end_loading, job.id, state, reason)
         else:
-            verdict = await self._mirrored(promotion.verdict, alias, version, seconds_left)
+            verdict = await self._mirrored(promotion.verdict, spec.mirror_min_rows, alias, version, seconds_left)
             await self._threads.run(self._promotions.end_mirroring, job.id, verdict, self._patience_seconds)
 
     async def _loaded(self, alias: AliasName, version: VersionName, seconds_left: float) -> tuple[PromotionState, str]:
@@ -110,15 +110,29 @@ class Promoter:
         served = servings and all(serving.stand is Stand.SERVED for serving in servings)
         return PromotionState.SERVING if served else PromotionState.PROMOTED, texts
 
-    async def _mirrored(self, verdict: Verdict, alias: AliasName, version: VersionName, seconds_left: float) -> Verdict:
-        """Wait until the mirror's time is over, and say what all services made of it."""
+    async def _mirrored(
+        self, verdict: Verdict, min_rows: int, alias: AliasName, version: VersionName, seconds_left: float
+    ) -> Verdict:
+        """Wait until the mirror's time is over and it ran on enough rows, or for as long as the operator's patience.
+
+        Return what all services made of it.
+        """
         await asyncio.sleep(max(seconds_left, 0.0))
+        until = asyncio.get_running_loop().time() + min(seconds_left, 0.0) + self._patience_seconds
+        while True:
+            servings = await self._asked(alias, version)
+            if is_mirrored_enough(servings, min_rows) or asyncio.get_running_loop().time() >= until:
+                return mirror_verdict(verdict, servings, min_rows)
+            await asyncio.sleep(self._poll_seconds)
+
+    async def _asked(self, alias: AliasName, version: VersionName) -> list[Serving]:
+        """Ask every service how the version stands."""
         servings = self._servings(alias, version)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._patience_seconds), asyncio.TaskGroup() as asking:
                 for serving in servings:
                     asking.create_task(serving.until_answered())
-        return mirror_verdict(verdict, servings)
+        return servings
 
     def _servings(self, alias: AliasName, version: VersionName) -> list[Serving]:
         return [Serving(number, each, alias, version) for number, each in enumerate(self._addresses, start=1)]

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from model_store.job_records import JobSpec
-from model_store.promotion import PromotionSpec
+from model_store.promotion import DEFAULT_MIN_ROWS, DEFAULT_MIRROR_MIN_ROWS, PromotionSpec
 from training_service.recipes import DEFAULTS, Recipe
 
 
@@ -27,6 +27,10 @@ def _promotion(spec: PromotionSpec) -> Iterator[str]:
         yield from ("--min-delta", str(spec.min_delta))
     if spec.mirror_seconds:
         yield from ("--mirror-for", str(spec.mirror_seconds))
+    if spec.min_rows != DEFAULT_MIN_ROWS:
+        yield from ("--min-rows", str(spec.min_rows))
+    if spec.mirror_min_rows != DEFAULT_MIRROR_MIN_ROWS:
+        yield from ("--mirror-min-rows", str(spec.mirror_min_rows))
 
 
 def _settings(recipe: Recipe) -> Iterator[str]:

@@ -27,10 +27,13 @@ def promotion_section(facts: JobFacts) -> Markup:
     figures = table(
         ("Version", spec.metric), _figures(promotion, version), "On the same test images", "numbers figures"
     )
+    verdict = promotion.verdict
     known = fact_list(
         [
             ("Alias", str(alias)),
             ("Asked for", asked_text(spec)),
+            ("Compared on", f"{verdict.num_rows:,} test images, at least {spec.min_rows:,} asked for"),
+            ("Left out", f"{verdict.num_left_out:,} test images that a version learned from"),
             ("Mirrors for", f"{spec.mirror_seconds:g} s" if spec.mirror_seconds else ""),
             ("Since", moment_text(promotion.updated_at)),
         ]

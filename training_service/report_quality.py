@@ -25,7 +25,9 @@ def summary(facts: JobFacts) -> Markup:
     metrics = _metrics(facts)
     if metrics is None:
         return element("p", facts.not_evaluated, class_="note")
-    note = f"Measured on the {metrics.num_rows:,} images of the {metrics.split} split, which nothing was trained on."
+    note = f"Measured on the {metrics.num_rows:,} images of the {metrics.split} split, which this job did not train on."
+    if facts.evaluated is not None and facts.evaluated.warning:
+        note += f" But {facts.evaluated.warning}."
     if facts.not_evaluated:
         note += f" These are the figures of when it was made. {facts.not_evaluated}"
     if metrics.accuracy_interval is not None:

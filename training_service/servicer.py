@@ -29,6 +29,7 @@ from training_service.datasets import read_manifest
 from training_service.evaluation_convert import evaluated_message, evaluating_message
 from training_service.evaluator import Evaluator
 from training_service.job_requests import job_spec
+from training_service.learned_rows import LearnedRows
 from training_service.preview import PreviewSize, check_split, choose_rows, thumbnails
 from training_service.report import render
 from training_service.report_facts import FactFinder
@@ -184,6 +185,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
                 on_progress=lambda phase, share: caller.tell(evaluating_message(phase, share)),
                 check_going_on=caller.check,
                 allow_unknown_labels=request.allow_unknown_labels,
+                leave_out=LearnedRows() if request.held_out else None,
             )
             return evaluated_message(evaluated)
 
@@ -246,4 +248,4 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     def _message(self, job: TrainingJob) -> pb.TrainingJob:
         version = self._store.get_version(job.version) if job.version is not None else None
-        return convert.job_message(job, version.metrics if version is not None else None)
+        return convert.job_message(job, version)

@@ -96,8 +96,14 @@ class Serving:
         self.stand, self.text = stand, cut_text(f"inference service {self._number} {text}", _MAX_TEXT)
 
 
-def mirror_verdict(verdict: Verdict, servings: Sequence[Serving]) -> Verdict:
-    """Say whether a version passes that ran as a mirror: it must be ready everywhere, and have failed no request.
+def is_mirrored_enough(servings: Sequence[Serving], min_rows: int) -> bool:
+    """Say whether nothing more is to be waited for: enough rows ran on the mirror, or one failed there."""
+    mirrors = [each.mirror for each in servings]
+    return any(each.num_failed for each in mirrors) or sum(each.num_rows for each in mirrors) >= min_rows
+
+
+def mirror_verdict(verdict: Verdict, servings: Sequence[Serving], min_rows: int) -> Verdict:
+    """Say whether a version passes that ran as a mirror: ready everywhere, on enough rows, and without a failure.
 
     What it answered may differ, as it was trained to; how often it does is told.
     """
@@ -111,6 +117,12 @@ def mirror_verdict(verdict: Verdict, servings: Sequence[Serving]) -> Verdict:
         reason = f"failed {num_failed} of {num_failed + num_compared} requests as a mirror"
         return replace(verdict, passes=False, reason=reason)
     num_rows = sum(each.mirror.num_rows for each in servings)
+    if num_rows < min_rows:
+        reason = (
+            f"ran on {num_rows} rows as a mirror, and at least {min_rows} are asked for (mirror_min_rows): send the "
+            "alias more requests, mirror for longer, or ask for fewer rows"
+        )
+        return replace(verdict, passes=False, reason=reason)
     num_agreeing = sum(each.mirror.num_agreeing_rows for each in servings)
     told = f", the same label for {num_agreeing} of {num_rows} rows" if num_rows else ""
     return replace(verdict, passes=True, reason=f"{verdict.reason}; mirrored {num_compared} requests{told}")

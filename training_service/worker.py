@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -24,11 +25,10 @@ from model_store.database import Database
 from model_store.datasets import DatasetStore
 from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.inputs import ImageInputSpec
-from model_store.job_records import JobSpec, TrainingJob
+from model_store.job_records import REMARKS, JobSpec, TrainingJob
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import JobState
 from model_store.manifests import Manifest
-from model_store.metrics import Metrics
 from model_store.names import AliasName, job_name
 from model_store.promotions import Gated
 from model_store.records import ModelVersion
@@ -41,7 +41,8 @@ from training_service.evaluator import build_evaluator
 from training_service.feature_cache import FeatureCache
 from training_service.fine_tune import fine_tune, phase_weights
 from training_service.gate import judge
-from training_service.incumbent import measured_incumbent
+from training_service.incumbent import Comparison
+from training_service.learned_rows import learned_rows
 from training_service.pixels import decode_dataset
 from training_service.progress import Progress, ProgressMeter
 from training_service.recipes import Recipe, RecipeName, trained_stages
@@ -49,7 +50,7 @@ from training_service.settings import TrainingSettings
 from training_service.splits import Split
 from training_service.versions import publish, random_chain, read_backbone, trainable_stages
 from training_service.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
-from training_service.workbench import DECODING, Workbench
+from training_service.workbench import DECODING, FineTuned, Workbench
 
 _log = structlog.get_logger()
 
@@ -122,34 +123,48 @@ class Worker:
         self._jobs.advance(self._claim, JobState.RUNNING)
         trained = trained_stages(recipe, trainable_stages(base))
         self._tell(_plan(recipe, trained, bench))
+        if recipe.name is not RecipeName.SCRATCH:
+            self._remark_on_base(spec, manifest, bench)
         tuned = fine_tune(chain, recipe, trained, bench)
+        if bench.remarks:
+            tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, REMARKS: bench.remarks})
         self._check_going_on()
         rows = bench.calibration_rows()
 
         def publish_gated(gated: Gated | None) -> ModelVersion:
             return publish(self._store, base, tuned, input_spec, rows=rows, job=spec, claim=self._claim, gated=gated)
 
-        version = self._published(publish_gated, spec, tuned.metrics)
+        version = self._published(publish_gated, spec, tuned)
         _log.info("job_succeeded", job=job.name, version=str(version.name), accuracy=tuned.metrics.accuracy)
 
+    def _remark_on_base(self, spec: JobSpec, manifest: DatasetManifest, bench: Workbench) -> None:
+        """Say where the base learned from rows that the new version will be tested on."""
+        learned = learned_rows(self._store, self._datasets, self._store.get_version(spec.base).lineage)
+        if num_rows := int(learned.among(manifest, bench.test).sum()):
+            bench.remark(
+                f"{spec.base} or a base of it learned from {num_rows} of the {len(bench.test)} test rows: the metrics "
+                "flatter the version; fine-tune on the base's dataset, or on one that appends to it"
+            )
+
     def _published(
-        self, publish_gated: Callable[[Gated | None], ModelVersion], spec: JobSpec, metrics: Metrics
+        self, publish_gated: Callable[[Gated | None], ModelVersion], spec: JobSpec, tuned: FineTuned
     ) -> ModelVersion:
         """Publish a version with what the gate says of it, which is asked again where the alias has just moved."""
         while True:
             try:
-                return publish_gated(self._gated(spec, metrics))
+                return publish_gated(self._gated(spec, tuned))
             except AliasMoved as error:
                 self._tell(f"{error}: the gate looks again")
 
-    def _gated(self, spec: JobSpec, metrics: Metrics) -> Gated | None:
+    def _gated(self, spec: JobSpec, tuned: FineTuned) -> Gated | None:
         if spec.promote is None:
             return None
         alias, settings = AliasName(spec.model_id, spec.promote.alias), self._settings
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             evaluator = build_evaluator(settings, self._store, self._datasets, threads)
-            incumbent = measured_incumbent(self._store, evaluator, alias, spec.dataset_id, self._check_going_on)
-        verdict = judge(spec.promote, metrics, incumbent)
+            comparison = Comparison(self._store, self._datasets, evaluator)
+            compared = comparison.measured(spec, tuned, alias, self._check_going_on)
+        verdict = judge(spec.promote, compared.metrics, compared.incumbent, compared.left_out)
         return Gated(
             spec.promote, verdict, settings.promotion_patience_seconds if settings.inference_addresses else None
         )

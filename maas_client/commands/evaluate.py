@@ -23,6 +23,9 @@ def evaluate(
     allow_unknown_labels: Annotated[
         bool, typer.Option("--allow-unknown-labels", help="Count images of labels that the version lacks as wrong.")
     ] = False,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Leave out images that the version, or a base of it, learned from.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a version on any dataset, its own or another."""
@@ -38,13 +41,23 @@ def evaluate(
             bar.update(task, description=progress.phase, completed=progress.fraction_done)
 
         found = client.evaluate(
-            version, dataset, split=split, allow_unknown_labels=allow_unknown_labels, on_progress=on_progress
+            version,
+            dataset,
+            split=split,
+            allow_unknown_labels=allow_unknown_labels,
+            held_out=held_out,
+            on_progress=on_progress,
         )
     if as_json:
         print_json(found)
         return
     title = f"{short_name(found.version)} on {found.dataset}, {found.metrics.split}: {found.metrics.num_rows} images"
-    show_metrics(title, found.metrics)
+    if found.warning:
+        notes.print("[bold yellow]warning[/]", as_text(found.warning), highlight=False, soft_wrap=True)
+    is_remembered = found.num_learned_rows == found.metrics.num_rows
+    show_metrics(f"{title}, all of them learned from" if is_remembered else title, found.metrics, is_remembered)
+    if held_out:
+        out.print(f"left out: {found.num_left_out_rows} images that it learned from", highlight=False)
     if found.unknown_labels:
         out.print(as_text(f"the version lacks: {', '.join(found.unknown_labels)}; their images count as wrong"))
 

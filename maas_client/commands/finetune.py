@@ -7,7 +7,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import grpc
 import typer
@@ -17,9 +17,10 @@ from maas_client import recipe_options as options
 from maas_client.client import Client
 from maas_client.dataset_view import show_rejections
 from maas_client.failures import CommandFailed
-from maas_client.job_view import check_succeeded, follow, show_result
+from maas_client.job_view import check_promoted, check_succeeded, follow, show_result
 from maas_client.new_alias import say_where_new
 from maas_client.next_steps import await_answer, show_next_steps
+from maas_client.numbers import INT32_MAX, INT64_MAX, finite
 from maas_client.output import AsJson, notes, print_json
 from maas_client.shorthand import dataset_name, id_from_path, id_of, model_of
 from maas_client.uploading import upload
@@ -27,6 +28,7 @@ from maas_client.uploading import upload
 _PROMOTION = "Promotion"
 _QUEUE = "Queue"
 _DATASETS = "datasets/"
+_MAX_SECONDS = 1e9  # of a duration; the service allows a week
 
 
 def finetune(  # noqa: PLR0917  every one is an option of the command line
@@ -61,24 +63,65 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         str, typer.Option(help="What to compare by; default: accuracy.", rich_help_panel=_PROMOTION)
     ] = "",
     threshold: Annotated[
-        float | None, typer.Option(help="What the metric must reach.", rich_help_panel=_PROMOTION)
+        float | None,
+        typer.Option(callback=finite, help="What the metric must reach.", rich_help_panel=_PROMOTION),
     ] = None,
-    min_delta: Annotated[float, typer.Option(help="By how much it must be better.", rich_help_panel=_PROMOTION)] = 0.0,
+    min_delta: Annotated[
+        float, typer.Option(callback=finite, help="By how much it must be better.", rich_help_panel=_PROMOTION)
+    ] = 0.0,
+    min_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=INT32_MAX,
+            help="Test images that neither version learned from, at least; on fewer nothing is judged; default: 20.",
+            rich_help_panel=_PROMOTION,
+        ),
+    ] = None,
     mirror_for: Annotated[
         float,
-        typer.Option(help="Seconds that it runs as a mirror before the alias moves.", rich_help_panel=_PROMOTION),
+        typer.Option(
+            max=_MAX_SECONDS,
+            callback=finite,
+            help="Seconds that it runs as a mirror before the alias moves.",
+            rich_help_panel=_PROMOTION,
+        ),
     ] = 0.0,
+    mirror_min_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=INT32_MAX,
+            help="Images of requests that it must have run on as a mirror, at least; default: 100.",
+            rich_help_panel=_PROMOTION,
+        ),
+    ] = None,
     priority: Annotated[
-        int, typer.Option(help="Of the jobs that wait, the highest goes first.", rich_help_panel=_QUEUE)
+        int,
+        typer.Option(
+            min=-INT32_MAX, max=INT32_MAX, help="Of the jobs that wait, the highest goes first.", rich_help_panel=_QUEUE
+        ),
     ] = 0,
     max_failures: Annotated[
         int | None,
         typer.Option(
+            min=0,
+            max=INT32_MAX,
             help="Give up after so many runners died in a row, with no checkpoint in between; default: 3.",
             rich_help_panel=_QUEUE,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split and of the training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=INT64_MAX, help="Seed of the training: initialisation, shuffling, augmentation.")
+    ] = 0,
+    split_seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=INT64_MAX,
+            help="Seed of the split of images that are uploaded; versions are compared on equal splits; default: 0.",
+        ),
+    ] = None,
     *,
     recipe: options.Recipe = "",
     num_stages: options.NumStages = None,
@@ -99,7 +142,10 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job is queued.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune a model on a folder of images, and register the result."""
+    """Fine-tune a model on a folder of images, and register the result.
+
+    Exits with 3 where the version is registered, but was refused for the alias that --promote names.
+    """
     chosen = options.recipe_of(
         recipe,
         settings or [],
@@ -121,7 +167,15 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     _check_exists(data)
     model = model or (id_of(data) if data.startswith(_DATASETS) else id_from_path(Path(data), "--model"))
     made_up = f"{id_of(model)[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    gate = _gate(promote, metric, threshold, min_delta, mirror_for)
+    gate = _gate(
+        promote,
+        metric=metric,
+        threshold=threshold,
+        min_delta=min_delta,
+        min_rows=min_rows,
+        mirror_for=timedelta(seconds=mirror_for),
+        mirror_min_rows=mirror_min_rows,
+    )
     with Client() as client:
         queue = partial(
             client.finetune,
@@ -137,7 +191,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         # Before the upload: a mistyped option should not leave a dataset behind.
         queue(dataset="", validate_only=True)
         say_where_new(client, model, alias or promote)
-        job = queue(dataset=_dataset(client, data, dataset_id or made_up, seed, encoding, reuse=not dataset_id))
+        job = queue(dataset=_dataset(client, data, dataset_id or made_up, split_seed, encoding, reuse=not dataset_id))
         if not detach:
             job = follow(client, job.name)
         if as_json:
@@ -153,6 +207,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         await_answer(client, job.version)
         if not as_json:
             show_next_steps(client, job)
+        check_promoted(job)
 
 
 def _only_base(client: Client) -> str:
@@ -170,28 +225,23 @@ def _only_base(client: Client) -> str:
     return names[0]
 
 
-def _gate(
-    alias: str, metric: str, threshold: float | None, min_delta: float, mirror_seconds: float
-) -> training_pb2.Promote | None:
+def _gate(alias: str, **asked: Any) -> training_pb2.Promote | None:  # noqa: ANN401  each as its field wants it
+    """Return what the version must reach; raise CommandFailed where it is asked for without an alias."""
     if alias:
-        return training_pb2.Promote(
-            alias=alias,
-            metric=metric,
-            threshold=threshold,
-            min_delta=min_delta,
-            mirror_for=timedelta(seconds=mirror_seconds),
+        return training_pb2.Promote(alias=alias, **asked)
+    if any(value for value in asked.values()) or asked["threshold"] is not None:
+        raise CommandFailed(
+            "a metric, threshold, delta, number of rows or mirror needs an alias to promote to: --promote production"
         )
-    if metric or threshold is not None or min_delta or mirror_seconds:
-        raise CommandFailed("a metric, threshold, delta or mirror needs an alias to promote to: --promote production")
     return None
 
 
-def _dataset(client: Client, data: str, dataset_id: str, seed: int, encoding: str, *, reuse: bool) -> str:
+def _dataset(client: Client, data: str, dataset_id: str, split_seed: int | None, encoding: str, *, reuse: bool) -> str:
     """Return the name of an uploaded dataset, uploading a folder or an archive first."""
     if data.startswith(_DATASETS):
         _check_is_dataset(client, data)
         return data
-    dataset = upload(client, Path(data), dataset_id, seed, encoding=encoding, reuse=reuse)
+    dataset = upload(client, Path(data), dataset_id, split_seed or 0, encoding=encoding, reuse=reuse)
     if dataset.name != dataset_name(dataset_id):
         notes.print(f"{dataset.name} has just this content already: it is used", highlight=False)
     notes.print(f"{dataset.name}: {dataset.num_images} images of {len(dataset.labels)} labels", highlight=False)

@@ -9,7 +9,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.job_names import JOB_HELP, find_job
-from maas_client.job_view import check_succeeded, follow, show_result, state_text
+from maas_client.job_view import check_promoted, check_succeeded, follow, show_result, state_text
 from maas_client.next_steps import show_next_steps
 from maas_client.output import AsJson, moment, out, print_json, print_table
 from maas_client.shorthand import id_of
@@ -60,7 +60,7 @@ def show_job(job: Job, *, as_json: AsJson = False) -> None:
 
 @app.command("watch")
 def watch_job(job: Job, *, as_json: AsJson = False) -> None:
-    """Follow a job until it has ended."""
+    """Follow a job until it has ended; exits as `maas finetune` does."""
     with Client() as client:
         _show(client, follow(client, find_job(client, job)), as_json=as_json)
 
@@ -111,3 +111,4 @@ def _show(client: Client, job: training_pb2.TrainingJob, *, as_json: bool) -> No
     if not as_json:
         show_result(client, job)
         show_next_steps(client, job)
+    check_promoted(job)

@@ -12,6 +12,7 @@ from maas.training.v1 import training_pb2 as pb
 from maas_client.client import Client
 from maas_client.demo.traffic import Traffic
 from maas_client.processes import TRAINING, Stack
+from tests.e2e.conftest import start_serving
 
 PRODUCTION = "models/shapes/aliases/production"
 
@@ -25,7 +26,7 @@ def served(client: Client, photos: Path) -> pb.TrainingJob:
 
 def promoted(client: Client, recipe: str = "linear_probe", **promote: Any) -> pb.TrainingJob:
     """Fine-tune, promote, and wait until all that was promised has come."""
-    gate = pb.Promote(alias="production", **promote)
+    gate = pb.Promote(alias="production", min_rows=1, **promote)
     job = client.finetune("shapes", base="squeezenet", dataset="shapes", recipe=recipe, promote=gate)
     states = [each.promotion.state for each in client.watch(job.name) if each.WhichOneof("event") == "promotion"]
     ended = client.job(job.name)
@@ -70,11 +71,22 @@ def test_a_mirror_takes_over_after_its_time(served: pb.TrainingJob, client: Clie
     assert num_compared > 0
 
 
+def test_a_mirror_that_saw_too_few_requests_is_refused(tmp_path: Path, photos: Path) -> None:
+    """It waits for more as long as the operator lets it, and then says what to do; with enough of them it moves on."""
+    with start_serving(tmp_path / "home", {"MAAS_TRAINING_PROMOTION_PATIENCE_SECONDS": "4"}) as client:
+        client.upload_dataset("shapes", photos)
+        served = promoted(client)
+        job = promoted(client, min_delta=-1, mirror_for=timedelta(seconds=1), mirror_min_rows=5)
+        assert job.promotion.state == pb.PROMOTION_STATE_REFUSED
+        assert "ran on 0 rows as a mirror, and at least 5 are asked for (mirror_min_rows)" in job.promotion.reason
+        assert client.model("shapes").aliases[0].version == served.version
+
+
 def test_a_kill_between_publishing_and_serving_loses_no_promotion(
     served: pb.TrainingJob, client: Client, stack: Stack
 ) -> None:
     """A service that is back goes on where the promotion stood."""
-    gate = pb.Promote(alias="production", min_delta=-1, mirror_for=timedelta(seconds=2))
+    gate = pb.Promote(alias="production", min_rows=1, min_delta=-1, mirror_for=timedelta(seconds=2), mirror_min_rows=0)
     job = client.finetune("shapes", base="squeezenet", dataset="shapes", recipe="linear_probe", promote=gate)
     for event in client.watch(job.name):
         if event.promotion.state == pb.PROMOTION_STATE_MIRRORING:

@@ -11,9 +11,10 @@ from model_store.errors import InvalidInput
 from model_store.metrics import Metrics
 from model_store.names import VersionName
 from model_store.promotion import PromotionSpec
-from training_service.gate import METRICS, Incumbent, check_promotion, judge
+from training_service.gate import METRICS, Incumbent, LeftOut, check_promotion, judge
 
-SPEC = PromotionSpec("production")
+SPEC = PromotionSpec("production", min_rows=10)
+FIELDS = ("alias", "metric", "threshold", "min_delta", "mirror_for", "min_rows", "mirror_min_rows")
 THERE = VersionName("flowers", 3)
 
 
@@ -93,12 +94,26 @@ def test_what_cannot_be_compared_does_not_pass() -> None:
 
 def test_all_that_is_wrong_is_named() -> None:
     """Each by its field."""
-    wrong = PromotionSpec("Not An Id", "beauty", math.nan, math.inf, -1)
+    wrong = PromotionSpec("Not An Id", "beauty", math.nan, math.inf, -1, 0, -1)
     with pytest.raises(InvalidInput) as caught:
         check_promotion(wrong, "promote", can_mirror=True)
     fields = {each.field for each in caught.value.violations}
-    assert fields == {f"promote.{name}" for name in ("alias", "metric", "threshold", "min_delta", "mirror_for")}
+    assert fields == {f"promote.{name}" for name in FIELDS}
     with pytest.raises(InvalidInput, match="INFERENCE_ADDRESSES"):
         check_promotion(replace(SPEC, mirror_seconds=1), "promote", can_mirror=False)
     for metric in METRICS:
         check_promotion(replace(SPEC, metric=metric, mirror_seconds=1), "promote", can_mirror=True)
+
+
+def test_too_few_rows_are_not_judged() -> None:
+    """Whatever the figures are; what is left out, or not known, is said."""
+    many = replace(SPEC, min_rows=11)
+    few = judge(many, metrics(1.0), incumbent(0.5), LeftOut(30, ("datasets/gone",)))
+    assert (few.passes, few.num_rows, few.num_left_out, few.figure) == (False, 10, 30, 1.0)
+    for text in ("30 more are left out", "datasets/gone", "at least 11", "appends to it"):
+        assert text in few.reason
+    assert "add images" in judge(many, metrics(1.0), incumbent(0.5)).reason
+    assert not judge(replace(many, threshold=0.5), metrics(1.0), None).passes
+    assert judge(many, metrics(1.0), None).passes, "there is nothing to judge"
+    nothing = judge(SPEC, None, Incumbent(THERE, None), LeftOut(10))
+    assert (nothing.passes, nothing.figure, nothing.num_rows) == (False, None, 0)

@@ -121,7 +121,7 @@ def service(home: Path) -> Iterator[RunningService]:
 def tuned(service: RunningService) -> pb.TrainingJob:
     """A job of three epochs whose version passes the gate."""
     recipe = pb.Recipe(name="last_stages", num_epochs=3, batch_size=8)
-    job = service.create(recipe=recipe, seed=7, promote=pb.Promote(alias="production", threshold=0.1))
+    job = service.create(recipe=recipe, seed=7, promote=pb.Promote(alias="production", threshold=0.1, min_rows=9))
     return service.await_end(job.name)
 
 
@@ -236,7 +236,7 @@ def test_the_page_stays_small(service: RunningService, hostile: pb.TrainingJob) 
 
 def test_a_refusal_is_told_with_both_figures(service: RunningService, tuned: pb.TrainingJob) -> None:
     """The version that was there, its figure on the same rows, and what was asked for."""
-    promote = pb.Promote(alias="production", min_delta=0.5)
+    promote = pb.Promote(alias="production", min_delta=0.5, min_rows=1)
     refused_job = service.await_end(service.create(promote=promote).name)
     assert refused_job.promotion.state == pb.PROMOTION_STATE_REFUSED
     text = report(service, refused_job.name).texts["body"][0]
