@@ -79,6 +79,7 @@ def model_state(report: ModelReport) -> pb.ModelState:
         versions=[_version_report(each) for each in report.versions],
         aliases=[_served_alias(each) for each in report.aliases],
         default_version=str(report.default_version or ""),
+        not_ready_reason=report.obstacle,
     )
 
 

@@ -10,7 +10,7 @@ class NotServed(NotFound):
 
 
 class NotReady(Unavailable):
-    """What should answer is not loaded now: it still loads, say."""
+    """What should answer is not loaded now, and no request brings it up."""
 
 
 class LoadFailed(IllegalState):
@@ -43,6 +43,10 @@ class OutOfDeviceMemory(StoreError):
 
 class DeviceFailed(Unavailable):
     """The device can run nothing any more; the service has to start anew."""
+
+
+class Stopping(Unavailable):
+    """The service ends: what it has not answered by now, it will not."""
 
 
 class DeadlineExceeded(StoreError):

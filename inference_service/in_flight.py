@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 
@@ -35,11 +36,11 @@ class InFlight:
         return len(self._running)
 
     def free_at(self, allowance: float) -> float:
-        """Return when a batch that comes now would get the device, by the event loop's clock.
+        """Return when a batch that comes now would get the device, by time.monotonic.
 
         `allowance` is how many times what is expected of them the batches may take that it has.
         """
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if not self._running:
             return now
         return max(now, self._since + allowance * sum(seconds for _, seconds in self._running.values()))
@@ -48,7 +49,7 @@ class InFlight:
     def late_share(self) -> float:
         """By how much of what was expected of it the oldest batch is over its time; 0 while it is not."""
         expected = next((seconds for _, seconds in self._running.values()), 0.0)
-        taken = asyncio.get_running_loop().time() - self._since
+        taken = time.monotonic() - self._since
         return max(0.0, taken / expected - 1) if expected > 0 else 0.0
 
     def begin(self, run: Callable[[Signal], Coroutine[None, None, None]], expected_seconds: float) -> None:
@@ -56,7 +57,7 @@ class InFlight:
         self.wants_next.clear()
         loop, number = asyncio.get_running_loop(), next(self._numbers)
         if not self._running:
-            self._since = loop.time()
+            self._since = time.monotonic()
         task = loop.create_task(run(partial(loop.call_soon_threadsafe, self._let_next, number)))
         self._running[number] = task, expected_seconds
         task.add_done_callback(partial(self._end, number))
@@ -93,8 +94,9 @@ class InFlight:
 
     def _end(self, number: int, task: asyncio.Task[None]) -> None:
         del self._running[number]
-        self._since = asyncio.get_running_loop().time()
+        self._since = time.monotonic()
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
+            self.wants_next.set()  # whoever waits for it is to check, though another batch may run for long
             self._failed()
         self.update()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Place(Generic[W, A]):
     """One request's place: first it only holds room for its rows, then it waits in a queue with its work.
 
     `flow` is whose request it is: flows share the device evenly. Among what waits, the lowest `priority` goes first.
-    `deadline` is a time of the event loop's clock, and `due` when the device has to be done for the answer to be there.
+    `deadline` is a time of time.monotonic, and `due` when the device has to be done for the answer to be there.
     """
 
     def __init__(self, num_rows: int, flow: Hashable, deadline: float | None, priority: int) -> None:
@@ -42,7 +43,7 @@ class Place(Generic[W, A]):
         self.deadline = deadline
         self.due = deadline
         if deadline is not None:
-            seconds_left = max(0.0, deadline - asyncio.get_running_loop().time())
+            seconds_left = max(0.0, deadline - time.monotonic())
             self.due = deadline - min(_TRAVEL_SECONDS, _TRAVEL_SHARE * seconds_left)
         self.priority = priority
         self.answer: asyncio.Future[list[A]] = asyncio.get_running_loop().create_future()
@@ -103,12 +104,6 @@ class Lane(Generic[W, A]):
     def append(self, place: Place[W, A], work: W) -> None:
         """Let a request wait."""
         self._queues.setdefault((place.priority, place.flow), deque()).append((place, work))
-
-    def fail(self, error: Exception) -> None:
-        """Answer all that waits with an error."""
-        for queue in self._queues.values():
-            for place, _ in queue:
-                place.fail(error)
 
     def form_batch(self, max_rows: int, now: float, drop: Callable[[Place[W, A]], object]) -> Batch[W, A]:
         """Take rows for one batch: the lowest priority first, and evenly from the models that wait.

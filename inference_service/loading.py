@@ -11,6 +11,7 @@ from typing import TypeVar
 import structlog
 
 from inference_service.backoff import Backoff
+from inference_service.errors import DeviceFailed
 from inference_service.policy import VersionState
 from inference_service.resident import ResidentVersion
 from inference_service.served_version import ServedVersion
@@ -41,7 +42,7 @@ class Loading:
         self._backoff = backoff
 
     async def bring_up(self, version: ServedVersion) -> None:
-        """Load a version: it is READY or FAILED then."""
+        """Load a version: it is READY or FAILED then; raise DeviceFailed where no other one can be loaded either."""
         started = time.monotonic()
         resident = await self._done(version, self._load, version.name, version.manifest_digest)
         if resident is None:
@@ -63,7 +64,7 @@ class Loading:
         """Note why a version cannot be loaded, and when that may be tried again."""
         version.num_failures += 1
         delay = self._backoff.seconds(version.num_failures)
-        version.retry_at = asyncio.get_running_loop().time() + delay
+        version.retry_at = time.monotonic() + delay
         version.move(VersionState.FAILED, _reason(error))
         reason, unexpected = (error.in_full, None) if isinstance(error, StoreError) else (str(error), error)
         _log.error("load_failed", version=str(version.name), reason=reason, retry_seconds=delay, exc_info=unexpected)
@@ -76,6 +77,8 @@ class Loading:
         if error is None:
             return running.result()
         self.fail(version, error)
+        if isinstance(error, DeviceFailed):
+            raise error
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,7 +79,7 @@ class Mirrors:
                 _count(counts, scores, _by_label(found, mirror.labels, version.labels))
 
     async def _run(self, mirror: ResidentVersion, rows: Rows) -> Values:
-        deadline = asyncio.get_running_loop().time() + _SECONDS
+        deadline = time.monotonic() + _SECONDS
         work = Work(mirror, rows, frozenset({Output.SCORES}), is_mirror=True)
         with self._scheduler.admit(len(rows), ("mirror", mirror.name), deadline, _PRIORITY) as place:
             return np.concatenate([part[Output.SCORES] for part in await self._scheduler.answer(place, work)])

@@ -23,7 +23,7 @@ from model_store.inputs import ImageInputSpec, Pixels
 
 @dataclass(frozen=True)
 class Urgency:
-    """Until when an answer is of use, by the event loop's clock, and which goes first: the lowest priority."""
+    """Until when an answer is of use, by time.monotonic, and which goes first: the lowest priority."""
 
     deadline: float | None = None
     priority: int = DEFAULT_PRIORITY

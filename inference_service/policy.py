@@ -14,7 +14,7 @@ from math import inf
 
 from model_store.names import VersionName
 
-_NUM_LOOKED_AT = 8  # versions that wait for room, each step: where memory is short, many may
+NUM_LOOKED_AT = 8  # versions that wait for room, each step: where memory is short, many may
 
 
 class VersionState(StrEnum):
@@ -140,43 +140,47 @@ def next_action(standings: Iterable[Standing], now: float, memory: Memory | None
     """
     unsettled = [each for each in standings if not is_settled(each)]
     loads_now = any(each.state is VersionState.LOADING for each in unsettled)
-    revived = [each for each in unsettled if each.state is VersionState.DRAINING and _is_needed(each)]
-    loadable = [each for each in unsettled if not loads_now and _may_load(each, now)]
-    unloadable = [each for each in unsettled if _may_unload(each, now)]
+    revived = [each for each in unsettled if each.state is VersionState.DRAINING and is_needed(each)]
+    loadable = [each for each in unsettled if not loads_now and may_load(each, now)]
+    unloadable = [each for each in unsettled if may_unload(each, now)]
     if revived:
-        return Load(min(revived, key=_turn).name)
+        return Load(min(revived, key=turn).name)
     if memory is not None and memory.num_bytes > memory.budget_bytes and (evicted := _too_much(memory)):
         return evicted
-    step = _load(nsmallest(_NUM_LOOKED_AT, loadable, key=_turn), memory) if loadable else None
+    step = _load(nsmallest(NUM_LOOKED_AT, loadable, key=turn), memory) if loadable else None
     if unloadable and not isinstance(step, Load | Measure | Refuse):
-        return Unload(min(unloadable, key=_turn).name)
+        return Unload(min(unloadable, key=turn).name)
     return step
 
 
 def is_settled(standing: Standing) -> bool:
     """Say whether no step is due for a version, now or later, as long as nothing changes."""
     if standing.state is VersionState.READY:
-        return not _may_unload(standing, now=0.0)
-    return standing.state is VersionState.UNLOADED and not _is_needed(standing)
+        return not may_unload(standing, now=0.0)
+    return standing.state is VersionState.UNLOADED and not is_needed(standing)
 
 
-def _turn(standing: Standing) -> tuple[object, ...]:
+def turn(standing: Standing) -> tuple[object, ...]:
+    """Return by what versions take turns; no two have the same."""
     asked_at = inf if standing.asked_at is None else standing.asked_at
     urgency = (asked_at, not standing.is_pinned, not standing.replaces)
     return (*urgency, standing.retry_at, standing.name.model_id, -standing.name.number)
 
 
-def _is_needed(standing: Standing) -> bool:
+def is_needed(standing: Standing) -> bool:
+    """Say whether a version should be in memory."""
     return standing.asked_at is not None or (standing.wanted and not standing.at_rest)
 
 
-def _may_load(standing: Standing, now: float) -> bool:
+def may_load(standing: Standing, now: float) -> bool:
+    """Say whether a version may be loaded at this time."""
     if standing.state is VersionState.FAILED:
-        return _is_needed(standing) and standing.retry_at <= now
-    return _is_needed(standing) and standing.state in {VersionState.PENDING, VersionState.UNLOADED}
+        return is_needed(standing) and standing.retry_at <= now
+    return is_needed(standing) and standing.state in {VersionState.PENDING, VersionState.UNLOADED}
 
 
-def _may_unload(standing: Standing, now: float) -> bool:
+def may_unload(standing: Standing, now: float) -> bool:
+    """Say whether a version may be unloaded at this time, or be given up."""
     if standing.wanted or standing.answers or standing.asked_at is not None:
         return False
     if standing.state is VersionState.FAILED:  # callers are told of the failure until it may be tried again

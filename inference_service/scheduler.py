@@ -20,7 +20,7 @@ import structlog
 
 from inference_service.device_threads import DeviceThreads
 from inference_service.door import Door
-from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull
+from inference_service.errors import DeadlineExceeded, DeviceFailed, OutOfDeviceMemory, QueueFull, Stopping
 from inference_service.in_flight import InFlight, Signal
 from inference_service.lanes import LONG_SECONDS, Batch, Lane, Part, Place, count_rows, halves
 
@@ -89,7 +89,8 @@ class Scheduler(Generic[W, A]):
         self._rows_of_flow: Counter[Hashable] = Counter()
         self._arrived = asyncio.Event()
         self._in_flight = InFlight(self._arrived.set, lambda: self.num_waiting_rows >= _ROWS_BESIDE)
-        self._failure: DeviceFailed | None = None
+        self._open: set[Place[W, A]] = set()
+        self._end: DeviceFailed | Stopping | None = None
         self._last_lane: Lane[W, A] | None = None
         self.num_waiting_rows = 0
         self.door = Door(self.wait_seconds)
@@ -101,11 +102,12 @@ class Scheduler(Generic[W, A]):
     ) -> Iterator[Place[W, A]]:
         """Hold room for a request from before its rows are prepared; raise QueueFull at once where there is none.
 
-        `flow` is the model it is for: no model's flood takes all of the room. `deadline` is a time of the event loop's
-        clock. On leaving, room that the device never used is given back.
+        `flow` is the model it is for: no model's flood takes all of the room. `deadline` is a time of time.monotonic.
+        On leaving, room that the device never used is given back. Where the scheduler ends meanwhile, the place's
+        answer is an error, whatever the request waits for.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self._end is not None:
+            raise _copy(self._end)
         self.door.note((flow, priority))
         free = self._max_queue_rows - self.num_waiting_rows
         if num_rows > free or self._rows_of_flow[flow] + num_rows > _FLOOD * free:
@@ -116,9 +118,11 @@ class Scheduler(Generic[W, A]):
             )
         place = Place[W, A](num_rows, flow, deadline, priority)
         self._note_waiting(place, num_rows)
+        self._open.add(place)
         try:
             yield place
         finally:
+            self._open.discard(place)
             self._give_back(place)
 
     def wait_seconds(self, seconds_left: float = 0.0) -> float:
@@ -130,15 +134,17 @@ class Scheduler(Generic[W, A]):
             return 0.0
         times = self._last_lane.run_times
         num_later = min(times.efficient_rows, self._max_batch_rows, times.rows_within(seconds_left) // 4)
-        free_in = self._in_flight.free_at(times.allowance) - asyncio.get_running_loop().time()
+        free_in = self._in_flight.free_at(times.allowance) - time.monotonic()
         return free_in + times.seconds(self.num_waiting_rows + num_later)
 
     async def answer(self, place: Place[W, A], work: W) -> list[A]:
         """Queue the work and return its parts' answers, in order.
 
-        Raises DeadlineExceeded where the deadline passes first, or cannot be made any more. When the caller is
-        cancelled, what has not reached the device never does.
+        Raises DeadlineExceeded where the deadline passes first, or cannot be made any more, and what the scheduler
+        ended with. When the caller is cancelled, what has not reached the device never does.
         """
+        if place.answer.done():
+            return await place.answer
         lane = self._lane(work)
         if not lane:
             # A lane that had nothing to run has no claim to the time it did not use.
@@ -149,7 +155,7 @@ class Scheduler(Generic[W, A]):
         self._in_flight.update()
         if place.deadline is None:
             return await place.answer
-        timer = asyncio.get_running_loop().call_at(place.deadline, self._expire, place)
+        timer = asyncio.get_running_loop().call_later(place.deadline - time.monotonic(), self._expire, place)
         try:
             return await place.answer
         finally:
@@ -158,7 +164,8 @@ class Scheduler(Generic[W, A]):
     async def run(self) -> None:
         """Serve the queues until cancelled.
 
-        Raises DeviceFailed where the device can run nothing any more; whoever waits, or comes later, is told so too.
+        Raises DeviceFailed where the device can run nothing any more. However it ends, every request that is not
+        answered is told so, whether it waits, is prepared or runs, and so is whoever comes later.
         """
         try:
             while True:
@@ -171,12 +178,15 @@ class Scheduler(Generic[W, A]):
                 if not self._waiting:
                     self._arrived.clear()
         except DeviceFailed as error:
-            self._failure = error
-            for lane in self._waiting:
-                lane.fail(error)
+            self._end = error
             raise
         finally:
             self._in_flight.cancel()
+            self._end = self._end or Stopping("the service is stopping: try again in a moment, or at another one")
+            for place in self._open:
+                if not place.answer.done():
+                    place.fail(_copy(self._end))
+                    place.answer.exception()  # seen: a request that ends for another reason does not look
 
     async def _take_in(self) -> None:
         """Let the event loop read what has reached this process already, so that it can join the batch.
@@ -257,7 +267,7 @@ class Scheduler(Generic[W, A]):
             await self._run(lane, half)
 
     def _answer(self, batch: Batch[W, A], answers: Sequence[A]) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         self.counters.num_batches += 1
         for (place, part), answer in zip(batch, answers, strict=True):
             self.counters.num_rows += part.num_rows
@@ -297,3 +307,8 @@ class Scheduler(Generic[W, A]):
         self._rows_of_flow[place.flow] += num_rows
         if not self._rows_of_flow[place.flow]:
             del self._rows_of_flow[place.flow]
+
+
+def _copy(error: DeviceFailed | Stopping) -> DeviceFailed | Stopping:
+    """Return an error of its own for one caller: raising one again and again makes its traceback longer each time."""
+    return type(error)(str(error))

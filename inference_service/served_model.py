@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from inference_service.errors import LoadFailed, NotReady, NotServed
-from inference_service.policy import Standing, VersionState, is_settled
+from inference_service.policy import Standing, VersionState
 from inference_service.served_version import ServedVersion, VersionReport, version_report
 from inference_service.traffic import Split
 from inference_service.wanted import Target, WantedModel
@@ -35,6 +35,8 @@ class ModelReport:
     versions: tuple[VersionReport, ...] = ()
     aliases: tuple[AliasReport, ...] = ()
     default_version: VersionName | None = None
+    obstacle: str = ""
+    """Why the service is not ready on account of this model, if so."""
 
 
 class ServedModel:
@@ -54,7 +56,8 @@ class ServedModel:
         """By alias, those that give other versions a share of their requests."""
         self._aliases: dict[str, ServedVersion | None] = {}
         self._default: ServedVersion | None = None
-        self._standings: dict[VersionName, Standing] = {}
+        self.standings: Mapping[VersionName, Standing] = {}
+        """How each version stood when they were last described; who uses it, and since when, may be out of date."""
 
     def want(self, wanted: WantedModel) -> None:
         """Take over what the registry wants now."""
@@ -148,11 +151,28 @@ class ServedModel:
             explain(version)
         return version
 
-    def describe(self) -> bool:
-        """Take down how each version stands; say whether all are settled. Call it after every change."""
+    def obstacle(self) -> str:
+        """Say which name, or pinned version, should be answered and is not, and why; empty where there is none.
+
+        A name is answered by the version that it should mean, or by one before. A version that found no room counts as
+        answering, as the first request for it loads it.
+        """
+        if self.is_off:
+            return ""
+        for version in self.versions.values():
+            if version.is_pinned and version.state is not VersionState.READY:
+                return f"{version.name} is pinned, and {_standing_of(version)}"
+        for name, current, target in self._wanted_names():
+            version = self.versions[target]
+            if not (current is not None and _is_available(current)) and not _is_available(version):
+                return f"nothing answers to {name}: {version.name} {_standing_of(version)}"
+        return ""
+
+    def describe(self) -> None:
+        """Take down how each version stands; call it after every change."""
         answering, moves = self._answering(), self._moves()
         held_over, replacing = {move[0] for move in moves}, {move[1] for move in moves}
-        self._standings = {
+        self.standings = {
             name: version.standing(
                 wanted=version.wanted and not self.is_off,
                 answers=version in answering,
@@ -161,15 +181,10 @@ class ServedModel:
             )
             for name, version in self.versions.items()
         }
-        return all(is_settled(each) for each in self._standings.values())
-
-    def standings(self) -> Iterable[Standing]:
-        """Return how each version stands; who uses it, and when one last did, may be out of date."""
-        return self._standings.values()
 
     def held_standings(self) -> Iterator[Standing]:
         """Yield how what is in memory stands, up to date."""
-        for name, standing in self._standings.items():
+        for name, standing in self.standings.items():
             version = self.versions[name]
             if version.resident is not None:
                 yield version.updated(standing)
@@ -222,6 +237,15 @@ class ServedModel:
         available = [name for name in self.wanted.versions if _is_available(self.versions[name])]
         return max(available or self.wanted.versions, default=self.wanted.newest)
 
+    def _wanted_names(self) -> Iterator[tuple[Target, ServedVersion | None, VersionName]]:
+        """Yield the names that the operator's policies want answered: each with who answers now, and who should."""
+        for alias, number in self.wanted.aliases.items():
+            if (target := VersionName(self.model_id, number)) in self.wanted.versions:
+                yield AliasName(self.model_id, alias), self._aliases[alias], target
+        production = VersionName(self.model_id, self.wanted.aliases.get(PRODUCTION, 0))
+        if self.wanted.versions and production not in self.wanted.versions:
+            yield ModelName(self.model_id), self._default, max(self.wanted.versions)
+
     def _moves(self) -> list[tuple[VersionName, VersionName]]:
         """Return, of names that are answered from the version before, that one and the one that should answer."""
         pairs = [(self._aliases[alias], number) for alias, number in self.wanted.aliases.items()]
@@ -248,6 +272,12 @@ def _not_served(target: Target) -> NotServed:
     return NotServed(
         f"{target} is not served here: point an alias at the version that should be; `maas models` shows what is"
     )
+
+
+def _standing_of(version: ServedVersion) -> str:
+    if version.state is VersionState.FAILED:
+        return f"could not be loaded and is tried again: {version.reason}"
+    return f"is {version.state}"
 
 
 def _is_available(version: ServedVersion) -> bool:

@@ -1,10 +1,11 @@
-"""All models in this service: by id, and those that the policy has to look at."""
+"""All models in this service: by id, and what the policy has to look at of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
 
+from inference_service.agenda import Agenda
 from inference_service.errors import NotReady, NotServed
 from inference_service.policy import Standing
 from inference_service.served_model import ServedModel
@@ -17,8 +18,7 @@ class ServedModels:
     def __init__(self) -> None:
         self.by_id: dict[str, ServedModel] = {}
         self.is_informed = False
-        # With thousands of models, all would take long to look at for every step.
-        self._unsettled: dict[str, ServedModel] = {}
+        self.agenda = Agenda()
 
     def add(self, model_id: str) -> ServedModel:
         """Return a model, a new one where it was not here."""
@@ -42,14 +42,13 @@ class ServedModels:
 
     def note(self, model: ServedModel) -> None:
         """Take down how a model stands; call it whenever that changed."""
-        if model.describe() or model.model_id not in self.by_id:
-            self._unsettled.pop(model.model_id, None)
-        else:
-            self._unsettled[model.model_id] = model
-
-    def unsettled(self) -> Iterator[Standing]:
-        """Yield how each version stands, those of models left out that no step is due for."""
-        return chain.from_iterable(model.standings() for model in self._unsettled.values())
+        before = model.standings
+        model.describe()
+        for name in before.keys() if model.model_id not in self.by_id else before.keys() - model.standings.keys():
+            self.agenda.forget(name)
+        if model.model_id in self.by_id:
+            for standing in model.standings.values():
+                self.agenda.note(standing)
 
     def held(self) -> Iterator[Standing]:
         """Yield how each version that is in memory stands, with who uses it now."""

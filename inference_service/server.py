@@ -15,13 +15,14 @@ from maas.open_inference.v2 import open_inference_pb2, open_inference_pb2_grpc
 from grpc_runtime.handlers import Guard
 from grpc_runtime.server import GrpcServer, Register
 from inference_service.door import Door
-from inference_service.errors import DeadlineExceeded, DeviceFailed, NotOffered, OutOfDeviceMemory, QueueFull
+from inference_service.errors import DeadlineExceeded, NotOffered, OutOfDeviceMemory, QueueFull
 from inference_service.manager import Manager
 from inference_service.open_inference.servicer import OpenInferenceServicer
 from inference_service.scheduler import Scheduler
 from inference_service.servicer import InferenceServicer
 from inference_service.source import Source
 from inference_service.work import Answer, Work
+from model_store.errors import StoreError
 
 _log = structlog.get_logger()
 
@@ -70,44 +71,52 @@ class InferenceServer:
         self._source = source
         self._manager = manager
         self._scheduler = scheduler
-        self._failure: DeviceFailed | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then answer what is in flight; raise Unavailable where the port is taken.
 
-        Health turns SERVING once what is wanted at the start is loaded. A device that fails for good turns it back, and
-        ends the service with DeviceFailed.
+        Health turns SERVING once every name that was wanted at the start is answered. A part that dies turns it back
+        and ends the service with its error, DeviceFailed where the device failed for good. The other parts go on until
+        the requests in flight are answered.
         """
         await self._grpc.start()
         no_more_changes = threading.Event()
-        async with asyncio.TaskGroup() as group:
-            parts = [
-                group.create_task(self._manager.run()),
-                group.create_task(self._run_batches(stopping)),
-                group.create_task(asyncio.to_thread(self._source.run, no_more_changes)),
-                group.create_task(self._report_health()),
-            ]
-            try:
-                await stopping.wait()
-            finally:
-                no_more_changes.set()
-                self._manager.close_watches()
-                self._close_streams()
-                await self._grpc.stop()
-                for part in parts:
-                    part.cancel()
-        if self._failure is not None:
-            raise self._failure
-
-    async def _run_batches(self, stopping: asyncio.Event) -> None:
+        parts = [
+            asyncio.create_task(self._manager.run(), name="manager"),
+            asyncio.create_task(self._scheduler.run(), name="scheduler"),
+            asyncio.create_task(asyncio.to_thread(self._source.run, no_more_changes), name="source"),
+        ]
+        for part in parts:
+            part.add_done_callback(_log_failure)
+        reporting = asyncio.create_task(self._report_health())
+        waiting = asyncio.create_task(stopping.wait())
         try:
-            await self._scheduler.run()
-        except DeviceFailed as error:
-            _log.critical("device_failed", reason=error.in_full)
-            await self._grpc.set_serving(False)
-            self._failure = error
-            stopping.set()
+            await asyncio.wait([waiting, *parts], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            no_more_changes.set()
+            self._manager.close_watches()
+            self._close_streams()
+            await self._grpc.stop()
+            for task in (waiting, reporting, *parts):
+                task.cancel()
+            await asyncio.gather(waiting, reporting, *parts, return_exceptions=True)
+        for error in filter(None, map(_failure, parts)):
+            raise error
 
     async def _report_health(self) -> None:
-        await self._manager.first_pass.wait()
+        await self._manager.readiness.ready.wait()
         await self._grpc.set_serving(True)
+
+
+def _failure(part: asyncio.Task[None]) -> BaseException | None:
+    """Return what ended a part, if it did not end as it should."""
+    return None if part.cancelled() else part.exception()
+
+
+def _log_failure(part: asyncio.Task[None]) -> None:
+    """Say at once that a part died: the process ends some time later."""
+    error = _failure(part)
+    if isinstance(error, StoreError):
+        _log.critical("part_failed", part=part.get_name(), reason=error.in_full)
+    elif error is not None:
+        _log.critical("part_failed", part=part.get_name(), exc_info=error)

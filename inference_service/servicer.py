@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -104,6 +104,6 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
 
 def _deadline(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
-    """Return the caller's deadline by the event loop's clock."""
+    """Return the caller's deadline by time.monotonic."""
     remaining = context.time_remaining()
-    return None if remaining is None else asyncio.get_running_loop().time() + remaining
+    return None if remaining is None else time.monotonic() + remaining

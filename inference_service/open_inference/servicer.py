@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from importlib.metadata import version as installed_version
@@ -89,8 +89,8 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         request: pb.ServerReadyRequest,  # noqa: ARG002
         context: Context,  # noqa: ARG002
     ) -> pb.ServerReadyResponse:
-        """Say whether the first loads are done."""
-        return pb.ServerReadyResponse(ready=self._manager.first_pass.is_set())
+        """Say whether every name that was wanted at the start is answered."""
+        return pb.ServerReadyResponse(ready=self._manager.readiness.ready.is_set())
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: ARG002
         """Say whether a model would answer."""
@@ -284,8 +284,8 @@ def _urgency(asked: InferRequest, context: Context) -> Urgency:
 
 
 def _deadline(context: Context, timeout_us: int = 0) -> float | None:
-    """Return the earlier of the call's deadline and the timeout, where there is one, by the event loop's clock."""
+    """Return the earlier of the call's deadline and the timeout, where there is one, by time.monotonic."""
     remaining = [timeout_us / 1e6] if timeout_us else []
     if (left := context.time_remaining()) is not None:
         remaining.append(left)
-    return asyncio.get_running_loop().time() + min(remaining) if remaining else None
+    return time.monotonic() + min(remaining) if remaining else None

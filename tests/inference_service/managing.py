@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -42,10 +43,19 @@ class Setup:
     """A manager whose loads wait for `may_load`, fail for the versions in `broken`, and are listed in `loaded`.
 
     A version has one stage of 10 bytes, or those in `stages`: equal names are one stage. What is in `registry` can be
-    looked up, where that `may_answer`; `asked` lists the questions.
+    looked up, where that `may_answer`; `asked` lists the questions. `acting` is the manager's task.
     """
 
-    def __init__(self, thread: ThreadPoolExecutor, *, on_demand: bool, **options: Any) -> None:
+    acting: asyncio.Task[None]
+
+    def __init__(
+        self,
+        thread: ThreadPoolExecutor,
+        *,
+        on_demand: bool,
+        backoff: Backoff = Backoff(0.01, 0.04),  # noqa: B008  frozen
+        **options: Any,
+    ) -> None:
         self.may_load, self.may_answer = threading.Event(), threading.Event()
         self.may_load.set()
         self.may_answer.set()
@@ -56,7 +66,7 @@ class Setup:
         self.registry: dict[VersionName, WantedModel] = {}
         self.asked: list[Target] = []
         self.manager = Manager(
-            Loading(self._load, self._measure, thread, Backoff(0.01, 0.04)),
+            Loading(self._load, self._measure, thread, backoff),
             look_up=self._look_up if on_demand else None,
             **options,
         )
@@ -117,7 +127,7 @@ class Setup:
 
     async def answer(self, target: Target = PRODUCTION, seconds: float = 10.0) -> VersionName:
         """Return the version that answers to a name, once it is loaded."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = time.monotonic() + seconds
         with await self.manager.lease_when_ready(target, deadline) as resident:
             return resident.name
 
@@ -140,12 +150,11 @@ async def running(
     """Run a manager while the block runs."""
     with ThreadPoolExecutor(1) as thread:
         setup = Setup(thread, on_demand=on_demand, drain_deadline_seconds=drain_deadline_seconds, **options)
-        acting = asyncio.create_task(setup.manager.run())
+        setup.acting = asyncio.create_task(setup.manager.run())
         try:
             yield setup
         finally:
             setup.may_load.set()
             setup.may_answer.set()
-            acting.cancel()
-            with suppress(asyncio.CancelledError):
-                await acting
+            setup.acting.cancel()
+            await asyncio.wait([setup.acting])

@@ -22,7 +22,7 @@ from inference_service import decoder
 from inference_service.errors import DeviceFailed
 from model_store.names import ModelName, VersionName
 from tests.inference_service.making import Damage, Recipe, Registry, expected, flip_a_byte, photo, pixels
-from tests.inference_service.running import RunningService, predict_request, refused, running_service, until
+from tests.inference_service.running import TIMEOUT, RunningService, predict_request, refused, running_service, until
 
 FLOWERS = "models/flowers"
 FIRST, SECOND = VersionName("flowers", 1), VersionName("flowers", 2)
@@ -138,14 +138,60 @@ def test_one_flipped_byte_in_any_blob_keeps_the_old_version(tmp_path: Path, regi
             assert (answer.version, answer.predictions) == (str(first.name), before)
 
 
-def test_a_service_starts_with_a_damaged_model(tmp_path: Path, registry: Registry) -> None:
-    """It is SERVING, says what is wrong, and answers for the other models."""
+def test_a_service_with_a_damaged_model_is_not_ready(tmp_path: Path, registry: Registry) -> None:
+    """It says what is wrong, answers for the other models, and is SERVING once the model is whole again."""
     damaged, digest = registry.publish_damaged(Recipe(head=1), "layer1", None)
     registry.publish(Recipe(backbone=1), model_id="birds")
     with running_service(tmp_path) as service:
-        service.await_serving()
         assert digest in service.await_state(damaged.name, pb.VERSION_STATE_FAILED).reason
         assert service.predict("models/birds", photo(1)).predictions
+        health = service.watch_health()
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        reason = service.state("flowers").not_ready_reason
+        assert reason.startswith(
+            "nothing answers to models/flowers/aliases/production: models/flowers/versions/1 could"
+        )
+        assert digest in reason
+        assert service.state("birds").not_ready_reason == ""
+        registry.heal(Recipe(head=1))
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        assert service.state("flowers").not_ready_reason == ""
+
+
+def test_a_request_for_a_version_that_loads_waits_for_it(tmp_path: Path, registry: Registry) -> None:
+    """Within its deadline, on both edges: a service that has just begun is no error."""
+    registry.publish(Recipe())
+    with running_service(tmp_path) as service:
+        service.await_serving()
+        free = threading.Event()
+        service.loader_thread.submit(free.wait, TIMEOUT)
+        registry.publish(Recipe(head=2))
+        service.await_state(SECOND, pb.VERSION_STATE_LOADING)
+        waiting = service.stub.Predict.future(predict_request(str(SECOND), photo(1)), timeout=TIMEOUT)
+        with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
+            service.stub.Predict(predict_request(str(SECOND), photo(1)), timeout=0.05)
+        free.set()
+        assert waiting.result().version == str(SECOND)
+
+
+def test_a_part_that_dies_ends_the_service_after_its_requests_are_answered(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others go on until then: a request that waits for the device is answered well."""
+    registry.publish(Recipe())
+    with running_service(tmp_path) as service:
+        service.await_serving()
+        health = service.watch_health()
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        with busy_device(service):
+            waiting = service.stub.Predict.future(predict_request(FLOWERS, photo(1)))
+            until(lambda: has_batch(service))
+            monkeypatch.setattr(service.server._source, "_changed", _fail)
+            registry.publish(Recipe(head=2))
+            assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert waiting.result().version == str(FIRST)
+        until(lambda: bool(service.failures))
+        assert isinstance(service.failures[0], ZeroDivisionError)
 
 
 def test_a_roll_back_is_followed(tmp_path: Path, registry: Registry) -> None:

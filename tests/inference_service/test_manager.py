@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from inference_service.errors import LoadFailed, NotReady, NotServed
+from inference_service.backoff import Backoff
+from inference_service.errors import DeviceFailed, LoadFailed, NotReady, NotServed
 from inference_service.policy import VersionState
 from inference_service.served_model import ModelReport
+from inference_service.wanted import WantedModel
 from model_store.errors import CorruptBlob
-from model_store.names import AliasName, ModelName
+from model_store.names import AliasName, ModelName, VersionName
 from tests.inference_service.loops import on_a_loop
 from tests.inference_service.managing import FLOWERS, PRODUCTION, running, states, version, wanted
 
@@ -20,7 +23,7 @@ async def test_what_is_wanted_is_loaded_and_answers_to_its_names() -> None:
     """By number, by alias, and by the model's own name, which means the alias production."""
     async with running() as setup:
         setup.manager.update(wanted(1, 2, 3, production=1, canary=2))
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         assert setup.answers() == version(1)
         assert setup.answers(FLOWERS) == version(1)
         assert setup.answers(AliasName("flowers", "canary")) == version(2)
@@ -173,7 +176,7 @@ async def test_names_that_are_not_served_say_so() -> None:
         with pytest.raises(NotReady, match="starting"):
             setup.answers(FLOWERS)
         setup.manager.update(wanted(1, production=1))
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         for name in (ModelName("birds"), AliasName("flowers", "canary"), version(9)):
             with pytest.raises(NotServed, match=str(name)):
                 setup.answers(name)
@@ -233,6 +236,102 @@ async def test_an_unwanted_version_that_never_loaded_is_dropped() -> None:
         await setup.until_state(1, VersionState.UNLOADED)
         await setup.until_state(2, VersionState.READY)
         assert setup.answers() == version(2)
+
+
+@pytest.mark.parametrize("seconds", [0.0004, 0.0104, 1 / 128])
+@on_a_loop
+async def test_a_failed_load_is_tried_again_whatever_the_clock_of_the_loop(seconds: float) -> None:
+    """One whose timers tick in whole milliseconds ends them before the version is due."""
+    async with running(backoff=Backoff(seconds, seconds)) as setup:
+        setup.broken[version(1)] = CorruptBlob("damaged")
+        setup.manager.update(wanted(1))
+        await setup.until(lambda _: len(setup.loaded) > 20)
+        setup.broken.clear()
+        await setup.until_state(1, VersionState.READY)
+
+
+@on_a_loop
+async def test_a_device_that_fails_in_a_load_ends_the_manager() -> None:
+    """As it does in a batch: no other version can be loaded either, and the service has to start anew."""
+    async with running() as setup:
+        setup.broken[version(1)] = DeviceFailed("gone")
+        setup.manager.update(wanted(1))
+        with pytest.raises(DeviceFailed, match="gone"):
+            await asyncio.wait_for(setup.acting, 10)
+
+
+@on_a_loop
+async def test_the_service_is_ready_when_every_wanted_name_is_answered() -> None:
+    """Not when it was tried: the report says which name is not, and why, until it is."""
+    async with running() as setup:
+        setup.broken[version(2)] = CorruptBlob("blob abc is corrupt")
+        setup.manager.update(wanted(1, 2, production=2, canary=1))
+        await setup.manager.readiness.first_pass.wait()
+        assert not setup.manager.readiness.ready.is_set()
+        assert setup.manager.report("flowers").obstacle == (
+            "nothing answers to models/flowers/aliases/production: models/flowers/versions/2 could not be loaded and "
+            "is tried again: blob abc is corrupt"
+        )
+        setup.broken.clear()
+        await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+        assert setup.manager.report("flowers").obstacle == ""
+
+
+@on_a_loop
+async def test_a_version_before_that_answers_is_enough_to_be_ready() -> None:
+    """So is a name that nobody wants any more, and nothing at all; and what is ready once is so for good."""
+    async with running() as setup:
+        setup.broken |= {version(2): CorruptBlob("damaged"), version(3): CorruptBlob("damaged")}
+        setup.manager.update(wanted(1, 2))
+        await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+        setup.manager.update(wanted(3, production=3))
+        await setup.until_state(3, VersionState.FAILED)
+        assert setup.manager.readiness.ready.is_set()
+        assert setup.manager.report("flowers").obstacle == ""
+    async with running() as setup:
+        setup.broken[version(1)] = CorruptBlob("damaged")
+        setup.manager.update(wanted(1))
+        await setup.manager.readiness.first_pass.wait()
+        assert not setup.manager.readiness.ready.is_set()
+        setup.manager.update(wanted())
+        await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+    async with running() as setup:
+        setup.manager.update([])
+        await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+
+
+@on_a_loop
+async def test_a_pinned_version_that_fails_keeps_the_service_from_being_ready() -> None:
+    """Though the names of its model are answered."""
+    async with running() as setup:
+        setup.broken[version(1)] = CorruptBlob("damaged")
+        setup.manager.update([replace(wanted(1, 2, production=2)[0], pinned={version(1)})])
+        await setup.manager.readiness.first_pass.wait()
+        assert not setup.manager.readiness.ready.is_set()
+        assert "versions/1 is pinned" in setup.manager.report("flowers").obstacle
+
+
+@on_a_loop
+async def test_of_many_models_some_are_taken_over_a_turn() -> None:
+    """Requests go in between; no name is refused before all are known, and the newest wish wins."""
+    models = [
+        WantedModel(f"model-{number}", {VersionName(f"model-{number}", 1): "digest 1"}, {"production": 1})
+        for number in range(3000)
+    ]
+    async with running() as setup:
+        setup.may_load.clear()
+        setup.manager.update(models)
+        setup.manager.update([WantedModel("model-2999", is_gone=True)])
+        assert len(setup.manager.model_ids()) < 2999
+        with pytest.raises(NotReady, match="starting"):
+            setup.answers(ModelName("model-2998"))
+        asked = asyncio.create_task(setup.answer(ModelName("model-2998")))
+        while len(setup.manager.model_ids()) < 2999:  # noqa: ASYNC110  nobody announces it
+            await asyncio.sleep(0)
+        setup.may_load.set()
+        assert await asked == VersionName("model-2998", 1)
+        with pytest.raises(NotServed):
+            await setup.answer(ModelName("model-2999"))
 
 
 @on_a_loop

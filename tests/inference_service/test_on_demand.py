@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from inference_service.errors import DeadlineExceeded, LoadFailed, NotReady, NotServed
+from inference_service.errors import DeadlineExceeded, LoadFailed, NotReady, NotServed, Stopping
 from inference_service.policy import VersionState
 from inference_service.wanted import WantedModel
 from model_store.errors import CorruptBlob, IllegalState, VersionNotFound
@@ -22,7 +22,7 @@ MODEL = WantedModel("flowers")
 async def started(setup: Setup, *numbers: int, **aliases: int) -> None:
     """Want versions and wait for the first pass."""
     setup.manager.update(wanted(*numbers, **aliases))
-    await setup.manager.first_pass.wait()
+    await setup.manager.readiness.first_pass.wait()
 
 
 @on_a_loop
@@ -85,7 +85,7 @@ async def test_a_pinned_version_is_never_evicted() -> None:
         setup.stages[version(4)] = {"large": 20}
         (model,) = wanted(1, 2, 3, 4)
         setup.manager.update([WantedModel("flowers", model.versions, {}, frozenset({version(1)}))])
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         assert ready(setup) == [1, 3]
         assert setup.loaded[0] == version(1)
         assert await setup.answer(version(2)) == version(2)
@@ -195,16 +195,63 @@ async def test_a_deployment_makes_others_room() -> None:
 
 
 @on_a_loop
-async def test_without_a_budget_or_on_demand_nobody_waits() -> None:
-    """What is loading is UNAVAILABLE at once, and what is not wanted is not found."""
+async def test_a_request_waits_for_what_is_wanted_and_for_nothing_else() -> None:
+    """Without a budget or on demand too: for a load, within its deadline; what is not wanted is not found."""
     async with running() as setup:
         setup.may_load.clear()
-        setup.manager.update(wanted(1))
-        await setup.until_state(1, VersionState.LOADING)
-        with pytest.raises(NotReady):
-            await setup.answer(version(1))
+        setup.manager.update(wanted(1, 2))
+        await setup.until_state(2, VersionState.LOADING)
+        waiting = [asyncio.create_task(setup.answer(version(number))) for number in (1, 2)]
+        with pytest.raises(DeadlineExceeded, match="was not loaded by the deadline"):
+            await setup.answer(version(1), seconds=0.01)
         with pytest.raises(NotServed):
-            await setup.answer(version(2))
+            await setup.answer(version(3))
+        setup.may_load.set()
+        assert await asyncio.gather(*waiting) == [version(1), version(2)]
+
+
+@on_a_loop
+async def test_a_request_waits_for_the_registry_to_be_read() -> None:
+    """Within its deadline; without one it is told to come again."""
+    async with running() as setup:
+        waiting = asyncio.create_task(setup.answer(FLOWERS))
+        with pytest.raises(NotReady, match="starting"):
+            await setup.manager.lease_when_ready(FLOWERS)
+        setup.manager.update(wanted(1))
+        assert await waiting == version(1)
+        with pytest.raises(NotServed):
+            await setup.answer(ModelName("birds"))
+
+
+@on_a_loop
+async def test_who_asks_for_a_version_that_waits_for_its_load_is_next() -> None:
+    """Of many that are wanted, what a request waits for is loaded before the others."""
+    async with running() as setup:
+        setup.may_load.clear()
+        setup.manager.update(wanted(1, 2, 3, 4))
+        await setup.until_state(4, VersionState.LOADING)
+        waiting = asyncio.create_task(setup.answer(version(1)))
+        await asyncio.sleep(0)
+        setup.may_load.set()
+        assert await waiting == version(1)
+        assert setup.loaded[:2] == [version(4), version(1)]
+
+
+@on_a_loop
+async def test_whoever_waits_for_a_version_is_answered_when_the_manager_ends() -> None:
+    """Whether it was cancelled or died, and whatever the request waits for."""
+    async with running(on_demand=True) as setup:
+        setup.may_load.clear()
+        setup.manager.update(wanted(1, 2))
+        await setup.until_state(2, VersionState.LOADING)
+        waiting = [asyncio.create_task(setup.answer(version(number))) for number in (1, 2)]
+        await asyncio.sleep(0)
+        unloading = asyncio.create_task(setup.manager.unload_model("flowers"))
+        await asyncio.sleep(0)
+        setup.acting.cancel()
+        for each in (*waiting, unloading):
+            with pytest.raises(Stopping):
+                await each
 
 
 @on_a_loop
@@ -387,7 +434,7 @@ async def test_a_pinned_model_is_not_unloaded() -> None:
     async with running() as setup:
         (model,) = wanted(1)
         setup.manager.update([WantedModel("flowers", model.versions, {}, frozenset({version(1)}))])
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         with pytest.raises(IllegalState, match="MAAS_INFERENCE_PINNED"):
             await setup.manager.unload_model("flowers")
         assert ready(setup) == [1]

@@ -88,7 +88,7 @@ async def test_requests_are_dealt_out_by_key() -> None:
     """By the alias, and by the model's own name, which means it; not by number, nor without a key."""
     async with running() as setup:
         setup.manager.update(wanted(Traffic((Share(2, 30.0), Share(3, 20.0)))))
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         found = Counter([await dealt(setup, key) for key in KEYS[:500]])
         assert set(found) == {1, 2, 3}
         for key in KEYS[:50]:
@@ -119,7 +119,7 @@ async def test_a_canary_that_was_evicted_comes_back_for_the_next_request() -> No
     """The one that found it gone does not wait."""
     async with running(budget_bytes=20) as setup:
         setup.manager.update(wanted(Traffic((Share(2, 100.0),))))
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         assert await setup.answer(version(1)) == version(1)
         assert await setup.answer(version(3)) == version(3)
         assert ready(setup) == [1, 3]
@@ -133,7 +133,7 @@ async def test_a_share_that_ends_ends_at_once() -> None:
     """The next request is the main version's."""
     async with running() as setup:
         setup.manager.update(wanted(Traffic((Share(2, 100.0),))))
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         assert await dealt(setup) == 2
         setup.manager.update(wanted(Traffic()))
         assert await dealt(setup) == 1
@@ -144,7 +144,7 @@ async def test_a_mirror_is_compared_with_the_main_version_alone() -> None:
     """A request that a canary answers is not mirrored; nor is one where the mirror is not ready."""
     async with running() as setup:
         setup.manager.update(wanted(Traffic((Share(2, 50.0),), Share(3, 100.0))))
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         for key in KEYS[:50]:
             lease = await setup.manager.lease_when_ready(PRODUCTION, None, key)
             assert (lease.shadow is None) == (split(50.0).canary(key) == 2)
@@ -164,7 +164,7 @@ async def test_counts_go_on_as_long_as_the_alias_stays_as_it_is() -> None:
     """Another share begins anew."""
     async with running() as setup:
         setup.manager.update(wanted(Traffic((), Share(3, 100.0))))
-        await setup.manager.first_pass.wait()
+        await setup.manager.readiness.first_pass.wait()
         lease = await setup.manager.lease_when_ready(PRODUCTION, None, "")
         assert lease.shadow is not None
         lease.shadow.counts.num_failed = 7
