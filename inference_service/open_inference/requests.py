@@ -14,7 +14,7 @@ from inference_service.open_inference.shared_memory import Slice
 from inference_service.open_inference.signature import ANY, IMAGE, INPUT, TensorForm, inputs_of, outputs_of
 from inference_service.open_inference.tensors import BYTES, InputTensor, floats, joined, shown, texts, uint8s
 from inference_service.resident import ResidentVersion
-from inference_service.work import Output, Rows
+from inference_service.work import Answer, Output, Rows
 from model_store.errors import InvalidInput
 from model_store.inputs import ImageInputSpec, InputSpec, Values
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_version
@@ -90,7 +90,9 @@ def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) ->
     (tensor,) = inputs
     _check_form(tensor, forms[tensor.name], max_rows)
     if tensor.name == INPUT:
-        return floats(tensor)
+        rows = floats(tensor)
+        _check_finite(tensor, rows)
+        return rows
     if tensor.name == IMAGE:
         return Images(texts(tensor), _names_of(tensor))
     pixels = uint8s(tensor)
@@ -118,6 +120,16 @@ def check_memory(version: ResidentVersion, wanted: Sequence[WantedOutput], num_r
         size = num_rows * forms[each.name].shape[0] * 4
         if each.memory is not None and each.memory.byte_size < size:
             raise InvalidInput.of(each.place, f"{each.name} has {size} bytes, not {each.memory.byte_size}")
+
+
+def check_answer(asked: InferRequest, rows: Images | Rows, answer: Answer) -> None:
+    """Raise InvalidInput where numbers were so large that the answer to them is none."""
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.float32:
+        return
+    for values in answer.values():
+        if not np.isfinite(values).all():
+            rule = f"row {_first_odd(values)} has numbers so large that what the model makes of them is not finite"
+            raise asked.inputs[0].refused(rule)
 
 
 def write_output(version: ResidentVersion, wanted: WantedOutput, values: Values) -> OutputTensor:
@@ -152,6 +164,17 @@ def _check_form(tensor: InputTensor, form: TensorForm, max_rows: int) -> None:
         shape = ", ".join(["n", *("any" if size == ANY else str(size) for size in form.shape)])
         found = shown(str(list(tensor.shape)))
         raise tensor.refused(f"must have the shape [{shape}] with n of 1 to {max_rows}, not {found}")
+
+
+def _check_finite(tensor: InputTensor, rows: Values) -> None:
+    """Raise InvalidInput that names the first row with a number that is not finite: its answer would mean nothing."""
+    if not np.isfinite(rows).all():
+        raise tensor.refused(f"must have finite numbers: row {_first_odd(rows)} has NaN or infinity")
+
+
+def _first_odd(rows: Values) -> int:
+    """Return which is the first row with a number that is not finite."""
+    return int(np.isfinite(rows).reshape(len(rows), -1).all(axis=1).argmin())
 
 
 def _names_of(tensor: InputTensor) -> Callable[[int], str]:

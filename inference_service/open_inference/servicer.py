@@ -22,6 +22,7 @@ from inference_service.open_inference.log_settings import changed_level, setting
 from inference_service.open_inference.repository import Repository
 from inference_service.open_inference.requests import (
     InferRequest,
+    check_answer,
     check_memory,
     read_input,
     read_outputs,
@@ -255,6 +256,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             check_memory(version, wanted, len(rows))
             outputs = frozenset(Output[each.name] for each in wanted)
             answer = await self._pipeline.answer(version, rows, outputs, urgency, lease.shadow)
+            check_answer(asked, rows, answer)
             tensors = [write_output(version, each, answer[Output[each.name]]) for each in wanted]
             return infer_convert.infer_response(version, request_id, tensors)
 

@@ -49,6 +49,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenService]:
         yield serving
 
 
+def with_odd(number: float) -> bytes:
+    """Return two rows of numbers, the second with this one among them."""
+    odd = X.copy()
+    odd[1, 3] = number
+    return odd.tobytes()
+
+
 def logits_of(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Run the model of numbers by hand."""
     with torch.inference_mode():
@@ -206,6 +213,16 @@ def test_a_classification_has_as_many_as_there_are(service: OpenService) -> None
             "inputs[0]: INPUT must be FP32 or FP16 or BF16, not 'INT64'",
         ),
         ([described("INPUT", "", 2, 6)], [X.tobytes()], "INPUT must be FP32 or FP16 or BF16, not ''"),
+        (
+            [described("INPUT", "FP32", 2, 6)],
+            [with_odd(np.nan)],
+            "inputs[0]: INPUT must have finite numbers: row 1 has",
+        ),
+        ([described("INPUT", "FP32", 2, 6)], [with_odd(np.inf)], "row 1 has NaN or infinity"),
+        ([described("INPUT", "FP32", 2, 6)], [with_odd(-np.inf)], "row 1 has NaN or infinity"),
+        ([described("INPUT", "FP32", 2, 6)], [with_odd(3e38)], "inputs[0]: INPUT row 1 has numbers so large"),
+        ([described("INPUT", "FP16", 1, 6)], [np.full((1, 6), np.nan, "<f2").tobytes()], "row 0 has NaN"),
+        ([described("INPUT", "BF16", 1, 6)], [b"\x80\x7f" * 6], "row 0 has NaN or infinity"),
         ([described("INPUT", "FP32", 2, 5)], [X.tobytes()], "[n, 6] with n of 1 to 8, not '[2, 5]'"),
         ([described("INPUT", "FP32", 12)], [X.tobytes()], "[n, 6] with n of 1 to 8, not '[12]'"),
         ([described("INPUT", "FP32")], [X.tobytes()], "not '[]'"),
