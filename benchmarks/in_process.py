@@ -79,7 +79,7 @@ def prepared_photos(num_rows: int, home: Path, model: str) -> Callable[[], objec
     assert isinstance(spec, ImageInputSpec)
 
     def decode() -> Rows:
-        return to_pixels(decode_image(data, max_pixels=10**7), spec)
+        return to_pixels(decode_image(data, max_pixels=10**7, short_edge=spec.resize_size), spec)
 
     def work() -> None:
         while len(coming) < 3:

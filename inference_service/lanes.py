@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from inference_service.run_times import RunTimes
 
 W = TypeVar("W")
 A = TypeVar("A")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,18 @@ class Place(Generic[W, A]):
         self._num_answered += num_rows
         if self._num_answered == self.num_rows and not self.answer.done():
             self.answer.set_result(self._answers)
+
+    async def prepare(self, preparing: Coroutine[None, None, T]) -> T:
+        """Return what prepares the rows; leave it, and raise, where the request is answered with an error meanwhile."""
+        task: asyncio.Future[T] = asyncio.ensure_future(preparing)
+        either: list[asyncio.Future[Any]] = [task, self.answer]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self.answer.done():
+                await self.answer
+            return await task
+        finally:
+            task.cancel()
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error, unless the caller has left."""

@@ -83,7 +83,7 @@ class Pipeline:
     ) -> Answer:
         flow = version.name.model_id
         with self._scheduler.admit(len(given), flow, urgency.deadline, urgency.priority) as place:
-            rows = await self._decoded(version, given, times) if isinstance(given, Images) else given
+            rows = await place.prepare(self._decoded(version, given, times)) if isinstance(given, Images) else given
             answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs, times)))
         if shadow is not None:
             self._mirrors.begin(shadow, version, rows, answer)
@@ -94,7 +94,7 @@ class Pipeline:
         if not isinstance(spec, ImageInputSpec):
             raise TakesNoImages(f"{version.name} takes no images but rows of {spec.size} numbers: call ModelInfer")
         started = time.perf_counter_ns()
-        rows = await self._decoder.rows(given.images, spec, given.field_of)
+        rows = await self._decoder.rows(given.images, spec, given.field_of, version.name.model_id)
         times.prepare_ns = time.perf_counter_ns() - started
         return rows
 

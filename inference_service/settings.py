@@ -41,7 +41,12 @@ class InferenceSettings(ServerSettings):
     max_batch_rows: int = Field(default=32, ge=1, description="Rows that the device runs at once.")
     max_queue_rows: int = Field(default=1024, ge=1, description="Rows that may wait; more are refused at once.")
     max_images_per_request: int = Field(default=256, ge=1, description="Images, or rows of numbers.")
-    max_image_pixels: int = Field(default=50_000_000, ge=1)
+    max_image_pixels: int = Field(
+        default=50_000_000, ge=1, description="Pixels of one image, and of all large ones that are decoded at once."
+    )
+    max_request_pixels: int = Field(
+        default=500_000_000, ge=1, description="Pixels of one request's images together, as they are decoded."
+    )
 
     response_cache_mb: int = Field(
         default=0, ge=0, description="MiB of memory for answers: equal requests to a version then run once. 0: none."

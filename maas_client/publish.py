@@ -105,7 +105,7 @@ def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
 
 def _pixels(file: Path, spec: ImageInputSpec) -> Pixels:
     try:
-        return to_pixels(decode_image(file.read_bytes(), max_pixels=_MAX_PIXELS), spec)
+        return to_pixels(decode_image(file.read_bytes(), max_pixels=_MAX_PIXELS, short_edge=spec.resize_size), spec)
     except InvalidImage as error:
         raise InvalidInput.of("calibration", f"{file}: {error}") from error
 

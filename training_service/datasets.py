@@ -93,10 +93,10 @@ class EncodedImages:
         """Return one encoded image."""
         return self._packs[row.pack][row.offset : row.offset + row.size]
 
-    def decode(self, row: DatasetRow, *, max_pixels: int) -> Image.Image:
-        """Return one image upright in RGB; raise DamagedStore, naming it, where this machine cannot decode it."""
+    def decode(self, row: DatasetRow, *, max_pixels: int, short_edge: int = 0) -> Image.Image:
+        """Return one image as decode_image does; raise DamagedStore, naming it, where this machine cannot decode it."""
         try:
-            return decode_image(self.read(row), max_pixels=max_pixels)
+            return decode_image(self.read(row), max_pixels=max_pixels, short_edge=short_edge)
         except InvalidImage as error:
             raise DamagedStore(
                 f"the dataset's image {row.path!r} was decoded when it came, and is not here: {error}"

@@ -37,7 +37,7 @@ class LabelledPixels:
 
 def pixel_key(digest: str, spec: ImageInputSpec) -> str:
     """Name the pixels of a dataset: what they depend on, so not the spec's mean and std, but who decoded them."""
-    return f"{digest}-{spec.resize_size}-{spec.crop_size}-{spec.interpolation}-pillow-{PIL.__version__}"
+    return f"{digest}-{spec.resize_size}-{spec.crop_size}-{spec.interpolation}-reduced-pillow-{PIL.__version__}"
 
 
 def decode_dataset(
@@ -64,7 +64,8 @@ def decode_dataset(
             def decode(start: int) -> int:
                 end = min(start + _ROWS_AT_ONCE, len(rows))
                 for position in range(start, end):
-                    pixels[position] = to_pixels(images.decode(rows[position], max_pixels=max_pixels), spec)
+                    row, short_edge = rows[position], spec.resize_size
+                    pixels[position] = to_pixels(images.decode(row, max_pixels=max_pixels, short_edge=short_edge), spec)
                 return end
 
             for num_done in threads.map(decode, range(0, len(rows), _ROWS_AT_ONCE)):

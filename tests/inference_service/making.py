@@ -140,7 +140,7 @@ def photo(seed: int = 0, size: tuple[int, int] = (90, 80), image_format: str = "
 
 def pixels(data: bytes, spec: ImageInputSpec = SPEC) -> Pixels:
     """Decode an image as the service should."""
-    return to_pixels(decode_image(data, max_pixels=10**6), spec)
+    return to_pixels(decode_image(data, max_pixels=10**6, short_edge=spec.resize_size), spec)
 
 
 def expected(recipe: Recipe, rows: list[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 from maas.inference.v1 import inference_pb2 as pb
+from PIL import Image
 from sqlalchemy import text
 
 from grpc_runtime.settings import StoreSettings
@@ -212,16 +213,16 @@ def test_a_request_in_flight_ends_on_its_version(
 ) -> None:
     """The old version drains until then, and its memory is free afterwards."""
     registry.publish(Recipe(backbone=1))
-    may_decode, decode = threading.Event(), decoder.decode_image
+    may_decode, decode = threading.Event(), decoder.decoded
     with running_service(tmp_path) as service:
         service.await_serving()
         weights = _weights(service)
 
-        def held(data: bytes, *, max_pixels: int) -> object:
+        def held(image: Image.Image) -> Image.Image:
             assert may_decode.wait(10)
-            return decode(data, max_pixels=max_pixels)
+            return decode(image)
 
-        monkeypatch.setattr(decoder, "decode_image", held)
+        monkeypatch.setattr(decoder, "decoded", held)
         in_flight = service.stub.Predict.future(predict_request(FLOWERS, photo(1)))
         until(lambda: waiting_rows(service) == 1)
         registry.publish(Recipe(backbone=2))

@@ -1,0 +1,40 @@
+"""Jobs of many requests in the order in which they are done: models take turns, and so do the requests for one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
+
+J = TypeVar("J")
+
+
+class Turns(Generic[J]):
+    """Gives one job of each request in turn, so that a request of few jobs does not wait for one of many."""
+
+    def __init__(self) -> None:
+        self._flows: dict[Hashable, dict[Hashable, deque[J]]] = {}
+
+    def add(self, flow: Hashable, request: Hashable, jobs: Iterable[J]) -> None:
+        """Let jobs wait, one at least."""
+        self._flows.setdefault(flow, {}).setdefault(request, deque()).extend(jobs)
+
+    def take(self) -> J | None:
+        """Return the next job, if one waits."""
+        if not self._flows:
+            return None
+        flow, requests = next(iter(self._flows.items()))
+        request, jobs = next(iter(requests.items()))
+        job = jobs.popleft()
+        del self._flows[flow], requests[request]
+        if jobs:
+            requests[request] = jobs  # behind the others
+        if requests:
+            self._flows[flow] = requests
+        return job
+
+    def drop(self, flow: Hashable, request: Hashable) -> None:
+        """Forget the jobs of a request."""
+        requests = self._flows.get(flow, {})
+        if requests.pop(request, None) is not None and not requests:
+            del self._flows[flow]
