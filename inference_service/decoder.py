@@ -113,9 +113,7 @@ class Decoder:
             request.num_pixels += num_pixels
             is_too_much = request.num_pixels > self._max_request_pixels
         if is_too_much:
-            rule = (
-                f"is one too many: the images have over {self._max_request_pixels} pixels together; send fewer at once"
-            )
+            rule = f"with it the images have over {self._max_request_pixels} pixels together: send fewer at once"
             raise InvalidInput.of(request.field_of(job.index), rule)
         return _Opened(job, image, num_pixels)
 
@@ -163,9 +161,12 @@ class _Request:
             self._tell()
 
     def fail(self, error: Exception) -> None:
-        """End all of it with an error; any thread may call it."""
-        self._error = error
-        self._tell()
+        """End all of it with an error, the first one that comes; any thread may call it."""
+        with self._lock:
+            is_first, self._error = self._error is None, self._error or error
+        if is_first:
+            self._tell()
+            self.is_over = True
 
     def result(self) -> Pixels:
         """Return the rows, or raise what stands in the way."""

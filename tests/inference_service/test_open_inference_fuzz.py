@@ -111,7 +111,8 @@ def test_right_requests_are_answered_in_their_form(
     found = arrays(service.infer("numbers", tensor, raw=[x.tobytes()], outputs=wanted))
     assert set(found) == (names or {"SCORES", "LOGITS", "EMBEDDING"})
     whole = arrays(service.stub.ModelInfer(ask_numbers(x.astype(np.float32))))
-    assert all(np.array_equal(values, whole[name]) for name, values in found.items())
+    for name, values in found.items():  # not to the bit: a short batch may run in another thread than one before
+        np.testing.assert_allclose(values, whole[name], rtol=1e-5, atol=1e-7)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))

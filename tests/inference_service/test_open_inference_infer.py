@@ -357,20 +357,21 @@ def test_a_version_is_a_number_an_alias_or_what_answers_for_the_model(service: O
     assert (answers("production"), answers("2")) == ("1", "2")
 
 
-def test_what_is_still_loading_is_unavailable(tmp_path: Path) -> None:
-    """And answers once it is ready."""
+def test_what_is_still_loading_is_waited_for(tmp_path: Path) -> None:
+    """Within the deadline, which a parameter may bring forward."""
     with serving_models(tmp_path) as service:
         free = threading.Event()
         blocked = service.running.loader_thread.submit(free.wait, 20)
         version = open_registry(tmp_path).publish_mlp(mlp(), "late").name
         service.running.await_state(version, inference_pb2.VERSION_STATE_LOADING)
         for asked in ("", "1"):
-            with refused(grpc.StatusCode.UNAVAILABLE, "models/late/versions/1 is still loading"):
-                service.stub.ModelInfer(ask_numbers(X, model_name="late", model_version=asked))
+            with refused(grpc.StatusCode.DEADLINE_EXCEEDED, "was not loaded by the deadline"):
+                hasty = ask_numbers(X, model_name="late", model_version=asked, parameters=parameters(timeout=10_000))
+                service.stub.ModelInfer(hasty)
+        waiting = service.stub.ModelInfer.future(ask_numbers(X, model_name="late"), timeout=20)
         free.set()
         assert blocked.result()
-        service.running.await_state(version, inference_pb2.VERSION_STATE_READY)
-        assert service.stub.ModelInfer(ask_numbers(X, model_name="late")).outputs
+        assert waiting.result().outputs
 
 
 def test_a_version_that_failed_to_load_says_why(tmp_path: Path) -> None:

@@ -283,3 +283,32 @@ def test_every_field_is_required(field: str) -> None:
     """A field that is missing is named."""
     with pytest.raises(InvalidManifest, match=rf"input_spec\.{field} is missing"):
         ImageInputSpec.from_json({name: value for name, value in SPEC.items() if name != field})
+
+
+@pytest.mark.parametrize(
+    ("size", "reduced"), [((1023, 2000), (1023, 2000)), ((1030, 2000), (515, 1000)), ((4200, 5600), (525, 700))]
+)
+def test_a_large_jpeg_is_decoded_at_a_reduced_size(size: tuple[int, int], reduced: tuple[int, int]) -> None:
+    """Never below twice what it is resized to, so that hardly any pixel is another one than of the whole image."""
+    spec = ImageInputSpec(resize_size=256, crop_size=224)
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8))
+    data = encoded(coarse.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=90)
+    whole = decode_image(data, max_pixels=10**8)
+    small = decode_image(data, max_pixels=10**8, short_edge=spec.resize_size)
+    assert (whole.size, small.size) == (size, reduced)
+    difference = np.abs(to_pixels(small, spec).astype(int) - to_pixels(whole, spec))
+    assert difference.mean() < 0.5
+    assert difference.max() <= 4
+    assert (difference == 0).all() or size != reduced
+
+
+def test_a_large_image_with_alpha_is_composited_in_strips() -> None:
+    """With the bits that it has as a whole."""
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 256, (600, 40, 4), np.uint8), "RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    expected = Image.alpha_composite(white, image).convert("RGB")
+    assert np.array_equal(np.asarray(decode_image(encoded(image), max_pixels=10**6)), np.asarray(expected))
+    palette = image.quantize(16)
+    composited = Image.alpha_composite(white, palette.convert("RGBA")).convert("RGB")
+    assert np.array_equal(np.asarray(decode_image(encoded(palette), max_pixels=10**6)), np.asarray(composited))
