@@ -79,10 +79,15 @@ class ServiceProcess:
         """Its process's number."""
         return self._process.pid
 
-    def await_serving(self, timeout_seconds: float) -> str:
-        """Wait until it reports SERVING and return its address; raise CommandFailed where it ends or takes too long."""
+    def await_serving(self, timeout_seconds: float, *, or_not_ready: bool = False) -> str:
+        """Wait until it reports SERVING and return its address; raise CommandFailed where it ends or takes too long.
+
+        With `or_not_ready` it is enough that it has tried to load everything, and says what it could not load.
+        """
         deadline = time.monotonic() + timeout_seconds
         while not self._is_serving():
+            if or_not_ready and self.obstacles():
+                return self.address
             if self._ends_within(0.05) or time.monotonic() > deadline:
                 raise CommandFailed(f"{self.service.module} did not start: {self._last_words()}")
         return self.address
@@ -125,6 +130,10 @@ class ServiceProcess:
     def remarks(self) -> list[str]:
         """Return what the service has logged of variables that are no settings."""
         return [_remark(line) for line in self._lines() if NOT_A_SETTING in line]
+
+    def obstacles(self) -> list[str]:
+        """Return what the service has logged of what keeps it from being ready; it answers for everything else."""
+        return [obstacle for line in self._lines() if "not_ready" in line for obstacle in _obstacles(line)]
 
     def _lines(self) -> list[str]:
         """Return what the service has logged since it was started."""
@@ -171,9 +180,12 @@ class Stack:
         for service in services or (TRAINING, INFERENCE):
             self.services[service.module] = ServiceProcess(service, self._home / "run", self._environment)
 
-    def await_serving(self, timeout_seconds: float = 60.0) -> ClientSettings:
-        """Wait for every started service and return where a client finds them."""
-        addresses = {name: service.await_serving(timeout_seconds) for name, service in self.services.items()}
+    def await_serving(self, timeout_seconds: float = 60.0, *, or_not_ready: bool = False) -> ClientSettings:
+        """Wait for every started service, as ServiceProcess does, and return where a client finds them."""
+        addresses = {
+            name: service.await_serving(timeout_seconds, or_not_ready=or_not_ready)
+            for name, service in self.services.items()
+        }
         return ClientSettings(
             addresses.get(TRAINING.module, TRAINING_ADDRESS), addresses.get(INFERENCE.module, INFERENCE_ADDRESS)
         )
@@ -198,6 +210,14 @@ def _remark(line: str) -> str:
         return str(json.loads(line)["remark"])
     except ValueError:
         return line
+
+
+def _obstacles(line: str) -> list[str]:
+    """Return what keeps a service from being ready, out of a line of its log."""
+    try:
+        return [str(each) for each in json.loads(line)["obstacles"]]
+    except ValueError:
+        return [line]
 
 
 def _free_port() -> int:

@@ -33,8 +33,10 @@ def up(
     with Stack(home) as stack:
         _start(stack, home)
         with notes.status("starting both services"):
-            settings = stack.await_serving()
+            settings = stack.await_serving(or_not_ready=True)
         _show_remarks(stack)
+        for obstacle in [each for service in stack.services.values() for each in service.obstacles()]:
+            notes.print(as_text(f"not ready: {obstacle}"), style="yellow", soft_wrap=True)
         where = {"training": settings.training_address, "inference": settings.inference_address, "home": str(home)}
         if as_json:
             print_json(where)

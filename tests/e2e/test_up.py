@@ -14,6 +14,7 @@ import pytest
 from grpc_runtime.child_process import command_of
 from maas_client.health import is_serving
 from tests.e2e.conftest import ENVIRONMENT
+from tests.inference_service.making import Recipe, open_registry
 
 
 def start_up(home: Path, **variables: str) -> tuple[subprocess.Popen[str], dict[str, str]]:
@@ -120,6 +121,21 @@ def test_a_second_command_on_one_home_says_who_is_there(tmp_path: Path) -> None:
     third, _ = start_up(tmp_path)
     third.send_signal(signal.SIGINT)
     assert third.wait(60) == 0
+
+
+def test_a_model_that_cannot_be_loaded_is_named_and_the_rest_is_served(tmp_path: Path) -> None:
+    """The service is not ready, which is no reason to end it."""
+    _, digest = open_registry(tmp_path).publish_damaged(Recipe(head=1), "head", None)
+    up, addresses = start_up(tmp_path)
+    assert not is_serving(addresses["inference"])
+    assert is_serving(addresses["training"])
+    up.send_signal(signal.SIGINT)
+    _, errors = up.communicate(timeout=60)
+    assert up.returncode == 0
+    assert (
+        "not ready: nothing answers to models/flowers/aliases/production: models/flowers/versions/1 could not" in errors
+    )
+    assert digest in errors
 
 
 def _has_ended_within(pidfd: int, seconds: float) -> bool:
