@@ -65,7 +65,8 @@ class Loading:
         version.num_failures += 1
         delay = self._backoff.seconds(version.num_failures)
         version.retry_at = time.monotonic() + delay
-        version.move(VersionState.FAILED, _reason(error))
+        version.last_failure = _reason(error)
+        version.move(VersionState.FAILED, version.last_failure)
         reason, unexpected = (error.in_full, None) if isinstance(error, StoreError) else (str(error), error)
         _log.error("load_failed", version=str(version.name), reason=reason, retry_seconds=delay, exc_info=unexpected)
 

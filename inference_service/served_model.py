@@ -275,8 +275,8 @@ def _not_served(target: Target) -> NotServed:
 
 
 def _standing_of(version: ServedVersion) -> str:
-    if version.state is VersionState.FAILED:
-        return f"could not be loaded and is tried again: {version.reason}"
+    if version.num_failures:
+        return f"could not be loaded and is tried again: {version.last_failure}"
     return f"is {version.state}"
 
 

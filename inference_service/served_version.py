@@ -20,7 +20,8 @@ from model_store.names import VersionName
 class ServedVersion:
     """Where one version stands; only the manager and its models change it.
 
-    `used_at` and `asked_at` are by time.monotonic. See policy.Standing for the words.
+    `used_at` and `asked_at` are by time.monotonic. `num_failures` counts those in a row; `last_failure` is the text of
+    the last one. See policy.Standing for the words.
     """
 
     name: VersionName
@@ -43,6 +44,7 @@ class ServedVersion:
     num_waiting: int = 0
     asked_at: float = 0.0
     num_failures: int = 0
+    last_failure: str = ""
     retry_at: float = 0.0
     drain_timer: asyncio.TimerHandle | None = None
 

@@ -187,7 +187,7 @@ def test_a_part_that_dies_ends_the_service_after_its_requests_are_answered(
         with busy_device(service):
             waiting = service.stub.Predict.future(predict_request(FLOWERS, photo(1)))
             until(lambda: has_batch(service))
-            monkeypatch.setattr(service.server._source, "_changed", _fail)
+            monkeypatch.setattr(service.server._manager, "_next_action", _fail)
             registry.publish(Recipe(head=2))
             assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert waiting.result().version == str(FIRST)
