@@ -22,6 +22,7 @@ from tests.training_service.running import TIMEOUT, until
 class Process:
     """One service, a channel to it, and what it has logged."""
 
+    address: str
     channel: grpc.Channel
     log: Path
 
@@ -55,8 +56,9 @@ def service_process(package: str, home: Path, **settings: str) -> Iterator[Proce
         try:
             until(lambda: address_file.exists() or process.poll() is not None)
             assert process.poll() is None, log.read_text()
-            with grpc.insecure_channel(address_file.read_text()) as channel:
-                running = Process(channel, log)
+            address = address_file.read_text()
+            with grpc.insecure_channel(address) as channel:
+                running = Process(address, channel, log)
                 until(running.is_serving)
                 yield running
         finally:

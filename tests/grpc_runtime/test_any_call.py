@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import grpc
@@ -168,3 +169,23 @@ def test_any_call_is_answered(services: tuple[Process, Process], service: int, m
             assert answer.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     run()
+
+
+@pytest.mark.parametrize("service", [0, 1], ids=["training", "inference"])
+def test_callers_who_leave_at_any_moment_leave_no_line(services: tuple[Process, Process], service: int) -> None:
+    """Before they are read, while they are answered, and with their connection."""
+    process, random = services[service], Random(service)
+    names = [f"/{each.containing_service.full_name}/{each.name}" for number, each in METHODS if number == service]
+    num_lines = len(process.lines)
+    for _ in range(5):
+        with grpc.insecure_channel(process.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            calls = []
+            for name in random.choices(names, k=40):
+                call = channel.stream_stream(name)(iter([b""] * random.choice([0, 1, 1, 3])), timeout=20)
+                calls.append(call)
+                if random.random() < 0.4:
+                    call.cancel()
+            for call in random.sample(calls, 20):
+                call.cancel()
+    assert process.is_serving()
+    assert [line for line in process.lines[num_lines:] if line["level"] != "info"] == []

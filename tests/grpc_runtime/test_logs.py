@@ -94,7 +94,7 @@ def test_a_job_and_hostile_callers_are_logged_as_json(tmp_path: Path) -> None:
             pass
         job = stub.GetTrainingJob(pb.GetTrainingJobRequest(name=job.name), timeout=TIMEOUT)
         assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
-        host, _, port = (tmp_path / "training_service.address").read_text().rpartition(":")
+        host, _, port = process.address.rpartition(":")
         for data in GARBAGE:
             with socket.create_connection((host, int(port)), TIMEOUT) as connection:
                 connection.sendall(data)
