@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -101,6 +102,30 @@ def test_a_job_and_hostile_callers_are_logged_as_json(tmp_path: Path) -> None:
                 until(lambda connection=connection: _has_ended(connection))
         assert process.is_serving()
     assert {line["event"] for line in process.lines} >= {"listening"}
+
+
+@pytest.mark.parametrize("package", ["training_service", "inference_service"])
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path, package: str) -> None:
+    """Of the service's own, and none of gRPC's core."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        prefix = f"MAAS_{package.partition('_')[0].upper()}_"
+        environment = {
+            **os.environ,
+            "MAAS_HOME": str(tmp_path),
+            f"{prefix}BIND": f"127.0.0.1:{taken.getsockname()[1]}",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", package],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    *logged, last = done.stderr.splitlines()
+    assert "cannot listen on 127.0.0.1" in last
+    assert all(json.loads(line) for line in logged)
+    assert done.returncode == 1
 
 
 def _has_ended(connection: socket.socket) -> bool:
