@@ -17,7 +17,6 @@ from maas_client.client import Client
 
 _MAX_FILES = 32
 _MAX_BYTES = 16 * 1024 * 1024  # of files in one request: a quarter of the largest message
-_MAX_LABELS = 2**31 - 1
 _Photo = tuple[Path, bytes]
 
 
@@ -66,7 +65,7 @@ def _answers(client: Client, model: str, batch: Sequence[_Photo], top_k: int) ->
     if not batch:
         return ()
     try:
-        answer = client.predict(model, [data for _, data in batch], top_k=min(top_k, _MAX_LABELS))
+        answer = client.predict(model, [data for _, data in batch], top_k=top_k)
     except grpc.RpcError as error:
         if _is_too_large(error):
             return _halves(client, model, batch, top_k, error)

@@ -72,7 +72,11 @@ def test_a_version_is_shown_with_what_its_recipe_used(maas: Maas) -> None:
     _, out, _ = maas("show", "flowers/1")
     recipe = next(line for line in out.splitlines() if line.startswith("recipe "))
     assert recipe.split()[1] == "linear_probe"
-    assert {word.partition("=")[0] for word in recipe.split()[2:]} <= {"augmentation", "strength"}
+    assert {word.partition("=")[0] for word in recipe.split()[2:]} <= {
+        "augmentation",
+        "strength",
+        "refitted_on_validation_rows",
+    }
 
 
 def test_labels_that_a_version_lacks_are_named(maas: Maas) -> None:
