@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from maas_client.__main__ import main
 from model_store.blobs.local import LocalBlobs
@@ -194,3 +195,33 @@ def test_a_prune_that_cannot_be_meant_is_refused(maas: Maas, arguments: list[str
     """The message says what was wrong."""
     code, said = maas("prune", *arguments)
     assert (code, text in said) == (1, True)
+
+
+def test_a_damaged_database_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its operator is told which file, in one line and without a traceback; its folder may have any name."""
+    home = tmp_path / "what? now"
+    home.mkdir()
+    (home / "store.db").write_bytes(b"no database at all" * 100)
+    monkeypatch.setenv("MAAS_HOME", str(home))
+    monkeypatch.delenv("MAAS_DATABASE_URL", raising=False)
+    for command in ("fsck", "du", "gc", "migrate"):
+        monkeypatch.setattr(sys, "argv", ["maas", "store", command])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        (line,) = capsys.readouterr().err.splitlines()
+        assert exited.value.code == 1
+        assert "restore it from a backup" in line
+        assert str(home / "store.db") in line
+
+
+def test_a_newer_database_asks_for_a_newer_maas(maas: Maas, database: Database) -> None:
+    """No command is named that would end in a traceback."""
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for command in ("migrate", "du"):
+        code, printed = maas(command)
+        assert code == 1
+        assert "upgrade this one" in printed
+        assert "maas store migrate" not in printed
