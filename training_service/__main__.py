@@ -24,7 +24,6 @@ from model_store.store import ModelStore
 from model_store.upkeep.keeping import Upkeep
 from training_service.archives import ArchiveLimits
 from training_service.change_bell import ChangeBell
-from training_service.evaluator import build_evaluator
 from training_service.ingest import Ingestor
 from training_service.keeper import Keeper
 from training_service.owners import new_owner
@@ -70,7 +69,6 @@ def build(
     with (
         closing(opened or settings.open_database()) as database,
         ThreadPoolExecutor(os.cpu_count(), "decoder") as decoders,
-        SideWork(settings.num_concurrent_evaluations) as side_work,
         call_threads(_MAX_UPLOADS) as threads,
         Threads("lease", max(1, settings.num_concurrent_jobs), max_waiting=0) as lease_threads,
         Threads("promoter", 1, max_waiting=1000) as promoter_threads,
@@ -83,8 +81,7 @@ def build(
             jobs,
             _uploads(settings, store, datasets, decoders),
             threads,
-            build_evaluator(settings, store, datasets, decoders),
-            side_work,
+            SideWork(settings),
             stopping,
             poll_seconds=settings.poll_seconds,
             can_mirror=bool(settings.inference_addresses),

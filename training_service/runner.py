@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections.abc import Sequence
 
 import structlog
@@ -20,6 +18,7 @@ from model_store.job_records import TrainingJob
 from model_store.jobs import Claim, JobStore
 from model_store.lifecycle import ACTIVE, STOPPING, JobState
 from model_store.names import job_name
+from training_service import worker_process
 from training_service.owners import is_gone, new_owner
 from training_service.settings import TrainingSettings
 from training_service.threads import Threads
@@ -27,9 +26,6 @@ from training_service.work_order import EXIT_STOPPED, WorkOrder
 
 _log = structlog.get_logger()
 _WORKER = command_of("training_service.worker")
-# Or glibc gives each large buffer of a step back to the kernel and takes the next one anew, page by page: a third of
-# the time of MobileNetV2's steps on 2 cores. What the operator sets goes before.
-_MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 
 
 class Runner:
@@ -83,19 +79,17 @@ class Runner:
     async def _attend(self, claim: Claim) -> None:
         """Run one attempt of a job to its end."""
         try:
-            worker = await asyncio.create_subprocess_exec(
-                *self._program, stdin=asyncio.subprocess.PIPE, env={**_MALLOC, **os.environ}
-            )
+            worker = await worker_process.start(self._program)
         except OSError as error:  # the job need not wait until the lease has run out
             reason = f"no worker process could be started ({error.strerror})"
             await self._threads.run(self._jobs.release, claim, reason)
             raise
         _log.info("job_started", job=job_name(claim.job_id), attempt=claim.attempt, pid=worker.pid)
         try:
-            await _send(worker, WorkOrder(claim, self._settings))
+            await worker_process.send(worker, WorkOrder(claim, self._settings).to_line())
             await self._watch(claim, worker)
         finally:
-            await _kill(worker)
+            await worker_process.kill(worker)
         await self._threads.run(self._settle, claim, worker.returncode or 0)
 
     async def _watch(self, claim: Claim, worker: asyncio.subprocess.Process) -> None:
@@ -139,25 +133,7 @@ class Runner:
 def _reason(code: int) -> str:
     if code == EXIT_STOPPED:
         return "its worker stopped before the end"
-    if code >= 0:
-        return f"its worker ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (is there enough memory?)" if name == "SIGKILL" else ""
-    return f"its worker was ended by {name}{hint}"
-
-
-async def _send(worker: asyncio.subprocess.Process, order: WorkOrder) -> None:
-    """Write the order and leave the pipe open: its end tells the worker that the runner is dead."""
-    if worker.stdin is None:
-        raise ValueError("the worker was started without a pipe")
-    if worker.stdin.is_closing():  # it is dead already, which `_watch` will see; to write would raise what uvloop likes
-        return
-    worker.stdin.write(order.to_line())
-    with contextlib.suppress(ConnectionError):  # as above
-        await worker.stdin.drain()
+    return f"its worker {worker_process.how_it_ended(code)}"
 
 
 async def _stop(worker: asyncio.subprocess.Process, exited: asyncio.Task[int], grace_seconds: float) -> None:
@@ -165,11 +141,3 @@ async def _stop(worker: asyncio.subprocess.Process, exited: asyncio.Task[int], g
     with contextlib.suppress(ProcessLookupError):
         worker.terminate()
     await asyncio.wait({exited}, timeout=grace_seconds)
-
-
-async def _kill(worker: asyncio.subprocess.Process) -> None:
-    """End a worker for certain."""
-    if worker.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            worker.kill()
-    await worker.wait()

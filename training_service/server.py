@@ -17,13 +17,14 @@ from training_service.promoter import Promoter
 from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
 from training_service.servicer import TrainingServicer
-from training_service.side_work import TooMuchWork
+from training_service.side_work import TooMuchWork, WorkerDied
 from training_service.sources import NotAllowed
 from training_service.threads import Busy
 
 CODES: Mapping[type[Exception], grpc.StatusCode] = {
     Busy: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooMuchWork: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    WorkerDied: grpc.StatusCode.INTERNAL,
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
 }
 """Codes of this service's own errors; all others are kinds of the store's errors."""

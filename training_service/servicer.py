@@ -21,20 +21,15 @@ from model_store.errors import InvalidInput, Unavailable
 from model_store.job_records import JobSpec, TrainingJob
 from model_store.jobs import JobStore
 from model_store.lifecycle import Wish
-from model_store.names import job_name, parse_dataset, parse_job, parse_target
+from model_store.names import parse_dataset, parse_job, parse_target
 from model_store.paging import PageRequest, cut, decode_token
 from model_store.store import ModelStore
 from training_service import convert
 from training_service.datasets import read_manifest
-from training_service.evaluation_convert import evaluated_message, evaluating_message
-from training_service.evaluator import Evaluator
 from training_service.job_requests import job_spec
-from training_service.learned_rows import LearnedRows
 from training_service.preview import PreviewSize, check_split, choose_rows, thumbnails
-from training_service.report import render
-from training_service.report_facts import FactFinder
+from training_service.side_order import Kind
 from training_service.side_work import Caller, SideWork
-from training_service.splits import Split
 from training_service.streams import in_threads
 from training_service.threads import CallThreads
 from training_service.uploads import Uploads
@@ -53,7 +48,6 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         jobs: JobStore,
         uploads: Uploads,
         threads: CallThreads,
-        evaluator: Evaluator,
         side_work: SideWork,
         stopping: asyncio.Event,
         *,
@@ -65,8 +59,6 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self._jobs = jobs
         self._uploads = uploads
         self._threads = threads
-        self._evaluator = evaluator
-        self._facts = FactFinder(store, datasets, jobs, evaluator)
         self._side_work = side_work
         self._stopping = stopping
         self._poll_seconds = poll_seconds
@@ -175,31 +167,15 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self, request: pb.EvaluateVersionRequest, context: Context
     ) -> AsyncIterator[pb.EvaluateVersionResponse]:
         """Stream how far an evaluation is, then what was measured."""
-        target, dataset_id = parse_target(request.name, "name"), parse_dataset(request.dataset, "dataset")
-
-        def work(caller: Caller[pb.EvaluateVersionResponse]) -> pb.EvaluateVersionResponse:
-            evaluated = self._evaluator.evaluate(
-                target,
-                dataset_id,
-                request.split or Split.TEST,
-                on_progress=lambda phase, share: caller.tell(evaluating_message(phase, share)),
-                check_going_on=caller.check,
-                allow_unknown_labels=request.allow_unknown_labels,
-                leave_out=LearnedRows() if request.held_out else None,
-            )
-            return evaluated_message(evaluated)
-
-        async for message in self._side_work.run(work):
-            yield message
+        await self._threads.reads.run(self._check_names, request)
+        async for message in self._side_work.run(Kind.EVALUATE, request):
+            yield pb.EvaluateVersionResponse.FromString(message)
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.Report:
         """Write a page about a job."""
-        job_id = parse_job(request.name, "name")
-
-        def work(caller: Caller[pb.Report]) -> pb.Report:
-            return pb.Report(name=job_name(job_id), html=render(self._facts.find(job_id, caller.check)))
-
-        return [message async for message in self._side_work.run(work)][-1]
+        await self._threads.reads.run(self._jobs.get, parse_job(request.name, "name"))
+        (report,) = [message async for message in self._side_work.run(Kind.REPORT, request)]
+        return pb.Report.FromString(report)
 
     async def _wish(self, name: str, wish: Wish) -> pb.TrainingJob:
         job_id = parse_job(name, "name")
@@ -210,6 +186,12 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             await asyncio.wait_for(self._stopping.wait(), self._poll_seconds)
         if self._stopping.is_set():
             raise Unavailable("the service is stopping: watch again, after the last sequence number, once it is back")
+
+    def _check_names(self, request: pb.EvaluateVersionRequest) -> None:
+        """Refuse names that mean nothing without the cost of a process."""
+        target, dataset_id = parse_target(request.name, "name"), parse_dataset(request.dataset, "dataset")
+        self._store.resolve(target)
+        self._datasets.living(dataset_id)
 
     def _spec(self, request: pb.CreateTrainingJobRequest) -> JobSpec:
         return job_spec(

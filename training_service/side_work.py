@@ -1,28 +1,41 @@
-"""Work that a caller waits for and that takes long: in threads, a few at once, and gone when the caller is."""
+"""Work that a caller waits for and that takes long: each in a process of its own, a few at once."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, TypeVar
 
-from model_store.errors import StoreError
+from google.protobuf.message import Message
+
+from grpc_runtime.child_process import command_of
+from model_store.errors import StoreError, Unavailable
+from training_service import worker_process
+from training_service.settings import TrainingSettings
+from training_service.side_order import ERROR, LENGTH_BYTES, Kind, SideOrder, read_error
 from training_service.streams import ClientGone
 
-Message = TypeVar("Message")
+Told = TypeVar("Told")
+_WORKER = command_of("training_service.side_worker")
+
+
+_WORDS = {Kind.EVALUATE: "evaluation", Kind.REPORT: "report"}
 
 
 class TooMuchWork(StoreError):
     """As many callers are being worked for as the operator allows."""
 
 
-class Caller(Generic[Message]):
+class WorkerDied(StoreError):
+    """The process that worked for a caller has died."""
+
+
+class Caller(Generic[Told]):
     """Whoever waits for some work: told how far it is, and perhaps gone by now."""
 
-    def __init__(self, tell: Callable[[Message], object]) -> None:
+    def __init__(self, tell: Callable[[Told], object]) -> None:
         self.tell = tell
         self._gone = threading.Event()
 
@@ -37,47 +50,63 @@ class Caller(Generic[Message]):
 
 
 class SideWork:
-    """Runs work in up to `most` threads; what comes beyond that is refused, as it would wait for minutes."""
+    """Runs as many evaluations and reports at once as the operator allows; what comes beyond them is refused.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._free = threading.Semaphore(most)
-        self._threads = ThreadPoolExecutor(most, "side-work")
+    A native crash ends the process of one of them, and neither the service nor its jobs.
+    """
 
-    def __enter__(self) -> Self:
-        return self
+    def __init__(self, settings: TrainingSettings, *, program: Sequence[str] = _WORKER) -> None:
+        self._settings = settings
+        self._program = program
+        self._num_running = 0
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._threads.shutdown()
+    async def run(self, kind: Kind, request: Message) -> AsyncIterator[bytes]:
+        """Yield what the work answers, one serialized message after the other.
 
-    async def run(self, work: Callable[[Caller[Message]], Message]) -> AsyncIterator[Message]:
-        """Yield what the work tells its caller, then what it returns; raise what it raises, or TooMuchWork.
-
-        When the caller goes, the work is told so at its next `check`, and keeps its place until then.
+        Raises what the work raises, TooMuchWork, and WorkerDied. When the caller goes, the process is ended.
         """
-        if not self._free.acquire(blocking=False):
-            raise TooMuchWork(f"{self._most} evaluations or reports are under way already: try again in a while")
-        loop, told = asyncio.get_running_loop(), asyncio.Queue[Message | None]()
-        caller: Caller[Message] = Caller(lambda message: loop.call_soon_threadsafe(told.put_nowait, message))
-        result = loop.run_in_executor(self._threads, self._work, work, caller)
+        with self._place():
+            process = await self._started()
+            try:
+                order = SideOrder(kind, request.SerializeToString(), self._settings)
+                await worker_process.send(process, order.to_line())
+                async for message in _messages(process):
+                    yield message
+                if code := await process.wait():
+                    raise WorkerDied(
+                        f"the process of this {_WORDS[kind]} {worker_process.how_it_ended(code)}: the service goes on, "
+                        "and its log may tell more"
+                    )
+            finally:
+                await worker_process.kill(process)
 
-        def end(done: asyncio.Future[Message]) -> None:
-            told.put_nowait(None)
-            if not done.cancelled():
-                done.exception()  # looked at here, as nobody may be left to raise it to
-
-        result.add_done_callback(end)
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        most = self._settings.num_concurrent_evaluations
+        if self._num_running >= most:
+            raise TooMuchWork(f"{most} evaluations or reports are under way already: try again in a while")
+        self._num_running += 1
         try:
-            while (message := await told.get()) is not None:
-                yield message
-            yield await result
+            yield
         finally:
-            caller.leave()
+            self._num_running -= 1
 
-    def _work(self, work: Callable[[Caller[Message]], Message], caller: Caller[Message]) -> Message:
+    async def _started(self) -> asyncio.subprocess.Process:
         try:
-            return work(caller)
-        finally:
-            self._free.release()
+            return await worker_process.start(self._program, stdout=asyncio.subprocess.PIPE)
+        except OSError as error:
+            raise Unavailable(f"no process could be started for this ({error.strerror}): try again later") from error
+
+
+async def _messages(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
+    """Yield the messages of a worker's frames, to the end of its output; raise the error that it sends."""
+    if process.stdout is None:
+        raise ValueError("the process was started without a pipe for its answers")
+    try:
+        while head := await process.stdout.readexactly(1 + LENGTH_BYTES):
+            content = await process.stdout.readexactly(int.from_bytes(head[1:]))
+            if head[:1] == ERROR:
+                raise read_error(content)
+            yield content
+    except asyncio.IncompleteReadError:  # its end, for whatever reason
+        return

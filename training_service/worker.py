@@ -51,6 +51,7 @@ from training_service.splits import Split
 from training_service.versions import publish, random_chain, read_backbone, trainable_stages
 from training_service.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.workbench import DECODING, FineTuned, Workbench
+from training_service.worker_process import die_with_the_service
 
 _log = structlog.get_logger()
 
@@ -65,7 +66,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner too, and that decides
     order = WorkOrder.from_line(sys.stdin.buffer.readline())
-    threading.Thread(target=_die_with_the_runner, daemon=True).start()
+    die_with_the_service(EXIT_STOPPED)
     configure_logs(log_format=order.settings.log_format, level=order.settings.log_level)
     if order.settings.num_threads:
         torch.set_num_threads(order.settings.num_threads)
@@ -246,13 +247,6 @@ def _plan(recipe: Recipe, trained: Sequence[str], bench: Workbench) -> str:
     why = f" ({recipe.reason})" if recipe.reason else ""
     rows = ", ".join(f"{len(bench.data.positions[split])} {split}" for split in Split)
     return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; {len(bench.labels)} labels, rows: {rows}"
-
-
-def _die_with_the_runner() -> None:
-    """Wait for the end of standard input, then end the process at once, whatever it does."""
-    while sys.stdin.buffer.read(1):
-        pass
-    os._exit(EXIT_STOPPED)
 
 
 if __name__ == "__main__":

@@ -149,11 +149,11 @@ def until(condition: Callable[[], bool]) -> None:
         threading.Event().wait(0.01)
 
 
-def worker_pids(parent: int | None = None) -> set[int]:
+def worker_pids(parent: int | None = None, module: str = "training_service.worker") -> set[int]:
     """Return the worker processes of a service; of one in this process where no parent is given."""
     tasks = Path(f"/proc/{parent or os.getpid()}/task").glob("*/children")
     children = {int(pid) for task in tasks for pid in task.read_text().split()}
-    return {pid for pid in children if b"training_service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    return {pid for pid in children if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
 @contextmanager

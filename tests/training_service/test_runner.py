@@ -31,8 +31,8 @@ from tests.training_service.running import (
     until,
     worker_pids,
 )
+from training_service import worker_process
 from training_service.recipe_choices import resolve
-from training_service.runner import _send
 from training_service.work_order import EXIT_STOPPED, WorkOrder
 from training_service.worker import Worker
 
@@ -225,7 +225,7 @@ def test_an_order_for_a_worker_that_is_dead_already_ends_no_service(home: Path) 
         assert worker.stdin is not None
         worker.stdin.close()
         code = await worker.wait()
-        await _send(worker, order)
+        await worker_process.send(worker, order.to_line())
         return code
 
     with claimed_job(home, lease_seconds=30) as (_, order):
