@@ -7,7 +7,7 @@ claim in the same transaction, so a runner that was taken for dead can change no
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -105,6 +105,12 @@ class JobStore:
                 f"events of {job_name(job_id)} up to {last_gone} are not kept any more: watch after {last_gone}"
             )
         return events
+
+    def newest_events(self, job_ids: Collection[str]) -> Mapping[str, int]:
+        """Return the number of the newest event of each of these jobs that exists."""
+        query = select(JobRow.id, JobRow.last_sequence).where(JobRow.id.in_(job_ids))
+        with self._database.read() as session:
+            return {row.id: row.last_sequence for row in session.execute(query)}
 
     def wish(self, job_id: str, wish: Wish) -> TrainingJob:
         """Pause, resume, cancel or retry a job; raise IllegalState where that cannot be. A repeat changes nothing.

@@ -25,12 +25,13 @@ from model_store.upkeep.keeping import Upkeep
 from training_service.archives import ArchiveLimits
 from training_service.change_bell import ChangeBell
 from training_service.ingest import Ingestor
+from training_service.job_watch import JobWatch
 from training_service.keeper import Keeper
 from training_service.owners import new_owner
 from training_service.promoter import Promoter
 from training_service.registry_servicer import ModelStoreServicer
 from training_service.runner import Runner
-from training_service.server import CODES, TrainingServer, registrations
+from training_service.server import CODES, Part, TrainingServer, registrations
 from training_service.servicer import TrainingServicer
 from training_service.settings import TrainingSettings
 from training_service.side_work import SideWork
@@ -75,6 +76,7 @@ def build(
     ):
         store = ModelStore(database, settings.open_blobs())
         datasets, jobs = DatasetStore(database, store.blobs), JobStore(database, lease_seconds=settings.lease_seconds)
+        job_watch = JobWatch(jobs, threads.reads, stopping, poll_seconds=settings.poll_seconds)
         training = TrainingServicer(
             store,
             datasets,
@@ -82,8 +84,7 @@ def build(
             _uploads(settings, store, datasets, decoders),
             threads,
             SideWork(settings),
-            stopping,
-            poll_seconds=settings.poll_seconds,
+            job_watch,
             can_mirror=bool(settings.inference_addresses),
         )
         promoter = Promoter(
@@ -112,7 +113,8 @@ def build(
         bell = ChangeBell(feed, poll_seconds=settings.poll_seconds)
         registry = ModelStoreServicer(store, feed, bell, threads)
         grpc_server = GrpcServer(settings, registrations(training, registry), CODES)
-        yield TrainingServer(grpc_server, runner, promoter, bell, keeper if settings.upkeep_seconds else None, stopping)
+        parts: list[Part] = [runner, promoter, bell, job_watch, *([keeper] if settings.upkeep_seconds else [])]
+        yield TrainingServer(grpc_server, parts, bell, stopping)
 
 
 def _uploads(

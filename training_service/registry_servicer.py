@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ from model_store import names
 from model_store.changes import ChangeFeed
 from model_store.errors import InvalidInput
 from model_store.paging import PageRequest
-from model_store.records import ModelVersion
+from model_store.records import Change, ModelVersion
 from model_store.store import ModelStore
 from training_service import registry_convert as convert
 from training_service import registry_requests as requests
@@ -196,14 +196,15 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         sequence = request.after_sequence if given else await self._threads.reads.run(self._feed.newest)
         # From here on no change is missed: who waits for this knows, and can begin again from there.
         await context.send_initial_metadata((("maas-after-sequence", str(sequence)),))
+        changes: Sequence[Change] | None = None
         while True:
-            changes = await self._threads.reads.run(self._feed.after, sequence)
+            if changes is None:
+                changes = await self._threads.reads.run(self._feed.after, sequence)
             for change in changes:
                 sequence = change.sequence
                 if _is_within(change.resource, request.resource):
                     yield convert.change_message(change)
-            if not changes:
-                await self._bell.wait(sequence)
+            changes = await self._bell.after(sequence)
 
     def _read_version(self, target: names.AliasName | names.VersionName) -> pb.ModelVersion:
         name = target if isinstance(target, names.VersionName) else self._store.resolve(target)

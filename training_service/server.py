@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 import grpc
 from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
@@ -12,10 +13,7 @@ from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
 from training_service.change_bell import ChangeBell
-from training_service.keeper import Keeper
-from training_service.promoter import Promoter
 from training_service.registry_servicer import ModelStoreServicer
-from training_service.runner import Runner
 from training_service.servicer import TrainingServicer
 from training_service.side_work import TooMuchWork, WorkerDied
 from training_service.sources import NotAllowed
@@ -40,34 +38,30 @@ def registrations(training: TrainingServicer, registry: ModelStoreServicer) -> d
     }
 
 
+class Part(Protocol):
+    """What runs beside the server until the service is told to stop."""
+
+    async def run(self) -> None:
+        """Work until told to stop."""
+
+
 class TrainingServer:
-    """Runs gRPC server, runner, promoter, change bell and keeper until `stopping` is set; a part that dies ends all."""
+    """Runs gRPC server and parts (runner, promoter, …) until `stopping` is set; a part that dies ends all."""
 
     def __init__(
-        self,
-        grpc_server: GrpcServer,
-        runner: Runner,
-        promoter: Promoter,
-        bell: ChangeBell,
-        keeper: Keeper | None,
-        stopping: asyncio.Event,
+        self, grpc_server: GrpcServer, parts: Sequence[Part], bell: ChangeBell, stopping: asyncio.Event
     ) -> None:
         self._grpc = grpc_server
-        self._runner = runner
-        self._promoter = promoter
+        self._parts = parts
         self._bell = bell
-        self._keeper = keeper
         self._stopping = stopping
 
     async def run(self) -> None:
         """Serve until told to stop, then answer what is in flight; raise Unavailable where the port is taken."""
         await self._grpc.start()
-        async with asyncio.TaskGroup() as parts:
-            parts.create_task(self._runner.run())
-            parts.create_task(self._promoter.run())
-            parts.create_task(self._bell.run())
-            if self._keeper is not None:
-                parts.create_task(self._keeper.run())
+        async with asyncio.TaskGroup() as running:
+            for part in self._parts:
+                running.create_task(part.run())
             try:
                 await self._grpc.set_serving(True)
                 await self._stopping.wait()

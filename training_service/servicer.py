@@ -7,8 +7,8 @@ The store blocks, so it is called in threads. Every refusal is a domain error, w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
 from model_store.datasets import DatasetStore
-from model_store.errors import InvalidInput, Unavailable
+from model_store.errors import InvalidInput
 from model_store.job_records import JobSpec, TrainingJob
 from model_store.jobs import JobStore
 from model_store.lifecycle import Wish
@@ -27,6 +27,7 @@ from model_store.store import ModelStore
 from training_service import convert
 from training_service.datasets import read_manifest
 from training_service.job_requests import job_spec
+from training_service.job_watch import JobWatch
 from training_service.preview import PreviewSize, check_split, choose_rows, thumbnails
 from training_service.side_order import Kind
 from training_service.side_work import Caller, SideWork
@@ -39,7 +40,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
-    """Answers from the stores; watches end when `stopping` is set, so that the server can."""
+    """Answers from the stores."""
 
     def __init__(
         self,
@@ -49,9 +50,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         uploads: Uploads,
         threads: CallThreads,
         side_work: SideWork,
-        stopping: asyncio.Event,
+        job_watch: JobWatch,
         *,
-        poll_seconds: float,
         can_mirror: bool,
     ) -> None:
         self._store = store
@@ -60,8 +60,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self._uploads = uploads
         self._threads = threads
         self._side_work = side_work
-        self._stopping = stopping
-        self._poll_seconds = poll_seconds
+        self._job_watch = job_watch
         self._can_mirror = can_mirror
 
     async def UploadDataset(self, messages: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> pb.Dataset:
@@ -151,17 +150,9 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         job_id, sequence = parse_job(request.name, "name"), request.after_sequence
         if sequence < 0:
             raise InvalidInput.of("after_sequence", f"must be at least 0, not {sequence}")
-        while True:
-            # The state first: once it is an end, the events read after it are complete.
-            job = await self._threads.reads.run(self._jobs.get, job_id)
-            events = await self._threads.reads.run(self._jobs.events_after, job_id, sequence)
-            for event in events:
-                sequence = event.sequence
+        async with aclosing(self._job_watch.follow(job_id, sequence)) as happenings:
+            async for job, event in happenings:
                 yield convert.event_message(event, job.spec.model_id)
-            if not events and job.is_settled:
-                return
-            if not events:
-                await self._pause()
 
     async def EvaluateVersion(
         self, request: pb.EvaluateVersionRequest, context: Context
@@ -180,12 +171,6 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def _wish(self, name: str, wish: Wish) -> pb.TrainingJob:
         job_id = parse_job(name, "name")
         return await self._threads.writes.run(lambda: self._message(self._jobs.wish(job_id, wish)))
-
-    async def _pause(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), self._poll_seconds)
-        if self._stopping.is_set():
-            raise Unavailable("the service is stopping: watch again, after the last sequence number, once it is back")
 
     def _check_names(self, request: pb.EvaluateVersionRequest) -> None:
         """Refuse names that mean nothing without the cost of a process."""

@@ -55,7 +55,8 @@ def error_content(error: StoreError) -> bytes:
     """Return the content of an error's frame."""
     violations = error.violations if isinstance(error, InvalidInput) else ()
     fields = [(each.field, each.description) for each in violations]
-    return json.dumps({"kind": type(error).__name__, "text": str(error), "violations": fields}).encode()
+    values = {"kind": type(error).__name__, "text": str(error), "detail": error.detail, "violations": fields}
+    return json.dumps(values).encode()
 
 
 def read_error(content: bytes) -> StoreError:
@@ -64,7 +65,7 @@ def read_error(content: bytes) -> StoreError:
     if values["violations"]:
         return InvalidInput(*(Violation(*each) for each in values["violations"]))
     kinds = {kind.__name__: kind for kind in _kinds_below(StoreError) if kind.__module__ == errors.__name__}
-    return kinds.get(values["kind"], StoreError)(values["text"])
+    return kinds.get(values["kind"], StoreError)(values["text"], detail=values["detail"])
 
 
 def _kinds_below(kind: type[StoreError]) -> Iterator[type[StoreError]]:
