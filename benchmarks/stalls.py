@@ -11,6 +11,7 @@ which glibc keeps once it has seen one freed.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import statistics
@@ -25,6 +26,7 @@ from maas.inference.v1 import inference_pb2_grpc
 from maas.open_inference.v2 import open_inference_pb2 as open_pb
 from maas.open_inference.v2 import open_inference_pb2_grpc
 from PIL import Image
+from s3fs import S3FileSystem
 
 from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, percentile, run_parts
 from benchmarks.load import Result
@@ -75,7 +77,7 @@ def start(folder: Path, options: Options) -> Iterator[Figure]:
 
 def slow_store(folder: Path, options: Options) -> Iterator[Figure]:
     """New versions are loaded from an object store that takes seconds for each answer, while clients ask."""
-    rounds, seconds = (1, 8.0) if options.quick else (4, 12.0)
+    rounds, seconds = (2, 5.0) if options.quick else (4, 12.0)
     with s3_server(folder) as server, slow_answers(server.host, server.port) as proxy:
         os.environ.update(server.environment)
         os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{proxy.port}"
@@ -85,12 +87,15 @@ def slow_store(folder: Path, options: Options) -> Iterator[Figure]:
         _point(store, versions[0])
         with serving(folder, num_newest_versions=0, cache_dir=folder / "service-cache") as served:
             yield from _beside_a_slow_store(served, store, versions[1:], proxy, body, seconds)
+        del store
+        S3FileSystem.clear_instance_cache()  # its connections end here: at the interpreter's end their loop is gone
+        gc.collect()
 
 
 def _beside_a_slow_store(
     served: Served, store: ModelStore, versions: list[VersionName], proxy: SlowAnswers, body: Path, seconds: float
 ) -> Iterator[Figure]:
-    rate = served.load(MODEL, body=body, seconds=seconds / 2, in_flight=8).rate / 2
+    rate = served.load(MODEL, body=body, seconds=seconds / 2, in_flight=8).rate / 4
     waiting, load_seconds = iter(versions), list[float]()
 
     def calm() -> Result:
@@ -107,9 +112,13 @@ def _beside_a_slow_store(
     quiet, busy = in_turn(len(versions), calm, loading)
     ratio = median_ratio([each.p99_ms for each in busy], [each.p99_ms for each in quiet])
     yield Figure("a load from a store that answers in 5 s", statistics.median(load_seconds), "s")
-    yield Figure("requests at half load, p99", statistics.median(each.p99_ms for each in quiet), "ms")
-    yield Figure("requests at half load: p99 while the store answers in 5 s / without", ratio, "x", "<= 1.2")
-    yield Figure("requests at half load: errors", sum(each.num_errors for each in (*quiet, *busy)), "", "<= 0")
+    yield Figure("requests at a quarter of the load, p99", statistics.median(each.p99_ms for each in quiet), "ms")
+    yield Figure(
+        "requests at a quarter of the load: p99 while the store answers in 5 s / without", ratio, "x", "<= 1.2"
+    )
+    yield Figure(
+        "requests at a quarter of the load: errors", sum(each.num_errors for each in (*quiet, *busy)), "", "<= 0"
+    )
 
 
 def large_images(folder: Path, options: Options) -> Iterator[Figure]:
