@@ -91,13 +91,14 @@ class _Recording(Workbench):
 def calibration(folder: Path, options: Options) -> Iterator[Figure]:
     """The temperature of a job, and the best one of the same validation rows, against none at all."""
     base, photos = pretrained(), _photos(stamps(folder / "photos"))
+    cache = ArrayCache(folder / "arrays", 2**34)
     recipes = (RecipeName.LINEAR_PROBE,) if options.quick else (RecipeName.LINEAR_PROBE, RecipeName.LAST_STAGES)
     for recipe in recipes:
-        for share in (1.0, _FEW):
-            runs = []
-            for seed in range(3 if options.quick else 10):
-                some = photos.some(share, seed)
-                runs.append(_run(base, some, recipe, seed, folder / f"{recipe}-{share}-{seed}"))
+        for share in (1.0,) if options.quick else (1.0, _FEW):
+            runs = [
+                _run(base, photos.some(share, seed), recipe, seed, folder, cache)
+                for seed in range(2 if options.quick else 10)
+            ]
             yield from _figures(f"{recipe}, {len(runs[0].validation[1])} validation rows", runs)
 
 
@@ -105,7 +106,9 @@ def _figures(name: str, runs: Sequence[Run]) -> Iterator[Figure]:
     plain = [run.test_loss(_none) for run in runs]
     for told, fit, bar in (("best temperature", best_temperature, ""), ("temperature", fit_temperature, "<= 10")):
         worse = [run.test_loss(fit) > loss for run, loss in zip(runs, plain, strict=True)]
-        yield Figure(f"{name}: runs where the {told} made the test log loss worse", 100 * np.mean(worse), "%", bar)
+        yield Figure(
+            f"{name}: runs where the {told} made the test log loss worse", 100 * statistics.mean(worse), "%", bar
+        )
     for told, fit, bar in (("best temperature", best_temperature, ""), ("temperature", fit_temperature, "<= 1.001")):
         ratio = statistics.mean(run.test_loss(fit) for run in runs) / statistics.mean(plain)
         yield Figure(f"{name}: test log loss, {told} / none", ratio, "x", bar)
@@ -118,9 +121,9 @@ def _none(logits: Logits, labels: Labels) -> float:  # noqa: ARG001  as the othe
     return 1.0
 
 
-def _run(base: LoadedBase, photos: Photos, name: RecipeName, seed: int, folder: Path) -> Run:
+def _run(base: LoadedBase, photos: Photos, name: RecipeName, seed: int, folder: Path, cache: ArrayCache) -> Run:
     """Fine-tune as a job does, and return what its metrics were made of."""
-    folder.mkdir()
+    digest = hashlib.sha256("".join(photos.digests).encode()).hexdigest()
     recipe, spec = DEFAULTS[name], base.input_spec
     if not isinstance(spec, ImageInputSpec):
         raise TypeError("the base takes no images")
@@ -135,7 +138,7 @@ def _run(base: LoadedBase, photos: Photos, name: RecipeName, seed: int, folder: 
         meter=ProgressMeter(phase_weights(recipe), lambda _: None),
         check_going_on=lambda: None,
         tell=lambda _: None,
-        features=FeatureCache(ArrayCache(folder / "arrays", 2**32), "photos", manifest, _CPU),
+        features=FeatureCache(cache, digest, manifest, _CPU),
     )
     chain = _chain(base, len(photos.names), seed)
     trainable = [stage for stage, module in chain.backbone if any(True for _ in module.parameters())]
