@@ -122,44 +122,32 @@ METHODS = pytest.mark.parametrize("method", ["say", "tell", "listen", "talk"])
 
 
 @METHODS
-def test_bytes_that_are_no_message_are_the_callers_mistake(method: str, caplog: pytest.LogCaptureFixture) -> None:
+@on_a_loop
+async def test_bytes_that_are_no_message_are_the_callers_mistake(method: str, caplog: pytest.LogCaptureFixture) -> None:
     """And nothing is logged: a caller could fill the disk."""
-
-    @on_a_loop
-    async def test() -> None:
-        async with echo() as (_, channel):
-            code, text = await send(channel, method, b"\xff\xff\xff")
-            assert (code, text.partition(":")[0]) == (INVALID, "request")
-            assert await send(channel, method, Timestamp(seconds=1).SerializeToString()) == (grpc.StatusCode.OK, "")
-
-    test()
+    async with echo() as (_, channel):
+        code, text = await send(channel, method, b"\xff\xff\xff")
+        assert (code, text.partition(":")[0]) == (INVALID, "request")
+        assert await send(channel, method, Timestamp(seconds=1).SerializeToString()) == (grpc.StatusCode.OK, "")
     assert [each for each in caplog.records if each.name != "asyncio"] == []
 
 
 @pytest.mark.parametrize("method", ["say", "tell"])
-def test_a_call_without_its_message_is_answered(method: str) -> None:
+@on_a_loop
+async def test_a_call_without_its_message_is_answered(method: str) -> None:
     """At once, not at its deadline."""
-
-    @on_a_loop
-    async def test() -> None:
-        async with echo() as (_, channel):
-            code, text = await send(channel, method)
-            assert (code, text) == (INVALID, "request: is missing: the call has ended without a message")
-
-    test()
+    async with echo() as (_, channel):
+        code, text = await send(channel, method)
+        assert (code, text) == (INVALID, "request: is missing: the call has ended without a message")
 
 
 @METHODS
-def test_a_message_over_the_limit_is_refused_as_that(method: str) -> None:
+@on_a_loop
+async def test_a_message_over_the_limit_is_refused_as_that(method: str) -> None:
     """By gRPC itself."""
-
-    @on_a_loop
-    async def test() -> None:
-        async with echo(max_receive_message_length=100) as (_, channel):
-            code, text = await send(channel, method, bytes(200))
-            assert (code, "larger than max" in text) == (EXHAUSTED, True)
-
-    test()
+    async with echo(max_receive_message_length=100) as (_, channel):
+        code, text = await send(channel, method, bytes(200))
+        assert (code, "larger than max" in text) == (EXHAUSTED, True)
 
 
 LONG_ERRORS = {
@@ -174,22 +162,18 @@ LONG_ERRORS = {
 
 @METHODS
 @pytest.mark.parametrize("error", LONG_ERRORS.values(), ids=LONG_ERRORS)
-def test_every_refusal_reaches_its_caller(method: str, error: Exception) -> None:
+@on_a_loop
+async def test_every_refusal_reaches_its_caller(method: str, error: Exception) -> None:
     """With its details, also a client that takes no more than 8 KiB of metadata."""
-
-    @on_a_loop
-    async def test() -> None:
-        async with echo() as (service, channel):
-            service.error = error
-            call = await ended(channel, method, b"")
-            assert await call.code() is refusal(error, {}, "").code, await call.details()
-            if isinstance(error, InvalidInput):
-                status = await rpc_status.aio.from_call(call)
-                bad_request = error_details_pb2.BadRequest()
-                assert status.details[0].Unpack(bad_request)
-                assert bad_request.field_violations
-
-    test()
+    async with echo() as (service, channel):
+        service.error = error
+        call = await ended(channel, method, b"")
+        assert await call.code() is refusal(error, {}, "").code, await call.details()
+        if isinstance(error, InvalidInput):
+            status = await rpc_status.aio.from_call(call)
+            bad_request = error_details_pb2.BadRequest()
+            assert status.details[0].Unpack(bad_request)
+            assert bad_request.field_violations
 
 
 def test_of_a_long_text_beginning_and_end_are_told() -> None:
