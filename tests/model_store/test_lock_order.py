@@ -199,6 +199,7 @@ class Setting:
             "get": lambda: jobs.get(self.claim().job_id),
             "list": lambda: jobs.list(page),
             "events_after": lambda: jobs.events_after(self.claim().job_id, 0),
+            "newest_events": lambda: jobs.newest_events([self.claim().job_id]),
             "heartbeat": lambda: jobs.heartbeat(self.claim()),
             "advance": lambda: jobs.advance(self.claim(), JobState.FAILED),
             "append": lambda: jobs.append(self.claim(), "message", {"text": ""}),
