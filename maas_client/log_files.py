@@ -27,7 +27,7 @@ class LogLimit:
 
     def _watch(self) -> None:
         while not self._stopped.wait(_LOOK_SECONDS):
-            with suppress(FileNotFoundError):  # removed by somebody
+            with suppress(OSError):  # removed by somebody, or the disk is full: the next look tries again
                 rotate(self._path)
 
 

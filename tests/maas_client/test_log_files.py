@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from maas_client.log_files import rotate
+import pytest
+
+from maas_client.log_files import LogLimit, rotate
 
 # Writes as many lines as it is told, one number a line, and answers when they are written.
 WRITER = """
@@ -52,3 +55,31 @@ def test_a_log_that_is_not_there_is_left_alone(tmp_path: Path) -> None:
     """As before a service's first start."""
     rotate(tmp_path / "service.log")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_moved_is_moved_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the disk is full: the limit holds again once there is room."""
+    monkeypatch.setattr("maas_client.log_files._LOOK_SECONDS", 0.01)
+    log, is_in_the_way = tmp_path / "service.log", tmp_path / "service.log.1"
+    log.write_bytes(b"x" * 11)
+    is_in_the_way.mkdir()
+    failed, moved = threading.Event(), threading.Event()
+
+    def watched(path: Path) -> None:
+        try:
+            rotate(path, max_bytes=10, num_kept=1)
+            if is_in_the_way.is_file():
+                moved.set()
+        except IsADirectoryError:
+            failed.set()
+            raise
+
+    monkeypatch.setattr("maas_client.log_files.rotate", watched)
+    limit = LogLimit(log)
+    try:
+        assert failed.wait(20)
+        is_in_the_way.rmdir()
+        assert moved.wait(20)
+    finally:
+        limit.stop()
+    assert (log.stat().st_size, is_in_the_way.stat().st_size) == (0, 11)
