@@ -34,7 +34,10 @@ class ChangeBell:
     async def run(self) -> None:
         """Follow the feed until stopped; a database that is lost is tried again and again."""
         with Threads("feed", 1, max_waiting=0) as thread:
-            await thread.run(self._follow, asyncio.get_running_loop())
+            try:
+                await thread.run(self._follow, asyncio.get_running_loop())
+            finally:
+                self.stop()  # where this is cancelled, the thread still follows, and is waited for
 
     def stop(self) -> None:
         """End `run`, and every wait."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from grpc_runtime.server import GrpcServer
 from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.job_records import JobSpec, JobUrgency, TrainingJob
@@ -26,6 +28,7 @@ from tests.training_service.running import TIMEOUT, settings_of, until
 from training_service.change_bell import ChangeBell
 from training_service.promoter import Promoter
 from training_service.runner import Runner
+from training_service.server import TrainingServer
 from training_service.threads import Threads
 
 SPEC = JobSpec("flowers", VersionName("base", 1), "d", {}, 0, None)
@@ -99,14 +102,10 @@ def test_one_promotion_that_fails_does_not_hold_up_another(
         return jobs.get(job_id).is_settled
 
     with Threads("promoter", 1, max_waiting=100) as threads:
-
-        def promoter(stopping: asyncio.Event) -> Any:
-            made = Promotions(database)
-            return Promoter(
-                made, (), stopping, threads, poll_seconds=0.01, patience_seconds=60, retry_seconds=0.05
-            ).run()
-
-        logged = run_until(lambda: is_settled(bad) and is_settled(good), promoter)
+        logged = run_until(
+            lambda: is_settled(bad) and is_settled(good),
+            lambda stopping: promoter_of(Promotions(database), stopping, threads).run(),
+        )
     assert tries.count(bad) == 3
     assert [each["event"] for each in logged].count("promotion_failed") == 2
 
@@ -127,14 +126,10 @@ def test_promotions_that_cannot_be_read_do_not_end_the_promoter(
             return super().under_way()
 
     with Threads("promoter", 1, max_waiting=100) as threads:
-
-        def promoter(stopping: asyncio.Event) -> Any:
-            made = Promotions(database)
-            return Promoter(
-                made, (), stopping, threads, poll_seconds=0.01, patience_seconds=60, retry_seconds=0.05
-            ).run()
-
-        run_until(lambda: jobs.get(job_id).is_settled, promoter)
+        run_until(
+            lambda: jobs.get(job_id).is_settled,
+            lambda stopping: promoter_of(Promotions(database), stopping, threads).run(),
+        )
     assert failures == []
 
 
@@ -183,8 +178,34 @@ def test_the_change_bell_rings_again_after_what_nobody_expected(
         async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as parts:
             parts.create_task(bell.run())
             await asyncio.to_thread(store.create_model, "cats", Notes())
-            await bell.wait(0)
+            await bell.after(0)
             bell.stop()
 
     asyncio.run(follow())
     assert failures == []
+
+
+def test_a_part_that_dies_ends_the_service(database: Database, store: ModelStore, tmp_path: Path) -> None:
+    """The thread that follows the feed holds up nothing: it is told to stop before it is waited for."""
+    bell = ChangeBell(ChangeFeed(database), poll_seconds=0.01)
+    store.create_model("cats", Notes())
+
+    class Dying:
+        """A part that ends with an error once the feed is followed."""
+
+        async def run(self) -> None:
+            await bell.after(0)
+            raise Unexpected
+
+    async def serve() -> None:
+        server = GrpcServer(settings_of(tmp_path), {})
+        await TrainingServer(server, [Dying(), bell], bell, asyncio.Event()).run()
+
+    with ThreadPoolExecutor(1) as thread:
+        served = thread.submit(lambda: asyncio.run(serve()))
+        try:
+            error = served.exception(TIMEOUT)
+        finally:
+            bell.stop()
+    assert isinstance(error, ExceptionGroup)
+    assert isinstance(error.exceptions[0], Unexpected)
