@@ -34,6 +34,7 @@ from model_store.weights_files import read_weights, state_dict_in, without_prefi
 TORCHVISION = "torchvision"
 _TORCHVISION_LICENCE = "BSD-3-Clause"
 _MEBIBYTE = 1024 * 1024  # torchvision's `_file_size` counts in these
+_COUNTER = "num_batches_tracked"  # of BatchNorm; files from before PyTorch 0.4.1 have none
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.pth$")
 
 
@@ -250,6 +251,7 @@ def _head_of(architecture: str, tensors: Mapping[str, Tensor]) -> Head:
 
 def _filled(architecture: str, head: Head, tensors: Mapping[str, Tensor]) -> Chain:
     chain = build(architecture, {}, head)
+    _check_complete(architecture, chain, tensors)
     chain.load_state_dict_torchvision(tensors)
     for name in chain.stage_names:
         stage = chain.stage_tensors(name)
@@ -259,6 +261,20 @@ def _filled(architecture: str, head: Head, tensors: Mapping[str, Tensor]) -> Cha
     return chain.eval()
 
 
+def _check_complete(architecture: str, chain: Chain, tensors: Mapping[str, Tensor]) -> None:
+    """Raise InvalidInput where tensors are missing: most often the file is another architecture's."""
+    wanted = chain.state_dict_torchvision()
+    missing = [name for name in wanted if name not in tensors and not name.endswith(_COUNTER)]
+    if missing:
+        others = [name for name in tensors if name not in wanted][:1]
+        found = f", and have others, such as {others[0][:60]!r}" if others else ""
+        raise InvalidInput.of(
+            "weights",
+            f"lack {len(missing)} of the tensors of {architecture}, such as {missing[0]!r}{found}: name the "
+            "architecture that they were saved from, under torchvision's names of its tensors",
+        )
+
+
 def _labels(labels: Sequence[str] | None, head: Head, repeats_of: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the labels of a head; of those of ImageNet, two pairs have one name."""
     if not labels:
@@ -266,8 +282,7 @@ def _labels(labels: Sequence[str] | None, head: Head, repeats_of: Sequence[str] 
     if tuple(labels) != tuple(repeats_of):
         check_labels(labels)
     if len(labels) != head.num_labels:
-        what = f"a head of {head.num_labels} outputs" if head.num_labels else "a backbone without a head"
-        raise InvalidInput.of(
-            "labels", f"there are {len(labels)} labels for {what}: give one for each output, in order"
-        )
+        found = f"a head of {head.num_labels} outputs" if head.num_labels else "weights without a head"
+        advice = "give one for each output, in order" if head.num_labels else "give none"
+        raise InvalidInput.of("labels", f"there are {len(labels)} labels for {found}: {advice}")
     return tuple(labels)

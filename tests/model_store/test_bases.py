@@ -26,7 +26,7 @@ from model_store.bases import (
     load_random,
     load_weights_file,
 )
-from model_store.errors import BaseUnavailable, InvalidInput, InvalidManifest
+from model_store.errors import BaseUnavailable, InvalidInput
 from model_store.packaged_weights import PACKAGED_WEIGHTS, ArrayUnpickler
 from model_store.torchvision_compat import torchvision
 
@@ -218,7 +218,7 @@ def test_older_files_load(tmp_path: Path) -> None:
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     """Another architecture's file, no file, not a file of tensors: each is refused with a reason."""
     path, tensors = weights_file(tmp_path, Head("linear", 2))
-    with pytest.raises(InvalidManifest, match="features"):
+    with pytest.raises(InvalidInput, match=r"lack 260 of the tensors of mobilenet_v2.*and have others"):
         load_weights_file("mobilenet_v2", path)
     with pytest.raises(InvalidInput, match=r"nothing.pth is not there"):
         load_weights_file("resnet18", tmp_path / "nothing.pth")
@@ -228,8 +228,15 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             load_weights_file("resnet18", tmp_path / name)
     del tensors["fc.bias"]
     torch.save(tensors, tmp_path / "partial.pth")
-    with pytest.raises(InvalidManifest, match=r"stage 'head'.*fc\.bias"):
+    with pytest.raises(InvalidInput, match=r"lack 1 of the tensors of resnet18, such as 'fc\.bias': name"):
         load_weights_file("resnet18", tmp_path / "partial.pth")
+
+
+def test_labels_of_weights_without_a_head_are_refused(tmp_path: Path) -> None:
+    """The advice is to give none: a backbone has no outputs to name."""
+    path, _ = weights_file(tmp_path, Head("none"))
+    with pytest.raises(InvalidInput, match="there are 2 labels for weights without a head: give none"):
+        load_weights_file("resnet18", path, ["a", "b"])
 
 
 def test_random_base_is_seeded() -> None:
