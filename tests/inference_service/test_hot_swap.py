@@ -298,6 +298,37 @@ def test_a_device_that_fails_for_good_ends_the_service(
         until(lambda: bool(service.failures))
 
 
+def test_a_request_that_is_decoded_is_answered_when_the_device_fails(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not when its images are decoded."""
+    may_decode, decode, begun = threading.Event(), decoder.decoded, threading.Event()
+
+    def held(image: Image.Image) -> Image.Image:
+        if not begun.is_set():
+            begun.set()
+            assert may_decode.wait(2 * TIMEOUT)
+        return decode(image)
+
+    def fail(*_: object) -> None:
+        raise DeviceFailed("the device is gone")
+
+    registry.publish(Recipe())
+    with running_service(tmp_path, drain_seconds=0.5) as service:
+        service.await_serving()
+        monkeypatch.setattr(decoder, "decoded", held)
+        monkeypatch.setattr(service.server._scheduler, "_run_batch", fail)
+        decoding = service.stub.Predict.future(predict_request(FLOWERS, photo(1)), timeout=TIMEOUT)
+        assert begun.wait(TIMEOUT)
+        try:
+            with refused(grpc.StatusCode.UNAVAILABLE, "the device is gone"):
+                service.predict(FLOWERS, photo(1))
+            with refused(grpc.StatusCode.UNAVAILABLE, "the device is gone"):
+                decoding.result()
+        finally:
+            may_decode.set()
+
+
 def test_a_fault_in_a_batch_is_answered_with_a_request_id(tmp_path: Path, registry: Registry) -> None:
     """Its text stays inside, and the next request is answered."""
     registry.publish(Recipe())

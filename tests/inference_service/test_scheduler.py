@@ -407,7 +407,7 @@ async def test_no_request_is_without_an_answer_when_the_device_fails() -> None:
             waiting = [await setup.queue(work, 1) for work in ("fatal", "a", "b", "c", "d")]
             for each in waiting:
                 with pytest.raises(DeviceFailed, match="gone"):
-                    await each
+                    await asyncio.wait_for(each, 10)
             assert not device.free.is_set()
             with pytest.raises(DeviceFailed, match="gone"):
                 await asyncio.wait_for(held, 10)
