@@ -30,8 +30,8 @@ from training_service.job_requests import job_spec
 from training_service.job_watch import JobWatch
 from training_service.preview import PreviewSize, check_split, choose_rows, thumbnails
 from training_service.side_order import Kind
-from training_service.side_work import Caller, SideWork
-from training_service.streams import in_threads
+from training_service.side_work import SideWork
+from training_service.streams import Caller, in_threads
 from training_service.threads import CallThreads
 from training_service.uploads import Uploads
 from training_service.violations import check_request_id
@@ -70,7 +70,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:
         """Read what lies at a URL and register it as a dataset."""
-        caller: Caller[pb.Dataset] = Caller(lambda _: None)
+        caller = Caller()
         register = partial(self._uploads.register, request, caller.check)
         try:
             return convert.dataset_message(

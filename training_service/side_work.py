@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
@@ -15,12 +13,8 @@ from model_store.errors import StoreError, Unavailable
 from training_service import worker_process
 from training_service.settings import TrainingSettings
 from training_service.side_order import ERROR, LENGTH_BYTES, Kind, SideOrder, read_error
-from training_service.streams import ClientGone
 
-Told = TypeVar("Told")
 _WORKER = command_of("training_service.side_worker")
-
-
 _WORDS = {Kind.EVALUATE: "evaluation", Kind.REPORT: "report"}
 
 
@@ -30,23 +24,6 @@ class TooMuchWork(StoreError):
 
 class WorkerDied(StoreError):
     """The process that worked for a caller has died."""
-
-
-class Caller(Generic[Told]):
-    """Whoever waits for some work: told how far it is, and perhaps gone by now."""
-
-    def __init__(self, tell: Callable[[Told], object]) -> None:
-        self.tell = tell
-        self._gone = threading.Event()
-
-    def leave(self) -> None:
-        """Say that nobody waits any more."""
-        self._gone.set()
-
-    def check(self) -> None:
-        """Raise ClientGone once nobody waits any more."""
-        if self._gone.is_set():
-            raise ClientGone("the client has ended the call")
 
 
 class SideWork:

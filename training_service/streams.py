@@ -24,6 +24,22 @@ class ClientGone(Unavailable):
     """The client ended the call before it was answered."""
 
 
+class Caller:
+    """Whoever waits for an answer, and perhaps is gone by now; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._gone = threading.Event()
+
+    def leave(self) -> None:
+        """Say that nobody waits any more."""
+        self._gone.set()
+
+    def check(self) -> None:
+        """Raise ClientGone once nobody waits any more."""
+        if self._gone.is_set():
+            raise ClientGone("the client has ended the call")
+
+
 @dataclass(frozen=True)
 class _Ended(Generic[Result]):
     result: Result
@@ -39,13 +55,8 @@ async def in_threads(
     `start` is given a check that raises ClientGone once the call has ended: what it asked for must not happen any more.
     A receiver whose client goes is closed at the `yield` where it waits, or behind the step that runs.
     """
-    gone = threading.Event()
-
-    def check_client() -> None:
-        if gone.is_set():
-            raise ClientGone("the client has ended the call")
-
-    receiver = start(check_client)
+    caller = Caller()
+    receiver = start(caller.check)
     next(receiver)
     running: Future[_Ended[Result] | None] = Future()
     running.set_result(None)
@@ -56,7 +67,7 @@ async def in_threads(
         running = threads.submit(_step, receiver, None)
         ended = await asyncio.wrap_future(running)
     finally:
-        gone.set()
+        caller.leave()
         running.add_done_callback(lambda _: receiver.close())
     if ended is None:
         raise ValueError("a receiver must return behind the last message")
