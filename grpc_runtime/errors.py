@@ -47,7 +47,7 @@ STORE_CODES: Mapping[type[Exception], grpc.StatusCode] = {
 """Code of each error of the store and of this package; a subclass has its nearest base's."""
 
 # Together, with the details a third larger in base64, under 7,000 of the 8,192 bytes: the rest is the other entries'.
-_MAX_TEXT_BYTES = 2000
+MAX_TEXT_BYTES = 2000
 _MAX_DETAILS_BYTES = 3600
 _MAX_FIELD_BYTES, _MAX_DESCRIPTION_BYTES = 200, 1000
 _LEFT_OUT = " ... "
@@ -68,7 +68,7 @@ def refusal(error: Exception, codes: Mapping[type[Exception], grpc.StatusCode], 
     if code is not None:
         if isinstance(error, errors.StoreError) and error.detail:
             _log.warning("request_refused", method=method, code=code.name, reason=error.in_full)
-        text = _cut(str(error), _MAX_TEXT_BYTES, _percent_encoded_bytes)
+        text = _cut(str(error), MAX_TEXT_BYTES, percent_encoded_bytes)
         return Refusal(code, text, _details(code, text, error))
     request_id = uuid.uuid4().hex
     _log.error("request_failed", method=method, request_id=request_id, exc_info=error)
@@ -134,6 +134,6 @@ def _utf8_bytes(text: str) -> int:
     return len(text.encode())
 
 
-def _percent_encoded_bytes(text: str) -> int:
+def percent_encoded_bytes(text: str) -> int:
     """Return the size of a text as grpc-message, where all but printable ASCII is three bytes for each of UTF-8."""
     return sum(1 if " " <= each <= "~" and each != "%" else 3 * len(each.encode()) for each in text)

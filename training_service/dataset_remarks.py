@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from grpc_runtime.errors import MAX_TEXT_BYTES, percent_encoded_bytes
 from model_store.errors import InvalidInput, Violation
 from model_store.normal_form import look_alike_key
 from training_service.checked_files import RejectedFile
 
-_MAX_LENGTH = 2000
+_ROOM_FOR_REST = 50  # for the line that counts the files that are not named
 _MAX_PATH, _MAX_REASON = 150, 120
 _SHOWN_NAMES = 20
 
@@ -36,20 +37,20 @@ def remarks_on(rows: Sequence[tuple[str, str, bool]], rejected: Sequence[Rejecte
 
 
 def with_left_out(error: InvalidInput, rejected: Sequence[RejectedFile]) -> InvalidInput:
-    """Return the same refusal with a line for each file that was left out, bounded in length."""
+    """Return the same refusal with a line for each file that was left out, as many as a status's text takes."""
     if not rejected:
         return error
     first, *rest = error.violations
-    lines = _fitting(sorted(rejected, key=lambda each: each.path))
+    room = MAX_TEXT_BYTES - percent_encoded_bytes(str(error)) - _ROOM_FOR_REST
+    lines = _fitting(sorted(rejected, key=lambda each: each.path), room)
     return InvalidInput(Violation(first.field, "\n".join([first.description, *lines])), *rest)
 
 
-def _fitting(rejected: Sequence[RejectedFile]) -> Iterator[str]:
-    left = _MAX_LENGTH
+def _fitting(rejected: Sequence[RejectedFile], room: int) -> Iterator[str]:
     for number, each in enumerate(rejected):
         line = f"left out: {_cut(each.path, _MAX_PATH)}: {_cut(each.reason, _MAX_REASON)}"
-        left -= len(line.encode()) + 1
-        if left < 0:
+        room -= percent_encoded_bytes(f"\n{line}")
+        if room < 0:
             yield f"left out: {len(rejected) - number} more files"
             return
         yield line

@@ -133,6 +133,15 @@ def test_a_refusal_is_bounded(service: RunningService) -> None:
     assert len(caught.value.details().encode()) < 4000
 
 
+def test_a_refusal_names_files_in_whole_lines(service: RunningService) -> None:
+    """It lists as many as a status takes, and says how many more there are; no line is cut in its middle."""
+    with refused(INVALID, "found none", fields=["archive"]) as caught:
+        service.upload(tar_of({f"{number:04}.png": picture("red", number) for number in range(70)}))
+    _, *lines, last = caught.value.details().split("\n")
+    assert lines == [f"left out: {each:04}.png: the image is not in a label's folder" for each in range(len(lines))]
+    assert last == f"left out: {70 - len(lines)} more files"
+
+
 def test_a_folder_that_lost_all_of_its_files_is_remarked_on(service: RunningService) -> None:
     """A label would vanish with it."""
     lost = {f"x/all/train/{path}": b"text" for path in ("green/1.png", "green/more/2.png", "red/notes.txt")}
