@@ -38,6 +38,13 @@ async def turn() -> None:
 
 
 @on_a_loop
+async def test_a_free_device_is_free_now_and_not_at_the_last_tick_of_the_event_loop() -> None:
+    """The clock of uvloop stands still within a turn, and has whole milliseconds: batches take less."""
+    before = time.monotonic()
+    assert InFlight(lambda: None).free_at(1.0) >= before
+
+
+@on_a_loop
 async def test_the_next_batch_waits_for_the_end_of_one_that_says_nothing() -> None:
     """An idle device wants one at once."""
     in_flight = InFlight(lambda: pytest.fail("nothing failed"))
