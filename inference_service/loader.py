@@ -166,12 +166,12 @@ class Loader:
     def _plan(self, manifest: Manifest, head: Head, key: StageKey, module: nn.Module) -> Plan | None:
         """Return what to do to a stage, found out once, on one without tensors, for all tensors that it may have.
 
-        Neither tensors nor the number of labels matter to it, and there is nothing to do without a convolution: there
-        are about as many plans as architectures have stages, however many models are served.
+        Its tensors do not matter to it, and there is nothing to do without a convolution, as in every head: there are
+        about as many plans as architectures have stages, however many models are served.
         """
         if not has_convolutions(module):
             return None
-        built_alike = replace(key, digest="", head=head.kind if key.head else "")
+        built_alike = replace(key, digest="")
         if built_alike not in self._plans:
             bare = build_stage(manifest.architecture, manifest.arguments, head, key.name).eval()
             if len(self._plans) == _MAX_PLANS:
