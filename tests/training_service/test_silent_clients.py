@@ -136,7 +136,7 @@ class Link:
 def test_a_link_that_is_cut_ends_its_calls(tmp_path: Path) -> None:
     """Long before an upload may be silent for too long: the server's pings are not answered."""
     with (
-        running_service(tmp_path, num_concurrent_jobs=0, keepalive_seconds=0.5) as service,
+        running_service(tmp_path, num_concurrent_jobs=0, keepalive_seconds=0.5, upload_idle_seconds=600) as service,
         ExitStack() as stack,
     ):
         link, go_on = Link((tmp_path / "address").read_text()), threading.Event()
