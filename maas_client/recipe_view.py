@@ -14,7 +14,9 @@ from maas.training.v1 import training_pb2
 from maas_client.client import Client
 
 _ORDER = [field for field in training_pb2.Recipe.DESCRIPTOR.fields_by_name if field not in {"name", "reason"}]
-_FIXED = frozenset({"name", "reason", "head_start", "keep"})  # shown apart, or the recipe's own, whatever was chosen
+_FIXED = frozenset(
+    {"name", "reason", "remarks", "head_start", "keep"}
+)  # shown apart, or the recipe's own, whatever was chosen
 _UNUSED = (0, "", "none")
 _NEUTRAL = {"accumulated_batches": 1, "stage_learning_rate_factor": 1}
 
@@ -31,6 +33,11 @@ def recipe_text(client: Client, version: model_store_pb2.ModelVersion) -> str:
         if values[name] not in _UNUSED and values[name] != _NEUTRAL.get(name)
     ]
     return "  ".join([str(values.get("name", "")), *words]).strip()
+
+
+def remarks_of(version: model_store_pb2.ModelVersion) -> str:
+    """Return what the training remarked on, as that the version is the probe that it began with."""
+    return "; ".join(map(str, MessageToDict(version.lineage.recipe).get("remarks", [])))
 
 
 def _choosable(client: Client, job: str) -> Collection[str] | None:

@@ -9,7 +9,7 @@ from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.client import Client
 from maas_client.output import AsJson, metric, moment, print_facts, print_json, print_table, size, tags_text
-from maas_client.recipe_view import recipe_text
+from maas_client.recipe_view import recipe_text, remarks_of
 from maas_client.shorthand import alias_text, id_of, model_of, short_name, target_name
 
 _SHOWN_LABELS = 20
@@ -51,6 +51,7 @@ def _show_version(version: pb.ModelVersion, recipe: str) -> None:
         ("dataset", lineage.dataset),
         ("job", lineage.training_job),
         ("recipe", recipe),
+        ("remarks", remarks_of(version)),
         ("chosen for", dict(lineage.recipe).get("reason", "")),
         ("seed", lineage.seed),
         ("size", f"{size(version.size_bytes)} (+{size(version.added_bytes)})"),

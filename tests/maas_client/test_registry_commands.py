@@ -219,6 +219,16 @@ def test_a_recipe_is_shown_as_people_write_it(registry: RunningRegistry, maas: M
     assert "chosen for    enough rows" in out
 
 
+def test_remarks_of_the_training_are_shown_apart_from_its_recipe(registry: RunningRegistry, maas: Maas) -> None:
+    """They are sentences, and what a reader of the recipe must know."""
+    remarks = ["no epoch improved on the probe", "the rate was halved"]
+    publish(registry, lineage=Lineage(recipe={"name": "full", "num_epochs": 2.0, "remarks": remarks}))
+    _, out, _ = maas("show", "flowers/1")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert "recipe        full  num_epochs=2" in lines
+    assert "remarks       no epoch improved on the probe; the rate was halved" in lines
+
+
 def test_two_versions_side_by_side(registry: RunningRegistry, maas: Maas) -> None:
     """Metrics with their difference, changed stages with sizes, hyperparameters, and what is shared."""
     publish(registry, lineage=Lineage(recipe={"rate": 0.1}), metric_values={"accuracy": 0.8, "old": 2.0})
