@@ -10,13 +10,13 @@ from maas.open_inference.v2 import open_inference_pb2 as pb
 from inference_service.open_inference.log_settings import Setting
 from inference_service.open_inference.shared_memory import Region
 from inference_service.open_inference.signature import ANY, INPUT, Facts, Layout, TensorForm, inputs_of, outputs_of
-from inference_service.open_inference.tensors import shown
 from inference_service.policy import VersionState
 from inference_service.resident import ResidentVersion
 from inference_service.served_model import ModelReport
 from inference_service.served_version import VersionReport
 from inference_service.statistics import Duration
 from model_store.errors import InvalidInput
+from model_store.texts import quoted
 
 PLATFORM, BACKEND = "pytorch_safetensors", "pytorch"
 _STATES = {
@@ -137,7 +137,7 @@ def read_log_settings(request: pb.LogSettingsRequest) -> dict[str, Setting]:
     for name, value in request.settings.items():
         kind = value.WhichOneof("parameter_choice")
         if kind is None:
-            raise InvalidInput.of(f"settings[{shown(name)}]", "must have a value")
+            raise InvalidInput.of(f"settings[{quoted(name)}]", "must have a value")
         changes[name] = getattr(value, kind)
     return changes
 

@@ -9,9 +9,10 @@ from maas.open_inference.v2 import open_inference_pb2 as pb
 from grpc_runtime.errors import Refusal
 from inference_service.open_inference.requests import InferRequest, OutputTensor, WantedOutput
 from inference_service.open_inference.shared_memory import SharedMemory, Slice
-from inference_service.open_inference.tensors import Contents, InputTensor, shown
+from inference_service.open_inference.tensors import Contents, InputTensor
 from inference_service.resident import ResidentVersion
 from model_store.errors import InvalidInput
+from model_store.texts import quoted
 
 _WANTS_FINAL, _IS_FINAL = "triton_enable_empty_final_response", "triton_final_response"
 _WHOLE_NUMBERS = {"int64_param", "uint64_param"}
@@ -77,7 +78,7 @@ def _inputs(request: pb.ModelInferRequest, memory: SharedMemory) -> Iterator[Inp
         found = _slice(tensor.parameters, place, memory)
         source = "shared memory" if found else "raw_input_contents" if request.raw_input_contents else ""
         if source and tensor.HasField("contents"):
-            raise InvalidInput.of(place, f"{shown(tensor.name)} has contents beside {source}: use one of them")
+            raise InvalidInput.of(place, f"{quoted(tensor.name)} has contents beside {source}: use one of them")
         data = found.read(place) if found else next(raw) if source else _contents(tensor.contents, place)
         yield InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), data, place)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from inference_service.open_inference.tensors import shown
 from model_store.errors import InvalidInput
+from model_store.texts import quoted
 
 Setting = bool | int | str
 _LEVELS = ("debug", "info", "warning", "error")
@@ -29,7 +29,7 @@ def changed_level(level: str, changes: Mapping[str, Setting]) -> str:
     now = settings_of(level)
     for name, value in changes.items():
         if name not in now:
-            raise InvalidInput.of("settings", f"has an unknown {shown(name)}; there are {', '.join(now)}")
+            raise InvalidInput.of("settings", f"has an unknown {quoted(name)}; there are {', '.join(now)}")
         if type(value) is not type(now[name]):
             kind = {bool: "a bool_param", int: "a uint32_param", str: "a string_param"}[type(now[name])]
             raise InvalidInput.of(f"settings[{name}]", f"must be {kind}")

@@ -12,12 +12,13 @@ from inference_service.errors import NotServed
 from inference_service.images import Images
 from inference_service.open_inference.shared_memory import Slice
 from inference_service.open_inference.signature import ANY, IMAGE, INPUT, TensorForm, inputs_of, outputs_of
-from inference_service.open_inference.tensors import BYTES, InputTensor, floats, joined, shown, texts, uint8s
+from inference_service.open_inference.tensors import BYTES, InputTensor, floats, joined, texts, uint8s
 from inference_service.resident import ResidentVersion
 from inference_service.work import Answer, Output, Rows
 from model_store.errors import InvalidInput
 from model_store.inputs import ImageInputSpec, InputSpec, Values
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_version
+from model_store.texts import quoted
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) ->
     """
     forms = inputs_of(spec)
     if len(inputs) != 1 or inputs[0].name not in forms:
-        found = shown(", ".join(each.name for each in inputs)) if inputs else "none"
+        found = quoted(", ".join(each.name for each in inputs)) if inputs else "none"
         raise InvalidInput.of("inputs", f"must be exactly one of {', '.join(forms)}, not {found}")
     (tensor,) = inputs
     _check_form(tensor, forms[tensor.name], max_rows)
@@ -107,7 +108,7 @@ def read_outputs(version: ResidentVersion, wanted: Sequence[WantedOutput]) -> tu
         return tuple(WantedOutput(name, "outputs") for name in names)
     for position, each in enumerate(wanted):
         if each.name not in names:
-            raise InvalidInput.of(each.place, f"must be one of {', '.join(names)}, not {shown(each.name)}")
+            raise InvalidInput.of(each.place, f"must be one of {', '.join(names)}, not {quoted(each.name)}")
         if each.name in {other.name for other in wanted[:position]}:
             raise InvalidInput.of(each.place, f"asks for {each.name} a second time")
     return tuple(wanted)
@@ -153,7 +154,7 @@ def _class(value: np.float32, index: int, labels: Sequence[str]) -> bytes:
 
 def _check_form(tensor: InputTensor, form: TensorForm, max_rows: int) -> None:
     if tensor.datatype not in form.datatypes:
-        raise tensor.refused(f"must be {' or '.join(form.datatypes)}, not {shown(tensor.datatype)}")
+        raise tensor.refused(f"must be {' or '.join(form.datatypes)}, not {quoted(tensor.datatype)}")
     num_rows, *row = tensor.shape or (0,)
     if tensor.name == IMAGE and row == [1]:
         row = []  # as Triton's clients send it
@@ -162,7 +163,7 @@ def _check_form(tensor: InputTensor, form: TensorForm, max_rows: int) -> None:
     )
     if not fits or not 1 <= num_rows <= max_rows:
         shape = ", ".join(["n", *("any" if size == ANY else str(size) for size in form.shape)])
-        found = shown(str(list(tensor.shape)))
+        found = quoted(str(list(tensor.shape)))
         raise tensor.refused(f"must have the shape [{shape}] with n of 1 to {max_rows}, not {found}")
 
 

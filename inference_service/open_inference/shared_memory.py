@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inference_service.errors import NotServed
-from inference_service.open_inference.tensors import shown
 from model_store.errors import AlreadyExists, IllegalState, InvalidInput, StorageFull
+from model_store.texts import quoted
 
 _FOLDER = "/dev/shm"  # noqa: S108  where POSIX shared memory is on Linux
 _KEY = re.compile(r"/?([a-zA-Z0-9_][a-zA-Z0-9_.-]{0,249})")
@@ -83,7 +83,7 @@ class SharedMemory:
         if byte_size < 1:
             raise InvalidInput.of("byte_size", "must be at least 1")
         if name in self._regions:
-            raise AlreadyExists(f"region {shown(name)} is registered already: unregister it first")
+            raise AlreadyExists(f"region {quoted(name)} is registered already: unregister it first")
         _check_key(key, self._prefix)
         if len(self._regions) >= _MAX_REGIONS:
             raise StorageFull(f"{_MAX_REGIONS} regions are registered already: unregister some first")
@@ -101,7 +101,7 @@ class SharedMemory:
         """Return a region by its name, or all of them where that is empty; raise NotServed where there is none."""
         self._check_enabled()
         if name and name not in self._regions:
-            raise NotServed(f"no region is registered as {shown(name)}")
+            raise NotServed(f"no region is registered as {quoted(name)}")
         return {name: self._regions[name]} if name else self._regions
 
     def slice(self, name: str, offset: int, byte_size: int, place: str) -> Slice:
@@ -109,7 +109,7 @@ class SharedMemory:
         self._check_enabled()
         region = self._regions.get(name)
         if region is None:
-            raise InvalidInput.of(place, f"no region is registered as {shown(name)}")
+            raise InvalidInput.of(place, f"no region is registered as {quoted(name)}")
         if offset + byte_size > region.byte_size:
             end = offset + byte_size
             raise InvalidInput.of(place, f"ends at byte {end} of region {name!r}, which has {region.byte_size}")
@@ -140,9 +140,9 @@ def _opened(key: str, end: int) -> int:
             f"{_FOLDER}/{key.removeprefix('/')}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         )
     except FileNotFoundError as error:
-        raise NotServed(f"there is no shared memory of key {shown(key)} on this machine") from error
+        raise NotServed(f"there is no shared memory of key {quoted(key)} on this machine") from error
     except OSError as error:
-        raise IllegalState(f"shared memory of key {shown(key)} cannot be opened: {error.strerror}") from error
+        raise IllegalState(f"shared memory of key {quoted(key)} cannot be opened: {error.strerror}") from error
     try:
         _check_memory(os.fstat(descriptor), key, end)
     except InvalidInput:
@@ -153,8 +153,8 @@ def _opened(key: str, end: int) -> int:
 
 def _check_memory(memory: os.stat_result, key: str, end: int) -> None:
     if not stat.S_ISREG(memory.st_mode):
-        raise InvalidInput.of("key", f"{shown(key)} is no shared memory")
+        raise InvalidInput.of("key", f"{quoted(key)} is no shared memory")
     if end > memory.st_size:
         raise InvalidInput.of(
-            "byte_size", f"ends {end - memory.st_size} bytes behind the {memory.st_size} of {shown(key)}"
+            "byte_size", f"ends {end - memory.st_size} bytes behind the {memory.st_size} of {quoted(key)}"
         )

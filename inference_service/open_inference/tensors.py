@@ -48,11 +48,6 @@ _TYPED: dict[str, tuple[str, DTypeLike]] = {
 }
 
 
-def shown(text: str) -> str:
-    """Return what a caller sent as an error may show it."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
 def floats(tensor: InputTensor) -> Values:
     """Return the elements of an FP32, FP16 or BF16 tensor in its shape; raw FP32 is a view of its bytes."""
     array = _numbers(tensor)
