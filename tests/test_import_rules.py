@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 SERVICES = ("training_service", "inference_service", "grpc_runtime")
 ON_THE_WIRE = {"server.py", "servicer.py", "convert.py", "evaluation_convert.py", "infer_convert.py", "uploads.py"}
 ON_THE_WIRE |= {"serving.py"}  # asks inference services
+ON_THE_WIRE |= {"side_worker.py"}  # writes the message that the service sends on
 ON_THE_WIRE |= {f"registry_{part}.py" for part in ("servicer", "requests", "streams", "convert")}
 
 

@@ -35,7 +35,7 @@ def test_a_killed_training_service_finishes_its_job_after_a_restart(
     assert client.predict("squeezenet", [next(photos.rglob("*.png"))]).version == "models/squeezenet/versions/1"
 
     stack.start(TRAINING)
-    with Client(stack.await_serving()) as after:
+    with Client(stack.await_serving(or_not_ready=True)) as after:
         for _ in after.watch(job.name):
             pass
         ended = after.job(job.name)
@@ -54,7 +54,7 @@ def test_a_killed_inference_service_serves_again(client: Client, stack: Stack, p
     before = client.predict("squeezenet", [photo])
     stack.services[INFERENCE.module].kill()
     stack.start(INFERENCE)
-    with Client(stack.await_serving()) as after:
+    with Client(stack.await_serving(or_not_ready=True)) as after:
         assert after.predict("squeezenet", [photo]) == before
 
 
@@ -72,7 +72,7 @@ def test_a_lost_blob_is_reported_and_the_rest_is_served(
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     stack.services[INFERENCE.module].kill()
     stack.start(INFERENCE)
-    with Client(stack.await_serving()) as after:
+    with Client(stack.await_serving(or_not_ready=True)) as after:
         state = after.inference.GetModelState(inference_pb2.GetModelStateRequest(name="models/shapes"))
         assert state.versions[0].state == inference_pb2.VERSION_STATE_FAILED
         assert head in state.versions[0].reason

@@ -146,7 +146,7 @@ def test_nothing_is_kept_for_each_number_of_labels(load: Load) -> None:
     num_frozen = gc.get_freeze_count()
     for num_labels in range(4, 8):
         load(Recipe(labels=tuple("abcdefgh"[:num_labels])))
-    assert gc.get_freeze_count() == num_frozen
+    assert gc.get_freeze_count() <= num_frozen  # what others froze may go meanwhile
 
 
 def test_a_missing_blob_is_named(loader: Loader, blobs: LocalBlobs) -> None:

@@ -394,10 +394,13 @@ def test_a_check_beside_publishing_deleting_and_collecting_finds_nothing(
             age(blobs)
             collector.collect()
 
+    store.publish(publication(store, seeds=(0, 1)))
     writer = threading.Thread(target=write)
     writer.start()
+    reports = []
     try:
-        reports = [checker.check(deep=deep) for _ in range(40)]
+        while len(reports) < 40 or (writer.is_alive() and store.get_model("flowers").last_number <= 3):
+            reports.append(checker.check(deep=deep))
     finally:
         stop.set()
         writer.join()
