@@ -104,7 +104,7 @@ class JobWatch:
                     sequence = event.sequence
                     yield job, event
                 if not events and sequence >= followed.newest:
-                    if followed.job.is_settled:
+                    if followed.job.is_settled and followed.newest >= followed.job.last_sequence:
                         return
                     await self._news(woken)
 
@@ -136,5 +136,7 @@ class JobWatch:
                 followed.take(*await self._threads.run(self._read, job_id, followed.newest))
 
     def _read(self, job_id: str, after: int) -> tuple[TrainingJob, Sequence[JobEvent]]:
-        # The state first: once it is an end, the events read after it are complete.
-        return self._jobs.get(job_id), self._jobs.events_after(job_id, after)
+        # Events behind the state wait for the next look: taken now, the state would never be read anew.
+        job = self._jobs.get(job_id)
+        events = self._jobs.events_after(job_id, after)
+        return job, [each for each in events if each.sequence <= job.last_sequence]

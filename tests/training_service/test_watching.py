@@ -11,7 +11,7 @@ import pytest
 from model_store.changes import ChangeFeed
 from model_store.database import Database
 from model_store.errors import JobNotFound, Unavailable
-from model_store.job_records import JobEvent, JobSpec
+from model_store.job_records import JobEvent, JobSpec, TrainingJob
 from model_store.jobs import JobStore
 from model_store.lifecycle import Wish
 from model_store.names import VersionName
@@ -37,6 +37,20 @@ class CountedJobs(JobStore):
         """Count, and read."""
         self.num_reads += 1
         return super().events_after(job_id, sequence, limit)
+
+
+class EndingJobs(CountedJobs):
+    """A queue in which a job is cancelled between the read of its state and that of its events."""
+
+    is_armed = False
+
+    def get(self, job_id: str) -> TrainingJob:
+        """Read, and let the job end then."""
+        job = super().get(job_id)
+        if self.is_armed:
+            self.is_armed = False
+            self.wish(job_id, Wish.CANCEL)
+        return job
 
 
 class LostJobs(CountedJobs):
@@ -95,6 +109,21 @@ def test_an_event_is_read_once_for_all_who_watch_its_job(jobs: CountedJobs) -> N
             assert await late == [1, 2, 3]
             assert jobs.num_reads <= 4  # two for all, as the job changed twice, and those of who came later
             assert await told(watch, job.id, 1) == [2, 3]
+
+    asyncio.run(run())
+
+
+def test_a_job_that_ends_while_it_is_read_ends_its_watches(jobs: CountedJobs, database: Database) -> None:
+    """Its last event belongs to a state that is read with the next look."""
+    job, ending = jobs.enqueue(SPEC), EndingJobs(database)
+
+    async def run() -> None:
+        async with job_watch(ending) as (watch, _):
+            watching = asyncio.create_task(told(watch, job.id, job.last_sequence))
+            await _until_followed(watch, job.id, 1)
+            ending.is_armed = True
+            await asyncio.to_thread(jobs.wish, job.id, Wish.PAUSE)
+            assert await asyncio.wait_for(watching, 30) == [2, 3]
 
     asyncio.run(run())
 
