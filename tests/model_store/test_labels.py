@@ -80,7 +80,9 @@ def test_imagenets_own_labels_may_repeat() -> None:
     assert load_tensors("squeezenet1_1", tensors, labels, {}).labels == tuple(labels)
 
 
-@pytest.mark.parametrize(("num_outputs", "what"), [(3, "a head of 3 outputs"), (0, "a backbone without a head")])
+@pytest.mark.parametrize(
+    ("num_outputs", "what"), [(3, "a head of 3 outputs"), (0, "weights without a head: give none")]
+)
 def test_another_number_of_labels_is_said_clearly(num_outputs: int, what: str) -> None:
     """How many there are, how many there should be, and in which order."""
     head = Head("conv", num_outputs) if num_outputs else Head("none")
