@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.figures import Figure, Options
-from benchmarks.pictures import stamps
-from benchmarks.training import pretrained
+from benchmarks.harness.figures import Figure, Options
+from benchmarks.harness.pictures import stamps
+from benchmarks.harness.training import pretrained
 from model_store.architectures import Chain, Head, build, initialise_head
-from model_store.bases import LoadedBase
-from model_store.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
+from model_store.bases.catalogue import LoadedBase
 from model_store.manifests import Manifest
-from model_store.metrics import Metrics
-from training_service.array_cache import ArrayCache
-from training_service.evaluate import Labels, Logits, calibration_error, cross_entropy, softmax
-from training_service.feature_cache import FeatureCache
-from training_service.fine_tune import fine_tune, phase_weights
-from training_service.pixels import LabelledPixels
-from training_service.progress import ProgressMeter
-from training_service.recipes import DEFAULTS, RecipeName, trained_stages
-from training_service.splits import Split, SplitSpec, deal
-from training_service.temperature import best_temperature, fit_temperature
-from training_service.workbench import Workbench
+from model_store.modalities.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
+from model_store.records.metrics import Metrics
+from training_service.arrays.array_cache import ArrayCache
+from training_service.datasets.splits import Split, SplitSpec, deal
+from training_service.features.feature_cache import FeatureCache
+from training_service.modalities.image.pixels import LabelledPixels
+from training_service.recipes.recipe import DEFAULTS, RecipeName, trained_stages
+from training_service.tasks.classification.metrics import Labels, Logits, calibration_error, cross_entropy, softmax
+from training_service.tasks.classification.temperature import best_temperature, fit_temperature
+from training_service.training.fine_tuning import fine_tune, phase_weights
+from training_service.training.progress import ProgressMeter
+from training_service.training.training_context import Workbench
 
 _CPU = torch.device("cpu")
 _FEW = 0.35  # of the photos: 12 validation rows instead of 36

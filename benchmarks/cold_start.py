@@ -24,11 +24,11 @@ from pathlib import Path
 
 import grpc
 
-from benchmarks.figures import Figure, Options, Part, in_turn, run_parts
-from benchmarks.load import INFER
-from benchmarks.making import fitted_classifier, pixels_body, publish
-from benchmarks.running import heads_of, open_store
-from maas_client.processes import INFERENCE, ServiceProcess
+from benchmarks.harness.figures import Figure, Options, Part, in_turn, run_parts
+from benchmarks.harness.load import INFER
+from benchmarks.harness.making import fitted_classifier, pixels_body, publish
+from benchmarks.harness.running import heads_of, open_store
+from maas_client.stack.processes import INFERENCE, ServiceProcess
 
 MODEL = "flowers"
 _POLL_SECONDS = 0.005

@@ -20,10 +20,10 @@ from pathlib import Path
 from maas.training.v1 import training_pb2 as pb
 
 from benchmarks.calibration import calibration
-from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
-from benchmarks.killing import kills, runners
-from benchmarks.pictures import noisy, stamps
-from benchmarks.training import (
+from benchmarks.harness.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
+from benchmarks.harness.kills import kills, runners
+from benchmarks.harness.pictures import noisy, stamps
+from benchmarks.harness.training import (
     Plain,
     Training,
     export,
@@ -34,8 +34,8 @@ from benchmarks.training import (
     small,
     training,
 )
-from maas_client.publish import publish_base
-from model_store.bases import LoadedBase, load_random
+from maas_client.files.publish import publish_base
+from model_store.bases.catalogue import LoadedBase, load_random
 
 NUM_PLAIN_EPOCHS = 10
 _BAR_POINTS = 3.0

@@ -25,12 +25,12 @@ import grpc
 from maas.inference.v1 import inference_pb2 as pb
 from maas.open_inference.v2 import open_inference_pb2 as open_pb
 
-from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
-from benchmarks.load import Result
-from benchmarks.making import Probes, classifier, pixels_body, publish
-from benchmarks.running import Served, open_store, serving
+from benchmarks.harness.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
+from benchmarks.harness.load import Result
+from benchmarks.harness.making import Probes, classifier, pixels_body, publish
+from benchmarks.harness.running import Served, open_store, serving
 from model_store.names import AliasName, VersionName
-from model_store.store import PRODUCTION, ModelStore
+from model_store.registry.models import PRODUCTION, ModelStore
 
 ARCHITECTURE = "mobilenet_v2"
 MODEL = "flowers"

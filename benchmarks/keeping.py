@@ -22,10 +22,10 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from benchmarks.figures import Figure, Options, Part, percentile, run_parts
+from benchmarks.harness.figures import Figure, Options, Part, percentile, run_parts
 from model_store.blobs.local import LocalBlobs
-from model_store.changes import append_change
-from model_store.database import Database, sqlite_url
+from model_store.database.engine import Database, sqlite_url
+from model_store.transactions.changes import append_change
 from model_store.upkeep.history import HistoryPruner
 from model_store.upkeep.keeping import Ages, Upkeep
 from model_store.upkeep.turns import Turns

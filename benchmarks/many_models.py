@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, percentile, run_parts
-from benchmarks.load import Result
-from benchmarks.making import Probes, classifier, pixels_body
-from benchmarks.running import Served, open_store, serving
+from benchmarks.harness.figures import Figure, Options, Part, in_turn, median_ratio, percentile, run_parts
+from benchmarks.harness.load import Result
+from benchmarks.harness.making import Probes, classifier, pixels_body
+from benchmarks.harness.running import Served, open_store, serving
 from model_store.architectures import HEAD
-from model_store.bases import LoadedBase
+from model_store.bases.catalogue import LoadedBase
 
 ARCHITECTURE = "mobilenet_v2"
 IN_FLIGHT = 32

@@ -38,11 +38,11 @@ from pathlib import Path
 
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
-from benchmarks.echo import echoing
-from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
-from benchmarks.in_process import eager, in_process, prepared, prepared_photos
-from benchmarks.load import Plan, Result, load
-from benchmarks.making import (
+from benchmarks.harness.echo import echoing
+from benchmarks.harness.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
+from benchmarks.harness.in_process import eager, in_process, prepared, prepared_photos
+from benchmarks.harness.load import Plan, Result, load
+from benchmarks.harness.making import (
     NUM_LABELS,
     body_of,
     classifier,
@@ -52,8 +52,8 @@ from benchmarks.making import (
     pixels_body,
     publish,
 )
-from benchmarks.running import Served, heads_of, open_store, serving
-from model_store.tabular_bases import load_random_mlp
+from benchmarks.harness.running import Served, heads_of, open_store, serving
+from model_store.bases.tabular import load_random_mlp
 
 IN_FLIGHT = 32
 DEADLINE_SECONDS = 0.5

@@ -28,15 +28,15 @@ from maas.open_inference.v2 import open_inference_pb2_grpc
 from PIL import Image
 from s3fs import S3FileSystem
 
-from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, percentile, run_parts
-from benchmarks.load import Result
-from benchmarks.making import classifier, photo, pixels_body, publish
-from benchmarks.running import Served, open_store, serving
-from benchmarks.slow_answers import SlowAnswers, slow_answers
-from maas_client.processes import INFERENCE, ServiceProcess
+from benchmarks.harness.figures import Figure, Options, Part, in_turn, median_ratio, percentile, run_parts
+from benchmarks.harness.load import Result
+from benchmarks.harness.making import classifier, photo, pixels_body, publish
+from benchmarks.harness.running import Served, open_store, serving
+from benchmarks.harness.slow_answers import SlowAnswers, slow_answers
+from maas_client.stack.processes import INFERENCE, ServiceProcess
 from model_store.architectures import initialise_head
 from model_store.names import AliasName, VersionName
-from model_store.store import PRODUCTION, ModelStore
+from model_store.registry.models import PRODUCTION, ModelStore
 from tests.s3_server import BUCKET, s3_server
 
 ARCHITECTURE = "mobilenet_v2"

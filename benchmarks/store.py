@@ -31,19 +31,19 @@ import safetensors.torch
 import torch
 from sqlalchemy import insert, text
 
-from benchmarks.figures import Figure, Options, Part, percentile, run_parts, seconds_in_turn
+from benchmarks.harness.figures import Figure, Options, Part, percentile, run_parts, seconds_in_turn
 from model_store.architectures import Head, build, initialise_head
 from model_store.blobs import StoredBlob
 from model_store.blobs.local import LocalBlobs
-from model_store.changes import ChangeFeed
-from model_store.database import Database, sqlite_url
-from model_store.listings import ListRequest
+from model_store.database.engine import Database, sqlite_url
+from model_store.database.paging import PageRequest, encode_token
 from model_store.manifests import Manifest, ManifestStage
-from model_store.paging import PageRequest, encode_token
-from model_store.publication import Publication
-from model_store.stages import read_stages, write_stage, write_stages
-from model_store.store import ModelStore
+from model_store.registry.models import ModelStore
 from model_store.tables import ModelRow, StageRow, VersionMetricRow, VersionRow
+from model_store.tensors.stages import read_stages, write_stage, write_stages
+from model_store.transactions.changes import ChangeFeed
+from model_store.transactions.listings import ListRequest
+from model_store.transactions.publication import Publication
 from tests.model_store.killing import kill_writers
 from tests.postgres_server import new_database, postgres_server
 

@@ -17,16 +17,16 @@ import grpc
 from maas.model_store.v1 import model_store_pb2 as pb
 from maas.model_store.v1 import model_store_pb2_grpc
 
-from benchmarks.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
+from benchmarks.harness.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
 from grpc_runtime.child_process import command_of
 from grpc_runtime.settings import StoreSettings
-from maas_client.processes import TRAINING, ServiceProcess
-from model_store.datasets import DatasetStore
-from model_store.job_records import JobSpec
-from model_store.jobs import JobStore
+from maas_client.stack.processes import TRAINING, ServiceProcess
 from model_store.names import VersionName
-from model_store.records import Dataset
-from model_store.store import ModelStore
+from model_store.records.jobs import JobSpec
+from model_store.records.resources import Dataset
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import JobStore
+from model_store.registry.models import ModelStore
 from tests.model_store.making import publication
 
 _START_SECONDS = 120.0
@@ -91,7 +91,7 @@ def _median_ms(registry: model_store_pb2_grpc.ModelStoreServiceStub, num_moves: 
 
 @contextmanager
 def _watchers(address: str, job: str, num_each: int) -> Iterator[None]:
-    command = (*command_of("benchmarks.watchers"), address, job, str(num_each))
+    command = (*command_of("benchmarks.harness.watchers"), address, job, str(num_each))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         if process.stdin is None or process.stdout is None:
             raise ValueError("the watchers were started without pipes")

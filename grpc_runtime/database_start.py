@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from grpc_runtime.settings import StoreSettings
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.errors import Unavailable
 
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 5.0

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from grpc_runtime.addresses import check_bind
 from model_store.blobs import BlobStore
 from model_store.blobs.urls import open_blobs
-from model_store.database import Database, sqlite_url
+from model_store.database.engine import Database, sqlite_url
 from model_store.home_folder import expanded
 
 

@@ -14,36 +14,36 @@ from grpc_runtime.database_start import opened_database
 from grpc_runtime.errors import refusal
 from grpc_runtime.server import GrpcServer, stop_signals
 from grpc_runtime.startup import run_service
+from inference_service.api.servicer import InferenceServicer
 from inference_service.backoff import Backoff
-from inference_service.calibrating import Calibrator
-from inference_service.decoder import Decoder
-from inference_service.device_threads import DeviceThreads, set_torch_threads
-from inference_service.executor import Executor
-from inference_service.graphed import Recorder
-from inference_service.loader import Loader
-from inference_service.loading import Loading
-from inference_service.manager import Manager
-from inference_service.mirror import Mirrors, lane_of
+from inference_service.batching.device_threads import DeviceThreads, set_torch_threads
+from inference_service.batching.scheduler import Scheduler
+from inference_service.desired.desired_versions import Policies, WantedModel, Wishes
+from inference_service.desired.source import Source
+from inference_service.execution.executor import Executor
+from inference_service.execution.row_threads import RowThreads, has_siblings
+from inference_service.execution.work import Answer, Work
+from inference_service.lifecycle.load_tasks import Loading
+from inference_service.lifecycle.manager import Manager
+from inference_service.models.calibration_check import Calibrator
+from inference_service.models.cuda_graphs import Recorder
+from inference_service.models.loader import Loader
+from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.repository import Repository
 from inference_service.open_inference.servicer import OpenInferenceServicer
 from inference_service.open_inference.shared_memory import SharedMemory
 from inference_service.open_inference.signature import Facts
-from inference_service.pipeline import Pipeline
-from inference_service.resident import ResidentVersion
-from inference_service.response_cache import ResponseCache
-from inference_service.row_threads import RowThreads, has_siblings
-from inference_service.scheduler import Scheduler
+from inference_service.pipeline.answering import Pipeline
+from inference_service.pipeline.decoder import Decoder
+from inference_service.pipeline.response_cache import ResponseCache
+from inference_service.pipeline.shadow_traffic import Mirrors, lane_of
 from inference_service.server import CODES, InferenceServer, guard_of, registrations
-from inference_service.servicer import InferenceServicer
 from inference_service.settings import InferenceSettings
-from inference_service.source import Source
-from inference_service.wanted import Policies, WantedModel, Wishes
-from inference_service.work import Answer, Work
-from model_store.changes import ChangeFeed
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.errors import InvalidInput
-from model_store.serving import ServingView
-from model_store.store import ModelStore
+from model_store.registry.models import ModelStore
+from model_store.registry.serving_view import ServingView
+from model_store.transactions.changes import ChangeFeed
 
 T = TypeVar("T")
 # The way to the device's thread and back costs a quarter of a millisecond where the cores are idle. What took it once

@@ -14,14 +14,14 @@ from maas.open_inference.v2 import open_inference_pb2, open_inference_pb2_grpc
 
 from grpc_runtime.handlers import Guard
 from grpc_runtime.server import GrpcServer, Register
-from inference_service.door import Door
+from inference_service.api.servicer import InferenceServicer
+from inference_service.batching.admission_control import Door
+from inference_service.batching.scheduler import Scheduler
+from inference_service.desired.source import Source
 from inference_service.errors import DeadlineExceeded, NotOffered, OutOfDeviceMemory, QueueFull
-from inference_service.manager import Manager
+from inference_service.execution.work import Answer, Work
+from inference_service.lifecycle.manager import Manager
 from inference_service.open_inference.servicer import OpenInferenceServicer
-from inference_service.scheduler import Scheduler
-from inference_service.servicer import InferenceServicer
-from inference_service.source import Source
-from inference_service.work import Answer, Work
 from model_store.errors import StoreError
 
 _log = structlog.get_logger()

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.settings import ServerSettings
-from inference_service.wanted import Target
+from inference_service.desired.desired_versions import Target
 from model_store.errors import InvalidInput
 from model_store.names import parse_target
 

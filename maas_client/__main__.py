@@ -11,30 +11,13 @@ import sys
 import grpc
 import typer
 
-from maas_client.commands import (
-    aliases,
-    bases,
-    compare,
-    datasets,
-    demo,
-    edits,
-    evaluate,
-    finetune,
-    health,
-    jobs,
-    lineage,
-    models,
-    predict,
-    report,
-    show,
-    stack,
-    store,
-    transfer,
-    watch,
-)
+from maas_client.commands import demo, health, predict, stack
+from maas_client.commands.registry import aliases, bases, compare, edits, lineage, models, show, transfer, watch
+from maas_client.commands.store import app as store
+from maas_client.commands.training import datasets, evaluate, finetune, jobs, report
 from maas_client.failures import CommandFailed, explain
-from maas_client.output import as_text, notes, out, prepare_output
 from maas_client.settings import InvalidAddress, mistyped_variables
+from maas_client.views.output import as_text, notes, out, prepare_output
 
 app = typer.Typer(
     name="maas",

@@ -16,17 +16,25 @@ from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.addresses import channel_options
-from maas_client.archive import Contents
-from maas_client.request_streams import sent
-from maas_client.resuming import resumed
+from maas_client.files.archive import Contents
 from maas_client.settings import ClientSettings
-from maas_client.shorthand import alias_name, dataset_name, job_name, model_name, model_of, resource_name, target_name
-from maas_client.streams import responses
+from maas_client.typed.shorthand import (
+    alias_name,
+    dataset_name,
+    job_name,
+    model_name,
+    model_of,
+    resource_name,
+    target_name,
+)
+from maas_client.wire.request_streams import sent
+from maas_client.wire.resuming import resumed
+from maas_client.wire.streams import responses
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from model_store.inputs import ImageInputSpec
+    from model_store.modalities.inputs import ImageInputSpec
 
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _PAGE_SIZE = 1000
@@ -79,8 +87,8 @@ class Client:
 
         With a parent the dataset has that one's images too, each in the split that it is in. `encoding` is that of an
         archive's names that are not marked as UTF-8. With `reuse` the answer is a dataset that has just this content
-        already, where there is one. Files of a folder that cannot be read are in `left_out` of a `maas_client.archive.
-        Contents`, where one is given. Raises OSError where what must be read cannot be.
+        already, where there is one. Files of a folder that cannot be read are in `left_out` of a
+        `maas_client.files.archive.Contents`, where one is given. Raises OSError where what must be read cannot be.
         """
         contents = path if isinstance(path, Contents) else Contents(Path(path))
         header = training_pb2.UploadDatasetRequest.Header(
@@ -210,7 +218,7 @@ class Client:
     ) -> inference_pb2.PredictResponse:
         """Classify encoded images, given as bytes or as paths; waits up to `timeout` seconds.
 
-        They go in one message, of 64 MiB at most: `maas_client.classifying.classify` sends as many as it takes.
+        They go in one message, of 64 MiB at most: `maas_client.files.classifying.classify` sends as many as it takes.
         """
         request = inference_pb2.PredictRequest(name=target_name(model), images=_images(images), top_k=top_k)
         return self.inference.Predict(request, timeout=timeout)
@@ -257,7 +265,7 @@ class Client:
         `request_id`, and `calibrate_by`, a folder of images that it was not trained on. Raises
         model_store.errors.StoreError where the weights do not fit the architecture.
         """
-        from maas_client.publish import load_weights, publish_base
+        from maas_client.files.publish import load_weights, publish_base
 
         loaded = load_weights(architecture, weights, labels)
         loaded = replace(loaded, input_spec=input_spec or loaded.input_spec)
@@ -265,13 +273,13 @@ class Client:
 
     def export(self, version: str, path: Path | str, *, on_bytes: Callable[[int], object] = lambda _: None) -> None:
         """Write a version to a file, to be imported into another store; `on_bytes` is told of bytes received."""
-        from maas_client.transfer import export_archive
+        from maas_client.files.transfer import export_archive
 
         export_archive(self, self.version(version), Path(path), on_bytes)
 
     def import_archive(self, path: Path | str, *, model: str = "", alias: str = "") -> model_store_pb2.ModelVersion:
         """Register what `export` wrote, as the next version of a model; importing it again changes nothing."""
-        from maas_client.transfer import import_archive
+        from maas_client.files.transfer import import_archive
 
         return import_archive(self, Path(path), model=model, alias=alias)
 

@@ -10,8 +10,8 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client, LoadFailed
 from maas_client.failures import CommandFailed
-from maas_client.output import as_text, notes, out
-from maas_client.shorthand import alias_text, id_of
+from maas_client.typed.shorthand import alias_text, id_of
+from maas_client.views.output import as_text, notes, out
 
 _DEFAULT = "production"
 _CONNECT_SECONDS = 3.0

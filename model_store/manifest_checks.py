@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from model_store.architectures import Head, stage_names, vector_size
 from model_store.errors import InvalidManifest
-from model_store.inputs import VectorInputSpec, read_input_spec
 from model_store.manifests import Manifest
+from model_store.modalities.inputs import VectorInputSpec, read_input_spec
 from model_store.normal_form import normal_form
 
 

@@ -12,8 +12,8 @@ import hypothesis
 import pytest
 
 from model_store.blobs.local import LocalBlobs
-from model_store.database import Database, sqlite_url
-from model_store.store import ModelStore
+from model_store.database.engine import Database, sqlite_url
+from model_store.registry.models import ModelStore
 from tests.missing import skip_or_fail
 from tests.postgres_server import NoPostgres, new_database, postgres_server
 from tests.s3_server import BUCKET, NoS3, S3Server, s3_server

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy
 
-from model_store.database import Database
+from model_store.database.engine import Database
 
 
 class NoPostgres(Exception):

@@ -13,31 +13,31 @@ import torch
 from grpc_runtime.database_start import opened_database
 from grpc_runtime.server import GrpcServer, stop_signals
 from grpc_runtime.startup import run_service
-from model_store.changes import ChangeFeed
-from model_store.database import Database
-from model_store.datasets import DatasetStore
+from model_store.database.engine import Database
 from model_store.errors import InvalidInput
-from model_store.jobs import JobStore
-from model_store.leases import WorkLease
-from model_store.promotions import PromotionStore
-from model_store.store import ModelStore
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import JobStore
+from model_store.registry.models import ModelStore
+from model_store.transactions.changes import ChangeFeed
+from model_store.transactions.leases import WorkLease
+from model_store.transactions.promotions import PromotionStore
 from model_store.upkeep.keeping import Upkeep
-from training_service.archives import ArchiveLimits
-from training_service.change_bell import ChangeBell
-from training_service.ingest import Ingestor
-from training_service.job_watch import JobWatch
+from training_service.api.change_notifier import ChangeBell
+from training_service.api.job_watch import JobWatch
+from training_service.api.registry_servicer import ModelStoreServicer
+from training_service.api.training_servicer import TrainingServicer
+from training_service.api.uploads import Uploads
+from training_service.background.tasks import SideWork
+from training_service.datasets.archives import ArchiveLimits
+from training_service.datasets.sources import Sources
+from training_service.jobs.owners import new_owner
+from training_service.jobs.runner import Runner
 from training_service.keeper import Keeper
-from training_service.owners import new_owner
-from training_service.promoter import Promoter
-from training_service.registry_servicer import ModelStoreServicer
-from training_service.runner import Runner
+from training_service.modalities.image.ingest import Ingestor
+from training_service.promotion.promoter import Promoter
 from training_service.server import CODES, Part, TrainingServer, registrations
-from training_service.servicer import TrainingServicer
 from training_service.settings import TrainingSettings
-from training_service.side_work import SideWork
-from training_service.sources import Sources
 from training_service.threads import Threads, call_threads
-from training_service.uploads import Uploads
 
 # Each takes a thread while a message of its client is written, and while its files are read; more wait for their turn.
 _MAX_UPLOADS = 16

@@ -9,7 +9,7 @@ import threading
 import structlog
 
 from model_store.errors import LeaseLost, StoreError
-from model_store.leases import WorkLease
+from model_store.transactions.leases import WorkLease
 from model_store.upkeep.keeping import Upkeep
 from training_service.threads import Threads
 

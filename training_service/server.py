@@ -12,11 +12,11 @@ from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
-from training_service.change_bell import ChangeBell
-from training_service.registry_servicer import ModelStoreServicer
-from training_service.servicer import TrainingServicer
-from training_service.side_work import TooMuchWork, WorkerDied
-from training_service.sources import NotAllowed
+from training_service.api.change_notifier import ChangeBell
+from training_service.api.registry_servicer import ModelStoreServicer
+from training_service.api.training_servicer import TrainingServicer
+from training_service.background.tasks import TooMuchWork, WorkerDied
+from training_service.datasets.sources import NotAllowed
 from training_service.threads import Busy
 
 CODES: Mapping[type[Exception], grpc.StatusCode] = {

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader
 
-from model_store.torchvision_compat import torchvision
+from model_store.architectures.torchvision_compat import torchvision
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LOADER = {"batch_size": 32, "num_workers": 2}

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
+from inference_service.lifecycle.policy import VersionState
+from inference_service.lifecycle.served_model import ModelReport
+from inference_service.lifecycle.served_version import VersionReport
+from inference_service.models.resident import ResidentVersion
+from inference_service.models.statistics import Duration
 from inference_service.open_inference.log_settings import Setting
 from inference_service.open_inference.shared_memory import Region
 from inference_service.open_inference.signature import ANY, INPUT, Facts, Layout, TensorForm, inputs_of, outputs_of
-from inference_service.policy import VersionState
-from inference_service.resident import ResidentVersion
-from inference_service.served_model import ModelReport
-from inference_service.served_version import VersionReport
-from inference_service.statistics import Duration
 from model_store.errors import InvalidInput
 from model_store.texts import quoted
 

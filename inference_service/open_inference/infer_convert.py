@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from grpc_runtime.errors import Refusal
+from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.requests import InferRequest, OutputTensor, WantedOutput
 from inference_service.open_inference.shared_memory import SharedMemory, Slice
 from inference_service.open_inference.tensors import Contents, InputTensor
-from inference_service.resident import ResidentVersion
 from model_store.errors import InvalidInput
 from model_store.texts import quoted
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
+from inference_service.desired.desired_versions import WantedModel
 from inference_service.errors import NothingToServe, NotReady, NotServed
-from inference_service.manager import Manager
-from inference_service.wanted import WantedModel
+from inference_service.lifecycle.manager import Manager
 from model_store.names import model_name
 
 

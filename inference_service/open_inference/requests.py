@@ -9,14 +9,14 @@ from functools import lru_cache
 import numpy as np
 
 from inference_service.errors import NotServed
-from inference_service.images import Images
+from inference_service.execution.work import Answer, Output, Rows
+from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.shared_memory import Slice
 from inference_service.open_inference.signature import ANY, IMAGE, INPUT, TensorForm, inputs_of, outputs_of
 from inference_service.open_inference.tensors import BYTES, InputTensor, floats, joined, texts, uint8s
-from inference_service.resident import ResidentVersion
-from inference_service.work import Answer, Output, Rows
+from inference_service.pipeline.images import Images
 from model_store.errors import InvalidInput
-from model_store.inputs import ImageInputSpec, InputSpec, Values
+from model_store.modalities.inputs import ImageInputSpec, InputSpec, Values
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_version
 from model_store.texts import quoted
 

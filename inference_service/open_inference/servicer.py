@@ -15,8 +15,11 @@ from maas.open_inference.v2 import open_inference_pb2_grpc
 
 from grpc_runtime.errors import Refusal
 from grpc_runtime.logs import log_level, set_log_level
+from inference_service.batching.scheduler import DEFAULT_PRIORITY
 from inference_service.errors import NotOffered, NotServed
-from inference_service.manager import Manager
+from inference_service.execution.work import Output
+from inference_service.lifecycle.manager import Manager
+from inference_service.lifecycle.served_version import VersionReport
 from inference_service.open_inference import convert, infer_convert
 from inference_service.open_inference.log_settings import changed_level, settings_of
 from inference_service.open_inference.repository import Repository
@@ -32,10 +35,7 @@ from inference_service.open_inference.requests import (
 from inference_service.open_inference.shared_memory import SharedMemory
 from inference_service.open_inference.signature import Facts
 from inference_service.open_inference.streams import Streams
-from inference_service.pipeline import Pipeline, Urgency
-from inference_service.scheduler import DEFAULT_PRIORITY
-from inference_service.served_version import VersionReport
-from inference_service.work import Output
+from inference_service.pipeline.answering import Pipeline, Urgency
 from model_store.errors import InvalidInput
 from model_store.names import AliasName, ModelName, VersionName
 

@@ -8,10 +8,10 @@ from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
 
+from inference_service.execution.work import Output
+from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.tensors import BYTES
-from inference_service.resident import ResidentVersion
-from inference_service.work import Output
-from model_store.inputs import ImageInputSpec, InputSpec
+from model_store.modalities.inputs import ImageInputSpec, InputSpec
 
 INPUT, PIXELS, IMAGE = "INPUT", "PIXELS", "IMAGE"
 ANY = -1

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from model_store.errors import InvalidInput
-from model_store.inputs import Pixels, Values
+from model_store.modalities.inputs import Pixels, Values
 
 BYTES = "BYTES"
 _LENGTH_BYTES = 4

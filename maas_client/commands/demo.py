@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from maas_client.failures import CommandFailed
-from maas_client.output import AsJson, print_json
+from maas_client.views.output import AsJson, print_json
 
 
 def demo(

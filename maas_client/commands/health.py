@@ -8,9 +8,9 @@ import typer
 
 from grpc_runtime.addresses import check_target
 from maas_client.failures import CommandFailed
-from maas_client.health import why_not_serving
-from maas_client.numbers import finite
-from maas_client.output import AsJson, as_text, notes, out, print_json
+from maas_client.typed.numbers import finite
+from maas_client.views.output import AsJson, as_text, notes, out, print_json
+from maas_client.wire.health import why_not_serving
 
 
 def health(

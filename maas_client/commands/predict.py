@@ -9,11 +9,11 @@ from typing import Annotated
 import grpc
 import typer
 
-from maas_client.classifying import Classified, classify, files_of
 from maas_client.client import Client
 from maas_client.failures import CommandFailed, explain
-from maas_client.numbers import INT32_MAX
-from maas_client.output import AsJson, as_text, notes, out, print_json, print_table
+from maas_client.files.classifying import Classified, classify, files_of
+from maas_client.typed.numbers import INT32_MAX
+from maas_client.views.output import AsJson, as_text, notes, out, print_json, print_table
 
 
 def predict(

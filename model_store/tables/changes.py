@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from model_store.records import Change
+from model_store.records.resources import Change
 from model_store.tables.base import CheckedText, Row, Sequence
 
 

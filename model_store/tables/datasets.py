@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from model_store.records import Dataset
+from model_store.records.resources import Dataset
 from model_store.tables.base import CheckedText, Row
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from model_store.job_records import JobCheckpoint, JobEvent, JobSpec, JobUrgency, TrainingJob
-from model_store.lifecycle import JobState
 from model_store.names import VersionName
-from model_store.promotion import Promotion, PromotionSpec
+from model_store.records.job_lifecycle import JobState
+from model_store.records.jobs import JobCheckpoint, JobEvent, JobSpec, JobUrgency, TrainingJob
+from model_store.records.promotion import Promotion, PromotionSpec
 from model_store.tables.base import CheckedText, CutText, Json, Row, Sequence, version_name
 from model_store.texts import MAX_ERROR, MAX_REQUEST_ID
 

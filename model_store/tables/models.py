@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from model_store.records import Model, Notes
+from model_store.records.resources import Model, Notes
 from model_store.tables.base import CheckedText, Kept, Row
 
 if TYPE_CHECKING:

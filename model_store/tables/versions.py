@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from model_store.metrics import Metrics
 from model_store.names import VersionName
-from model_store.records import Lineage, ModelVersion, Notes, StoredCalibration, StoredStage
+from model_store.records.metrics import Metrics
+from model_store.records.resources import Lineage, ModelVersion, Notes, StoredCalibration, StoredStage
 from model_store.tables.base import CheckedText, Kept, Row, version_name
 from model_store.texts import MAX_REQUEST_ID
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
 from model_store.manifests import Manifest
 from model_store.upkeep.findings import Kind, Problem, Report

@@ -17,13 +17,13 @@ from sqlalchemy import or_, select, union
 from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore, UnfinishedBlob
-from model_store.database import Database
-from model_store.deletion import due, due_datasets, purge
+from model_store.database.engine import Database
 from model_store.errors import InvalidInput
-from model_store.job_rows import drop_checkpoints, ended_jobs
 from model_store.names import VersionName
 from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, StageRow, VersionRow
-from model_store.tombstones import burying
+from model_store.transactions.deletion import due, due_datasets, purge
+from model_store.transactions.job_rows import drop_checkpoints, ended_jobs
+from model_store.transactions.tombstones import burying
 from model_store.upkeep.references import VERSION_COLUMNS, batches, named_among, named_blobs
 from model_store.upkeep.turns import Turns
 

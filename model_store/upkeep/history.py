@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from model_store.changes import append_change, prune_changes, take_turn
-from model_store.database import Database
-from model_store.lifecycle import ENDED
+from model_store.database.engine import Database
 from model_store.names import job_name
-from model_store.promotion import OPEN
+from model_store.records.job_lifecycle import ENDED
+from model_store.records.promotion import OPEN
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow, VersionRow
+from model_store.transactions.changes import append_change, prune_changes, take_turn
 from model_store.upkeep.turns import Turns
 
 _BATCH = 1000  # rows that are removed in one transaction: other writers wait for no more than that

@@ -10,9 +10,9 @@ from operator import itemgetter
 from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.names import VersionName, dataset_name
-from model_store.records import StoredCalibration, StoredStage
+from model_store.records.resources import StoredCalibration, StoredStage
 from model_store.tables import CALIBRATION_COLUMNS, DatasetPackRow, DatasetRow, StageRow, VersionRow, stored_calibration
 
 _PAGE = 500

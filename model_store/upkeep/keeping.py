@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from model_store.blobs import BlobStore
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.upkeep.gc import CHECKPOINTS_KEPT_FOR, DEFAULT_GRACE_SECONDS, Collector
 from model_store.upkeep.history import HistoryPruner
 from model_store.upkeep.turns import Turns

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from model_store.blobs import BlobStore
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.errors import CorruptBlob, MissingBlob
-from model_store.tombstones import burying
+from model_store.transactions.tombstones import burying
 from model_store.upkeep.findings import Kind, Problem, Repair, Report
 
 _NO_SOURCE = "not fetched again: name a second store or a backup with --from"

@@ -11,13 +11,13 @@ from graphlib import TopologicalSorter
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.errors import Conflict, IllegalState, InvalidInput, NotFound
-from model_store.lifecycle import ENDED
-from model_store.lookups import living_model_row
 from model_store.names import VersionName, job_name
-from model_store.store import ModelStore
+from model_store.records.job_lifecycle import ENDED
+from model_store.registry.models import ModelStore
 from model_store.tables import AliasRow, JobRow, VersionRow
+from model_store.transactions.lookups import living_model_row
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from operator import itemgetter
 from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from model_store.alias_records import Target
-from model_store.lifecycle import ENDED
 from model_store.names import AliasName, VersionName, dataset_name, job_name, model_name
+from model_store.records.aliases import Target
+from model_store.records.job_lifecycle import ENDED
 from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, JobRow, ModelRow, VersionRow
 from model_store.upkeep.findings import Kind, Problem
 

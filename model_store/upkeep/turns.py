@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from model_store.database import Database
+from model_store.database.engine import Database
 
 _MIN_REST_SECONDS = 0.1
 """The longest that a writer of SQLite sleeps before it looks again whether the database is free."""

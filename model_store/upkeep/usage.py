@@ -12,7 +12,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.names import dataset_name, job_name, model_name
 from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, ModelRow, StageRow, VersionRow
 from model_store.upkeep.gc import DEFAULT_GRACE_SECONDS

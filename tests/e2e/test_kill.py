@@ -9,9 +9,9 @@ from maas.inference.v1 import inference_pb2
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
-from maas_client.processes import INFERENCE, TRAINING, Stack
+from maas_client.stack.processes import INFERENCE, TRAINING, Stack
 from model_store.blobs.local import LocalBlobs
-from model_store.stages import read_stage
+from model_store.tensors.stages import read_stage
 
 ENDED = {
     training_pb2.TRAINING_JOB_STATE_SUCCEEDED,

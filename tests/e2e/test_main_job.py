@@ -18,7 +18,7 @@ from maas.training.v1 import training_pb2
 from grpc_runtime.child_process import command_of
 from maas_client.client import Client
 from maas_client.demo.traffic import Traffic
-from maas_client.processes import Stack
+from maas_client.stack.processes import Stack
 
 GRPCURL = str(Path(sys.executable).parent / "grpcurl")
 

@@ -11,7 +11,7 @@ from maas.training.v1 import training_pb2 as pb
 
 from maas_client.client import Client
 from maas_client.demo.traffic import Traffic
-from maas_client.processes import TRAINING, Stack
+from maas_client.stack.processes import TRAINING, Stack
 from tests.e2e.conftest import start_serving
 
 PRODUCTION = "models/shapes/aliases/production"

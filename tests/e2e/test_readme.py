@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from maas_client.demo.photos import prepare_photos
-from maas_client.processes import Stack
+from maas_client.stack.processes import Stack
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

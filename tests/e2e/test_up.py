@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from grpc_runtime.child_process import command_of
-from maas_client.health import is_serving
+from maas_client.wire.health import is_serving
 from tests.e2e.conftest import ENVIRONMENT
 from tests.inference_service.making import Recipe, open_registry
 

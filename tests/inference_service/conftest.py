@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference_service.executor import Executor
-from inference_service.loader import Loader
-from inference_service.resident import ResidentVersion
+from inference_service.execution.executor import Executor
+from inference_service.models.loader import Loader
+from inference_service.models.resident import ResidentVersion
 from model_store.blobs.local import LocalBlobs
 from model_store.names import VersionName
 from tests.inference_service.making import Recipe, Registry, manifest, open_registry

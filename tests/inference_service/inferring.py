@@ -17,7 +17,7 @@ from maas.open_inference.v2 import open_inference_pb2_grpc
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_store.bases import LoadedBase
+from model_store.bases.catalogue import LoadedBase
 from tests.inference_service.making import Recipe, mlp, open_registry
 from tests.inference_service.running import RunningService, running_service
 

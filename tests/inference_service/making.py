@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from grpc_runtime.settings import StoreSettings
-from inference_service.resident import ResidentVersion
+from inference_service.models.resident import ResidentVersion
 from model_store.architectures import Chain, Head, build, build_random, initialise_head
-from model_store.bases import LoadedBase
+from model_store.bases.catalogue import LoadedBase
+from model_store.bases.tabular import load_random_mlp
 from model_store.blobs.local import LocalBlobs
-from model_store.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
 from model_store.manifests import Manifest, ManifestStage
+from model_store.modalities.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
 from model_store.names import AliasName, VersionName
-from model_store.publication import Publication
-from model_store.records import ModelVersion
-from model_store.stages import write_stage, write_stages
-from model_store.store import ModelStore
-from model_store.tabular_bases import load_random_mlp
+from model_store.records.resources import ModelVersion
+from model_store.registry.models import ModelStore
+from model_store.tensors.stages import write_stage, write_stages
+from model_store.transactions.publication import Publication
 
 ARCHITECTURE = "squeezenet1_1"
 WIDTHS = (6, 16, 12)

@@ -14,13 +14,13 @@ from weakref import WeakValueDictionary
 from torch import nn
 
 from inference_service.backoff import Backoff
-from inference_service.loading import Loading
-from inference_service.manager import Manager
-from inference_service.policy import VersionState
-from inference_service.precision import Precision
-from inference_service.resident import ResidentVersion, Stage, StageKey
-from inference_service.served_model import ModelReport
-from inference_service.wanted import Found, Target, WantedModel
+from inference_service.desired.desired_versions import Found, Target, WantedModel
+from inference_service.lifecycle.load_tasks import Loading
+from inference_service.lifecycle.manager import Manager
+from inference_service.lifecycle.policy import VersionState
+from inference_service.lifecycle.served_model import ModelReport
+from inference_service.models.precision import Precision
+from inference_service.models.resident import ResidentVersion, Stage, StageKey
 from model_store.errors import VersionNotFound
 from model_store.names import AliasName, ModelName, VersionName
 from tests.inference_service.making import ARCHITECTURE, SPEC

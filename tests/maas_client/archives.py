@@ -11,7 +11,7 @@ from pathlib import Path
 
 from maas.model_store.v1 import model_store_pb2 as pb
 
-from maas_client.version_archive import write_archive
+from maas_client.files.version_archive import write_archive
 from model_store.manifests import Manifest, ManifestStage
 
 BLOBS = (b"first stage", b"second stage " * 100_000)

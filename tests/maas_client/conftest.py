@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from maas_client.__main__ import main
-from tests.maas_client.commands import Maas
 from tests.maas_client.desktop import Desktop
+from tests.maas_client.running import Maas
 from tests.training_service.registry_running import RunningRegistry, running_registry
 
 

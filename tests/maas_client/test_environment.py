@@ -12,7 +12,7 @@ from typing import Never
 import pytest
 
 from grpc_runtime.child_process import command_of
-from tests.maas_client.commands import Maas, read
+from tests.maas_client.running import Maas, read
 from tests.training_service.registry_running import RunningRegistry
 
 DEAD_PROXY = "http://127.0.0.1:9"

@@ -16,13 +16,13 @@ import torch
 from sqlalchemy import select
 
 from model_store.blobs.local import LocalBlobs
-from model_store.changes import ChangeFeed
-from model_store.database import Database
+from model_store.database.engine import Database
 from model_store.errors import Conflict, IllegalState, MissingBlob, NotFound
 from model_store.names import AliasName, VersionName, parse_version
-from model_store.records import Lineage, Notes
-from model_store.store import ModelStore
+from model_store.records.resources import Lineage, Notes
+from model_store.registry.models import ModelStore
 from model_store.tables import ModelRow
+from model_store.transactions.changes import ChangeFeed
 from model_store.upkeep.findings import Problem
 from model_store.upkeep.fsck import Checker
 from model_store.upkeep.gc import Collector

@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
+from model_store.bases.tabular import load_random_mlp
 from model_store.blobs.local import LocalBlobs
-from model_store.calibration import write_calibration
-from model_store.datasets import DatasetStore
 from model_store.errors import MissingBlob
-from model_store.inputs import VectorInputSpec
 from model_store.manifests import Manifest, ManifestStage
-from model_store.publication import Publication
-from model_store.records import Dataset
-from model_store.stages import write_stage
-from model_store.store import ModelStore
-from model_store.tabular_bases import load_random_mlp
+from model_store.modalities.calibration import write_calibration
+from model_store.modalities.inputs import VectorInputSpec
+from model_store.records.resources import Dataset
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.models import ModelStore
+from model_store.tensors.stages import write_stage
+from model_store.transactions.publication import Publication
 
 
 def manifest(store: ModelStore, *seeds: int) -> tuple[Manifest, list[str]]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from model_store.architectures import Head, build_random
-from model_store.bases import load_tensors
+from model_store.architectures.torchvision_compat import torchvision
+from model_store.bases.catalogue import load_tensors
+from model_store.bases.tabular import load_random_mlp
 from model_store.errors import InvalidInput
 from model_store.labels import check_labels, read_labels
-from model_store.tabular_bases import load_random_mlp
-from model_store.torchvision_compat import torchvision
 
 LABELS = ["circle", "größer", "花"]
 TEXT = "\n".join(LABELS)

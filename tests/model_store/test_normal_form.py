@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from model_store.errors import InvalidInput, InvalidManifest
-from model_store.filters import parse_filter
 from model_store.manifest_checks import check_manifest
 from model_store.names import check_tags
 from model_store.normal_form import escaped, look_alike_key, normal_form, replaced, unshowable
-from tests.model_store.test_tabular import MANIFEST
+from model_store.transactions.filters import parse_filter
+from tests.model_store.architectures.test_tabular import MANIFEST
 
 COMPOSED, APART = "caf\u00e9", "cafe\u0301"
 

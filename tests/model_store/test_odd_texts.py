@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from model_store.database import Database
-from model_store.datasets import DatasetStore
+from model_store.database.engine import Database
+from model_store.database.paging import PageRequest, encode_token
 from model_store.errors import InvalidInput, InvalidManifest, StoreError
-from model_store.job_records import JobSpec, JobUrgency
-from model_store.jobs import Claim, JobStore
-from model_store.lifecycle import JobState
-from model_store.listings import ListRequest
 from model_store.manifests import Manifest
-from model_store.metrics import LabelMetrics, Metrics
 from model_store.names import AliasName, VersionName
-from model_store.paging import PageRequest, encode_token
-from model_store.promotion import PromotionSpec, PromotionState, Verdict
-from model_store.promotions import Gated, PromotionStore
-from model_store.records import Dataset, Lineage, Notes
-from model_store.store import ModelStore
+from model_store.records.job_lifecycle import JobState
+from model_store.records.jobs import JobSpec, JobUrgency
+from model_store.records.metrics import LabelMetrics, Metrics
+from model_store.records.promotion import PromotionSpec, PromotionState, Verdict
+from model_store.records.resources import Dataset, Lineage, Notes
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import Claim, JobStore
+from model_store.registry.models import ModelStore
 from model_store.texts import MAX_REASON
+from model_store.transactions.listings import ListRequest
+from model_store.transactions.promotions import Gated, PromotionStore
 from tests.model_store.making import manifest, publication, registered_dataset
 
 ODD = {

@@ -12,8 +12,8 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from model_store.blobs.local import LocalBlobs
-from model_store.database import Database
-from model_store.lifecycle import JobState
+from model_store.database.engine import Database
+from model_store.records.job_lifecycle import JobState
 from model_store.tables import ChangeRow, DatasetRow, JobCheckpointRow, JobEventRow, JobRow, ModelRow, VersionRow
 from model_store.upkeep.keeping import Ages
 

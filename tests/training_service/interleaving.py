@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event
 
-from model_store.database import Database
+from model_store.database.engine import Database
 
 _BLOCKED_SECONDS = 0.01  # who has the turn for longer waits in the database for another
 

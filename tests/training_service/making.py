@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw
 
 from grpc_runtime.settings import StoreSettings
 from model_store.architectures import Head, build_random
-from model_store.inputs import ImageInputSpec
+from model_store.bases.tabular import load_random_mlp
 from model_store.manifests import Manifest, ManifestStage
-from model_store.publication import Publication
-from model_store.records import ModelVersion
-from model_store.stages import write_stage
-from model_store.store import ModelStore
-from model_store.tabular_bases import load_random_mlp
+from model_store.modalities.inputs import ImageInputSpec
+from model_store.records.resources import ModelVersion
+from model_store.registry.models import ModelStore
+from model_store.tensors.stages import write_stage
+from model_store.transactions.publication import Publication
 
 SPEC = ImageInputSpec(resize_size=72, crop_size=64)
 ARCHITECTURE = "squeezenet1_1"

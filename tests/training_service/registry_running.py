@@ -18,11 +18,11 @@ from grpc_runtime.settings import ServerSettings
 from maas_client.client import Client
 from maas_client.settings import ClientSettings
 from model_store.blobs.local import LocalBlobs
-from model_store.changes import ChangeFeed
-from model_store.database import Database, sqlite_url
-from model_store.store import ModelStore
-from training_service.change_bell import ChangeBell
-from training_service.registry_servicer import ModelStoreServicer
+from model_store.database.engine import Database, sqlite_url
+from model_store.registry.models import ModelStore
+from model_store.transactions.changes import ChangeFeed
+from training_service.api.change_notifier import ChangeBell
+from training_service.api.registry_servicer import ModelStoreServicer
 from training_service.threads import call_threads
 
 TIMEOUT = 20.0

@@ -21,7 +21,7 @@ from maas.model_store.v1 import model_store_pb2_grpc
 from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
-from model_store.store import ModelStore
+from model_store.registry.models import ModelStore
 from tests.training_service.making import open_store
 from training_service.__main__ import build
 from training_service.settings import TrainingSettings
@@ -149,7 +149,7 @@ def until(condition: Callable[[], bool]) -> None:
         threading.Event().wait(0.01)
 
 
-def worker_pids(parent: int | None = None, module: str = "training_service.worker") -> set[int]:
+def worker_pids(parent: int | None = None, module: str = "training_service.jobs.worker") -> set[int]:
     """Return the worker processes of a service; of one in this process where no parent is given."""
     tasks = Path(f"/proc/{parent or os.getpid()}/task").glob("*/children")
     children = {int(pid) for task in tasks for pid in task.read_text().split()}

@@ -10,9 +10,9 @@ from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 from sqlalchemy import update
 
-from model_store.changes import ChangeFeed
 from model_store.errors import Expired
 from model_store.tables import ChangeRow, JobEventRow, LeaseRow
+from model_store.transactions.changes import ChangeFeed
 from tests.model_store.making import publication
 from tests.training_service.making import open_store, photos, publish_base, tar_of
 from tests.training_service.running import TIMEOUT, RunningService, refused, running_service, until

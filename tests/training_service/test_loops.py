@@ -13,21 +13,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from grpc_runtime.server import GrpcServer
-from model_store.changes import ChangeFeed
-from model_store.database import Database
-from model_store.job_records import JobSpec, JobUrgency, TrainingJob
-from model_store.jobs import Claim, JobStore
-from model_store.lifecycle import JobState
+from model_store.database.engine import Database
 from model_store.names import VersionName
-from model_store.promotion import PromotionSpec, PromotionState, Verdict
-from model_store.promotions import Gated, PromotionStore
-from model_store.records import Notes
-from model_store.store import ModelStore
+from model_store.records.job_lifecycle import JobState
+from model_store.records.jobs import JobSpec, JobUrgency, TrainingJob
+from model_store.records.promotion import PromotionSpec, PromotionState, Verdict
+from model_store.records.resources import Notes
+from model_store.registry.jobs import Claim, JobStore
+from model_store.registry.models import ModelStore
+from model_store.transactions.changes import ChangeFeed
+from model_store.transactions.promotions import Gated, PromotionStore
 from tests.model_store.making import publication, registered_dataset
 from tests.training_service.running import TIMEOUT, settings_of, until
-from training_service.change_bell import ChangeBell
-from training_service.promoter import Promoter
-from training_service.runner import Runner
+from training_service.api.change_notifier import ChangeBell
+from training_service.jobs.runner import Runner
+from training_service.promotion.promoter import Promoter
 from training_service.server import TrainingServer
 from training_service.threads import Threads
 
@@ -162,7 +162,7 @@ def test_the_change_bell_rings_again_after_what_nobody_expected(
     database: Database, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those who wait for changes hear of the next one."""
-    monkeypatch.setattr("training_service.change_bell._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("training_service.api.change_notifier._RETRY_SECONDS", 0.01)
     failures = [Unexpected()]
 
     class Feed(ChangeFeed):

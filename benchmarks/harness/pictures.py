@@ -1,0 +1,41 @@
+"""Folders of pictures to train on, one sub-folder for each label."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maas_client.demo.run import find_photos
+from model_store.modalities.inputs import decode_image
+
+
+def stamps(folder: Path) -> Path:
+    """Write the demo's photos as they are trained on, without alpha: everybody who reads them sees the same."""
+    source = find_photos(None)
+    for path in sorted(source.rglob("*.*")):
+        target = folder / path.relative_to(source).with_suffix(".png")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        decode_image(path.read_bytes(), max_pixels=10**8).save(target, compress_level=1)
+    return folder
+
+
+def noisy(folder: Path, count: int, edge: int, *, num_labels: int = 5) -> Path:
+    """Write JPEGs of this edge, smooth with some grain as photos are; those of one label have one colour in common."""
+    for label in range(num_labels):
+        (folder / f"label-{label}").mkdir(parents=True)
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(partial(_write_noisy, folder, edge, num_labels), range(count)))
+    return folder
+
+
+def _write_noisy(folder: Path, edge: int, num_labels: int, number: int) -> None:
+    random, label = np.random.default_rng(number), number % num_labels
+    coarse = random.integers(0, 200, (8, 8, 3), np.uint8)
+    coarse[..., label % 3] //= 1 + label
+    picture = Image.fromarray(coarse).resize((edge, edge), Image.Resampling.BICUBIC)
+    grain = random.integers(0, 16, (edge, edge, 3), np.uint8)
+    Image.fromarray(np.asarray(picture) // 8 * 7 + grain).save(folder / f"label-{label}/{number:05}.jpg", quality=85)

@@ -1,0 +1,90 @@
+"""Finds in the registry what requests name and the service does not hold, without becoming a burden to the database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inference_service.desired.desired_versions import Found, Target
+from model_store.errors import IllegalState, NotFound, StoreError
+
+_NUM_AT_ONCE = 4
+_NUM_REMEMBERED = 10_000
+
+
+@dataclass(eq=False)
+class _LookUp:
+    """One question under way; `is_stale` where its model changed since it was put."""
+
+    task: asyncio.Task[None]
+    is_stale: bool = False
+
+
+class Lookups:
+    """Asks `look_up` in threads, a few at once and each name once; use it on the event loop only.
+
+    `take` gets what was found, while no change of its model can come between. That a name does not exist is remembered
+    for a moment, so that a flood of wrong names is no flood of queries.
+    """
+
+    def __init__(
+        self, look_up: Callable[[Target], Found], take: Callable[[Found], object], *, remember_seconds: float = 1.0
+    ) -> None:
+        self._look_up = look_up
+        self._take = take
+        self._remember_seconds = remember_seconds
+        self._free = asyncio.Semaphore(_NUM_AT_ONCE)
+        self._running: dict[Target, _LookUp] = {}
+        self._refused: OrderedDict[Target, tuple[float, StoreError]] = OrderedDict()
+
+    async def find(self, target: Target) -> None:
+        """Take in what a name means; raise NotFound, IllegalState where it was deleted, or Unavailable.
+
+        A caller that leaves does not end the question for others.
+        """
+        until, error = self._refused.get(target, (0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise error.with_traceback(None)
+        if target not in self._running:
+            self._running[target] = _LookUp(asyncio.create_task(self._ask(target)))
+        await asyncio.shield(self._running[target].task)
+
+    def note_change(self, model_id: str) -> None:
+        """Forget what was found of a model: the registry has changed it."""
+        for target, running in self._running.items():
+            running.is_stale |= target.model_id == model_id
+        for target in [each for each in self._refused if each.model_id == model_id]:
+            del self._refused[target]
+
+    async def _ask(self, target: Target) -> None:
+        try:
+            async with self._free:
+                self._take(await self._current(target))
+        except (NotFound, IllegalState) as error:
+            self._remember(target, error)
+            raise
+        finally:
+            del self._running[target]
+
+    async def _current(self, target: Target) -> Found:
+        """Look up again where the model changed meanwhile: an older answer would outlive what the change feed says."""
+        running = self._running[target]
+        while True:
+            running.is_stale = False
+            try:
+                found = await asyncio.to_thread(self._look_up, target)
+            except (NotFound, IllegalState):
+                if not running.is_stale:
+                    raise
+            else:
+                if not running.is_stale:
+                    return found
+
+    def _remember(self, target: Target, error: StoreError) -> None:
+        self._refused[target] = (time.monotonic() + self._remember_seconds, error)
+        self._refused.move_to_end(target)
+        while len(self._refused) > _NUM_REMEMBERED:
+            self._refused.popitem(last=False)

@@ -1,0 +1,1 @@
+"""A batch of rows for many versions, down the tree of stages that they share."""

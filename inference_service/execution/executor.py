@@ -1,0 +1,123 @@
+"""Runs mixed batches on one device, tells what is wrong with it, and counts."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from inference_service.batching.queues import Part
+from inference_service.errors import DeviceFailed, OutOfDeviceMemory
+from inference_service.execution.batch_buffer import BatchBuffer
+from inference_service.execution.row_threads import RowThreads
+from inference_service.execution.tree_batch import Descent, Member
+from inference_service.execution.work import Answer, Work
+from inference_service.models.resident import ResidentVersion
+from model_store.errors import InvalidManifest
+from model_store.modalities.inputs import blank_row
+
+_NUM_BLANKS = 64
+
+
+class Executor:
+    """Runs batches on one device. `num_stage_runs` counts the stages that ran.
+
+    With `row_threads` the rows of a stage are shared among the CPU's cores, and batches may be run in two threads at
+    once; without, call it in one thread.
+    """
+
+    def __init__(self, device: torch.device, row_threads: RowThreads | None = None) -> None:
+        self._device = device
+        self._row_threads = row_threads
+        self._buffer = BatchBuffer(device)
+        self._blanks: dict[Hashable, Tensor] = {}
+        self._turns = itertools.count()
+        self._counting = threading.Lock()
+        self.num_stage_runs = 0
+
+    def run(self, parts: Sequence[Part[Work]], wants_next: Callable[[], object] | None = None) -> list[Answer]:
+        """Return each part's outputs, in order; rows of the same input form and the same stages run together.
+
+        `wants_next` is called, by any thread, once it pays to run the next batch beside this one: where rows are shared
+        among the cores, and a core may find no more of them. Raises OutOfDeviceMemory where the batch does not fit, and
+        DeviceFailed where the device runs nothing any more.
+        """
+        started = time.perf_counter_ns()
+        answers = self._run_parts(parts, wants_next)
+        with self._counting:
+            _count(parts, started, time.perf_counter_ns())
+        return answers
+
+    def warm_up(self, version: ResidentVersion) -> None:
+        """Run one row through a version; raise InvalidManifest where it does not run or gives no finite numbers.
+
+        What a backbone gives for it is remembered: of the next version with that backbone the head alone is run.
+        """
+        try:
+            with torch.inference_mode(), self._device_errors(1):
+                features = self._blank_features(version)
+                answers = [features] if version.head is None else [features, version.head(features)]
+                is_finite = all(bool(answer.isfinite().all()) for answer in answers)
+        except RuntimeError as error:
+            raise InvalidManifest(f"a row of its input does not run through {version.name}: {error}") from error
+        if not is_finite:
+            raise InvalidManifest(f"{version.name} answers with numbers that are not finite: its training diverged")
+
+    def has_run(self, version: ResidentVersion) -> bool:
+        """Say whether warming up runs no more than a version's head: any thread may do it then."""
+        return version.backbone_key in self._blanks and all(stage.is_recorded for stage in version.backbone)
+
+    def _blank_features(self, version: ResidentVersion) -> Tensor:
+        key = version.backbone_key
+        if not self.has_run(version):
+            row = torch.from_numpy(blank_row(version.input_spec)).to(self._device)
+            self._blanks[key] = version.features(row, records=True)
+            if len(self._blanks) > _NUM_BLANKS:
+                del self._blanks[next(iter(self._blanks))]
+        return self._blanks[key]
+
+    def _run_parts(self, parts: Sequence[Part[Work]], wants_next: Callable[[], object] | None) -> list[Answer]:
+        members = [Member(part.work, part.work.rows[part.start : part.stop]) for part in parts]
+        by_input: defaultdict[object, list[Member]] = defaultdict(list)
+        for member in members:
+            by_input[member.input_form].append(member)
+        descent = Descent(self._device, self._row_threads, self._buffer, next(self._turns))
+        *groups, last = by_input.values()
+        with torch.inference_mode(), self._device_errors(sum(part.num_rows for part in parts)):
+            for group in groups:
+                descent.run(group)
+            descent.run(last, wants_next)
+        with self._counting:
+            self.num_stage_runs += descent.num_stage_runs
+        return [member.answer for member in members]
+
+    @contextmanager
+    def _device_errors(self, num_rows: int) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise OutOfDeviceMemory(f"the device has no memory for a batch of {num_rows} rows: send fewer") from error
+        except torch.AcceleratorError as error:  # what CUDA says once, it says of every later call
+            raise DeviceFailed(
+                "the device failed and runs nothing any more", detail=f"{self._device}: {error}"
+            ) from error
+
+
+def _count(parts: Sequence[Part[Work]], started_ns: int, ended_ns: int) -> None:
+    """Count a batch that ran in the times of its requests, and in the statistics of the versions with rows in it."""
+    num_rows: Counter[ResidentVersion] = Counter()
+    for part in parts:
+        times = part.work.times
+        num_rows[part.work.version] += part.num_rows
+        if part.start == 0:
+            times.queue_ns = started_ns - part.work.queued_ns
+        times.device_ns += ended_ns - started_ns
+        times.device_done_ns = max(times.device_done_ns, ended_ns)
+    for version, count in num_rows.items():
+        version.statistics.add_batch(count, ended_ns - started_ns)

@@ -1,0 +1,48 @@
+"""What a request asks the device for: rows for one version, and what is wanted of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from inference_service.models.resident import ResidentVersion
+from inference_service.models.statistics import RequestTimes
+from model_store.modalities.inputs import Pixels, Values
+
+Rows = Pixels | Values
+
+
+class Output(Enum):
+    """What a request asks for, a row of float32 for each of its own.
+
+    `SCORES` [labels], summing to 1; `LOGITS` [labels], of which they are the softmax once divided by the version's
+    temperature; `EMBEDDING` [d].
+    """
+
+    SCORES = auto()
+    LOGITS = auto()
+    EMBEDDING = auto()
+
+    __hash__ = object.__hash__  # Enum's own hashes the name anew, a dozen times a request
+
+
+Answer = Mapping[Output, Values]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Rows for one version, as its input spec prepares them.
+
+    Of images uint8 [n, h, w, 3], resized and cropped, or float32 [n, 3, h, w], normalised too; of vectors float32
+    [n, size]. All but `EMBEDDING` may be asked of a version with a head only. `queued_ns` is by time.perf_counter_ns.
+    `times` are those of the request. `is_mirror`: nobody waits for it.
+    """
+
+    version: ResidentVersion
+    rows: Rows
+    outputs: frozenset[Output]
+    times: RequestTimes = field(default_factory=RequestTimes)
+    queued_ns: int = field(default_factory=time.perf_counter_ns)
+    is_mirror: bool = False

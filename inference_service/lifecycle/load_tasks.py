@@ -1,0 +1,90 @@
+"""Brings one version into memory, off the event loop, and notes how that ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Executor
+from typing import TypeVar
+
+import structlog
+
+from inference_service.backoff import Backoff
+from inference_service.errors import DeviceFailed
+from inference_service.lifecycle.policy import VersionState
+from inference_service.lifecycle.served_version import ServedVersion
+from inference_service.models.resident import ResidentVersion
+from model_store.errors import StoreError
+from model_store.names import VersionName
+
+_log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class Loading:
+    """Runs `load` and `measure` in `loader_thread`; use it on the event loop only.
+
+    `measure` gives the bytes of each stage of a version. A version that fails is tried again after a delay that grows.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[VersionName, str], ResidentVersion],
+        measure: Callable[[VersionName, str], Mapping[Hashable, int]],
+        loader_thread: Executor,
+        backoff: Backoff,
+    ) -> None:
+        self._load = load
+        self._measure = measure
+        self._loader_thread = loader_thread
+        self._backoff = backoff
+
+    async def bring_up(self, version: ServedVersion) -> None:
+        """Load a version: it is READY or FAILED then; raise DeviceFailed where no other one can be loaded either."""
+        started = time.monotonic()
+        resident = await self._done(version, self._load, version.name, version.manifest_digest)
+        if resident is None:
+            return
+        version.resident, version.num_failures, version.at_rest = resident, 0, False
+        version.stages = {stage.identity: stage.size_bytes for stage in resident.stages}
+        version.ready_at = time.monotonic()
+        version.load_seconds = version.ready_at - started
+        version.move(VersionState.READY)
+        _log.info("version_ready", version=str(version.name), load_seconds=round(version.load_seconds, 3))
+
+    async def measure(self, version: ServedVersion) -> None:
+        """Find out what a version takes; it is FAILED where that cannot be had."""
+        version.is_measuring = True
+        version.stages = await self._done(version, self._measure, version.name, version.manifest_digest)
+        version.is_measuring = False
+
+    def fail(self, version: ServedVersion, error: BaseException) -> None:
+        """Note why a version cannot be loaded, and when that may be tried again."""
+        version.num_failures += 1
+        delay = self._backoff.seconds(version.num_failures)
+        version.retry_at = time.monotonic() + delay
+        version.last_failure = _reason(error)
+        version.move(VersionState.FAILED, version.last_failure)
+        reason, unexpected = (error.in_full, None) if isinstance(error, StoreError) else (str(error), error)
+        _log.error("load_failed", version=str(version.name), reason=reason, retry_seconds=delay, exc_info=unexpected)
+
+    async def _done(self, version: ServedVersion, work: Callable[..., T], *arguments: object) -> T | None:
+        """Return what work in the thread gave, or note its failure."""
+        running = asyncio.get_running_loop().run_in_executor(self._loader_thread, work, *arguments)
+        await asyncio.wait([running])  # unlike `await running`, this does not raise what the work raised
+        error = running.exception()
+        if error is None:
+            return running.result()
+        self.fail(version, error)
+        if isinstance(error, DeviceFailed):
+            raise error
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    """Return a text fit for callers: what the store says on purpose, and of anything else its kind alone."""
+    if isinstance(error, StoreError):
+        return str(error)
+    return f"internal error ({type(error).__name__}): the service's log has the rest"

@@ -1,0 +1,55 @@
+"""All models in this service: by id, and what the policy has to look at of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from inference_service.errors import NotReady, NotServed
+from inference_service.lifecycle.agenda import Agenda
+from inference_service.lifecycle.policy import Standing
+from inference_service.lifecycle.served_model import ServedModel
+from model_store.names import model_name
+
+
+class ServedModels:
+    """Holds the models; `is_informed` once the registry was read for the first time."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, ServedModel] = {}
+        self.is_informed = False
+        self.agenda = Agenda()
+
+    def add(self, model_id: str) -> ServedModel:
+        """Return a model, a new one where it was not here."""
+        return self.by_id.setdefault(model_id, ServedModel(model_id))
+
+    def known(self, model_id: str) -> ServedModel:
+        """Return a model; raise NotServed, or NotReady while the registry was not read."""
+        model = self.by_id.get(model_id)
+        if model is not None:
+            return model
+        if not self.is_informed:
+            raise NotReady("the service is starting and has not read the registry yet: try again in a moment")
+        raise NotServed(f"{model_name(model_id)} is not served here; `maas models` lists what there is")
+
+    def settle(self, model: ServedModel) -> None:
+        """Let names follow the versions' states, and forget what is over; call it after every change of a state."""
+        model.flip()
+        if model.forget():
+            self.by_id.pop(model.model_id, None)
+        self.note(model)
+
+    def note(self, model: ServedModel) -> None:
+        """Take down how a model stands; call it whenever that changed."""
+        before = model.standings
+        model.describe()
+        for name in before.keys() if model.model_id not in self.by_id else before.keys() - model.standings.keys():
+            self.agenda.forget(name)
+        if model.model_id in self.by_id:
+            for standing in model.standings.values():
+                self.agenda.note(standing)
+
+    def held(self) -> Iterator[Standing]:
+        """Yield how each version that is in memory stands, with who uses it now."""
+        return chain.from_iterable(model.held_standings() for model in self.by_id.values())

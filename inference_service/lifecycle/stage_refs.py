@@ -1,0 +1,29 @@
+"""Which stages are in memory, and how many versions have each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping
+
+from inference_service.lifecycle.served_version import ServedVersion
+
+
+class InMemory:
+    """Counts a shared stage once; tell it of every version that was loaded or freed."""
+
+    def __init__(self) -> None:
+        self.stages: dict[Hashable, int] = {}
+        self._num_users: Counter[Hashable] = Counter()
+        self._held: dict[ServedVersion, Mapping[Hashable, int]] = {}
+
+    def note(self, version: ServedVersion) -> None:
+        """Take in where a version stands now."""
+        if version.resident is not None and version not in self._held:
+            self._held[version] = {stage.identity: stage.size_bytes for stage in version.resident.stages}
+            self._num_users.update(self._held[version].keys())
+            self.stages |= self._held[version]
+        elif version.resident is None and version in self._held:
+            self._num_users.subtract(self._held[version].keys())
+            for key in self._held.pop(version):
+                if not self._num_users[key]:
+                    del self.stages[key], self._num_users[key]

@@ -1,0 +1,1 @@
+"""Loaded versions: the loader, resident stages, precision and its check, CUDA graphs."""

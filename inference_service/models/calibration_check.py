@@ -1,0 +1,70 @@
+"""Runs versions over the rows that are stored with them, on the device and between its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor as Threads
+
+import torch
+from torch import Tensor
+
+from inference_service.models.precision import Agreement, agreement
+from inference_service.models.resident import ResidentVersion
+from model_store.blobs import BlobStore
+from model_store.modalities.calibration import Calibration, read_calibration
+from model_store.names import VersionName
+from model_store.records.resources import CalibrationDigests
+
+_ROWS_AT_ONCE = 8  # requests wait for so many at most
+_Features = tuple[tuple[str, Hashable], Tensor]
+
+
+class Calibrator:
+    """Compares a version's answers with its stored ones; call it in one thread.
+
+    `digests_of` names a version's calibration, if it has one. What a backbone made of some rows is kept until other
+    rows or another backbone come, so of many probes on one dataset each costs its head alone.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        device: torch.device,
+        device_thread: Threads,
+        digests_of: Callable[[VersionName], CalibrationDigests | None],
+    ) -> None:
+        self._blobs = blobs
+        self._device = device
+        self._device_thread = device_thread
+        self._digests_of = digests_of
+        self._features: _Features | None = None
+
+    def digests(self, name: VersionName) -> CalibrationDigests | None:
+        """Return what a version can be calibrated by; None where nothing was stored with it."""
+        return self._digests_of(name)
+
+    def agreement(self, version: ResidentVersion, digests: CalibrationDigests) -> Agreement:
+        """Return how a version with a head agrees with float32; raise what read_calibration raises."""
+        calibration = read_calibration(self._blobs, digests, version.input_spec, len(version.labels))
+        features = self._features_of(version, digests.rows, calibration)
+        logits = self._on_device(lambda: _head(version, features))
+        return agreement(version.precision, calibration, logits, version.temperature)
+
+    def _features_of(self, version: ResidentVersion, rows_digest: str, calibration: Calibration) -> Tensor:
+        key = (rows_digest, version.backbone_key)
+        if self._features is None or self._features[0] != key:
+            starts = range(0, len(calibration.rows), _ROWS_AT_ONCE)
+            chunks = [torch.from_numpy(calibration.rows[start : start + _ROWS_AT_ONCE]) for start in starts]
+            parts = [self._on_device(lambda rows=chunk: version.features(rows.to(self._device))) for chunk in chunks]  # type: ignore[misc]
+            self._features = (key, torch.cat(parts))
+        return self._features[1]
+
+    def _on_device(self, work: Callable[[], Tensor]) -> Tensor:
+        with_no_gradients = torch.inference_mode()(work)
+        return self._device_thread.submit(with_no_gradients).result()
+
+
+def _head(version: ResidentVersion, features: Tensor) -> Tensor:
+    if version.head is None:
+        raise ValueError(f"{version.name} has no head to calibrate")
+    return version.head(features)

@@ -1,0 +1,1 @@
+"""Stages prepared for the CPU: packed convolutions and integer max pooling."""

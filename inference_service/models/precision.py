@@ -1,0 +1,87 @@
+"""In which precision a version may be served: what the device runs fast, and how well that agrees with float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_store.modalities.calibration import Calibration
+from model_store.modalities.inputs import Values
+
+_MIN_AGREEMENT = 0.98  # of 64 rows, one may get another label
+_MAX_SHIFT = 0.05
+
+
+class Precision(StrEnum):
+    """What a backbone computes in. A head always computes in float32: it costs little, and scores come from it."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the tensors."""
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a version's answers in a precision compare with float32's on the rows that are stored with it.
+
+    `top1_agreement` is the share of rows, 0 to 1, with the same best label; `max_score_shift` the largest difference of
+    any score, 0 to 1.
+    """
+
+    precision: Precision
+    num_rows: int
+    top1_agreement: float
+    max_score_shift: float
+
+    @property
+    def passes(self) -> bool:
+        """Say whether `auto` may serve the version so."""
+        return self.top1_agreement >= _MIN_AGREEMENT and self.max_score_shift <= _MAX_SHIFT
+
+
+def agreement(precision: Precision, calibration: Calibration, logits: Tensor, temperature: float = 1.0) -> Agreement:
+    """Compare logits [n, labels] with the stored ones, as the scores that are answered with them.
+
+    Numbers that are not finite agree with nothing.
+    """
+    found, wanted = (_scores(each / temperature) for each in (logits, torch.from_numpy(calibration.logits)))
+    same = found.argmax(axis=1) == wanted.argmax(axis=1)
+    finite = np.isfinite(found).all(axis=1)
+    shift = float(np.abs(found - wanted).max()) if finite.all() else 1.0
+    return Agreement(precision, len(wanted), float((same & finite).mean()), shift)
+
+
+def candidates(wanted: str, device: torch.device) -> Sequence[Precision]:
+    """Return the precisions to try, the best first: the one that is wanted, or for `auto` what the device runs fast.
+
+    `auto` ends with float32, which needs no trial.
+    """
+    if wanted != "auto":
+        return (Precision(wanted),)
+    return (*_fast(device), Precision.FLOAT32)
+
+
+def _fast(device: torch.device) -> tuple[Precision, ...]:
+    """Return the precisions that run faster than float32 here, by what the device says of itself."""
+    if device.type == "cuda":
+        has_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
+        return (Precision.BFLOAT16, Precision.FLOAT16) if has_bfloat16 else (Precision.FLOAT16,)
+    abilities = torch.cpu.get_capabilities()
+    # AVX-512 alone widens every bfloat16 to float32 first: slower than float32 itself.
+    is_fast = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
+    return (Precision.BFLOAT16,) if is_fast else ()
+
+
+def _scores(logits: Tensor) -> Values:
+    scores: Values = logits.float().softmax(dim=1).cpu().numpy()
+    return scores

@@ -1,0 +1,132 @@
+"""What a loaded version is in memory: a chain of stages, each shared by all loaded versions that have it in common."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+from weakref import WeakSet
+
+from torch import Tensor, nn
+
+from inference_service.models.cuda_graphs import Graphed
+from inference_service.models.precision import Agreement, Precision
+from inference_service.models.statistics import VersionStatistics
+from model_store.modalities.inputs import InputSpec, to_input
+from model_store.names import VersionName
+
+_SMALL_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """What makes two stages interchangeable: how they are built, and the digest of their tensors.
+
+    `arguments` and `head` are canonical JSON; `head` is empty for a backbone's stage, which no head changes.
+    """
+
+    architecture: str
+    arguments: str
+    head: str
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One stage on the device, ready to run in one precision.
+
+    The loader makes one object of each key and precision, so identity is equality.
+    """
+
+    key: StageKey
+    precision: Precision
+    module: nn.Module
+    size_bytes: int
+    users: WeakSet[ResidentVersion] = field(default_factory=WeakSet, repr=False)
+
+    @property
+    def identity(self) -> tuple[StageKey, Precision]:
+        """What no other stage in memory has."""
+        return self.key, self.precision
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the stage over rows of any precision."""
+        output: Tensor = self.module(x.to(self.precision.dtype))
+        return output
+
+    @property
+    def is_recorded(self) -> bool:
+        """Say whether nothing is left to record of the stage."""
+        return not isinstance(self.module, Graphed) or self.module.is_recorded
+
+    def record(self, x: Tensor) -> None:
+        """Record the stage for rows like this one [1, …], where it can be recorded and is not yet."""
+        if isinstance(self.module, Graphed):
+            self.module.record(x.to(self.precision.dtype))
+
+    @cached_property
+    def small_linear(self) -> nn.Linear | None:
+        """The linear layer that is all of this stage, where copying its weights costs less than running it alone."""
+        layers = [module for module in self.module.modules() if not isinstance(module, (nn.Sequential, nn.Dropout))]
+        if len(layers) == 1 and isinstance(layers[0], nn.Linear) and layers[0].weight.nbytes <= _SMALL_BYTES:
+            return layers[0]
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class ResidentVersion:
+    """An immutable version on the device, and what it was asked; its memory is free once nothing refers to it any more.
+
+    `head` is None for a backbone only, which has no labels. `architecture` is its name. `precision` is that of the
+    backbone, `agreements` how it and those that were tried before it compare with float32. Logits are divided by the
+    `temperature` before they become scores.
+    """
+
+    name: VersionName
+    architecture: str
+    embedding_size: int
+    input_spec: InputSpec
+    labels: tuple[str, ...]
+    backbone: tuple[Stage, ...]
+    head: Stage | None
+    temperature: float = 1.0
+    precision: Precision = Precision.FLOAT32
+    agreements: tuple[Agreement, ...] = ()
+    statistics: VersionStatistics = field(default_factory=VersionStatistics, repr=False)
+
+    def __post_init__(self) -> None:
+        for stage in self.stages:
+            stage.users.add(self)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages, first to last."""
+        return self.backbone if self.head is None else (*self.backbone, self.head)
+
+    @property
+    def backbone_key(self) -> Hashable:
+        """What versions have in common whose backbones give the same for the same rows."""
+        return (self.input_spec, self.precision, *(stage.key for stage in self.backbone))
+
+    def features(self, rows: Tensor, *, records: bool = False) -> Tensor:
+        """Return what the backbone gives for prepared rows on its device, and the head takes.
+
+        With `records`, of one row, each stage is recorded before it runs, where it can be.
+        """
+        x = to_input(rows, self.input_spec)
+        for stage in self.backbone:
+            if records:
+                stage.record(x)
+            x = stage(x)
+        return x
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its stages."""
+        return sum(stage.size_bytes for stage in self.stages)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes of the stages that other loaded versions use too."""
+        return sum(stage.size_bytes for stage in self.stages if len(stage.users) > 1)

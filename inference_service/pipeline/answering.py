@@ -1,0 +1,106 @@
+"""From a leased version and what a request sent to its answer: room in the queue, rows, and the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_service.batching.scheduler import DEFAULT_PRIORITY, Scheduler
+from inference_service.errors import TakesNoImages
+from inference_service.execution.work import Answer, Output, Rows, Work
+from inference_service.lifecycle.lease import Shadow
+from inference_service.models.resident import ResidentVersion
+from inference_service.models.statistics import RequestTimes
+from inference_service.pipeline.decoder import Decoder
+from inference_service.pipeline.images import Images
+from inference_service.pipeline.response_cache import ResponseCache, cache_key
+from inference_service.pipeline.shadow_traffic import Mirrors
+from model_store.modalities.inputs import ImageInputSpec, Pixels
+
+
+@dataclass(frozen=True)
+class Urgency:
+    """Until when an answer is of use, by time.monotonic, and which goes first: the lowest priority."""
+
+    deadline: float | None = None
+    priority: int = DEFAULT_PRIORITY
+
+
+class Pipeline:
+    """Answers requests, and counts them in their version's statistics.
+
+    With a `cache`, a request that was answered lately is answered from it, and not run on a mirror.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler[Work, Answer],
+        decoder: Decoder,
+        mirrors: Mirrors,
+        cache: ResponseCache | None = None,
+    ) -> None:
+        self._scheduler = scheduler
+        self._decoder = decoder
+        self._mirrors = mirrors
+        self._cache = cache
+
+    async def answer(
+        self,
+        version: ResidentVersion,
+        given: Images | Rows,
+        outputs: frozenset[Output],
+        urgency: Urgency,
+        shadow: Shadow | None = None,
+    ) -> Answer:
+        """Return the outputs, a row for each that was given, in order.
+
+        Rows must be as the version takes them: see Work. Raises InvalidInput naming each image that cannot be used,
+        TakesNoImages, QueueFull, DeadlineExceeded or OutOfDeviceMemory. A `shadow` is run after that.
+        """
+        with version.statistics.request(len(given)) as times:
+            if self._cache is None:
+                return await self._run(version, given, outputs, urgency, shadow, times)
+            started = time.perf_counter_ns()
+            key = cache_key(version, given, outputs)
+            answer = self._cache.find(key)
+            times.cache_ns, times.is_cached = time.perf_counter_ns() - started, answer is not None
+            if answer is None:
+                answer = await self._run(version, given, outputs, urgency, shadow, times)
+                self._cache.add(key, answer)
+            return answer
+
+    async def _run(
+        self,
+        version: ResidentVersion,
+        given: Images | Rows,
+        outputs: frozenset[Output],
+        urgency: Urgency,
+        shadow: Shadow | None,
+        times: RequestTimes,
+    ) -> Answer:
+        flow = version.name.model_id
+        with self._scheduler.admit(len(given), flow, urgency.deadline, urgency.priority) as place:
+            rows = await place.prepare(self._decoded(version, given, times)) if isinstance(given, Images) else given
+            answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs, times)))
+        if shadow is not None:
+            self._mirrors.begin(shadow, version, rows, answer)
+        return answer
+
+    async def _decoded(self, version: ResidentVersion, given: Images, times: RequestTimes) -> Pixels:
+        spec = version.input_spec
+        if not isinstance(spec, ImageInputSpec):
+            raise TakesNoImages(f"{version.name} takes no images but rows of {spec.size} numbers: call ModelInfer")
+        started = time.perf_counter_ns()
+        rows = await self._decoder.rows(given.images, spec, given.field_of, version.name.model_id)
+        times.prepare_ns = time.perf_counter_ns() - started
+        return rows
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    """Put the parts of a request that was split into one."""
+    if len(answers) == 1:
+        return answers[0]
+    return {output: np.concatenate([answer[output] for answer in answers]) for output in answers[0]}

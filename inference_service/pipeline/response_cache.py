@@ -1,0 +1,63 @@
+"""Remembers answers: the same rows asked of the same version need not run again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+
+import numpy as np
+
+from inference_service.execution.work import Answer, Output, Rows
+from inference_service.models.resident import ResidentVersion
+from inference_service.pipeline.images import Images
+
+_ENTRY_BYTES = 500  # about what an entry takes beside its numbers
+
+
+class ResponseCache:
+    """Holds the answers used last, in about `max_bytes`; use it on the event loop only.
+
+    A version never changes and a number is never given twice, so an answer stays right for as long as it is kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
+
+    def find(self, key: bytes) -> Answer | None:
+        """Return the answer to a request, if it is remembered."""
+        answer = self._answers.get(key)
+        if answer is not None:
+            self._answers.move_to_end(key)
+        return answer
+
+    def add(self, key: bytes, answer: Answer) -> None:
+        """Remember an answer, and forget those that were not used for the longest time where there is no room."""
+        # Copied: an answer is a view of its whole batch, which would stay in memory with it.
+        kept = {output: values.copy() for output, values in answer.items()}
+        if _num_bytes(kept) > self._max_bytes or key in self._answers:
+            return
+        self._answers[key] = kept
+        self._num_bytes += _num_bytes(kept)
+        while self._num_bytes > self._max_bytes:
+            _, forgotten = self._answers.popitem(last=False)
+            self._num_bytes -= _num_bytes(forgotten)
+
+
+def cache_key(version: ResidentVersion, given: Images | Rows, outputs: frozenset[Output]) -> bytes:
+    """Return what two requests have in common exactly if they must have the same answer."""
+    names = sorted(output.name for output in outputs)
+    digest = hashlib.blake2b(f"{version.name} {version.precision} {names} {type(given).__name__}".encode())
+    for part in given.images if isinstance(given, Images) else [given]:
+        if isinstance(part, bytes):
+            digest.update(b"encoded %d\0" % len(part))
+            digest.update(part)
+        else:
+            digest.update(f"{part.dtype} {part.shape}\0".encode())
+            digest.update(np.ascontiguousarray(part).data)
+    return digest.digest()
+
+
+def _num_bytes(answer: Answer) -> int:
+    return _ENTRY_BYTES + sum(values.nbytes for values in answer.values())

@@ -1,0 +1,118 @@
+"""Runs requests that were answered on a mirror too, and compares: never in the way of a request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+
+from inference_service.batching.scheduler import Scheduler
+from inference_service.errors import DeadlineExceeded, QueueFull
+from inference_service.execution.work import Answer, Output, Rows, Work
+from inference_service.lifecycle.lease import Shadow
+from inference_service.lifecycle.traffic import MirrorCounts
+from inference_service.models.resident import ResidentVersion
+from model_store.modalities.inputs import Values
+
+_log = structlog.get_logger()
+_PRIORITY = 2**64  # behind whatever a caller can ask for
+_SECONDS = 10.0
+_MAX_SHARE = 16  # of the room in the queue, mirrored rows take one part in so many
+
+
+class Mirrors:
+    """Runs shadows in the background: few rows at once, and none while the queue is over half full.
+
+    A mirror's rows are in batches of their own, behind all others: they fail no request, and delay one by no more than
+    the batch that the device is busy with. They count in the batches and the rows of the version's statistics, and not
+    among its requests: nobody asked for them.
+    """
+
+    def __init__(self, scheduler: Scheduler[Work, Answer], *, max_queue_rows: int) -> None:
+        self._scheduler = scheduler
+        self._max_queue_rows = max_queue_rows
+        self._num_rows = 0
+        self._running: set[asyncio.Task[None]] = set()
+
+    def begin(self, shadow: Shadow, version: ResidentVersion, rows: Rows, answer: Answer) -> None:
+        """Run these rows on a mirror later, where that can be compared with a version's answer."""
+        scores = _scores_of(answer)
+        if scores is None:
+            shadow.counts.num_skipped += 1
+        elif self._is_busy(len(rows)):
+            shadow.counts.num_dropped += 1
+        else:
+            task = asyncio.create_task(self._compare(shadow, version, rows, scores))
+            self._running.add(task)
+            self._num_rows += len(rows)
+            task.add_done_callback(lambda done: self._end(done, len(rows)))
+
+    def _is_busy(self, num_rows: int) -> bool:
+        is_half_full = 2 * self._scheduler.num_waiting_rows > self._max_queue_rows
+        return is_half_full or self._num_rows + num_rows > max(1, self._max_queue_rows // _MAX_SHARE)
+
+    def _end(self, task: asyncio.Task[None], num_rows: int) -> None:
+        self._running.discard(task)
+        self._num_rows -= num_rows
+
+    async def _compare(self, shadow: Shadow, version: ResidentVersion, rows: Rows, scores: Values) -> None:
+        lease, counts = shadow.lease(), shadow.counts
+        if lease is None:
+            counts.num_dropped += 1
+            return
+        with lease as mirror:
+            if mirror.head is None or mirror.input_spec != version.input_spec:
+                counts.num_skipped += 1
+                return
+            try:
+                found = await self._run(mirror, rows)
+            except (QueueFull, DeadlineExceeded):
+                counts.num_dropped += 1
+            except Exception as error:  # noqa: BLE001  the outermost frame of a task that nobody awaits
+                counts.num_failed += 1
+                _log.warning("mirror_failed", version=str(mirror.name), reason=str(error), exc_info=error)
+            else:
+                mirror.statistics.num_rows += len(rows)
+                _count(counts, scores, _by_label(found, mirror.labels, version.labels))
+
+    async def _run(self, mirror: ResidentVersion, rows: Rows) -> Values:
+        deadline = time.monotonic() + _SECONDS
+        work = Work(mirror, rows, frozenset({Output.SCORES}), is_mirror=True)
+        with self._scheduler.admit(len(rows), ("mirror", mirror.name), deadline, _PRIORITY) as place:
+            return np.concatenate([part[Output.SCORES] for part in await self._scheduler.answer(place, work)])
+
+
+def lane_of(work: Work) -> object:
+    """Return what work must have in common to run in one batch: its first stage, and a mirror runs alone."""
+    return work.version if work.is_mirror else work.version.stages[0]
+
+
+def _scores_of(answer: Answer) -> Values | None:
+    """Return the scores [n, labels] in an answer; None where it has embeddings alone."""
+    if Output.SCORES in answer:
+        return answer[Output.SCORES]
+    if Output.LOGITS not in answer:
+        return None
+    powers: Values = np.exp(answer[Output.LOGITS] - answer[Output.LOGITS].max(axis=1, keepdims=True))
+    scores: Values = powers / powers.sum(axis=1, keepdims=True)
+    return scores
+
+
+def _by_label(scores: Values, labels: Sequence[str], wanted: Sequence[str]) -> Values:
+    """Return scores in the order of other labels, and 0 for one that they do not have; what is left over goes last."""
+    if labels == wanted:
+        return scores
+    column = {label: position for position, label in enumerate(labels)}
+    shared = [scores[:, column[label]] if label in column else np.zeros(len(scores), scores.dtype) for label in wanted]
+    return np.stack([*shared, *(scores[:, column[label]] for label in labels if label not in set(wanted))], axis=1)
+
+
+def _count(counts: MirrorCounts, scores: Values, found: Values) -> None:
+    padded = np.pad(scores, ((0, 0), (0, found.shape[1] - scores.shape[1])))
+    counts.num_compared += 1
+    counts.num_rows += len(scores)
+    counts.num_agreeing_rows += int((padded.argmax(axis=1) == found.argmax(axis=1)).sum())
+    counts.max_score_difference = max(counts.max_score_difference, float(np.abs(padded - found).max()))

@@ -1,0 +1,129 @@
+"""`maas alias`: point an alias somewhere, roll it back, delete it, read its history."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from maas.model_store.v1 import model_store_pb2
+
+from maas_client.client import Client
+from maas_client.failures import CommandFailed
+from maas_client.typed.caller import caller
+from maas_client.typed.new_alias import say_where_new
+from maas_client.typed.numbers import INT32_MAX
+from maas_client.typed.shorthand import alias_name, alias_text, id_of, target_name
+from maas_client.views.output import AsJson, Yes, confirm, moment, out, print_json, print_table
+
+app = typer.Typer(help="Point an alias at a version, roll it back, delete it, read its history.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Argument(help="Id of the model, such as flowers.")]
+AliasId = Annotated[str, typer.Argument(help="Id of the alias, such as production.")]
+Expected = Annotated[int, typer.Option(min=0, max=INT32_MAX, help="Version it must point at now; 0 means any.")]
+Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+
+
+@app.command("set")
+def set_alias(
+    model: Model,
+    alias: AliasId,
+    version: Annotated[int, typer.Argument(min=1, max=INT32_MAX, help="Number of the version.")],
+    canary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NUMBER:PERCENT", help="A version that answers a share of requests; up to eight of them."),
+    ] = None,
+    mirror: Annotated[
+        str,
+        typer.Option(metavar="NUMBER:PERCENT", help="A version that a share of requests is run on too, to compare."),
+    ] = "",
+    reason: Reason = "",
+    expected: Expected = 0,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias at a version, and others at a share of its requests; what is not named gets none."""
+    request = model_store_pb2.SetAliasRequest(
+        name=alias_name(model, alias),
+        version=_version(model, version),
+        canaries=[_share(model, each, "--canary") for each in canary or []],
+        mirror=_share(model, mirror, "--mirror") if mirror else None,
+        expected_version=_version(model, expected),
+        reason=reason,
+        actor=caller(),
+    )
+    with Client() as client:
+        say_where_new(client, model, alias)
+        _show(client.registry.SetAlias(request), as_json=as_json)
+
+
+@app.command("rollback")
+def roll_back(model: Model, alias: AliasId, reason: Reason = "", *, as_json: AsJson = False) -> None:
+    """Point an alias back at what it named before, canaries and mirror included."""
+    request = model_store_pb2.RollBackAliasRequest(name=alias_name(model, alias), reason=reason, actor=caller())
+    with Client() as client:
+        _show(client.registry.RollBackAlias(request), as_json=as_json)
+
+
+@app.command("delete")
+def delete_alias(
+    model: Model,
+    alias: AliasId,
+    reason: Reason = "",
+    expected: Expected = 0,
+    *,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete an alias; its history stays, and setting it again begins anew."""
+    name = alias_name(model, alias)
+    confirm(f"Delete {name}?", yes=yes)
+    request = model_store_pb2.DeleteAliasRequest(
+        name=name, expected_version=_version(model, expected), reason=reason, actor=caller()
+    )
+    with Client() as client:
+        client.registry.DeleteAlias(request)
+    if as_json:
+        print_json({"deleted": name})
+    else:
+        out.print(f"{name} is deleted")
+
+
+@app.command("history")
+def history(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None:
+    """List the moves of an alias, newest first."""
+    with Client() as client:
+        moves = list(client.alias_history(model, alias))
+    if as_json:
+        print_json(moves)
+        return
+    rows = [
+        (
+            moment(move.create_time),
+            id_of(move.from_version),
+            f"{'refused: ' if move.is_refused else ''}{alias_text(move, move.to_version)}",
+            move.actor,
+            move.reason,
+        )
+        for move in moves
+    ]
+    print_table(f"{model}@{alias}", ["when", "from", "to", "who", "why"], rows, "no moves yet")
+
+
+def _version(model: str, number: int) -> str:
+    return target_name(f"{id_of(model)}/{number}") if number else ""
+
+
+def _share(model: str, text: str, option: str) -> model_store_pb2.VersionShare:
+    number, _, percent = text.partition(":")
+    try:
+        return model_store_pb2.VersionShare(version=_version(model, int(number)), percent=float(percent))
+    except ValueError as error:
+        raise CommandFailed(f"{option} must have the form NUMBER:PERCENT, such as 4:10, not {text!r}") from error
+
+
+def _show(alias: model_store_pb2.Alias, *, as_json: bool) -> None:
+    if as_json:
+        print_json(alias)
+    else:
+        text = alias_text(alias, alias.version)
+        out.print(f"{alias.name} -> {alias.version}" if text == id_of(alias.version) else f"{alias.name} -> {text}")

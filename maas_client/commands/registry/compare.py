@@ -1,0 +1,59 @@
+"""`maas compare`: two versions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+from maas.model_store.v1 import model_store_pb2 as pb
+
+from maas_client.client import Client
+from maas_client.typed.shorthand import short_name
+from maas_client.views.output import AsJson, as_text, metric, out, print_json, print_table, size
+
+Difference = pb.CompareVersionsResponse.Difference
+_SHOWN_DIGITS = 12
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="flowers/3, flowers@production, or flowers.")],
+    second: Annotated[str, typer.Argument(help="What to compare to it, of the same model or another.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Say what changed from one version to another: metrics, stages, hyperparameters, labels."""
+    with Client() as client:
+        answer = client.compare(first, second)
+        if as_json:
+            print_json(answer)
+            return
+        versions = [client.version(name) for name in (answer.first, answer.second)]
+    names = [short_name(version.name) for version in versions]
+    rows = [_metric_row(each) for each in answer.metrics]
+    print_table("metrics", ["metric", *names, "difference"], rows, "neither has metrics")
+    sizes = {stage.digest: stage.size_bytes for version in versions for stage in version.stages}
+    stages = [(each.name, *(_stage(digest, sizes) for digest in (each.first, each.second))) for each in answer.stages]
+    print_table("changed stages", ["stage", *names], stages, "every stage is the same")
+    _print_differences("hyperparameters", names, answer.hyperparameters)
+    _print_differences("input and head", names, answer.manifest)
+    for what, labels in (("added", answer.added_labels), ("removed", answer.removed_labels)):
+        if labels:
+            out.print(as_text(f"labels {what}: {', '.join(labels)}"))
+    out.print(f"{names[1]} shares {size(answer.shared_bytes)} of its {size(versions[1].size_bytes)}", highlight=False)
+
+
+def _metric_row(each: pb.CompareVersionsResponse.MetricDifference) -> tuple[str, str, str, str]:
+    first = metric(each.first) if each.HasField("first") else ""
+    second = metric(each.second) if each.HasField("second") else ""
+    return each.name, first, second, f"{each.second - each.first:+.4g}" if first and second else ""
+
+
+def _stage(digest: str, sizes: dict[str, int]) -> str:
+    return f"{size(sizes[digest])}  {digest[:_SHOWN_DIGITS]}" if digest else ""
+
+
+def _print_differences(title: str, names: list[str], differences: Iterable[Difference]) -> None:
+    rows = [(each.name, each.first, each.second) for each in differences]
+    if rows:
+        print_table(title, ["", *names], rows, "")

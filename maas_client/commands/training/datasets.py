@@ -1,0 +1,178 @@
+"""`maas datasets`: bring images in, look at them, and delete what is not needed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_DELETED
+from maas.training.v1 import training_pb2
+
+from maas_client.client import Client
+from maas_client.files.uploading import split_spec, upload
+from maas_client.typed.numbers import INT64_MAX
+from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
+from maas_client.views.browser import show_in_browser
+from maas_client.views.dataset import show
+from maas_client.views.output import (
+    AsJson,
+    Yes,
+    as_text,
+    confirm,
+    moment,
+    notes,
+    out,
+    print_json,
+    print_table,
+    show_numbers,
+    size,
+)
+
+app = typer.Typer(help="List, upload, show and delete datasets.", invoke_without_command=True)
+
+Name = Annotated[str, typer.Argument(help="Id of the dataset.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=INT64_MAX, help="Seed of the split; 0 by default.")]
+Encoding = Annotated[
+    str, typer.Option(help="Encoding of an archive's names that are not UTF-8, such as gbk, shift_jis or cp866.")
+]
+AppendTo = Annotated[
+    str,
+    typer.Option(metavar="DATASET", help="Have this dataset's images too, in the splits that they are in."),
+]
+
+
+@app.callback()
+def list_datasets(
+    context: typer.Context,
+    *,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Show those that were deleted, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the datasets."""
+    if context.invoked_subcommand is not None:
+        return
+    with Client() as client:
+        datasets = list(client.datasets(show_deleted=deleted))
+    if as_json:
+        print_json(datasets)
+        return
+    rows = [
+        (
+            id_of(each.name),
+            each.num_images,
+            len(each.labels),
+            size(each.size_bytes),
+            each.digest[:12],
+            f"{moment(each.create_time)} {'deleted' if each.state == RESOURCE_STATE_DELETED else ''}".rstrip(),
+        )
+        for each in datasets
+    ]
+    columns = ["dataset", "images", "labels", "size", "digest", "created"]
+    print_table("datasets", columns, rows, "no datasets yet: `maas datasets upload DIR` makes one")
+
+
+@app.command("upload")
+def upload_dataset(
+    path: Annotated[
+        Path, typer.Argument(exists=True, help="Folder with one sub-folder for each label, or an archive.")
+    ],
+    dataset_id: Annotated[
+        str, typer.Option("--id", help="Id of the new dataset; default: from the folder's name.")
+    ] = "",
+    seed: Seed = None,
+    append_to: AppendTo = "",
+    encoding: Encoding = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a folder or an archive (zip, tar, tar.gz) of images."""
+    dataset_id = dataset_id or id_from_path(path, "--id")
+    with Client() as client:
+        _print(upload(client, path, dataset_id, seed, append_to, encoding=encoding), as_json=as_json)
+
+
+@app.command("register")
+def register_dataset(
+    dataset_id: Annotated[str, typer.Argument(metavar="NAME", help="Id of the new dataset.")],
+    uri: Annotated[
+        str, typer.Argument(help="Folder or archive as the service sees it: file:///data/photos, s3://bucket/x.tar.")
+    ],
+    seed: Seed = None,
+    append_to: AppendTo = "",
+    encoding: Encoding = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset of what lies where the service can read it, and its operator allows that."""
+    with Client() as client, notes.status(as_text(f"reading {uri}")):
+        dataset = client.register_dataset(dataset_id, uri, split=split_spec(seed), parent=append_to, encoding=encoding)
+    _print(dataset, as_json=as_json)
+
+
+@app.command("show")
+def show_dataset(dataset: Name, *, as_json: AsJson = False) -> None:
+    """Show one dataset: labels, splits, what looks alike, and which files were left out."""
+    with Client() as client:
+        _print(client.dataset(dataset), as_json=as_json)
+
+
+@app.command("preview")
+def preview_dataset(
+    dataset: Name,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write; default: DATASET.png.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test alone.")] = "",
+    images: Annotated[int, typer.Option(min=1, max=200, help="Images at most.")] = 60,
+    *,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Write the picture and do not show it.")] = False,
+) -> None:
+    """Write a sheet of some images of every label, and open it."""
+    from PIL import Image
+
+    from maas_client.views.contact_sheet import Tile, draw_contact_sheet
+
+    name = dataset_name(dataset)
+    with Client() as client:
+        thumbnails = client.training.PreviewDataset(
+            training_pb2.PreviewDatasetRequest(name=name, split=split, num_images=images)
+        ).thumbnails
+    tiles = [Tile(Image.open(io.BytesIO(each.jpeg)), each.row.label, each.row.split) for each in thumbnails]
+    path = output or Path(f"{id_of(name)}.png")
+    title = f"{name}: {len(tiles)} images {f'of {split}' if split else ''}".rstrip()
+    show_numbers(draw_contact_sheet(tiles, title, path))
+    out.print(as_text(str(path)), soft_wrap=True)
+    if not no_open:
+        show_in_browser(path)
+
+
+@app.command("delete")
+def delete_dataset(dataset: Name, *, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete a dataset; it can be undeleted for a while, and versions made from it stay."""
+    name = dataset_name(dataset)
+    confirm(f"Delete {name}?", yes=yes)
+    with Client() as client:
+        deleted = client.training.DeleteDataset(training_pb2.DeleteDatasetRequest(name=name))
+    if as_json:
+        print_json(deleted)
+        return
+    back = f"until {moment(deleted.purge_time)} `maas datasets undelete {id_of(name)}` brings it back"
+    out.print(as_text(f"{name} is deleted; {back}"), soft_wrap=True)
+
+
+@app.command("undelete")
+def undelete_dataset(dataset: Name, *, as_json: AsJson = False) -> None:
+    """Bring a deleted dataset back."""
+    with Client() as client:
+        back = client.training.UndeleteDataset(training_pb2.UndeleteDatasetRequest(name=dataset_name(dataset)))
+    if as_json:
+        print_json(back)
+    else:
+        out.print(f"{back.name} is back")
+
+
+def _print(dataset: training_pb2.Dataset, *, as_json: bool) -> None:
+    if as_json:
+        print_json(dataset)
+    else:
+        show(dataset)

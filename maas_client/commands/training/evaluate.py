@@ -1,0 +1,69 @@
+"""`maas evaluate`: how good any version is on any dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from maas.training.v1 import training_pb2
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from maas_client.client import Client
+from maas_client.failures import CommandFailed
+from maas_client.typed.shorthand import short_name
+from maas_client.views.metrics import show_metrics
+from maas_client.views.output import AsJson, as_text, notes, out, print_json
+
+
+def evaluate(
+    version: Annotated[str, typer.Argument(help="flowers, flowers/3 or flowers@production.")],
+    dataset: Annotated[str, typer.Option(help="Id of the dataset; default: the one it was trained on.")] = "",
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    *,
+    allow_unknown_labels: Annotated[
+        bool, typer.Option("--allow-unknown-labels", help="Count images of labels that the version lacks as wrong.")
+    ] = False,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Leave out images that the version, or a base of it, learned from.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a version on any dataset, its own or another."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with (
+        Client() as client,
+        Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar,
+    ):
+        dataset = dataset or _own_dataset(client, version)
+        task = bar.add_task("evaluating", total=1.0)
+
+        def on_progress(progress: training_pb2.EvaluateVersionResponse.Progress) -> None:
+            bar.update(task, description=progress.phase, completed=progress.fraction_done)
+
+        found = client.evaluate(
+            version,
+            dataset,
+            split=split,
+            allow_unknown_labels=allow_unknown_labels,
+            held_out=held_out,
+            on_progress=on_progress,
+        )
+    if as_json:
+        print_json(found)
+        return
+    title = f"{short_name(found.version)} on {found.dataset}, {found.metrics.split}: {found.metrics.num_rows} images"
+    if found.warning:
+        notes.print("[bold yellow]warning[/]", as_text(found.warning), highlight=False, soft_wrap=True)
+    is_remembered = found.num_learned_rows == found.metrics.num_rows
+    show_metrics(f"{title}, all of them learned from" if is_remembered else title, found.metrics, is_remembered)
+    if held_out:
+        out.print(f"left out: {found.num_left_out_rows} images that it learned from", highlight=False)
+    if found.unknown_labels:
+        out.print(as_text(f"the version lacks: {', '.join(found.unknown_labels)}; their images count as wrong"))
+
+
+def _own_dataset(client: Client, version: str) -> str:
+    found = client.version(version)
+    if not found.lineage.dataset:
+        raise CommandFailed(f"{found.name} was not trained on a dataset here: name one with --dataset")
+    return found.lineage.dataset

@@ -1,0 +1,1 @@
+"""Folders, archives and versions as files, and their way to the services and back."""

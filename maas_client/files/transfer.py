@@ -1,0 +1,173 @@
+"""Carry versions between stores that no network joins, as files; the services are asked over the wire alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import grpc
+from maas.model_store.v1 import model_store_pb2
+
+from maas_client.client import Client
+from maas_client.failures import CommandFailed
+from maas_client.files.version_archive import VersionArchive, opened_archive, write_archive
+from maas_client.typed.shorthand import alias_name, model_name, model_of
+from maas_client.wire.sending import Header, send
+from maas_client.wire.streams import responses
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OnBytes = Callable[[int], object]
+_Chunks = Iterator[model_store_pb2.DownloadVersionResponse.BlobChunk]
+
+
+def export_archive(client: Client, version: model_store_pb2.ModelVersion, path: Path, on_bytes: OnBytes) -> None:
+    """Write a version to a file that `import_archive` reads; `on_bytes` is told of bytes of blobs received.
+
+    The file appears whole or not at all, and equal versions make equal files. No blob is ever held in memory.
+    """
+    chunks = _download(client, version, on_bytes)
+    with _appearing(path) as file:
+        write_archive(file, version, chunks)
+
+
+def export_torchvision(client: Client, version: model_store_pb2.ModelVersion, path: Path, on_bytes: OnBytes) -> None:
+    """Write a version's tensors by torchvision's names: as safetensors where the file is named so, else by torch.save.
+
+    torchvision's model of as many classes loads them strictly; raises CommandFailed where it has no such head.
+    """
+    from model_store.bases.catalogue import native_head
+    from model_store.manifests import Manifest
+
+    head = Manifest.from_json(version.manifest_json.encode()).head
+    if head["kind"] not in {"none", native_head(version.architecture, 1).kind}:
+        raise CommandFailed(
+            f"{version.name} has a {head['kind']} head, which torchvision's {version.architecture} has not: "
+            "export it as an archive"
+        )
+    tensors = _tensors(version, _download(client, version, on_bytes))
+    with _appearing(path) as file:
+        _save(tensors, file, as_safetensors=path.suffix == ".safetensors")
+
+
+def import_archive(
+    client: Client, path: Path, *, model: str = "", alias: str = "", actor: str = "", on_bytes: OnBytes = lambda _: None
+) -> model_store_pb2.ModelVersion:
+    """Register the version in an archive as the next one of a model, by default of the model that it was of.
+
+    `on_bytes` is told of every byte twice: when it was checked, and when it was sent or need not be. Importing again
+    after a failure sends what is missing; after a success it changes nothing, except to point the alias there.
+    Raises InvalidArchive, before anything is sent, where the file is not an archive and whole.
+    """
+    with opened_archive(path, on_bytes) as archive:
+        parent = model_name(model) if model else model_of(archive.version.name)
+        header = _header(archive, parent, _base(client, archive))
+        header.alias, header.actor = alias, actor
+        version = send(client, header, archive.blobs, archive.chunks, on_bytes)
+    if version.state == model_store_pb2.RESOURCE_STATE_DELETED:
+        raise CommandFailed(f"{version.name} is what was imported from {path}, and was deleted: undelete it first")
+    if alias and alias not in version.aliases:
+        name = alias_name(parent, alias)
+        client.registry.SetAlias(model_store_pb2.SetAliasRequest(name=name, version=version.name, actor=actor))
+        version = client.version(version.name)
+    return version
+
+
+def _download(client: Client, version: model_store_pb2.ModelVersion, on_bytes: OnBytes) -> _Chunks:
+    """Yield a version's blobs; the call is made at once."""
+    request = model_store_pb2.DownloadVersionRequest(name=version.name)
+    stream = responses(partial(client.registry.DownloadVersion, request))
+    next(stream)
+
+    def chunks() -> _Chunks:
+        for message in stream:
+            on_bytes(len(message.blob_chunk.data))
+            yield message.blob_chunk
+
+    return chunks()
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that appears under its name once it is whole and on the disk; after an error there is none."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _tensors(version: model_store_pb2.ModelVersion, chunks: _Chunks) -> dict[str, Tensor]:
+    from model_store.blobs.local import LocalBlobs
+    from model_store.tensors.stages import read_stages
+
+    with tempfile.TemporaryDirectory(prefix="maas-export-") as folder:
+        blobs = LocalBlobs(Path(folder))
+        for digest, parts in groupby(chunks, key=lambda chunk: chunk.digest):
+            blobs.put((part.data for part in parts), digest)
+        stages = read_stages(blobs, [stage.digest for stage in version.stages])
+    return {name: tensor for stage in version.stages for name, tensor in stages[stage.digest].items()}
+
+
+def _save(tensors: dict[str, Tensor], file: IO[bytes], *, as_safetensors: bool) -> None:
+    import torch
+    from safetensors.torch import save
+
+    if as_safetensors:
+        file.write(save(tensors))
+    else:
+        torch.save(tensors, file)
+
+
+def _header(archive: VersionArchive, parent: str, base: str) -> Header:
+    """Return what is said of the version: what was said before, and where it was."""
+    version, lineage = archive.version, archive.version.lineage
+    content = hashlib.sha256(f"{parent}\n{archive.digest}".encode()).hexdigest()
+    header = Header(
+        parent=parent,
+        manifest_json=archive.manifest.to_json().decode(),
+        base=base,
+        recipe=lineage.recipe,
+        request_id=f"import-{content}",
+        metrics=version.metrics if version.HasField("metrics") else None,
+        metric_values=version.metric_values,
+        calibration=version.calibration if version.HasField("calibration") else None,
+        description=version.description,
+        tags=version.tags,
+        seed=lineage.seed,
+    )
+    origin: dict[str, Any] = {"name": version.name, "manifest_digest": version.manifest_digest}
+    given = {"base": lineage.base, "dataset": lineage.dataset, "training_job": lineage.training_job}
+    origin |= {field: name for field, name in given.items() if name}
+    if "imported_from" in lineage.recipe:
+        origin["imported_from"] = lineage.recipe["imported_from"]
+    header.recipe["imported_from"] = origin
+    return header
+
+
+def _base(client: Client, archive: VersionArchive) -> str:
+    """Return the base's name where this store has the very same version under it, else an empty one."""
+    lineage = archive.version.lineage
+    if not lineage.base:
+        return ""
+    try:
+        base = client.version(lineage.base)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        return ""
+    is_same = base.manifest_digest == lineage.base_manifest_digest
+    return base.name if is_same and base.state == model_store_pb2.RESOURCE_STATE_ACTIVE else ""

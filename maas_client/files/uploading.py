@@ -1,0 +1,59 @@
+"""Upload a dataset with a progress bar, and say what was left out before it was sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maas.training.v1 import training_pb2
+
+from maas_client.client import Client
+from maas_client.failures import CommandFailed
+from maas_client.files.archive import Contents
+from maas_client.views.output import as_text, notes
+from maas_client.views.progress import byte_bar
+
+_SHOWN = 20
+
+
+def upload(
+    client: Client,
+    path: Path,
+    dataset_id: str,
+    seed: int | None = None,
+    parent: str = "",
+    *,
+    encoding: str = "",
+    reuse: bool = False,
+) -> training_pb2.Dataset:
+    """Upload a folder or archive; raise CommandFailed where there is nothing to upload.
+
+    What cannot be read is listed, whether the upload succeeds or not.
+    """
+    contents = Contents(path)
+    try:
+        if contents.num_bytes == 0:
+            raise CommandFailed(f"{path} holds no files: it needs one sub-folder of images for each label")
+        with byte_bar(f"uploading {path.name}", contents.num_bytes, then="checking the images") as advance:
+            return client.upload_dataset(
+                dataset_id,
+                contents,
+                split=split_spec(seed),
+                parent=parent,
+                encoding=encoding,
+                reuse=reuse,
+                on_sent=advance,
+            )
+    finally:
+        _show_left_out(contents)
+
+
+def split_spec(seed: int | None) -> training_pb2.SplitSpec | None:
+    """Return how to deal by a seed; what is appended is dealt as its parent was, and so has none."""
+    return training_pb2.SplitSpec(seed=seed) if seed is not None else None
+
+
+def _show_left_out(contents: Contents) -> None:
+    for each in contents.left_out[:_SHOWN]:
+        notes.print(as_text(f"not uploaded: {each.name}: {each.reason}"), style="yellow", soft_wrap=True)
+    if (more := len(contents.left_out) - _SHOWN) > 0:
+        notes.print(f"not uploaded: {more:,} more", style="yellow")

@@ -1,0 +1,1 @@
+"""The two services as child processes of a command."""

@@ -1,0 +1,1 @@
+"""What people type: short names, numbers, options of recipes."""

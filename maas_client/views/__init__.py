@@ -1,0 +1,1 @@
+"""Datasets, jobs, metrics and recipes as a person reads them."""

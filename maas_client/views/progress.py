@@ -1,0 +1,25 @@
+"""A progress bar for bytes, on standard error and for a terminal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from maas_client.views.output import notes
+
+
+@contextmanager
+def byte_bar(description: str, total: int, *, then: str) -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` bytes are done, then what is waited for; yields what is to be told of more bytes."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+
+        def advance(num_bytes: int) -> None:
+            bar.advance(task, num_bytes)
+            if bar.tasks[task].completed >= total:
+                bar.update(task, description=then)
+
+        yield advance

@@ -1,0 +1,1 @@
+"""Streams, connections and health: what the calls of the client stand on."""

@@ -1,0 +1,1 @@
+"""The bases that can be imported, and where their weights come from."""

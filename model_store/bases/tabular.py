@@ -1,0 +1,32 @@
+"""Models of rows of numbers to start from: nobody publishes weights for them, so they begin at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model_store.architectures import Head, build_random
+from model_store.bases.catalogue import LoadedBase
+from model_store.labels import check_labels
+from model_store.modalities.inputs import VectorInputSpec
+
+MLP = "mlp"
+
+
+def load_random_mlp(widths: Sequence[int], labels: Sequence[str], seed: int) -> LoadedBase:
+    """Build an MLP, the same for the same seed: `widths` are the size of a row and of each hidden layer.
+
+    A backbone only where there are no labels. Raise InvalidManifest for widths that cannot be, InvalidInput for labels.
+    """
+    check_labels(labels)
+    head = Head("linear", len(labels)) if labels else Head("none")
+    arguments = {"widths": list(widths)}
+    chain = build_random(MLP, arguments, head, seed)  # first: it checks the widths
+    return LoadedBase(
+        architecture=MLP,
+        arguments=arguments,
+        chain=chain.eval(),
+        head=head,
+        input_spec=VectorInputSpec(widths[0]),
+        labels=tuple(labels),
+        origin={"source": "random", "seed": str(seed)},
+    )

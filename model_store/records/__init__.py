@@ -1,0 +1,1 @@
+"""What the store hands out: frozen records that hold no session."""

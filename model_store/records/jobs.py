@@ -1,0 +1,96 @@
+"""Training jobs as the store hands them out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from model_store.names import VersionName, job_name
+from model_store.records.job_lifecycle import ENDED, JobState
+from model_store.records.promotion import Promotion, PromotionSpec
+
+DEFAULT_MAX_FAILURES = 3
+REMARKS = "remarks"
+"""The hyperparameter that holds what to know of how a version was made, a list of sentences."""
+
+
+@dataclass(frozen=True)
+class JobUrgency:
+    """Which job goes first, and when to give up.
+
+    The highest `priority` goes first. A job that has not ended at `deadline` fails, as one does whose runners died
+    `max_failures` times in a row without a new checkpoint.
+    """
+
+    priority: int = 0
+    deadline: datetime | None = None
+    max_failures: int = DEFAULT_MAX_FAILURES
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What a training job was asked to do, every default filled in."""
+
+    model_id: str
+    base: VersionName
+    dataset_id: str
+    recipe: Mapping[str, Any]
+    seed: int
+    alias: str | None
+    urgency: JobUrgency = JobUrgency()
+    promote: PromotionSpec | None = None
+
+
+@dataclass(frozen=True)
+class JobCheckpoint:
+    """What a job had reached after so many steps, in one blob."""
+
+    step: int
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One fine-tune and where it stands.
+
+    `num_attempts` counts the runners that started it, and `num_failures` those of them that died in a row, without a
+    checkpoint in between; it waits until `next_attempt_at` for the next one. `step` is that of its newest checkpoint.
+    """
+
+    id: str
+    spec: JobSpec
+    state: JobState
+    error: str
+    version: VersionName | None
+    num_attempts: int
+    num_failures: int
+    next_attempt_at: datetime | None
+    step: int | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    last_sequence: int
+    promotion: Promotion | None = None
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return job_name(self.id)
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether nothing more will happen to it of itself."""
+        return self.state in ENDED and (self.promotion is None or not self.promotion.is_open)
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One thing that happened to a job: `kind` is `state`, `progress`, `promotion` or `message`."""
+
+    sequence: int
+    kind: str
+    payload: Mapping[str, Any]
+    created_at: datetime

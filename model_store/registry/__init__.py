@@ -1,0 +1,1 @@
+"""The facades of the store: models, jobs, datasets. Each method is one transaction."""

@@ -1,0 +1,291 @@
+"""The durable job queue: enqueue, claim with a lease, heartbeat, checkpoints, events, finish.
+
+A runner holds a job by a claim: its own name and the number of the attempt. Every write on behalf of a job checks the
+claim in the same transaction, so a runner that was taken for dead can change nothing any more.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session, selectinload
+
+from model_store.blobs import BlobStore
+from model_store.database.engine import Database
+from model_store.database.paging import Page, PageRequest, cut, decode_token
+from model_store.errors import AlreadyExists, Expired, IllegalState, JobStopping
+from model_store.names import VersionName, job_name
+from model_store.records.job_lifecycle import ACTIVE, ENDED, STOPPING, JobState, Wish, after_stop, after_wish, may_move
+from model_store.records.jobs import JobCheckpoint, JobEvent, JobSpec, TrainingJob
+from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
+from model_store.transactions.changes import take_turn
+from model_store.transactions.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
+from model_store.transactions.lookups import living_dataset_row, living_version_row
+from model_store.transactions.tombstones import check_kept, look_at
+
+__all__ = ["Claim", "JobStore"]
+
+NUM_CHECKPOINTS = 2
+"""How many a job keeps: should the newest be damaged, the one before costs an interval more."""
+
+
+class JobStore:
+    """Training jobs and their events; safe to share between threads, runners and hosts."""
+
+    def __init__(self, database: Database, *, lease_seconds: float = 15.0) -> None:
+        self._database = database
+        self._lease = timedelta(seconds=lease_seconds)
+
+    def enqueue(self, spec: JobSpec, request_id: str | None = None) -> TrainingJob:
+        """Queue a job; a repeat of `request_id` with the same spec returns the first one.
+
+        Raises VersionNotFound, DatasetNotFound, or IllegalState, where base or dataset are not there any more; from now
+        on they cannot be deleted.
+        """
+        with self._database.write() as session:
+            take_turn(session)  # of two calls with one request id, the second then finds the first one's job
+            if request_id is not None:
+                query = select(JobRow).where(JobRow.request_id == request_id)
+                if (earlier := session.scalar(query)) is not None:
+                    return _same(earlier.record(), spec, request_id)
+            living_version_row(session, spec.base)
+            living_dataset_row(session, spec.dataset_id)
+            row = JobRow(
+                id=uuid.uuid4().hex,
+                request_id=request_id,
+                base_model_id=spec.base.model_id,
+                base_number=spec.base.number,
+                state=JobState.QUEUED,
+                created_at=datetime.now(UTC),
+                **{key: value for key, value in asdict(spec).items() if key not in {"base", "urgency", "promote"}},
+                promote=spec.promote.to_json() if spec.promote is not None else None,
+                **asdict(spec.urgency),
+            )
+            session.add(row)
+            session.flush()
+            append_state(session, row)
+            return row.record()
+
+    def get(self, job_id: str) -> TrainingJob:
+        """Return one job; raise JobNotFound."""
+        with self._database.read() as session:
+            return job_row(session, job_id).record()
+
+    def list(self, request: PageRequest) -> Page[TrainingJob]:
+        """Return a page of jobs, newest first."""
+        before = decode_token("jobs", request.token, int)
+        query = select(JobRow).order_by(JobRow.sequence.desc()).limit(request.limit + 1)
+        if before is not None:
+            query = query.where(JobRow.sequence < before)
+        with self._database.read() as session:
+            rows = list(session.scalars(query.options(selectinload(JobRow.checkpoints))))
+            return cut("jobs", [row.record() for row in rows], [row.sequence for row in rows], request.limit)
+
+    def events_after(self, job_id: str, sequence: int, limit: int = 1000) -> tuple[JobEvent, ...]:
+        """Return a job's events after this one, oldest first; after 0, those that are still kept.
+
+        Raises Expired where events after another one are not kept any more.
+        """
+        query = (
+            select(JobEventRow)
+            .where(JobEventRow.job_id == job_id, JobEventRow.sequence > sequence)
+            .order_by(JobEventRow.sequence)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            events = tuple(row.record() for row in session.scalars(query))
+        if sequence and events and events[0].sequence > sequence + 1:
+            last_gone = events[0].sequence - 1
+            raise Expired(
+                f"events of {job_name(job_id)} up to {last_gone} are not kept any more: watch after {last_gone}"
+            )
+        return events
+
+    def newest_events(self, job_ids: Collection[str]) -> Mapping[str, int]:
+        """Return the number of the newest event of each of these jobs that exists."""
+        query = select(JobRow.id, JobRow.last_sequence).where(JobRow.id.in_(job_ids))
+        with self._database.read() as session:
+            return {row.id: row.last_sequence for row in session.execute(query)}
+
+    def wish(self, job_id: str, wish: Wish) -> TrainingJob:
+        """Pause, resume, cancel or retry a job; raise IllegalState where that cannot be. A repeat changes nothing.
+
+        What a runner has is stopped by it soon. A job that is tried again goes on from its newest checkpoint.
+        """
+        with self._database.write() as session:
+            row = job_row(session, job_id, lock=True)
+            wanted = after_wish(JobState(row.state), wish)
+            if wanted is None:
+                raise IllegalState(f"{job_name(job_id)}{_why_not(JobState(row.state), wish)}")
+            if wanted != row.state:
+                if wish is Wish.RETRY:
+                    _begin_again(session, row)
+                move(session, row, wanted)
+            return row.record()
+
+    def claim(self, owner: str) -> Claim | None:
+        """Take a queued job for this runner, or return None: of the highest priority, and of those the oldest.
+
+        Jobs whose runner let its lease run out go back to the queue first, or end where it was one time too many; jobs
+        whose deadline is over end.
+        """
+        with self._database.read() as session:
+            if session.scalar(select(JobRow.sequence).where(_wants_attention()).limit(1)) is None:
+                return None
+        with self._database.write() as session:
+            _end_overdue(session)
+            _release_lost(session)
+            row = session.scalar(
+                select(JobRow)
+                .where(_is_due())
+                .order_by(JobRow.priority.desc(), JobRow.sequence)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            if row is None:
+                return None
+            row.num_attempts += 1
+            row.next_attempt_at = None
+            row.lease_owner, row.lease_expires_at = owner, datetime.now(UTC) + self._lease
+            row.started_at = row.started_at or datetime.now(UTC)
+            move(session, row, JobState.PREPARING)
+            return Claim(row.id, owner, row.num_attempts)
+
+    def heartbeat(self, claim: Claim) -> JobState:
+        """Extend the lease and return the job's state, so that a runner sees what is wished; raise LeaseLost.
+
+        A job whose deadline is over ends here.
+        """
+        with self._database.write() as session:
+            row = claimed_row(session, claim)
+            row.lease_expires_at = datetime.now(UTC) + self._lease
+            if row.deadline is not None and row.deadline < datetime.now(UTC):
+                _overdue(session, row)
+            return JobState(row.state)
+
+    def advance(self, claim: Claim, state: JobState, *, error: str = "") -> TrainingJob:
+        """Move a claimed job to another state; raise IllegalState where that move is not legal, or LeaseLost.
+
+        Raises JobStopping where a pause or a cancel came first: the worker ends, and its runner hands the job back.
+        """
+        with self._database.write() as session:
+            row = claimed_row(session, claim)
+            if row.state in STOPPING and not may_move(JobState(row.state), state):
+                raise JobStopping(f"{job_name(row.id)} is {row.state}: its runner gives it up")
+            row.error = error
+            move(session, row, state)
+            return row.record()
+
+    def append(self, claim: Claim, kind: str, payload: Mapping[str, Any]) -> None:
+        """Add an event (`progress` or `message`) to a claimed job; raise LeaseLost."""
+        with self._database.write() as session:
+            append(session, claimed_row(session, claim), kind, payload)
+
+    def add_checkpoint(self, claim: Claim, checkpoint: JobCheckpoint, blobs: BlobStore) -> None:
+        """Note what a claimed job has reached, its blob being stored; the newest few are kept.
+
+        Its runner may die as often as allowed from here on. Raises LeaseLost, MissingBlob, or Conflict where a
+        collector removes the blob.
+        """
+        # Before the transaction: others do not wait while an object store answers.
+        seen = look_at(self._database, blobs, [checkpoint.digest])
+        with self._database.write() as session:
+            row = claimed_row(session, claim)
+            take_turn(session)
+            check_kept(session, seen)
+            if not row.checkpoints or checkpoint.step > row.checkpoints[0].step:
+                row.num_failures = 0
+            older = [each for each in row.checkpoints if each.step < checkpoint.step]
+            row.checkpoints = [JobCheckpointRow(**asdict(checkpoint)), *older[: NUM_CHECKPOINTS - 1]]
+
+    def checkpoints(self, job_id: str) -> tuple[JobCheckpoint, ...]:
+        """Return what a job has reached, the newest first."""
+        with self._database.read() as session:
+            return tuple(each.record() for each in job_row(session, job_id).checkpoints)
+
+    def release(self, claim: Claim, reason: str) -> TrainingJob:
+        """Give a claimed job up because its worker died: back to the queue, or FAILED where it died too often."""
+        with self._database.write() as session:
+            row = claimed_row(session, claim)
+            lose(session, row, reason)
+            return row.record()
+
+    def release_gone(self, is_gone: Callable[[str], bool]) -> None:
+        """Take their jobs from owners that are known to be dead, before their leases run out."""
+        with self._database.write() as session:
+            held = select(JobRow).where(JobRow.state.in_(ACTIVE), JobRow.lease_owner.is_not(None))
+            for row in session.scalars(held.with_for_update(skip_locked=True)):
+                if is_gone(row.lease_owner or ""):
+                    lose(session, row, "its runner is gone")
+
+    def hand_back(self, claim: Claim) -> TrainingJob:
+        """Give a claimed job up in good order: it is paused or cancelled where that was wished, else queued."""
+        with self._database.write() as session:
+            row = claimed_row(session, claim)
+            state = after_stop(JobState(row.state))
+            if state is JobState.QUEUED:
+                append(session, row, "message", {"text": "its runner was stopped; the next one goes on with it"})
+            move(session, row, state)
+            return row.record()
+
+
+def _is_due() -> Any:  # noqa: ANN401  SQLAlchemy's own types of expressions
+    return and_(
+        JobRow.state == JobState.QUEUED,
+        or_(JobRow.next_attempt_at.is_(None), JobRow.next_attempt_at <= datetime.now(UTC)),
+    )
+
+
+def _is_lost() -> Any:  # noqa: ANN401
+    return and_(JobRow.state.in_(ACTIVE), JobRow.lease_expires_at < datetime.now(UTC))
+
+
+def _is_overdue() -> Any:  # noqa: ANN401
+    return and_(JobRow.state.in_({JobState.QUEUED, JobState.PAUSED}), JobRow.deadline < datetime.now(UTC))
+
+
+def _wants_attention() -> Any:  # noqa: ANN401
+    return or_(_is_due(), _is_lost(), _is_overdue())
+
+
+def _release_lost(session: Session) -> None:
+    for row in session.scalars(select(JobRow).where(_is_lost()).with_for_update(skip_locked=True)):
+        lose(session, row, "its runner stopped answering")
+
+
+def _end_overdue(session: Session) -> None:
+    for row in session.scalars(select(JobRow).where(_is_overdue()).with_for_update(skip_locked=True)):
+        _overdue(session, row)
+
+
+def _overdue(session: Session, row: JobRow) -> None:
+    row.error = f"it had not ended at its deadline: `maas jobs retry {row.id}` goes on without one"
+    move(session, row, JobState.FAILED)
+
+
+def _begin_again(session: Session, row: JobRow) -> None:
+    """Forget what went wrong, and the deadline; raise IllegalState where base or dataset are not there any more."""
+    take_turn(session)
+    living_version_row(session, VersionName(row.base_model_id, row.base_number))
+    living_dataset_row(session, row.dataset_id)
+    row.error, row.num_failures, row.next_attempt_at, row.deadline = "", 0, None, None
+
+
+def _why_not(current: JobState, wish: Wish) -> str:
+    """Say why a wish cannot be met, and what to do where it can be met soon."""
+    stopped = after_stop(current)
+    if current in STOPPING and after_wish(stopped, wish) is not None:
+        return f" is still {current}: {wish} it once it is {stopped}"
+    ended = " has ended already: it" if current in ENDED and wish is not Wish.RETRY else ""
+    return f"{ended} is {current}, so there is nothing to {wish}"
+
+
+def _same(job: TrainingJob, spec: JobSpec, request_id: str) -> TrainingJob:
+    if job.spec != spec:
+        raise AlreadyExists(f"request id {request_id!r} was used for {job.name}, which differs: take a new one")
+    return job

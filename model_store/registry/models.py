@@ -1,0 +1,330 @@
+"""The registry: models, their immutable versions, and the aliases that point at them. Each call is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from model_store.blobs import BlobStore
+from model_store.database.engine import Database
+from model_store.database.paging import Page, PageRequest, cut, decode_token
+from model_store.errors import AlreadyExists, Conflict, IllegalState, VersionNotFound
+from model_store.manifests import Manifest
+from model_store.names import AliasName, DatasetName, JobName, ModelName, VersionName
+from model_store.records.aliases import NO_SPLIT, Alias, AliasMove, Target, Traffic
+from model_store.records.resources import Model, ModelVersion, Notes
+from model_store.registry.comparison import Comparison, compare
+from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
+from model_store.transactions import deletion
+from model_store.transactions.aliases import before_last_move, check_target, end_alias, move_alias
+from model_store.transactions.changes import append_change, take_turn
+from model_store.transactions.job_rows import claimed_row, finish
+from model_store.transactions.lineage import MAX_NODES, LineageGraph, family_of
+from model_store.transactions.listings import ListRequest, models_listing, versions_listing
+from model_store.transactions.lookups import (
+    alias_row,
+    check_etag,
+    living_model_row,
+    living_version_row,
+    model_row,
+    moves_of,
+    newest_living,
+    version_row,
+)
+from model_store.transactions.promotions import carry_out
+from model_store.transactions.publication import Publication, insert_version, lock_model, published_before, write_notes
+from model_store.transactions.tombstones import check_kept, look_at
+
+NotesChange = Callable[[Notes], Notes]
+PRODUCTION = "production"
+"""The alias that answers requests which name no version."""
+
+
+class ModelStore:
+    """Models, versions and aliases in one database with one blob store; safe to share between threads.
+
+    Writers of one model wait for one another at its row, and all writers at the change feed's turn: what a transaction
+    checks after that cannot change before it commits.
+    """
+
+    def __init__(self, database: Database, blobs: BlobStore, *, kept_for: timedelta = deletion.KEPT_FOR) -> None:
+        """Take how long what is deleted can be brought back."""
+        self._database = database
+        self._kept_for = kept_for
+        self.blobs = blobs
+
+    def publish(self, publication: Publication) -> ModelVersion:
+        """Register a version under the model's next number, and move the alias if one is named.
+
+        Returns the version of the first success when `request_id` was used before. Raises MissingBlob where a blob
+        is not stored, VersionNotFound where the base does not exist, IllegalState where the model or the base was
+        deleted, LeaseLost where the claim ran out, AliasMoved where a verdict compared with another version, and
+        Conflict where a blob is being collected.
+        """
+        manifest = publication.manifest
+        stored = self.blobs.put([manifest.to_json()], manifest.digest)
+        # Before the transaction: others do not wait while an object store answers.
+        seen = look_at(self._database, self.blobs, [manifest.digest, *publication.digests])
+        with self._database.write() as session:
+            # The job's row before the model's, here as in every other transaction: no two can wait for one another.
+            if publication.claim is not None:
+                claimed_row(session, publication.claim)
+            lock_model(session, publication.model_id)
+            if (earlier := published_before(session, publication)) is not None:
+                return earlier.record()
+            take_turn(session)
+            check_kept(session, seen)
+            if publication.lineage.base is not None:
+                living_version_row(session, publication.lineage.base)
+            added = sum(seen.sizes[digest] for digest in publication.new_digests)
+            row = insert_version(session, publication, seen.sizes, stored.added_bytes + added)
+            if publication.alias is not None:
+                name = AliasName(publication.model_id, publication.alias)
+                reason = publication.reason or f"published {row.number}"
+                move_alias(session, name, Target(row.number), publication.actor, reason)
+            if publication.claim is not None:
+                finished = finish(session, publication.claim, row.number)
+                if publication.gated is not None:
+                    carry_out(session, finished, row.name, publication.gated)
+            session.refresh(row, ["aliases"])
+            return row.record()
+
+    def create_model(self, model_id: str, notes: Notes) -> Model:
+        """Create a model that has no version yet; raise AlreadyExists, unless the same was created before."""
+        with self._database.write() as session:
+            existing = session.get(ModelRow, model_id)
+            if existing is not None and not existing.is_purged:
+                if existing.last_number or existing.deleted_at is not None or existing.record().notes != notes:
+                    raise AlreadyExists(f"{ModelName(model_id)} exists already: update it, or choose another id")
+                return existing.record()
+            row = lock_model(session, model_id)
+            write_notes(row, notes)
+            append_change(session, "model_created", ModelName(model_id))
+            return row.record()
+
+    def get_model(self, model_id: str) -> Model:
+        """Return one model, a deleted one too; raise ModelNotFound."""
+        with self._database.read() as session:
+            return model_row(session, model_id).record()
+
+    def list_models(self, request: ListRequest) -> Page[Model]:
+        """Return a page of models, by id where nothing else is asked; raise InvalidInput."""
+        listing = models_listing(request)
+        with self._database.read() as session:
+            rows = list(session.scalars(listing.query))
+            models = [row.record() for row in rows]
+            return cut(listing.name, models, [listing.keys(row) for row in rows], request.page.limit)
+
+    def update_model(self, model_id: str, change: NotesChange, etag: str | None = None) -> Model:
+        """Change a model's notes; raise ModelNotFound, IllegalState, or Conflict where the etag is another."""
+        with self._database.write() as session:
+            row = living_model_row(session, model_id, lock=True)
+            check_etag(row, ModelName(model_id), etag)
+            _update(session, row, change, "model_updated", ModelName(model_id))
+            return row.record()
+
+    def delete_model(self, model_id: str, *, force: bool = False, etag: str | None = None) -> Model:
+        """Hide a model, with `force` also its versions, until it is undeleted or purged.
+
+        Raises ModelNotFound, Conflict, and IllegalState naming what stands on it.
+        """
+        with self._database.write() as session:
+            row = living_model_row(session, model_id, lock=True)
+            take_turn(session)
+            check_etag(row, ModelName(model_id), etag)
+            deletion.delete_model(session, row, self._kept_for, force=force)
+            return row.record()
+
+    def undelete_model(self, model_id: str) -> Model:
+        """Bring a deleted model back, with the versions that went with it; raise ModelNotFound or IllegalState."""
+        with self._database.write() as session:
+            row = model_row(session, model_id, lock=True)
+            take_turn(session)
+            if row.deleted_at is None:
+                raise IllegalState(f"{ModelName(model_id)} was not deleted")
+            deletion.undelete_model(session, row)
+            return row.record()
+
+    def get_version(self, name: VersionName) -> ModelVersion:
+        """Return one version, a deleted one too; raise ModelNotFound or VersionNotFound."""
+        with self._database.read() as session:
+            return version_row(session, name).record()
+
+    def resolve(self, target: ModelName | AliasName | VersionName) -> VersionName:
+        """Return the version that a name stands for: for a model its `production` alias, else its newest version.
+
+        Raises ModelNotFound, VersionNotFound or AliasNotFound, and IllegalState where it was deleted.
+        """
+        with self._database.read() as session:
+            if isinstance(target, VersionName):
+                return living_version_row(session, target).name
+            living_model_row(session, target.model_id)
+            if isinstance(target, AliasName):
+                return alias_row(session, target).record().version
+            production = session.get(AliasRow, (target.model_id, PRODUCTION))
+            return production.record().version if production is not None else newest_living(session, target.model_id)
+
+    def list_versions(self, model_id: str, request: ListRequest) -> Page[ModelVersion]:
+        """Return a page of a model's versions, newest first where nothing else is asked.
+
+        Raises ModelNotFound, or InvalidInput where the filter, the order or the token cannot be read.
+        """
+        listing = versions_listing(model_id, request)
+        with self._database.read() as session:
+            model_row(session, model_id)
+            rows = list(session.scalars(listing.query))
+            versions = [row.record() for row in rows]
+            return cut(listing.name, versions, [listing.keys(row) for row in rows], request.page.limit)
+
+    def update_version(self, name: VersionName, change: NotesChange, etag: str | None = None) -> ModelVersion:
+        """Change a version's notes; raise VersionNotFound, IllegalState, or Conflict where the etag is another."""
+        with self._database.write() as session:
+            living_model_row(session, name.model_id, lock=True)
+            row = living_version_row(session, name)
+            check_etag(row, name, etag)
+            _update(session, row, change, "version_updated", name)
+            return row.record()
+
+    def delete_version(self, name: VersionName, etag: str | None = None) -> ModelVersion:
+        """Hide a version until it is undeleted or purged.
+
+        Raises VersionNotFound, Conflict, and IllegalState naming the aliases, versions or jobs that stand on it.
+        """
+        with self._database.write() as session:
+            living_model_row(session, name.model_id, lock=True)
+            take_turn(session)
+            row = living_version_row(session, name)
+            check_etag(row, name, etag)
+            deletion.delete_version(session, row, self._kept_for)
+            return row.record()
+
+    def undelete_version(self, name: VersionName) -> ModelVersion:
+        """Bring a deleted version back; raise VersionNotFound or IllegalState."""
+        with self._database.write() as session:
+            model_row(session, name.model_id, lock=True)
+            take_turn(session)
+            row = version_row(session, name)
+            if row.deleted_at is None:
+                raise IllegalState(f"{name} was not deleted")
+            deletion.undelete_version(session, row)
+            return row.record()
+
+    def manifest(self, version: ModelVersion) -> Manifest:
+        """Return a version's manifest, verified; raise MissingBlob or CorruptBlob."""
+        return Manifest.from_json(self.blobs.read(version.manifest_digest))
+
+    def compare(self, first: VersionName, second: VersionName) -> Comparison:
+        """Say what changed from one version to another, of any models; raise VersionNotFound."""
+        versions = [self.get_version(name) for name in (first, second)]
+        manifests = [self.manifest(version) for version in versions]
+        return compare(versions[0], manifests[0], versions[1], manifests[1])
+
+    def lineage(
+        self,
+        name: VersionName | DatasetName | JobName,
+        *,
+        num_up: int = 10,
+        num_down: int = 10,
+        max_nodes: int = MAX_NODES,
+    ) -> LineageGraph:
+        """Return what a version, dataset or job was made from, and what was made from it, so many generations away.
+
+        Raises VersionNotFound, DatasetNotFound or JobNotFound.
+        """
+        with self._database.read() as session:
+            return family_of(session, name, num_up=num_up, num_down=num_down, max_nodes=max_nodes)
+
+    def get_alias(self, name: AliasName) -> Alias:
+        """Return one alias; raise ModelNotFound, AliasNotFound, or IllegalState where the model was deleted."""
+        with self._database.read() as session:
+            living_model_row(session, name.model_id)
+            return alias_row(session, name).record()
+
+    def set_alias(
+        self,
+        name: AliasName,
+        version: VersionName,
+        traffic: Traffic = NO_SPLIT,
+        *,
+        actor: str = "",
+        reason: str = "",
+        expected: VersionName | None = None,
+    ) -> Alias:
+        """Point an alias at a version of its model, and give other versions of it a share of its requests, or none.
+
+        Raises VersionNotFound, IllegalState where a version was deleted, InvalidInput where requests cannot be split
+        like this, and Conflict where the alias does not point at `expected`.
+        """
+        if version.model_id != name.model_id:
+            raise VersionNotFound(
+                f"{version} is not a version of models/{name.model_id}: an alias stays within its model"
+            )
+        target = Target(version.number, traffic)
+        check_target(target)
+        with self._database.write() as session:
+            living_model_row(session, name.model_id, lock=True)
+            for number in (version.number, *sorted(target.numbers - {version.number})):
+                living_version_row(session, VersionName(name.model_id, number))
+            _check_points_at(session, name, expected)
+            return move_alias(session, name, target, actor, reason).record()
+
+    def roll_back_alias(self, name: AliasName, *, actor: str = "", reason: str = "") -> Alias:
+        """Point an alias back at what it named before its last move, the shares of other versions included.
+
+        Raises AliasNotFound, and IllegalState where it was never elsewhere, or a version is not there any more.
+        """
+        with self._database.write() as session:
+            living_model_row(session, name.model_id, lock=True)
+            alias_row(session, name)
+            earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
+            if earlier is None:
+                raise IllegalState(f"{name} has no earlier version to roll back to: point it at a version instead")
+            for number in sorted(earlier.numbers):
+                row = session.get(VersionRow, (name.model_id, number))
+                if row is None or row.deleted_at is not None:
+                    gone = VersionName(name.model_id, number)
+                    raise IllegalState(
+                        f"{name} was at {gone} before, which was deleted: undelete it, or point the alias elsewhere"
+                    )
+            reason = reason or "rolled back"
+            return move_alias(session, name, earlier, actor, reason, rolls_back=True).record()
+
+    def delete_alias(
+        self, name: AliasName, *, actor: str = "", reason: str = "", expected: VersionName | None = None
+    ) -> None:
+        """Delete an alias, and keep its history; raise AliasNotFound, or Conflict as `set_alias` does."""
+        with self._database.write() as session:
+            living_model_row(session, name.model_id, lock=True)
+            row = alias_row(session, name)
+            _check_points_at(session, name, expected)
+            end_alias(session, row, actor, reason)
+
+    def list_alias_history(self, name: AliasName, request: PageRequest) -> Page[AliasMove]:
+        """Return a page of an alias's history, newest first; raise ModelNotFound."""
+        listing = f"history of {name}"
+        before = decode_token(listing, request.token, int)
+        query = moves_of(name).order_by(AliasMoveRow.sequence.desc()).limit(request.limit + 1)
+        if before is not None:
+            query = query.where(AliasMoveRow.sequence < before)
+        with self._database.read() as session:
+            model_row(session, name.model_id)
+            rows = list(session.scalars(query))
+            if not rows and before is None:
+                alias_row(session, name)
+        return cut(listing, [row.record() for row in rows], [row.sequence for row in rows], request.limit)
+
+
+def _update(session: Session, row: ModelRow | VersionRow, change: NotesChange, kind: str, name: object) -> None:
+    write_notes(row, change(row.record().notes))
+    row.revision += 1
+    row.updated_at = datetime.now(UTC)
+    append_change(session, kind, name)
+
+
+def _check_points_at(session: Session, name: AliasName, expected: VersionName | None) -> None:
+    current = session.get(AliasRow, (name.model_id, name.alias))
+    if expected is not None and (current is None or current.record().version != expected):
+        now = f"points at version {current.number}" if current is not None else "does not exist"
+        raise Conflict(f"{name} {now}, not at {expected}: look again, then decide")

@@ -1,0 +1,1 @@
+"""What happens inside a transaction: every function here takes its session."""

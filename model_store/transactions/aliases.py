@@ -1,0 +1,130 @@
+"""Aliases inside a transaction: what one points at, which targets there can be, and its append-only history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import Session
+
+from model_store.errors import InvalidInput, Violation
+from model_store.names import AliasName
+from model_store.records.aliases import NO_SPLIT, Target, Traffic
+from model_store.tables import AliasMoveRow, AliasRow
+from model_store.transactions.changes import append_change
+
+MAX_CANARIES = 8
+_DECIMALS = 9  # of percents: ten canaries of a tenth each are a whole, whatever floats make of them
+
+
+def check_target(target: Target) -> None:
+    """Raise InvalidInput, naming each field that is wrong, unless requests can be split like this."""
+    if violations := tuple(_violations(target)):
+        raise InvalidInput(*violations)
+
+
+def _violations(target: Target) -> Iterator[Violation]:
+    canaries, mirror = target.traffic.canaries, target.traffic.mirror
+    if len(canaries) > MAX_CANARIES:
+        yield Violation("canaries", f"must be at most {MAX_CANARIES}, not {len(canaries)}")
+    taken = {target.number}
+    for position, canary in enumerate(canaries):
+        if canary.number in taken:
+            yield Violation(
+                f"canaries[{position}].version",
+                f"must be neither the main version nor another canary, as {canary.number} is",
+            )
+        taken.add(canary.number)
+    if mirror is not None and mirror.number == target.number:
+        yield Violation(
+            "mirror.version", f"must not be the main version, {mirror.number}: it would be compared with itself"
+        )
+    percents = {f"canaries[{position}]": canary.percent for position, canary in enumerate(canaries)}
+    percents |= {"mirror": mirror.percent} if mirror is not None else {}
+    for place, percent in percents.items():
+        if not (math.isfinite(percent) and 0 < percent <= 100):
+            yield Violation(f"{place}.percent", f"must be above 0 and at most 100, not {percent:g}")
+    total = math.fsum(canary.percent for canary in canaries)
+    if round(total, _DECIMALS) > 100:
+        yield Violation("canaries", f"must have at most 100 percent together, not {total:g}")
+
+
+def move_alias(
+    session: Session, name: AliasName, target: Target, actor: str, reason: str, *, rolls_back: bool = False
+) -> AliasRow:
+    """Point an alias at versions of its model, creating it where it is new; a move to where it is changes nothing."""
+    now = datetime.now(UTC)
+    row = session.get(AliasRow, (name.model_id, name.alias))
+    previous = row.target if row is not None else None
+    if row is None:
+        row = AliasRow(model_id=name.model_id, alias=name.alias)
+        session.add(row)
+    if previous != target:
+        row.number, row.traffic, row.updated_at = target.number, _to_json(target.traffic), now
+        _remember(session, name, previous, target, actor, reason, rolls_back=rolls_back)
+        append_change(session, "alias_moved", name)
+    session.flush()
+    return row
+
+
+def refuse_move(session: Session, name: AliasName, target: Target | None, number: int, actor: str, reason: str) -> None:
+    """Write down that an alias stays where it is, and which version it was not moved to."""
+    refused = Target(number, target.traffic if target is not None else NO_SPLIT)
+    _remember(session, name, target, refused, actor, reason, is_refused=True)
+    append_change(session, "alias_move_refused", name)
+
+
+def end_alias(session: Session, row: AliasRow, actor: str, reason: str) -> None:
+    """Delete an alias; its history stays."""
+    session.delete(row)
+    _remember(session, row.name, row.target, None, actor, reason)
+    append_change(session, "alias_deleted", row.name)
+
+
+def before_last_move(moves: Iterable[AliasMoveRow]) -> Target | None:
+    """Return the target before the last move that still stands: a roll back takes its move off again.
+
+    So rolling back twice goes two moves back, and not to and fro. A deleted alias starts anew.
+    """
+    standing: list[Target] = []
+    for move in moves:
+        if move.is_refused:
+            continue
+        if move.target is None:
+            standing.clear()
+        elif move.rolls_back:
+            standing.pop()
+        else:
+            standing.append(move.target)
+    return standing[-2] if len(standing) > 1 else None
+
+
+def _remember(
+    session: Session,
+    name: AliasName,
+    previous: Target | None,
+    target: Target | None,
+    actor: str,
+    reason: str,
+    *,
+    rolls_back: bool = False,
+    is_refused: bool = False,
+) -> None:
+    move = AliasMoveRow(
+        model_id=name.model_id,
+        alias=name.alias,
+        from_number=previous.number if previous is not None else None,
+        to_number=target.number if target is not None else None,
+        traffic=_to_json(target.traffic) if target is not None else None,
+        rolls_back=rolls_back,
+        is_refused=is_refused,
+        actor=actor,
+        reason=reason,
+        created_at=datetime.now(UTC),
+    )
+    session.add(move)
+
+
+def _to_json(traffic: Traffic) -> dict[str, object] | None:
+    return traffic.to_json() if traffic != NO_SPLIT else None

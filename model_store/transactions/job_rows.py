@@ -1,0 +1,117 @@
+"""What may happen to a job's row within a transaction: who holds it, where it moves, what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, delete, select
+from sqlalchemy.orm import Session
+
+from model_store.errors import IllegalState, JobNotFound, LeaseLost
+from model_store.names import job_name
+from model_store.records.job_lifecycle import ACTIVE, ENDED, JobState, after_lost_runner, may_move
+from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
+from model_store.transactions.changes import append_change
+
+_FIRST_BACKOFF, _MAX_BACKOFF = timedelta(seconds=1), timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right of one runner to work on one attempt of a job."""
+
+    job_id: str
+    owner: str
+    attempt: int
+
+
+def job_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
+    """Return a job's row; raise JobNotFound."""
+    query: Select[JobRow] = select(JobRow).where(JobRow.id == job_id)
+    row = session.scalar(query.with_for_update() if lock else query)
+    if row is None:
+        raise JobNotFound(f"{job_name(job_id)} does not exist; `maas jobs` lists those that do")
+    return row
+
+
+def claimed_row(session: Session, claim: Claim) -> JobRow:
+    """Lock a claimed job's row for the caller's transaction; raise LeaseLost."""
+    row = job_row(session, claim.job_id, lock=True)
+    if (row.lease_owner, row.num_attempts) != (claim.owner, claim.attempt) or row.state not in ACTIVE:
+        text = f"{job_name(claim.job_id)} is no longer held by the runner of attempt {claim.attempt}"
+        raise LeaseLost(text, detail=claim.owner)
+    return row
+
+
+def finish(session: Session, claim: Claim, version_number: int) -> JobRow:
+    """End a claimed job as SUCCEEDED in the transaction that publishes its version; raise LeaseLost."""
+    row = claimed_row(session, claim)
+    row.version_number = version_number
+    move(session, row, JobState.SUCCEEDED)
+    return row
+
+
+def move(session: Session, row: JobRow, state: JobState) -> None:
+    """Move a job to another state; raise IllegalState where that is no legal move."""
+    if not may_move(JobState(row.state), state):
+        raise IllegalState(f"{job_name(row.id)} is {row.state} and cannot become {state}")
+    row.state = state
+    if state not in ACTIVE:
+        row.lease_owner = row.lease_expires_at = None
+    row.ended_at = datetime.now(UTC) if state in ENDED else None
+    if state is JobState.SUCCEEDED:
+        row.checkpoints.clear()
+    append_state(session, row)
+
+
+def lose(session: Session, row: JobRow, reason: str) -> None:
+    """Take an active job from a runner that died; what is left of it waits a while, longer after every such loss."""
+    row.num_failures += 1
+    append(session, row, "message", {"text": f"attempt {row.num_attempts} was lost: {reason}"})
+    state = after_lost_runner(JobState(row.state), row.num_failures, row.max_failures)
+    if state is JobState.FAILED:
+        row.error = f"gave up after {row.num_failures} attempts in a row without progress: {reason}"
+    if state is JobState.QUEUED:
+        row.next_attempt_at = datetime.now(UTC) + backoff(row.num_failures)
+    move(session, row, state)
+
+
+def backoff(num_failures: int) -> timedelta:
+    """Return how long a job waits after so many failures in a row: 1 second, then twice as long, at most 5 minutes."""
+    return min(_FIRST_BACKOFF * float(2 ** min(num_failures - 1, 30)), _MAX_BACKOFF)
+
+
+def drop_checkpoints(session: Session, *, ended_before: datetime) -> None:
+    """Let go what jobs had reached that ended before this moment."""
+    has_some = JobRow.id.in_(select(JobCheckpointRow.job_id))
+    # The jobs' rows first, as everybody does; one that somebody holds, to try it again perhaps, is left alone.
+    ended = ended_jobs(ended_before).where(has_some).order_by(JobRow.id).with_for_update(skip_locked=True)
+    jobs = list(session.scalars(ended))
+    session.execute(delete(JobCheckpointRow).where(JobCheckpointRow.job_id.in_(jobs)))
+
+
+def ended_jobs(before: datetime) -> Select[str]:
+    """Select the ids of the jobs that ended before this moment."""
+    return select(JobRow.id).where(JobRow.ended_at < before)
+
+
+def append_state(session: Session, row: JobRow) -> None:
+    """Tell the job's followers, and those of the store, what state it is in."""
+    append(session, row, "state", {"state": str(row.state)})
+    append_change(session, f"job_{row.state}", job_name(row.id))
+
+
+def append(session: Session, row: JobRow, kind: str, payload: Mapping[str, Any]) -> None:
+    """Add an event with the job's next number."""
+    row.last_sequence = (row.last_sequence or 0) + 1
+    event = JobEventRow(
+        job_id=row.id,
+        sequence=row.last_sequence,
+        kind=kind,
+        payload=dict(payload),
+        created_at=datetime.now(UTC),
+    )
+    session.add(event)

@@ -1,0 +1,189 @@
+"""The family of a version, a dataset or a job: what it was made from, and what was made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from model_store.errors import DatasetNotFound, JobNotFound
+from model_store.names import DatasetName, JobName, VersionName, dataset_name, job_name
+from model_store.tables import DatasetRow, JobRow, VersionRow
+from model_store.transactions.lookups import version_row
+
+MAX_NODES = 10_000
+
+
+@dataclass(frozen=True)
+class LineageNode:
+    """One resource of the family; `state` is ACTIVE, DELETED, a job's state, or PURGED where only its name is left."""
+
+    name: str
+    state: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, order=True)
+class LineageEdge:
+    """`target` was made from `source`, which was its `base`, its `dataset` or its `training_job`."""
+
+    source: str
+    target: str
+    role: str
+
+
+@dataclass(frozen=True)
+class LineageGraph:
+    """A family; `is_truncated` where it had more nodes, or more generations, than were asked for."""
+
+    nodes: tuple[LineageNode, ...]
+    edges: tuple[LineageEdge, ...]
+    is_truncated: bool
+
+
+@dataclass
+class _Family:
+    """A graph in the making, at most so many nodes large."""
+
+    max_nodes: int
+    nodes: dict[str, LineageNode] = field(default_factory=dict)
+    edges: set[LineageEdge] = field(default_factory=set)
+    is_truncated: bool = False
+
+    def add(self, name: str, state: str, created_at: datetime | None) -> bool:
+        """Add a node; say whether it is new and there was room."""
+        if name in self.nodes or len(self.nodes) >= self.max_nodes:
+            self.is_truncated |= name not in self.nodes
+            return False
+        self.nodes[name] = LineageNode(name, state, created_at)
+        return True
+
+    def link(self, source: str, target: str, role: str) -> None:
+        """Add an edge between two nodes of the graph."""
+        if source in self.nodes and target in self.nodes:
+            self.edges.add(LineageEdge(source, target, role))
+
+    def graph(self) -> LineageGraph:
+        """Return what was gathered, the starting point first."""
+        return LineageGraph(tuple(self.nodes.values()), tuple(sorted(self.edges)), self.is_truncated)
+
+
+def family_of(
+    session: Session, name: VersionName | DatasetName | JobName, *, num_up: int, num_down: int, max_nodes: int
+) -> LineageGraph:
+    """Gather the family around a resource: so many generations of bases up, and of children down.
+
+    Every version comes with the dataset and the job that it was made from. Raises VersionNotFound, DatasetNotFound or
+    JobNotFound.
+    """
+    family = _Family(max_nodes)
+    start, versions = _start(session, name)
+    _add(family, start)
+    _add_generation(session, family, versions)
+    _climb(session, family, versions, num_up)
+    _descend(session, family, versions, num_down)
+    return family.graph()
+
+
+def _start(session: Session, name: VersionName | DatasetName | JobName) -> tuple[LineageNode, list[VersionRow]]:
+    """Return the node that was asked for, and the versions to go on from: itself, or those that it made."""
+    if isinstance(name, VersionName):
+        version = version_row(session, name)
+        return _version_node(version), [version]
+    made = select(VersionRow).order_by(VersionRow.model_id, VersionRow.number).limit(MAX_NODES)
+    if isinstance(name, DatasetName):
+        dataset = session.get(DatasetRow, name.dataset_id)
+        if dataset is None:
+            raise DatasetNotFound(f"{name} does not exist; `maas datasets` lists those that do")
+        return _dataset_node(dataset), list(session.scalars(made.where(VersionRow.dataset_id == dataset.id)))
+    job = session.scalar(select(JobRow).where(JobRow.id == name.job_id))
+    if job is None:
+        raise JobNotFound(f"{name} does not exist; `maas jobs` lists those that do")
+    return _job_node(job), list(session.scalars(made.where(VersionRow.job_id == job.id)))
+
+
+def _version_node(row: VersionRow) -> LineageNode:
+    return LineageNode(str(row.name), "DELETED" if row.deleted_at is not None else "ACTIVE", row.created_at)
+
+
+def _job_node(row: JobRow) -> LineageNode:
+    return LineageNode(job_name(row.id), row.state.upper(), row.created_at)
+
+
+def _dataset_node(row: DatasetRow) -> LineageNode:
+    state = "PURGED" if row.is_purged else "DELETED" if row.deleted_at is not None else "ACTIVE"
+    return LineageNode(dataset_name(row.id), state, row.created_at)
+
+
+def _climb(session: Session, family: _Family, versions: list[VersionRow], num_generations: int) -> None:
+    for _ in range(num_generations):
+        bases = {(row.base_model_id, row.base_number): row for row in versions if row.base_model_id is not None}
+        found = list(
+            session.scalars(select(VersionRow).where(_is_one_of(VersionRow.model_id, VersionRow.number, bases)))
+        )
+        _add_generation(session, family, found)
+        for child in versions:
+            if child.base_model_id is not None and child.base_number is not None:
+                base = str(VersionName(child.base_model_id, child.base_number))
+                family.add(base, "PURGED", None)
+                family.link(base, str(child.name), "base")
+        versions = found
+        if not versions:
+            return
+    family.is_truncated |= any(row.base_model_id is not None for row in versions)
+
+
+def _descend(session: Session, family: _Family, versions: list[VersionRow], num_generations: int) -> None:
+    for _ in range(num_generations):
+        parents = {(row.model_id, row.number) for row in versions}
+        query = (
+            select(VersionRow)
+            .where(_is_one_of(VersionRow.base_model_id, VersionRow.base_number, parents))
+            .order_by(VersionRow.model_id, VersionRow.number)
+            .limit(family.max_nodes)
+        )
+        children = list(session.scalars(query))
+        _add_generation(session, family, children)
+        for child in children:
+            family.link(str(VersionName(str(child.base_model_id), child.base_number or 0)), str(child.name), "base")
+        versions = children
+        if not versions:
+            return
+    made_from = _is_one_of(
+        VersionRow.base_model_id, VersionRow.base_number, {(row.model_id, row.number) for row in versions}
+    )
+    family.is_truncated |= session.scalar(select(VersionRow.number).where(made_from).limit(1)) is not None
+
+
+def _add_generation(session: Session, family: _Family, versions: list[VersionRow]) -> None:
+    """Add versions, and the datasets and jobs that made them."""
+    for row in versions:
+        _add(family, _version_node(row))
+    new = [row for row in versions if str(row.name) in family.nodes]
+    datasets = {row.dataset_id for row in new if row.dataset_id is not None}
+    jobs = {row.job_id for row in new if row.job_id is not None}
+    for dataset in session.scalars(select(DatasetRow).where(DatasetRow.id.in_(datasets))):
+        _add(family, _dataset_node(dataset))
+    for job in session.scalars(select(JobRow).where(JobRow.id.in_(jobs))):
+        _add(family, _job_node(job))
+    for row in new:
+        if row.dataset_id is not None:
+            family.add(dataset_name(row.dataset_id), "PURGED", None)
+            family.link(dataset_name(row.dataset_id), str(row.name), "dataset")
+        if row.job_id is not None:
+            family.add(job_name(row.job_id), "PURGED", None)
+            family.link(job_name(row.job_id), str(row.name), "training_job")
+
+
+def _add(family: _Family, node: LineageNode) -> bool:
+    return family.add(node.name, node.state, node.created_at)
+
+
+def _is_one_of(
+    model_id: InstrumentedAttribute[Any], number: InstrumentedAttribute[Any], pairs: Iterable[tuple[Any, Any]]
+) -> ColumnElement[bool]:
+    return tuple_(model_id, number).in_(list(pairs))

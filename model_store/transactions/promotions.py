@@ -1,0 +1,169 @@
+"""Carries promotions out: what the gate said becomes a move of the alias, or a refusal in its history.
+
+A promotion lives in its job's row, and changes in the transactions that move the alias. Whoever works on one does so
+without a lease: every step checks where the promotion and the alias stand, and a second one changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from model_store.database.engine import Database
+from model_store.errors import AliasMoved
+from model_store.names import AliasName, VersionName, job_name, model_name
+from model_store.records.aliases import Share, Target
+from model_store.records.jobs import TrainingJob
+from model_store.records.promotion import OPEN, Promotion, PromotionSpec, PromotionState, Verdict
+from model_store.tables import AliasMoveRow, AliasRow, JobRow, ModelRow
+from model_store.transactions.aliases import before_last_move, move_alias, refuse_move
+from model_store.transactions.changes import take_turn
+from model_store.transactions.job_rows import append, job_row
+from model_store.transactions.lookups import moves_of
+
+_WHOLE = 100.0
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A verdict that is to be carried out with the version that it is about.
+
+    Once the alias has moved the promotion waits so many seconds for the version to be served; None where nobody is
+    there to be asked.
+    """
+
+    spec: PromotionSpec
+    verdict: Verdict
+    patience_seconds: float | None
+
+
+def carry_out(session: Session, job: JobRow, version: VersionName, gated: Gated) -> None:
+    """Move the alias, begin to mirror, or write the refusal down, and note it with the job.
+
+    Raises AliasMoved where the alias is no longer at the version that the verdict compared with.
+    """
+    name = AliasName(version.model_id, gated.spec.alias)
+    before, verdict, actor = _target(session, name), gated.verdict, job_name(job.id)
+    if (before.number if before is not None else None) != verdict.incumbent:
+        raise AliasMoved(f"{name} was moved while {version} was measured")
+    promotion = Promotion(PromotionState.REFUSED, verdict, verdict.reason, datetime.now(UTC))
+    if not verdict.passes:
+        refuse_move(session, name, before, version.number, actor, verdict.reason)
+    elif before is not None and gated.spec.mirror_seconds:
+        mirrored = replace(before, traffic=replace(before.traffic, mirror=Share(version.number, _WHOLE)))
+        reason = f"{version.number} mirrors it for {gated.spec.mirror_seconds:g} s: {verdict.reason}"
+        move_alias(session, name, mirrored, actor, reason)
+        promotion = promotion.then(PromotionState.MIRRORING, reason, _after(gated.spec.mirror_seconds))
+    else:
+        move_alias(session, name, Target(version.number), actor, verdict.reason)
+        promotion = _moved(promotion, verdict.reason, gated.patience_seconds)
+    _note(session, job, promotion)
+
+
+class PromotionStore:
+    """Promotions that are under way; safe to share between threads and services."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def under_way(self) -> tuple[TrainingJob, ...]:
+        """Return the jobs whose promotions are open, oldest first."""
+        query = select(JobRow).where(JobRow.promotion_state.in_(OPEN)).order_by(JobRow.sequence)
+        with self._database.read() as session:
+            return tuple(row.record() for row in session.scalars(query.options(selectinload(JobRow.checkpoints))))
+
+    def end_mirroring(self, job_id: str, verdict: Verdict, patience_seconds: float) -> None:
+        """Move the alias on to the version that was its mirror, or take the mirror off again."""
+        with self._database.write() as session:
+            row, promotion = self._locked(session, job_id, PromotionState.MIRRORING)
+            if promotion is None or row.version_number is None:
+                return
+            name, number, actor = _alias(row), row.version_number, job_name(row.id)
+            before = _before_last_move(session, name)
+            if before is None or not _is_mirrored(_target(session, name), promotion.verdict.incumbent, number):
+                _note(session, row, promotion.then(PromotionState.REFUSED, f"{name} was moved by somebody else since"))
+                return
+            # The mirror's move is taken off again in any case: rolling back from the new version does not lead to it.
+            move_alias(session, name, before, actor, f"{number} has mirrored it long enough", rolls_back=True)
+            if verdict.passes:
+                move_alias(session, name, Target(number), actor, verdict.reason)
+                _note(session, row, _moved(promotion, verdict.reason, patience_seconds))
+            else:
+                refuse_move(session, name, before, number, actor, verdict.reason)
+                _note(session, row, promotion.then(PromotionState.REFUSED, verdict.reason))
+
+    def end_loading(self, job_id: str, state: PromotionState, reason: str) -> None:
+        """Note whether the version is served; one that is REFUSED after all is rolled back, unless the alias moved."""
+        with self._database.write() as session:
+            row, promotion = self._locked(session, job_id, PromotionState.LOADING)
+            if promotion is None or row.version_number is None:
+                return
+            if state is PromotionState.REFUSED:
+                reason = f"{reason}; {self._roll_back(session, row, row.version_number, reason)}"
+            _note(session, row, promotion.then(state, reason))
+
+    def _roll_back(self, session: Session, row: JobRow, number: int, reason: str) -> str:
+        """Take the move to a version off again, and say what was done."""
+        name, actor = _alias(row), job_name(row.id)
+        if _target(session, name) != Target(number):
+            return "the alias was moved by somebody else since"
+        earlier = _before_last_move(session, name)
+        if earlier is None:
+            return "the alias stays, as it was nowhere else before"
+        move_alias(session, name, earlier, actor, reason, rolls_back=True)
+        refuse_move(session, name, earlier, number, actor, reason)
+        return f"the alias is back at {earlier.number}"
+
+    def _locked(self, session: Session, job_id: str, state: PromotionState) -> tuple[JobRow, Promotion | None]:
+        """Lock a job, its model and the feed's turn, in the order of all; no promotion where it has gone on since."""
+        row = job_row(session, job_id, lock=True)
+        model = session.get(ModelRow, row.model_id, with_for_update=True)
+        take_turn(session)
+        promotion = row.record().promotion
+        if promotion is None or promotion.state is not state:
+            return row, None
+        if model is None or model.is_purged or model.deleted_at is not None:
+            _note(session, row, promotion.then(PromotionState.REFUSED, f"{model_name(row.model_id)} was deleted"))
+            return row, None
+        return row, promotion
+
+
+def _target(session: Session, name: AliasName) -> Target | None:
+    row = session.get(AliasRow, (name.model_id, name.alias))
+    return row.target if row is not None else None
+
+
+def _before_last_move(session: Session, name: AliasName) -> Target | None:
+    return before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
+
+
+def _alias(row: JobRow) -> AliasName:
+    spec = row.record().spec
+    return AliasName(spec.model_id, spec.promote.alias if spec.promote is not None else "")
+
+
+def _is_mirrored(target: Target | None, incumbent: int | None, number: int) -> bool:
+    return (
+        target is not None
+        and target.number == incumbent
+        and target.traffic.mirror is not None
+        and target.traffic.mirror.number == number
+    )
+
+
+def _moved(promotion: Promotion, reason: str, patience_seconds: float | None) -> Promotion:
+    if patience_seconds is None:
+        return promotion.then(PromotionState.PROMOTED, reason)
+    return promotion.then(PromotionState.LOADING, reason, _after(patience_seconds))
+
+
+def _after(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def _note(session: Session, row: JobRow, promotion: Promotion) -> None:
+    row.promotion, row.promotion_state = promotion.to_json(), promotion.state
+    append(session, row, "promotion", promotion.to_json())

@@ -1,0 +1,162 @@
+"""Publishing inside a transaction: the next number, the rows, and the checks that make a version whole.
+
+Blobs first, row last: a version's row is inserted only after its manifest and every stage it names are durable, so a
+crash leaves an unused blob and never a version that cannot be loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from model_store.errors import AlreadyExists, InvalidInput
+from model_store.manifests import Manifest
+from model_store.names import VersionName, check_key
+from model_store.records.metrics import Metrics
+from model_store.records.resources import CalibrationDigests, Lineage, Notes
+from model_store.tables import ModelRow, ModelTagRow, StageRow, VersionMetricRow, VersionRow, VersionTagRow
+from model_store.transactions.changes import append_change
+from model_store.transactions.job_rows import Claim
+from model_store.transactions.lookups import living_model_row
+from model_store.transactions.promotions import Gated
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Everything about a version that is about to be published; its blobs are stored already, but for the manifest.
+
+    `new_digests` are the blobs that this publication added: what `added_bytes` counts. `metric_values` are numbers that
+    a publisher gives besides `metrics`. A `claim` ends the training job in the same transaction, so that a job
+    publishes once or not at all; a `gated` verdict is carried out in it too.
+    """
+
+    model_id: str
+    manifest: Manifest
+    lineage: Lineage = field(default_factory=Lineage)
+    metrics: Metrics | None = None
+    metric_values: Mapping[str, float] = field(default_factory=dict)
+    calibration: CalibrationDigests | None = None
+    notes: Notes = field(default_factory=Notes)
+    alias: str | None = None
+    actor: str = ""
+    reason: str = ""
+    new_digests: Collection[str] = ()
+    request_id: str | None = None
+    claim: Claim | None = None
+    gated: Gated | None = None
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Every blob that the version will name, the manifest left out."""
+        calibration = (self.calibration.rows, self.calibration.logits) if self.calibration is not None else ()
+        return (*(stage.digest for stage in self.manifest.stages), *calibration)
+
+    def with_new_digests(self, digests: Collection[str]) -> Publication:
+        """Return the same publication, having added these blobs."""
+        return replace(self, new_digests=digests)
+
+
+def check_metric_values(values: Mapping[str, float], field: str) -> dict[str, float]:
+    """Return metric values that can be kept and compared; raise InvalidInput for a name or a number that cannot."""
+    for name, value in values.items():
+        check_key(name, field)
+        if not math.isfinite(value):
+            raise InvalidInput.of(f"{field}[{name!r}]", f"must be a finite number, not {value}")
+    return dict(values)
+
+
+def published_before(session: Session, publication: Publication) -> VersionRow | None:
+    """Return the version that this request published already; raise AlreadyExists where it published another one."""
+    if publication.request_id is None:
+        return None
+    row = session.scalar(select(VersionRow).where(VersionRow.request_id == publication.request_id))
+    wanted = (publication.model_id, publication.manifest.digest)
+    if row is not None and (row.model_id, row.manifest_digest) != wanted:
+        raise AlreadyExists(f"request id {publication.request_id!r} was used to publish something else: take a new one")
+    return row
+
+
+def insert_version(session: Session, publication: Publication, sizes: Mapping[str, int], added: int) -> VersionRow:
+    """Insert a version under the model's next number; `sizes` gives the bytes of each of its blobs."""
+    now = datetime.now(UTC)
+    lineage, manifest, metrics = publication.lineage, publication.manifest, publication.metrics
+    calibration = publication.calibration
+    values = {**publication.metric_values, **(metrics.values if metrics is not None else {})}
+    row = VersionRow(
+        model_id=publication.model_id,
+        number=_next_number(session, publication.model_id),
+        manifest_digest=manifest.digest,
+        architecture=manifest.architecture,
+        num_labels=len(manifest.labels),
+        base_model_id=lineage.base.model_id if lineage.base else None,
+        base_number=lineage.base.number if lineage.base else None,
+        dataset_id=lineage.dataset_id,
+        job_id=lineage.job_id,
+        recipe=dict(lineage.recipe),
+        seed=lineage.seed,
+        metrics=metrics.to_json() if metrics is not None else None,
+        calibration_rows_digest=calibration.rows if calibration else None,
+        calibration_rows_bytes=sizes[calibration.rows] if calibration else None,
+        calibration_logits_digest=calibration.logits if calibration else None,
+        calibration_logits_bytes=sizes[calibration.logits] if calibration else None,
+        added_bytes=added,
+        request_id=publication.request_id,
+        description=publication.notes.description,
+        created_at=now,
+        updated_at=now,
+        stages=[
+            StageRow(position=position, name=stage.name, digest=stage.digest, size_bytes=sizes[stage.digest])
+            for position, stage in enumerate(manifest.stages)
+        ],
+        tags=[VersionTagRow(key=key, value=value) for key, value in sorted(publication.notes.tags.items())],
+        metric_values=[VersionMetricRow(name=name, value=value) for name, value in sorted(values.items())],
+    )
+    session.add(row)
+    append_change(session, "version_published", VersionName(row.model_id, row.number))
+    session.flush()
+    return row
+
+
+def lock_model(session: Session, model_id: str) -> ModelRow:
+    """Create the model where it is new, and keep other publishers of it waiting until this transaction ends.
+
+    A model that was purged begins anew, but its numbers go on. Raises IllegalState where it was deleted.
+    """
+    now = datetime.now(UTC)
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    values = {"id": model_id, "created_at": now, "updated_at": now}
+    fresh = {"last_number": 0, "is_purged": False, "description": "", "revision": 1}
+    session.execute(insert(ModelRow).values(values | fresh).on_conflict_do_nothing())
+    row = session.get(ModelRow, model_id, with_for_update=True)
+    if row is not None and row.is_purged:
+        row.is_purged, row.deleted_at, row.purge_at = False, None, None
+        row.created_at = row.updated_at = now
+    return living_model_row(session, model_id)
+
+
+def write_notes(row: ModelRow | VersionRow, notes: Notes) -> None:
+    """Replace the description and the tags of a row."""
+    row.description = notes.description
+    kept = {tag.key: tag for tag in row.tags}
+    table = ModelTagRow if isinstance(row, ModelRow) else VersionTagRow
+    tags = [kept.get(key) or table(key=key) for key in sorted(notes.tags)]
+    for tag in tags:
+        tag.value = notes.tags[tag.key]
+    row.tags = tags  # type: ignore[assignment]  # each row has the tags of its own table
+
+
+def _next_number(session: Session, model_id: str) -> int:
+    """Count the model's versions up by one, in one statement: no two publishers can take the same number."""
+    counted = (
+        update(ModelRow)
+        .where(ModelRow.id == model_id)
+        .values(last_number=ModelRow.last_number + 1)
+        .returning(ModelRow.last_number)
+    )
+    return session.execute(counted).scalar_one()

@@ -1,0 +1,85 @@
+"""Tombstones: which blobs are being removed, so that no object store is asked while the writer lock is held.
+
+Whoever removes a blob writes its tombstone under the writer lock, after it has seen that no row names the blob. It
+removes the blob then, without a lock, and settles the tombstone. Whoever is about to name a blob looks at the object
+store first, and at the tombstones under the writer lock: a blob that was buried since that look, or is being removed,
+must not be named. So either the row is there before the tombstone, or its writer is told to try again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, func, not_, select, update
+from sqlalchemy.orm import Session
+
+from model_store.blobs import BlobStore
+from model_store.database.engine import Database
+from model_store.errors import Conflict, Unavailable
+from model_store.tables import TombstoneRow
+from model_store.transactions.changes import take_turn
+
+_KEPT_FOR = timedelta(minutes=15)
+"""No writer takes that long from its look to its turn, and no request to an object store; a dead remover's blobs can be
+named again after it."""
+
+
+@dataclass(frozen=True)
+class SeenBlobs:
+    """Blobs that were stored when somebody looked: their bytes, and the newest tombstone before that."""
+
+    sizes: Mapping[str, int]
+    newest: int
+    seen_at: datetime
+
+
+def look_at(database: Database, blobs: BlobStore, digests: Iterable[str]) -> SeenBlobs:
+    """Ask the object store for some blobs, before the transaction that names them.
+
+    Raises MissingBlob, and Conflict where one of the blobs is being removed: that it is there now means nothing.
+    """
+    wanted, seen_at = list(digests), datetime.now(UTC)
+    with database.read() as session:
+        # In this order: what is buried in between counts as newer.
+        newest = session.scalar(select(func.max(TombstoneRow.sequence))) or 0
+        _check(session, wanted, not_(TombstoneRow.is_settled))
+    return SeenBlobs(blobs.sizes(wanted), newest, seen_at)
+
+
+def check_kept(session: Session, seen: SeenBlobs) -> None:
+    """Raise Conflict where somebody has begun to remove one of the blobs since; the caller holds the writer lock."""
+    if datetime.now(UTC) - seen.seen_at > _KEPT_FOR:
+        raise Unavailable("the object store took too long to answer for the blobs: try again")
+    _check(session, seen.sizes, TombstoneRow.sequence > seen.newest)
+
+
+def _check(session: Session, digests: Iterable[str], condition: ColumnElement[bool]) -> None:
+    is_young = TombstoneRow.buried_at > datetime.now(UTC) - _KEPT_FOR
+    buried = select(TombstoneRow.digest).where(TombstoneRow.digest.in_(digests), is_young, condition).limit(1)
+    if (digest := session.scalar(buried)) is not None:
+        raise Conflict(f"blob {digest} is removed or repaired at this moment: store it again, and try again")
+
+
+@contextmanager
+def burying(
+    write: Callable[[], AbstractContextManager[Session]], choose: Callable[[Session], Collection[str]]
+) -> Iterator[Collection[str]]:
+    """Give the blobs that `choose` returns under the writer lock; in the block, which holds no lock, they may go.
+
+    `write` begins a transaction. Where the block fails nobody knows what an object store still does: the tombstones
+    then stay as they are.
+    """
+    with write() as session:
+        take_turn(session)
+        digests = choose(session)
+        rows = [TombstoneRow(digest=digest, buried_at=datetime.now(UTC)) for digest in digests]
+        session.add_all(rows)
+        session.execute(delete(TombstoneRow).where(TombstoneRow.buried_at < datetime.now(UTC) - _KEPT_FOR))
+        session.flush()
+        sequences = [row.sequence for row in rows]
+    yield digests
+    with write() as session:
+        session.execute(update(TombstoneRow).where(TombstoneRow.sequence.in_(sequences)).values(is_settled=True))

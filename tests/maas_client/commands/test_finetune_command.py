@@ -1,0 +1,146 @@
+"""`maas finetune`, up to the queue: what is refused is refused before the upload, and equal data is one dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from maas.training.v1 import training_pb2 as pb
+
+from tests.maas_client.running import Maas
+from tests.training_service.datasets.test_sources import write
+from tests.training_service.making import photos, publish_base, zip_of
+from tests.training_service.running import RunningService, running_service
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]:
+    """A service with a base that queues jobs and runs none; the current folder is one of the user's."""
+    (tmp_path / "user").mkdir()
+    monkeypatch.chdir(tmp_path / "user")
+    with running_service(tmp_path / "home", num_concurrent_jobs=0) as running:
+        monkeypatch.setenv("MAAS_TRAINING_ADDRESS", (tmp_path / "home/address").read_text())
+        publish_base(running.store)
+        yield running
+
+
+def datasets(service: RunningService) -> list[str]:
+    """Return the names of all datasets."""
+    return [each.name for each in service.training.ListDatasets(pb.ListDatasetsRequest()).datasets]
+
+
+def jobs(service: RunningService) -> list[pb.TrainingJob]:
+    """Return all jobs, the newest first."""
+    return list(service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--model", "Rosen!"], "training_job.model"),
+        (["--base", "none"], "models/none does not exist"),
+        (["--base", "base/7"], "models/base/versions/7 does not exist"),
+        (["--alias", "No!"], "training_job.alias"),
+        (["--promote", "live", "--metric", "none"], "training_job.promote.metric"),
+        (["--recipe", "none"], "training_job.recipe.name"),
+        (["--recipe", "linear_probe", "--epochs", "3"], "training_job.recipe.num_epochs"),
+        (["--recipe", "last_stages", "--num-stages", "99"], "training_job.recipe.num_stages"),
+        (["--learning-rate", "-1"], "training_job.recipe.learning_rate"),
+        (["--priority", "9999"], "training_job.priority"),
+        (["--max-failures", "0"], "training_job.max_failures"),
+    ],
+)
+def test_a_bad_option_is_refused_before_the_upload(
+    service: RunningService, command: Maas, options: list[str], text: str
+) -> None:
+    """No dataset is left behind."""
+    write(Path("shapes"), photos(4))
+    code, _, err = command("finetune", "shapes", "--detach", *options)
+    assert (code, text in err) == (1, True), err
+    assert datasets(service) == []
+
+
+def test_equal_data_is_uploaded_into_one_dataset(service: RunningService, command: Maas) -> None:
+    """As of an artifact that has not changed; an id that was given is the user's wish."""
+    write(Path("shapes"), photos(4))
+    for _ in range(2):
+        code, _, err = command("finetune", "shapes", "--detach")
+        assert code == 0, err
+    (name,) = datasets(service)
+    assert f"{name} has just this content already: it is used" in err
+    assert {job.dataset for job in jobs(service)} == {name}
+    code, _, err = command("finetune", "shapes", "--detach", "--dataset-id", "mine")
+    assert (code, f"note: {name} has the same content" in err) == (0, True)
+    assert datasets(service) == ["datasets/mine", name]
+
+
+def test_a_name_that_makes_no_id_is_asked_for(service: RunningService, command: Maas) -> None:
+    """Two folders of other letters are not two versions of one model."""
+    write(Path("花"), photos(4))
+    code, _, err = command("finetune", "花", "--detach")
+    assert (code, "no id can be made of the name '花': choose one with --model" in err) == (1, True)
+    code, _, err = command("datasets", "upload", "花")
+    assert (code, "choose one with --id" in err) == (1, True)
+    assert datasets(service) == []
+    assert command("finetune", "花", "--detach", "--model", "hana")[0] == 0
+    (job,) = jobs(service)
+    assert job.model == "models/hana"
+    assert job.dataset.startswith("datasets/hana-")
+
+
+def test_a_folder_that_has_the_name_of_a_dataset_can_be_meant(service: RunningService, command: Maas) -> None:
+    """The error says how to write it, and it works."""
+    write(Path("datasets/shapes"), photos(4))
+    code, _, err = command("finetune", "datasets/shapes", "--detach")
+    assert (code, "to upload the folder or file of that name write ./datasets/shapes" in err) == (1, True)
+    assert command("finetune", "./datasets/shapes", "--detach")[0] == 0
+    assert jobs(service)[0].model == "models/shapes"
+    code, _, err = command("finetune", "datasets/none", "--detach")
+    assert (code, "datasets/none does not exist" in err, "./" in err) == (1, True, False)
+
+
+def test_what_is_not_uploaded_is_listed_though_the_upload_is_refused(service: RunningService, command: Maas) -> None:
+    """By the client what it cannot read, by the service what it cannot use."""
+    write(Path("shapes"), photos(4, ("red",)) | {".NET/1.png": b"x", "blue/1.png": b"text"})
+    Path("shapes/green").symlink_to("nowhere")
+    code, _, err = command("finetune", "shapes", "--detach")
+    assert code == 1
+    for text in (
+        "not uploaded: green: it is a link that leads nowhere",
+        "found red (4)",
+        "left out: .NET: hidden: its name begins with a dot",
+        "left out: blue/1.png: not an image",
+    ):
+        assert text in err
+    assert datasets(service) == []
+
+
+def test_the_encoding_of_names_can_be_said(service: RunningService, command: Maas) -> None:
+    """Where the service asks for it."""
+    archive = zip_of(photos(4, ("blue",)) | {f"########/{path}": data for path, data in photos(4, ("red",)).items()})
+    Path("shapes.zip").write_bytes(archive.replace(b"########", "花花花花".encode("gbk")))
+    code, _, err = command("finetune", "shapes.zip", "--detach")
+    assert (code, "is it '花花花花' (gbk) or" in err, "--encoding" in err) == (1, True, True)
+    assert command("finetune", "shapes.zip", "--detach", "--encoding", "gbk")[0] == 0
+    code, out, _ = command("datasets", "show", datasets(service)[0])
+    assert (code, "花花花花" in out) == (0, True)
+
+
+def test_an_archive_that_cannot_be_read_is_named(
+    service: RunningService, command: Maas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk's own word reaches the user, and no dataset is made of the first half."""
+    Path("shapes.zip").write_bytes(zip_of(photos(4)))
+    opened = Path.open
+
+    def failing(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.name == "shapes.zip":
+            raise OSError(5, "Input/output error", str(path))
+        return opened(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", failing)
+    code, _, err = command("finetune", "shapes.zip", "--detach")
+    assert (code, "Input/output error: 'shapes.zip'" in err, "iterating" in err) == (1, True, False)
+    assert datasets(service) == []

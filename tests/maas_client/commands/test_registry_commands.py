@@ -1,0 +1,321 @@
+"""The registry's commands, as a person types them and reads them, on a real service."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grpc_runtime.child_process import command_of
+from model_store.names import VersionName
+from model_store.records.resources import Lineage, Notes
+from tests.maas_client.running import Maas, read
+from tests.model_store.making import publication
+from tests.training_service.making import picture
+from tests.training_service.registry_running import TIMEOUT, RunningRegistry
+
+
+def publish(registry: RunningRegistry, model_id: str = "flowers", seeds: tuple[int, ...] = (1, 2), **more: Any) -> str:
+    """Publish a tiny version and return its name."""
+    return str(registry.store.publish(publication(registry.store, model_id, seeds, **more)).name)
+
+
+def test_models_are_created_listed_and_found(registry: RunningRegistry, maas: Maas) -> None:
+    """With their tags and aliases; a filter leaves some out, and what was deleted is shown where asked for."""
+    assert maas("models")[1].startswith("no models yet")
+    assert read(maas, "models", "create", "flowers", "--description", "Ours.", "--tag", "team=vision")["tags"] == {
+        "team": "vision"
+    }
+    publish(registry, "roses", alias="production")
+    _, out, _ = maas("models")
+    assert "team=vision" in out
+    assert "production -> 1" in out
+    assert [model["name"] for model in read(maas, "models", "--filter", "tags.team = vision")] == ["models/flowers"]
+    assert maas("models", "--filter", "tags.team = sound")[1] == "nothing passes the filter\n"
+    maas("delete", "flowers")
+    assert [model["name"] for model in read(maas, "models")] == ["models/roses"]
+    assert "deleted" in maas("models", "--deleted")[1]
+    code, _, err = maas("models", "create", "roses", "--tag", "team=vision")
+    assert (code, "ALREADY_EXISTS: models/roses exists already: update it" in err) == (1, True)
+
+
+def test_versions_are_sorted_filtered_and_limited(registry: RunningRegistry, maas: Maas) -> None:
+    """By any metric, which then has a column; tags have theirs where there is room."""
+    for seed, accuracy in ((1, 0.7), (2, 0.9), (3, 0.8)):
+        values = {"accuracy": accuracy, "latency_ms": 10 * seed}
+        publish(registry, seeds=(seed,), metric_values=values, notes=Notes(tags={"team": f"team-{seed}"}))
+    by_accuracy = read(maas, "versions", "flowers", "--sort", "metrics.accuracy desc", "--limit", "2")
+    assert [version["name"][-1] for version in by_accuracy] == ["2", "3"]
+    _, out, _ = maas("versions", "flowers", "--sort", "metrics.latency_ms", "--filter", "metrics.accuracy > 0.75")
+    rows = [words for line in out.splitlines() if (words := line.split())]
+    assert "latency_ms" in rows[1]
+    found = [(row[0], row[3], "team=team-2" in row) for row in rows[-2:]]
+    assert found == [("2", "20", True), ("3", "30", False)]
+    code, _, err = maas("versions", "flowers", "--filter", "accuracy > 1")
+    assert (code, "INVALID_ARGUMENT: filter: knows no field 'accuracy'" in err) == (1, True)
+
+
+def test_names_that_nothing_has_are_told_from_those_that_are_there(registry: RunningRegistry, maas: Maas) -> None:
+    """Mistyped metrics, tags and aliases, in a filter and in an order, for people and for programs."""
+    publish(registry, metric_values={"accuracy": 0.9}, notes=Notes(tags={"team": "vision"}), alias="production")
+    code, out, err = maas("versions", "flowers", "--sort", "metrics.acuracy desc")
+    assert (code, out) == (0, "nothing passes the filter\n")
+    assert err == "no version of flowers has a metric 'acuracy': there is accuracy; do you mean accuracy?\n"
+    code, out, err = maas("versions", "flowers", "--filter", "tags.tema = vision AND aliases:prod", "--json")
+    assert (code, json.loads(out)) == (0, [])
+    assert "a tag 'tema': there is team; do you mean team?" in err
+    assert "an alias 'prod': there is production" in err
+    assert "no model has a tag 'owner': there are none" in maas("models", "--filter", "tags.owner:*")[2]
+    assert maas("versions", "flowers", "--filter", "metrics.accuracy > 0.95")[2] == ""
+    assert len(read(maas, "versions", "flowers", "--filter", "tags.team = 'vision'")) == 1
+
+
+def test_everything_is_shown_of_one(registry: RunningRegistry, maas: Maas) -> None:
+    """Of a model, of a version by number, by alias, or by its model's name."""
+    lineage = Lineage(recipe={"name": "full", "rate": 0.1}, seed=7)
+    about = Notes("From the garden.", {"team": "vision"})
+    publish(registry, lineage=lineage, metric_values={"accuracy": 0.5}, notes=about, alias="live")
+    _, out, _ = maas("show", "flowers@live")
+    for text in ("models/flowers/versions/1", "rate=0.1", "accuracy 0.5", "team=vision", "From the garden.", "stage1"):
+        assert text in out
+    assert read(maas, "show", "flowers/1") == read(maas, "show", "flowers@live")
+    assert read(maas, "show", "flowers")["aliases"][0]["version"] == "models/flowers/versions/1"
+    assert "live -> 1" in maas("show", "flowers")[1]
+    assert (
+        "NOT_FOUND: models/flowers/versions/2 does not exist; `maas versions flowers`" in maas("show", "flowers/2")[2]
+    )
+
+
+def test_weights_are_imported_with_images_to_calibrate_by(maas: Maas, tmp_path: Path) -> None:
+    """A folder of them; what cannot be calibrated is explained."""
+    (tmp_path / "red.png").write_bytes(picture())
+    given = ["import", "squeezenet1_1", "--random", "0", "--calibration", str(tmp_path)]
+    code, _, err = maas(*given)
+    assert (code, "calibration: is for classifiers of images" in err) == (1, True)
+    assert read(maas, *given, "--num-labels", "3")["calibration"]["logits_size_bytes"]
+    assert "calibration" in maas("show", "squeezenet1-1/1")[1]
+
+
+def test_tags_are_set_and_removed_one_by_one(registry: RunningRegistry, maas: Maas) -> None:
+    """On a model, on a version, and on what an alias names; the others stay."""
+    publish(registry, notes=Notes(tags={"team": "vision", "draft": "yes"}), alias="live")
+    assert maas("tag", "flowers@live", "draft=", "approved=by=ann")[1] == (
+        "models/flowers/versions/1  approved=by=ann team=vision\n"
+    )
+    assert read(maas, "tag", "flowers", "area=plants")["tags"] == {"area": "plants"}
+    assert "has no tags" in maas("tag", "flowers", "area=")[1]
+    code, _, err = maas("tag", "flowers", "area")
+    assert (code, "'area' must have the form KEY=VALUE" in err) == (1, True)
+    assert "version.tags['1']" in maas("tag", "flowers/1", "1=x")[2]
+
+
+def test_a_description_is_written_unless_somebody_was_first(registry: RunningRegistry, maas: Maas) -> None:
+    """With the etag that was read, an overtaken change is ABORTED and says what to do."""
+    publish(registry)
+    etag = read(maas, "show", "flowers/1")["etag"]
+    assert maas("describe", "flowers/1", "First.", "--etag", etag)[1] == "models/flowers/versions/1 is described\n"
+    code, _, err = maas("describe", "flowers/1", "Second.", "--etag", etag)
+    assert (code, "ABORTED: models/flowers/versions/1 was changed meanwhile" in err) == (1, True)
+    assert "read it again" in err
+    assert read(maas, "show", "flowers/1")["description"] == "First."
+    assert read(maas, "describe", "flowers", "All of them.")["description"] == "All of them."
+
+
+def test_what_was_deleted_comes_back(registry: RunningRegistry, maas: Maas) -> None:
+    """Each answer says how; a refusal says what stands on it."""
+    publish(registry, alias="live")
+    code, _, err = maas("delete", "flowers/1")
+    assert (code, "FAILED_PRECONDITION" in err, "models/flowers/aliases/live points at" in err) == (1, True, True)
+    assert "delete it with `maas alias delete`" in maas("delete", "flowers@live")[2]
+    assert (
+        maas("alias", "delete", "flowers", "live", "--reason", "old")[1] == "models/flowers/aliases/live is deleted\n"
+    )
+    assert "old" in maas("alias", "history", "flowers", "live")[1]
+    assert "`maas undelete flowers/1` brings it back" in maas("delete", "flowers/1")[1]
+    assert "deleted" in maas("versions", "flowers", "--deleted")[1]
+    assert "was deleted: undelete it first" in maas("tag", "flowers/1", "a=b")[2]
+    assert maas("undelete", "flowers/1")[1] == "models/flowers/versions/1 is back\n"
+    assert "delete with force" in maas("delete", "flowers")[2]
+    assert read(maas, "delete", "flowers", "--force")["state"] == "RESOURCE_STATE_DELETED"
+    assert maas("undelete", "flowers")[1] == "models/flowers is back\n"
+    assert "ABORTED" in maas("alias", "set", "flowers", "live", "1", "--expected", "1")[2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "arguments", "state"),
+    [("n\n", [], "ACTIVE"), ("y\n", [], "DELETED"), ("", ["--yes"], "DELETED")],
+)
+def test_a_terminal_is_asked_before_something_is_deleted(
+    registry: RunningRegistry, answer: str, arguments: list[str], state: str
+) -> None:
+    """Anything but yes leaves it as it is."""
+    publish(registry)
+    ours, theirs = os.openpty()
+    os.write(ours, answer.encode())
+    try:
+        done = _maas(registry, "delete", "flowers/1", *arguments, stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    asked = "Delete models/flowers/versions/1?" in done.stderr
+    assert (asked, done.returncode) == (not arguments, 1 if state == "ACTIVE" else 0)
+    assert registry.client.version("flowers/1").state == {"ACTIVE": 1, "DELETED": 2}[state]
+
+
+def test_an_alias_gives_other_versions_a_share(registry: RunningRegistry, maas: Maas) -> None:
+    """What was set is shown wherever the alias is, and a roll back brings it back."""
+    for seed in range(1, 5):
+        publish(registry, seeds=(seed,))
+    setting = ["alias", "set", "flowers", "live", "1"]
+    split = "1 (84.5%), 2 (10%), 3 (5.5%), mirrored to 4 (100%)"
+    _, out, err = maas(*setting, "--canary", "2:10", "--canary", "3:5.5", "--mirror", "4:100")
+    assert (out.replace("\n", ""), err) == (f"models/flowers/aliases/live -> {split}", "")
+    assert split in maas("show", "flowers")[1]
+    assert split in maas("alias", "history", "flowers", "live")[1]
+    assert maas(*setting)[1] == "models/flowers/aliases/live -> models/flowers/versions/1\n"
+    assert read(maas, "alias", "rollback", "flowers", "live")["canaries"][1]["percent"] == 5.5
+    for wrong in ("2", "2:", ":5", "2:x"):
+        assert "--canary must have the form NUMBER:PERCENT, such as 4:10" in maas(*setting, "--canary", wrong)[2]
+    assert "canaries[0].percent: must be above 0" in maas(*setting, "--canary", "2:nan")[2]
+
+
+def test_a_new_alias_is_remarked_on(registry: RunningRegistry, maas: Maas) -> None:
+    """Where there are others: it may be one of these, mistyped."""
+    for seed in (1, 2):
+        publish(registry, seeds=(seed,))
+    assert maas("alias", "set", "flowers", "production", "1")[::2] == (0, "")
+    code, out, err = maas("alias", "set", "flowers", "prodution", "2", "--json")
+    assert (code, json.loads(out)["version"]) == (0, "models/flowers/versions/2")
+    assert err == "prodution is a new alias of flowers: there is production; do you mean production?\n"
+    assert maas("alias", "set", "flowers", "prodution", "1")[2] == ""
+    assert maas("alias", "set", "flowers", "eu", "1")[2] == (
+        "eu is a new alias of flowers: there are production, prodution\n"
+    )
+    assert "NOT_FOUND: models/roses" in maas("alias", "set", "roses", "production", "1")[2]
+
+
+def test_a_recipe_is_shown_as_people_write_it(registry: RunningRegistry, maas: Maas) -> None:
+    """What was not used is left out, whole numbers have no decimals, and the order is the proto's."""
+    recipe = {
+        "weight_decay": 0.0,
+        "find_learning_rate": False,
+        "strength": 0.03,
+        "learning_rate": 1e-4,
+        "batch_size": 32,
+        "class_weights": "none",
+        "num_epochs": 5,
+        "name": "last_stages",
+        "reason": "enough rows",
+    }
+    publish(registry, lineage=Lineage(recipe=recipe, seed=7))
+    _, out, _ = maas("show", "flowers/1")
+    assert "recipe        last_stages  num_epochs=5  batch_size=32  learning_rate=0.0001  strength=0.03" in out
+    assert "chosen for    enough rows" in out
+
+
+def test_remarks_of_the_training_are_shown_apart_from_its_recipe(registry: RunningRegistry, maas: Maas) -> None:
+    """They are sentences, and what a reader of the recipe must know."""
+    remarks = ["no epoch improved on the probe", "the rate was halved"]
+    publish(registry, lineage=Lineage(recipe={"name": "full", "num_epochs": 2.0, "remarks": remarks}))
+    _, out, _ = maas("show", "flowers/1")
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert "recipe        full  num_epochs=2" in lines
+    assert "remarks       no epoch improved on the probe; the rate was halved" in lines
+
+
+def test_two_versions_side_by_side(registry: RunningRegistry, maas: Maas) -> None:
+    """Metrics with their difference, changed stages with sizes, hyperparameters, and what is shared."""
+    publish(registry, lineage=Lineage(recipe={"rate": 0.1}), metric_values={"accuracy": 0.8, "old": 2.0})
+    publish(registry, seeds=(1, 3), lineage=Lineage(recipe={"rate": 0.2}), metric_values={"accuracy": 0.95})
+    code, out, _ = maas("compare", "flowers/1", "flowers")
+    rows = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert ["accuracy", "0.8", "0.95", "+0.15"] in rows
+    assert ["old", "2"] in rows
+    assert ["rate", "0.1", "0.2"] in rows
+    digests = [registry.client.version(f"flowers/{number}").stages[1].digest[:12] for number in (1, 2)]
+    (stage,) = (row for row in rows if row[:1] == ["stage1"])
+    assert [word for word in stage if word in digests] == digests
+    assert "every stage is the same" not in out
+    assert read(maas, "compare", "flowers/1", "flowers/2")["stages"][0]["name"] == "stage1"
+    assert "every stage is the same" in maas("compare", "flowers/1", "flowers/1")[1]
+
+
+def test_a_lineage_is_a_tree_both_ways(registry: RunningRegistry, maas: Maas) -> None:
+    """Bases above, children below, each followed once."""
+    publish(registry, "base")
+    for number, parent in ((1, VersionName("base", 1)), (2, VersionName("flowers", 1)), (3, VersionName("flowers", 1))):
+        publish(registry, seeds=(number,), lineage=Lineage(base=parent))
+    lines = [line.strip(" │├└─").split("  ")[0] for line in maas("lineage", "flowers/1")[1].splitlines()]
+    assert lines == ["flowers/1", "made from", "base base/1", "made into", "flowers/2", "flowers/3"]
+    code, out, err = maas("lineage", "flowers/1", "--up", "0", "--down", "0")
+    assert (code, out.split()[0], "there is more" in err) == (0, "flowers/1", True)
+    assert len(read(maas, "lineage", "base/1")["edges"]) == 3
+    assert "NOT_FOUND: datasets/none" in maas("lineage", "datasets/none")[2]
+
+
+@pytest.fixture
+def _heeding_ctrl_c() -> Iterator[None]:
+    """A process that a shell put into the background ignores SIGINT, and so does what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeding_ctrl_c")
+def test_changes_are_printed_as_they_happen(registry: RunningRegistry) -> None:
+    """One JSON object a line, at once, until Ctrl-C, which is no failure."""
+    publish(registry)
+    with _watching(registry, "flowers", "--after", "0", "--json") as watching:
+        assert watching.stdout is not None
+        first = json.loads(watching.stdout.readline())
+        assert (first["kind"], first["resource"]) == ("version_published", "models/flowers/versions/1")
+        publish(registry, "roses")
+        publish(registry, seeds=(3,))
+        second = json.loads(watching.stdout.readline())
+        assert second["resource"] == "models/flowers/versions/2"
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(TIMEOUT) == 0
+    with _watching(registry, "--after", first["sequence"]) as watching:
+        assert watching.stdout is not None
+        line = watching.stdout.readline().split()
+        assert line[-2:] == ["version_published", "models/roses/versions/1"]
+        watching.stdout.close()
+        publish(registry, "lilies")
+        assert watching.wait(TIMEOUT) == 1
+        assert watching.stderr is not None
+        assert watching.stderr.read() == ""
+
+
+def test_what_others_wrote_is_shown_and_not_obeyed(registry: RunningRegistry, maas: Maas) -> None:
+    """Neither markup of the tables' library nor commands to the terminal; an error's text comes whole."""
+    publish(
+        registry, notes=Notes("[/] [red]\x1b[31mred", {"team": "[bold]x[/bold]"}), lineage=Lineage(recipe={"a": "[/]"})
+    )
+    for command in (["versions", "flowers"], ["show", "flowers/1"]):
+        code, out, _ = maas(*command)
+        assert (code, "[bold]x[/bold]" in out, "\x1b" in out) == (0, True, False)
+    assert "a=[/]" in out
+    assert "tags['[red]x']" in maas("tag", "flowers/1", "[red]x=1")[2]
+
+
+def _maas(registry: RunningRegistry, *arguments: str, stdin: int) -> subprocess.CompletedProcess[str]:
+    command = [*command_of("maas_client"), *arguments]
+    environment = {**os.environ, "MAAS_TRAINING_ADDRESS": registry.address}
+    return subprocess.run(
+        command, stdin=stdin, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
+
+
+def _watching(registry: RunningRegistry, *arguments: str) -> subprocess.Popen[str]:
+    command = [*command_of("maas_client"), "watch", *arguments]
+    environment = {**os.environ, "MAAS_TRAINING_ADDRESS": registry.address}
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )

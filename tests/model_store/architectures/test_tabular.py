@@ -1,0 +1,185 @@
+"""The MLP: a chain that is a plain nn.Sequential, registered with an input spec of rows of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from model_store.architectures import (
+    HEAD,
+    Head,
+    architecture_names,
+    build,
+    build_random,
+    check_stage_tensors,
+    embedding_size,
+    image_architectures,
+    stage_names,
+    vector_size,
+)
+from model_store.bases.tabular import load_random_mlp
+from model_store.errors import InvalidInput, InvalidManifest
+from model_store.manifest_checks import check_manifest
+from model_store.manifests import Manifest, ManifestStage
+from model_store.modalities.inputs import ImageInputSpec, VectorInputSpec, blank_row, read_input_spec
+
+WIDTHS = {"widths": [6, 16, 12]}
+HEADED = Head("linear", 5)
+MANIFEST = Manifest(
+    architecture="mlp",
+    arguments=WIDTHS,
+    stages=tuple(ManifestStage(name, "0" * 64) for name in ("layer1", "layer2", "head")),
+    input_spec={"kind": "vector", "size": 6},
+    labels=("a", "b", "c", "d", "e"),
+    head=HEADED.to_json(),
+)
+
+
+def plain(*widths: int) -> nn.Sequential:
+    """Return linear layers with ReLU between them."""
+    layers = [layer for sizes in pairwise(widths) for layer in (nn.Linear(*sizes), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def rows(num_rows: int = 3) -> torch.Tensor:
+    """Return seeded rows."""
+    return torch.randn(num_rows, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_chain_is_a_plain_sequential() -> None:
+    """The same seed gives the same weights, its state dict loads strictly, and both give the same numbers."""
+    chain = build_random("mlp", WIDTHS, HEADED, seed=3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = plain(6, 16, 12, 5)
+    tensors = chain.state_dict_torchvision()
+    assert list(tensors) == list(model.state_dict())
+    assert all(torch.equal(each, model.state_dict()[name]) for name, each in tensors.items())
+    with torch.inference_mode():
+        assert torch.equal(chain(rows()), model(rows()))
+        assert torch.equal(chain.embed(rows()), model[:-1](rows()))
+
+
+def test_its_stages_are_the_layers_and_the_head() -> None:
+    """One for each hidden width; the embedding is the last hidden layer's output."""
+    assert stage_names("mlp", WIDTHS, HEADED) == ("layer1", "layer2", "head")
+    assert stage_names("mlp", WIDTHS, Head("none")) == ("layer1", "layer2")
+    assert embedding_size("mlp", WIDTHS) == 12
+    assert vector_size("mlp", WIDTHS) == 6
+    assert vector_size("resnet18", {}) is None
+    assert set(architecture_names()) == {*image_architectures(), "mlp"}
+
+
+def test_its_stages_are_stored_and_put_together_again() -> None:
+    """A chain built without memory and filled stage by stage answers as the one the tensors came from."""
+    original, copy = build_random("mlp", WIDTHS, HEADED, seed=0), build("mlp", WIDTHS, HEADED)
+    for name in original.stage_names:
+        tensors = original.stage_tensors(name)
+        forms = {key: (each.shape, each.dtype) for key, each in tensors.items()}
+        check_stage_tensors("mlp", WIDTHS, HEADED, name, forms)
+        copy.load_stage(name, tensors)
+    with torch.inference_mode():
+        assert torch.equal(copy(rows()), original(rows()))
+    with pytest.raises(InvalidManifest, match=r"lacks the tensor '4\.bias'"):
+        check_stage_tensors("mlp", WIDTHS, HEADED, HEAD, {"4.weight": ([5, 12], torch.float32)})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"widths": [6]},
+        {"widths": 6},
+        {"widths": "66"},
+        {"widths": [6, 0]},
+        {"widths": [6, -1]},
+        {"widths": [6, 65537]},
+        {"widths": [6, 2.0]},
+        {"widths": [6, True]},
+        {"widths": [1] * 65},
+        {"widths": [6, 16], "depth": 2},
+    ],
+)
+def test_widths_that_cannot_be_are_refused(arguments: dict[str, object]) -> None:
+    """The message says what they mean."""
+    with pytest.raises(InvalidManifest, match=r"mlp"):
+        build("mlp", arguments, HEADED)
+
+
+def test_a_head_of_convolutions_is_refused() -> None:
+    """There is no feature map."""
+    with pytest.raises(InvalidManifest, match="squeezenet1_1's own"):
+        build("mlp", WIDTHS, Head("conv", 3))
+
+
+def test_a_random_base_is_seeded() -> None:
+    """The same seed is the same base; labels make a head, and the input spec follows the widths."""
+    one, again, other = (load_random_mlp([6, 16], ["a", "b"], seed) for seed in (1, 1, 2))
+    states = [base.chain.state_dict_torchvision() for base in (one, again, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["0.weight"], states[2]["0.weight"])
+    assert (one.head, one.labels, one.input_spec) == (Head("linear", 2), ("a", "b"), VectorInputSpec(6))
+    assert load_random_mlp([6, 16], [], 0).head == Head("none")
+    with pytest.raises(InvalidInput, match="label 2 is blank"):
+        load_random_mlp([6, 16], ["a", " "], 0)
+    with pytest.raises(InvalidManifest, match="widths"):
+        load_random_mlp([], ["a", "b"], 0)
+
+
+def test_a_vector_spec_survives_json() -> None:
+    """A spec is what its JSON says, and the kind tells which it is."""
+    values = {"kind": "vector", "size": 64}
+    assert read_input_spec(values) == VectorInputSpec(64)
+    assert VectorInputSpec(64).to_json() == values
+    image = ImageInputSpec(resize_size=72, crop_size=64)
+    assert read_input_spec(image.to_json()) == image
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"size": 3}, "kind"),
+        ({"kind": "sound", "size": 3}, "kind"),
+        ({"kind": ["vector"], "size": 3}, "kind"),
+        ({"kind": "vector"}, "size is missing"),
+        ({"kind": "vector", "size": 3, "mean": 0}, "mean is unknown"),
+        ({"kind": "vector", "size": 0}, "size"),
+        ({"kind": "vector", "size": True}, "size"),
+        ({"kind": "vector", "size": 65537}, "size"),
+        ({"kind": "image", "size": 3}, "crop_size is missing"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused(values: dict[str, object], field: str) -> None:
+    """The field is named."""
+    with pytest.raises(InvalidManifest, match=rf"input_spec\.{field}"):
+        read_input_spec(values)
+
+
+def test_a_blank_row_has_the_form_that_a_spec_prepares() -> None:
+    """What a warm-up runs."""
+    vector, image = blank_row(VectorInputSpec(6)), blank_row(ImageInputSpec(resize_size=9, crop_size=8))
+    assert (vector.shape, vector.dtype.name) == ((1, 6), "float32")
+    assert (image.shape, image.dtype.name) == ((1, 8, 8, 3), "uint8")
+
+
+def test_a_manifest_must_take_what_its_architecture_takes() -> None:
+    """Vectors of the first width for an MLP, images for the others."""
+    assert check_manifest(MANIFEST) == HEADED
+    for spec, message in (
+        (ImageInputSpec(8, 8).to_json(), "input_spec.kind must be 'vector' for mlp, not 'image'"),
+        ({"kind": "vector", "size": 7}, "input_spec.size must be 6"),
+    ):
+        with pytest.raises(InvalidManifest, match=message):
+            check_manifest(replace(MANIFEST, input_spec=spec))
+    resnet = replace(
+        MANIFEST,
+        architecture="resnet18",
+        arguments={},
+        stages=tuple(ManifestStage(name, "0" * 64) for name in stage_names("resnet18", {}, HEADED)),
+    )
+    with pytest.raises(InvalidManifest, match=r"input_spec\.kind must be 'image' for resnet18"):
+        check_manifest(resnet)

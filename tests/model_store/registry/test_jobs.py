@@ -1,0 +1,306 @@
+"""The job queue: one runner a job, and none for ever."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from model_store.database.engine import Database
+from model_store.database.paging import PageRequest
+from model_store.errors import (
+    AlreadyExists,
+    DatasetNotFound,
+    IllegalState,
+    JobNotFound,
+    LeaseLost,
+    MissingBlob,
+)
+from model_store.names import VersionName
+from model_store.records.job_lifecycle import JobState, Wish
+from model_store.records.jobs import DEFAULT_MAX_FAILURES, JobCheckpoint, JobSpec, JobUrgency
+from model_store.records.resources import Dataset
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import NUM_CHECKPOINTS, Claim, JobStore
+from model_store.registry.models import ModelStore
+from model_store.tables import JobRow
+from model_store.upkeep.gc import Collector
+from tests.model_store.making import publication, registered_dataset
+
+SPEC = JobSpec("flowers", VersionName("base", 1), "d", {"name": "linear_probe"}, 0, "production")
+EXPIRED = -1.0
+
+
+@pytest.fixture
+def jobs(database: Database, store: ModelStore) -> JobStore:
+    """A queue with the dataset and the base that its jobs need."""
+    store.publish(publication(store, "base"))
+    registered_dataset(store, "d")
+    return JobStore(database)
+
+
+def test_a_job_goes_from_the_queue_to_its_version(jobs: JobStore, store: ModelStore) -> None:
+    """Publishing ends the job in the same transaction, and every state is an event."""
+    job = jobs.enqueue(SPEC)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    jobs.advance(claim, JobState.RUNNING)
+    jobs.append(claim, "progress", {"epoch": 1})
+    store.publish(publication(store, claim=claim))
+    ended = jobs.get(job.id)
+    assert (ended.state, ended.version) == (JobState.SUCCEEDED, VersionName("flowers", 1))
+    events = jobs.events_after(job.id, 0)
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5]
+    assert [event.payload.get("state", event.kind) for event in events] == [
+        "queued",
+        "preparing",
+        "running",
+        "progress",
+        "succeeded",
+    ]
+    assert jobs.events_after(job.id, 4) == events[4:]
+
+
+def test_many_runners_never_share_a_job(jobs: JobStore) -> None:
+    """Twenty jobs and eight runners: each job is claimed exactly once."""
+    wanted = {jobs.enqueue(SPEC).id for _ in range(20)}
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda number: jobs.claim(f"runner{number}"), range(40)))
+    claimed = [claim.job_id for claim in claims if claim is not None]
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) == wanted
+
+
+def test_a_lost_runner_leaves_its_job_to_another(database: Database, jobs: JobStore, store: ModelStore) -> None:
+    """When a lease runs out the job is claimed again, and the first runner can change nothing any more."""
+    job = jobs.enqueue(SPEC)
+    lost = JobStore(database, lease_seconds=EXPIRED).claim("dead")
+    assert jobs.claim("too early") is None
+    end_backoff(database)
+    taken = jobs.claim("alive")
+    assert lost is not None
+    assert taken is not None
+    assert (taken.job_id, taken.attempt) == (job.id, 2)
+    for write in (
+        lambda: jobs.heartbeat(lost),
+        lambda: jobs.append(lost, "progress", {}),
+        lambda: jobs.advance(lost, JobState.FAILED),
+        lambda: store.publish(publication(store, claim=lost)),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert store.publish(publication(store, claim=_running(jobs, taken))).name.number == 1
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_job_that_keeps_losing_runners_fails(database: Database) -> None:
+    """After so many in a row the job is FAILED and says so: never RUNNING for ever."""
+    jobs = JobStore(database, lease_seconds=EXPIRED)
+    job = jobs.enqueue(SPEC)
+    for _ in range(DEFAULT_MAX_FAILURES):
+        assert jobs.claim("dead") is not None
+        assert jobs.claim("releases the lost one") is None
+        end_backoff(database)
+    ended = jobs.get(job.id)
+    assert ended.state is JobState.FAILED
+    assert "gave up after 3 attempts" in ended.error
+
+
+def test_a_cancelled_job_whose_runner_dies_ends_cancelled(database: Database, jobs: JobStore) -> None:
+    """The wish to cancel outlives the runner."""
+    job = jobs.enqueue(SPEC)
+    JobStore(database, lease_seconds=EXPIRED).claim("dead")
+    jobs.wish(job.id, Wish.CANCEL)
+    assert jobs.claim("alive") is None
+    assert jobs.get(job.id).state is JobState.CANCELLED
+
+
+def test_cancel_is_immediate_in_the_queue_and_seen_by_the_runner(jobs: JobStore) -> None:
+    """A queued job ends at once; a running one is told at its next heartbeat; an ended one refuses."""
+    queued = jobs.enqueue(SPEC)
+    assert jobs.wish(queued.id, Wish.CANCEL).state is JobState.CANCELLED
+    with pytest.raises(IllegalState, match="has ended already"):
+        jobs.wish(queued.id, Wish.CANCEL)
+    running = jobs.enqueue(SPEC)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    jobs.wish(running.id, Wish.CANCEL)
+    assert jobs.wish(running.id, Wish.CANCEL).state is JobState.CANCELLING
+    assert jobs.heartbeat(claim) is JobState.CANCELLING
+
+
+def test_an_illegal_move_changes_nothing(jobs: JobStore) -> None:
+    """The table of moves is held inside the transaction."""
+    job = jobs.enqueue(SPEC)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    with pytest.raises(IllegalState, match="cannot become succeeded"):
+        jobs.advance(claim, JobState.SUCCEEDED)
+    assert jobs.get(job.id).state is JobState.PREPARING
+
+
+def test_a_repeated_request_queues_one_job(jobs: JobStore) -> None:
+    """The same id returns the first job; with another spec it is refused."""
+    first = jobs.enqueue(SPEC, "r1")
+    assert jobs.enqueue(SPEC, "r1") == first
+    with pytest.raises(AlreadyExists, match="r1"):
+        jobs.enqueue(JobSpec("other", SPEC.base, "d", {}, 0, None), "r1")
+    assert len(jobs.list(PageRequest()).items) == 1
+
+
+def test_jobs_come_newest_first_in_pages(jobs: JobStore) -> None:
+    """Keyset pages visit every job once."""
+    made = [jobs.enqueue(SPEC).id for _ in range(5)]
+    first = jobs.list(PageRequest(3))
+    second = jobs.list(PageRequest(3, first.next_token))
+    assert [job.id for job in (*first.items, *second.items)] == made[::-1]
+    assert second.next_token == ""
+
+
+def test_what_does_not_exist_is_named(jobs: JobStore, database: Database, store: ModelStore) -> None:
+    """An unknown job or dataset says so, also where a job is to train on it."""
+    with pytest.raises(JobNotFound, match="trainingJobs/"):
+        jobs.get("0" * 32)
+    with pytest.raises(DatasetNotFound, match="datasets/nowhere"):
+        DatasetStore(database, store.blobs).get("nowhere")
+    with pytest.raises(DatasetNotFound, match="datasets/nowhere"):
+        jobs.enqueue(JobSpec("flowers", SPEC.base, "nowhere", {}, 0, None))
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_dataset_id_names_one_content(database: Database, store: ModelStore) -> None:
+    """Registering the same content again is harmless; other content is refused."""
+    datasets = DatasetStore(database, store.blobs)
+    first = datasets.get("d")
+    assert datasets.register(first) == first
+    with pytest.raises(AlreadyExists):
+        datasets.register(Dataset("d", "1" * 64, (), 3, 4, {}, datetime.now(UTC)))
+
+
+def test_a_dataset_whose_blob_is_missing_is_not_registered(database: Database, store: ModelStore) -> None:
+    """The row comes last: an upload that waited longer than the collector's grace is told, and leaves no row."""
+    datasets = DatasetStore(database, store.blobs)
+    manifest = store.blobs.put([b"manifest"]).digest
+    with pytest.raises(MissingBlob):
+        datasets.register(Dataset("d", manifest, ("1" * 64,), 3, 4, {}, datetime.now(UTC)))
+    datasets.check_free("d")
+
+
+def test_a_paused_job_waits_until_it_is_resumed(jobs: JobStore) -> None:
+    """In the queue at once; one that runs when its runner has given it up. A repeat of a wish changes nothing."""
+    job = jobs.enqueue(SPEC)
+    assert jobs.wish(job.id, Wish.PAUSE).state is JobState.PAUSED
+    assert jobs.wish(job.id, Wish.PAUSE).last_sequence == jobs.get(job.id).last_sequence
+    assert jobs.claim("runner") is None
+    assert jobs.wish(job.id, Wish.RESUME).state is JobState.QUEUED
+    claim = jobs.claim("runner")
+    assert claim is not None
+    assert jobs.wish(job.id, Wish.PAUSE).state is JobState.PAUSING
+    assert jobs.heartbeat(claim) is JobState.PAUSING
+    with pytest.raises(IllegalState, match="is still pausing: resume it once it is paused"):
+        jobs.wish(job.id, Wish.RESUME)
+    assert jobs.hand_back(claim).state is JobState.PAUSED
+
+
+def test_the_highest_priority_goes_first(jobs: JobStore) -> None:
+    """And of equal ones the oldest."""
+    made = [jobs.enqueue(replace(SPEC, urgency=JobUrgency(priority=each))).id for each in (0, 5, -1, 5)]
+    claims = [jobs.claim("runner") for _ in made]
+    assert [claim.job_id for claim in claims if claim] == [made[1], made[3], made[0], made[2]]
+
+
+def test_a_job_ends_at_its_deadline(database: Database, jobs: JobStore) -> None:
+    """In the queue or under way; tried again it has none."""
+    late = replace(SPEC, urgency=JobUrgency(deadline=datetime.now(UTC) + timedelta(hours=1)))
+    running, queued = jobs.enqueue(late), jobs.enqueue(late)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    with database.write() as session:
+        session.execute(update(JobRow).values(deadline=datetime.now(UTC) - timedelta(seconds=1)))
+    assert jobs.heartbeat(claim) is JobState.FAILED
+    assert jobs.claim("runner") is None
+    for job in (running, queued):
+        assert jobs.get(job.id).state is JobState.FAILED
+        assert "deadline" in jobs.get(job.id).error
+    assert jobs.wish(queued.id, Wish.RETRY).error == ""
+    again = jobs.claim("runner")
+    assert again is not None
+    assert again.job_id == queued.id
+
+
+def test_a_job_keeps_its_newest_checkpoints(database: Database, jobs: JobStore, store: ModelStore) -> None:
+    """One that gets on may lose any number of runners; when it has succeeded none is left."""
+    job = jobs.enqueue(SPEC)
+    for step in range(1, 6):
+        claim = jobs.claim("runner")
+        assert claim is not None
+        checkpoint(jobs, store, claim, step)
+        assert jobs.release(claim, "killed").num_failures == 1
+        end_backoff(database)
+    assert [each.step for each in jobs.checkpoints(job.id)] == [5, 4][:NUM_CHECKPOINTS]
+    claim = jobs.claim("runner")
+    assert claim is not None
+    checkpoint(jobs, store, claim, 5)
+    assert [each.step for each in jobs.checkpoints(job.id)] == [5, 4]
+    store.publish(publication(store, claim=_running(jobs, claim)))
+    assert jobs.checkpoints(job.id) == ()
+
+
+def test_checkpoints_live_as_long_as_a_job_may_go_on(database: Database, jobs: JobStore, store: ModelStore) -> None:
+    """The collector takes those of a job that ended long ago, and no others."""
+    job = jobs.enqueue(SPEC)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    checkpoint(jobs, store, claim, 1)
+    jobs.advance(claim, JobState.FAILED, error="no luck")
+    collector = Collector(database, store.blobs, grace_seconds=60)
+    collector.collect()
+    assert len(jobs.checkpoints(job.id)) == 1
+    with database.write() as session:
+        session.execute(update(JobRow).values(ended_at=datetime.now(UTC) - timedelta(days=8)))
+    collector.collect()
+    assert jobs.checkpoints(job.id) == ()
+
+
+def test_a_checkpoint_without_its_blob_is_refused(jobs: JobStore, store: ModelStore) -> None:
+    """The row comes last."""
+    jobs.enqueue(SPEC)
+    claim = jobs.claim("runner")
+    assert claim is not None
+    with pytest.raises(MissingBlob):
+        jobs.add_checkpoint(claim, JobCheckpoint(1, "1" * 64, 3), store.blobs)
+
+
+def checkpoint(jobs: JobStore, store: ModelStore, claim: Claim, step: int) -> None:
+    """Note a checkpoint, with a blob of its own."""
+    blob = store.blobs.put([f"state {step}".encode()])
+    jobs.add_checkpoint(claim, JobCheckpoint(step, blob.digest, blob.size_bytes), store.blobs)
+
+
+def end_backoff(database: Database) -> None:
+    """Let what waits for its next attempt be due."""
+    with database.write() as session:
+        session.execute(update(JobRow).values(next_attempt_at=None))
+
+
+def _running(jobs: JobStore, claim: Claim) -> Claim:
+    jobs.advance(claim, JobState.RUNNING)
+    return claim
+
+
+def test_a_runner_known_to_be_dead_loses_its_job_at_once(jobs: JobStore) -> None:
+    """Whoever else holds one keeps it."""
+    dead_job, living_job = jobs.enqueue(SPEC), jobs.enqueue(SPEC)
+    dead, living = jobs.claim("dead"), jobs.claim("living")
+    assert dead is not None
+    assert living is not None
+    jobs.release_gone(lambda owner: owner == "dead")
+    assert jobs.get(dead_job.id).state is JobState.QUEUED
+    assert jobs.get(dead_job.id).num_failures == 1
+    with pytest.raises(LeaseLost):
+        jobs.heartbeat(dead)
+    assert jobs.get(living_job.id).state is JobState.PREPARING
+    jobs.heartbeat(living)

@@ -1,0 +1,265 @@
+"""Requests for a fine-tune: checked whole before anything is queued, and safe to repeat."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from maas.training.v1 import training_pb2 as pb
+
+from model_store.architectures import Head
+from model_store.names import AliasName
+from tests.training_service.making import photos, publish_base, publish_mlp, tar_of
+from tests.training_service.running import RunningService, refused
+from training_service.recipes.choices import FIELDS
+from training_service.recipes.recipe import DEFAULTS
+
+INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+QUEUED = pb.TRAINING_JOB_STATE_QUEUED
+Recipe = pb.Recipe
+
+
+def test_a_job_is_queued_with_every_default(ready_service: RunningService) -> None:
+    """The base is resolved to a version, and the recipe says what it will do."""
+    job = ready_service.create(recipe=Recipe(name="last_stages", num_epochs=3), seed=7, alias="live")
+    assert (job.base, job.dataset, job.model) == ("models/base/versions/1", "datasets/photos", "models/flowers")
+    assert (job.state, job.seed, job.alias, job.num_attempts) == (QUEUED, 7, "live", 0)
+    assert (job.recipe.num_stages, job.recipe.num_epochs, job.recipe.batch_size) == (1, 3, 32)
+    assert ready_service.job(job.name) == job
+    jobs = ready_service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
+    assert list(jobs) == [job]
+
+
+def test_a_recipe_of_an_answer_can_be_sent_again(ready_service: RunningService) -> None:
+    """What was filled in is a valid request."""
+    for name in DEFAULTS:
+        job = ready_service.create(recipe=Recipe(name=name))
+        assert ready_service.create(recipe=job.recipe).recipe == job.recipe
+
+
+def test_a_recipe_that_nobody_names_is_chosen_by_the_data(ready_service: RunningService) -> None:
+    """Few images a label: a linear probe, which says why it was chosen; what it has no use for is refused."""
+    for recipe in (None, Recipe(class_weights="balanced")):
+        job = ready_service.create(recipe=recipe)
+        assert job.recipe.name == "linear_probe"
+        assert "training rows a label" in job.recipe.reason
+        assert ready_service.create(recipe=job.recipe).recipe.reason == ""
+    with refused(INVALID, "chosen by the data"):
+        ready_service.create(recipe=Recipe(learning_rate=0.1))
+
+
+def test_a_base_may_be_named_three_ways(ready_service: RunningService) -> None:
+    """A model stands for its production version, or for its newest."""
+    second = publish_base(ready_service.store, head=Head("linear", 4))
+    assert ready_service.create(base="models/base").base == str(second.name)
+    first = ready_service.store.set_alias(AliasName("base", "production"), second.name.__class__("base", 1)).version
+    assert ready_service.create(base="models/base").base == str(first)
+    assert ready_service.create(base="models/base/aliases/production").base == str(first)
+    assert ready_service.create(base="models/base/versions/2").base == str(second.name)
+
+
+def test_a_repeated_request_makes_one_job(ready_service: RunningService) -> None:
+    """The same id returns the first job; another request under it is refused."""
+    first = ready_service.create(request_id="once")
+    assert ready_service.create(request_id="once") == first
+    with refused(grpc.StatusCode.ALREADY_EXISTS, "'once'"):
+        ready_service.create(request_id="once", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("job", "fields"),
+    [
+        ({"model": ""}, ["training_job.model"]),
+        ({"model": "flowers"}, ["training_job.model"]),
+        ({"model": "models/Flowers"}, ["training_job.model"]),
+        ({"base": "base"}, ["training_job.base"]),
+        ({"base": "models/base/versions/0"}, ["training_job.base"]),
+        ({"dataset": "photos"}, ["training_job.dataset"]),
+        ({"alias": "Not An Alias"}, ["training_job.alias"]),
+        ({"recipe": Recipe(num_epochs=3)}, ["training_job.recipe.num_epochs"]),
+        ({"recipe": Recipe(name="magic")}, ["training_job.recipe.name"]),
+        ({"recipe": Recipe(name="linear_probe", num_epochs=3)}, ["training_job.recipe.num_epochs"]),
+        ({"recipe": Recipe(name="last_stages", num_stages=99)}, ["training_job.recipe.num_stages"]),
+        (
+            {"recipe": Recipe(name="full", batch_size=0, learning_rate=-1)},
+            ["training_job.recipe.batch_size", "training_job.recipe.learning_rate"],
+        ),
+        ({"model": "", "base": "", "dataset": ""}, [f"training_job.{each}" for each in ("model", "base", "dataset")]),
+    ],
+)
+def test_what_does_not_fit_is_named(ready_service: RunningService, job: dict[str, Any], fields: list[str]) -> None:
+    """All violations at once, and nothing is queued."""
+    with refused(INVALID, fields=fields):
+        ready_service.create(**job)
+    assert not ready_service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
+
+
+@pytest.mark.parametrize(
+    ("job", "text"),
+    [
+        ({"base": "models/none"}, "models/none"),
+        ({"base": "models/base/versions/9"}, "models/base/versions/9"),
+        ({"base": "models/base/aliases/none"}, "aliases/none"),
+        ({"dataset": "datasets/none"}, "datasets/none"),
+    ],
+)
+def test_what_does_not_exist_is_not_found(ready_service: RunningService, job: dict[str, str], text: str) -> None:
+    """The message names it."""
+    with refused(NOT_FOUND, text):
+        ready_service.create(**job)
+
+
+def test_a_base_of_numbers_is_refused(ready_service: RunningService) -> None:
+    """A dataset holds images, and an MLP takes none."""
+    publish_mlp(ready_service.store, "numbers")
+    with refused(INVALID, "takes no images", fields=["training_job.base"]):
+        ready_service.create(base="models/numbers")
+
+
+def test_an_empty_request_is_refused(ready_service: RunningService) -> None:
+    """Nothing is guessed."""
+    with refused(INVALID):
+        ready_service.training.CreateTrainingJob(pb.CreateTrainingJobRequest())
+
+
+def test_a_long_request_id_is_refused(ready_service: RunningService) -> None:
+    """It is kept, so it has a limit."""
+    with refused(INVALID, fields=["request_id"]):
+        ready_service.create(request_id="x" * 129)
+
+
+def test_a_queued_job_is_cancelled_at_once(ready_service: RunningService) -> None:
+    """It ends without a runner, and cannot be cancelled again."""
+    job = ready_service.create()
+    request = pb.CancelTrainingJobRequest(name=job.name)
+    assert ready_service.training.CancelTrainingJob(request).state == pb.TRAINING_JOB_STATE_CANCELLED
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "has ended already"):
+        ready_service.training.CancelTrainingJob(request)
+    states = [event.state for event in ready_service.watch(job.name)]
+    assert states == [QUEUED, pb.TRAINING_JOB_STATE_CANCELLED]
+
+
+def test_unknown_jobs_are_not_found(ready_service: RunningService) -> None:
+    """For every call that names one; a malformed name is the caller's mistake."""
+    missing = f"trainingJobs/{'0' * 32}"
+    with refused(NOT_FOUND, missing):
+        ready_service.job(missing)
+    with refused(NOT_FOUND, missing):
+        next(ready_service.watch(missing))
+    with refused(NOT_FOUND, missing):
+        ready_service.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=missing))
+    with refused(INVALID, fields=["name"]):
+        ready_service.job("trainingJobs/7")
+    with refused(INVALID, fields=["after_sequence"]):
+        next(ready_service.watch(missing, -1))
+
+
+def test_jobs_come_in_pages(ready_service: RunningService) -> None:
+    """Newest first."""
+    names = [ready_service.create(seed=seed).name for seed in range(3)]
+    first = ready_service.training.ListTrainingJobs(pb.ListTrainingJobsRequest(page_size=2))
+    rest = ready_service.training.ListTrainingJobs(
+        pb.ListTrainingJobsRequest(page_size=2, page_token=first.next_page_token)
+    )
+    assert [job.name for job in (*first.training_jobs, *rest.training_jobs)] == names[::-1]
+
+
+def validate(service: RunningService, **job: Any) -> pb.TrainingJob:
+    """Check a job without a dataset, and queue nothing."""
+    defaults = {"model": "models/flowers", "base": "models/base"}
+    request = pb.CreateTrainingJobRequest(training_job=pb.TrainingJob(**(defaults | job)), validate_only=True)
+    return service.training.CreateTrainingJob(request)
+
+
+def test_a_job_can_be_checked_before_its_dataset_is_there(ready_service: RunningService) -> None:
+    """Every option but the dataset is, and nothing is queued."""
+    job = validate(ready_service, seed=3, recipe=Recipe(name="last_stages", num_epochs=3))
+    assert (job.name, job.state, job.dataset) == ("", pb.TRAINING_JOB_STATE_UNSPECIFIED, "")
+    assert (job.base, job.seed, job.recipe.num_epochs, job.recipe.num_stages) == ("models/base/versions/1", 3, 3, 1)
+    assert validate(ready_service, recipe=Recipe(class_weights="balanced")).recipe.name == "linear_probe"
+    assert validate(ready_service, recipe=Recipe(learning_rate=0.1)).recipe.learning_rate == 0.1
+    assert not ready_service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
+
+
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        ({"model": "models/Rosen!"}, INVALID),
+        ({"base": "models/none"}, NOT_FOUND),
+        ({"dataset": "datasets/none"}, NOT_FOUND),
+        ({"recipe": Recipe(name="none")}, INVALID),
+        ({"recipe": Recipe(num_stages=2, num_views=3, epochs_per_stage=2)}, INVALID),
+        ({"recipe": Recipe(name="last_stages", num_stages=99)}, INVALID),
+        ({"alias": "No!"}, INVALID),
+        ({"alias": "live", "promote": pb.Promote(alias="live")}, INVALID),
+        ({"promote": pb.Promote(alias="live", metric="none")}, INVALID),
+        ({"priority": 9999}, INVALID),
+        ({"max_failures": 0}, INVALID),
+    ],
+)
+def test_what_cannot_be_queued_is_refused_when_it_is_checked(
+    ready_service: RunningService, job: dict[str, Any], code: grpc.StatusCode
+) -> None:
+    """As it would be with the dataset."""
+    with refused(code):
+        validate(ready_service, **job)
+
+
+NUMBERS = {
+    FieldDescriptor.CPPTYPE_DOUBLE: (math.nan, math.inf, -math.inf),
+    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63),),
+}
+
+
+def numbers(message: type[Message], *, but: frozenset[str] = frozenset()) -> list[tuple[str, float]]:
+    """Return every field of a message that a caller may give, with each number that it cannot hold."""
+    return [
+        (field.name, value)
+        for field in message.DESCRIPTOR.fields
+        if not field.is_repeated and field.name not in but
+        for value in NUMBERS.get(field.cpp_type, ())
+    ]
+
+
+TRAINING = frozenset(
+    {"state", "num_attempts", "num_failures", "last_sequence", "checkpoint_step"}  # output only
+)
+
+
+@pytest.mark.parametrize(("field", "value"), numbers(pb.Recipe))
+def test_every_number_of_a_recipe_is_checked(ready_service: RunningService, field: str, value: float) -> None:
+    """By a recipe that has the field; nothing is queued."""
+    name = next(recipe for recipe, fields in FIELDS.items() if field in fields)
+    with refused(INVALID, fields=[f"training_job.recipe.{field}"]):
+        ready_service.create(recipe=Recipe(name=name, **{field: value}))
+
+
+@pytest.mark.parametrize(("field", "value"), numbers(pb.TrainingJob, but=TRAINING))
+def test_every_number_of_a_job_is_checked(ready_service: RunningService, field: str, value: float) -> None:
+    """A negative seed too."""
+    with refused(INVALID, fields=[f"training_job.{field}"]):
+        ready_service.create(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), numbers(pb.Promote))
+def test_every_number_of_a_gate_is_checked(ready_service: RunningService, field: str, value: float) -> None:
+    """As are those of all else."""
+    with refused(INVALID, fields=[f"training_job.promote.{field}"]):
+        ready_service.create(promote=pb.Promote(alias="production", **{field: value}))
+
+
+@pytest.mark.parametrize(("field", "value"), numbers(pb.SplitSpec))
+def test_every_number_of_a_split_is_checked(service: RunningService, field: str, value: float) -> None:
+    """Before the archive is read."""
+    with refused(INVALID, fields=[f"split.{field}"]):
+        service.upload(tar_of(photos()), split=pb.SplitSpec(**{field: value}))
+
+
+def test_the_largest_seed_is_taken(ready_service: RunningService) -> None:
+    """It is a number as any other."""
+    assert ready_service.create(seed=2**63 - 1).seed == 2**63 - 1

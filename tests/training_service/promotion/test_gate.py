@@ -1,0 +1,119 @@
+"""The gate lets nothing pass that is worse than what is there, whichever way its metric goes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from model_store.errors import InvalidInput
+from model_store.names import VersionName
+from model_store.records.metrics import Metrics
+from model_store.records.promotion import PromotionSpec
+from training_service.promotion.gate import METRICS, Incumbent, LeftOut, check_promotion, judge
+
+SPEC = PromotionSpec("production", min_rows=10)
+FIELDS = ("alias", "metric", "threshold", "min_delta", "mirror_for", "min_rows", "mirror_min_rows")
+THERE = VersionName("flowers", 3)
+
+
+def metrics(accuracy: float, log_loss: float | None = 0.5) -> Metrics:
+    """Return metrics of ten rows."""
+    return Metrics("test", 10, accuracy, accuracy, 0.1, (), (), log_loss=log_loss)
+
+
+def incumbent(accuracy: float, log_loss: float | None = 0.5) -> Incumbent:
+    """Return what is behind the alias."""
+    return Incumbent(THERE, metrics(accuracy, log_loss))
+
+
+@pytest.mark.parametrize(
+    ("min_delta", "before", "after", "passes"),
+    [
+        (0.0, 0.8, 0.8, True),
+        (0.0, 0.8, 0.79, False),
+        (0.1, 0.8, 0.9, True),  # 0.9 - 0.8 is a little less than 0.1
+        (0.1, 0.8, 0.89, False),
+        (-0.05, 0.8, 0.76, True),
+        (-0.05, 0.8, 0.74, False),
+    ],
+)
+def test_a_version_must_be_better_by_so_much(
+    min_delta: float,
+    before: float,
+    after: float,
+    passes: bool,  # noqa: FBT001
+) -> None:
+    """Both figures are in the verdict and in its reason."""
+    verdict = judge(replace(SPEC, min_delta=min_delta), metrics(after), incumbent(before))
+    assert verdict.passes is passes
+    assert (verdict.figure, verdict.incumbent, verdict.incumbent_figure) == (after, 3, before)
+    assert f"{after:.4f}" in verdict.reason
+    assert f"{before:.4f}" in verdict.reason
+    assert str(THERE) in verdict.reason
+
+
+@pytest.mark.parametrize(("after", "passes"), [(0.4, True), (0.5, False), (0.6, False)])
+def test_a_loss_must_be_lower(after: float, passes: bool) -> None:  # noqa: FBT001
+    """Of some metrics less is more."""
+    spec = replace(SPEC, metric="log_loss", min_delta=0.05)
+    assert judge(spec, metrics(0.9, after), incumbent(0.9, 0.5)).passes is passes
+
+
+@pytest.mark.parametrize(("metric", "threshold", "passes"), [("accuracy", 0.9, True), ("accuracy", 0.91, False)])
+def test_a_threshold_stands_for_itself(metric: str, threshold: float, passes: bool) -> None:  # noqa: FBT001
+    """Without an incumbent it alone decides, and beside one it must be reached too."""
+    spec = replace(SPEC, metric=metric, threshold=threshold)
+    assert judge(spec, metrics(0.9), None).passes is passes
+    assert judge(spec, metrics(0.9), incumbent(0.5)).passes is passes
+
+
+def test_a_threshold_of_a_loss_is_the_most_it_may_be() -> None:
+    """As less of it is better."""
+    spec = replace(SPEC, metric="log_loss", threshold=0.5)
+    assert judge(spec, metrics(0.9, 0.5), None).passes
+    assert not judge(spec, metrics(0.9, 0.51), None).passes
+
+
+def test_the_first_version_passes_without_a_threshold() -> None:
+    """There is nothing that it could make worse."""
+    verdict = judge(SPEC, metrics(0.1), None)
+    assert (verdict.passes, verdict.incumbent) == (True, None)
+
+
+def test_what_cannot_be_compared_does_not_pass() -> None:
+    """Neither beside an incumbent that cannot be measured, nor by a figure that has no value."""
+    away = judge(SPEC, metrics(1.0), Incumbent(THERE, None, "it takes no images"))
+    assert (away.passes, "takes no images" in away.reason) == (False, True)
+    spec = replace(SPEC, metric="log_loss")
+    assert not judge(spec, metrics(1.0), incumbent(0.5, None)).passes
+    nothing = judge(spec, metrics(1.0, None), incumbent(0.5))
+    assert (nothing.passes, nothing.figure) == (False, None)
+
+
+def test_all_that_is_wrong_is_named() -> None:
+    """Each by its field."""
+    wrong = PromotionSpec("Not An Id", "beauty", math.nan, math.inf, -1, 0, -1)
+    with pytest.raises(InvalidInput) as caught:
+        check_promotion(wrong, "promote", can_mirror=True)
+    fields = {each.field for each in caught.value.violations}
+    assert fields == {f"promote.{name}" for name in FIELDS}
+    with pytest.raises(InvalidInput, match="INFERENCE_ADDRESSES"):
+        check_promotion(replace(SPEC, mirror_seconds=1), "promote", can_mirror=False)
+    for metric in METRICS:
+        check_promotion(replace(SPEC, metric=metric, mirror_seconds=1), "promote", can_mirror=True)
+
+
+def test_too_few_rows_are_not_judged() -> None:
+    """Whatever the figures are; what is left out, or not known, is said."""
+    many = replace(SPEC, min_rows=11)
+    few = judge(many, metrics(1.0), incumbent(0.5), LeftOut(30, ("datasets/gone",)))
+    assert (few.passes, few.num_rows, few.num_left_out, few.figure) == (False, 10, 30, 1.0)
+    for text in ("30 more are left out", "datasets/gone", "at least 11", "appends to it"):
+        assert text in few.reason
+    assert "add images" in judge(many, metrics(1.0), incumbent(0.5)).reason
+    assert not judge(replace(many, threshold=0.5), metrics(1.0), None).passes
+    assert judge(many, metrics(1.0), None).passes, "there is nothing to judge"
+    nothing = judge(SPEC, None, Incumbent(THERE, None), LeftOut(10))
+    assert (nothing.passes, nothing.figure, nothing.num_rows) == (False, None, 0)

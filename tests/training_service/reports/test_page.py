@@ -1,0 +1,313 @@
+"""A report tells all of a job on one page, which nothing that a user has written can turn into a script."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shlex
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from maas.model_store.v1 import model_store_pb2
+from maas.training.v1 import training_pb2 as pb
+from PIL import Image
+
+from model_store.names import parse_job, parse_version
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import JobStore
+from tests.training_service.making import photos, publish_base, tar_of
+from tests.training_service.running import (
+    TIMEOUT,
+    RunningService,
+    refused,
+    running_service,
+    settings_of,
+)
+from training_service.evaluation.evaluator import build_evaluator
+from training_service.reports.facts import FactFinder, JobFacts
+from training_service.reports.markup import VOID
+from training_service.reports.mistakes import MAX_PICTURES
+from training_service.reports.page import render
+
+HOSTILE = (
+    "<script>alert(1)<",
+    '" onmouseover="alert(1)',
+    "'><img src=x onerror=alert(1)>",
+    "&lt;b&gt;",
+    "{{7*7}} \u202eabc",
+)
+PATH = '"><svg onload=alert(1)>.png'
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a browser makes of a page: texts and attributes by element; elements that are not closed fail."""
+
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    attributes: list[tuple[str, str, str]] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.texts.setdefault(tag, []).append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def values(self, name: str) -> list[str]:
+        """Return the values that an attribute has on this page."""
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+
+def parse(html: str) -> Page:
+    """Read a page, and make sure that it is whole, runs nothing and fetches nothing."""
+    page = Page()
+    page.feed(html)
+    page.close()
+    assert page.open == []
+    assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & page.texts.keys()
+    names = {name for _, name, _ in page.attributes}
+    assert not {name for name in names if name.startswith("on")} | names & {"srcset", "action", "data", "formaction"}
+    assert all(value.startswith("data:image/jpeg;base64,") for value in page.values("src"))
+    assert all(value.startswith("#") for value in page.values("href"))
+    assert "url(" not in html
+    assert "@import" not in html
+    policy = next(value for value in page.values("content") if "default-src" in value)
+    assert policy.startswith("default-src 'none';")
+    assert "script-src" not in policy
+    return page
+
+
+def report(service: RunningService, job: str) -> Page:
+    """Ask for the report on a job."""
+    found = service.training.GetReport(pb.GetReportRequest(name=job), timeout=TIMEOUT)
+    assert found.name == job
+    return parse(found.html)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the service's store."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def service(home: Path) -> Iterator[RunningService]:
+    """A service that trains, with a base, photos of three labels, and noise with hostile labels and paths."""
+    with running_service(home, num_concurrent_jobs=1, lease_seconds=5) as running:
+        publish_base(running.store)
+        running.upload(tar_of(photos(12, ("blue", "green", "red"))))
+        running.upload(tar_of(noise()), "hostile")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tuned(service: RunningService) -> pb.TrainingJob:
+    """A job of three epochs whose version passes the gate."""
+    recipe = pb.Recipe(name="last_stages", num_epochs=3, batch_size=8)
+    job = service.create(recipe=recipe, seed=7, promote=pb.Promote(alias="production", threshold=0.1, min_rows=9))
+    return service.await_end(job.name)
+
+
+@pytest.fixture(scope="module")
+def hostile(service: RunningService) -> pb.TrainingJob:
+    """A job on noise: it is wrong more often than a report shows, and the gate refuses its version."""
+    promote = pb.Promote(alias="production", metric="macro_f1", threshold=0.9)
+    return service.await_end(service.create(model="models/noise", dataset="datasets/hostile", promote=promote).name)
+
+
+def noise() -> dict[str, bytes]:
+    """Return files of nothing but noise, so that no label can be learnt."""
+    random = np.random.default_rng(0)
+    files = {"<svg onload=alert(2)>/broken.png": b"no image"}
+    for label in HOSTILE:
+        for number in range(40):
+            file = io.BytesIO()
+            Image.fromarray(random.integers(0, 255, (40, 60, 3), np.uint8)).save(file, "PNG")
+            files[f"{label}/{number}{PATH}"] = file.getvalue()
+    return files
+
+
+def facts_of(home: Path, service: RunningService, job: pb.TrainingJob) -> JobFacts:
+    """Collect what a report is written from."""
+    settings = settings_of(home)
+    with closing(settings.open_database()) as database, ThreadPoolExecutor(1) as threads:
+        datasets, jobs = DatasetStore(database, service.store.blobs), JobStore(database, lease_seconds=5)
+        evaluator = build_evaluator(settings, service.store, datasets, threads)
+        return FactFinder(service.store, datasets, jobs, evaluator).find(parse_job(job.name, "name"), lambda: None)
+
+
+def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.TrainingJob) -> None:
+    """Figures, curves, gate, confusions, labels, data, every hyperparameter, lineage and events; each once."""
+    page = report(service, tuned.name)
+    assert page.texts["h2"] == [
+        "Quality", "Promotion", "Learning", "Confusions", "Calibration", "Labels", "Worst mistakes", "Data", "Recipe",
+        "Lineage", "History", "How to reproduce",
+    ]  # fmt: skip
+    assert len(page.texts["h1"]) == 1
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert {link.removeprefix("#") for link in page.values("href")} == set(ids)
+    (text,) = page.texts["body"]
+    version = service.registry.GetVersion(model_store_pb2.GetVersionRequest(name=tuned.version))
+    for expected in (
+        f"{tuned.metrics.accuracy:.3f}",
+        f"{tuned.metrics.log_loss:.3f}",
+        service.training.GetDataset(pb.GetDatasetRequest(name="datasets/photos")).digest,
+        version.manifest_digest,
+        version.lineage.base,
+        tuned.name,
+        "promoted",
+        tuned.promotion.reason,
+    ):
+        assert expected in text
+    hyperparameters = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+    assert (hyperparameters["num_epochs"], hyperparameters["batch_size"]) == ("3 default 20", "8 default 32")
+    assert (hyperparameters["seed"], hyperparameters["optimizer"]) == ("7", "adamw")
+    assert set(version.lineage.recipe) - {"name", "reason"} <= hyperparameters.keys()
+    captions = page.texts["figcaption"]
+    assert {"Loss, head fit", "Accuracy, head fit", "Loss, training", "Accuracy, training"} <= set(captions)
+    kept = int(version.lineage.recipe["kept_epoch"])
+    assert (f"The version has the weights of epoch {kept}." if kept else "No epoch ended with a lower") in text
+    assert [len(points.split()) for points in page.values("points")[-3:]] == [3, 3, 3]
+
+
+def test_tables_and_pictures_can_be_read_without_eyes(service: RunningService, hostile: pb.TrainingJob) -> None:
+    """Every column and row has a heading, every table a caption, every picture and chart a text."""
+    page = report(service, hostile.name)
+    assert len(page.texts["caption"]) == len(page.texts["table"])
+    assert all(page.texts["caption"])
+    assert {scope for tag, name, scope in page.attributes if (tag, name) == ("th", "scope")} == {"col", "row"}
+    assert len([1 for tag, name, _ in page.attributes if (tag, name) == ("th", "scope")]) == len(page.texts["th"])
+    for tag, text in (("img", "alt"), ("svg", "aria-label")):
+        described = [value for element, name, value in page.attributes if (element, name) == (tag, text)]
+        assert len(described) == len(page.texts[tag])
+        assert all(described)
+
+
+def test_nothing_that_a_user_wrote_becomes_markup(service: RunningService, hostile: pb.TrainingJob) -> None:
+    """Labels and paths stand on the page as they were written; `parse` finds what they would like to be."""
+    page = report(service, hostile.name)
+    rows = page.texts["th"]
+    kept = [label for label in HOSTILE if label in rows]
+    assert len(kept) >= 4
+    assert all(rows.count(label) >= 2 for label in kept)  # of the labels' quality, and of the data
+    assert "Why files were left out" in page.texts["summary"]
+    assert "<svg onload=alert(2)>/broken.png" in rows
+    assert any(alt.startswith(f"{label}/") and PATH in alt for alt in page.values("alt") for label in kept)
+
+
+def test_an_error_message_is_text_too(home: Path, service: RunningService, hostile: pb.TrainingJob) -> None:
+    """Whatever a library said of somebody's file."""
+    facts = facts_of(home, service, hostile)
+    error = "cannot read <script>alert(1)</script> & </style>"
+    failed = replace(facts, job=replace(facts.job, error=error), evaluated=None, not_evaluated=error)
+    assert error in parse(render(failed)).texts["header"][0]
+
+
+def test_the_page_stays_small(service: RunningService, hostile: pb.TrainingJob) -> None:
+    """The worst mistakes alone are shown, small and encoded anew."""
+    page = report(service, hostile.name)
+    assert "test images are mistaken. These are the 24 with the highest loss" in page.texts["body"][0]
+    pictures = page.values("src")
+    assert len(pictures) == MAX_PICTURES
+    for picture in pictures:
+        image = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
+        assert (image.format, image.size) == ("JPEG", (144, 144))
+    html = service.training.GetReport(pb.GetReportRequest(name=hostile.name), timeout=TIMEOUT).html
+    assert len(html) < 400_000
+
+
+def test_a_refusal_is_told_with_both_figures(service: RunningService, tuned: pb.TrainingJob) -> None:
+    """The version that was there, its figure on the same rows, and what was asked for."""
+    promote = pb.Promote(alias="production", min_delta=0.5, min_rows=1)
+    refused_job = service.await_end(service.create(promote=promote).name)
+    assert refused_job.promotion.state == pb.PROMOTION_STATE_REFUSED
+    text = report(service, refused_job.name).texts["body"][0]
+    assert refused_job.promotion.reason in text
+    assert "accuracy better by 0.5 than the version behind the alias" in text
+    assert f"{tuned.version}, behind the alias{refused_job.promotion.incumbent_figure:.4f}" in text
+    assert f"{refused_job.version}, the new one{refused_job.promotion.figure:.4f}" in text
+
+
+def test_the_command_on_the_page_does_the_same_again(
+    home: Path, service: RunningService, tuned: pb.TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed as it stands there it makes a version of the same content."""
+    from maas_client.__main__ import app  # noqa: PLC0415  the client's start, which no other test here needs
+
+    (command,) = report(service, tuned.name).texts["pre"]
+    program, *arguments = shlex.split(command)
+    assert program == "maas"
+    monkeypatch.setenv("MAAS_TRAINING_ADDRESS", (home / "address").read_text())
+    app(arguments, standalone_mode=False)
+    request = model_store_pb2.ListVersionsRequest(parent=tuned.model, page_size=1)
+    (again,) = service.registry.ListVersions(request, timeout=TIMEOUT).versions
+    assert again.name != tuned.version
+    first = service.store.get_version(parse_version(tuned.version, "version"))
+    assert again.manifest_digest == first.manifest_digest
+
+
+def test_a_job_that_has_made_nothing_yet_has_a_report(tmp_path: Path) -> None:
+    """It says so; and a job that does not exist is NOT_FOUND."""
+    with running_service(tmp_path, num_concurrent_jobs=0) as service:
+        publish_base(service.store)
+        service.upload(tar_of(photos()))
+        job = service.create(promote=pb.Promote(alias="production", threshold=0.5))
+        page = report(service, job.name)
+        text = page.texts["body"][0]
+        assert "queued" in page.texts["h1"][0]
+        assert "The job has registered no version." in text
+        assert "accuracy no worse than the version behind the alias, and no worse than 0.5" in text
+        assert "Learning" not in page.texts["h2"]
+        unknown = f"trainingJobs/{'0' * 32}"
+        with refused(grpc.StatusCode.NOT_FOUND, unknown):
+            service.training.GetReport(pb.GetReportRequest(name=unknown))
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=["name"]):
+            service.training.GetReport(pb.GetReportRequest(name="jobs/none"))
+
+
+def test_what_cannot_be_measured_any_more_is_said(home: Path, service: RunningService) -> None:
+    """A report outlives its version: what was measured when it was made stays, and the reason stands beside it."""
+    recipe = pb.Recipe(name="last_stages", num_epochs=1)
+    job = service.await_end(service.create(model="models/damaged", recipe=recipe, seed=3).name)
+    head = service.store.get_version(parse_version(job.version, "version")).stages[-1].digest
+    (blob,) = (path for path in (home / "blobs").rglob(head) if path.is_file())
+    blob.unlink()
+    page = report(service, job.name)
+    assert "The version cannot be evaluated any more" in page.texts["section"][0]
+    assert f"{job.metrics.macro_f1:.3f}" in page.texts["section"][0]
+    assert {"Calibration", "Worst mistakes"} & set(page.texts["h2"]) == set()
+    assert {"Confusions", "Labels", "Lineage"} <= set(page.texts["h2"])
+
+
+def test_a_report_outlives_its_dataset(service: RunningService, hostile: pb.TrainingJob) -> None:
+    """A deleted one is evaluated on no more, and all that was known is still told; what comes back is whole again."""
+    name = "datasets/hostile"
+    service.training.DeleteDataset(pb.DeleteDatasetRequest(name=name), timeout=TIMEOUT)
+    try:
+        page = report(service, hostile.name)
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, f"{name} was deleted: undelete it first"):
+            list(service.training.EvaluateVersion(pb.EvaluateVersionRequest(name=hostile.version, dataset=name)))
+    finally:
+        service.training.UndeleteDataset(pb.UndeleteDatasetRequest(name=name), timeout=TIMEOUT)
+    assert f"The version cannot be evaluated any more: {name}" in page.texts["section"][0]
+    assert {"Confusions", "Data", "How to reproduce"} <= set(page.texts["h2"])
+    assert not page.values("src")
+    assert report(service, hostile.name).values("src")

@@ -1,0 +1,127 @@
+"""Metrics agree with scikit-learn's, and the calibration error with its definition."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
+
+from model_store.records.metrics import Metrics
+from training_service.tasks.classification.metrics import calibration_error, cross_entropy, measure, softmax
+
+NAMES = ("a", "b", "c", "never")
+
+
+@pytest.fixture
+def logits() -> np.ndarray:
+    """Logits of 200 rows that are right more often than not; nothing is ever the fourth label."""
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(200, 4)).astype(np.float32)
+    scores[np.arange(200), labels()] += 1.5
+    scores[:, 3] -= 20
+    return scores
+
+
+def labels() -> np.ndarray:
+    """Labels of those rows."""
+    return np.random.default_rng(1).integers(0, 3, 200)
+
+
+def test_metrics_are_scikit_learns(logits: np.ndarray) -> None:
+    """Accuracy, macro F1, the figures of each label and the confusion matrix."""
+    metrics, predicted = measure(logits, labels(), NAMES, "test"), logits.argmax(axis=1)
+    every = {"labels": range(4), "zero_division": 0}
+    assert metrics.accuracy == pytest.approx(accuracy_score(labels(), predicted))
+    assert metrics.macro_f1 == pytest.approx(f1_score(labels(), predicted, average="macro"))
+    scores = softmax(logits)
+    assert metrics.log_loss == pytest.approx(log_loss(labels(), scores, labels=range(4)))
+    areas = [roc_auc_score(labels() == label, scores[:, label]) for label in range(3)]
+    assert metrics.roc_auc == pytest.approx(np.mean(areas))
+    assert metrics.top5_accuracy is None, "there are four labels"
+    assert metrics.confusion_matrix == tuple(map(tuple, confusion_matrix(labels(), predicted, labels=range(4))))
+    expected = precision_recall_fscore_support(labels(), predicted, **every)
+    found = [(each.precision, each.recall, each.f1, each.support) for each in metrics.labels]
+    np.testing.assert_allclose(found, np.transpose(expected))
+    assert [each.label for each in metrics.labels] == list(NAMES)
+    assert (metrics.split, metrics.num_rows) == ("test", 200)
+
+
+def test_cross_entropy_is_scikit_learns(logits: np.ndarray) -> None:
+    """In nats, and without overflow for large logits."""
+    assert cross_entropy(logits, labels()) == pytest.approx(log_loss(labels(), softmax(logits), labels=range(4)))
+    assert cross_entropy(np.array([[1e4, 0]], np.float32), np.array([1])) == pytest.approx(1e4)
+
+
+def test_calibration_error_by_hand() -> None:
+    """Two bins: one sure and half right, one less sure and right: (2 * 0.45 + 1 * 0.4) / 3."""
+    probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4]])
+    assert calibration_error(probabilities, np.array([0, 1, 0])) == pytest.approx((2 * 0.45 + 0.4) / 3)
+
+
+def test_a_perfect_model_has_no_error() -> None:
+    """Sure and right in every row."""
+    metrics = measure(np.eye(4, dtype=np.float32)[labels()] * 1000, labels(), NAMES, "test")
+    assert (metrics.accuracy, metrics.expected_calibration_error) == (1.0, 0.0)
+
+
+def test_top_5_accuracy_is_scikit_learns() -> None:
+    """Where there are more than five labels; equal logits too are ranked in the order of the labels."""
+    random = np.random.default_rng(0)
+    own = random.integers(0, 9, 300)
+    logits = random.integers(0, 100, (300, 9)).astype(np.float32) + np.linspace(0, 0.5, 9, dtype=np.float32)
+    found = measure(logits, own, "abcdefghi", "test").top5_accuracy
+    assert found == pytest.approx(top_k_accuracy_score(own, logits, k=5, labels=range(9)))
+    flat = measure(np.zeros((9, 9), np.float32), np.arange(9), "abcdefghi", "test")
+    assert flat.top5_accuracy == pytest.approx(5 / 9)
+
+
+def test_a_tie_is_half_a_win() -> None:
+    """The area under the ROC curve of scores that say nothing is a half."""
+    assert measure(np.zeros((4, 2), np.float32), np.array([0, 1, 1, 1]), "ab", "test").roc_auc == pytest.approx(0.5)
+    assert measure(np.zeros((4, 2), np.float32), np.array([1, 1, 1, 1]), "ab", "test").roc_auc is None
+
+
+def test_a_temperature_changes_scores_and_no_prediction(logits: np.ndarray) -> None:
+    """The error of the scores as they are, and of those that are not divided."""
+    plain, divided = (measure(logits, labels(), NAMES, "test", temperature) for temperature in (1.0, 4.0))
+    assert (divided.accuracy, divided.confusion_matrix) == (plain.accuracy, plain.confusion_matrix)
+    assert divided.uncalibrated_error == plain.uncalibrated_error == plain.expected_calibration_error
+    assert divided.expected_calibration_error == calibration_error(softmax(logits / 4), labels())
+    assert divided.log_loss == pytest.approx(log_loss(labels(), softmax(logits / 4), labels=range(4)))
+    assert (plain.temperature, divided.temperature) == (1.0, 4.0)
+
+
+def test_a_label_that_the_model_lacks_is_wrong() -> None:
+    """Logits of -inf give no score, no place among the best, and no finite loss."""
+    logits = np.array([[2.0, 1.0, -np.inf], [1.0, 2.0, -np.inf]], np.float32)
+    metrics = measure(logits, np.array([0, 2]), "abc", "test")
+    assert metrics.accuracy == 0.5
+    assert metrics.log_loss is None
+    assert metrics.labels[2].recall == 0
+    assert np.isfinite(list(metrics.values.values())).all()
+
+
+def test_metrics_survive_json_and_those_of_older_releases_are_read(logits: np.ndarray) -> None:
+    """Versions are durable: what was not measured then is None."""
+    metrics = measure(logits, labels(), NAMES, "test", 1.5)
+    assert Metrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+    added = {"log_loss", "roc_auc", "accuracy_interval", "macro_f1_interval", "uncalibrated_error", "temperature"}
+    older = {name: value for name, value in metrics.to_json().items() if name not in added}
+    read = Metrics.from_json(older)
+    assert (read.accuracy, read.labels, read.log_loss, read.temperature) == (
+        metrics.accuracy,
+        metrics.labels,
+        None,
+        None,
+    )
+    assert read.to_json() == older

@@ -1,0 +1,235 @@
+"""Jobs from request to registered version, each recipe on real pictures in a real worker process."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from maas.model_store.v1 import model_store_pb2
+from maas.training.v1 import training_pb2 as pb
+from torch import Tensor
+
+from model_store.architectures import Head, build
+from model_store.manifests import Manifest
+from model_store.modalities.calibration import read_calibration
+from model_store.modalities.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
+from model_store.names import AliasName, parse_version
+from model_store.registry.models import ModelStore
+from model_store.tensors.stages import read_stage
+from tests.training_service.making import picture, publish_base
+from tests.training_service.running import RunningService, refused, until, worker_pids
+
+SUCCEEDED, CANCELLED = pb.TRAINING_JOB_STATE_SUCCEEDED, pb.TRAINING_JOB_STATE_CANCELLED
+QUEUED, PREPARING = pb.TRAINING_JOB_STATE_QUEUED, pb.TRAINING_JOB_STATE_PREPARING
+RUNNING, CANCELLING = pb.TRAINING_JOB_STATE_RUNNING, pb.TRAINING_JOB_STATE_CANCELLING
+ENDLESS = pb.Recipe(name="classic", num_epochs=10_000)
+
+
+def get_version(service: RunningService, name: str) -> model_store_pb2.ModelVersion:
+    """Return one version."""
+    return service.registry.GetVersion(model_store_pb2.GetVersionRequest(name=name))
+
+
+def states(events: list[pb.TrainingJobEvent]) -> list[int]:
+    """Return the states among events."""
+    return [event.state for event in events if event.WhichOneof("event") == "state"]
+
+
+def answer(store: ModelStore, manifest: Manifest, pixels: Pixels) -> Tensor:
+    """Answer as a server would: nothing but the manifest and its blobs."""
+    chain = build(manifest.architecture, manifest.arguments, Head.from_json(manifest.head))
+    for stage in manifest.stages:
+        chain.load_stage(stage.name, read_stage(store.blobs, stage.digest))
+    spec = ImageInputSpec.from_json(manifest.input_spec)
+    with torch.inference_mode():
+        return chain.eval()(normalise(torch.from_numpy(pixels), spec))
+
+
+def predict(store: ModelStore, version: str, image: bytes) -> str:
+    """Return the label of an image."""
+    manifest: Manifest = store.manifest(store.get_version(parse_version(version, "version")))
+    spec = ImageInputSpec.from_json(manifest.input_spec)
+    pixels = to_pixels(decode_image(image, max_pixels=10**6), spec)[None]
+    return manifest.labels[int(answer(store, manifest, pixels).argmax())]
+
+
+RECIPES = {
+    "linear_probe": pb.Recipe(name="linear_probe"),
+    "last_stages": pb.Recipe(
+        name="last_stages",
+        num_stages=2,
+        num_epochs=3,
+        backbone_learning_rate_factor=1,
+        augmentation="crop_and_mirror",
+        num_views=2,
+    ),
+    "full": pb.Recipe(name="full", num_epochs=3, batch_size=8, backbone_learning_rate_factor=1),
+    "gradual": pb.Recipe(name="gradual", num_epochs=2, backbone_learning_rate_factor=1, find_learning_rate=True),
+    "classic": pb.Recipe(name="classic", num_epochs=2),
+    "scratch": pb.Recipe(name="scratch", num_epochs=1, batch_size=8),
+}
+
+
+@pytest.fixture(scope="module")
+def jobs(training_service: RunningService) -> dict[str, str]:
+    """One job of each recipe, and one whose base has a head of another kind, queued together; their names."""
+    publish_base(training_service.store, "conv", head=Head("conv", 5))
+    queued = {
+        name: training_service.create(model=f"models/{name.replace('_', '-')}", recipe=recipe, seed=3, alias="live")
+        for name, recipe in RECIPES.items()
+    }
+    queued["conv"] = training_service.create(base="models/conv", model="models/conv-tuned")
+    return {name: job.name for name, job in queued.items()}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_recipe_makes_a_version(training_service: RunningService, jobs: dict[str, str], recipe: str) -> None:
+    """It has lineage and metrics, and its alias points at it."""
+    events = list(training_service.watch(jobs[recipe]))
+    job = training_service.job(jobs[recipe])
+    assert (job.state, job.error, job.num_attempts) == (SUCCEEDED, "", 1)
+    assert states(events) == [QUEUED, PREPARING, RUNNING, SUCCEEDED]
+    version = get_version(training_service, job.version)
+    lineage = version.lineage
+    assert (lineage.base, lineage.dataset, lineage.training_job) == (job.base, job.dataset, job.name)
+    assert (lineage.seed, lineage.recipe["name"]) == (3, recipe)
+    assert list(version.labels) == ["blue", "green", "red"]
+    assert version.metrics == job.metrics
+    assert (job.metrics.split, job.metrics.num_rows) == ("test", 9)
+    assert sum(sum(row.counts) for row in job.metrics.confusion_matrix) == 9
+    alias = training_service.store.get_alias(AliasName(recipe.replace("_", "-"), "live"))
+    assert str(alias.version) == job.version
+
+
+@pytest.mark.parametrize(
+    ("recipe", "trained"),
+    [
+        ("linear_probe", {"head"}),
+        ("last_stages", {"layer2", "layer3", "head"}),
+        ("gradual", {"layer3", "head"}),
+        ("classic", {"stem", "layer1", "layer2", "layer3", "head"}),
+        ("scratch", {"stem", "layer1", "layer2", "layer3", "head"}),
+    ],
+)
+def test_stages_that_do_not_train_are_shared(
+    training_service: RunningService, jobs: dict[str, str], recipe: str, trained: set[str]
+) -> None:
+    """They keep the base's digests, and `pool` has no tensors; the best epoch may be the one before the first."""
+    job = training_service.await_end(jobs[recipe])
+    base = {stage.name: stage.digest for stage in get_version(training_service, job.base).stages}
+    stages = get_version(training_service, job.version).stages
+    changed = {stage.name for stage in stages if base.get(stage.name, stage.digest) != stage.digest}
+    assert changed | {"head"} == trained or (recipe in {"last_stages", "gradual"} and not changed)
+
+
+def test_a_rate_that_was_found_is_in_the_lineage(training_service: RunningService, jobs: dict[str, str]) -> None:
+    """The job says what was asked for, the version what it came to."""
+    job = training_service.await_end(jobs["gradual"])
+    recipe = get_version(training_service, job.version).lineage.recipe
+    assert job.recipe.find_learning_rate
+    assert 1e-6 < recipe["learning_rate"] < 1
+    assert recipe["learning_rate"] != job.recipe.learning_rate
+
+
+def test_a_linear_probe_is_small_and_right(training_service: RunningService, jobs: dict[str, str]) -> None:
+    """It adds the head and rows to calibrate by, and its blobs answer by themselves."""
+    job = training_service.await_end(jobs["linear_probe"])
+    version = get_version(training_service, job.version)
+    rows = version.calibration.rows_size_bytes  # the first job on a dataset adds them
+    assert version.added_bytes - rows < 0.01 * get_version(training_service, job.base).size_bytes
+    assert job.metrics.accuracy > 0.7
+    answers = [predict(training_service.store, job.version, picture("blue", seed)) for seed in range(100, 110)]
+    assert answers.count("blue") >= 7
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_version_has_rows_to_calibrate_by(
+    training_service: RunningService, jobs: dict[str, str], recipe: str
+) -> None:
+    """All nine test rows, one blob for the dataset; and the answers of the very chain that was published."""
+    store = training_service.store
+    ended = [training_service.await_end(jobs[each]) for each in (recipe, "linear_probe")]
+    version, probe = (store.get_version(parse_version(job.version, "version")) for job in ended)
+    assert version.calibration is not None
+    assert probe.calibration is not None
+    assert version.calibration.rows == probe.calibration.rows
+    manifest = store.manifest(version)
+    spec = ImageInputSpec.from_json(manifest.input_spec)
+    kept = read_calibration(store.blobs, version.calibration, spec, len(manifest.labels))
+    assert len(kept.rows) == 9
+    assert len(np.unique(kept.logits, axis=0)) == 9
+    # Float32 sums in another order: logits of 8 differ in the last place, and by more than 1e-5.
+    np.testing.assert_allclose(kept.logits, answer(store, manifest, kept.rows), rtol=1e-5, atol=1e-5)
+    sizes = {digest: store.blobs.size(digest) for digest in version.blob_sizes}
+    assert version.blob_sizes == sizes
+    assert version.calibration.sizes.items() <= sizes.items()
+
+
+def test_progress_covers_the_job(training_service: RunningService, jobs: dict[str, str]) -> None:
+    """Phases in order, growing fractions, a rate of images, and figures of each epoch."""
+    events = training_service.watch(jobs["last_stages"])
+    progress = [event.progress for event in events if event.HasField("progress")]
+    phases = list(dict.fromkeys(each.phase for each in progress))
+    assert phases == ["decoding images", "computing features", "fitting the head", "training", "evaluating"]
+    fractions = [each.fraction_done for each in progress]
+    assert fractions == sorted(fractions)
+    epochs = [each for each in progress if each.phase == "training" and each.HasField("validation_accuracy")]
+    assert [(each.epoch, each.num_epochs) for each in epochs] == [(1, 3), (2, 3), (3, 3)]
+    assert all(each.images_per_second > 0 and each.HasField("loss") for each in epochs)
+
+
+def test_a_watch_resumes_after_a_number(training_service: RunningService, jobs: dict[str, str]) -> None:
+    """Events are numbered without gaps, and a later watch sees the rest alone."""
+    events = list(training_service.watch(jobs["classic"]))
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert training_service.job(jobs["classic"]).last_sequence == len(events)
+    assert list(training_service.watch(jobs["classic"], 3)) == events[3:]
+    assert list(training_service.watch(jobs["classic"], len(events))) == []
+
+
+def test_a_conv_head_becomes_a_linear_one(training_service: RunningService, jobs: dict[str, str]) -> None:
+    """SqueezeNet's own head goes, its features stay, and the stage that its base lacks is made."""
+    job = training_service.await_end(jobs["conv"])
+    assert job.state == SUCCEEDED
+    version = get_version(training_service, job.version)
+    assert [stage.name for stage in version.stages] == ["stem", "layer1", "layer2", "layer3", "pool", "head"]
+
+
+def test_a_running_job_is_cancelled(training_service: RunningService) -> None:
+    """The worker stops within moments, and nothing is published."""
+    job = training_service.create(recipe=ENDLESS, model="models/cancelled")
+    training_service.await_training(job.name)
+    answer = training_service.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job.name))
+    assert answer.state == CANCELLING
+    assert states(list(training_service.watch(job.name)))[-2:] == [CANCELLING, CANCELLED]
+    until(lambda: not worker_pids())
+    with refused(grpc.StatusCode.NOT_FOUND, "models/cancelled"):
+        training_service.registry.GetModel(model_store_pb2.GetModelRequest(name="models/cancelled"))
+
+
+def test_a_killed_worker_is_followed_by_another(training_service: RunningService) -> None:
+    """The job says what happened, starts again, and succeeds."""
+    job = training_service.create(recipe=pb.Recipe(name="classic", num_epochs=40), model="models/killed")
+    training_service.await_training(job.name)
+    for pid in worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    events = list(training_service.watch(job.name))
+    assert training_service.job(job.name).num_attempts == 2
+    assert states(events) == [QUEUED, PREPARING, RUNNING, QUEUED, PREPARING, RUNNING, SUCCEEDED]
+    assert any("attempt 1 was lost: its worker was ended by SIGKILL" in event.message for event in events)
+
+
+def test_a_damaged_base_fails_the_job_with_the_reason(training_service: RunningService) -> None:
+    """What would fail again is not tried again."""
+    damaged = publish_base(training_service.store, "damaged", seed=1)
+    path = training_service.store.blobs.path(damaged.stages[0].digest)
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    job = training_service.await_end(training_service.create(base="models/damaged", model="models/none").name)
+    assert (job.state, job.num_attempts) == (pb.TRAINING_JOB_STATE_FAILED, 1)
+    assert damaged.stages[0].digest in job.error
+    assert "is corrupt" in job.error

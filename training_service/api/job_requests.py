@@ -1,0 +1,115 @@
+"""Turns a request for a fine-tune into a job's spec: all that can be known before it runs is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from model_store.errors import InvalidInput
+from model_store.names import AliasName, ModelName, VersionName, check_id, parse_dataset, parse_model, parse_target
+from model_store.records.jobs import DEFAULT_MAX_FAILURES, JobSpec, JobUrgency
+from model_store.records.promotion import PromotionSpec
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.models import ModelStore
+from training_service.api.violations import Violations
+from training_service.promotion.gate import check_promotion
+from training_service.recipes.choices import choose, choose_any, resolve
+from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
+from training_service.seeds import check_seed
+from training_service.training.version_io import trainable_stages
+
+_PLACE = "training_job"
+_MAX_PRIORITY = 1000
+_MAX_FAILURES = 100
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a caller asked for, as it was written; `recipe` has the hyperparameters that the caller chose."""
+
+    model: str
+    base: str
+    dataset: str
+    recipe_name: str
+    recipe: Mapping[str, Any]
+    seed: int
+    alias: str | None
+    priority: int = 0
+    deadline: datetime | None = None
+    max_failures: int = DEFAULT_MAX_FAILURES
+    promote: PromotionSpec | None = None
+
+
+def job_spec(
+    request: JobRequest,
+    store: ModelStore,
+    datasets: DatasetStore,
+    *,
+    can_mirror: bool = False,
+    needs_dataset: bool = True,
+) -> JobSpec:
+    """Return the spec of a job, its base resolved to a version and its recipe filled in.
+
+    `can_mirror` says whether there is an inference service that a promotion can be tried on. Without `needs_dataset`
+    the dataset may be empty: where no recipe is named either, it is one that takes what was chosen.
+
+    Raises InvalidInput naming every field that cannot be used, and NotFound where base or dataset do not exist.
+    """
+    model_id = dataset_id = ""
+    base: ModelName | AliasName | VersionName = ModelName("")
+    recipe = DEFAULTS[RecipeName.LINEAR_PROBE]
+    violations = Violations()
+    with violations.collected():
+        model_id = parse_model(request.model, f"{_PLACE}.model")
+    with violations.collected():
+        base = parse_target(request.base, f"{_PLACE}.base")
+    if request.dataset or needs_dataset:
+        with violations.collected():
+            dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
+    if request.recipe_name:
+        with violations.collected():
+            recipe = resolve(request.recipe_name, request.recipe, f"{_PLACE}.recipe")
+    if request.alias is not None:
+        with violations.collected():
+            check_id(request.alias, f"{_PLACE}.alias")
+    with violations.collected():
+        check_seed(request.seed, f"{_PLACE}.seed")
+    with violations.collected():
+        _check_urgency(request)
+    if request.promote is not None:
+        with violations.collected():
+            check_promotion(request.promote, f"{_PLACE}.promote", can_mirror=can_mirror)
+            if request.alias is not None:
+                raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
+    violations.raise_any()
+    dataset = datasets.living(dataset_id) if dataset_id else None
+    version = store.resolve(base)
+    if not request.recipe_name and dataset is not None:
+        recipe = choose(request.recipe, f"{_PLACE}.recipe", [each["num_train"] for each in dataset.summary["labels"]])
+    elif not request.recipe_name:
+        recipe = choose_any(request.recipe, f"{_PLACE}.recipe")
+    _check_base(store, version, recipe)
+    urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
+    return JobSpec(
+        model_id, version, dataset_id, recipe.to_json(), request.seed, request.alias, urgency, request.promote
+    )
+
+
+def _check_urgency(request: JobRequest) -> None:
+    if not -_MAX_PRIORITY <= request.priority <= _MAX_PRIORITY:
+        raise InvalidInput.of(
+            f"{_PLACE}.priority", f"must be {-_MAX_PRIORITY} to {_MAX_PRIORITY}, not {request.priority}"
+        )
+    if not 1 <= request.max_failures <= _MAX_FAILURES:
+        raise InvalidInput.of(f"{_PLACE}.max_failures", f"must be 1 to {_MAX_FAILURES}, not {request.max_failures}")
+    if request.deadline is not None and request.deadline <= datetime.now(UTC):
+        raise InvalidInput.of(f"{_PLACE}.deadline", f"is over already: it was {request.deadline.isoformat()}")
+
+
+def _check_base(store: ModelStore, base: VersionName, recipe: Recipe) -> None:
+    manifest = store.manifest(store.get_version(base))
+    if manifest.input_spec["kind"] != "image":
+        raise InvalidInput.of(f"{_PLACE}.base", f"{base} takes no images, and the dataset holds images")
+    trained_stages(recipe, trainable_stages(manifest), f"{_PLACE}.recipe.num_stages")

@@ -1,0 +1,208 @@
+"""Between the messages of maas.model_store.v1 and the store's records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from maas.model_store.v1 import model_store_pb2 as pb
+
+from model_store.manifests import Manifest
+from model_store.names import VersionName
+from model_store.records.aliases import Alias, AliasMove, Share, Traffic
+from model_store.records.metrics import OPTIONAL_METRIC_NUMBERS, Interval, Metrics
+from model_store.records.resources import Change, Life, Lineage, Model, ModelVersion, Notes, StoredCalibration
+from model_store.registry.comparison import Comparison, Difference
+from model_store.transactions.lineage import LineageGraph
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """Write a moment."""
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def model_message(model: Model) -> pb.Model:
+    """Write a model."""
+    return pb.Model(
+        name=model.name,
+        last_version_number=model.last_number,
+        aliases=[alias_message(alias) for alias in model.aliases],
+        **_kept(model.notes, model.life),
+    )
+
+
+def alias_message(alias: Alias) -> pb.Alias:
+    """Write an alias."""
+    return pb.Alias(
+        name=str(alias.name),
+        version=str(alias.version),
+        update_time=timestamp(alias.updated_at),
+        **_traffic(alias.traffic, alias.name.model_id),
+    )
+
+
+def move_message(move: AliasMove) -> pb.AliasMove:
+    """Write one entry of an alias's history."""
+    return pb.AliasMove(
+        alias=str(move.name),
+        from_version=str(move.from_version or ""),
+        to_version=str(move.to_version or ""),
+        actor=move.actor,
+        reason=move.reason,
+        create_time=timestamp(move.created_at),
+        is_refused=move.is_refused,
+        **_traffic(move.traffic, move.name.model_id),
+    )
+
+
+def version_message(
+    version: ModelVersion, manifest: Manifest | None = None, base_manifest_digest: str = ""
+) -> pb.ModelVersion:
+    """Write a version, with its manifest and that of its base where they are given."""
+    return pb.ModelVersion(
+        name=str(version.name),
+        manifest_digest=version.manifest_digest,
+        architecture=version.architecture,
+        stages=[
+            pb.Stage(name=stage.name, digest=stage.digest, size_bytes=stage.size_bytes) for stage in version.stages
+        ],
+        num_labels=version.num_labels,
+        labels=manifest.labels if manifest is not None else (),
+        manifest_json=manifest.to_json().decode() if manifest is not None else "",
+        temperature=manifest.temperature if manifest is not None else None,
+        lineage=_lineage_message(version.lineage, base_manifest_digest),
+        metrics=metrics_message(version.metrics) if version.metrics is not None else None,
+        metric_values=version.metric_values,
+        size_bytes=version.size_bytes,
+        added_bytes=version.added_bytes,
+        aliases=version.aliases,
+        calibration=_calibration_message(version.calibration) if version.calibration is not None else None,
+        **_kept(version.notes, version.life),
+    )
+
+
+def metrics_message(metrics: Metrics) -> pb.Metrics:
+    """Write metrics."""
+    return pb.Metrics(
+        split=metrics.split,
+        num_rows=metrics.num_rows,
+        accuracy=metrics.accuracy,
+        macro_f1=metrics.macro_f1,
+        expected_calibration_error=metrics.expected_calibration_error,
+        labels=[
+            pb.LabelMetrics(
+                label=each.label, precision=each.precision, recall=each.recall, f1=each.f1, support=each.support
+            )
+            for each in metrics.labels
+        ],
+        confusion_matrix=[pb.ConfusionRow(counts=row) for row in metrics.confusion_matrix],
+        temperature=metrics.temperature,
+        **{name: getattr(metrics, name) for name in OPTIONAL_METRIC_NUMBERS},
+        accuracy_interval=_interval(metrics.accuracy_interval),
+        macro_f1_interval=_interval(metrics.macro_f1_interval),
+    )
+
+
+def comparison_message(first: VersionName, second: VersionName, comparison: Comparison) -> pb.CompareVersionsResponse:
+    """Write what differs between two versions."""
+    return pb.CompareVersionsResponse(
+        first=str(first),
+        second=str(second),
+        metrics=[
+            pb.CompareVersionsResponse.MetricDifference(name=each.name, first=each.first, second=each.second)
+            for each in comparison.metrics
+        ],
+        stages=_differences(comparison.stages),
+        shared_bytes=comparison.shared_bytes,
+        hyperparameters=_differences(comparison.hyperparameters),
+        manifest=_differences(comparison.manifest),
+        added_labels=comparison.added_labels,
+        removed_labels=comparison.removed_labels,
+    )
+
+
+def lineage_graph_message(graph: LineageGraph) -> pb.LineageGraph:
+    """Write a family."""
+    return pb.LineageGraph(
+        nodes=[
+            pb.LineageGraph.Node(name=node.name, state=node.state, create_time=_optional(node.created_at))
+            for node in graph.nodes
+        ],
+        edges=[pb.LineageGraph.Edge(source=edge.source, target=edge.target, role=edge.role) for edge in graph.edges],
+        truncated=graph.is_truncated,
+    )
+
+
+def change_message(change: Change) -> pb.Change:
+    """Write one entry of the change feed."""
+    return pb.Change(
+        sequence=change.sequence,
+        kind=change.kind,
+        resource=change.resource,
+        create_time=timestamp(change.created_at),
+    )
+
+
+def _traffic(traffic: Traffic, model_id: str) -> dict[str, Any]:
+    """Return the fields that say what other versions are given."""
+
+    def message(share: Share) -> pb.VersionShare:
+        return pb.VersionShare(version=str(VersionName(model_id, share.number)), percent=share.percent)
+
+    mirror = message(traffic.mirror) if traffic.mirror is not None else None
+    return {"canaries": [message(share) for share in traffic.canaries], "mirror": mirror}
+
+
+def _kept(notes: Notes, life: Life) -> dict[str, Any]:
+    """Return the fields that models and versions have in common."""
+    deleted, active = pb.RESOURCE_STATE_DELETED, pb.RESOURCE_STATE_ACTIVE
+    return {
+        "description": notes.description,
+        "tags": notes.tags,
+        "etag": life.etag,
+        "state": deleted if life.is_deleted else active,
+        "create_time": timestamp(life.created_at),
+        "update_time": timestamp(life.updated_at),
+        "delete_time": _optional(life.deleted_at),
+        "purge_time": _optional(life.purge_at),
+    }
+
+
+def _optional(moment: datetime | None) -> Timestamp | None:
+    return timestamp(moment) if moment is not None else None
+
+
+def _interval(interval: Interval | None) -> pb.Interval | None:
+    return pb.Interval(low=interval.low, high=interval.high) if interval is not None else None
+
+
+def _differences(differences: Iterable[Difference]) -> list[pb.CompareVersionsResponse.Difference]:
+    return [
+        pb.CompareVersionsResponse.Difference(name=each.name, first=each.first, second=each.second)
+        for each in differences
+    ]
+
+
+def _calibration_message(calibration: StoredCalibration) -> pb.Calibration:
+    return pb.Calibration(
+        rows_digest=calibration.rows,
+        logits_digest=calibration.logits,
+        rows_size_bytes=calibration.rows_bytes,
+        logits_size_bytes=calibration.logits_bytes,
+    )
+
+
+def _lineage_message(lineage: Lineage, base_manifest_digest: str) -> pb.Lineage:
+    message = pb.Lineage(
+        base=str(lineage.base or ""),
+        dataset=lineage.dataset_name,
+        training_job=lineage.job_name,
+        seed=lineage.seed,
+        base_manifest_digest=base_manifest_digest,
+    )
+    message.recipe.update(lineage.recipe)
+    return message

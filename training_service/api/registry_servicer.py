@@ -1,0 +1,230 @@
+"""The registry over gRPC: maas.model_store.v1.ModelStoreService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+from maas.model_store.v1 import model_store_pb2 as pb
+from maas.model_store.v1 import model_store_pb2_grpc as pb_grpc
+
+from model_store import names
+from model_store.database.paging import PageRequest
+from model_store.errors import InvalidInput
+from model_store.records.resources import Change, ModelVersion
+from model_store.registry.models import ModelStore
+from model_store.transactions.changes import ChangeFeed
+from training_service.api import registry_convert as convert
+from training_service.api import registry_requests as requests
+from training_service.api.change_notifier import ChangeBell
+from training_service.api.client_streams import Receiver, in_threads
+from training_service.api.registry_streams import blob_messages, receive_version
+from training_service.threads import CallThreads
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
+    """Serves the store; every call of it blocks, so it runs on a thread."""
+
+    def __init__(self, store: ModelStore, feed: ChangeFeed, bell: ChangeBell, threads: CallThreads) -> None:
+        self._store = store
+        self._feed = feed
+        self._bell = bell
+        self._threads = threads
+
+    async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+        """Create a model without versions."""
+        model_id = names.check_id(request.model_id, "model_id")
+        notes = requests.notes(request.model, "model")
+        return convert.model_message(await self._threads.writes.run(self._store.create_model, model_id, notes))
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+        """Get one model."""
+        model_id = names.parse_model(request.name, "name")
+        return convert.model_message(await self._threads.reads.run(self._store.get_model, model_id))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: ARG002
+        """List models."""
+        page = await self._threads.reads.run(self._store.list_models, requests.list_request(request))
+        models = [convert.model_message(model) for model in page.items]
+        return pb.ListModelsResponse(models=models, next_page_token=page.next_token)
+
+    async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+        """Change a model's description or tags."""
+        model_id = names.parse_model(request.model.name, "model.name")
+        change = requests.notes_change(request.model, request.update_mask, "model")
+        model = await self._threads.writes.run(self._store.update_model, model_id, change, request.model.etag)
+        return convert.model_message(model)
+
+    async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+        """Hide a model."""
+        model_id = names.parse_model(request.name, "name")
+        model = await self._threads.writes.run(
+            self._store.delete_model, model_id, force=request.force, etag=request.etag or None
+        )
+        return convert.model_message(model)
+
+    async def UndeleteModel(self, request: pb.UndeleteModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+        """Bring a deleted model back."""
+        model_id = names.parse_model(request.name, "name")
+        return convert.model_message(await self._threads.writes.run(self._store.undelete_model, model_id))
+
+    async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+        """Get one version, by number or by alias."""
+        target = requests.version_or_alias(request.name, "name")
+        return await self._threads.slow.run(self._read_version, target)
+
+    async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:  # noqa: ARG002
+        """List the versions of one model."""
+        model_id = names.parse_model(request.parent, "parent")
+        page = await self._threads.reads.run(self._store.list_versions, model_id, requests.list_request(request))
+        versions = [convert.version_message(version) for version in page.items]
+        return pb.ListVersionsResponse(versions=versions, next_page_token=page.next_token)
+
+    async def UpdateVersion(self, request: pb.UpdateVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+        """Change a version's description or tags."""
+        name = names.parse_version(request.version.name, "version.name")
+        change = requests.notes_change(request.version, request.update_mask, "version")
+        etag = request.version.etag or None
+        version = await self._threads.writes.run(self._store.update_version, name, change, etag)
+        return await self._threads.slow.run(self._message, version)
+
+    async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+        """Hide a version."""
+        name = names.parse_version(request.name, "name")
+        version = await self._threads.writes.run(self._store.delete_version, name, request.etag or None)
+        return convert.version_message(version)
+
+    async def UndeleteVersion(self, request: pb.UndeleteVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+        """Bring a deleted version back."""
+        name = names.parse_version(request.name, "name")
+        version = await self._threads.writes.run(self._store.undelete_version, name)
+        return await self._threads.slow.run(self._message, version)
+
+    async def FindMissingBlobs(
+        self,
+        request: pb.FindMissingBlobsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.FindMissingBlobsResponse:
+        """Say which blobs the store lacks."""
+        wanted = requests.digests(request.digests, "digests", at_least=1)
+        missing = await self._threads.slow.run(self._store.blobs.missing, wanted)
+        return pb.FindMissingBlobsResponse(missing_digests=missing)
+
+    async def PublishVersion(
+        self,
+        request_iterator: AsyncIterator[pb.PublishVersionRequest],
+        context: Context,  # noqa: ARG002
+    ) -> pb.ModelVersion:
+        """Register a version made elsewhere."""
+        return await in_threads(self._threads.uploads, self._publish, request_iterator)
+
+    async def DownloadVersion(
+        self,
+        request: pb.DownloadVersionRequest,
+        context: Context,  # noqa: ARG002
+    ) -> AsyncIterator[pb.DownloadVersionResponse]:
+        """Send a version's manifest and blobs."""
+        target = requests.version_or_alias(request.name, "name")
+        known = set(requests.digests(request.known_digests, "known_digests", at_least=0))
+        version = await self._threads.reads.run(lambda: self._store.get_version(self._store.resolve(target)))
+        yield pb.DownloadVersionResponse(version=await self._threads.slow.run(self._message, version))
+        # Not closed here: where the caller goes, a thread may still read. The last reference closes the file.
+        messages = blob_messages(version, self._store.blobs, known)
+        while (message := await self._threads.slow.run(next, messages, None)) is not None:
+            yield message
+
+    async def CompareVersions(
+        self,
+        request: pb.CompareVersionsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.CompareVersionsResponse:
+        """Say what changed from one version to another."""
+        first, second = (requests.version_or_alias(getattr(request, field), field) for field in ("first", "second"))
+        return await self._threads.slow.run(self._compare, first, second)
+
+    async def GetLineage(self, request: pb.GetLineageRequest, context: Context) -> pb.LineageGraph:  # noqa: ARG002
+        """Get what a resource was made from, and what was made from it."""
+        name, limits = names.parse_origin(request.name, "name"), requests.lineage_limits(request)
+        return convert.lineage_graph_message(await self._threads.reads.run(self._store.lineage, name, **limits))
+
+    async def GetAlias(self, request: pb.GetAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
+        """Get one alias."""
+        name = names.parse_alias(request.name, "name")
+        return convert.alias_message(await self._threads.reads.run(self._store.get_alias, name))
+
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
+        """Point an alias at a version."""
+        name = names.parse_alias(request.name, "name")
+        version = names.parse_version(request.version, "version")
+        expected, note = requests.expected_version(request), requests.who_and_why(request)
+        traffic = requests.traffic(request, name.model_id)
+        alias = await self._threads.writes.run(self._store.set_alias, name, version, traffic, expected=expected, **note)
+        return convert.alias_message(alias)
+
+    async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
+        """Point an alias back at the version before."""
+        name, note = names.parse_alias(request.name, "name"), requests.who_and_why(request)
+        return convert.alias_message(await self._threads.writes.run(self._store.roll_back_alias, name, **note))
+
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:  # noqa: ARG002
+        """Delete an alias."""
+        name = names.parse_alias(request.name, "name")
+        expected, note = requests.expected_version(request), requests.who_and_why(request)
+        await self._threads.writes.run(self._store.delete_alias, name, expected=expected, **note)
+        return pb.DeleteAliasResponse()
+
+    async def ListAliasHistory(
+        self,
+        request: pb.ListAliasHistoryRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.ListAliasHistoryResponse:
+        """List the history of an alias, newest first."""
+        name = names.parse_alias(request.parent, "parent")
+        page_request = PageRequest(request.page_size, request.page_token)
+        page = await self._threads.reads.run(self._store.list_alias_history, name, page_request)
+        moves = [convert.move_message(move) for move in page.items]
+        return pb.ListAliasHistoryResponse(moves=moves, next_page_token=page.next_token)
+
+    async def WatchChanges(self, request: pb.WatchChangesRequest, context: Context) -> AsyncIterator[pb.Change]:
+        """Follow every write to the registry."""
+        if request.after_sequence < 0:
+            raise InvalidInput.of("after_sequence", f"must be at least 0, not {request.after_sequence}")
+        given = request.HasField("after_sequence")
+        sequence = request.after_sequence if given else await self._threads.reads.run(self._feed.newest)
+        # From here on no change is missed: who waits for this knows, and can begin again from there.
+        await context.send_initial_metadata((("maas-after-sequence", str(sequence)),))
+        changes: Sequence[Change] | None = None
+        while True:
+            if changes is None:
+                changes = await self._threads.reads.run(self._feed.after, sequence)
+            for change in changes:
+                sequence = change.sequence
+                if _is_within(change.resource, request.resource):
+                    yield convert.change_message(change)
+            changes = await self._bell.after(sequence)
+
+    def _read_version(self, target: names.AliasName | names.VersionName) -> pb.ModelVersion:
+        name = target if isinstance(target, names.VersionName) else self._store.resolve(target)
+        return self._message(self._store.get_version(name))
+
+    def _publish(self, check_client: Callable[[], None]) -> Receiver[pb.PublishVersionRequest, pb.ModelVersion]:
+        publication = yield from receive_version(check_client, self._store.blobs)
+        return self._message(self._store.publish(publication))
+
+    def _compare(
+        self, first: names.AliasName | names.VersionName, second: names.AliasName | names.VersionName
+    ) -> pb.CompareVersionsResponse:
+        versions = self._store.resolve(first), self._store.resolve(second)
+        return convert.comparison_message(*versions, self._store.compare(*versions))
+
+    def _message(self, version: ModelVersion) -> pb.ModelVersion:
+        base = version.lineage.base
+        base_digest = self._store.get_version(base).manifest_digest if base is not None else ""
+        return convert.version_message(version, self._store.manifest(version), base_digest)
+
+
+def _is_within(resource: str, wanted: str) -> bool:
+    return not wanted or resource == wanted or resource.startswith(f"{wanted}/")

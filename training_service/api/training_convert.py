@@ -1,0 +1,215 @@
+"""Between the messages of maas.training.v1 and the service's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_STATE_DELETED
+from maas.training.v1 import training_pb2 as pb
+
+from model_store.names import VersionName, dataset_name, model_name
+from model_store.records.job_lifecycle import JobState
+from model_store.records.jobs import DEFAULT_MAX_FAILURES, REMARKS, JobEvent, JobSpec, TrainingJob
+from model_store.records.promotion import (
+    DEFAULT_METRIC,
+    DEFAULT_MIN_ROWS,
+    DEFAULT_MIRROR_MIN_ROWS,
+    Promotion,
+    PromotionSpec,
+    PromotionState,
+)
+from model_store.records.resources import Dataset, ModelVersion
+from training_service.api.job_requests import JobRequest
+from training_service.api.registry_convert import metrics_message, timestamp
+from training_service.datasets.manifest import DatasetManifest, DatasetRow
+from training_service.recipes.choices import FIELDS
+from training_service.recipes.recipe import Recipe
+
+_STATES = {
+    JobState.QUEUED: pb.TRAINING_JOB_STATE_QUEUED,
+    JobState.PREPARING: pb.TRAINING_JOB_STATE_PREPARING,
+    JobState.RUNNING: pb.TRAINING_JOB_STATE_RUNNING,
+    JobState.CANCELLING: pb.TRAINING_JOB_STATE_CANCELLING,
+    JobState.SUCCEEDED: pb.TRAINING_JOB_STATE_SUCCEEDED,
+    JobState.FAILED: pb.TRAINING_JOB_STATE_FAILED,
+    JobState.CANCELLED: pb.TRAINING_JOB_STATE_CANCELLED,
+    JobState.PAUSING: pb.TRAINING_JOB_STATE_PAUSING,
+    JobState.PAUSED: pb.TRAINING_JOB_STATE_PAUSED,
+}
+
+_PROMOTION_STATES = {
+    PromotionState.REFUSED: pb.PROMOTION_STATE_REFUSED,
+    PromotionState.MIRRORING: pb.PROMOTION_STATE_MIRRORING,
+    PromotionState.LOADING: pb.PROMOTION_STATE_LOADING,
+    PromotionState.SERVING: pb.PROMOTION_STATE_SERVING,
+    PromotionState.PROMOTED: pb.PROMOTION_STATE_PROMOTED,
+}
+
+
+def read_job(job: pb.TrainingJob) -> JobRequest:
+    """Return what the message asks for, unchecked."""
+    chosen = {field.name: value for field, value in job.recipe.ListFields() if field.name not in {"name", "reason"}}
+    return JobRequest(
+        model=job.model,
+        base=job.base,
+        dataset=job.dataset,
+        recipe_name=job.recipe.name,
+        recipe=chosen,
+        seed=job.seed,
+        alias=job.alias or None,
+        priority=job.priority,
+        deadline=job.deadline.ToDatetime(UTC) if job.HasField("deadline") else None,
+        max_failures=job.max_failures if job.HasField("max_failures") else DEFAULT_MAX_FAILURES,
+        promote=_read_promote(job.promote) if job.HasField("promote") else None,
+    )
+
+
+def spec_message(spec: JobSpec) -> pb.TrainingJob:
+    """Return what a job is asked to do; the dataset is empty where none is named."""
+    return pb.TrainingJob(
+        model=model_name(spec.model_id),
+        base=str(spec.base),
+        dataset=dataset_name(spec.dataset_id) if spec.dataset_id else "",
+        recipe=_recipe_message(Recipe.from_json(spec.recipe)),
+        seed=spec.seed,
+        alias=spec.alias or "",
+        priority=spec.urgency.priority,
+        deadline=_timestamp(spec.urgency.deadline),
+        max_failures=spec.urgency.max_failures,
+        promote=_promote_message(spec.promote) if spec.promote is not None else None,
+    )
+
+
+def job_message(job: TrainingJob, version: ModelVersion | None = None) -> pb.TrainingJob:
+    """Return a job, with the metrics of its version and the remarks on it."""
+    metrics = version.metrics if version is not None else None
+    message = spec_message(job.spec)
+    standing = pb.TrainingJob(
+        name=job.name,
+        state=_STATES[job.state],
+        error=job.error,
+        version=str(job.version) if job.version is not None else "",
+        metrics=metrics_message(metrics) if metrics is not None else None,
+        num_attempts=job.num_attempts,
+        create_time=_timestamp(job.created_at),
+        start_time=_timestamp(job.started_at),
+        end_time=_timestamp(job.ended_at),
+        last_sequence=job.last_sequence,
+        num_failures=job.num_failures,
+        next_attempt_time=_timestamp(job.next_attempt_at),
+        checkpoint_step=job.step,
+        promotion=_promotion_message(job.promotion, job.spec.model_id) if job.promotion is not None else None,
+        remarks=version.lineage.recipe.get(REMARKS, []) if version is not None else [],
+    )
+    message.MergeFrom(standing)
+    return message
+
+
+def event_message(event: JobEvent, model_id: str) -> pb.TrainingJobEvent:
+    """Return one event of a job that makes a version of this model."""
+    message = pb.TrainingJobEvent(sequence=event.sequence, create_time=_timestamp(event.created_at))
+    if event.kind == "state":
+        message.state = _STATES[JobState(event.payload["state"])]
+    elif event.kind == "progress":
+        message.progress.CopyFrom(pb.Progress(**event.payload))
+    elif event.kind == "promotion":
+        message.promotion.CopyFrom(_promotion_message(Promotion.from_json(event.payload), model_id))
+    else:
+        message.message = event.payload["text"]
+    return message
+
+
+def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:
+    """Return a dataset; a listing leaves out which files were rejected or look alike, which may be many."""
+    summary = dataset.summary
+    rejected, near_duplicates = (summary[key] if with_files else [] for key in ("rejected_files", "near_duplicates"))
+    return pb.Dataset(
+        name=dataset.name,
+        digest=dataset.digest,
+        labels=[pb.LabelCount(**each) for each in summary["labels"]],
+        num_images=dataset.num_rows,
+        size_bytes=dataset.size_bytes,
+        split=pb.SplitSpec(**summary["split"]),
+        rejected_files=[pb.RejectedFile(**each) for each in rejected],
+        num_rejected_files=summary["num_rejected_files"],
+        create_time=_timestamp(dataset.created_at),
+        layout=summary["layout"],
+        parent=dataset.parent_name,
+        num_near_duplicates=summary["num_near_duplicates"],
+        num_split_near_duplicates=summary["num_split_near_duplicates"],
+        near_duplicates=[pb.NearDuplicates(**each) for each in near_duplicates],
+        width=pb.Spread(**summary["width"]),
+        height=pb.Spread(**summary["height"]),
+        pixel_mean=summary["pixel_mean"],
+        pixel_std=summary["pixel_std"],
+        uri=summary["uri"],
+        remarks=summary["remarks"],
+        state=RESOURCE_STATE_ACTIVE if dataset.deleted_at is None else RESOURCE_STATE_DELETED,
+        delete_time=_timestamp(dataset.deleted_at),
+        purge_time=_timestamp(dataset.purge_at),
+    )
+
+
+def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[pb.DatasetRow]:
+    """Return rows of a dataset."""
+    return [
+        pb.DatasetRow(
+            path=row.path,
+            label=manifest.labels[row.label],
+            split=row.split,
+            size_bytes=row.size,
+            sha256=row.sha256,
+        )
+        for row in rows
+    ]
+
+
+def _recipe_message(recipe: Recipe) -> pb.Recipe:
+    """Return a recipe with the fields that a caller may choose, and so may send again."""
+    values = recipe.to_json()
+    chosen = {field: values[field] for field in FIELDS[recipe.name]}
+    return pb.Recipe(name=recipe.name, reason=recipe.reason, **chosen)
+
+
+def _read_promote(promote: pb.Promote) -> PromotionSpec:
+    return PromotionSpec(
+        alias=promote.alias,
+        metric=promote.metric or DEFAULT_METRIC,
+        threshold=promote.threshold if promote.HasField("threshold") else None,
+        min_delta=promote.min_delta,
+        mirror_seconds=promote.mirror_for.seconds + promote.mirror_for.nanos / 1e9,
+        min_rows=promote.min_rows if promote.HasField("min_rows") else DEFAULT_MIN_ROWS,
+        mirror_min_rows=promote.mirror_min_rows if promote.HasField("mirror_min_rows") else DEFAULT_MIRROR_MIN_ROWS,
+    )
+
+
+def _promote_message(spec: PromotionSpec) -> pb.Promote:
+    return pb.Promote(
+        alias=spec.alias,
+        metric=spec.metric,
+        threshold=spec.threshold,
+        min_delta=spec.min_delta,
+        mirror_for=timedelta(seconds=spec.mirror_seconds),
+        min_rows=spec.min_rows,
+        mirror_min_rows=spec.mirror_min_rows,
+    )
+
+
+def _promotion_message(promotion: Promotion, model_id: str) -> pb.Promotion:
+    verdict = promotion.verdict
+    return pb.Promotion(
+        state=_PROMOTION_STATES[promotion.state],
+        reason=promotion.reason,
+        figure=verdict.figure,
+        incumbent=str(VersionName(model_id, verdict.incumbent)) if verdict.incumbent is not None else "",
+        incumbent_figure=verdict.incumbent_figure,
+        num_rows=verdict.num_rows,
+        num_left_out_rows=verdict.num_left_out,
+        update_time=_timestamp(promotion.updated_at),
+    )
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    return timestamp(moment) if moment is not None else None

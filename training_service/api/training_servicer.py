@@ -1,0 +1,218 @@
+"""maas.training.v1.TrainingService: from a request to its answer.
+
+The store blocks, so it is called in threads. Every refusal is a domain error, which the server maps to a code.
+"""
+# ruff: noqa: ARG002  the RPCs have gRPC's names and arguments
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import grpc
+from maas.training.v1 import training_pb2 as pb
+from maas.training.v1 import training_pb2_grpc
+
+from model_store.database.paging import PageRequest, cut, decode_token
+from model_store.errors import InvalidInput
+from model_store.names import parse_dataset, parse_job, parse_target
+from model_store.records.job_lifecycle import Wish
+from model_store.records.jobs import JobSpec, TrainingJob
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import JobStore
+from model_store.registry.models import ModelStore
+from training_service.api import training_convert as convert
+from training_service.api.client_streams import Caller, in_threads
+from training_service.api.job_requests import job_spec
+from training_service.api.job_watch import JobWatch
+from training_service.api.uploads import Uploads
+from training_service.api.violations import check_request_id
+from training_service.background.order import Kind
+from training_service.background.tasks import SideWork
+from training_service.datasets.manifest import read_manifest
+from training_service.modalities.image.preview import PreviewSize, check_split, choose_rows, thumbnails
+from training_service.threads import CallThreads
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
+    """Answers from the stores."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        datasets: DatasetStore,
+        jobs: JobStore,
+        uploads: Uploads,
+        threads: CallThreads,
+        side_work: SideWork,
+        job_watch: JobWatch,
+        *,
+        can_mirror: bool,
+    ) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._jobs = jobs
+        self._uploads = uploads
+        self._threads = threads
+        self._side_work = side_work
+        self._job_watch = job_watch
+        self._can_mirror = can_mirror
+
+    async def UploadDataset(self, messages: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> pb.Dataset:
+        """Receive an archive and register it as a dataset."""
+        dataset = await in_threads(self._threads.uploads, self._uploads.receive, messages)
+        return convert.dataset_message(dataset)
+
+    async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:
+        """Read what lies at a URL and register it as a dataset."""
+        caller = Caller()
+        register = partial(self._uploads.register, request, caller.check)
+        try:
+            return convert.dataset_message(
+                await asyncio.get_running_loop().run_in_executor(self._threads.uploads, register)
+            )
+        finally:
+            caller.leave()
+
+    async def PreviewDataset(self, request: pb.PreviewDatasetRequest, context: Context) -> pb.PreviewDatasetResponse:
+        """Return small pictures of some rows."""
+        return await self._threads.slow.run(self._preview, request)
+
+    async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.Dataset:
+        """Return one dataset."""
+        dataset_id = parse_dataset(request.name, "name")
+        return convert.dataset_message(await self._threads.reads.run(self._datasets.get, dataset_id))
+
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
+        """Return a page of datasets by id."""
+        wanted = PageRequest(request.page_size, request.page_token)
+        page = await self._threads.reads.run(self._datasets.list, wanted, show_deleted=request.show_deleted)
+        datasets = [convert.dataset_message(each, with_files=False) for each in page.items]
+        return pb.ListDatasetsResponse(datasets=datasets, next_page_token=page.next_token)
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.Dataset:
+        """Hide a dataset."""
+        dataset_id = parse_dataset(request.name, "name")
+        return convert.dataset_message(await self._threads.writes.run(self._datasets.delete, dataset_id))
+
+    async def UndeleteDataset(self, request: pb.UndeleteDatasetRequest, context: Context) -> pb.Dataset:
+        """Bring a dataset back."""
+        dataset_id = parse_dataset(request.name, "name")
+        return convert.dataset_message(await self._threads.writes.run(self._datasets.undelete, dataset_id))
+
+    async def ListDatasetRows(self, request: pb.ListDatasetRowsRequest, context: Context) -> pb.ListDatasetRowsResponse:
+        """Return a page of a dataset's rows, in the manifest's order."""
+        return await self._threads.slow.run(self._list_rows, request)
+
+    async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Check a fine-tune and queue it, unless it is to be checked alone."""
+        request_id = check_request_id(request.request_id)
+        spec = await self._threads.slow.run(self._spec, request)
+        if request.validate_only:
+            return convert.spec_message(spec)
+        return convert.job_message(await self._threads.writes.run(self._jobs.enqueue, spec, request_id))
+
+    async def GetTrainingJob(self, request: pb.GetTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Return one job, with its version's metrics."""
+        return await self._threads.reads.run(lambda: self._message(self._jobs.get(parse_job(request.name, "name"))))
+
+    async def ListTrainingJobs(
+        self, request: pb.ListTrainingJobsRequest, context: Context
+    ) -> pb.ListTrainingJobsResponse:
+        """Return a page of jobs, newest first."""
+        return await self._threads.reads.run(self._list_jobs, request)
+
+    async def CancelTrainingJob(self, request: pb.CancelTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Ask a job to stop."""
+        return await self._wish(request.name, Wish.CANCEL)
+
+    async def PauseTrainingJob(self, request: pb.PauseTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Ask a job to wait."""
+        return await self._wish(request.name, Wish.PAUSE)
+
+    async def ResumeTrainingJob(self, request: pb.ResumeTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Let a paused job go on."""
+        return await self._wish(request.name, Wish.RESUME)
+
+    async def RetryTrainingJob(self, request: pb.RetryTrainingJobRequest, context: Context) -> pb.TrainingJob:
+        """Queue a job again that failed or was cancelled."""
+        return await self._wish(request.name, Wish.RETRY)
+
+    async def WatchTrainingJob(
+        self, request: pb.WatchTrainingJobRequest, context: Context
+    ) -> AsyncIterator[pb.TrainingJobEvent]:
+        """Stream a job's events until it has ended, and its promotion too; then what is left of them."""
+        job_id, sequence = parse_job(request.name, "name"), request.after_sequence
+        if sequence < 0:
+            raise InvalidInput.of("after_sequence", f"must be at least 0, not {sequence}")
+        async with aclosing(self._job_watch.follow(job_id, sequence)) as happenings:
+            async for job, event in happenings:
+                yield convert.event_message(event, job.spec.model_id)
+
+    async def EvaluateVersion(
+        self, request: pb.EvaluateVersionRequest, context: Context
+    ) -> AsyncIterator[pb.EvaluateVersionResponse]:
+        """Stream how far an evaluation is, then what was measured."""
+        await self._threads.reads.run(self._check_names, request)
+        async for message in self._side_work.run(Kind.EVALUATE, request):
+            yield pb.EvaluateVersionResponse.FromString(message)
+
+    async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.Report:
+        """Write a page about a job."""
+        await self._threads.reads.run(self._jobs.get, parse_job(request.name, "name"))
+        (report,) = [message async for message in self._side_work.run(Kind.REPORT, request)]
+        return pb.Report.FromString(report)
+
+    async def _wish(self, name: str, wish: Wish) -> pb.TrainingJob:
+        job_id = parse_job(name, "name")
+        return await self._threads.writes.run(lambda: self._message(self._jobs.wish(job_id, wish)))
+
+    def _check_names(self, request: pb.EvaluateVersionRequest) -> None:
+        """Refuse names that mean nothing without the cost of a process."""
+        target, dataset_id = parse_target(request.name, "name"), parse_dataset(request.dataset, "dataset")
+        self._store.resolve(target)
+        self._datasets.living(dataset_id)
+
+    def _spec(self, request: pb.CreateTrainingJobRequest) -> JobSpec:
+        return job_spec(
+            convert.read_job(request.training_job),
+            self._store,
+            self._datasets,
+            can_mirror=self._can_mirror,
+            needs_dataset=not request.validate_only,
+        )
+
+    def _list_jobs(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
+        page = self._jobs.list(PageRequest(request.page_size, request.page_token))
+        jobs = [self._message(job) for job in page.items]
+        return pb.ListTrainingJobsResponse(training_jobs=jobs, next_page_token=page.next_token)
+
+    def _list_rows(self, request: pb.ListDatasetRowsRequest) -> pb.ListDatasetRowsResponse:
+        dataset = self._datasets.get(parse_dataset(request.parent, "parent"))
+        split = check_split(request.split)
+        limit = PageRequest(request.page_size, request.page_token).limit
+        listing = f"rows of {dataset.id} {split}"
+        start = int(decode_token(listing, request.page_token, int) or 0)
+        manifest = read_manifest(self._store.blobs, dataset.digest)
+        rows = [row for row in manifest.rows if split in {"", row.split}][start : start + limit + 1]
+        page = cut(listing, rows, range(start + 1, start + 1 + len(rows)), limit)
+        messages = convert.row_messages(manifest, page.items)
+        return pb.ListDatasetRowsResponse(rows=messages, next_page_token=page.next_token)
+
+    def _preview(self, request: pb.PreviewDatasetRequest) -> pb.PreviewDatasetResponse:
+        dataset = self._datasets.get(parse_dataset(request.name, "name"))
+        size = PreviewSize(request.num_images or PreviewSize.num_images, request.edge or PreviewSize.edge)
+        manifest = read_manifest(self._store.blobs, dataset.digest)
+        chosen = choose_rows(manifest, check_split(request.split), size.num_images)
+        rows = convert.row_messages(manifest, chosen)
+        pictures = zip(rows, thumbnails(self._store.blobs, chosen, size.edge), strict=True)
+        return pb.PreviewDatasetResponse(thumbnails=[pb.Thumbnail(row=row, jpeg=jpeg) for row, jpeg in pictures])
+
+    def _message(self, job: TrainingJob) -> pb.TrainingJob:
+        version = self._store.get_version(job.version) if job.version is not None else None
+        return convert.job_message(job, version)

@@ -1,0 +1,1 @@
+"""Large arrays on the disk, and reading ahead of the training step."""

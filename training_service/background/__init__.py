@@ -1,0 +1,1 @@
+"""Evaluations and reports, each in a process of its own."""

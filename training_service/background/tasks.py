@@ -1,0 +1,89 @@
+"""Work that a caller waits for and that takes long: each in a process of its own, a few at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+
+from google.protobuf.message import Message
+
+from grpc_runtime.child_process import command_of
+from model_store.errors import StoreError, Unavailable
+from training_service.background.order import ERROR, LENGTH_BYTES, Kind, SideOrder, read_error
+from training_service.jobs import worker_process
+from training_service.settings import TrainingSettings
+
+_WORKER = command_of("training_service.background.worker")
+_WORDS = {Kind.EVALUATE: "evaluation", Kind.REPORT: "report"}
+
+
+class TooMuchWork(StoreError):
+    """As many callers are being worked for as the operator allows."""
+
+
+class WorkerDied(StoreError):
+    """The process that worked for a caller has died."""
+
+
+class SideWork:
+    """Runs as many evaluations and reports at once as the operator allows; what comes beyond them is refused.
+
+    A native crash ends the process of one of them, and neither the service nor its jobs.
+    """
+
+    def __init__(self, settings: TrainingSettings, *, program: Sequence[str] = _WORKER) -> None:
+        self._settings = settings
+        self._program = program
+        self._num_running = 0
+
+    async def run(self, kind: Kind, request: Message) -> AsyncIterator[bytes]:
+        """Yield what the work answers, one serialized message after the other.
+
+        Raises what the work raises, TooMuchWork, and WorkerDied. When the caller goes, the process is ended.
+        """
+        with self._place():
+            process = await self._started()
+            try:
+                order = SideOrder(kind, request.SerializeToString(), self._settings)
+                await worker_process.send(process, order.to_line())
+                async for message in _messages(process):
+                    yield message
+                if code := await process.wait():
+                    raise WorkerDied(
+                        f"the process of this {_WORDS[kind]} {worker_process.how_it_ended(code)}: the service goes on, "
+                        "and its log may tell more"
+                    )
+            finally:
+                await worker_process.kill(process)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        most = self._settings.num_concurrent_evaluations
+        if self._num_running >= most:
+            raise TooMuchWork(f"{most} evaluations or reports are under way already: try again in a while")
+        self._num_running += 1
+        try:
+            yield
+        finally:
+            self._num_running -= 1
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        try:
+            return await worker_process.start(self._program, stdout=asyncio.subprocess.PIPE)
+        except OSError as error:
+            raise Unavailable(f"no process could be started for this ({error.strerror}): try again later") from error
+
+
+async def _messages(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
+    """Yield the messages of a worker's frames, to the end of its output; raise the error that it sends."""
+    if process.stdout is None:
+        raise ValueError("the process was started without a pipe for its answers")
+    try:
+        while head := await process.stdout.readexactly(1 + LENGTH_BYTES):
+            content = await process.stdout.readexactly(int.from_bytes(head[1:]))
+            if head[:1] == ERROR:
+                raise read_error(content)
+            yield content
+    except asyncio.IncompleteReadError:  # its end, for whatever reason
+        return

@@ -1,0 +1,115 @@
+"""Evaluates one version or writes one report, in a process of its own: `python -m training_service.background.worker`.
+
+A native crash, or too little memory, ends this process alone. The order comes as one line on standard input, which the
+service then keeps open; answers go to standard output as frames.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+
+import structlog
+import torch
+from google.protobuf.message import Message
+from maas.training.v1 import training_pb2 as pb
+
+from grpc_runtime.logs import configure_logs
+from model_store.errors import StoreError
+from model_store.names import parse_dataset, parse_job, parse_target
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import JobStore
+from model_store.registry.models import ModelStore
+from training_service.api.evaluation_convert import evaluated_message, evaluating_message
+from training_service.background.order import ERROR, MESSAGE, Kind, SideOrder, error_content, frame
+from training_service.datasets.splits import Split
+from training_service.evaluation.evaluator import Evaluator, build_evaluator
+from training_service.evaluation.learned_rows import LearnedRows
+from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED
+from training_service.jobs.worker_process import die_with_the_service
+from training_service.reports.facts import FactFinder
+from training_service.reports.page import render
+
+Answer = Callable[[Message], None]
+_EXIT_FAILED = 1
+_log = structlog.get_logger()
+
+
+def main() -> None:
+    """Do the work whose order is on standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the service too, and that decides
+    order = SideOrder.from_line(sys.stdin.buffer.readline())
+    die_with_the_service(EXIT_STOPPED)
+    configure_logs(log_format=order.settings.log_format, level=order.settings.log_level)
+    if order.settings.num_threads:
+        torch.set_num_threads(order.settings.num_threads)
+    send = _standard_output()
+    try:
+        _work(order, lambda message: send(MESSAGE, message.SerializeToString()))
+        code = EXIT_ENDED
+    except StoreError as error:
+        send(ERROR, error_content(error))
+        code = EXIT_ENDED
+    except Exception:  # noqa: BLE001  the outermost frame of the process
+        _log.exception("side_work_failed", kind=order.kind)
+        code = _EXIT_FAILED
+    # Threads of libraries may still run; nothing is left that they could do.
+    os._exit(code)
+
+
+def _work(order: SideOrder, answer: Answer) -> None:
+    settings = order.settings
+    with closing(settings.open_database()) as database, ThreadPoolExecutor(os.cpu_count()) as decoders:
+        store = ModelStore(database, settings.open_blobs())
+        datasets = DatasetStore(database, store.blobs)
+        evaluator = build_evaluator(settings, store, datasets, decoders)
+        facts = FactFinder(store, datasets, JobStore(database), evaluator)
+        kinds: Mapping[Kind, Callable[[bytes, Answer], None]] = {
+            Kind.EVALUATE: partial(_evaluate, evaluator),
+            Kind.REPORT: partial(_report, facts),
+        }
+        kinds[order.kind](order.request, answer)
+
+
+def _evaluate(evaluator: Evaluator, request: bytes, answer: Answer) -> None:
+    wanted = pb.EvaluateVersionRequest.FromString(request)
+    evaluated = evaluator.evaluate(
+        parse_target(wanted.name, "name"),
+        parse_dataset(wanted.dataset, "dataset"),
+        wanted.split or Split.TEST,
+        on_progress=lambda phase, share: answer(evaluating_message(phase, share)),
+        check_going_on=_go_on,
+        allow_unknown_labels=wanted.allow_unknown_labels,
+        leave_out=LearnedRows() if wanted.held_out else None,
+    )
+    answer(evaluated_message(evaluated))
+
+
+def _report(facts: FactFinder, request: bytes, answer: Answer) -> None:
+    name = pb.GetReportRequest.FromString(request).name
+    answer(pb.Report(name=name, html=render(facts.find(parse_job(name, "name"), _go_on))))
+
+
+def _go_on() -> None:
+    """Let the work go on: whoever wants it to end ends the process."""
+
+
+def _standard_output() -> Callable[[bytes, bytes], None]:
+    """Return what writes a frame to standard output; all else that is printed goes to standard error from now on."""
+    file = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def send(kind: bytes, content: bytes) -> None:
+        file.write(frame(kind, content))
+        file.flush()
+
+    return send
+
+
+if __name__ == "__main__":
+    main()

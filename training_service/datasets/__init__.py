@@ -1,0 +1,1 @@
+"""Datasets of any modality: manifests, splits, archives and sources."""

@@ -1,0 +1,184 @@
+"""Evaluates the versions and datasets that callers name: reads both, decodes as training does, and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from model_store.errors import InvalidInput, StorageFull
+from model_store.modalities.inputs import ImageInputSpec
+from model_store.names import AliasName, ModelName, VersionName
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.models import ModelStore
+from training_service.arrays.array_cache import ArrayCache
+from training_service.datasets.manifest import DatasetManifest, read_manifest
+from training_service.datasets.splits import Split
+from training_service.devices import chosen_device
+from training_service.evaluation.evaluate_version import Evaluation, check_evaluable, evaluate_version
+from training_service.evaluation.learned_rows import REFITTED, LearnedRows, learned_rows
+from training_service.modalities.image.pixels import LabelledPixels, Positions, decode_dataset
+from training_service.settings import TrainingSettings
+from training_service.training.training_context import DECODING, EVALUATING
+
+ALL = "all"
+SPLITS = (*Split, ALL)
+_DECODING_SHARE = 0.5
+
+OnProgress = Callable[[str, float], object]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One version on rows of one dataset; `positions` are those of the rows, in the evaluation's order.
+
+    `num_learned` counts the rows that the version learned from, and `num_left_out` those that were left out for that.
+    """
+
+    version: VersionName
+    dataset_id: str
+    manifest: DatasetManifest
+    data: LabelledPixels
+    positions: Positions
+    evaluation: Evaluation
+    learned: LearnedRows
+    num_learned: int
+    num_left_out: int
+    is_refitted: bool
+
+    @property
+    def warning(self) -> str:
+        """Say that figures flatter a version that learned from some of the rows; nothing where it did not."""
+        num_rows, how, why = len(self.positions), "was trained on, or chosen by,", ""
+        share = self.num_learned / num_rows
+        if self.is_refitted:
+            how, why = "was trained on", " (its head was fitted again on training and validation rows together)"
+        told = []
+        if self.num_learned == num_rows:
+            told.append(
+                f"{self.version} {how} all {num_rows} of these rows{why}: the figures say how well it remembers them, "
+                "and nothing of other rows"
+            )
+        elif self.num_learned:
+            told.append(
+                f"{self.version} {how} {self.num_learned} of these {num_rows} rows, {share:.0%}{why}: the "
+                "figures flatter it; held_out leaves such rows out"
+            )
+        if self.learned.unknown:
+            told.append(f"which rows it learned from in {', '.join(self.learned.unknown)} is not known any more")
+        return "; ".join(told)
+
+
+class Evaluator:
+    """Evaluates on one device; safe to share between threads."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        datasets: DatasetStore,
+        cache: ArrayCache,
+        decoders: Executor,
+        device: torch.device,
+        *,
+        max_image_pixels: int,
+    ) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._cache = cache
+        self._decoders = decoders
+        self._device = device
+        self._max_image_pixels = max_image_pixels
+
+    def evaluate(
+        self,
+        target: ModelName | AliasName | VersionName,
+        dataset_id: str,
+        split: str,
+        *,
+        on_progress: OnProgress,
+        check_going_on: Callable[[], None],
+        allow_unknown_labels: bool = False,
+        leave_out: LearnedRows | None = None,
+    ) -> Evaluated:
+        """Measure a version on a split of a dataset, or on `all` of it.
+
+        With `leave_out` the rows that the version learned from are left out, and these too. `on_progress` is told the
+        phase and the share of all that is done. Raises NotFound for a name that means nothing, InvalidInput for a split
+        or where no row is left, and what `evaluate_version` raises.
+        """
+        if split not in SPLITS:
+            raise InvalidInput.of("split", f"must be one of {', '.join(SPLITS)}, not {split[:80]!r}")
+        name = self._store.resolve(target)
+        record = self._store.get_version(name)
+        version = self._store.manifest(record)
+        check_evaluable(version)
+        digest = self._datasets.living(dataset_id).digest
+        manifest = read_manifest(self._store.blobs, digest)
+
+        def on_decoded(num_done: int) -> None:
+            check_going_on()
+            on_progress(DECODING, num_done / len(manifest.rows) * _DECODING_SHARE)
+
+        data = decode_dataset(
+            self._store.blobs,
+            digest,
+            manifest,
+            ImageInputSpec.from_json(version.input_spec),
+            cache=self._cache,
+            threads=self._decoders,
+            max_pixels=self._max_image_pixels,
+            on_rows=on_decoded,
+        )
+        positions = np.arange(len(data.labels)) if split == ALL else data.positions[Split(split)]
+        learned = learned_rows(self._store, self._datasets, record.lineage)
+        is_learned = learned.among(manifest, positions)
+        num_learned, num_left_out = int(is_learned.sum()), 0
+        if leave_out is not None:
+            is_learned |= leave_out.among(manifest, positions)
+            num_learned, num_left_out = 0, int(is_learned.sum())
+            positions = positions[~is_learned]
+            if num_left_out and not len(positions):
+                raise InvalidInput.of("split", f"has no row that {name} did not learn from: choose another one")
+
+        def on_rows(num_done: int) -> None:
+            on_progress(EVALUATING, _DECODING_SHARE + num_done / len(positions) * (1 - _DECODING_SHARE))
+
+        try:
+            evaluation = evaluate_version(
+                self._store.blobs,
+                version,
+                data,
+                manifest.labels,
+                positions,
+                split=split,
+                device=self._device,
+                check_going_on=check_going_on,
+                on_rows=on_rows,
+                allow_unknown_labels=allow_unknown_labels,
+            )
+        except torch.OutOfMemoryError as error:
+            raise StorageFull("the device has too little memory left for this: try again once no job runs") from error
+        return Evaluated(
+            name,
+            dataset_id,
+            manifest,
+            data,
+            positions,
+            evaluation,
+            learned=learned,
+            num_learned=num_learned,
+            num_left_out=num_left_out,
+            is_refitted=bool(record.lineage.recipe.get(REFITTED)),
+        )
+
+
+def build_evaluator(
+    settings: TrainingSettings, store: ModelStore, datasets: DatasetStore, decoders: Executor
+) -> Evaluator:
+    """Return an evaluator that shares decoded pixels with all jobs."""
+    cache = ArrayCache(settings.cache_folder / "arrays", settings.array_cache_bytes)
+    device = chosen_device(settings.device)
+    return Evaluator(store, datasets, cache, decoders, device, max_image_pixels=settings.max_image_pixels)

@@ -1,0 +1,80 @@
+"""Which rows versions learned from: the training and validation rows of every dataset in their chain of bases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.errors import DamagedStore, NotFound
+from model_store.names import dataset_name
+from model_store.records.resources import Lineage
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.models import ModelStore
+from training_service.datasets.manifest import DatasetManifest, read_manifest
+from training_service.datasets.splits import Split
+from training_service.modalities.image.near_duplicates import group_near_duplicates
+from training_service.modalities.image.pixels import Positions
+from training_service.recipes.recipe import RecipeName
+
+REFITTED = "refitted_on_validation_rows"
+"""The hyperparameter that says whether a head was fitted again, on training and validation rows together."""
+
+
+@dataclass(frozen=True)
+class LearnedRows:
+    """Rows that were trained on or chosen by: the label and the look of each, by the digest of its image.
+
+    `unknown` names the datasets and bases of which nobody can tell any more which rows these were.
+    """
+
+    rows: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+    def __or__(self, other: LearnedRows) -> LearnedRows:
+        """Return the rows of both."""
+        return LearnedRows({**self.rows, **other.rows}, tuple(dict.fromkeys((*self.unknown, *other.unknown))))
+
+    def among(self, manifest: DatasetManifest, positions: Positions) -> NDArray[np.bool_]:
+        """Say of rows [n] of a dataset whether each is one of these, or a near duplicate of one."""
+        rows = [manifest.rows[position] for position in positions]
+        found = np.array([row.sha256 in self.rows for row in rows], np.bool_)
+        others = np.flatnonzero(~found)
+        learned = list(self.rows.items())
+        groups = group_near_duplicates(
+            [label for _, (label, _) in learned] + [manifest.labels[rows[other].label] for other in others],
+            [digest for digest, _ in learned] + [rows[other].sha256 for other in others],
+            [look for _, (_, look) in learned] + [rows[other].look for other in others],
+        )
+        found[others] = np.isin(groups[len(learned) :], groups[: len(learned)])
+        return found
+
+
+def learned_rows(store: ModelStore, datasets: DatasetStore, lineage: Lineage) -> LearnedRows:
+    """Return the rows that a version of this lineage learned from, and its bases, as far as the registry knows them.
+
+    A version from random weights learned nothing from its base, which lent its architecture alone.
+    """
+    found = LearnedRows()
+    while True:
+        if lineage.dataset_id is not None:
+            found |= _held_rows(store, datasets, lineage.dataset_id)
+        if lineage.base is None or lineage.recipe.get("name") == RecipeName.SCRATCH:
+            return found
+        try:
+            base = store.get_version(lineage.base)
+        except NotFound:  # purged
+            return found | LearnedRows(unknown=(str(lineage.base),))
+        lineage = base.lineage
+
+
+def _held_rows(store: ModelStore, datasets: DatasetStore, dataset_id: str) -> LearnedRows:
+    """Return the training and validation rows of a dataset."""
+    try:
+        manifest = read_manifest(store.blobs, datasets.get(dataset_id).digest)
+    except (NotFound, DamagedStore):
+        return LearnedRows(unknown=(dataset_name(dataset_id),))
+    learned = (row for row in manifest.rows if row.split is not Split.TEST)
+    return LearnedRows({row.sha256: (manifest.labels[row.label], row.look) for row in learned})

@@ -1,0 +1,1 @@
+"""The output of frozen stages, computed once and kept."""

@@ -1,0 +1,56 @@
+"""What frozen stages put out, kept for later attempts and jobs: a job that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_store.manifests import Manifest
+from training_service.arrays.array_cache import Array, ArrayCache, Shape
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Activations of a base's first stages on rows of one dataset.
+
+    They are found again by all that their bits depend on: rows, input spec, the stages' digests, PyTorch, its device
+    and the number of its threads.
+    """
+
+    cache: ArrayCache
+    dataset_digest: str
+    base: Manifest
+    device: torch.device
+
+    def load(
+        self,
+        stage_names: Sequence[str],
+        positions: NDArray[np.int64],
+        shape: Shape,
+        fill: Callable[[Array], None],
+        *,
+        view: str,
+    ) -> Array:
+        """Return float32 activations of these rows behind these stages; `fill` computes what was not kept."""
+        kept = {
+            "dataset": self.dataset_digest,
+            "rows": hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
+            "view": view,
+            "stages": self._stages(stage_names),
+            "input_spec": self.base.input_spec,
+            "computed_by": [torch.__version__, self.device.type, torch.get_num_threads()],
+        }
+        key = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        return self.cache.load(key, shape, np.float32, fill)
+
+    def _stages(self, names: Sequence[str]) -> list[Any]:
+        """Name the stages: those without tensors have no digest, and are what the architecture says."""
+        digests = {stage.name: stage.digest for stage in self.base.stages}
+        return [self.base.architecture, dict(self.base.arguments), [(name, digests.get(name, "")) for name in names]]

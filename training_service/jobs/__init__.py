@@ -1,0 +1,1 @@
+"""Training jobs: the runner that claims them and the worker process of each."""

@@ -1,0 +1,253 @@
+"""Runs one claimed job from start to finish, in a process of its own: `python -m training_service.jobs.worker`.
+
+The order comes as one line on standard input, which the runner then keeps open: at its end the runner is dead, and the
+worker dies too. Every write goes through the claim, so a worker that outlives its lease can change nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+import torch
+
+from grpc_runtime.logs import configure_logs
+from model_store.architectures import HEAD, Chain
+from model_store.database.engine import Database
+from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
+from model_store.manifests import Manifest
+from model_store.modalities.inputs import ImageInputSpec
+from model_store.names import AliasName, job_name
+from model_store.records.job_lifecycle import JobState
+from model_store.records.jobs import REMARKS, JobSpec, TrainingJob
+from model_store.records.resources import ModelVersion
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import Claim, JobStore
+from model_store.registry.models import ModelStore
+from model_store.transactions.promotions import Gated
+from training_service.arrays.array_cache import ArrayCache
+from training_service.datasets.manifest import DatasetManifest, read_manifest
+from training_service.datasets.splits import Split
+from training_service.devices import chosen_device
+from training_service.evaluation.evaluator import build_evaluator
+from training_service.evaluation.learned_rows import learned_rows
+from training_service.features.feature_cache import FeatureCache
+from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
+from training_service.jobs.worker_process import die_with_the_service
+from training_service.modalities.image.pixels import decode_dataset
+from training_service.promotion.gate import judge
+from training_service.promotion.incumbent import Comparison
+from training_service.recipes.recipe import Recipe, RecipeName, trained_stages
+from training_service.settings import TrainingSettings
+from training_service.training.checkpoints import Checkpoints
+from training_service.training.fine_tuning import fine_tune, phase_weights
+from training_service.training.progress import Progress, ProgressMeter
+from training_service.training.training_context import DECODING, FineTuned, Workbench
+from training_service.training.version_io import publish, random_chain, read_backbone, trainable_stages
+
+_log = structlog.get_logger()
+
+
+class Stopped(Exception):
+    """The runner has told this worker to stop."""
+
+
+def main() -> None:
+    """Work on the job whose order is on standard input."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner too, and that decides
+    order = WorkOrder.from_line(sys.stdin.buffer.readline())
+    die_with_the_service(EXIT_STOPPED)
+    configure_logs(log_format=order.settings.log_format, level=order.settings.log_level)
+    if order.settings.num_threads:
+        torch.set_num_threads(order.settings.num_threads)
+    try:
+        with closing(order.settings.open_database()) as database:
+            code = Worker(order, database, stopping).run()
+    except StoreError as error:  # the database, or the blob store, cannot be opened
+        _log.warning("job_stopped", job=job_name(order.claim.job_id), reason=error.in_full)
+        code = EXIT_STOPPED
+    # Threads of libraries may still run; nothing is left that they could do.
+    os._exit(code)
+
+
+class Worker:
+    """One attempt of one job."""
+
+    def __init__(self, order: WorkOrder, database: Database, stopping: threading.Event) -> None:
+        self._claim: Claim = order.claim
+        self._settings: TrainingSettings = order.settings
+        self._jobs = JobStore(database, lease_seconds=order.settings.lease_seconds)
+        self._store = ModelStore(database, order.settings.open_blobs())
+        self._datasets = DatasetStore(database, self._store.blobs)
+        self._stopping = stopping
+
+    def run(self) -> int:
+        """Run the job and return the exit code; a job that cannot succeed is ended as FAILED, with the reason."""
+        try:
+            self._run(self._jobs.get(self._claim.job_id))
+        except (Stopped, Conflict, Unavailable) as error:
+            _log.warning(
+                "job_stopped",
+                job=job_name(self._claim.job_id),
+                reason=error.in_full if isinstance(error, StoreError) else "told to stop",
+            )
+            return EXIT_STOPPED
+        except StoreError as error:
+            _log.warning("job_failed", job=job_name(self._claim.job_id), reason=error.in_full)
+            return self._fail(str(error))
+        except torch.OutOfMemoryError:
+            return self._fail("the device has too little memory for this batch_size: choose a smaller one")
+        except Exception as error:  # noqa: BLE001  the outermost frame of a job
+            _log.exception("job_failed", job=job_name(self._claim.job_id))
+            return self._fail(f"internal error ({type(error).__name__}); the service's log tells more")
+        return EXIT_ENDED
+
+    def _run(self, job: TrainingJob) -> None:
+        spec, recipe = job.spec, Recipe.from_json(job.spec.recipe)
+        base = self._store.manifest(self._store.get_version(spec.base))
+        dataset = self._datasets.get(spec.dataset_id)
+        manifest = read_manifest(self._store.blobs, dataset.digest)
+        input_spec = ImageInputSpec.from_json(base.input_spec)
+        chain = self._start(recipe, base, len(manifest.labels), spec.seed)
+        meter = ProgressMeter(phase_weights(recipe), self._emit)
+        bench = self._bench(job, base, dataset.digest, manifest, meter)
+        self._jobs.advance(self._claim, JobState.RUNNING)
+        trained = trained_stages(recipe, trainable_stages(base))
+        self._tell(_plan(recipe, trained, bench))
+        if recipe.name is not RecipeName.SCRATCH:
+            self._remark_on_base(spec, manifest, bench)
+        tuned = fine_tune(chain, recipe, trained, bench)
+        if bench.remarks:
+            tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, REMARKS: bench.remarks})
+        self._check_going_on()
+        rows = bench.calibration_rows()
+
+        def publish_gated(gated: Gated | None) -> ModelVersion:
+            return publish(self._store, base, tuned, input_spec, rows=rows, job=spec, claim=self._claim, gated=gated)
+
+        version = self._published(publish_gated, spec, tuned)
+        _log.info("job_succeeded", job=job.name, version=str(version.name), accuracy=tuned.metrics.accuracy)
+
+    def _remark_on_base(self, spec: JobSpec, manifest: DatasetManifest, bench: Workbench) -> None:
+        """Say where the base learned from rows that the new version will be tested on."""
+        learned = learned_rows(self._store, self._datasets, self._store.get_version(spec.base).lineage)
+        if num_rows := int(learned.among(manifest, bench.test).sum()):
+            bench.remark(
+                f"{spec.base} or a base of it learned from {num_rows} of the {len(bench.test)} test rows: the metrics "
+                "flatter the version; fine-tune on the base's dataset, or on one that appends to it"
+            )
+
+    def _published(
+        self, publish_gated: Callable[[Gated | None], ModelVersion], spec: JobSpec, tuned: FineTuned
+    ) -> ModelVersion:
+        """Publish a version with what the gate says of it, which is asked again where the alias has just moved."""
+        while True:
+            try:
+                return publish_gated(self._gated(spec, tuned))
+            except AliasMoved as error:
+                self._tell(f"{error}: the gate looks again")
+
+    def _gated(self, spec: JobSpec, tuned: FineTuned) -> Gated | None:
+        if spec.promote is None:
+            return None
+        alias, settings = AliasName(spec.model_id, spec.promote.alias), self._settings
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            evaluator = build_evaluator(settings, self._store, self._datasets, threads)
+            comparison = Comparison(self._store, self._datasets, evaluator)
+            compared = comparison.measured(spec, tuned, alias, self._check_going_on)
+        verdict = judge(spec.promote, compared.metrics, compared.incumbent, compared.left_out)
+        return Gated(
+            spec.promote, verdict, settings.promotion_patience_seconds if settings.inference_addresses else None
+        )
+
+    def _start(self, recipe: Recipe, base: Manifest, num_labels: int, seed: int) -> Chain:
+        if recipe.name is RecipeName.SCRATCH:
+            return random_chain(base, num_labels, seed)
+        return read_backbone(self._store.blobs, base, num_labels, seed)
+
+    def _bench(
+        self, job: TrainingJob, base: Manifest, digest: str, manifest: DatasetManifest, meter: ProgressMeter
+    ) -> Workbench:
+        """Decode the dataset, unless somebody has, and lay out what recipes work with."""
+        num_images, input_spec = len(manifest.rows), ImageInputSpec.from_json(base.input_spec)
+        meter.begin(DECODING, num_images)
+
+        def on_rows(num_done: int) -> None:
+            self._check_going_on()
+            meter.report(num_done)
+
+        cache = ArrayCache(self._settings.cache_folder / "arrays", self._settings.array_cache_bytes)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            data = decode_dataset(
+                self._store.blobs,
+                digest,
+                manifest,
+                input_spec,
+                cache=cache,
+                threads=threads,
+                max_pixels=self._settings.max_image_pixels,
+                on_rows=on_rows,
+            )
+        device = chosen_device(self._settings.device)
+        return Workbench(
+            data=data,
+            labels=manifest.labels,
+            spec=input_spec,
+            seed=job.spec.seed,
+            device=device,
+            folder=self._scratch_folder(),
+            meter=meter,
+            check_going_on=self._check_going_on,
+            tell=self._tell,
+            features=FeatureCache(cache, digest, base, device),
+            checkpoints=Checkpoints(
+                self._jobs,
+                self._store.blobs,
+                self._claim,
+                interval_seconds=self._settings.checkpoint_seconds,
+                should_stop=self._stopping.is_set,
+            ),
+        )
+
+    def _check_going_on(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+
+    def _tell(self, text: str) -> None:
+        self._jobs.append(self._claim, "message", {"text": text})
+        _log.info("job_told", job=job_name(self._claim.job_id), text=text)
+
+    def _emit(self, progress: Progress) -> None:
+        self._jobs.append(self._claim, "progress", progress.to_json())
+
+    def _fail(self, reason: str) -> int:
+        try:
+            self._jobs.advance(self._claim, JobState.FAILED, error=reason)
+        except (Conflict, Unavailable) as error:
+            _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=error.in_full, after=reason)
+            return EXIT_STOPPED
+        return EXIT_ENDED
+
+    def _scratch_folder(self) -> Path:
+        return self._settings.folder / "scratch"
+
+
+def _plan(recipe: Recipe, trained: Sequence[str], bench: Workbench) -> str:
+    """Say what is about to be done, and why where the service chose it."""
+    why = f" ({recipe.reason})" if recipe.reason else ""
+    rows = ", ".join(f"{len(bench.data.positions[split])} {split}" for split in Split)
+    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; {len(bench.labels)} labels, rows: {rows}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Images: read from archives, checked, summarised, shown, augmented."""

@@ -1,0 +1,141 @@
+"""Looks at each file of an archive once: is it an image that can be used, and what does it look like."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from model_store.errors import InvalidImage
+from model_store.modalities.inputs import decode_image
+from model_store.normal_form import escaped, unshowable
+from training_service.datasets.archives import ArchiveFile
+from training_service.modalities.image.layouts import is_split_file
+from training_service.modalities.image.near_duplicates import look_of
+from training_service.modalities.image.summary import Colours
+
+_MAX_PATH_LENGTH = 1000
+# What systems leave behind in folders; `._x` is what macOS knows of `x`.
+_JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"}
+_JUNK_PREFIX = "._"
+_FILES_IN_FLIGHT = 16
+# Looks and colours are taken of a small copy: a look has nine by eight levels only.
+_SEEN_EDGE = 128
+# Values of 8 to 14 bits that were written into files of 16 as they are are all below a quarter of the range.
+_DARK = 63
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """A file that is not part of the dataset, and why."""
+
+    path: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """A file that may say how images are split."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class GoodImage:
+    """An image that was decoded, still encoded."""
+
+    path: str
+    data: bytes
+    width: int
+    height: int
+    look: str
+    colours: Colours
+    is_dark: bool
+
+
+@dataclass(frozen=True)
+class SecondName:
+    """Another name of a file at `target`."""
+
+    path: str
+    target: str
+
+
+CheckedFile = GoodImage | SplitFile | SecondName | RejectedFile
+
+
+def checked_files(files: Iterable[ArchiveFile], threads: Executor, *, max_pixels: int) -> Iterator[CheckedFile]:
+    """Yield each file but junk, once it was decoded, in the archive's order; a few are decoded ahead in `threads`.
+
+    Of a hidden folder the folder is yielded, once.
+    """
+    waiting: deque[Future[CheckedFile]] = deque()
+    hidden = {""}
+    try:
+        for file in files:
+            if _is_junk(file.path):
+                continue
+            if (path := _hidden(file.path)) not in hidden:
+                hidden.add(path)
+                yield RejectedFile(_shown(path), "hidden: its name begins with a dot; rename it to use it")
+            if not path:
+                waiting.append(threads.submit(_checked, file, max_pixels))
+            if len(waiting) >= _FILES_IN_FLIGHT:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+def _checked(file: ArchiveFile, max_pixels: int) -> CheckedFile:
+    path = _shown(file.path)
+    if reason := _unusable_name(file.path):
+        return RejectedFile(path, reason)
+    if file.same_as:
+        return SecondName(path, file.same_as)
+    if file.data is None:
+        return RejectedFile(path, file.reason)
+    if is_split_file(path):
+        return SplitFile(path, file.data)
+    try:
+        image = decode_image(file.data, max_pixels=max_pixels)
+    except InvalidImage as error:
+        return RejectedFile(path, str(error))
+    is_dark = int(np.asarray(image).max()) <= _DARK
+    small = image.reduce(max(1, min(image.size) // _SEEN_EDGE))
+    return GoodImage(path, file.data, image.width, image.height, look_of(small), Colours.of_image(small), is_dark)
+
+
+def _unusable_name(path: str) -> str:
+    if len(path) > _MAX_PATH_LENGTH:
+        return f"the path has more than {_MAX_PATH_LENGTH} characters"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "the name is not UTF-8: rename it, or say which encoding the names have"
+    found = unshowable(path)
+    return f"the name has a character that cannot be shown, {found}: rename it" if found else ""
+
+
+def _shown(path: str) -> str:
+    return escaped(path)[:_MAX_PATH_LENGTH]
+
+
+def _is_junk(path: str) -> bool:
+    return path == "" or any(part.startswith(_JUNK_PREFIX) or part in _JUNK for part in path.split("/"))
+
+
+def _hidden(path: str) -> str:
+    """Return the outermost hidden file or folder of a path; nothing where there is none."""
+    parts = path.split("/")
+    return next(("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part.startswith(".")), "")

@@ -1,0 +1,239 @@
+"""Where an archive says what its images are: by folders of labels, of splits and labels, or by a file of splits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from model_store.errors import InvalidInput
+from model_store.normal_form import normal_form
+from training_service.datasets.splits import HELD_OUT, Split
+
+SPLIT_FILE = "splits.csv"
+MAX_LABEL_LENGTH = 200
+
+_SPLITS = {
+    "train": Split.TRAIN,
+    "training": Split.TRAIN,
+    "val": Split.VALIDATION,
+    "valid": Split.VALIDATION,
+    "validation": Split.VALIDATION,
+    "dev": Split.VALIDATION,
+    "test": Split.TEST,
+    "testing": Split.TEST,
+}
+_SET = re.compile(r"[ _-]?(?:set|data|images)")
+_COLUMNS = ("path", "split")
+_SHOWN = 5
+
+
+class LayoutKind(StrEnum):
+    """How splits are given."""
+
+    LABEL_FOLDERS = "label_folders"
+    SPLIT_FOLDERS = "split_folders"
+    SPLIT_FILE = "split_file"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What an image's path says: the path below a folder around everything, the label, the split where one is given."""
+
+    path: str
+    label: str
+    split: Split | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A place for each image, or why it has none; `held_out` splits are dealt out of what trains.
+
+    `around` is the path of the folders around everything, and `remarks` say where folders may not mean what was read.
+    """
+
+    kind: LayoutKind
+    places: tuple[Place | str, ...]
+    held_out: Collection[Split]
+    around: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+def is_split_file(path: str) -> bool:
+    """Say whether a file may be the archive's split file: at the root, or in a folder around everything."""
+    *folders, name = path.split("/")
+    return name == SPLIT_FILE and len(folders) <= 1
+
+
+def read_layout(paths: Sequence[str], split_files: Mapping[str, bytes], others: Iterable[str] = ()) -> Layout:
+    """Read what the paths of an archive's images say, and its split file; `others` are files that are no good images.
+
+    Folders of splits are `train`, `val` and `test`, or as people call them (`valid`, `validation`, `dev`, `Training`,
+    `test_set`), with folders of labels in them, or all in folders of labels; what lies beside them is left out. Where
+    validation or test is missing, it is dealt out of what is given for training. Raises InvalidInput for a split file
+    that cannot be read, contradicts folders or itself, or does not name exactly the archive's images.
+    """
+    around, in_folders = _found_folders(paths)
+    below = [path.removeprefix(around) for path in paths]
+    chosen = _chosen_splits(split_files, around, below, [path.removeprefix(around) for path in others])
+    if chosen is not None and in_folders is not None:
+        raise _refused(f"has folders of splits and a {SPLIT_FILE}: leave one of them out")
+    if chosen is None and in_folders is None:
+        return _layout(LayoutKind.LABEL_FOLDERS, around, below, below, [None] * len(below), HELD_OUT)
+    if in_folders is not None:
+        read = [in_folders(path) for path in below]
+        labelled, splits = [each for each, _ in read], [split for _, split in read]
+        return _layout(LayoutKind.SPLIT_FOLDERS, around, below, labelled, splits, frozenset(HELD_OUT) - set(splits))
+    return _layout(LayoutKind.SPLIT_FILE, around, below, below, chosen or (), frozenset(HELD_OUT) - set(chosen or ()))
+
+
+def _layout(
+    kind: LayoutKind,
+    around: str,
+    paths: Sequence[str],
+    labelled: Sequence[str],
+    splits: Sequence[Split | None],
+    held_out: Collection[Split],
+) -> Layout:
+    """Put together what each path says; `labelled` are the paths from their label on, nothing without a label."""
+    places = tuple(
+        _place(path, below, None if held_out and split is Split.TRAIN else split)
+        for path, below, split in zip(paths, labelled, splits, strict=True)
+    )
+    placed = [below for below, place in zip(labelled, places, strict=True) if isinstance(place, Place)]
+    return Layout(kind, places, held_out, around, tuple(_remarks(placed)))
+
+
+_Reader = Callable[[str], tuple[str, Split | None]]
+
+
+def _found_folders(paths: Sequence[str]) -> tuple[str, _Reader | None]:
+    """Return the folders around everything, with a slash, and how paths below them give label and split, if they do.
+
+    Images beside a folder around everything do not hide it.
+    """
+    around, first = "", None
+    while True:
+        below = [path.removeprefix(around) for path in paths if path.startswith(around)]
+        if (reader := _split_folders(below)) is not None:
+            return around, reader
+        tops = {path.split("/")[0] for path in below if "/" in path}
+        if len(tops) != 1 or not any(path.count("/") > 1 for path in below):
+            return first or "", None
+        (top,) = tops
+        around += f"{top}/"
+        # One folder may be around all labels; more of them only around folders of splits, or as the split of all.
+        first = around if first is None or _split_of(top) is not None else first
+
+
+def _split_folders(paths: Sequence[str]) -> _Reader | None:
+    """Return how to read paths below folders of splits; None where there are none.
+
+    That is two splits at least, of which one has folders; where another folder lies beside them, one is for training.
+    """
+    # Half a million paths have few folders: the outer two of each, or one.
+    folders = {(parts[0], *parts[1:-1][:1]) for path in paths if len(parts := path.split("/", 2)) > 1}
+    tops = {_split_of(each[0]) for each in folders}
+    is_whole = None not in tops or Split.TRAIN in tops
+    has_folders = any(_split_of(each[0]) is not None and len(each) > 1 for each in folders)
+    if len(tops - {None}) > 1 and is_whole and has_folders:
+        return _of_split_folder
+    inner = {_split_of(each[1]) if len(each) > 1 else None for each in folders}
+    several = len({each[0] for each in folders}) > 1 and len(inner) > 1
+    if several and None not in inner and Split.TRAIN in inner:
+        return _of_label_folder
+    return None
+
+
+@lru_cache(maxsize=1024)  # half a million paths have few folders
+def _split_of(folder: str) -> Split | None:
+    return _SPLITS.get(_SET.sub("", folder.lower()))
+
+
+def _of_split_folder(path: str) -> tuple[str, Split | None]:
+    """Return what is below the folder of a split, and the split; nothing for what is in none."""
+    top, _, below = path.partition("/")
+    split = _split_of(top) if below else None
+    return (below if split is not None else ""), split
+
+
+def _of_label_folder(path: str) -> tuple[str, Split | None]:
+    """Return a path without the split's folder in the label's, and the split; nothing for what is in none."""
+    label, *below = path.split("/")
+    if len(below) < 2:
+        return "", None
+    return "/".join([label, *below[1:]]), _split_of(below[0])
+
+
+def _place(path: str, labelled: str, split: Split | None) -> Place | str:
+    label, separator, _ = labelled.partition("/")
+    if "/" in path and not labelled:
+        return "the image lies beside the folders of splits"
+    if not separator:
+        return "the image is not in a label's folder"
+    if len(label) > MAX_LABEL_LENGTH:
+        return f"its folder's name, the label, has more than {MAX_LABEL_LENGTH} characters"
+    return Place(path, label, split)
+
+
+def _remarks(labelled: Iterable[str]) -> Iterator[str]:
+    """Say where folders may not mean what they were taken for."""
+    folders: dict[str, set[str]] = {}
+    for path in labelled:
+        label, *inner = path.split("/")[:-1]
+        folders.setdefault(label, set()).add(inner[0] if inner else "")
+    if len(splits := sorted(label for label in folders if _split_of(label) is not None)) > 1:
+        yield f"labels have the names of splits: {_shown(splits)}; folders of splits hold a folder for each label"
+    if holding := {label: inner for label, inner in sorted(folders.items()) if "" not in inner}:
+        inner_folders = sorted(set().union(*holding.values()))
+        yield f"labels {_shown(list(holding))} hold folders alone, {_shown(inner_folders)}: are these the labels?"
+
+
+def _chosen_splits(
+    split_files: Mapping[str, bytes], around: str, paths: Sequence[str], others: Sequence[str]
+) -> list[Split] | None:
+    """Return the split of each image by the split file; None where the archive has none."""
+    data = split_files.get(f"{around}{SPLIT_FILE}", split_files.get(SPLIT_FILE))
+    if data is None:
+        return None
+    chosen = _read_split_file(data)
+    if lost := sorted(chosen.keys() - {*paths, *others}):
+        raise _refused(f"has no {_shown(lost)}, which its {SPLIT_FILE} names")
+    if unnamed := sorted(set(paths) - chosen.keys()):
+        raise _refused(f"has {_shown(unnamed)}, which its {SPLIT_FILE} does not name: it must name every image")
+    return [chosen[path] for path in paths]
+
+
+def _read_split_file(data: bytes) -> dict[str, Split]:
+    chosen: dict[str, Split] = {}
+    try:
+        lines = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), skipinitialspace=True)
+        if tuple(lines.fieldnames or ()) != _COLUMNS:
+            raise _refused(f"has a {SPLIT_FILE} whose first line is not {','.join(_COLUMNS)}")
+        for line in lines:
+            path = normal_form(posixpath.normpath(str(line["path"]).replace("\\", "/")))
+            split = _split_of(str(line["split"]))
+            if split is None:
+                found = f"split {str(line['split'])[:80]!r} in line {lines.line_num} of its {SPLIT_FILE}"
+                raise _refused(f"has {found}: it must be one of {', '.join(_SPLITS)}")
+            if chosen.setdefault(path, split) is not split:
+                raise _refused(f"has a {SPLIT_FILE} that puts {path[:200]!r} into two splits")
+    except UnicodeDecodeError as error:
+        raise _refused(f"has a {SPLIT_FILE} that cannot be read: save it as UTF-8") from error
+    except csv.Error as error:
+        raise _refused(f"has a {SPLIT_FILE} that cannot be read: {error}") from error
+    return chosen
+
+
+def _shown(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(repr(path[:200]) for path in paths[:_SHOWN]) + more
+
+
+def _refused(reason: str) -> InvalidInput:
+    return InvalidInput.of("archive", reason)

@@ -1,0 +1,59 @@
+"""Small pictures of a few rows of a dataset, for people to look at."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from model_store.blobs import BlobStore
+from model_store.errors import InvalidInput
+from training_service.datasets.manifest import DatasetManifest, DatasetRow, EncodedImages
+from training_service.datasets.splits import Split
+
+_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class PreviewSize:
+    """How many pictures, and how many pixels the longer edge of each has at most."""
+
+    num_images: int = 60
+    edge: int = 160
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("num_images", 1, 200), ("edge", 16, 320)):
+            if not low <= getattr(self, name) <= high:
+                raise InvalidInput.of(name, f"must be {low} to {high}, not {getattr(self, name)}")
+
+
+def check_split(text: str) -> str:
+    """Return the name of a split, or nothing for all rows; raise InvalidInput."""
+    if text not in {"", *Split}:
+        raise InvalidInput.of("split", f"must be empty or one of {', '.join(Split)}, not {text[:80]!r}")
+    return text
+
+
+def choose_rows(manifest: DatasetManifest, split: str, num_images: int) -> list[DatasetRow]:
+    """Return so many rows at most, by label and split: of each label as many as of any other, while it has them.
+
+    Which of a label's rows these are seems random, and is always the same.
+    """
+    rows = [row for row in manifest.rows if split in {"", row.split}]
+    by_label = [sorted(group, key=lambda row: row.sha256) for _, group in groupby(rows, key=lambda row: row.label)]
+    places = ((place, row) for group in by_label for place, row in enumerate(group))
+    dealt = sorted(places, key=lambda each: (each[0], each[1].label))
+    order = list(Split)
+    return sorted((row for _, row in dealt[:num_images]), key=lambda row: (row.label, order.index(row.split), row.path))
+
+
+def thumbnails(blobs: BlobStore, rows: Sequence[DatasetRow], edge: int) -> Iterator[bytes]:
+    """Yield a JPEG of each row; raise MissingBlob, CorruptBlob, or DamagedStore for one that cannot be decoded."""
+    with EncodedImages(blobs, rows) as images:
+        for row in rows:
+            image = images.decode(row, max_pixels=row.width * row.height)
+            image.thumbnail((edge, edge))
+            file = io.BytesIO()
+            image.save(file, "JPEG", quality=_QUALITY)
+            yield file.getvalue()

@@ -1,0 +1,125 @@
+"""The gate: whether a new version may stand behind an alias, by one metric of it and of the version there now. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from model_store.errors import InvalidInput, Violation
+from model_store.names import VersionName, check_id
+from model_store.records.metrics import METRIC_NUMBERS, OPTIONAL_METRIC_NUMBERS, Metrics
+from model_store.records.promotion import PromotionSpec, Verdict
+
+METRICS = (*METRIC_NUMBERS, *OPTIONAL_METRIC_NUMBERS)
+"""What a gate can go by."""
+_LOWER_IS_BETTER = frozenset({"log_loss", "expected_calibration_error", "uncalibrated_error"})
+_MAX_MIRROR_SECONDS = 7 * 24 * 3600
+_MAX_MIN_ROWS = 1_000_000
+_ROUNDING = 1e-9  # of differences: 0.9 - 0.8 is a little less than 0.1
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The version behind an alias, and its metrics on the rows that the new one was measured on.
+
+    Where it cannot be measured there, `obstacle` says why.
+    """
+
+    name: VersionName
+    metrics: Metrics | None
+    obstacle: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Test rows that were not compared on, as one of the versions learned from them, and what nobody knows any more."""
+
+    num_rows: int = 0
+    unknown: tuple[str, ...] = ()
+
+
+def check_promotion(spec: PromotionSpec, field: str, *, can_mirror: bool) -> None:
+    """Raise InvalidInput naming every field that no gate can go by."""
+    if violations := tuple(_violations(spec, field, can_mirror=can_mirror)):
+        raise InvalidInput(*violations)
+
+
+def _violations(spec: PromotionSpec, field: str, *, can_mirror: bool) -> Iterator[Violation]:
+    try:
+        check_id(spec.alias, f"{field}.alias")
+    except InvalidInput as error:
+        yield from error.violations
+    if spec.metric not in METRICS:
+        yield Violation(f"{field}.metric", f"must be one of {', '.join(METRICS)}, not {spec.metric[:80]!r}")
+    for name, number in (("threshold", spec.threshold), ("min_delta", spec.min_delta)):
+        if number is not None and not math.isfinite(number):
+            yield Violation(f"{field}.{name}", f"must be a finite number, not {number}")
+    if not 1 <= spec.min_rows <= _MAX_MIN_ROWS:
+        yield Violation(f"{field}.min_rows", f"must be 1 to {_MAX_MIN_ROWS:,}, not {spec.min_rows}")
+    if not 0 <= spec.mirror_min_rows <= _MAX_MIN_ROWS:
+        yield Violation(f"{field}.mirror_min_rows", f"must be 0 to {_MAX_MIN_ROWS:,}, not {spec.mirror_min_rows}")
+    if not 0 <= spec.mirror_seconds <= _MAX_MIRROR_SECONDS:
+        yield Violation(f"{field}.mirror_for", f"must be 0 to {_MAX_MIRROR_SECONDS:,} seconds")
+    elif spec.mirror_seconds and not can_mirror:
+        reason = "needs an inference service to ask: start this service with MAAS_TRAINING_INFERENCE_ADDRESSES"
+        yield Violation(f"{field}.mirror_for", reason)
+
+
+def judge(
+    spec: PromotionSpec, metrics: Metrics | None, incumbent: Incumbent | None, left_out: LeftOut = LeftOut()
+) -> Verdict:
+    """Say whether a version with these metrics passes; without an incumbent the threshold alone decides.
+
+    A metric that has no value on these rows lets nothing pass, and neither does an incumbent that cannot be measured,
+    nor fewer rows than were asked for.
+    """
+    figure = metrics.values.get(spec.metric) if metrics is not None else None
+    num_rows = metrics.num_rows if metrics is not None else 0
+    there = incumbent.name.number if incumbent is not None else None
+    before = incumbent.metrics.values.get(spec.metric) if incumbent is not None and incumbent.metrics else None
+    reasons = [f"{spec.metric} {'has no value' if figure is None else f'{figure:.4f}'} on {num_rows} test rows"]
+    if left_out.num_rows:
+        reasons.append(f"{left_out.num_rows} more are left out, as {_learners(incumbent)} learned from them")
+    if left_out.unknown:
+        reasons.append(f"which rows were learned from in {', '.join(left_out.unknown)} is not known any more")
+    is_judged = incumbent is not None or spec.threshold is not None
+    if is_judged and num_rows < spec.min_rows:
+        obstacles = [_too_few(spec, num_rows, incumbent, left_out)]
+    else:
+        obstacles = list(_obstacles(spec, figure, incumbent, before))
+    if not obstacles and incumbent is not None:
+        reasons.append(f"{incumbent.name} has {before:.4f}")
+    text = "; ".join([*reasons, *obstacles])
+    return Verdict(not obstacles, text, figure, there, before, num_rows, left_out.num_rows)
+
+
+def _learners(incumbent: Incumbent | None) -> str:
+    return f"{incumbent.name} or the new version" if incumbent is not None else "a base of the version"
+
+
+def _too_few(spec: PromotionSpec, num_rows: int, incumbent: Incumbent | None, left_out: LeftOut) -> str:
+    """Say that there are too few rows to judge by, and what to do."""
+    todo = "add images to the dataset"
+    if left_out.num_rows and incumbent is not None:
+        todo = f"fine-tune on the dataset of {incumbent.name}, or on one that appends to it and keeps its test rows"
+    return f"{num_rows} rows are too few to judge by, as at least {spec.min_rows} are asked for (min_rows): {todo}"
+
+
+def _obstacles(
+    spec: PromotionSpec, figure: float | None, incumbent: Incumbent | None, before: float | None
+) -> Iterator[str]:
+    """Say what keeps a version from passing."""
+    sign = -1 if spec.metric in _LOWER_IS_BETTER else 1
+    if figure is None:
+        yield "nothing passes without one"
+        return
+    if spec.threshold is not None and sign * (figure - spec.threshold) < -_ROUNDING:
+        yield f"{'at most' if sign < 0 else 'at least'} {spec.threshold:g} was asked for"
+    if incumbent is None:
+        return
+    if before is None:
+        yield incumbent.obstacle or f"{incumbent.name} has no {spec.metric} on these rows"
+    elif sign * (figure - before) < spec.min_delta - _ROUNDING:
+        better = f"better by at least {spec.min_delta:g}" if spec.min_delta else "at least as good"
+        yield f"{incumbent.name} has {before:.4f}, and {better} was asked for"

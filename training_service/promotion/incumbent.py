@@ -1,0 +1,96 @@
+"""What the gate compares: a new version and the one behind the alias, on test rows that neither learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_store.errors import (
+    AliasNotFound,
+    DamagedStore,
+    IllegalState,
+    InvalidInput,
+    InvalidManifest,
+    ModelNotFound,
+)
+from model_store.names import AliasName, VersionName
+from model_store.records.jobs import JobSpec
+from model_store.records.metrics import Metrics
+from model_store.records.resources import Lineage
+from model_store.registry.datasets import DatasetStore
+from model_store.registry.models import ModelStore
+from training_service.datasets.manifest import read_manifest
+from training_service.datasets.splits import Split
+from training_service.evaluation.evaluator import Evaluator
+from training_service.evaluation.learned_rows import LearnedRows, learned_rows
+from training_service.promotion.gate import Incumbent, LeftOut
+from training_service.tasks.classification.metrics import measure
+from training_service.training.training_context import FineTuned
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Metrics of a new version on the rows that are left, None where none is, and the version behind the alias."""
+
+    metrics: Metrics | None
+    incumbent: Incumbent | None
+    left_out: LeftOut
+
+
+class Comparison:
+    """Measures what a gate compares."""
+
+    def __init__(self, store: ModelStore, datasets: DatasetStore, evaluator: Evaluator) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._evaluator = evaluator
+
+    def measured(self, spec: JobSpec, tuned: FineTuned, alias: AliasName, check: Callable[[], None]) -> Compared:
+        """Measure a job's new version and the one behind the alias on rows of the test split that are held out of both.
+
+        Rows with labels that the other one lacks count as wrong for it. `check` ends this by raising.
+        """
+        own = self.learned(Lineage(spec.base, spec.dataset_id, recipe=spec.recipe))
+        name = self._behind(alias)
+        learned = own if name is None else own | self.learned(self._store.get_version(name).lineage)
+        manifest = read_manifest(self._store.blobs, self._datasets.get(spec.dataset_id).digest)
+        test = np.flatnonzero([row.split is Split.TEST for row in manifest.rows])
+        is_left = ~learned.among(manifest, test)
+        metrics = None
+        if is_left.any():
+            labels = np.array([manifest.rows[position].label for position in test])[is_left]
+            temperature = tuned.metrics.temperature or 1.0
+            metrics = measure(tuned.logits[is_left], labels, manifest.labels, Split.TEST, temperature)
+        incumbent = self._incumbent(name, spec.dataset_id, own, check) if name is not None and is_left.any() else None
+        if name is not None and incumbent is None:
+            incumbent = Incumbent(name, None)
+        return Compared(metrics, incumbent, LeftOut(int((~is_left).sum()), learned.unknown))
+
+    def learned(self, lineage: Lineage) -> LearnedRows:
+        """Return the rows that a version of this lineage learned from."""
+        return learned_rows(self._store, self._datasets, lineage)
+
+    def _behind(self, alias: AliasName) -> VersionName | None:
+        try:
+            return self._store.get_alias(alias).version
+        except (AliasNotFound, ModelNotFound):
+            return None
+
+    def _incumbent(
+        self, name: VersionName, dataset_id: str, leave_out: LearnedRows, check: Callable[[], None]
+    ) -> Incumbent:
+        try:
+            evaluated = self._evaluator.evaluate(
+                name,
+                dataset_id,
+                Split.TEST,
+                on_progress=lambda *_: None,
+                check_going_on=check,
+                allow_unknown_labels=True,
+                leave_out=leave_out,
+            )
+        except (InvalidInput, IllegalState, DamagedStore, InvalidManifest) as error:
+            return Incumbent(name, None, f"{name}, which is there now, cannot be measured on these rows: {error}")
+        return Incumbent(name, evaluated.evaluation.metrics)

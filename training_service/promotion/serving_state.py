@@ -1,0 +1,128 @@
+"""How one version stands in one inference service, as that service tells over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import Enum, auto
+
+import grpc
+import structlog
+from maas.inference.v1 import inference_pb2 as pb
+from maas.inference.v1 import inference_pb2_grpc
+
+from grpc_runtime.addresses import channel_options, proxy_remark
+from model_store.names import AliasName, VersionName, model_name
+from model_store.records.promotion import Verdict
+from model_store.texts import cut_text
+
+_RETRY_SECONDS = 1.0
+_MAX_TEXT = 300
+_log = structlog.get_logger()
+
+
+class Stand(Enum):
+    """What is known of a version in a service; one that FAILED is tried again there."""
+
+    UNKNOWN = auto()
+    WAITED_FOR = auto()
+    FAILED = auto()
+    SERVED = auto()
+
+
+class Serving:
+    """One version behind an alias in the service at an address; `text` says how it stands, for people.
+
+    Whoever may read a job reads that text: it calls the service by its number among the operator's addresses.
+    `is_ready` says whether the version is loaded, and `mirror` what was counted of it as the alias' mirror.
+    """
+
+    def __init__(self, number: int, address: str, alias: AliasName, version: VersionName) -> None:
+        self.stand = Stand.UNKNOWN
+        self.text = f"inference service {number} has not answered"
+        self._number = number
+        self._address = address
+        self.is_ready = False
+        self.mirror = pb.ServedMirror()
+        self._alias = alias
+        self._version = version
+
+    async def until_served(self) -> None:
+        """Return once the service answers the alias from the version; one that is away is asked again and again."""
+        await self._watch(lambda: self.stand is Stand.SERVED)
+
+    async def until_answered(self) -> None:
+        """Return once the service has told how the version stands."""
+        await self._watch(lambda: self.stand is not Stand.UNKNOWN)
+
+    async def _watch(self, is_enough: Callable[[], bool]) -> None:
+        request = pb.WatchModelsRequest(name=model_name(self._alias.model_id))
+        async with grpc.aio.insecure_channel(self._address, channel_options(self._address)) as channel:
+            service = inference_pb2_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+            while True:
+                try:
+                    async for state in service.WatchModels(request):
+                        self._take(state)
+                        if is_enough():
+                            return
+                except grpc.aio.AioRpcError as error:
+                    self._note_failure(error)
+                await asyncio.sleep(_RETRY_SECONDS)  # it ended the watch: it stops, or is not there
+
+    def _take(self, state: pb.ModelState) -> None:
+        alias = next((each for each in state.aliases if each.name == str(self._alias)), pb.ServedAlias())
+        report = next((each for each in state.versions if each.name == str(self._version)), pb.VersionReport())
+        self.is_ready = report.state == pb.VERSION_STATE_READY
+        if alias.mirror.version == str(self._version):
+            self.mirror = alias.mirror
+        if alias.version == str(self._version):
+            self._stand(Stand.SERVED, f"answers {self._alias} from {self._version}")
+        elif report.state == pb.VERSION_STATE_FAILED:
+            self._stand(Stand.FAILED, f"cannot load {self._version}: {report.reason}")
+        elif self.stand is not Stand.FAILED:
+            told = pb.VersionState.Name(report.state).removeprefix("VERSION_STATE_").lower()
+            self._stand(Stand.WAITED_FOR, f"does not serve {self._version} yet: it is {told} {report.reason}".rstrip())
+
+    def _note_failure(self, error: grpc.aio.AioRpcError) -> None:
+        details = error.details() or ""
+        remark = proxy_remark(details)
+        text = f"inference service {self._number} answers {error.code().name}{f' ({remark})' if remark else ''}"
+        if text != self.text:
+            _log.warning("inference_service_failed", address=self._address, reason=text, details=details)
+        self.text = text
+
+    def _stand(self, stand: Stand, text: str) -> None:
+        self.stand, self.text = stand, cut_text(f"inference service {self._number} {text}", _MAX_TEXT)
+
+
+def is_mirrored_enough(servings: Sequence[Serving], min_rows: int) -> bool:
+    """Say whether nothing more is to be waited for: enough rows ran on the mirror, or one failed there."""
+    mirrors = [each.mirror for each in servings]
+    return any(each.num_failed for each in mirrors) or sum(each.num_rows for each in mirrors) >= min_rows
+
+
+def mirror_verdict(verdict: Verdict, servings: Sequence[Serving], min_rows: int) -> Verdict:
+    """Say whether a version passes that ran as a mirror: ready everywhere, on enough rows, and without a failure.
+
+    What it answered may differ, as it was trained to; how often it does is told.
+    """
+    if not servings:
+        return replace(verdict, passes=False, reason="no inference service is named to ask about the mirror")
+    if away := [each.text for each in servings if not each.is_ready]:
+        return replace(verdict, passes=False, reason=f"was not ready as a mirror: {'; '.join(away)}")
+    num_failed = sum(each.mirror.num_failed for each in servings)
+    num_compared = sum(each.mirror.num_compared for each in servings)
+    if num_failed:
+        reason = f"failed {num_failed} of {num_failed + num_compared} requests as a mirror"
+        return replace(verdict, passes=False, reason=reason)
+    num_rows = sum(each.mirror.num_rows for each in servings)
+    if num_rows < min_rows:
+        reason = (
+            f"ran on {num_rows} rows as a mirror, and at least {min_rows} are asked for (mirror_min_rows): send the "
+            "alias more requests, mirror for longer, or ask for fewer rows"
+        )
+        return replace(verdict, passes=False, reason=reason)
+    num_agreeing = sum(each.mirror.num_agreeing_rows for each in servings)
+    told = f", the same label for {num_agreeing} of {num_rows} rows" if num_rows else ""
+    return replace(verdict, passes=True, reason=f"{verdict.reason}; mirrored {num_compared} requests{told}")

@@ -1,0 +1,40 @@
+"""The command that does a job again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from model_store.records.jobs import JobSpec
+from model_store.records.promotion import DEFAULT_MIN_ROWS, DEFAULT_MIRROR_MIN_ROWS, PromotionSpec
+from training_service.recipes.recipe import DEFAULTS, Recipe
+
+
+def finetune_command(spec: JobSpec) -> str:
+    """Return the shell command; what is the recipe's own default is left out."""
+    words = ["maas", "finetune", f"datasets/{spec.dataset_id}", "--base", str(spec.base), "--model", spec.model_id]
+    words += ["--recipe", str(spec.recipe["name"]), *_settings(Recipe.from_json(spec.recipe))]
+    words += ["--alias", spec.alias] if spec.alias is not None else []
+    words += _promotion(spec.promote) if spec.promote is not None else []
+    return shlex.join([*words, "--seed", str(spec.seed)])
+
+
+def _promotion(spec: PromotionSpec) -> Iterator[str]:
+    yield from ("--promote", spec.alias, "--metric", spec.metric)
+    if spec.threshold is not None:
+        yield from ("--threshold", str(spec.threshold))
+    if spec.min_delta:
+        yield from ("--min-delta", str(spec.min_delta))
+    if spec.mirror_seconds:
+        yield from ("--mirror-for", str(spec.mirror_seconds))
+    if spec.min_rows != DEFAULT_MIN_ROWS:
+        yield from ("--min-rows", str(spec.min_rows))
+    if spec.mirror_min_rows != DEFAULT_MIRROR_MIN_ROWS:
+        yield from ("--mirror-min-rows", str(spec.mirror_min_rows))
+
+
+def _settings(recipe: Recipe) -> Iterator[str]:
+    defaults = DEFAULTS[recipe.name].to_json()
+    for name, value in recipe.to_json().items():
+        if value != defaults[name] and name != "reason":
+            yield from ("--set", f"{name}={str(value).lower()}")

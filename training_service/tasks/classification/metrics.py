@@ -1,0 +1,126 @@
+"""Measures predictions on rows that were not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.records.metrics import LabelMetrics, Metrics
+from training_service.evaluation.bootstrap import intervals, macro_f1
+
+NUM_BINS = 15
+Logits = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def measure(logits: Logits, labels: Labels, names: Sequence[str], split: str, temperature: float = 1.0) -> Metrics:
+    """Return the quality of logits [n, labels] against labels [n]; `names` are the labels' own.
+
+    Of equal logits the first label is predicted, as in serving. Logits of -inf belong to labels that the model does not
+    know: their rows are wrong, and there is no log loss then.
+    """
+    predicted = logits.argmax(axis=1)
+    matrix = confusion_matrix(labels, predicted, len(names))
+    scores, loss = softmax(logits / temperature), cross_entropy(logits / temperature, labels)
+    accuracy_interval, macro_f1_interval = intervals(matrix)
+    return Metrics(
+        split=split,
+        num_rows=len(labels),
+        accuracy=float((predicted == labels).mean()),
+        macro_f1=float(macro_f1(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))),
+        expected_calibration_error=calibration_error(scores, labels),
+        labels=tuple(_label_metrics(name, matrix, index) for index, name in enumerate(names)),
+        confusion_matrix=tuple(tuple(int(count) for count in row) for row in matrix),
+        top5_accuracy=_top_accuracy(logits, labels, 5) if len(names) > 5 else None,
+        log_loss=loss if math.isfinite(loss) else None,
+        roc_auc=_roc_auc(scores, labels),
+        accuracy_interval=accuracy_interval,
+        macro_f1_interval=macro_f1_interval,
+        uncalibrated_error=calibration_error(softmax(logits), labels),
+        temperature=temperature,
+    )
+
+
+def confusion_matrix(labels: Labels, predicted: Labels, num_labels: int) -> NDArray[np.int64]:
+    """Return counts [true, predicted]."""
+    matrix: NDArray[np.int64] = np.bincount(labels * num_labels + predicted, minlength=num_labels**2)
+    return matrix.reshape(num_labels, num_labels)
+
+
+def calibration_error(probabilities: NDArray[np.float64], labels: Labels) -> float:
+    """Return the expected calibration error over 15 equal bins of confidence (Guo et al. 2017, arXiv:1706.04599).
+
+    The mean over bins, weighted by their rows, of |accuracy - mean confidence|; bins are open below, closed above.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    gaps = np.bincount(confidence_bins(confidence), weights=right - confidence, minlength=NUM_BINS)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def confidence_bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the bin of each confidence, 0 to 14."""
+    return np.clip(np.ceil(confidence * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
+
+
+def cross_entropy(logits: Logits, labels: Labels) -> float:
+    """Return the mean over rows of -log p(label), in nats."""
+    return float(row_losses(logits, labels).mean())
+
+
+def row_losses(logits: Logits, labels: Labels) -> NDArray[np.float64]:
+    """Return -log p(label) of each row, in nats."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(axis=1))
+    losses: NDArray[np.float64] = log_sums - shifted[np.arange(len(labels)), labels]
+    return losses
+
+
+def softmax(logits: Logits) -> NDArray[np.float64]:
+    """Return probabilities [n, labels]."""
+    powers: NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def _top_accuracy(logits: Logits, labels: Labels, num_best: int) -> float:
+    """Return the share of rows whose label is among the best; of equal logits the first label is better."""
+    own = logits[np.arange(len(labels)), labels][:, None]
+    is_better = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < labels[:, None]))
+    return float(((is_better.sum(axis=1) < num_best) & np.isfinite(own[:, 0])).mean())
+
+
+def _roc_auc(scores: NDArray[np.float64], labels: Labels) -> float | None:
+    """Return the mean over labels of the area under each one's ROC curve; None where all rows have one label."""
+    found = np.unique(labels)
+    if len(found) < 2:
+        return None
+    return float(np.mean([_binary_auc(scores[:, label], labels == label) for label in found]))
+
+
+def _binary_auc(scores: NDArray[np.float64], is_positive: NDArray[np.bool_]) -> float:
+    """Return the share of pairs, a positive row and another, in which the positive one scores higher; a tie is half."""
+    others, positives = np.sort(scores[~is_positive]), scores[is_positive]
+    lower = np.searchsorted(others, positives, "left") + np.searchsorted(others, positives, "right")
+    return float(lower.mean() / 2 / len(others))
+
+
+def _label_metrics(name: str, matrix: NDArray[np.int64], index: int) -> LabelMetrics:
+    right: Any = matrix[index, index]
+    precision = _share(right, matrix[:, index].sum())
+    recall = _share(right, matrix[index].sum())
+    return LabelMetrics(
+        label=name,
+        precision=precision,
+        recall=recall,
+        f1=_share(2 * precision * recall, precision + recall),
+        support=int(matrix[index].sum()),
+    )
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0

@@ -1,0 +1,1 @@
+"""Fine-tuning: the training loop, heads, checkpoints, and versions in and out."""

@@ -1,0 +1,325 @@
+"""The training loop: batches through what trains, a step of the optimizer after each few, the best epoch kept.
+
+Every random number of a step is named by the seed and the step, so a state dict needs no random state: who loads one
+goes on as if nothing had happened. Nor do rows that are read ahead depend on what has happened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from model_store.architectures import HEAD, Chain
+from training_service.arrays.read_ahead import read_ahead
+from training_service.features.frozen_features import batches
+from training_service.modalities.image.pixels import Positions
+from training_service.optimization.averaging import WeightAverage
+from training_service.optimization.losses import label_weights, summed_loss
+from training_service.optimization.mixing import mixed
+from training_service.optimization.optimizers import load_optimizer_state, make_optimizer, optimizer_state, set_rate
+from training_service.optimization.schedule import rate_factor
+from training_service.recipes.recipe import ClassWeights, Keep, Precision, Recipe, active_stages
+from training_service.seeds import derived_seed, generator, numpy_generator
+from training_service.tasks.classification.metrics import Labels, Logits, cross_entropy
+from training_service.training.best_epoch import BestEpoch
+from training_service.training.progress import Figures
+from training_service.training.rows import Rows
+
+_EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Rows with their labels [n], and which of them to train on and to validate on."""
+
+    rows: Rows
+    labels: Labels
+    train: Positions
+    validation: Positions
+
+
+class OnStep(Protocol):
+    """Is told of each step; who asks for its figures waits until the device has taken it."""
+
+    def __call__(self, figures: Callable[[], Figures], *, is_milestone: bool) -> None:
+        """Take note of a step; a milestone is one that ends an epoch, whose figures are those of validation, too."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that run at once: which they are, and which batch they are of so many in a step, from 0."""
+
+    positions: Positions
+    step: int
+    number: int
+    num_in_step: int
+    rows_in_step: int
+
+
+class Trainer:
+    """Trains a chain of stages; one that gets no gradients when it comes here stays as it is to the end.
+
+    The chain belongs to the trainer while it trains, and ends with the weights of the epoch that the recipe keeps.
+    Training that has diverged, `is_diverged`, ends with the epoch: its loss or its weights are no finite numbers.
+    """
+
+    def __init__(self, chain: Chain, data: TrainingData, recipe: Recipe, seed: int, device: torch.device) -> None:
+        self._chain = chain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stub
+        self._data = data
+        self._recipe = recipe
+        self._seed = seed
+        self._device = device
+        self._trained = [name for name in chain.stage_names if _gets_gradients(chain.stage(name))]
+        self._optimizer = make_optimizer(chain, self._trained, recipe)
+        self._label_weights = _label_weights(chain, data, recipe, device)
+        self._best = BestEpoch(keeps_weights=recipe.keep is Keep.BEST, patience=recipe.patience)
+        self._average = WeightAverage(recipe.average_decay, self._tensors(self._trained if self._has_average else ()))
+        self._rows_per_step = recipe.batch_size * recipe.accumulated_batches
+        self.steps_per_epoch = _num_batches(len(data.train), self._rows_per_step)
+        self.num_steps = recipe.num_epochs * self.steps_per_epoch
+        self.step = 0
+        self.is_diverged = False
+        self._losses: list[Tensor] = []
+        self._coming: Iterator[tuple[_Batch, Tensor]] | None = None
+
+    def train(self, on_step: OnStep, check_going_on: Callable[[], None]) -> None:
+        """Run what is left of all epochs; `check_going_on` ends the loop between steps by raising."""
+        if not self._best.is_started:
+            self._judge()
+        while self.should_continue():
+            check_going_on()
+            self.train_step()
+            if self.step % self.steps_per_epoch:
+                on_step(self._figures, is_milestone=False)
+            else:
+                on_step(self._end_epoch(), is_milestone=True)
+        self._chain.load_state_dict(self._best.weights or self._average.tensors, strict=False)
+        self._chain.eval()
+
+    def should_continue(self) -> bool:
+        """Say whether a step is left; weights that are no numbers any more never become numbers again."""
+        return self.step < self.num_steps and not self._best.is_out_of_patience and not self.is_diverged
+
+    @property
+    def kept_epoch(self) -> int:
+        """Which epoch's weights it ends with, from 1; 0 stands for those before the first step."""
+        num_epochs = self.step // self.steps_per_epoch
+        return num_epochs - self._best.num_worse if self._recipe.keep is Keep.BEST else num_epochs
+
+    @property
+    def num_worse_epochs(self) -> int:
+        """How many epochs there were since the best one, or since the start."""
+        return self._best.num_worse
+
+    @property
+    def best_loss(self) -> float:
+        """Validation loss of the best epoch, or of the start where none was better."""
+        return self._best.loss
+
+    def train_step(self, rate: float | None = None) -> Tensor:
+        """Take one step of the optimizer, at the recipe's learning rate or at this one.
+
+        Returns the loss, float32 [], on the device, which may still be at work on it.
+        """
+        torch.manual_seed(derived_seed(self._seed, "dropout", self.step))
+        self._set_training_mode()
+        set_rate(self._optimizer, self._scheduled_rate() if rate is None else rate)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._backward()
+        if self._recipe.max_gradient_norm:
+            nn.utils.clip_grad_norm_(self._chain.parameters(), self._recipe.max_gradient_norm)
+        self._optimizer.step()
+        if self._has_average:
+            self._average.update(self._tensors(self._trained), self.step)
+        if self.step % self.steps_per_epoch == 0:
+            self._losses.clear()
+        self._losses.append(loss)
+        self.step += 1
+        return loss
+
+    def logits(self, positions: Positions) -> Logits:
+        """Return logits [n, labels] of these rows as they are served."""
+        self._chain.eval()
+        rows = self._data.rows
+        with torch.inference_mode():
+            read = read_ahead(rows.read, batches(positions, _EVALUATION_BATCH), self._device)
+            parts = [self._chain(_laid_out(rows.inputs(batch))).cpu() for _, batch in read]
+        return torch.cat(parts).numpy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a later run needs to go on after this step: plain values, and copies of tensors.
+
+        Stages that have not trained so far are left out.
+        """
+        keys = self._tensors(self._active(max(self.step - 1, 0))).keys()
+        return {
+            "step": self.step,
+            "losses": [loss.item() for loss in self._losses],
+            "weights": _chosen(self._tensors(self._trained), keys),
+            "optimizer": optimizer_state(self._optimizer, self._chain),
+            "average": _chosen(self._average.tensors, keys),
+            "best": self._best.state_dict(),
+            "best_weights": _chosen(self._best.weights, keys),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned, for the same chain, data, recipe and seed."""
+        self.step = state["step"]
+        self._coming = None
+        self._losses = [torch.tensor(loss) for loss in state["losses"]]
+        self._chain.load_state_dict(state["weights"], strict=False)
+        load_optimizer_state(self._optimizer, self._chain, state["optimizer"])
+        for name, tensor in state["average"].items():
+            self._average.tensors[name].copy_(tensor)
+        # What has not trained by now was the base's in the best epoch, too.
+        untouched = self._tensors(self._trained) if state["best_weights"] else {}
+        self._best.load_state_dict(state["best"], {**untouched, **state["best_weights"]})
+
+    @property
+    def _has_average(self) -> bool:
+        return self._recipe.average_decay > 0
+
+    def _tensors(self, stages: Sequence[str]) -> dict[str, Tensor]:
+        """Return parameters and buffers of some stages by their names in the chain, sharing memory with it."""
+        return {f"{name}.{key}": tensor for name in stages for key, tensor in self._chain.stage_tensors(name).items()}
+
+    def _active(self, step: int) -> list[str]:
+        """Return which stages train at a step; the head always does."""
+        backbone = [name for name in self._trained if name != HEAD]
+        epoch = step // self.steps_per_epoch
+        return [*active_stages(backbone, self._recipe.epochs_per_stage, epoch), HEAD]
+
+    def _parts(self, step: int) -> Sequence[Positions]:
+        """Return the rows of a step, in as many batches as it takes."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        order = torch.randperm(len(self._data.train), generator=generator(self._seed, "shuffle", epoch)).numpy()
+        start = number * self._rows_per_step
+        rows = self._data.train[order[start : start + self._rows_per_step]]
+        return np.array_split(rows, -(-len(rows) // self._recipe.batch_size))
+
+    def _batches_from(self, step: int) -> Iterator[_Batch]:
+        """Yield the batches of this step and all that follow."""
+        for later in itertools.count(step):
+            parts = self._parts(later)
+            for number, positions in enumerate(parts):
+                yield _Batch(positions, later, number, len(parts), sum(map(len, parts)))
+
+    def _next_batch(self) -> tuple[_Batch, Tensor]:
+        """Return the next batch and its rows; after a start, the first one of this step."""
+        if self._coming is None:
+            self._coming = read_ahead(self._read, self._batches_from(self.step), self._device)
+        return next(self._coming)
+
+    def _read(self, batch: _Batch) -> Tensor:
+        return self._data.rows.read(batch.positions, self._generator(batch))
+
+    def _generator(self, batch: _Batch) -> torch.Generator:
+        return generator(self._seed, "augmentation", batch.step, batch.number)
+
+    def _backward(self) -> Tensor:
+        """Add up the gradients of the mean loss over a step's rows, and return it; one batch runs at once."""
+        total = torch.zeros((), device=self._device)
+        num_left = 1
+        while num_left:
+            batch, rows = self._next_batch()
+            loss = self._summed_loss(batch, rows) / batch.rows_in_step
+            loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's own stub
+            total += loss.detach()
+            num_left = batch.num_in_step - batch.number - 1
+        return total
+
+    def _summed_loss(self, batch: _Batch, rows: Tensor) -> Tensor:
+        """Return the loss of one batch, its rows varied and mixed as the recipe says."""
+        recipe = self._recipe
+        inputs = self._data.rows.inputs(rows, self._generator(batch))
+        labels = torch.from_numpy(self._data.labels[batch.positions]).to(self._device)
+        random = numpy_generator(self._seed, "mixing", batch.step, batch.number)
+        inputs, targets = mixed(inputs, labels, recipe, random)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16):
+            logits = self._chain(_laid_out(inputs))
+        return summed_loss(logits, targets, recipe.label_smoothing, self._label_weights)
+
+    def _set_training_mode(self) -> None:
+        if self._recipe.epochs_per_stage:
+            active = self._active(self.step)
+            self._chain.freeze(name for name in self._chain.stage_names if name not in active)
+        self._chain.train()
+        if self._recipe.freeze_batch_norm:
+            for module in self._chain.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
+    def _scheduled_rate(self) -> float:
+        recipe = self._recipe
+        factor = rate_factor(self.step, self.num_steps, recipe.schedule, recipe.warmup_fraction)
+        return recipe.learning_rate * factor
+
+    def _figures(self) -> Figures:
+        epoch = (self.step - 1) // self.steps_per_epoch + 1
+        return Figures(epoch, self._recipe.num_epochs, torch.stack(self._losses).mean(dtype=torch.float64).item())
+
+    def _end_epoch(self) -> Callable[[], Figures]:
+        accuracy, loss = self._judge()
+        figures = replace(self._figures(), validation_accuracy=accuracy, validation_loss=loss)
+        return lambda: figures
+
+    def _judge(self) -> tuple[float, float]:
+        """Return accuracy and loss on validation rows, and remember these weights if none were better."""
+        with self._averaged():
+            logits, labels = self.logits(self._data.validation), self._data.labels[self._data.validation]
+            loss = cross_entropy(logits, labels)
+            self.is_diverged = not (math.isfinite(loss) and self._has_finite_weights())
+            self._best.take(loss, lambda: self._tensors(self._trained))
+        return float((logits.argmax(axis=1) == labels).mean()), loss
+
+    def _has_finite_weights(self) -> bool:
+        tensors = self._tensors(self._trained).values()
+        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Hold the average of the weights for a while, where the recipe has one."""
+        if not self._has_average:
+            yield
+            return
+        own = {name: tensor.clone() for name, tensor in self._tensors(self._trained).items()}
+        self._chain.load_state_dict(self._average.tensors, strict=False)
+        try:
+            yield
+        finally:
+            self._chain.load_state_dict(own, strict=False)
+
+
+def _chosen(tensors: Mapping[str, Tensor], keys: Iterable[str]) -> dict[str, Tensor]:
+    return {name: tensors[name].clone() for name in keys if name in tensors}
+
+
+def _gets_gradients(stage: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in stage.parameters())
+
+
+def _laid_out(inputs: Tensor) -> Tensor:
+    """Return images and feature maps channels last, which convolutions prefer; all else as it is."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+
+
+def _label_weights(chain: Chain, data: TrainingData, recipe: Recipe, device: torch.device) -> Tensor | None:
+    if recipe.class_weights is ClassWeights.NONE:
+        return None
+    layer = next(module for module in chain.stage(HEAD).modules() if isinstance(module, nn.Linear))
+    return label_weights(data.labels[data.train], layer.out_features).to(device)
+
+
+def _num_batches(num_rows: int, batch_size: int) -> int:
+    """Count an epoch's batches; a last one of a single row is left out, as BatchNorm has no variance to divide by."""
+    whole, rest = divmod(num_rows, batch_size)
+    return max(whole + (rest > 1), 1)

@@ -1,0 +1,97 @@
+"""Versions in and out of a fine-tune: the base's backbone is read, and what changed is written and published."""
+
+from __future__ import annotations
+
+from model_store.architectures import Chain, Head, build, build_random, initialise_head
+from model_store.blobs import BlobStore, StoredBlob
+from model_store.manifests import Manifest, ManifestStage
+from model_store.modalities.calibration import write_calibration
+from model_store.modalities.inputs import ImageInputSpec, Pixels
+from model_store.names import job_name
+from model_store.records.jobs import JobSpec
+from model_store.records.resources import Lineage, ModelVersion
+from model_store.registry.jobs import Claim
+from model_store.registry.models import ModelStore
+from model_store.tensors.stages import check_finite, read_stages, write_stages
+from model_store.transactions.promotions import Gated
+from model_store.transactions.publication import Publication
+from training_service.training.training_context import FineTuned
+
+
+def trainable_stages(manifest: Manifest) -> tuple[str, ...]:
+    """Return the backbone stages that have parameters, first to last."""
+    chain = build(manifest.architecture, manifest.arguments, Head("none"))
+    return tuple(name for name, stage in chain.backbone if any(True for _ in stage.parameters()))
+
+
+def read_backbone(blobs: BlobStore, manifest: Manifest, num_labels: int, seed: int) -> Chain:
+    """Return a chain with the base's backbone and a fresh linear head.
+
+    Raises MissingBlob, CorruptBlob or InvalidManifest where the base cannot be used.
+    """
+    digests = {stage.name: stage.digest for stage in manifest.stages}
+    chain = build(manifest.architecture, manifest.arguments, Head("linear", num_labels))
+    read = read_stages(blobs, [digests[name] for name, _ in chain.backbone if name in digests])
+    for name, _ in chain.backbone:
+        chain.load_stage(name, read[digests[name]] if name in digests else {})
+    initialise_head(chain, seed)
+    return chain
+
+
+def random_chain(manifest: Manifest, num_labels: int, seed: int) -> Chain:
+    """Return a chain of the base's architecture with none of its weights; equal seeds give equal ones."""
+    return build_random(manifest.architecture, manifest.arguments, Head("linear", num_labels), seed)
+
+
+def publish(
+    store: ModelStore,
+    base: Manifest,
+    tuned: FineTuned,
+    spec: ImageInputSpec,
+    *,
+    rows: Pixels,
+    job: JobSpec,
+    claim: Claim,
+    gated: Gated | None = None,
+) -> ModelVersion:
+    """Store what the fine-tune changed and register the version, which ends the job in the same transaction.
+
+    A stage that did not train keeps the base's blob, and is not even read. `rows` are kept to calibrate by. Raises
+    InvalidManifest where weights, or the answers to these rows, are not finite numbers, LeaseLost where another runner
+    has the job by now, and AliasMoved where the verdict compared with another version; nothing is registered then.
+    """
+    written = _changed_stages(store.blobs, base, tuned)
+    kept = {stage.name: stage.digest for stage in base.stages}
+    labels = tuple(each.label for each in tuned.metrics.labels)
+    stages = [
+        ManifestStage(name, written[name].digest if name in written else kept[name]) for name in tuned.chain.stage_names
+    ]
+    calibration = write_calibration(store.blobs, tuned.chain, rows, spec)
+    publication = Publication(
+        model_id=job.model_id,
+        manifest=Manifest(
+            architecture=base.architecture,
+            arguments=base.arguments,
+            stages=tuple(stages),
+            input_spec=spec.to_json(),
+            labels=labels,
+            head=Head("linear", len(labels)).to_json(tuned.metrics.temperature or 1.0),
+        ),
+        lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
+        metrics=tuned.metrics,
+        calibration=calibration,
+        alias=job.alias,
+        actor=job_name(claim.job_id),
+        new_digests=[*(blob.digest for blob in written.values() if blob.added_bytes), *calibration.new_digests],
+        claim=claim,
+        gated=gated,
+    )
+    return store.publish(publication)
+
+
+def _changed_stages(blobs: BlobStore, base: Manifest, tuned: FineTuned) -> dict[str, StoredBlob]:
+    unchanged = {stage.name for stage in base.stages} - set(tuned.changed)
+    changed = {name: tuned.chain.stage_tensors(name) for name in tuned.chain.stage_names if name not in unchanged}
+    for name, tensors in changed.items():
+        check_finite(name, tensors)
+    return write_stages(blobs, changed)
