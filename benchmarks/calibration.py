@@ -28,7 +28,7 @@ from training_service.tasks.classification.metrics import Labels, Logits, calibr
 from training_service.tasks.classification.temperature import best_temperature, fit_temperature
 from training_service.training.fine_tuning import fine_tune, phase_weights
 from training_service.training.progress import ProgressMeter
-from training_service.training.training_context import Workbench
+from training_service.training.training_context import TrainingContext
 
 _CPU = torch.device("cpu")
 _FEW = 0.35  # of the photos: 12 validation rows instead of 36
@@ -77,7 +77,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class _Recording(Workbench):
+class _Recording(TrainingContext):
     """A workbench that keeps the logits that a job's metrics are made of."""
 
     runs: list[Run] = field(default_factory=list)

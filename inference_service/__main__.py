@@ -18,7 +18,7 @@ from inference_service.api.servicer import InferenceServicer
 from inference_service.backoff import Backoff
 from inference_service.batching.device_threads import DeviceThreads, set_torch_threads
 from inference_service.batching.scheduler import Scheduler
-from inference_service.desired.desired_versions import Policies, WantedModel, Wishes
+from inference_service.desired.desired_versions import DesiredVersions, Policies, WantedModel
 from inference_service.desired.source import Source
 from inference_service.execution.executor import Executor
 from inference_service.execution.row_threads import RowThreads, has_siblings
@@ -32,7 +32,7 @@ from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.repository import Repository
 from inference_service.open_inference.servicer import OpenInferenceServicer
 from inference_service.open_inference.shared_memory import SharedMemory
-from inference_service.open_inference.signature import Facts
+from inference_service.open_inference.signature import ServerLimits
 from inference_service.pipeline.answering import Pipeline
 from inference_service.pipeline.decoder import Decoder
 from inference_service.pipeline.response_cache import ResponseCache
@@ -98,9 +98,9 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         calibrator = Calibrator(store.blobs, device, device_threads, view.calibration)
         recorder = _recorder(settings, device)
         loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision, run_alone, recorder)
-        wishes = Wishes(store, view, _policies(settings))
+        desired = DesiredVersions(store, view, _policies(settings))
         loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))
-        manager = _manager(settings, loading, wishes)
+        manager = _manager(settings, loading, desired)
         short_seconds = _SHORT_SECONDS if device.type == "cpu" else 0.0
         scheduler = _scheduler(settings, executor, device_threads, short_seconds=short_seconds)
         decoder = Decoder(
@@ -110,25 +110,25 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
         pipeline = Pipeline(scheduler, decoder, mirrors, cache)
         servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
-        source = _source(settings, wishes, ChangeFeed(database), manager)
+        source = _source(settings, desired, ChangeFeed(database), manager)
         open_servicer = OpenInferenceServicer(
             manager,
             pipeline,
-            Repository(manager, wishes.of_model),
+            Repository(manager, desired.of_model),
             SharedMemory(enabled=settings.shared_memory, prefix=settings.shared_memory_prefix),
-            _facts(settings, device),
+            _limits(settings, device),
             refusal=lambda error, method: refusal(error, CODES, method),
         )
-        grpc_server = GrpcServer(settings, registrations(servicer, open_servicer), CODES, guard_of(scheduler.door))
+        grpc_server = GrpcServer(settings, registrations(servicer, open_servicer), CODES, guard_of(scheduler.admission))
         yield InferenceServer(grpc_server, source, manager, scheduler, open_servicer.close_streams)
 
 
-def _manager(settings: InferenceSettings, loading: Loading, wishes: Wishes) -> Manager:
+def _manager(settings: InferenceSettings, loading: Loading, desired: DesiredVersions) -> Manager:
     return Manager(
         loading,
         drain_deadline_seconds=settings.drain_deadline_seconds,
         budget_bytes=settings.memory_budget_mb * 2**20 or None,
-        look_up=wishes.look_up if settings.on_demand else None,
+        look_up=desired.look_up if settings.on_demand else None,
     )
 
 
@@ -149,14 +149,14 @@ def _scheduler(
     )
 
 
-def _source(settings: InferenceSettings, wishes: Wishes, feed: ChangeFeed, manager: Manager) -> Source:
+def _source(settings: InferenceSettings, desired: DesiredVersions, feed: ChangeFeed, manager: Manager) -> Source:
     loop = asyncio.get_running_loop()
 
     def emit(models: tuple[WantedModel, ...]) -> None:
         loop.call_soon_threadsafe(manager.update, models)
 
     return Source(
-        wishes,
+        desired,
         feed,
         emit,
         poll_seconds=settings.poll_seconds,
@@ -164,8 +164,8 @@ def _source(settings: InferenceSettings, wishes: Wishes, feed: ChangeFeed, manag
     )
 
 
-def _facts(settings: InferenceSettings, device: torch.device) -> Facts:
-    return Facts(
+def _limits(settings: InferenceSettings, device: torch.device) -> ServerLimits:
+    return ServerLimits(
         max_rows_per_request=settings.max_images_per_request,
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,

@@ -15,7 +15,7 @@ from maas.open_inference.v2 import open_inference_pb2, open_inference_pb2_grpc
 from grpc_runtime.handlers import Guard
 from grpc_runtime.server import GrpcServer, Register
 from inference_service.api.servicer import InferenceServicer
-from inference_service.batching.admission_control import Door
+from inference_service.batching.admission_control import AdmissionControl
 from inference_service.batching.scheduler import Scheduler
 from inference_service.desired.source import Source
 from inference_service.errors import DeadlineExceeded, NotOffered, OutOfDeviceMemory, QueueFull
@@ -45,14 +45,14 @@ def registrations(servicer: InferenceServicer, open_servicer: OpenInferenceServi
     }
 
 
-def guard_of(door: Door) -> Guard:
+def guard_of(admission: AdmissionControl) -> Guard:
     """Return what keeps calls out unread: those that send rows, one message each."""
     ours = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
     open_protocol = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     methods = [ours.methods_by_name[name] for name in ("Predict", "Embed")]
     methods.append(open_protocol.methods_by_name["ModelInfer"])
     names = frozenset(f"/{each.containing_service.full_name}/{each.name}" for each in methods)
-    return Guard(names, lambda: door.is_guarded, door.check)
+    return Guard(names, lambda: admission.is_guarded, admission.check)
 
 
 class InferenceServer:

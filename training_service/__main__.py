@@ -22,12 +22,12 @@ from model_store.transactions.changes import ChangeFeed
 from model_store.transactions.leases import WorkLease
 from model_store.transactions.promotions import PromotionStore
 from model_store.upkeep.keeping import Upkeep
-from training_service.api.change_notifier import ChangeBell
+from training_service.api.change_notifier import ChangeNotifier
 from training_service.api.job_watch import JobWatch
 from training_service.api.registry_servicer import ModelStoreServicer
 from training_service.api.training_servicer import TrainingServicer
 from training_service.api.uploads import Uploads
-from training_service.background.tasks import SideWork
+from training_service.background.tasks import BackgroundTasks
 from training_service.datasets.archives import ArchiveLimits
 from training_service.datasets.sources import Sources
 from training_service.jobs.owners import new_owner
@@ -83,7 +83,7 @@ def build(
             jobs,
             _uploads(settings, store, datasets, decoders),
             threads,
-            SideWork(settings),
+            BackgroundTasks(settings),
             job_watch,
             can_mirror=bool(settings.inference_addresses),
         )
@@ -110,11 +110,11 @@ def build(
         )
         runner = Runner(jobs, settings, stopping, lease_threads)
         feed = ChangeFeed(database)
-        bell = ChangeBell(feed, poll_seconds=settings.poll_seconds)
-        registry = ModelStoreServicer(store, feed, bell, threads)
+        notifier = ChangeNotifier(feed, poll_seconds=settings.poll_seconds)
+        registry = ModelStoreServicer(store, feed, notifier, threads)
         grpc_server = GrpcServer(settings, registrations(training, registry), CODES)
-        parts: list[Part] = [runner, promoter, bell, job_watch, *([keeper] if settings.upkeep_seconds else [])]
-        yield TrainingServer(grpc_server, parts, bell, stopping)
+        parts: list[Part] = [runner, promoter, notifier, job_watch, *([keeper] if settings.upkeep_seconds else [])]
+        yield TrainingServer(grpc_server, parts, notifier, stopping)
 
 
 def _uploads(

@@ -12,7 +12,7 @@ from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from grpc_runtime.server import GrpcServer, Register
-from training_service.api.change_notifier import ChangeBell
+from training_service.api.change_notifier import ChangeNotifier
 from training_service.api.registry_servicer import ModelStoreServicer
 from training_service.api.training_servicer import TrainingServicer
 from training_service.background.tasks import TooMuchWork, WorkerDied
@@ -49,11 +49,11 @@ class TrainingServer:
     """Runs gRPC server and parts (runner, promoter, …) until `stopping` is set; a part that dies ends all."""
 
     def __init__(
-        self, grpc_server: GrpcServer, parts: Sequence[Part], bell: ChangeBell, stopping: asyncio.Event
+        self, grpc_server: GrpcServer, parts: Sequence[Part], notifier: ChangeNotifier, stopping: asyncio.Event
     ) -> None:
         self._grpc = grpc_server
         self._parts = parts
-        self._bell = bell
+        self._notifier = notifier
         self._stopping = stopping
 
     async def run(self) -> None:
@@ -67,5 +67,5 @@ class TrainingServer:
                 await self._stopping.wait()
             finally:
                 self._stopping.set()
-                self._bell.stop()
+                self._notifier.stop()
                 await self._grpc.stop()

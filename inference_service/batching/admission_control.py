@@ -19,7 +19,7 @@ _ALONE_SECONDS = 60.0
 _READ_EVERY = 32
 
 
-class Door:
+class AdmissionControl:
     """Knows what was asked for lately; `wait_seconds` is how long a row takes that comes now and has so long."""
 
     def __init__(self, wait_seconds: Callable[[float], float], clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,7 +12,7 @@ _LATEST = 0.75  # a batch that took longer still was held up by something else
 _OVERHEAD_SHARE = 0.1
 
 
-class RunTimes:
+class LatencyModel:
     """A line `first + each * rows`, fitted by least squares in which newer batches count more."""
 
     def __init__(self) -> None:

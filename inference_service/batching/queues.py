@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Generic, TypeVar
 
-from inference_service.batching.latency_model import RunTimes
+from inference_service.batching.latency_model import LatencyModel
 
 W = TypeVar("W")
 A = TypeVar("A")
@@ -101,7 +101,7 @@ class Lane(Generic[W, A]):
     """
 
     def __init__(self, max_rows: int) -> None:
-        self.run_times = RunTimes()
+        self.latency = LatencyModel()
         self.used_seconds = 0.0
         self.max_rows = max_rows
         self._queues: dict[tuple[int, Hashable], _Queue[W, A]] = {}
@@ -126,12 +126,12 @@ class Lane(Generic[W, A]):
         """
         waiting = sum(place.num_left for queue in self._queues.values() for place, _ in queue)
         max_rows = min(max_rows, self._worth_taking(waiting))
-        rows: _Rows[W, A] = _Rows(max_rows, now, self._least_rows(waiting, max_rows, now), self.run_times)
+        rows: _Rows[W, A] = _Rows(max_rows, now, self._least_rows(waiting, max_rows, now), self.latency)
         keys = sorted(self._queues, key=_priority)
         for _, same_priority in groupby(keys, key=_priority):
             self._share(list(same_priority), rows, drop)
         if rows.num_hopeless and not rows.batch:
-            self.run_times.doubt()
+            self.latency.doubt()
         return rows.batch
 
     def _share(
@@ -155,9 +155,9 @@ class Lane(Generic[W, A]):
         While the answers of one half travel and their callers ask again, the device has the other half: who takes all
         that waits has nothing to do until then.
         """
-        if self.run_times.seconds(waiting) < LONG_SECONDS:
+        if self.latency.seconds(waiting) < LONG_SECONDS:
             return _MANY
-        return max(self.run_times.efficient_rows, (waiting + 1) // 2)
+        return max(self.latency.efficient_rows, (waiting + 1) // 2)
 
     def _least_rows(self, waiting: int, max_rows: int, now: float) -> int:
         """Return for how many rows a request's deadline must leave time.
@@ -167,8 +167,8 @@ class Lane(Generic[W, A]):
         latest one leaves time for is enough.
         """
         dues = [place.due for queue in self._queues.values() for place, _ in queue]
-        most = max((_rows_in_time(self.run_times, due, now) for due in dues), default=0)
-        least = max(1, min(self.run_times.efficient_rows, max_rows, most // 2))
+        most = max((_rows_in_time(self.latency, due, now) for due in dues), default=0)
+        least = max(1, min(self.latency.efficient_rows, max_rows, most // 2))
         return least if waiting > least else 1
 
 
@@ -179,7 +179,7 @@ class _Rows(Generic[W, A]):
     num_free: int
     now: float
     least_rows: int
-    run_times: RunTimes
+    latency: LatencyModel
     num_taken: int = 0
     num_hopeless: int = 0
     batch: Batch[W, A] = field(default_factory=list)
@@ -188,7 +188,7 @@ class _Rows(Generic[W, A]):
         """Take up to so many rows from the front of a queue; say whether it may give more."""
         while queue and min(share, self.num_free) > 0:
             place, work = queue[0]
-            in_time = _rows_in_time(self.run_times, place.due, self.now)
+            in_time = _rows_in_time(self.latency, place.due, self.now)
             is_hopeless = in_time < max(min(place.num_left, self.num_taken + self.num_free), self.least_rows)
             if place.answer.done() or is_hopeless:
                 self.num_hopeless += not place.answer.done()
@@ -230,9 +230,9 @@ def halves(batch: Batch[W, A], num_rows: int) -> tuple[Batch[W, A], Batch[W, A]]
     return first, second
 
 
-def _rows_in_time(run_times: RunTimes, due: float | None, now: float) -> int:
+def _rows_in_time(latency: LatencyModel, due: float | None, now: float) -> int:
     """Return how many rows a batch may have that begins now and has to be done then."""
-    return _MANY if due is None else run_times.rows_within(due - now)
+    return _MANY if due is None else latency.rows_within(due - now)
 
 
 _MANY = 1_000_000_000

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from inference_service.batching.admission_control import Door
+from inference_service.batching.admission_control import AdmissionControl
 from inference_service.batching.device_threads import DeviceThreads
 from inference_service.batching.in_flight import InFlight, Signal
 from inference_service.batching.queues import LONG_SECONDS, Batch, Lane, Part, Place, count_rows, halves
@@ -93,7 +93,7 @@ class Scheduler(Generic[W, A]):
         self._end: DeviceFailed | Stopping | None = None
         self._last_lane: Lane[W, A] | None = None
         self.num_waiting_rows = 0
-        self.door = Door(self.wait_seconds)
+        self.admission = AdmissionControl(self.wait_seconds)
         self.counters = Counters()
 
     @contextmanager
@@ -108,7 +108,7 @@ class Scheduler(Generic[W, A]):
         """
         if self._end is not None:
             raise _copy(self._end)
-        self.door.note((flow, priority))
+        self.admission.note((flow, priority))
         free = self._max_queue_rows - self.num_waiting_rows
         if num_rows > free or self._rows_of_flow[flow] + num_rows > _FLOOD * free:
             self.counters.num_refused += 1
@@ -132,7 +132,7 @@ class Scheduler(Generic[W, A]):
         """
         if not self.num_waiting_rows or self._last_lane is None:
             return 0.0
-        times = self._last_lane.run_times
+        times = self._last_lane.latency
         num_later = min(times.efficient_rows, self._max_batch_rows, times.rows_within(seconds_left) // 4)
         free_in = self._in_flight.free_at(times.allowance) - time.monotonic()
         return free_in + times.seconds(self.num_waiting_rows + num_later)
@@ -202,16 +202,16 @@ class Scheduler(Generic[W, A]):
     async def _run_next(self) -> None:
         lane = min(self._waiting, key=lambda each: (each.first_priority, each.used_seconds))
         max_rows = min(self._max_batch_rows, lane.max_rows)
-        lane.run_times.note_late(self._in_flight.late_share)
-        batch = lane.form_batch(max_rows, self._in_flight.free_at(lane.run_times.allowance), self._drop)
+        lane.latency.note_late(self._in_flight.late_share)
+        batch = lane.form_batch(max_rows, self._in_flight.free_at(lane.latency.allowance), self._drop)
         if not lane:
             self._waiting.remove(lane)
         if not batch:
             return
         for place, part in batch:
             self._note_waiting(place, -part.num_rows)
-        expected = lane.run_times.expected_seconds(count_rows(batch))
-        if lane.run_times.has_measured and expected < self._short_seconds and not len(self._in_flight):
+        expected = lane.latency.expected_seconds(count_rows(batch))
+        if lane.latency.has_measured and expected < self._short_seconds and not len(self._in_flight):
             running = self._device_threads.run_here(self._timed, batch, None)
             if running.done():
                 await self._finish(lane, batch, running)
@@ -253,7 +253,7 @@ class Scheduler(Generic[W, A]):
 
     def _learn(self, lane: Lane[W, A], num_rows: int, seconds: float) -> None:
         lane.used_seconds += seconds
-        lane.run_times.add(num_rows, seconds)
+        lane.latency.add(num_rows, seconds)
         self._last_lane = lane
         if num_rows == lane.max_rows:
             lane.max_rows = min(self._max_batch_rows, num_rows + 1)

@@ -54,7 +54,7 @@ class Found:
     wanted: WantedModel
 
 
-class Wishes:
+class DesiredVersions:
     """Reads the registry by the operator's policies; any thread may ask."""
 
     def __init__(self, store: ModelStore, view: ServingView, policies: Policies) -> None:

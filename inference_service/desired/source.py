@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 
 from inference_service.backoff import Backoff
-from inference_service.desired.desired_versions import WantedModel, Wishes
+from inference_service.desired.desired_versions import DesiredVersions, WantedModel
 from model_store.errors import Expired, StoreError
 from model_store.names import model_name, parse_version
 from model_store.records.resources import Change
@@ -29,14 +29,14 @@ class Source:
 
     def __init__(
         self,
-        wishes: Wishes,
+        desired: DesiredVersions,
         feed: ChangeFeed,
         emit: Callable[[tuple[WantedModel, ...]], object],
         *,
         poll_seconds: float,
         backoff: Backoff,
     ) -> None:
-        self._wishes = wishes
+        self._desired = desired
         self._feed = feed
         self._emit = emit
         self._poll_seconds = poll_seconds
@@ -75,10 +75,10 @@ class Source:
 
     def _everything(self) -> tuple[WantedModel, ...]:
         """Return what is wanted of every model, those included that were emitted before and are gone by now."""
-        models = self._wishes.everything()
+        models = self._desired.everything()
         gone = sorted(self._emitted.difference(model.model_id for model in models))
         has_gap = bool(self._emitted)
-        return tuple(replace(model, has_gap=has_gap) for model in (*models, *self._wishes.of(gone)))
+        return tuple(replace(model, has_gap=has_gap) for model in (*models, *self._desired.of(gone)))
 
     def _emit_all(self, models: tuple[WantedModel, ...]) -> None:
         self._emit(models)
@@ -94,7 +94,7 @@ class Source:
                 deleted=frozenset(name for name in versions if name.model_id == wanted.model_id),
                 is_gone=wanted.is_gone or model_name(wanted.model_id) in models,
             )
-            for wanted in self._wishes.of(_changed_models(changes))
+            for wanted in self._desired.of(_changed_models(changes))
         )
 
 

@@ -16,7 +16,7 @@ from inference_service.batching.queues import Part
 from inference_service.errors import DeviceFailed, OutOfDeviceMemory
 from inference_service.execution.batch_buffer import BatchBuffer
 from inference_service.execution.row_threads import RowThreads
-from inference_service.execution.tree_batch import Descent, Member
+from inference_service.execution.tree_batch import BatchExecution, Member
 from inference_service.execution.work import Answer, Work
 from inference_service.models.resident import ResidentVersion
 from model_store.errors import InvalidManifest
@@ -87,14 +87,14 @@ class Executor:
         by_input: defaultdict[object, list[Member]] = defaultdict(list)
         for member in members:
             by_input[member.input_form].append(member)
-        descent = Descent(self._device, self._row_threads, self._buffer, next(self._turns))
+        execution = BatchExecution(self._device, self._row_threads, self._buffer, next(self._turns))
         *groups, last = by_input.values()
         with torch.inference_mode(), self._device_errors(sum(part.num_rows for part in parts)):
             for group in groups:
-                descent.run(group)
-            descent.run(last, wants_next)
+                execution.run(group)
+            execution.run(last, wants_next)
         with self._counting:
-            self.num_stage_runs += descent.num_stage_runs
+            self.num_stage_runs += execution.num_stage_runs
         return [member.answer for member in members]
 
     @contextmanager

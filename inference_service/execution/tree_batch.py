@@ -23,7 +23,7 @@ from model_store.modalities.inputs import InputSpec, Values, to_input
 _MANY_PRODUCTS = 10_000_000
 
 
-class Descent:
+class BatchExecution:
     """One batch on its way down the tree of stages: number `turn` of those that an executor ran."""
 
     def __init__(self, device: torch.device, row_threads: RowThreads | None, buffer: BatchBuffer, turn: int) -> None:

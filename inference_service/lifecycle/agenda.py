@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from inference_service.lifecycle.policy import (
     NUM_LOOKED_AT,
-    Standing,
+    VersionSnapshot,
     VersionState,
     is_needed,
     is_settled,
@@ -21,7 +21,7 @@ from inference_service.lifecycle.policy import (
 from model_store.names import VersionName
 
 _UNTRIED = frozenset({VersionState.PENDING, VersionState.LOADING})
-_Entry = tuple[object, int, Standing]
+_Entry = tuple[object, int, VersionSnapshot]
 
 
 class Agenda:
@@ -32,9 +32,9 @@ class Agenda:
     """
 
     def __init__(self) -> None:
-        self._standings: dict[VersionName, Standing] = {}
+        self._snapshots: dict[VersionName, VersionSnapshot] = {}
         self._untried: set[VersionName] = set()
-        self._loading: dict[VersionName, Standing] = {}
+        self._loading: dict[VersionName, VersionSnapshot] = {}
         self._revived, self._loadable, self._unloadable = (_Ordered(turn, self._is_current) for _ in range(3))
         self._later = _Ordered(attrgetter("retry_at"), self._is_current)
         self._now = -inf
@@ -44,28 +44,28 @@ class Agenda:
         """Say whether a version was neither loaded, nor failed to, nor found no room yet."""
         return bool(self._untried)
 
-    def note(self, standing: Standing) -> None:
+    def note(self, snapshot: VersionSnapshot) -> None:
         """Take down how a version stands now."""
-        if standing == self._standings.get(standing.name):
+        if snapshot == self._snapshots.get(snapshot.name):
             return
-        self.forget(standing.name)
-        if is_settled(standing):
+        self.forget(snapshot.name)
+        if is_settled(snapshot):
             return
-        self._standings[standing.name] = standing
-        if standing.state in _UNTRIED:
-            self._untried.add(standing.name)
-        if standing.state is VersionState.FAILED and standing.retry_at > self._now and not may_unload(standing, -inf):
-            self._later.push(standing)
+        self._snapshots[snapshot.name] = snapshot
+        if snapshot.state in _UNTRIED:
+            self._untried.add(snapshot.name)
+        if snapshot.state is VersionState.FAILED and snapshot.retry_at > self._now and not may_unload(snapshot, -inf):
+            self._later.push(snapshot)
         else:
-            self._sort_in(standing)
+            self._sort_in(snapshot)
 
     def forget(self, name: VersionName) -> None:
         """Take a version off."""
-        self._standings.pop(name, None)
+        self._snapshots.pop(name, None)
         self._loading.pop(name, None)
         self._untried.discard(name)
 
-    def due(self, now: float) -> list[Standing]:
+    def due(self, now: float) -> list[VersionSnapshot]:
         """Return those among which the next step is chosen at this time."""
         self._now = now
         while (waiting := self._later.first(1)) and waiting[0].retry_at <= now:
@@ -75,33 +75,33 @@ class Agenda:
         found = [*self._revived.first(1), *self._loadable.first(NUM_LOOKED_AT), *self._unloadable.first(1)]
         return found if loading is None else [loading, *found]
 
-    def _sort_in(self, standing: Standing) -> None:
+    def _sort_in(self, snapshot: VersionSnapshot) -> None:
         """Put a version where it belongs once no time stands in its way."""
-        if standing.state is VersionState.LOADING:
-            self._loading[standing.name] = standing
-        elif standing.state is VersionState.DRAINING and is_needed(standing):
-            self._revived.push(standing)
-        elif may_load(standing, inf):
-            self._loadable.push(standing)
-        elif may_unload(standing, inf):
-            self._unloadable.push(standing)
+        if snapshot.state is VersionState.LOADING:
+            self._loading[snapshot.name] = snapshot
+        elif snapshot.state is VersionState.DRAINING and is_needed(snapshot):
+            self._revived.push(snapshot)
+        elif may_load(snapshot, inf):
+            self._loadable.push(snapshot)
+        elif may_unload(snapshot, inf):
+            self._unloadable.push(snapshot)
 
-    def _is_current(self, standing: Standing) -> bool:
-        return self._standings.get(standing.name) is standing
+    def _is_current(self, snapshot: VersionSnapshot) -> bool:
+        return self._snapshots.get(snapshot.name) is snapshot
 
 
 class _Ordered:
     """Standings in the order of a key; those that are out of date are dropped when they come to the front."""
 
-    def __init__(self, key: Callable[[Standing], object], is_current: Callable[[Standing], bool]) -> None:
+    def __init__(self, key: Callable[[VersionSnapshot], object], is_current: Callable[[VersionSnapshot], bool]) -> None:
         self._key = key
         self._is_current = is_current
         self._heap: list[_Entry] = []
         self._numbers = count()
         self._num_checked = 0
 
-    def push(self, standing: Standing) -> None:
-        heappush(self._heap, (self._key(standing), next(self._numbers), standing))
+    def push(self, snapshot: VersionSnapshot) -> None:
+        heappush(self._heap, (self._key(snapshot), next(self._numbers), snapshot))
         if len(self._heap) > 2 * self._num_checked + NUM_LOOKED_AT:
             self._heap = [entry for entry in self._heap if self._is_current(entry[2])]
             heapify(self._heap)
@@ -110,7 +110,7 @@ class _Ordered:
     def pop(self) -> None:
         heappop(self._heap)
 
-    def first(self, num: int) -> list[Standing]:
+    def first(self, num: int) -> list[VersionSnapshot]:
         """Return the first few that are current."""
         found: list[_Entry] = []
         while self._heap and len(found) < num:

@@ -23,7 +23,7 @@ from inference_service.lifecycle.served_model import ModelReport, ServedModel, e
 from inference_service.lifecycle.served_models import ServedModels
 from inference_service.lifecycle.served_version import ServedVersion
 from inference_service.lifecycle.stage_refs import InMemory
-from inference_service.lifecycle.transitions import Steps
+from inference_service.lifecycle.transitions import Transitions
 from inference_service.lifecycle.watchers import Watchers
 from model_store.errors import IllegalState, NotFound, StoreError
 from model_store.names import ModelName, VersionName
@@ -52,7 +52,7 @@ class Manager:
         budget_bytes: int | None = None,
         look_up: Callable[[Target], Found] | None = None,
     ) -> None:
-        self._steps = Steps(loading, self._settle, drain_deadline_seconds=drain_deadline_seconds)
+        self._transitions = Transitions(loading, self._settle, drain_deadline_seconds=drain_deadline_seconds)
         self._in_memory = InMemory()
         self._models = ServedModels()
         self._memory = None
@@ -251,7 +251,7 @@ class Manager:
             if self._is_short_of_room:
                 return
             model = self._models.by_id[action.name.model_id]
-            self._steps.take(action, model.versions[action.name], loads)
+            self._transitions.take(action, model.versions[action.name], loads)
             await asyncio.sleep(0)
 
     def _next_action(self) -> Action | None:
@@ -277,7 +277,7 @@ class Manager:
     def _lease_ended(self, version: ServedVersion) -> None:
         """Free a version that was waiting for this, or let another have its room."""
         if version.state is VersionState.DRAINING:
-            self._steps.free_if_drained(version)
+            self._transitions.free_if_drained(version)
         elif self._is_short_of_room:
             self._woken.set()
 

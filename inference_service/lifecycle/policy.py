@@ -29,7 +29,7 @@ class VersionState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Standing:
+class VersionSnapshot:
     """What the policy knows of one version.
 
     `answers`: an alias, or the model's own name, is answered from it now. `retry_at`: when loading may be tried again;
@@ -121,7 +121,7 @@ class Memory:
 
     budget_bytes: int
     stages: Mapping[Hashable, int]
-    held: Callable[[], Iterable[Standing]]
+    held: Callable[[], Iterable[VersionSnapshot]]
 
     @property
     def num_bytes(self) -> int:
@@ -129,8 +129,8 @@ class Memory:
         return sum(self.stages.values())
 
 
-def next_action(standings: Iterable[Standing], now: float, memory: Memory | None = None) -> Action | None:
-    """Choose the next step; the same standings at the same time give the same step. Settled ones may be left out.
+def next_action(snapshots: Iterable[VersionSnapshot], now: float, memory: Memory | None = None) -> Action | None:
+    """Choose the next step; the same snapshots at the same time give the same step. Settled ones may be left out.
 
     Guarantees: at most one version loads at a time; what is needed again while it drains comes back first; what was
     asked for loads before what is wanted, in the order of asking, and versions that were never tried before retries;
@@ -138,7 +138,7 @@ def next_action(standings: Iterable[Standing], now: float, memory: Memory | None
     that makes enough room. Repeated steps end with every wanted version READY, FAILED or at rest, and every other gone,
     but for those that a name still needs and those that were asked for.
     """
-    unsettled = [each for each in standings if not is_settled(each)]
+    unsettled = [each for each in snapshots if not is_settled(each)]
     loads_now = any(each.state is VersionState.LOADING for each in unsettled)
     revived = [each for each in unsettled if each.state is VersionState.DRAINING and is_needed(each)]
     loadable = [each for each in unsettled if not loads_now and may_load(each, now)]
@@ -153,42 +153,42 @@ def next_action(standings: Iterable[Standing], now: float, memory: Memory | None
     return step
 
 
-def is_settled(standing: Standing) -> bool:
+def is_settled(snapshot: VersionSnapshot) -> bool:
     """Say whether no step is due for a version, now or later, as long as nothing changes."""
-    if standing.state is VersionState.READY:
-        return not may_unload(standing, now=0.0)
-    return standing.state is VersionState.UNLOADED and not is_needed(standing)
+    if snapshot.state is VersionState.READY:
+        return not may_unload(snapshot, now=0.0)
+    return snapshot.state is VersionState.UNLOADED and not is_needed(snapshot)
 
 
-def turn(standing: Standing) -> tuple[object, ...]:
+def turn(snapshot: VersionSnapshot) -> tuple[object, ...]:
     """Return by what versions take turns; no two have the same."""
-    asked_at = inf if standing.asked_at is None else standing.asked_at
-    urgency = (asked_at, not standing.is_pinned, not standing.replaces)
-    return (*urgency, standing.retry_at, standing.name.model_id, -standing.name.number)
+    asked_at = inf if snapshot.asked_at is None else snapshot.asked_at
+    urgency = (asked_at, not snapshot.is_pinned, not snapshot.replaces)
+    return (*urgency, snapshot.retry_at, snapshot.name.model_id, -snapshot.name.number)
 
 
-def is_needed(standing: Standing) -> bool:
+def is_needed(snapshot: VersionSnapshot) -> bool:
     """Say whether a version should be in memory."""
-    return standing.asked_at is not None or (standing.wanted and not standing.at_rest)
+    return snapshot.asked_at is not None or (snapshot.wanted and not snapshot.at_rest)
 
 
-def may_load(standing: Standing, now: float) -> bool:
+def may_load(snapshot: VersionSnapshot, now: float) -> bool:
     """Say whether a version may be loaded at this time."""
-    if standing.state is VersionState.FAILED:
-        return is_needed(standing) and standing.retry_at <= now
-    return is_needed(standing) and standing.state in {VersionState.PENDING, VersionState.UNLOADED}
+    if snapshot.state is VersionState.FAILED:
+        return is_needed(snapshot) and snapshot.retry_at <= now
+    return is_needed(snapshot) and snapshot.state in {VersionState.PENDING, VersionState.UNLOADED}
 
 
-def may_unload(standing: Standing, now: float) -> bool:
+def may_unload(snapshot: VersionSnapshot, now: float) -> bool:
     """Say whether a version may be unloaded at this time, or be given up."""
-    if standing.wanted or standing.answers or standing.asked_at is not None:
+    if snapshot.wanted or snapshot.answers or snapshot.asked_at is not None:
         return False
-    if standing.state is VersionState.FAILED:  # callers are told of the failure until it may be tried again
-        return not standing.is_kept or standing.retry_at <= now
-    return standing.state is VersionState.PENDING or (standing.state is VersionState.READY and not standing.is_kept)
+    if snapshot.state is VersionState.FAILED:  # callers are told of the failure until it may be tried again
+        return not snapshot.is_kept or snapshot.retry_at <= now
+    return snapshot.state is VersionState.PENDING or (snapshot.state is VersionState.READY and not snapshot.is_kept)
 
 
-def _load(loadable: Sequence[Standing], memory: Memory | None) -> Action:
+def _load(loadable: Sequence[VersionSnapshot], memory: Memory | None) -> Action:
     """Load the first of these; what waits for a busy version does not hold up what fits beside it."""
     if memory is None:
         return Load(loadable[0].name)
@@ -196,21 +196,21 @@ def _load(loadable: Sequence[Standing], memory: Memory | None) -> Action:
     return next((each for each in steps if not isinstance(each, AwaitLeases)), AwaitLeases(loadable[0].name))
 
 
-def _with_room(standing: Standing, memory: Memory) -> Action:
+def _with_room(snapshot: VersionSnapshot, memory: Memory) -> Action:
     """Load this version where it fits, else make room for it where it is urgent: one eviction, then look again."""
-    if standing.stages is None:
-        return Measure(standing.name)
-    added = sum(size for key, size in standing.stages.items() if key not in memory.stages)
+    if snapshot.stages is None:
+        return Measure(snapshot.name)
+    added = sum(size for key, size in snapshot.stages.items() if key not in memory.stages)
     if memory.num_bytes + added <= memory.budget_bytes:
-        return Load(standing.name)
+        return Load(snapshot.name)
     held = list(memory.held())
-    least = _num_bytes(standing, *(each for each in held if each.is_pinned))
+    least = _num_bytes(snapshot, *(each for each in held if each.is_pinned))
     if least > memory.budget_bytes:
-        return Refuse(standing.name, least, memory.budget_bytes)
-    if not standing.is_urgent:
-        return Rest(standing.name)
-    if _num_bytes(standing, *(each for each in held if not _may_evict(each))) > memory.budget_bytes:
-        return AwaitLeases(standing.name)
+        return Refuse(snapshot.name, least, memory.budget_bytes)
+    if not snapshot.is_urgent:
+        return Rest(snapshot.name)
+    if _num_bytes(snapshot, *(each for each in held if not _may_evict(each))) > memory.budget_bytes:
+        return AwaitLeases(snapshot.name)
     return Evict(min(filter(_may_evict, held), key=_last_use).name)
 
 
@@ -220,16 +220,16 @@ def _too_much(memory: Memory) -> Evict | None:
     return None if idle is None else Evict(idle.name)
 
 
-def _may_evict(standing: Standing) -> bool:
-    is_held = standing.is_pinned or standing.in_use or standing.asked_at is not None
-    return standing.state is VersionState.READY and not is_held
+def _may_evict(snapshot: VersionSnapshot) -> bool:
+    is_held = snapshot.is_pinned or snapshot.in_use or snapshot.asked_at is not None
+    return snapshot.state is VersionState.READY and not is_held
 
 
-def _last_use(standing: Standing) -> tuple[object, ...]:
+def _last_use(snapshot: VersionSnapshot) -> tuple[object, ...]:
     """Order by last use; a version that answers until its successor is loaded goes last."""
-    return (standing.is_held_over, standing.used_at, standing.name)
+    return (snapshot.is_held_over, snapshot.used_at, snapshot.name)
 
 
-def _num_bytes(*standings: Standing) -> int:
+def _num_bytes(*snapshots: VersionSnapshot) -> int:
     """Add up the stages of these versions, a shared one once."""
-    return sum({key: size for each in standings for key, size in (each.stages or {}).items()}.values())
+    return sum({key: size for each in snapshots for key, size in (each.stages or {}).items()}.values())

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from inference_service.desired.desired_versions import Target, WantedModel
 from inference_service.errors import LoadFailed, NotReady, NotServed
-from inference_service.lifecycle.policy import Standing, VersionState
+from inference_service.lifecycle.policy import VersionSnapshot, VersionState
 from inference_service.lifecycle.served_version import ServedVersion, VersionReport, version_report
 from inference_service.lifecycle.traffic import Split
 from model_store.names import AliasName, ModelName, VersionName, model_name
@@ -56,7 +56,7 @@ class ServedModel:
         """By alias, those that give other versions a share of their requests."""
         self._aliases: dict[str, ServedVersion | None] = {}
         self._default: ServedVersion | None = None
-        self.standings: Mapping[VersionName, Standing] = {}
+        self.snapshots: Mapping[VersionName, VersionSnapshot] = {}
         """How each version stood when they were last described; who uses it, and since when, may be out of date."""
 
     def want(self, wanted: WantedModel) -> None:
@@ -172,8 +172,8 @@ class ServedModel:
         """Take down how each version stands; call it after every change."""
         answering, moves = self._answering(), self._moves()
         held_over, replacing = {move[0] for move in moves}, {move[1] for move in moves}
-        self.standings = {
-            name: version.standing(
+        self.snapshots = {
+            name: version.snapshot(
                 wanted=version.wanted and not self.is_off,
                 answers=version in answering,
                 replaces=name in replacing,
@@ -182,12 +182,12 @@ class ServedModel:
             for name, version in self.versions.items()
         }
 
-    def held_standings(self) -> Iterator[Standing]:
+    def held_standings(self) -> Iterator[VersionSnapshot]:
         """Yield how what is in memory stands, up to date."""
-        for name, standing in self.standings.items():
+        for name, snapshot in self.snapshots.items():
             version = self.versions[name]
             if version.resident is not None:
-                yield version.updated(standing)
+                yield version.updated(snapshot)
 
     def forget(self) -> bool:
         """Forget all but the last few unloaded versions; say whether nothing is left to serve or to watch."""

@@ -7,7 +7,7 @@ from itertools import chain
 
 from inference_service.errors import NotReady, NotServed
 from inference_service.lifecycle.agenda import Agenda
-from inference_service.lifecycle.policy import Standing
+from inference_service.lifecycle.policy import VersionSnapshot
 from inference_service.lifecycle.served_model import ServedModel
 from model_store.names import model_name
 
@@ -42,14 +42,14 @@ class ServedModels:
 
     def note(self, model: ServedModel) -> None:
         """Take down how a model stands; call it whenever that changed."""
-        before = model.standings
+        before = model.snapshots
         model.describe()
-        for name in before.keys() if model.model_id not in self.by_id else before.keys() - model.standings.keys():
+        for name in before.keys() if model.model_id not in self.by_id else before.keys() - model.snapshots.keys():
             self.agenda.forget(name)
         if model.model_id in self.by_id:
-            for standing in model.standings.values():
-                self.agenda.note(standing)
+            for snapshot in model.snapshots.values():
+                self.agenda.note(snapshot)
 
-    def held(self) -> Iterator[Standing]:
+    def held(self) -> Iterator[VersionSnapshot]:
         """Yield how each version that is in memory stands, with who uses it now."""
         return chain.from_iterable(model.held_standings() for model in self.by_id.values())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from inference_service.lifecycle.policy import Standing, VersionState
+from inference_service.lifecycle.policy import VersionSnapshot, VersionState
 from inference_service.models.precision import Agreement, Precision
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
@@ -21,7 +21,7 @@ class ServedVersion:
     """Where one version stands; only the manager and its models change it.
 
     `used_at` and `asked_at` are by time.monotonic. `num_failures` counts those in a row; `last_failure` is the text of
-    the last one. See policy.Standing for the words.
+    the last one. See policy.VersionSnapshot for the words.
     """
 
     name: VersionName
@@ -75,9 +75,9 @@ class ServedVersion:
             self.drain_timer.cancel()
             self.drain_timer = None
 
-    def standing(self, *, wanted: bool, answers: bool, replaces: bool, is_held_over: bool) -> Standing:
+    def snapshot(self, *, wanted: bool, answers: bool, replaces: bool, is_held_over: bool) -> VersionSnapshot:
         """Describe it to the policy."""
-        return Standing(
+        return VersionSnapshot(
             self.name,
             # What is being measured has the loader to itself, as what is being loaded.
             VersionState.LOADING if self.is_measuring else self.state,
@@ -95,12 +95,12 @@ class ServedVersion:
             stages=self.stages,
         )
 
-    def updated(self, standing: Standing) -> Standing:
+    def updated(self, snapshot: VersionSnapshot) -> VersionSnapshot:
         """Return how it stands with who uses it now: that changes with every request, and nobody is told."""
         in_use, used_at = self.num_leases > 0, max(self.used_at, self.ready_at)
-        if (in_use, used_at) == (standing.in_use, standing.used_at):
-            return standing
-        return replace(standing, in_use=in_use, used_at=used_at)
+        if (in_use, used_at) == (snapshot.in_use, snapshot.used_at):
+            return snapshot
+        return replace(snapshot, in_use=in_use, used_at=used_at)
 
 
 @dataclass(frozen=True)

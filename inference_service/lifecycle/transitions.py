@@ -15,7 +15,7 @@ from inference_service.lifecycle.served_version import ServedVersion
 _log = structlog.get_logger()
 
 
-class Steps:
+class Transitions:
     """Tells `settled` of every change of state; use it on the event loop only."""
 
     def __init__(

@@ -14,7 +14,15 @@ from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import Duration
 from inference_service.open_inference.log_settings import Setting
 from inference_service.open_inference.shared_memory import Region
-from inference_service.open_inference.signature import ANY, INPUT, Facts, Layout, TensorForm, inputs_of, outputs_of
+from inference_service.open_inference.signature import (
+    ANY,
+    INPUT,
+    Layout,
+    ServerLimits,
+    TensorForm,
+    inputs_of,
+    outputs_of,
+)
 from model_store.errors import InvalidInput
 from model_store.texts import quoted
 
@@ -46,7 +54,7 @@ def metadata(version: ResidentVersion, report: ModelReport) -> pb.ModelMetadataR
     )
 
 
-def config(version: ResidentVersion, report: ModelReport, facts: Facts) -> pb.ModelConfig:
+def config(version: ResidentVersion, report: ModelReport, limits: ServerLimits) -> pb.ModelConfig:
     """Describe a version in Triton's terms."""
     forms = inputs_of(version.input_spec)
     return pb.ModelConfig(
@@ -54,11 +62,11 @@ def config(version: ResidentVersion, report: ModelReport, facts: Facts) -> pb.Mo
         platform=PLATFORM,
         backend=BACKEND,
         version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=_ready(report))),
-        max_batch_size=facts.max_rows_per_request,
+        max_batch_size=limits.max_rows_per_request,
         input=[_model_input(forms[INPUT])],
         output=[_model_output(form) for form in outputs_of(version).values()],
-        instance_group=[_instance_group(facts)],
-        dynamic_batching=_batching(facts),
+        instance_group=[_instance_group(limits)],
+        dynamic_batching=_batching(limits),
         parameters={
             "architecture": pb.ModelParameter(string_value=version.architecture),
             "version": pb.ModelParameter(string_value=str(version.name)),
@@ -66,7 +74,7 @@ def config(version: ResidentVersion, report: ModelReport, facts: Facts) -> pb.Mo
             "alternative_inputs": pb.ModelParameter(string_value=_alternatives(forms)),
         },
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
-        response_cache=pb.ModelResponseCache(enable=facts.has_response_cache),
+        response_cache=pb.ModelResponseCache(enable=limits.has_response_cache),
     )
 
 
@@ -183,15 +191,15 @@ def _model_output(form: TensorForm) -> pb.ModelOutput:
     return pb.ModelOutput(name=form.name, data_type=_DATA_TYPES[form.datatype], dims=form.shape)
 
 
-def _instance_group(facts: Facts) -> pb.ModelInstanceGroup:
-    if facts.has_gpu:
+def _instance_group(limits: ServerLimits) -> pb.ModelInstanceGroup:
+    if limits.has_gpu:
         return pb.ModelInstanceGroup(name="device", kind=pb.ModelInstanceGroup.KIND_GPU, count=1, gpus=[0])
     return pb.ModelInstanceGroup(name="device", kind=pb.ModelInstanceGroup.KIND_CPU, count=1)
 
 
-def _batching(facts: Facts) -> pb.ModelDynamicBatching:
-    policy = pb.ModelQueuePolicy(allow_timeout_override=True, max_queue_size=facts.max_queue_rows)
-    return pb.ModelDynamicBatching(preferred_batch_size=[facts.max_batch_rows], default_queue_policy=policy)
+def _batching(limits: ServerLimits) -> pb.ModelDynamicBatching:
+    policy = pb.ModelQueuePolicy(allow_timeout_override=True, max_queue_size=limits.max_queue_rows)
+    return pb.ModelDynamicBatching(preferred_batch_size=[limits.max_batch_rows], default_queue_policy=policy)
 
 
 def _duration(duration: Duration) -> pb.StatisticDuration:

@@ -33,7 +33,7 @@ from inference_service.open_inference.requests import (
     write_output,
 )
 from inference_service.open_inference.shared_memory import SharedMemory
-from inference_service.open_inference.signature import Facts
+from inference_service.open_inference.signature import ServerLimits
 from inference_service.open_inference.streams import Streams
 from inference_service.pipeline.answering import Pipeline, Urgency
 from model_store.errors import InvalidInput
@@ -65,7 +65,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         pipeline: Pipeline,
         repository: Repository,
         memory: SharedMemory,
-        facts: Facts,
+        limits: ServerLimits,
         *,
         refusal: Callable[[Exception, str], Refusal],
     ) -> None:
@@ -73,7 +73,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         self._pipeline = pipeline
         self._repository = repository
         self._memory = memory
-        self._facts = facts
+        self._limits = limits
         self._refusal = refusal
         self._streams = Streams(max_at_once=_MAX_AT_ONCE)
 
@@ -123,7 +123,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         target = read_target(request.name, request.version, "name")
         with await self._manager.lease_when_ready(target, _deadline(context)) as version:
             report = self._manager.report(version.name.model_id)
-            return pb.ModelConfigResponse(config=convert.config(version, report, self._facts))
+            return pb.ModelConfigResponse(config=convert.config(version, report, self._limits))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         """Run rows through a model."""
@@ -149,7 +149,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:  # noqa: ARG002
         """Say what loaded versions were asked."""
         found = [
-            convert.statistics(report, has_gpu=self._facts.has_gpu)
+            convert.statistics(report, has_gpu=self._limits.has_gpu)
             for report in self._versions(request.name, request.version)
             if report.statistics is not None
         ]
@@ -251,7 +251,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         target, urgency = read_target(asked.model, asked.version, "model_name"), _urgency(asked, context)
         lease = await self._manager.lease_when_ready(target, urgency.deadline, asked.routing_key)
         with lease as version:
-            rows = read_input(version.input_spec, asked.inputs, self._facts.max_rows_per_request)
+            rows = read_input(version.input_spec, asked.inputs, self._limits.max_rows_per_request)
             wanted = read_outputs(version, asked.outputs)
             check_memory(version, wanted, len(rows))
             outputs = frozenset(Output[each.name] for each in wanted)

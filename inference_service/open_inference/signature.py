@@ -45,7 +45,7 @@ class TensorForm:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ServerLimits:
     """What is the same for all models of a server."""
 
     max_rows_per_request: int

@@ -22,7 +22,7 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Wish(StrEnum):
+class DesiredAction(StrEnum):
     """What a person may ask of a job."""
 
     PAUSE = "pause"
@@ -47,16 +47,16 @@ _MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 _STOPS = {JobState.PAUSING: JobState.PAUSED, JobState.CANCELLING: JobState.CANCELLED}
-_WISHES: dict[Wish, dict[JobState, JobState]] = {
-    Wish.PAUSE: {
+_WISHES: dict[DesiredAction, dict[JobState, JobState]] = {
+    DesiredAction.PAUSE: {
         JobState.QUEUED: JobState.PAUSED,
         JobState.PREPARING: JobState.PAUSING,
         JobState.RUNNING: JobState.PAUSING,
         JobState.PAUSING: JobState.PAUSING,
         JobState.PAUSED: JobState.PAUSED,
     },
-    Wish.RESUME: {JobState.PAUSED: JobState.QUEUED, JobState.QUEUED: JobState.QUEUED},
-    Wish.CANCEL: {
+    DesiredAction.RESUME: {JobState.PAUSED: JobState.QUEUED, JobState.QUEUED: JobState.QUEUED},
+    DesiredAction.CANCEL: {
         JobState.QUEUED: JobState.CANCELLED,
         JobState.PREPARING: JobState.CANCELLING,
         JobState.RUNNING: JobState.CANCELLING,
@@ -64,7 +64,7 @@ _WISHES: dict[Wish, dict[JobState, JobState]] = {
         JobState.PAUSED: JobState.CANCELLED,
         JobState.CANCELLING: JobState.CANCELLING,
     },
-    Wish.RETRY: {JobState.FAILED: JobState.QUEUED, JobState.CANCELLED: JobState.QUEUED},
+    DesiredAction.RETRY: {JobState.FAILED: JobState.QUEUED, JobState.CANCELLED: JobState.QUEUED},
 }
 
 ACTIVE = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING})
@@ -80,7 +80,7 @@ def may_move(current: JobState, wanted: JobState) -> bool:
     return wanted in _MOVES[current]
 
 
-def after_wish(current: JobState, wish: Wish) -> JobState | None:
+def after_action(current: JobState, wish: DesiredAction) -> JobState | None:
     """Return the state that a wish leads to, the same where it holds already; None where it cannot be met."""
     return _WISHES[wish].get(current)
 

@@ -21,7 +21,7 @@ class Notes:
 
 
 @dataclass(frozen=True)
-class Life:
+class Timestamps:
     """When a resource came, was changed and was deleted; `etag` changes with every change.
 
     A deleted resource can be brought back until `purge_at`; after that the collector may remove it for good.
@@ -46,7 +46,7 @@ class Model:
     id: str
     last_number: int
     notes: Notes
-    life: Life
+    timestamps: Timestamps
     aliases: tuple[Alias, ...]
 
     @property
@@ -123,7 +123,7 @@ class ModelVersion:
     metric_values: Mapping[str, float]
     added_bytes: int
     notes: Notes
-    life: Life
+    timestamps: Timestamps
     aliases: tuple[str, ...]
     calibration: StoredCalibration | None = None
 

@@ -15,7 +15,7 @@ from model_store.errors import AlreadyExists
 from model_store.records.resources import Dataset
 from model_store.tables import DatasetPackRow, DatasetRow
 from model_store.transactions import deletion
-from model_store.transactions.changes import append_change, take_turn
+from model_store.transactions.changes import append_change, take_writer_lock
 from model_store.transactions.lookups import dataset_row, living_dataset_row
 from model_store.transactions.tombstones import check_kept, look_at
 
@@ -40,7 +40,7 @@ class DatasetStore:
         # Before the transaction: others do not wait while an object store answers.
         seen = look_at(self._database, self._blobs, [dataset.digest, *dataset.packs])
         with self._database.write() as session:
-            take_turn(session)
+            take_writer_lock(session)
             if (registered := _registered(session, dataset)) is not None:
                 return registered
             check_kept(session, seen)
@@ -89,7 +89,7 @@ class DatasetStore:
         Raises DatasetNotFound, and IllegalState where it was deleted, or naming the unfinished jobs that train on it.
         """
         with self._database.write() as session:
-            take_turn(session)
+            take_writer_lock(session)
             row = living_dataset_row(session, dataset_id)
             deletion.delete_dataset(session, row, kept_for)
             return row.record()
@@ -97,7 +97,7 @@ class DatasetStore:
     def undelete(self, dataset_id: str) -> Dataset:
         """Bring a deleted dataset back; raise DatasetNotFound or IllegalState."""
         with self._database.write() as session:
-            take_turn(session)
+            take_writer_lock(session)
             row = dataset_row(session, dataset_id)
             deletion.undelete_dataset(session, row)
             return row.record()

@@ -20,10 +20,19 @@ from model_store.database.engine import Database
 from model_store.database.paging import Page, PageRequest, cut, decode_token
 from model_store.errors import AlreadyExists, Expired, IllegalState, JobStopping
 from model_store.names import VersionName, job_name
-from model_store.records.job_lifecycle import ACTIVE, ENDED, STOPPING, JobState, Wish, after_stop, after_wish, may_move
+from model_store.records.job_lifecycle import (
+    ACTIVE,
+    ENDED,
+    STOPPING,
+    DesiredAction,
+    JobState,
+    after_action,
+    after_stop,
+    may_move,
+)
 from model_store.records.jobs import JobCheckpoint, JobEvent, JobSpec, TrainingJob
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
-from model_store.transactions.changes import take_turn
+from model_store.transactions.changes import take_writer_lock
 from model_store.transactions.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
 from model_store.transactions.lookups import living_dataset_row, living_version_row
 from model_store.transactions.tombstones import check_kept, look_at
@@ -48,7 +57,7 @@ class JobStore:
         on they cannot be deleted.
         """
         with self._database.write() as session:
-            take_turn(session)  # of two calls with one request id, the second then finds the first one's job
+            take_writer_lock(session)  # of two calls with one request id, the second then finds the first one's job
             if request_id is not None:
                 query = select(JobRow).where(JobRow.request_id == request_id)
                 if (earlier := session.scalar(query)) is not None:
@@ -112,18 +121,18 @@ class JobStore:
         with self._database.read() as session:
             return {row.id: row.last_sequence for row in session.execute(query)}
 
-    def wish(self, job_id: str, wish: Wish) -> TrainingJob:
+    def wish(self, job_id: str, wish: DesiredAction) -> TrainingJob:
         """Pause, resume, cancel or retry a job; raise IllegalState where that cannot be. A repeat changes nothing.
 
         What a runner has is stopped by it soon. A job that is tried again goes on from its newest checkpoint.
         """
         with self._database.write() as session:
             row = job_row(session, job_id, lock=True)
-            wanted = after_wish(JobState(row.state), wish)
+            wanted = after_action(JobState(row.state), wish)
             if wanted is None:
                 raise IllegalState(f"{job_name(job_id)}{_why_not(JobState(row.state), wish)}")
             if wanted != row.state:
-                if wish is Wish.RETRY:
+                if wish is DesiredAction.RETRY:
                     _begin_again(session, row)
                 move(session, row, wanted)
             return row.record()
@@ -196,7 +205,7 @@ class JobStore:
         seen = look_at(self._database, blobs, [checkpoint.digest])
         with self._database.write() as session:
             row = claimed_row(session, claim)
-            take_turn(session)
+            take_writer_lock(session)
             check_kept(session, seen)
             if not row.checkpoints or checkpoint.step > row.checkpoints[0].step:
                 row.num_failures = 0
@@ -270,18 +279,18 @@ def _overdue(session: Session, row: JobRow) -> None:
 
 def _begin_again(session: Session, row: JobRow) -> None:
     """Forget what went wrong, and the deadline; raise IllegalState where base or dataset are not there any more."""
-    take_turn(session)
+    take_writer_lock(session)
     living_version_row(session, VersionName(row.base_model_id, row.base_number))
     living_dataset_row(session, row.dataset_id)
     row.error, row.num_failures, row.next_attempt_at, row.deadline = "", 0, None, None
 
 
-def _why_not(current: JobState, wish: Wish) -> str:
+def _why_not(current: JobState, wish: DesiredAction) -> str:
     """Say why a wish cannot be met, and what to do where it can be met soon."""
     stopped = after_stop(current)
-    if current in STOPPING and after_wish(stopped, wish) is not None:
+    if current in STOPPING and after_action(stopped, wish) is not None:
         return f" is still {current}: {wish} it once it is {stopped}"
-    ended = " has ended already: it" if current in ENDED and wish is not Wish.RETRY else ""
+    ended = " has ended already: it" if current in ENDED and wish is not DesiredAction.RETRY else ""
     return f"{ended} is {current}, so there is nothing to {wish}"
 
 

@@ -19,7 +19,7 @@ from model_store.registry.comparison import Comparison, compare
 from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
 from model_store.transactions import deletion
 from model_store.transactions.aliases import before_last_move, check_target, end_alias, move_alias
-from model_store.transactions.changes import append_change, take_turn
+from model_store.transactions.changes import append_change, take_writer_lock
 from model_store.transactions.job_rows import claimed_row, finish
 from model_store.transactions.lineage import MAX_NODES, LineageGraph, family_of
 from model_store.transactions.listings import ListRequest, models_listing, versions_listing
@@ -74,7 +74,7 @@ class ModelStore:
             lock_model(session, publication.model_id)
             if (earlier := published_before(session, publication)) is not None:
                 return earlier.record()
-            take_turn(session)
+            take_writer_lock(session)
             check_kept(session, seen)
             if publication.lineage.base is not None:
                 living_version_row(session, publication.lineage.base)
@@ -132,7 +132,7 @@ class ModelStore:
         """
         with self._database.write() as session:
             row = living_model_row(session, model_id, lock=True)
-            take_turn(session)
+            take_writer_lock(session)
             check_etag(row, ModelName(model_id), etag)
             deletion.delete_model(session, row, self._kept_for, force=force)
             return row.record()
@@ -141,7 +141,7 @@ class ModelStore:
         """Bring a deleted model back, with the versions that went with it; raise ModelNotFound or IllegalState."""
         with self._database.write() as session:
             row = model_row(session, model_id, lock=True)
-            take_turn(session)
+            take_writer_lock(session)
             if row.deleted_at is None:
                 raise IllegalState(f"{ModelName(model_id)} was not deleted")
             deletion.undelete_model(session, row)
@@ -194,7 +194,7 @@ class ModelStore:
         """
         with self._database.write() as session:
             living_model_row(session, name.model_id, lock=True)
-            take_turn(session)
+            take_writer_lock(session)
             row = living_version_row(session, name)
             check_etag(row, name, etag)
             deletion.delete_version(session, row, self._kept_for)
@@ -204,7 +204,7 @@ class ModelStore:
         """Bring a deleted version back; raise VersionNotFound or IllegalState."""
         with self._database.write() as session:
             model_row(session, name.model_id, lock=True)
-            take_turn(session)
+            take_writer_lock(session)
             row = version_row(session, name)
             if row.deleted_at is None:
                 raise IllegalState(f"{name} was not deleted")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from model_store.errors import InvalidInput
 from model_store.names import VersionName
-from model_store.records.resources import Life
+from model_store.records.resources import Timestamps
 from model_store.texts import cut_text, is_storable, storable
 
 # Named constraints, so that a migration can drop one on every database.
@@ -114,7 +114,7 @@ class Row(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: Json, list[Any]: Json}  # noqa: RUF012  SQLAlchemy's form
 
 
-class Kept:
+class TimestampedRow:
     """The columns of a resource that people write notes on, and that is deleted in two steps."""
 
     description: Mapped[str] = mapped_column(CheckedText(), default="")
@@ -124,9 +124,9 @@ class Kept:
     deleted_at: Mapped[datetime | None]
     purge_at: Mapped[datetime | None]
 
-    def life(self) -> Life:
+    def timestamps(self) -> Timestamps:
         """Return when it came, changed and went."""
-        return Life(str(self.revision), self.created_at, self.updated_at, self.deleted_at, self.purge_at)
+        return Timestamps(str(self.revision), self.created_at, self.updated_at, self.deleted_at, self.purge_at)
 
 
 def version_name(model_id: str | None, number: int | None) -> VersionName | None:

@@ -8,13 +8,13 @@ from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from model_store.records.resources import Model, Notes
-from model_store.tables.base import CheckedText, Kept, Row
+from model_store.tables.base import CheckedText, Row, TimestampedRow
 
 if TYPE_CHECKING:
     from model_store.tables.aliases import AliasRow
 
 
-class ModelRow(Kept, Row):
+class ModelRow(TimestampedRow, Row):
     """A model and the counter of its versions; a purged model keeps its row, so that no number is given twice."""
 
     __tablename__ = "models"
@@ -28,7 +28,7 @@ class ModelRow(Kept, Row):
     def record(self) -> Model:
         """Return the model."""
         notes = Notes(self.description, {row.key: row.value for row in self.tags})
-        return Model(self.id, self.last_number, notes, self.life(), tuple(row.record() for row in self.aliases))
+        return Model(self.id, self.last_number, notes, self.timestamps(), tuple(row.record() for row in self.aliases))
 
 
 class ModelTagRow(Row):

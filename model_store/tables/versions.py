@@ -11,14 +11,14 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from model_store.names import VersionName
 from model_store.records.metrics import Metrics
 from model_store.records.resources import Lineage, ModelVersion, Notes, StoredCalibration, StoredStage
-from model_store.tables.base import CheckedText, Kept, Row, version_name
+from model_store.tables.base import CheckedText, Row, TimestampedRow, version_name
 from model_store.texts import MAX_REQUEST_ID
 
 if TYPE_CHECKING:
     from model_store.tables.aliases import AliasRow
 
 
-class VersionRow(Kept, Row):
+class VersionRow(TimestampedRow, Row):
     """One published version."""
 
     __tablename__ = "versions"
@@ -79,7 +79,7 @@ class VersionRow(Kept, Row):
             metric_values={row.name: row.value for row in self.metric_values},
             added_bytes=self.added_bytes,
             notes=Notes(self.description, {row.key: row.value for row in self.tags}),
-            life=self.life(),
+            timestamps=self.timestamps(),
             aliases=tuple(row.alias for row in self.aliases),
             calibration=stored_calibration(getattr(self, column.key) for column in CALIBRATION_COLUMNS),
         )

@@ -28,7 +28,7 @@ _STOP_SECONDS = 0.1  # how long a follower may take to notice that it should sto
 _FALLBACK_SECONDS = 2.0  # a lost notification costs no more than this
 
 
-def take_turn(session: Session) -> None:
+def take_writer_lock(session: Session) -> None:
     """Wait until no other writer of the feed, and no collector, is between here and its commit.
 
     On PostgreSQL this is a lock that ends with the transaction; SQLite has one writer at a time, from its BEGIN on.
@@ -43,7 +43,7 @@ def append_change(session: Session, kind: str, resource: object) -> None:
 
     Writers take turns: sequence numbers become visible in order, and a follower that has seen one has seen all before.
     """
-    take_turn(session)
+    take_writer_lock(session)
     session.add(ChangeRow(kind=kind, resource=str(resource), created_at=datetime.now(UTC)))
     if _on_postgres(session):
         session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": _CHANNEL})

@@ -16,7 +16,7 @@ from model_store.names import VersionName, dataset_name, job_name, model_name
 from model_store.records.job_lifecycle import ENDED
 from model_store.tables import AliasRow, DatasetRow, JobRow, ModelRow, VersionRow
 from model_store.transactions.aliases import end_alias
-from model_store.transactions.changes import append_change, take_turn
+from model_store.transactions.changes import append_change, take_writer_lock
 from model_store.transactions.lookups import living_children, living_version_row, model_row, shown
 
 KEPT_FOR = timedelta(days=30)
@@ -100,7 +100,7 @@ def purge(session: Session, now: datetime, at_once: int | None = None) -> tuple[
     more than that of each kind go in one transaction: call it until it returns none.
     """
     models = _lock_models_with_due(session, now)
-    take_turn(session)
+    take_writer_lock(session)
     child = aliased(VersionRow)
     made_from_it = exists().where(child.base_model_id == VersionRow.model_id, child.base_number == VersionRow.number)
     rows = selectinload(VersionRow.stages), selectinload(VersionRow.tags), selectinload(VersionRow.metric_values)

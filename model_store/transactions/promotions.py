@@ -20,7 +20,7 @@ from model_store.records.jobs import TrainingJob
 from model_store.records.promotion import OPEN, Promotion, PromotionSpec, PromotionState, Verdict
 from model_store.tables import AliasMoveRow, AliasRow, JobRow, ModelRow
 from model_store.transactions.aliases import before_last_move, move_alias, refuse_move
-from model_store.transactions.changes import take_turn
+from model_store.transactions.changes import take_writer_lock
 from model_store.transactions.job_rows import append, job_row
 from model_store.transactions.lookups import moves_of
 
@@ -121,7 +121,7 @@ class PromotionStore:
         """Lock a job, its model and the feed's turn, in the order of all; no promotion where it has gone on since."""
         row = job_row(session, job_id, lock=True)
         model = session.get(ModelRow, row.model_id, with_for_update=True)
-        take_turn(session)
+        take_writer_lock(session)
         promotion = row.record().promotion
         if promotion is None or promotion.state is not state:
             return row, None

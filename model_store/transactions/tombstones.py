@@ -20,7 +20,7 @@ from model_store.blobs import BlobStore
 from model_store.database.engine import Database
 from model_store.errors import Conflict, Unavailable
 from model_store.tables import TombstoneRow
-from model_store.transactions.changes import take_turn
+from model_store.transactions.changes import take_writer_lock
 
 _KEPT_FOR = timedelta(minutes=15)
 """No writer takes that long from its look to its turn, and no request to an object store; a dead remover's blobs can be
@@ -73,7 +73,7 @@ def burying(
     then stay as they are.
     """
     with write() as session:
-        take_turn(session)
+        take_writer_lock(session)
         digests = choose(session)
         rows = [TombstoneRow(digest=digest, buried_at=datetime.now(UTC)) for digest in digests]
         session.add_all(rows)

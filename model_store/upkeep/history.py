@@ -14,7 +14,7 @@ from model_store.names import job_name
 from model_store.records.job_lifecycle import ENDED
 from model_store.records.promotion import OPEN
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow, VersionRow
-from model_store.transactions.changes import append_change, prune_changes, take_turn
+from model_store.transactions.changes import append_change, prune_changes, take_writer_lock
 from model_store.upkeep.turns import Turns
 
 _BATCH = 1000  # rows that are removed in one transaction: other writers wait for no more than that
@@ -115,7 +115,7 @@ def _delete_jobs(session: Session, before: datetime) -> list[str]:
     query = select(JobRow.id).where(is_old).order_by(JobRow.sequence).limit(_NUM_JOBS)
     ids = list(session.scalars(query.with_for_update(skip_locked=True)))
     if ids:
-        take_turn(session)
+        take_writer_lock(session)
         for table in (JobEventRow, JobCheckpointRow):
             session.execute(delete(table).where(table.job_id.in_(ids)))
         session.execute(delete(JobRow).where(JobRow.id.in_(ids)))

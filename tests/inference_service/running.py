@@ -43,7 +43,7 @@ class RunningService:
     @property
     def loader_thread(self) -> ThreadPoolExecutor:
         """The thread that loads: a test may keep it busy."""
-        thread = self.server._manager._steps._loading._loader_thread
+        thread = self.server._manager._transitions._loading._loader_thread
         assert isinstance(thread, ThreadPoolExecutor)
         return thread
 

@@ -21,7 +21,7 @@ from model_store.blobs.local import LocalBlobs
 from model_store.database.engine import Database, sqlite_url
 from model_store.registry.models import ModelStore
 from model_store.transactions.changes import ChangeFeed
-from training_service.api.change_notifier import ChangeBell
+from training_service.api.change_notifier import ChangeNotifier
 from training_service.api.registry_servicer import ModelStoreServicer
 from training_service.threads import call_threads
 
@@ -70,15 +70,15 @@ async def _serve(
     store: ModelStore, feed: ChangeFeed, bind: str, started: Future[tuple[str, Callable[[], None]]]
 ) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    bell = ChangeBell(feed, poll_seconds=0.02)
+    notifier = ChangeNotifier(feed, poll_seconds=0.02)
     with call_threads(4) as threads:
-        servicer = ModelStoreServicer(store, feed, bell, threads)
+        servicer = ModelStoreServicer(store, feed, notifier, threads)
         add = partial(model_store_pb2_grpc.add_ModelStoreServiceServicer_to_server, servicer)
         server = GrpcServer(ServerSettings(bind=bind), {SERVICE: add})
         async with asyncio.TaskGroup() as parts:
-            parts.create_task(bell.run())
+            parts.create_task(notifier.run())
             address = await server.start()
             started.set_result((address, partial(loop.call_soon_threadsafe, stopping.set)))
             await stopping.wait()
-            bell.stop()
+            notifier.stop()
             await server.stop()

@@ -25,7 +25,7 @@ from model_store.transactions.changes import ChangeFeed
 from model_store.transactions.promotions import Gated, PromotionStore
 from tests.model_store.making import publication, registered_dataset
 from tests.training_service.running import TIMEOUT, settings_of, until
-from training_service.api.change_notifier import ChangeBell
+from training_service.api.change_notifier import ChangeNotifier
 from training_service.jobs.runner import Runner
 from training_service.promotion.promoter import Promoter
 from training_service.server import TrainingServer
@@ -174,12 +174,12 @@ def test_the_change_bell_rings_again_after_what_nobody_expected(
             return super().newest()
 
     async def follow() -> None:
-        bell = ChangeBell(Feed(database), poll_seconds=0.01)
+        notifier = ChangeNotifier(Feed(database), poll_seconds=0.01)
         async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as parts:
-            parts.create_task(bell.run())
+            parts.create_task(notifier.run())
             await asyncio.to_thread(store.create_model, "cats", Notes())
-            await bell.after(0)
-            bell.stop()
+            await notifier.after(0)
+            notifier.stop()
 
     asyncio.run(follow())
     assert failures == []
@@ -187,25 +187,25 @@ def test_the_change_bell_rings_again_after_what_nobody_expected(
 
 def test_a_part_that_dies_ends_the_service(database: Database, store: ModelStore, tmp_path: Path) -> None:
     """The thread that follows the feed holds up nothing: it is told to stop before it is waited for."""
-    bell = ChangeBell(ChangeFeed(database), poll_seconds=0.01)
+    notifier = ChangeNotifier(ChangeFeed(database), poll_seconds=0.01)
     store.create_model("cats", Notes())
 
     class Dying:
         """A part that ends with an error once the feed is followed."""
 
         async def run(self) -> None:
-            await bell.after(0)
+            await notifier.after(0)
             raise Unexpected
 
     async def serve() -> None:
         server = GrpcServer(settings_of(tmp_path), {})
-        await TrainingServer(server, [Dying(), bell], bell, asyncio.Event()).run()
+        await TrainingServer(server, [Dying(), notifier], notifier, asyncio.Event()).run()
 
     with ThreadPoolExecutor(1) as thread:
         served = thread.submit(lambda: asyncio.run(serve()))
         try:
             error = served.exception(TIMEOUT)
         finally:
-            bell.stop()
+            notifier.stop()
     assert isinstance(error, ExceptionGroup)
     assert isinstance(error.exceptions[0], Unexpected)

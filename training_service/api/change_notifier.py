@@ -19,7 +19,7 @@ _RETRY_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
-class ChangeBell:
+class ChangeNotifier:
     """Tells of changes that were committed; use it on the event loop that runs it."""
 
     def __init__(self, feed: ChangeFeed, *, poll_seconds: float) -> None:

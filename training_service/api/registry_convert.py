@@ -13,7 +13,7 @@ from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.records.aliases import Alias, AliasMove, Share, Traffic
 from model_store.records.metrics import OPTIONAL_METRIC_NUMBERS, Interval, Metrics
-from model_store.records.resources import Change, Life, Lineage, Model, ModelVersion, Notes, StoredCalibration
+from model_store.records.resources import Change, Lineage, Model, ModelVersion, Notes, StoredCalibration, Timestamps
 from model_store.registry.comparison import Comparison, Difference
 from model_store.transactions.lineage import LineageGraph
 
@@ -31,7 +31,7 @@ def model_message(model: Model) -> pb.Model:
         name=model.name,
         last_version_number=model.last_number,
         aliases=[alias_message(alias) for alias in model.aliases],
-        **_kept(model.notes, model.life),
+        **_kept(model.notes, model.timestamps),
     )
 
 
@@ -81,7 +81,7 @@ def version_message(
         added_bytes=version.added_bytes,
         aliases=version.aliases,
         calibration=_calibration_message(version.calibration) if version.calibration is not None else None,
-        **_kept(version.notes, version.life),
+        **_kept(version.notes, version.timestamps),
     )
 
 
@@ -157,18 +157,18 @@ def _traffic(traffic: Traffic, model_id: str) -> dict[str, Any]:
     return {"canaries": [message(share) for share in traffic.canaries], "mirror": mirror}
 
 
-def _kept(notes: Notes, life: Life) -> dict[str, Any]:
+def _kept(notes: Notes, timestamps: Timestamps) -> dict[str, Any]:
     """Return the fields that models and versions have in common."""
     deleted, active = pb.RESOURCE_STATE_DELETED, pb.RESOURCE_STATE_ACTIVE
     return {
         "description": notes.description,
         "tags": notes.tags,
-        "etag": life.etag,
-        "state": deleted if life.is_deleted else active,
-        "create_time": timestamp(life.created_at),
-        "update_time": timestamp(life.updated_at),
-        "delete_time": _optional(life.deleted_at),
-        "purge_time": _optional(life.purge_at),
+        "etag": timestamps.etag,
+        "state": deleted if timestamps.is_deleted else active,
+        "create_time": timestamp(timestamps.created_at),
+        "update_time": timestamp(timestamps.updated_at),
+        "delete_time": _optional(timestamps.deleted_at),
+        "purge_time": _optional(timestamps.purge_at),
     }
 
 

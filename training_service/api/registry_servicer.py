@@ -17,7 +17,7 @@ from model_store.registry.models import ModelStore
 from model_store.transactions.changes import ChangeFeed
 from training_service.api import registry_convert as convert
 from training_service.api import registry_requests as requests
-from training_service.api.change_notifier import ChangeBell
+from training_service.api.change_notifier import ChangeNotifier
 from training_service.api.client_streams import Receiver, in_threads
 from training_service.api.registry_streams import blob_messages, receive_version
 from training_service.threads import CallThreads
@@ -28,10 +28,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     """Serves the store; every call of it blocks, so it runs on a thread."""
 
-    def __init__(self, store: ModelStore, feed: ChangeFeed, bell: ChangeBell, threads: CallThreads) -> None:
+    def __init__(self, store: ModelStore, feed: ChangeFeed, notifier: ChangeNotifier, threads: CallThreads) -> None:
         self._store = store
         self._feed = feed
-        self._bell = bell
+        self._notifier = notifier
         self._threads = threads
 
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
@@ -204,7 +204,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
                 sequence = change.sequence
                 if _is_within(change.resource, request.resource):
                     yield convert.change_message(change)
-            changes = await self._bell.after(sequence)
+            changes = await self._notifier.after(sequence)
 
     def _read_version(self, target: names.AliasName | names.VersionName) -> pb.ModelVersion:
         name = target if isinstance(target, names.VersionName) else self._store.resolve(target)

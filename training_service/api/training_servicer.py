@@ -19,7 +19,7 @@ from maas.training.v1 import training_pb2_grpc
 from model_store.database.paging import PageRequest, cut, decode_token
 from model_store.errors import InvalidInput
 from model_store.names import parse_dataset, parse_job, parse_target
-from model_store.records.job_lifecycle import Wish
+from model_store.records.job_lifecycle import DesiredAction
 from model_store.records.jobs import JobSpec, TrainingJob
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import JobStore
@@ -31,7 +31,7 @@ from training_service.api.job_watch import JobWatch
 from training_service.api.uploads import Uploads
 from training_service.api.violations import check_request_id
 from training_service.background.order import Kind
-from training_service.background.tasks import SideWork
+from training_service.background.tasks import BackgroundTasks
 from training_service.datasets.manifest import read_manifest
 from training_service.modalities.image.preview import PreviewSize, check_split, choose_rows, thumbnails
 from training_service.threads import CallThreads
@@ -49,7 +49,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         jobs: JobStore,
         uploads: Uploads,
         threads: CallThreads,
-        side_work: SideWork,
+        background: BackgroundTasks,
         job_watch: JobWatch,
         *,
         can_mirror: bool,
@@ -59,7 +59,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self._jobs = jobs
         self._uploads = uploads
         self._threads = threads
-        self._side_work = side_work
+        self._background = background
         self._job_watch = job_watch
         self._can_mirror = can_mirror
 
@@ -129,19 +129,19 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def CancelTrainingJob(self, request: pb.CancelTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Ask a job to stop."""
-        return await self._wish(request.name, Wish.CANCEL)
+        return await self._wish(request.name, DesiredAction.CANCEL)
 
     async def PauseTrainingJob(self, request: pb.PauseTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Ask a job to wait."""
-        return await self._wish(request.name, Wish.PAUSE)
+        return await self._wish(request.name, DesiredAction.PAUSE)
 
     async def ResumeTrainingJob(self, request: pb.ResumeTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Let a paused job go on."""
-        return await self._wish(request.name, Wish.RESUME)
+        return await self._wish(request.name, DesiredAction.RESUME)
 
     async def RetryTrainingJob(self, request: pb.RetryTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Queue a job again that failed or was cancelled."""
-        return await self._wish(request.name, Wish.RETRY)
+        return await self._wish(request.name, DesiredAction.RETRY)
 
     async def WatchTrainingJob(
         self, request: pb.WatchTrainingJobRequest, context: Context
@@ -159,16 +159,16 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     ) -> AsyncIterator[pb.EvaluateVersionResponse]:
         """Stream how far an evaluation is, then what was measured."""
         await self._threads.reads.run(self._check_names, request)
-        async for message in self._side_work.run(Kind.EVALUATE, request):
+        async for message in self._background.run(Kind.EVALUATE, request):
             yield pb.EvaluateVersionResponse.FromString(message)
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.Report:
         """Write a page about a job."""
         await self._threads.reads.run(self._jobs.get, parse_job(request.name, "name"))
-        (report,) = [message async for message in self._side_work.run(Kind.REPORT, request)]
+        (report,) = [message async for message in self._background.run(Kind.REPORT, request)]
         return pb.Report.FromString(report)
 
-    async def _wish(self, name: str, wish: Wish) -> pb.TrainingJob:
+    async def _wish(self, name: str, wish: DesiredAction) -> pb.TrainingJob:
         job_id = parse_job(name, "name")
         return await self._threads.writes.run(lambda: self._message(self._jobs.wish(job_id, wish)))
 

@@ -26,7 +26,7 @@ class WorkerDied(StoreError):
     """The process that worked for a caller has died."""
 
 
-class SideWork:
+class BackgroundTasks:
     """Runs as many evaluations and reports at once as the operator allows; what comes beyond them is refused.
 
     A native crash ends the process of one of them, and neither the service nor its jobs.

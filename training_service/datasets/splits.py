@@ -60,7 +60,7 @@ class SplitSpec:
         return cls(**values)
 
 
-def deal(
+def assign_splits(
     digests: Sequence[str],
     spec: SplitSpec,
     *,

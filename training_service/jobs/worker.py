@@ -50,7 +50,7 @@ from training_service.settings import TrainingSettings
 from training_service.training.checkpoints import Checkpoints
 from training_service.training.fine_tuning import fine_tune, phase_weights
 from training_service.training.progress import Progress, ProgressMeter
-from training_service.training.training_context import DECODING, FineTuned, Workbench
+from training_service.training.training_context import DECODING, FineTuned, TrainingContext
 from training_service.training.version_io import publish, random_chain, read_backbone, trainable_stages
 
 _log = structlog.get_logger()
@@ -120,17 +120,17 @@ class Worker:
         input_spec = ImageInputSpec.from_json(base.input_spec)
         chain = self._start(recipe, base, len(manifest.labels), spec.seed)
         meter = ProgressMeter(phase_weights(recipe), self._emit)
-        bench = self._bench(job, base, dataset.digest, manifest, meter)
+        context = self._context(job, base, dataset.digest, manifest, meter)
         self._jobs.advance(self._claim, JobState.RUNNING)
         trained = trained_stages(recipe, trainable_stages(base))
-        self._tell(_plan(recipe, trained, bench))
+        self._tell(_plan(recipe, trained, context))
         if recipe.name is not RecipeName.SCRATCH:
-            self._remark_on_base(spec, manifest, bench)
-        tuned = fine_tune(chain, recipe, trained, bench)
-        if bench.remarks:
-            tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, REMARKS: bench.remarks})
+            self._remark_on_base(spec, manifest, context)
+        tuned = fine_tune(chain, recipe, trained, context)
+        if context.remarks:
+            tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, REMARKS: context.remarks})
         self._check_going_on()
-        rows = bench.calibration_rows()
+        rows = context.calibration_rows()
 
         def publish_gated(gated: Gated | None) -> ModelVersion:
             return publish(self._store, base, tuned, input_spec, rows=rows, job=spec, claim=self._claim, gated=gated)
@@ -138,13 +138,13 @@ class Worker:
         version = self._published(publish_gated, spec, tuned)
         _log.info("job_succeeded", job=job.name, version=str(version.name), accuracy=tuned.metrics.accuracy)
 
-    def _remark_on_base(self, spec: JobSpec, manifest: DatasetManifest, bench: Workbench) -> None:
+    def _remark_on_base(self, spec: JobSpec, manifest: DatasetManifest, context: TrainingContext) -> None:
         """Say where the base learned from rows that the new version will be tested on."""
         learned = learned_rows(self._store, self._datasets, self._store.get_version(spec.base).lineage)
-        if num_rows := int(learned.among(manifest, bench.test).sum()):
-            bench.remark(
-                f"{spec.base} or a base of it learned from {num_rows} of the {len(bench.test)} test rows: the metrics "
-                "flatter the version; fine-tune on the base's dataset, or on one that appends to it"
+        if num_rows := int(learned.among(manifest, context.test).sum()):
+            context.remark(
+                f"{spec.base} or a base of it learned from {num_rows} of the {len(context.test)} test rows: the "
+                "metrics flatter the version; fine-tune on the base's dataset, or on one that appends to it"
             )
 
     def _published(
@@ -175,9 +175,9 @@ class Worker:
             return random_chain(base, num_labels, seed)
         return read_backbone(self._store.blobs, base, num_labels, seed)
 
-    def _bench(
+    def _context(
         self, job: TrainingJob, base: Manifest, digest: str, manifest: DatasetManifest, meter: ProgressMeter
-    ) -> Workbench:
+    ) -> TrainingContext:
         """Decode the dataset, unless somebody has, and lay out what recipes work with."""
         num_images, input_spec = len(manifest.rows), ImageInputSpec.from_json(base.input_spec)
         meter.begin(DECODING, num_images)
@@ -199,7 +199,7 @@ class Worker:
                 on_rows=on_rows,
             )
         device = chosen_device(self._settings.device)
-        return Workbench(
+        return TrainingContext(
             data=data,
             labels=manifest.labels,
             spec=input_spec,
@@ -242,11 +242,11 @@ class Worker:
         return self._settings.folder / "scratch"
 
 
-def _plan(recipe: Recipe, trained: Sequence[str], bench: Workbench) -> str:
+def _plan(recipe: Recipe, trained: Sequence[str], context: TrainingContext) -> str:
     """Say what is about to be done, and why where the service chose it."""
     why = f" ({recipe.reason})" if recipe.reason else ""
-    rows = ", ".join(f"{len(bench.data.positions[split])} {split}" for split in Split)
-    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; {len(bench.labels)} labels, rows: {rows}"
+    rows = ", ".join(f"{len(context.data.positions[split])} {split}" for split in Split)
+    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; {len(context.labels)} labels, rows: {rows}"
 
 
 if __name__ == "__main__":

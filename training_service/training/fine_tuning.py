@@ -32,7 +32,7 @@ from training_service.training.training_context import (
     FITTING,
     TRAINING,
     FineTuned,
-    Workbench,
+    TrainingContext,
 )
 
 
@@ -46,103 +46,105 @@ def phase_weights(recipe: Recipe) -> dict[str, float]:
     return weights
 
 
-def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], bench: Workbench) -> FineTuned:
+def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: TrainingContext) -> FineTuned:
     """Run a recipe that trains these backbone stages, and the head; the chain is changed in place.
 
     The chain holds the base's backbone and a fresh head. Stages before the first trained one stay in eval mode and are
     run once over the data, unless crops make every row new in every step; what comes out is measured on the test rows.
     """
-    chain = chain.to(bench.device)
+    chain = chain.to(context.device)
     if recipe.name is RecipeName.LINEAR_PROBE:
-        return linear_probe(chain, recipe, bench)
+        return linear_probe(chain, recipe, context)
     crops_anew = recipe.augmentation in CROPS and not recipe.num_views
     first = 0 if crops_anew else chain.stage_names.index((*trained, HEAD)[0])
-    data = TrainingData(_rows(chain, first, recipe, bench), bench.data.labels, bench.train, bench.validation)
+    data = TrainingData(_rows(chain, first, recipe, context), context.data.labels, context.train, context.validation)
     suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]])
     suffix.freeze(set(suffix.stage_names) - {*trained, HEAD})
-    saved = bench.saved_state()
-    hyperparameters = dict(saved["hyperparameters"]) if saved else _hyperparameters(suffix, data, recipe, bench)
+    saved = context.saved_state()
+    hyperparameters = dict(saved["hyperparameters"]) if saved else _hyperparameters(suffix, data, recipe, context)
     recipe = replace(recipe, learning_rate=hyperparameters["learning_rate"])
-    trainer = Trainer(suffix, data, recipe, bench.seed, bench.device)
+    trainer = Trainer(suffix, data, recipe, context.seed, context.device)
     if saved:
         trainer.load_state_dict(saved["trainer"])
-    _train(trainer, hyperparameters, recipe, bench)
-    check_outcome(trainer, recipe, bench)
-    bench.begin(EVALUATING)
-    validation_logits = trainer.logits(bench.validation)
+    _train(trainer, hyperparameters, recipe, context)
+    check_outcome(trainer, recipe, context)
+    context.begin(EVALUATING)
+    validation_logits = trainer.logits(context.validation)
     changed = (*trained, HEAD)
     if trainer.kept_epoch == 0:
-        _refit_head(suffix, data.rows, recipe, hyperparameters["head_start_strength"], bench)
+        _refit_head(suffix, data.rows, recipe, hyperparameters["head_start_strength"], context)
         hyperparameters[REFITTED], changed = True, (HEAD,)
-    logits = trainer.logits(bench.test)
-    metrics = bench.measured(logits, validation_logits)
+    logits = trainer.logits(context.test)
+    metrics = context.measured(logits, validation_logits)
     hyperparameters |= {"num_steps": trainer.step, "kept_epoch": trainer.kept_epoch}
     return FineTuned(chain.eval(), changed, metrics, logits, hyperparameters)
 
 
-def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, bench: Workbench) -> dict[str, Any]:
+def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, context: TrainingContext) -> dict[str, Any]:
     """Prepare what trains for its first step, and return all that the recipe came to."""
     hyperparameters = recipe.to_json()
     if recipe.head_start is HeadStart.LINEAR_PROBE:
-        hyperparameters["head_start_strength"] = _start_head(suffix, data.rows, recipe, bench)
+        hyperparameters["head_start_strength"] = _start_head(suffix, data.rows, recipe, context)
     if recipe.find_learning_rate:
-        found = find_learning_rate(suffix, data, recipe, bench.seed, bench.device, bench.check_going_on)
+        found = find_learning_rate(suffix, data, recipe, context.seed, context.device, context.check_going_on)
         hyperparameters["learning_rate"] = found
-        bench.tell(f"found a learning rate of {found:.2g}")
+        context.tell(f"found a learning rate of {found:.2g}")
     return hyperparameters
 
 
-def _rows(chain: Chain, first: int, recipe: Recipe, bench: Workbench) -> Rows:
+def _rows(chain: Chain, first: int, recipe: Recipe, context: TrainingContext) -> Rows:
     if first == 0:
-        return PixelRows(bench.data.pixels, bench.spec, recipe.augmentation)
+        return PixelRows(context.data.pixels, context.spec, recipe.augmentation)
     frozen = {name: chain.stage(name) for name in chain.stage_names[:first]}
-    return ActivationRows(*bench.activations(frozen, further_views(recipe, bench.seed), bench.train))
+    return ActivationRows(*context.activations(frozen, further_views(recipe, context.seed), context.train))
 
 
-def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, bench: Workbench) -> float:
+def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, context: TrainingContext) -> float:
     """Give the head the weights of a linear probe, and return its strength: steps then refine what is good already."""
-    train, validation = (_embedded(suffix, rows, positions, bench) for positions in (bench.train, bench.validation))
-    best = best_candidate(HeadFitter(train[0], recipe.class_weights, bench.folder), train, validation, bench)
+    train, validation = (
+        _embedded(suffix, rows, positions, context) for positions in (context.train, context.validation)
+    )
+    best = best_candidate(HeadFitter(train[0], recipe.class_weights, context.folder), train, validation, context)
     load_head(suffix.stage(HEAD), best.head)
     return best.strength
 
 
-def _refit_head(suffix: Chain, rows: Rows, recipe: Recipe, strength: float, bench: Workbench) -> None:
+def _refit_head(suffix: Chain, rows: Rows, recipe: Recipe, strength: float, context: TrainingContext) -> None:
     """Fit the head again, on training and validation rows together: as a linear probe ends, as no epoch beat one."""
-    features, labels = _embedded(suffix, rows, np.concatenate([bench.train, bench.validation]), bench)
-    fitter = HeadFitter(features, recipe.class_weights, bench.folder)
-    load_head(suffix.stage(HEAD), fitter.fit(features, labels, len(bench.labels), strength))
+    features, labels = _embedded(suffix, rows, np.concatenate([context.train, context.validation]), context)
+    fitter = HeadFitter(features, recipe.class_weights, context.folder)
+    load_head(suffix.stage(HEAD), fitter.fit(features, labels, len(context.labels), strength))
 
 
-def _embedded(suffix: Chain, rows: Rows, positions: Positions, bench: Workbench) -> tuple[Features, Labels]:
+def _embedded(suffix: Chain, rows: Rows, positions: Positions, context: TrainingContext) -> tuple[Features, Labels]:
     """Return embeddings of these rows, mapped: they may be many."""
     suffix.eval()
 
     def embeddings() -> Iterator[Features]:
-        for _, batch in read_ahead(rows.read, batches(positions), bench.device):
-            bench.check_going_on()
+        for _, batch in read_ahead(rows.read, batches(positions), context.device):
+            context.check_going_on()
             with torch.inference_mode():
                 yield suffix.embed(rows.inputs(batch)).cpu().numpy()
 
-    return stacked(bench.folder, len(positions), embeddings()), bench.labels_at(positions)
+    return stacked(context.folder, len(positions), embeddings()), context.labels_at(positions)
 
 
-def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, bench: Workbench) -> None:
+def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, context: TrainingContext) -> None:
     """Run the steps that are left; where the job is broken off, the next attempt goes on from the last one saved."""
 
     def on_step(figures: Callable[[], Figures], *, is_milestone: bool) -> None:
-        num_done = trainer.step * len(bench.train) // trainer.steps_per_epoch
-        bench.report(num_done, figures, is_milestone=is_milestone)
+        num_done = trainer.step * len(context.train) // trainer.steps_per_epoch
+        context.report(num_done, figures, is_milestone=is_milestone)
 
     def check_going_on() -> None:
-        bench.save_if_due(
+        context.save_if_due(
             trainer.step, lambda: {"trainer": trainer.state_dict(), "hyperparameters": dict(hyperparameters)}
         )
-        bench.check_going_on()
+        context.check_going_on()
 
-    bench.begin(TRAINING, recipe.num_epochs * len(bench.train), of_images=True)
+    context.begin(TRAINING, recipe.num_epochs * len(context.train), of_images=True)
     trainer.train(on_step, check_going_on)
     if trainer.step < trainer.num_steps and not trainer.is_diverged:
-        bench.tell(
+        context.tell(
             f"stopped early, at step {trainer.step} of {trainer.num_steps}: {recipe.patience} epochs were no better"
         )

@@ -47,7 +47,7 @@ class FineTuned:
 
 
 @dataclass(frozen=True)
-class Workbench:
+class TrainingContext:
     """One job's surroundings; `check_going_on` is called between batches and ends the job by raising.
 
     `tell` adds a line to the job's events, for whoever follows it; `remarks` are those that stay with the version.

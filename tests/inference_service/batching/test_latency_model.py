@@ -7,12 +7,12 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_service.batching.latency_model import RunTimes
+from inference_service.batching.latency_model import LatencyModel
 
 
 def test_nothing_is_promised_before_anything_was_measured() -> None:
     """Any number of rows may run, and takes no time that is known."""
-    times = RunTimes()
+    times = LatencyModel()
     assert (times.seconds(100), times.efficient_rows) == (0, 1)
     assert times.rows_within(0.001) > 1000
 
@@ -20,7 +20,7 @@ def test_nothing_is_promised_before_anything_was_measured() -> None:
 @given(first=st.floats(0.0, 1.0), each=st.floats(0.001, 1.0))
 def test_a_line_is_learnt(first: float, each: float) -> None:
     """From batches of different sizes, whatever the device's own cost and that of a row."""
-    times = RunTimes()
+    times = LatencyModel()
     for num_rows in (1, 8, 3, 16, 2, 5) * 40:
         times.add(num_rows, first + each * num_rows)
     wanted = first + each * 10
@@ -31,7 +31,7 @@ def test_a_line_is_learnt(first: float, each: float) -> None:
 
 def test_batches_of_one_size_are_understood() -> None:
     """A line through the origin: what is known of one size is all there is."""
-    times = RunTimes()
+    times = LatencyModel()
     for _ in range(20):
         times.add(4, 0.4)
     assert abs(times.seconds(4) - 0.4) < 1e-6
@@ -40,7 +40,7 @@ def test_batches_of_one_size_are_understood() -> None:
 
 def test_noise_widens_the_promise() -> None:
     """Where times vary, what is promised is kept nearly always."""
-    times, noise = RunTimes(), random.Random(0)
+    times, noise = LatencyModel(), random.Random(0)
     kept = 0
     for _ in range(500):
         seconds = 0.01 * 8 * noise.uniform(0.8, 1.2)
@@ -51,7 +51,7 @@ def test_noise_widens_the_promise() -> None:
 
 def test_a_device_that_gets_slower_is_followed() -> None:
     """Newer batches count more."""
-    times = RunTimes()
+    times = LatencyModel()
     for seconds in [0.1] * 100 + [0.2] * 100:
         times.add(1, seconds)
     assert 0.19 < times.seconds(1) < 0.3
@@ -59,7 +59,7 @@ def test_a_device_that_gets_slower_is_followed() -> None:
 
 def test_a_device_with_a_cost_of_its_own_wants_larger_batches() -> None:
     """The rows of which that cost is a small part."""
-    times = RunTimes()
+    times = LatencyModel()
     for num_rows in (1, 16, 32) * 50:
         times.add(num_rows, 0.010 + 0.001 * num_rows)
     assert 90 <= times.efficient_rows <= 110
@@ -67,7 +67,7 @@ def test_a_device_with_a_cost_of_its_own_wants_larger_batches() -> None:
 
 def test_a_batch_that_took_long_once_changes_little_of_what_is_expected() -> None:
     """The promise allows for it for a while."""
-    times = RunTimes()
+    times = LatencyModel()
     for _ in range(40):
         times.add(1, 0.0003)
     times.add(1, 0.01)
@@ -76,7 +76,7 @@ def test_a_batch_that_took_long_once_changes_little_of_what_is_expected() -> Non
 
 def test_a_batch_that_came_late_is_allowed_for_in_batches_of_any_size() -> None:
     """By its share and not by its seconds, and less and less; of what took far too long only a part counts."""
-    times = RunTimes()
+    times = LatencyModel()
     for _ in range(40):
         times.add(4, 0.4)
     times.add(4, 0.5)
@@ -90,7 +90,7 @@ def test_a_batch_that_came_late_is_allowed_for_in_batches_of_any_size() -> None:
 
 def test_a_batch_that_is_over_its_time_is_allowed_for_before_it_ends() -> None:
     """As if it had come late by so much already; what is expected stays as it was."""
-    times = RunTimes()
+    times = LatencyModel()
     for _ in range(40):
         times.add(4, 0.4)
     assert times.allowance == 1

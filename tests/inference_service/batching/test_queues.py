@@ -15,7 +15,7 @@ from tests.inference_service.loops import on_a_loop
 async def test_a_deadline_that_ends_a_batch_early_leaves_the_rest_to_the_next_one() -> None:
     """The first request's deadline allows a batch of one row: the next one waits, whatever its own allows."""
     lane = Lane[str, str](max_rows=8)
-    lane.run_times.add(1, 1.0)
+    lane.latency.add(1, 1.0)
     for work, deadline in (("urgent", 1.5), ("patient", 5.0)):
         lane.append(Place(1, "model", deadline, 100), work)
     for expected in ("urgent", "patient"):
@@ -29,7 +29,7 @@ async def test_a_slow_spell_is_not_believed_for_ever() -> None:
     """Where by what was learnt no request could be in time, a later one is run all the same, and teaches anew."""
     lane = Lane[str, str](max_rows=8)
     for seconds in (0.35, 1.5, 1.5):
-        lane.run_times.add(4, seconds)
+        lane.latency.add(4, seconds)
     num_dropped = 0
     while True:
         lane.append(Place(1, "model", 0.45, 100), "work")
@@ -44,7 +44,7 @@ def lane_of(num_rows: int, deadlines: Sequence[float]) -> Lane[int, None]:
     """A lane in which a row takes a second and a batch ten more, and so many rows are efficient, with these waiting."""
     lane = Lane[int, None](max_rows=32)
     for size in (1, 8, 16) * 20:
-        lane.run_times.add(size, 1.0 * num_rows / 10 + size)
+        lane.latency.add(size, 1.0 * num_rows / 10 + size)
     for work, deadline in enumerate(deadlines):
         lane.append(Place(1, "model", deadline, 100), work)
     return lane

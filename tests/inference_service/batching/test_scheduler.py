@@ -359,7 +359,7 @@ async def test_a_batch_begins_beside_a_long_one_that_lets_it(seconds: float) -> 
     async with running(num_batches=2) as setup:
         device = Letting()
         setup.scheduler._run_batch = device.run
-        setup.scheduler._lane("").run_times.add(1, seconds)
+        setup.scheduler._lane("").latency.add(1, seconds)
         held = await setup.queue("held", 1)
         await device.has_begun.wait()
         others = [await setup.queue(f"other {number}", 1) for number in range(3)]
@@ -399,7 +399,7 @@ async def test_no_request_is_without_an_answer_when_the_device_fails() -> None:
         setup = Setup(thread, 1, 10)
         device = Failing()
         setup.scheduler._run_batch = device.run
-        setup.scheduler._lane("").run_times.add(1, 10.0)
+        setup.scheduler._lane("").latency.add(1, 10.0)
         serving = asyncio.create_task(setup.scheduler.run())
         with setup.scheduler.admit(1, "model") as preparing:
             held = await setup.queue("held", 1)
@@ -460,7 +460,7 @@ async def test_a_deadline_that_cannot_be_made_costs_the_device_nothing() -> None
     async with running(max_batch_rows=4) as setup:
         await setup.ask("a", 1)
         for num_rows in (1, 2, 4) * 10:
-            setup.scheduler._lane("a").run_times.add(num_rows, 10.0 * num_rows)
+            setup.scheduler._lane("a").latency.add(num_rows, 10.0 * num_rows)
         seen = len(setup.device.batches)
         with pytest.raises(DeadlineExceeded):
             await setup.ask("late", 1, seconds=5.0)
@@ -489,7 +489,7 @@ def test_where_rows_take_long_half_of_them_wait_for_the_next_batch(seconds_a_row
     async def take() -> int:
         lane: Lane[None, None] = Lane(32)
         for num_rows in (1, 4, 8, 16):
-            lane.run_times.add(num_rows, num_rows * seconds_a_row)
+            lane.latency.add(num_rows, num_rows * seconds_a_row)
         for _ in range(10):
             lane.append(Place(1, "flowers", None, DEFAULT_PRIORITY), None)
         return sum(part.num_rows for _, part in lane.form_batch(32, 0.0, lambda _: pytest.fail("nothing expired")))
@@ -503,7 +503,7 @@ async def test_the_wait_is_what_runs_and_waits_at_the_speed_of_the_last_batch() 
     async with running(max_batch_rows=4) as setup:
         assert setup.scheduler.wait_seconds() == 0.0
         await setup.ask("a", 1)
-        times = setup.scheduler._lane("a").run_times
+        times = setup.scheduler._lane("a").latency
         times.add(4, 10.0)
         assert setup.scheduler.wait_seconds() == 0.0
         first = await setup.occupy()

@@ -16,7 +16,7 @@ from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
 from inference_service.backoff import Backoff
-from inference_service.desired.desired_versions import Found, Policies, Target, WantedModel, Wishes
+from inference_service.desired.desired_versions import DesiredVersions, Found, Policies, Target, WantedModel
 from inference_service.desired.source import Source
 from model_store.database.engine import Database
 from model_store.errors import AliasNotFound, IllegalState, ModelNotFound, Unavailable, VersionNotFound
@@ -49,9 +49,9 @@ class LosableDatabase(Database):
         return super().read()
 
 
-def wishes_of(store: ModelStore, **policies: Any) -> Wishes:
+def wishes_of(store: ModelStore, **policies: Any) -> DesiredVersions:
     """Read a registry by these policies."""
-    return Wishes(store, ServingView(store._database), Policies(**policies))
+    return DesiredVersions(store, ServingView(store._database), Policies(**policies))
 
 
 @contextmanager
@@ -202,9 +202,9 @@ def test_policies_say_what_is_wanted(
     registry.publish(Recipe(head=1))
     registry.publish(Recipe(head=2), alias=None)
     registry.publish(Recipe(head=3), alias=None)
-    wishes = wishes_of(store, **policies)
-    (flowers,) = wishes.everything()
-    assert flowers == wishes.of_model("flowers")
+    desired = wishes_of(store, **policies)
+    (flowers,) = desired.everything()
+    assert flowers == desired.of_model("flowers")
     assert (numbers(flowers), {name.number for name in flowers.pinned}) == expected
     assert flowers.aliases == {"production": 1}
     assert flowers.newest == VersionName("flowers", 3)
@@ -235,10 +235,10 @@ def test_a_name_is_looked_up_in_the_registry(store: ModelStore, registry: Regist
     """Any living version, by any kind of name; what is not living is an error that says so."""
     first = registry.publish(Recipe(head=1))
     second = registry.publish(Recipe(head=2), alias=None)
-    wishes = wishes_of(store, num_newest_versions=0, serve_aliases=False)
+    desired = wishes_of(store, num_newest_versions=0, serve_aliases=False)
     expected = WantedModel("flowers", {}, {"production": 1}, frozenset(), newest=second.name)
     for target in (ModelName("flowers"), AliasName("flowers", "production"), first.name):
-        assert wishes.look_up(target) == Found(first.name, first.manifest_digest, expected)
+        assert desired.look_up(target) == Found(first.name, first.manifest_digest, expected)
     store.delete_version(second.name)
     refused: list[tuple[Target, type[Exception]]] = [
         (ModelName("cars"), ModelNotFound),
@@ -248,13 +248,13 @@ def test_a_name_is_looked_up_in_the_registry(store: ModelStore, registry: Regist
     ]
     for target, error in refused:
         with pytest.raises(error):
-            wishes.look_up(target)
+            desired.look_up(target)
 
 
 def test_the_start_takes_few_statements_however_many_models(tmp_path: Path) -> None:
     """A thousand models, of three versions and two aliases each, take as many as one, and well under a second."""
     store = open_registry(tmp_path).store
-    wishes = wishes_of(store, num_newest_versions=2, pinned=(VersionName("model-7", 1),))
+    desired = wishes_of(store, num_newest_versions=2, pinned=(VersionName("model-7", 1),))
     statements: list[str] = []
 
     def note(*arguments: Any) -> None:
@@ -263,12 +263,12 @@ def test_the_start_takes_few_statements_however_many_models(tmp_path: Path) -> N
     event.listen(store._database._engine, "before_cursor_execute", note)
     insert_models(store._database, range(1))
     statements.clear()
-    assert len(wishes.everything()) == 1
+    assert len(desired.everything()) == 1
     num_statements = len(statements)
     insert_models(store._database, range(1, 1000))
     statements.clear()
     started = time.perf_counter()
-    found = wishes.everything()
+    found = desired.everything()
     assert time.perf_counter() - started < 0.8
     assert len(statements) == num_statements <= 4
     assert len(found) == 1000

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_service.lifecycle.agenda import Agenda
-from inference_service.lifecycle.policy import Action, Memory, Standing, VersionState, next_action
+from inference_service.lifecycle.policy import Action, Memory, VersionSnapshot, VersionState, next_action
 from model_store.names import VersionName
 from tests.inference_service.lifecycle.test_policy import BUDGET, crowded, held
 
@@ -20,18 +20,20 @@ changes = st.one_of(
 )
 
 
-def chosen(standings: list[Standing], everybody: list[Standing], now: float, budget_bytes: int) -> Action | None:
+def chosen(
+    snapshots: list[VersionSnapshot], everybody: list[VersionSnapshot], now: float, budget_bytes: int
+) -> Action | None:
     """Return the next step where these are looked at."""
     in_memory = {name: size for each in held(everybody) for name, size in (each.stages or {}).items()}
-    return next_action(standings, now, Memory(budget_bytes, in_memory, lambda: held(everybody)))
+    return next_action(snapshots, now, Memory(budget_bytes, in_memory, lambda: held(everybody)))
 
 
 @given(st.lists(changes, max_size=80), st.sampled_from([BUDGET, 10**6]))
-def test_the_step_is_that_of_all(happenings: list[Standing | VersionName | float], budget_bytes: int) -> None:
+def test_the_step_is_that_of_all(happenings: list[VersionSnapshot | VersionName | float], budget_bytes: int) -> None:
     """After every change, and as time passes; only few are looked at, however many wait."""
-    agenda, everybody, now = Agenda(), dict[VersionName, Standing](), 0.0
+    agenda, everybody, now = Agenda(), dict[VersionName, VersionSnapshot](), 0.0
     for each in happenings:
-        if isinstance(each, Standing):
+        if isinstance(each, VersionSnapshot):
             everybody[each.name] = each
             agenda.note(each)
         elif isinstance(each, VersionName):
@@ -39,25 +41,25 @@ def test_the_step_is_that_of_all(happenings: list[Standing | VersionName | float
             agenda.forget(each)
         else:
             now += each
-        due, standings = agenda.due(now), list(everybody.values())
+        due, snapshots = agenda.due(now), list(everybody.values())
         assert len(due) <= 11
-        assert chosen(due, standings, now, budget_bytes) == chosen(standings, standings, now, budget_bytes)
+        assert chosen(due, snapshots, now, budget_bytes) == chosen(snapshots, snapshots, now, budget_bytes)
         untried = {VersionState.PENDING, VersionState.LOADING}
-        assert agenda.has_untried == any(each.state in untried for each in standings)
+        assert agenda.has_untried == any(each.state in untried for each in snapshots)
 
 
 def test_no_step_looks_at_thousands() -> None:
     """Of ten thousand that wait, fail and are tried again, each step is chosen of a handful, in the policy's order."""
     agenda, order = Agenda(), []
     for number in range(1, 10_001):
-        agenda.note(Standing(VersionName("flowers", number), VersionState.PENDING, wanted=True))
+        agenda.note(VersionSnapshot(VersionName("flowers", number), VersionState.PENDING, wanted=True))
     for _ in range(10_000):
         due = agenda.due(0.0)
         assert len(due) <= 8
         step = next_action(due, 0.0)
         assert step is not None
         order.append(step.name.number)
-        agenda.note(Standing(step.name, VersionState.FAILED, wanted=True, retry_at=float(step.name.number)))
+        agenda.note(VersionSnapshot(step.name, VersionState.FAILED, wanted=True, retry_at=float(step.name.number)))
     assert order == list(range(10_000, 0, -1))
     assert not agenda.has_untried
     assert agenda.due(0.5) == []

@@ -24,7 +24,7 @@ TWO_OF_THEM = 6  # MiB: one takes 2.8
 
 def loader_of(service: RunningService) -> Loader:
     """Return what loads, to look at what is in memory."""
-    loader = service.server._manager._steps._loading._load.__self__  # type: ignore[attr-defined]
+    loader = service.server._manager._transitions._loading._load.__self__  # type: ignore[attr-defined]
     assert isinstance(loader, Loader)
     return loader
 

@@ -19,8 +19,8 @@ from inference_service.lifecycle.policy import (
     Memory,
     Refuse,
     Rest,
-    Standing,
     Unload,
+    VersionSnapshot,
     VersionState,
     is_settled,
     next_action,
@@ -28,8 +28,10 @@ from inference_service.lifecycle.policy import (
 from model_store.names import VersionName
 
 names = st.builds(VersionName, st.sampled_from(["birds", "flowers"]), st.integers(1, 4))
-standings = st.builds(Standing, names, st.sampled_from(VersionState), st.booleans(), st.booleans(), st.floats(0, 20))
-snapshots = st.lists(standings, unique_by=lambda each: each.name, max_size=8)
+snapshots = st.builds(
+    VersionSnapshot, names, st.sampled_from(VersionState), st.booleans(), st.booleans(), st.floats(0, 20)
+)
+snapshots = st.lists(snapshots, unique_by=lambda each: each.name, max_size=8)
 
 
 def version(number: int) -> VersionName:
@@ -38,7 +40,7 @@ def version(number: int) -> VersionName:
 
 
 @given(snapshots, st.floats(0, 20))
-def test_a_step_is_always_allowed(snapshot: list[Standing], now: float) -> None:
+def test_a_step_is_always_allowed(snapshot: list[VersionSnapshot], now: float) -> None:
     """Only what is wanted loads, one at a time; only what is unwanted and answers to no name is unloaded."""
     action = next_action(snapshot, now)
     if action is None:
@@ -58,22 +60,24 @@ def test_a_step_is_always_allowed(snapshot: list[Standing], now: float) -> None:
 
 
 @given(snapshots, st.floats(0, 20), st.randoms())
-def test_the_order_of_the_snapshot_does_not_matter(snapshot: list[Standing], now: float, random: st.DataObject) -> None:
-    """The same standings in another order give the same step."""
+def test_the_order_of_the_snapshot_does_not_matter(
+    snapshot: list[VersionSnapshot], now: float, random: st.DataObject
+) -> None:
+    """The same snapshots in another order give the same step."""
     shuffled = list(snapshot)
     random.shuffle(shuffled)
     assert next_action(shuffled, now) == next_action(snapshot, now)
 
 
 @given(snapshots, st.floats(0, 20))
-def test_what_is_settled_may_be_left_out(snapshot: list[Standing], now: float) -> None:
+def test_what_is_settled_may_be_left_out(snapshot: list[VersionSnapshot], now: float) -> None:
     """The step is the same without it."""
     unsettled = [each for each in snapshot if not is_settled(each)]
     assert next_action(unsettled, now) == next_action(snapshot, now)
 
 
 @given(snapshots, st.data())
-def test_following_the_steps_arrives(snapshot: list[Standing], data: st.DataObject) -> None:
+def test_following_the_steps_arrives(snapshot: list[VersionSnapshot], data: st.DataObject) -> None:
     """Whatever the start and whichever loads fail, what is wanted ends READY or FAILED and the rest is gone."""
     world = {each.name: replace(each, answers=False, retry_at=0.0) for each in snapshot}
     for _ in range(4 * len(world) + 1):
@@ -93,8 +97,8 @@ def test_following_the_steps_arrives(snapshot: list[Standing], data: st.DataObje
 
 def test_the_new_version_loads_before_the_old_one_goes() -> None:
     """An unwanted version that still answers stays until the new one is ready and answers instead."""
-    old = Standing(version(1), VersionState.READY, wanted=False, answers=True)
-    new = Standing(version(2), VersionState.PENDING, wanted=True)
+    old = VersionSnapshot(version(1), VersionState.READY, wanted=False, answers=True)
+    new = VersionSnapshot(version(2), VersionState.PENDING, wanted=True)
     assert next_action([old, new], 0) == Load(version(2))
     assert next_action([old, replace(new, state=VersionState.LOADING)], 0) is None
     assert next_action([old, replace(new, state=VersionState.FAILED, retry_at=9)], 0) is None
@@ -104,22 +108,22 @@ def test_the_new_version_loads_before_the_old_one_goes() -> None:
 
 def test_a_version_wanted_again_while_it_drains_comes_back_at_once() -> None:
     """It is in memory still, so it does not wait for another that loads."""
-    draining = Standing(version(1), VersionState.DRAINING, wanted=True)
-    loading = Standing(version(2), VersionState.LOADING, wanted=True)
+    draining = VersionSnapshot(version(1), VersionState.DRAINING, wanted=True)
+    loading = VersionSnapshot(version(2), VersionState.LOADING, wanted=True)
     assert next_action([loading, draining], 0) == Load(version(1))
 
 
 @pytest.mark.parametrize(("now", "expected"), [(4.9, None), (5.0, Load(version(1)))])
 def test_a_failed_version_waits_for_its_time(now: float, expected: Load | None) -> None:
     """A retry is due at `retry_at` and not before."""
-    failed = Standing(version(1), VersionState.FAILED, wanted=True, retry_at=5.0)
+    failed = VersionSnapshot(version(1), VersionState.FAILED, wanted=True, retry_at=5.0)
     assert next_action([failed], now) == expected
 
 
 def test_a_retry_lets_new_versions_go_first() -> None:
     """A version that fails again and again does not hold up the others."""
-    failed = Standing(VersionName("birds", 1), VersionState.FAILED, wanted=True, retry_at=5.0)
-    pending = Standing(version(1), VersionState.PENDING, wanted=True)
+    failed = VersionSnapshot(VersionName("birds", 1), VersionState.FAILED, wanted=True, retry_at=5.0)
+    pending = VersionSnapshot(version(1), VersionState.PENDING, wanted=True)
     assert next_action([failed, pending], 6.0) == Load(version(1))
 
 
@@ -127,7 +131,7 @@ BUDGET = 20
 HOLDING = (VersionState.READY, VersionState.DRAINING)
 
 
-def _possible(each: Standing) -> Standing:
+def _possible(each: VersionSnapshot) -> VersionSnapshot:
     """Leave what is in memory measured, and what loads by wish not at rest."""
     is_held = each.state in HOLDING
     rests = each.at_rest and each.state in {VersionState.UNLOADED, VersionState.FAILED}
@@ -139,7 +143,7 @@ stages = st.dictionaries(st.sampled_from("abcdef"), st.just(0), min_size=1, max_
     lambda names: {name: 4 + ord(name) % 3 for name in names}
 )
 crowded = st.builds(
-    Standing,
+    VersionSnapshot,
     names,
     st.sampled_from(VersionState),
     wanted=st.booleans(),
@@ -157,25 +161,25 @@ crowded = st.builds(
 crowds = st.lists(crowded, unique_by=lambda each: each.name, max_size=8)
 
 
-def num_bytes(standings: Iterable[Standing]) -> int:
+def num_bytes(snapshots: Iterable[VersionSnapshot]) -> int:
     """Add up the stages of these, a shared one once."""
-    return sum({name: size for each in standings for name, size in (each.stages or {}).items()}.values())
+    return sum({name: size for each in snapshots for name, size in (each.stages or {}).items()}.values())
 
 
-def step(crowd: Iterable[Standing], now: float) -> Action | None:
+def step(crowd: Iterable[VersionSnapshot], now: float) -> Action | None:
     """Take the next step under the budget."""
     everybody = list(crowd)
     in_memory = {name: size for each in held(everybody) for name, size in (each.stages or {}).items()}
     return next_action(everybody, now, Memory(BUDGET, in_memory, lambda: held(everybody)))
 
 
-def held(crowd: Iterable[Standing]) -> list[Standing]:
+def held(crowd: Iterable[VersionSnapshot]) -> list[VersionSnapshot]:
     """Return what is in memory."""
     return [each for each in crowd if each.state in HOLDING]
 
 
 @given(crowds, st.floats(0, 20))
-def test_nothing_loads_beyond_the_budget(crowd: list[Standing], now: float) -> None:
+def test_nothing_loads_beyond_the_budget(crowd: list[VersionSnapshot], now: float) -> None:
     """What is known to fit loads; what could not, with all else gone but the pinned, is refused with its bytes."""
     action = step(crowd, now)
     chosen = next((each for each in crowd if action is not None and each.name == action.name), None)
@@ -189,7 +193,7 @@ def test_nothing_loads_beyond_the_budget(crowd: list[Standing], now: float) -> N
 
 
 @given(crowds, st.floats(0, 20))
-def test_only_the_least_recently_used_makes_room(crowd: list[Standing], now: float) -> None:
+def test_only_the_least_recently_used_makes_room(crowd: list[VersionSnapshot], now: float) -> None:
     """Not what is pinned, in use or asked for; a version that waits for its successor goes last."""
     action = step(crowd, now)
     if not isinstance(action, Evict):
@@ -205,7 +209,7 @@ def test_only_the_least_recently_used_makes_room(crowd: list[Standing], now: flo
 
 
 @given(crowds, st.floats(0, 20))
-def test_nobody_makes_room_in_vain_or_for_a_mere_wish(crowd: list[Standing], now: float) -> None:
+def test_nobody_makes_room_in_vain_or_for_a_mere_wish(crowd: list[VersionSnapshot], now: float) -> None:
     """Where nothing is over the budget, an eviction is for something urgent that fits once all that may go is gone."""
     action = step(crowd, now)
     if not isinstance(action, Evict) or num_bytes(held(crowd)) > BUDGET:
@@ -220,15 +224,15 @@ def test_nobody_makes_room_in_vain_or_for_a_mere_wish(crowd: list[Standing], now
 
 
 @given(crowds, st.randoms())
-def test_the_order_does_not_matter_under_a_budget_either(crowd: list[Standing], random: st.DataObject) -> None:
-    """The same standings in another order give the same step."""
+def test_the_order_does_not_matter_under_a_budget_either(crowd: list[VersionSnapshot], random: st.DataObject) -> None:
+    """The same snapshots in another order give the same step."""
     shuffled = list(crowd)
     random.shuffle(shuffled)
     assert step(shuffled, 10.0) == step(crowd, 10.0)
 
 
 @given(crowds)
-def test_following_the_steps_arrives_under_a_budget(crowd: list[Standing]) -> None:
+def test_following_the_steps_arrives_under_a_budget(crowd: list[VersionSnapshot]) -> None:
     """Once no request is under way memory is within the budget, and everybody who asked has had an answer."""
     world = {each.name: replace(each, answers=False, in_use=False, replaces=False) for each in crowd}
     for _ in range(12 * len(world) + 1):
@@ -246,7 +250,7 @@ def test_following_the_steps_arrives_under_a_budget(crowd: list[Standing]) -> No
         assert each.state is not VersionState.READY or each.wanted or each.is_kept
 
 
-def _later(each: Standing) -> Standing:
+def _later(each: VersionSnapshot) -> VersionSnapshot:
     """End what is under way."""
     if each.state is VersionState.LOADING:
         return replace(each, state=VersionState.READY, at_rest=False)
@@ -255,13 +259,13 @@ def _later(each: Standing) -> Standing:
     return each
 
 
-def _answered(each: Standing) -> Standing:
+def _answered(each: VersionSnapshot) -> VersionSnapshot:
     """Let go whoever waited for what is settled now."""
     is_settled = each.state in {VersionState.READY, VersionState.FAILED}
     return replace(each, asked_at=None) if is_settled else each
 
 
-def _stepped(each: Standing, action: Action) -> Standing:
+def _stepped(each: VersionSnapshot, action: Action) -> VersionSnapshot:
     match action:
         case Measure():
             return replace(each, stages={"a": 5, "b": 6})
@@ -276,16 +280,16 @@ def _stepped(each: Standing, action: Action) -> Standing:
     raise AssertionError(action)
 
 
-def ready(number: int, used_at: float, **more: Any) -> Standing:
+def ready(number: int, used_at: float, **more: Any) -> VersionSnapshot:
     """A version in memory that takes 10 bytes of its own."""
     defaults = {"wanted": True, "stages": {number: 10}}
-    return Standing(version(number), VersionState.READY, used_at=used_at, **(defaults | more))
+    return VersionSnapshot(version(number), VersionState.READY, used_at=used_at, **(defaults | more))
 
 
-def asked(number: int, **more: Any) -> Standing:
+def asked(number: int, **more: Any) -> VersionSnapshot:
     """A version that a request waits for; it takes 10 bytes of its own."""
     defaults = {"wanted": True, "at_rest": True, "asked_at": 5.0, "stages": {number: 10}}
-    return Standing(version(number), VersionState.UNLOADED, **(defaults | more))
+    return VersionSnapshot(version(number), VersionState.UNLOADED, **(defaults | more))
 
 
 def test_the_least_recently_used_makes_room_one_at_a_time() -> None:
@@ -370,7 +374,7 @@ def test_a_load_that_took_more_than_expected_is_made_up_for() -> None:
 
 def test_a_failure_is_remembered_until_it_may_be_tried_again() -> None:
     """Also of a version that was loaded only because it was asked for."""
-    failed = Standing(version(1), VersionState.FAILED, wanted=False, is_kept=True, retry_at=5.0)
+    failed = VersionSnapshot(version(1), VersionState.FAILED, wanted=False, is_kept=True, retry_at=5.0)
     assert next_action([failed], 4.0) is None
     assert next_action([replace(failed, asked_at=4.0)], 4.0) is None
     assert next_action([failed], 5.0) == Unload(version(1))

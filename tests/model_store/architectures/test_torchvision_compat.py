@@ -40,7 +40,7 @@ def test_a_compiler_that_is_there_stays_as_it_is() -> None:
         """
         import sys
         from torch._dynamo import utils
-        from model_store import torchvision_compat
+        from model_store.architectures import torchvision_compat
         from torchvision.ops import roi_align
         assert sys.modules["torch._dynamo.utils"] is utils
         """

@@ -96,7 +96,7 @@ def test_a_writer_killed_in_its_transaction_leaves_nothing(tmp_path: Path) -> No
         "import os, signal, sys, pathlib\n"
         "from model_store.blobs.local import LocalBlobs\n"
         "from model_store.database.engine import Database, sqlite_url\n"
-        "from model_store import store as module\n"
+        "from model_store.registry import models as module\n"
         "from tests.model_store.making import publication\n"
         "root = pathlib.Path(sys.argv[1])\n"
         "database = Database(sqlite_url(root / 'store.db')); database.open_schema()\n"

@@ -20,7 +20,7 @@ from model_store.database.engine import Database
 from model_store.database.paging import PageRequest
 from model_store.errors import StoreError
 from model_store.names import AliasName, ModelName, VersionName
-from model_store.records.job_lifecycle import JobState, Wish
+from model_store.records.job_lifecycle import DesiredAction, JobState
 from model_store.records.jobs import JobCheckpoint, JobSpec, JobUrgency
 from model_store.records.promotion import PromotionSpec, PromotionState, Verdict
 from model_store.records.resources import Notes
@@ -230,9 +230,9 @@ class Setting:
 
     def wish_everything(self) -> None:
         """Ask everything of jobs in several states."""
-        for first in Wish:
+        for first in DesiredAction:
             job_id = self.claim().job_id
-            for wish in (first, *Wish):
+            for wish in (first, *DesiredAction):
                 with suppress(StoreError):
                     self.jobs.wish(job_id, wish)
 
@@ -280,7 +280,7 @@ def test_a_checkpoint_and_a_wish_do_not_wait_for_one_another(setting: Setting, d
         checkpoint = JobCheckpoint(1, blob.digest, blob.size_bytes)
         writers = [
             threads.submit(setting.jobs.add_checkpoint, claim, checkpoint, setting.blobs),
-            threads.submit(setting.jobs.wish, claim.job_id, Wish.CANCEL),
+            threads.submit(setting.jobs.wish, claim.job_id, DesiredAction.CANCEL),
         ]
         for writer in writers:
             writer.result(20)

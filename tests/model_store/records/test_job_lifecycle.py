@@ -10,11 +10,11 @@ from model_store.records.job_lifecycle import (
     ACTIVE,
     ENDED,
     STOPPING,
+    DesiredAction,
     JobState,
-    Wish,
+    after_action,
     after_lost_runner,
     after_stop,
-    after_wish,
     may_move,
 )
 
@@ -25,16 +25,16 @@ STATES = st.sampled_from(JobState)
 def test_an_ended_job_moves_only_to_be_tried_again(current: JobState, wanted: JobState) -> None:
     """And one that has succeeded never."""
     assert may_move(current, wanted) == (wanted is JobState.QUEUED and current is not JobState.SUCCEEDED)
-    assert after_wish(current, Wish.CANCEL) is None
-    assert after_wish(current, Wish.PAUSE) is None
+    assert after_action(current, DesiredAction.CANCEL) is None
+    assert after_action(current, DesiredAction.PAUSE) is None
 
 
-@given(current=STATES, wish=st.sampled_from(Wish))
-def test_a_wish_is_a_legal_move(current: JobState, wish: Wish) -> None:
+@given(current=STATES, wish=st.sampled_from(DesiredAction))
+def test_a_wish_is_a_legal_move(current: JobState, wish: DesiredAction) -> None:
     """Where a wish leads, the table allows it, or the job is there already; from there it leads nowhere else."""
-    wanted = after_wish(current, wish)
+    wanted = after_action(current, wish)
     assert wanted is None or wanted is current or may_move(current, wanted)
-    assert wanted is None or after_wish(wanted, wish) in {None, wanted}
+    assert wanted is None or after_action(wanted, wish) in {None, wanted}
 
 
 @given(current=st.sampled_from(sorted(ACTIVE)))

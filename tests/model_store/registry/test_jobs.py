@@ -20,7 +20,7 @@ from model_store.errors import (
     MissingBlob,
 )
 from model_store.names import VersionName
-from model_store.records.job_lifecycle import JobState, Wish
+from model_store.records.job_lifecycle import DesiredAction, JobState
 from model_store.records.jobs import DEFAULT_MAX_FAILURES, JobCheckpoint, JobSpec, JobUrgency
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
@@ -113,7 +113,7 @@ def test_a_cancelled_job_whose_runner_dies_ends_cancelled(database: Database, jo
     """The wish to cancel outlives the runner."""
     job = jobs.enqueue(SPEC)
     JobStore(database, lease_seconds=EXPIRED).claim("dead")
-    jobs.wish(job.id, Wish.CANCEL)
+    jobs.wish(job.id, DesiredAction.CANCEL)
     assert jobs.claim("alive") is None
     assert jobs.get(job.id).state is JobState.CANCELLED
 
@@ -121,14 +121,14 @@ def test_a_cancelled_job_whose_runner_dies_ends_cancelled(database: Database, jo
 def test_cancel_is_immediate_in_the_queue_and_seen_by_the_runner(jobs: JobStore) -> None:
     """A queued job ends at once; a running one is told at its next heartbeat; an ended one refuses."""
     queued = jobs.enqueue(SPEC)
-    assert jobs.wish(queued.id, Wish.CANCEL).state is JobState.CANCELLED
+    assert jobs.wish(queued.id, DesiredAction.CANCEL).state is JobState.CANCELLED
     with pytest.raises(IllegalState, match="has ended already"):
-        jobs.wish(queued.id, Wish.CANCEL)
+        jobs.wish(queued.id, DesiredAction.CANCEL)
     running = jobs.enqueue(SPEC)
     claim = jobs.claim("runner")
     assert claim is not None
-    jobs.wish(running.id, Wish.CANCEL)
-    assert jobs.wish(running.id, Wish.CANCEL).state is JobState.CANCELLING
+    jobs.wish(running.id, DesiredAction.CANCEL)
+    assert jobs.wish(running.id, DesiredAction.CANCEL).state is JobState.CANCELLING
     assert jobs.heartbeat(claim) is JobState.CANCELLING
 
 
@@ -192,16 +192,16 @@ def test_a_dataset_whose_blob_is_missing_is_not_registered(database: Database, s
 def test_a_paused_job_waits_until_it_is_resumed(jobs: JobStore) -> None:
     """In the queue at once; one that runs when its runner has given it up. A repeat of a wish changes nothing."""
     job = jobs.enqueue(SPEC)
-    assert jobs.wish(job.id, Wish.PAUSE).state is JobState.PAUSED
-    assert jobs.wish(job.id, Wish.PAUSE).last_sequence == jobs.get(job.id).last_sequence
+    assert jobs.wish(job.id, DesiredAction.PAUSE).state is JobState.PAUSED
+    assert jobs.wish(job.id, DesiredAction.PAUSE).last_sequence == jobs.get(job.id).last_sequence
     assert jobs.claim("runner") is None
-    assert jobs.wish(job.id, Wish.RESUME).state is JobState.QUEUED
+    assert jobs.wish(job.id, DesiredAction.RESUME).state is JobState.QUEUED
     claim = jobs.claim("runner")
     assert claim is not None
-    assert jobs.wish(job.id, Wish.PAUSE).state is JobState.PAUSING
+    assert jobs.wish(job.id, DesiredAction.PAUSE).state is JobState.PAUSING
     assert jobs.heartbeat(claim) is JobState.PAUSING
     with pytest.raises(IllegalState, match="is still pausing: resume it once it is paused"):
-        jobs.wish(job.id, Wish.RESUME)
+        jobs.wish(job.id, DesiredAction.RESUME)
     assert jobs.hand_back(claim).state is JobState.PAUSED
 
 
@@ -225,7 +225,7 @@ def test_a_job_ends_at_its_deadline(database: Database, jobs: JobStore) -> None:
     for job in (running, queued):
         assert jobs.get(job.id).state is JobState.FAILED
         assert "deadline" in jobs.get(job.id).error
-    assert jobs.wish(queued.id, Wish.RETRY).error == ""
+    assert jobs.wish(queued.id, DesiredAction.RETRY).error == ""
     again = jobs.claim("runner")
     assert again is not None
     assert again.job_id == queued.id

@@ -184,7 +184,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 continue
             every = self.store.list_versions(model, ListRequest(show_deleted=True)).items
             assert [each.name.number for each in every] == sorted(expected.versions, reverse=True)
-            assert {each.name.number for each in every if each.life.is_deleted} == expected.deleted
+            assert {each.name.number for each in every if each.timestamps.is_deleted} == expected.deleted
             assert self.store.get_model(model).last_number == expected.last_number
 
     @invariant()

@@ -124,9 +124,9 @@ def test_a_version_that_takes_part_cannot_be_deleted(store: ModelStore, database
     kept = Pruner(database, store).prune(Rule(keep_last=1)).kept
     assert kept[TWO] == kept[THREE] == "production points at it"
     store.set_alias(PRODUCTION, ONE, Traffic(mirror=Share(3, 1)))
-    assert store.delete_version(TWO).life.is_deleted
+    assert store.delete_version(TWO).timestamps.is_deleted
     store.delete_alias(PRODUCTION)
-    assert store.delete_version(THREE).life.is_deleted
+    assert store.delete_version(THREE).timestamps.is_deleted
 
 
 def test_a_purged_canary_takes_its_alias_along(store: ModelStore, database: Database, blobs: LocalBlobs) -> None:

@@ -12,7 +12,7 @@ from model_store.database.engine import Database
 from model_store.database.paging import PageRequest
 from model_store.errors import AlreadyExists, DatasetNotFound, IllegalState, MissingBlob
 from model_store.names import DatasetName, VersionName
-from model_store.records.job_lifecycle import Wish
+from model_store.records.job_lifecycle import DesiredAction
 from model_store.records.jobs import JobSpec
 from model_store.records.resources import Dataset, Lineage
 from model_store.registry.datasets import DatasetStore
@@ -92,13 +92,13 @@ def test_what_an_unfinished_job_trains_on_stays(datasets: DatasetStore, store: M
     job = jobs.enqueue(JOB)
     with pytest.raises(IllegalState, match=f"datasets/d is what unfinished jobs train on, trainingJobs/{job.id}"):
         datasets.delete("d")
-    jobs.wish(job.id, Wish.CANCEL)
+    jobs.wish(job.id, DesiredAction.CANCEL)
     datasets.delete("d")
-    for use in (lambda: jobs.wish(job.id, Wish.RETRY), lambda: jobs.enqueue(JOB)):
+    for use in (lambda: jobs.wish(job.id, DesiredAction.RETRY), lambda: jobs.enqueue(JOB)):
         with pytest.raises(IllegalState, match="datasets/d was deleted"):
             use()
     datasets.undelete("d")
-    jobs.wish(job.id, Wish.RETRY)
+    jobs.wish(job.id, DesiredAction.RETRY)
     with pytest.raises(IllegalState, match="unfinished jobs"):
         datasets.delete("d")
 

@@ -9,7 +9,7 @@ import pytest
 from model_store.database.engine import Database
 from model_store.errors import Conflict, IllegalState, ModelNotFound, VersionNotFound
 from model_store.names import AliasName, ModelName, VersionName
-from model_store.records.job_lifecycle import Wish
+from model_store.records.job_lifecycle import DesiredAction
 from model_store.records.jobs import JobSpec
 from model_store.records.resources import Lineage, Notes
 from model_store.registry.jobs import JobStore
@@ -29,11 +29,11 @@ def test_a_deleted_version_is_hidden_and_comes_back(store: ModelStore) -> None:
     _publish(store, 2)
     before = store.get_version(ONE)
     deleted = store.delete_version(ONE)
-    assert deleted.life.is_deleted
-    assert deleted.life.purge_at is not None
+    assert deleted.timestamps.is_deleted
+    assert deleted.timestamps.purge_at is not None
     assert _numbers(store) == [2]
     assert _numbers(store, show_deleted=True) == [2, 1]
-    assert store.get_version(ONE).life.is_deleted
+    assert store.get_version(ONE).timestamps.is_deleted
     for use in (
         lambda: store.resolve(ONE),
         lambda: store.set_alias(PRODUCTION, ONE),
@@ -44,7 +44,7 @@ def test_a_deleted_version_is_hidden_and_comes_back(store: ModelStore) -> None:
         with pytest.raises(IllegalState, match="models/flowers/versions/1 was deleted: undelete it first"):
             use()
     back = store.undelete_version(ONE)
-    assert (back.stages, back.lineage, back.notes, back.life.deleted_at) == (
+    assert (back.stages, back.lineage, back.notes, back.timestamps.deleted_at) == (
         before.stages,
         before.lineage,
         before.notes,
@@ -88,8 +88,8 @@ def test_what_others_stand_on_is_not_deleted(store: ModelStore, database: Databa
     ):
         with pytest.raises(IllegalState, match=job.name):
             refused()
-    jobs.wish(job.id, Wish.CANCEL)
-    assert store.delete_version(ONE).life.is_deleted
+    jobs.wish(job.id, DesiredAction.CANCEL)
+    assert store.delete_version(ONE).timestamps.is_deleted
     with pytest.raises(IllegalState, match=f"{ONE} was deleted"):
         store.undelete_version(child.name)
     with pytest.raises(IllegalState, match=f"{ONE} was deleted"):
@@ -120,7 +120,7 @@ def test_a_model_is_deleted_and_restored_with_its_versions(store: ModelStore) ->
 def test_an_etag_of_yesterday_is_refused(store: ModelStore) -> None:
     """Who decides on what they read does not overwrite what somebody else wrote since."""
     _publish(store, 1)
-    read = store.get_version(ONE).life.etag
+    read = store.get_version(ONE).timestamps.etag
     written = store.update_version(ONE, lambda _: Notes("better", {"team": "vision"}), read)
     assert written.notes == Notes("better", {"team": "vision"})
     for stale in (
@@ -129,11 +129,11 @@ def test_an_etag_of_yesterday_is_refused(store: ModelStore) -> None:
     ):
         with pytest.raises(Conflict, match="read it again"):
             stale()
-    assert store.delete_version(ONE, written.life.etag).life.is_deleted
+    assert store.delete_version(ONE, written.timestamps.etag).timestamps.is_deleted
     model = store.get_model("flowers")
-    store.update_model("flowers", lambda _: Notes("all flowers"), model.life.etag)
+    store.update_model("flowers", lambda _: Notes("all flowers"), model.timestamps.etag)
     with pytest.raises(Conflict):
-        store.delete_model("flowers", etag=model.life.etag)
+        store.delete_model("flowers", etag=model.timestamps.etag)
 
 
 def test_what_is_due_is_purged_children_first(store: ModelStore, database: Database) -> None:

@@ -119,7 +119,7 @@ def test_old_versions_are_deleted_and_the_reasons_of_the_others_said(
     assert (set(pruned.delete), pruned.kept) == (set(expected.delete), expected.kept)
     assert {each.name for each in store.list_versions("flowers", ListRequest()).items} == expected.kept.keys()
     assert pruner.find(rule, "flowers").delete == ()
-    assert store.undelete_version(_flowers(2)).life.deleted_at is None
+    assert store.undelete_version(_flowers(2)).timestamps.deleted_at is None
 
 
 def test_all_models_are_pruned_together(pruner: Pruner, store: ModelStore, database: Database) -> None:

@@ -15,7 +15,7 @@ from model_store.database.engine import Database
 from model_store.database.paging import PageRequest
 from model_store.errors import Expired, JobNotFound, LeaseLost
 from model_store.names import AliasName, VersionName
-from model_store.records.job_lifecycle import JobState, Wish
+from model_store.records.job_lifecycle import DesiredAction, JobState
 from model_store.records.jobs import JobSpec
 from model_store.records.resources import Lineage
 from model_store.registry.jobs import JobStore
@@ -136,7 +136,7 @@ def test_old_jobs_that_left_nothing_go(database: Database, store: ModelStore) ->
     jobs, cancelled = queued_job(database, store)
     open_job, young, published = (jobs.enqueue(SPEC).id for _ in range(3))
     for job_id in (cancelled, young):
-        jobs.wish(job_id, Wish.CANCEL)
+        jobs.wish(job_id, DesiredAction.CANCEL)
     store.publish(publication(store, lineage=Lineage(job_id=published)))
     with database.write() as session:
         values = {"state": JobState.SUCCEEDED, "ended_at": LONG_AGO}

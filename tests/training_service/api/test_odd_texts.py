@@ -15,7 +15,7 @@ from maas.model_store.v1 import model_store_pb2 as registry_pb
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.names import VersionName
-from model_store.records.job_lifecycle import Wish
+from model_store.records.job_lifecycle import DesiredAction
 from model_store.records.jobs import JobSpec
 from model_store.records.resources import Notes
 from model_store.registry.datasets import DatasetStore
@@ -87,11 +87,11 @@ class Requests:
             "ListTrainingJobs": lambda: pb.ListTrainingJobsRequest(page_size=1),
             "CancelTrainingJob": lambda: pb.CancelTrainingJobRequest(name=self._job()),
             "PauseTrainingJob": lambda: pb.PauseTrainingJobRequest(name=self._job()),
-            "ResumeTrainingJob": lambda: pb.ResumeTrainingJobRequest(name=self._job(Wish.PAUSE)),
-            "RetryTrainingJob": lambda: pb.RetryTrainingJobRequest(name=self._job(Wish.CANCEL)),
-            "WatchTrainingJob": lambda: pb.WatchTrainingJobRequest(name=self._job(Wish.CANCEL)),
+            "ResumeTrainingJob": lambda: pb.ResumeTrainingJobRequest(name=self._job(DesiredAction.PAUSE)),
+            "RetryTrainingJob": lambda: pb.RetryTrainingJobRequest(name=self._job(DesiredAction.CANCEL)),
+            "WatchTrainingJob": lambda: pb.WatchTrainingJobRequest(name=self._job(DesiredAction.CANCEL)),
             "EvaluateVersion": lambda: pb.EvaluateVersionRequest(name="models/base", dataset="datasets/photos"),
-            "GetReport": lambda: pb.GetReportRequest(name=self._job(Wish.CANCEL)),
+            "GetReport": lambda: pb.GetReportRequest(name=self._job(DesiredAction.CANCEL)),
             "CreateModel": lambda: registry_pb.CreateModelRequest(model_id=f"new-{next(_numbers)}"),
             "GetModel": lambda: registry_pb.GetModelRequest(name="models/base"),
             "ListModels": lambda: registry_pb.ListModelsRequest(page_size=1),
@@ -157,7 +157,7 @@ class Requests:
             DatasetStore(self._store._database, self._store.blobs).delete(dataset.name.removeprefix("datasets/"))
         return dataset.name
 
-    def _job(self, *wishes: Wish) -> str:
+    def _job(self, *wishes: DesiredAction) -> str:
         recipe = DEFAULTS[RecipeName.LINEAR_PROBE].to_json()
         job = self._jobs.enqueue(JobSpec("flowers", VersionName("base", 1), "photos", recipe, 0, None))
         for wish in wishes:

@@ -11,14 +11,14 @@ import pytest
 from model_store.database.engine import Database
 from model_store.errors import JobNotFound, Unavailable
 from model_store.names import VersionName
-from model_store.records.job_lifecycle import Wish
+from model_store.records.job_lifecycle import DesiredAction
 from model_store.records.jobs import JobEvent, JobSpec, TrainingJob
 from model_store.records.resources import Change, Notes
 from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from model_store.transactions.changes import ChangeFeed
 from tests.model_store.making import publication, registered_dataset
-from training_service.api.change_notifier import ChangeBell
+from training_service.api.change_notifier import ChangeNotifier
 from training_service.api.job_watch import JobWatch
 from training_service.threads import Threads
 
@@ -49,7 +49,7 @@ class EndingJobs(CountedJobs):
         job = super().get(job_id)
         if self.is_armed:
             self.is_armed = False
-            self.wish(job_id, Wish.CANCEL)
+            self.wish(job_id, DesiredAction.CANCEL)
         return job
 
 
@@ -102,9 +102,9 @@ def test_an_event_is_read_once_for_all_who_watch_its_job(jobs: CountedJobs) -> N
         async with job_watch(jobs) as (watch, _):
             tasks = [asyncio.create_task(told(watch, job.id, job.last_sequence)) for _ in range(NUM_WATCHERS)]
             await _until_followed(watch, job.id, NUM_WATCHERS)
-            await asyncio.to_thread(jobs.wish, job.id, Wish.PAUSE)
+            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.PAUSE)
             late = asyncio.create_task(told(watch, job.id))
-            await asyncio.to_thread(jobs.wish, job.id, Wish.CANCEL)
+            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.CANCEL)
             assert await asyncio.gather(*tasks) == [[2, 3]] * NUM_WATCHERS
             assert await late == [1, 2, 3]
             assert jobs.num_reads <= 4  # two for all, as the job changed twice, and those of who came later
@@ -122,7 +122,7 @@ def test_a_job_that_ends_while_it_is_read_ends_its_watches(jobs: CountedJobs, da
             watching = asyncio.create_task(told(watch, job.id, job.last_sequence))
             await _until_followed(watch, job.id, 1)
             ending.is_armed = True
-            await asyncio.to_thread(jobs.wish, job.id, Wish.PAUSE)
+            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.PAUSE)
             assert await asyncio.wait_for(watching, 30) == [2, 3]
 
     asyncio.run(run())
@@ -141,7 +141,7 @@ def test_more_events_than_are_kept_are_told_all(jobs: CountedJobs) -> None:
             quick = asyncio.create_task(told(watch, job.id))
             for number in range(40):
                 await asyncio.to_thread(jobs.append, claim, "progress", {"number": number})
-            await asyncio.to_thread(jobs.wish, job.id, Wish.CANCEL)
+            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.CANCEL)
             await asyncio.to_thread(jobs.hand_back, claim)
             numbers = [*range(1, 45)]
             assert await quick == numbers
@@ -161,7 +161,7 @@ def test_a_watch_outlives_a_database_that_does_not_answer(jobs: CountedJobs, dat
             events = watch.follow(job.id, job.last_sequence)
             first = asyncio.create_task(anext(events))
             await _until_followed(watch, job.id, 1)
-            await asyncio.to_thread(jobs.wish, job.id, Wish.PAUSE)
+            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.PAUSE)
             assert (await first)[1].payload == {"state": "paused"}
             last = asyncio.create_task(anext(events))
             stopping.set()
@@ -190,11 +190,11 @@ def test_a_change_is_read_once_for_all_who_watch_the_feed(database: Database, st
     newest = feed.newest()
 
     async def run() -> None:
-        bell = ChangeBell(feed, poll_seconds=POLL_SECONDS)
-        running = asyncio.create_task(bell.run())
+        notifier = ChangeNotifier(feed, poll_seconds=POLL_SECONDS)
+        running = asyncio.create_task(notifier.run())
 
         async def watch() -> list[str]:
-            while (changes := await bell.after(newest)) is None:  # the bell has begun to follow just then
+            while (changes := await notifier.after(newest)) is None:  # the notifier has begun to follow just then
                 pass
             return [change.resource for change in changes]
 
@@ -203,10 +203,10 @@ def test_a_change_is_read_once_for_all_who_watch_the_feed(database: Database, st
         await asyncio.to_thread(store.create_model, "flowers", Notes())
         assert await asyncio.gather(*watchers) == [["models/flowers"]] * NUM_WATCHERS
         assert feed.num_reads == 1
-        assert await bell.after(newest - 1) is None
-        waiting = asyncio.create_task(bell.after(newest + 1))
+        assert await notifier.after(newest - 1) is None
+        waiting = asyncio.create_task(notifier.after(newest + 1))
         await asyncio.sleep(0)
-        bell.stop()
+        notifier.stop()
         with pytest.raises(Unavailable):
             await waiting
         await running

@@ -28,7 +28,7 @@ from tests.training_service.running import (
     worker_pids,
 )
 from training_service.background.order import MESSAGE, Kind, SideOrder, error_content, read_error
-from training_service.background.tasks import SideWork, WorkerDied
+from training_service.background.tasks import BackgroundTasks, WorkerDied
 from training_service.jobs.work_order import EXIT_STOPPED
 
 SIDE_WORKER = "training_service.background.worker"
@@ -103,12 +103,12 @@ def test_a_side_worker_dies_with_its_service(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_an_error_that_says_so(tmp_path: Path, end: str, told: str) -> None:
     """By a signal or with a code, before any message or in the middle of one; its place is free again."""
     program = (sys.executable, "-c", f"import os, signal, sys; {end}")
-    side_work = SideWork(settings_of(tmp_path, num_concurrent_evaluations=1), program=program)
+    background = BackgroundTasks(settings_of(tmp_path, num_concurrent_evaluations=1), program=program)
 
     async def run() -> None:
         for _ in range(2):
             with pytest.raises(WorkerDied, match=told):
-                assert [message async for message in side_work.run(Kind.REPORT, pb.GetReportRequest())] == []
+                assert [message async for message in background.run(Kind.REPORT, pb.GetReportRequest())] == []
 
     asyncio.run(run())
 

@@ -58,7 +58,7 @@ def test_a_job_has_one_end_whatever_meets_it(tmp_path: Path, seed: int) -> None:
 
 
 def act(service: RunningService, name: str, chance: random.Random) -> None:
-    """Wish something of a job, or kill a worker; a wish that cannot be met is refused."""
+    """DesiredAction something of a job, or kill a worker; a wish that cannot be met is refused."""
     training = service.training
     wishes = [
         lambda: training.PauseTrainingJob(pb.PauseTrainingJobRequest(name=name)),

@@ -21,7 +21,7 @@ from model_store.blobs.local import LocalBlobs
 from model_store.database.engine import Database, sqlite_url
 from model_store.errors import IllegalState, LeaseLost
 from model_store.names import VersionName
-from model_store.records.job_lifecycle import ACTIVE, ENDED, STOPPING, JobState, Wish, may_move
+from model_store.records.job_lifecycle import ACTIVE, ENDED, STOPPING, DesiredAction, JobState, may_move
 from model_store.records.jobs import JobCheckpoint, JobSpec, TrainingJob
 from model_store.registry.jobs import Claim, JobStore
 from model_store.registry.models import ModelStore
@@ -120,7 +120,7 @@ class Play:
         while unfinished := [job for job in map(self.jobs.get, self.ids) if job.state not in ENDED]:
             for job in unfinished:
                 if job.state is JobState.PAUSED:
-                    self.jobs.wish(job.id, Wish.RESUME)
+                    self.jobs.wish(job.id, DesiredAction.RESUME)
             self._pass_time()
             if (claim := self.jobs.claim("last")) is not None:
                 self._attempt(claim, threading.Event(), "publishes", 0)
@@ -174,7 +174,7 @@ class Play:
     def _person(self, chance: random.Random) -> Callable[[], None]:
         def run() -> None:
             for _ in range(8):
-                wish, job_id = chance.choice([*Wish]), chance.choice(self.ids)
+                wish, job_id = chance.choice([*DesiredAction]), chance.choice(self.ids)
                 with contextlib.suppress(IllegalState):
                     self.jobs.wish(job_id, wish)
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from model_store.database.engine import Database
 from model_store.errors import IllegalState
 from model_store.names import VersionName
-from model_store.records.job_lifecycle import JobState, Wish
+from model_store.records.job_lifecycle import DesiredAction, JobState
 from model_store.records.jobs import JobSpec, TrainingJob
 from model_store.registry.jobs import Claim, JobStore
 from model_store.tables import JobRow
@@ -88,23 +88,23 @@ def jobs(database: Database) -> JobStore:
 
 def pause(jobs: JobStore, job_id: str) -> None:
     """Pause the job."""
-    jobs.wish(job_id, Wish.PAUSE)
+    jobs.wish(job_id, DesiredAction.PAUSE)
 
 
 def cancel(jobs: JobStore, job_id: str) -> None:
     """Cancel the job."""
-    jobs.wish(job_id, Wish.CANCEL)
+    jobs.wish(job_id, DesiredAction.CANCEL)
 
 
 def pause_and_cancel(jobs: JobStore, job_id: str) -> None:
     """Pause the job, ask for what it cannot do while it is pausing, then cancel it."""
-    jobs.wish(job_id, Wish.PAUSE)
-    for wish in (Wish.RESUME, Wish.RETRY):
+    jobs.wish(job_id, DesiredAction.PAUSE)
+    for wish in (DesiredAction.RESUME, DesiredAction.RETRY):
         with pytest.raises(IllegalState):
             jobs.wish(job_id, wish)
-    jobs.wish(job_id, Wish.CANCEL)
+    jobs.wish(job_id, DesiredAction.CANCEL)
     with pytest.raises(IllegalState, match="retry it once it is cancelled"):
-        jobs.wish(job_id, Wish.RETRY)
+        jobs.wish(job_id, DesiredAction.RETRY)
 
 
 def lose(jobs: JobStore, _: str) -> None:
@@ -187,7 +187,7 @@ def test_a_job_without_a_process_goes_back_to_the_queue_at_once(
     found = jobs.get(job.id)
     assert (found.state, found.num_attempts) == (JobState.QUEUED, 1)
     assert "no worker process could be started" in jobs.events_after(job.id, 0)[-2].payload["text"]
-    jobs.wish(job.id, Wish.CANCEL)
+    jobs.wish(job.id, DesiredAction.CANCEL)
 
 
 def claimed(jobs: JobStore) -> Claim:
@@ -231,7 +231,7 @@ def attempt(
 def finished(database: Database, settings: TrainingSettings, jobs: JobStore, job: TrainingJob) -> TrainingJob:
     """Let a job go on and run to its end."""
     if job.state is not JobState.QUEUED:
-        jobs.wish(job.id, Wish.RESUME if job.state is JobState.PAUSED else Wish.RETRY)
+        jobs.wish(job.id, DesiredAction.RESUME if job.state is JobState.PAUSED else DesiredAction.RETRY)
     with database.write() as session:
         session.execute(update(JobRow).values(next_attempt_at=None))
     claim = jobs.claim("another runner")

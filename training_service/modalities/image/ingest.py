@@ -14,7 +14,7 @@ from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput
 from training_service.datasets.archives import ArchiveFile
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.datasets.splits import MIN_ROWS_PER_LABEL, Split, SplitSpec, deal
+from training_service.datasets.splits import MIN_ROWS_PER_LABEL, Split, SplitSpec, assign_splits
 from training_service.modalities.image.checked_files import (
     GoodImage,
     RejectedFile,
@@ -275,7 +275,7 @@ def _dealt(images: Sequence[_Image], groups: Sequence[int], split: SplitSpec, la
     dealt: list[Split] = []
     for _, group in groupby(images, key=lambda image: image.label):
         members = list(group)
-        dealt += deal(
+        dealt += assign_splits(
             [image.sha256 for image in members],
             split,
             groups=groups[len(dealt) : len(dealt) + len(members)],
