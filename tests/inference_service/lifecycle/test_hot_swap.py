@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from grpc_runtime.settings import StoreSettings
 from inference_service.errors import DeviceFailed
-from inference_service.pipeline.answering import decoder
+from inference_service.pipeline import decoder
 from model_store.names import ModelName, VersionName
 from tests.inference_service.making import Damage, Recipe, Registry, expected, flip_a_byte, photo, pixels
 from tests.inference_service.running import TIMEOUT, RunningService, predict_request, refused, running_service, until
