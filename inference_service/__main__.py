@@ -36,7 +36,7 @@ from inference_service.open_inference.signature import ServerLimits
 from inference_service.pipeline.answering import Pipeline
 from inference_service.pipeline.decoder import Decoder
 from inference_service.pipeline.response_cache import ResponseCache
-from inference_service.pipeline.shadow_traffic import Mirrors, lane_of
+from inference_service.pipeline.shadow_traffic import ShadowTraffic, lane_of
 from inference_service.server import CODES, InferenceServer, guard_of, registrations
 from inference_service.settings import InferenceSettings
 from model_store.database.engine import Database
@@ -106,9 +106,9 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         decoder = Decoder(
             decode_threads, max_pixels=settings.max_image_pixels, max_request_pixels=settings.max_request_pixels
         )
-        mirrors = Mirrors(scheduler, max_queue_rows=settings.max_queue_rows)
+        shadow_traffic = ShadowTraffic(scheduler, max_queue_rows=settings.max_queue_rows)
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
-        pipeline = Pipeline(scheduler, decoder, mirrors, cache)
+        pipeline = Pipeline(scheduler, decoder, shadow_traffic, cache)
         servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
         source = _source(settings, desired, ChangeFeed(database), manager)
         open_servicer = OpenInferenceServicer(

@@ -85,7 +85,7 @@ def build(
             threads,
             BackgroundTasks(settings),
             job_watch,
-            can_mirror=bool(settings.inference_addresses),
+            can_shadow=bool(settings.inference_addresses),
         )
         promoter = Promoter(
             PromotionStore(database),

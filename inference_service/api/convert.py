@@ -135,8 +135,8 @@ def _served_alias(report: AliasReport) -> pb.ServedAlias:
     if report.split is not None:
         model_id, traffic = report.name.model_id, report.split.traffic
         served.canaries.extend(pb.ServedShare(**_share(model_id, each)) for each in traffic.canaries)
-        if traffic.mirror is not None:
-            served.mirror.MergeFrom(pb.ServedMirror(**_share(model_id, traffic.mirror), **asdict(report.split.counts)))
+        if traffic.shadow is not None:
+            served.shadow.MergeFrom(pb.ServedShadow(**_share(model_id, traffic.shadow), **asdict(report.split.counts)))
     return served
 
 

@@ -37,7 +37,7 @@ class Work:
 
     Of images uint8 [n, h, w, 3], resized and cropped, or float32 [n, 3, h, w], normalised too; of vectors float32
     [n, size]. All but `EMBEDDING` may be asked of a version with a head only. `queued_ns` is by time.perf_counter_ns.
-    `times` are those of the request. `is_mirror`: nobody waits for it.
+    `times` are those of the request. `is_shadow`: nobody waits for it.
     """
 
     version: ResidentVersion
@@ -45,4 +45,4 @@ class Work:
     outputs: frozenset[Output]
     times: RequestTimes = field(default_factory=RequestTimes)
     queued_ns: int = field(default_factory=time.perf_counter_ns)
-    is_mirror: bool = False
+    is_shadow: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from inference_service.lifecycle.served_version import ServedVersion
-from inference_service.lifecycle.traffic import MirrorCounts
+from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.resident import ResidentVersion
 
 
@@ -43,7 +43,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Shadow:
-    """A request that is to be run on a mirror too; `lease` holds that version, or gives None where it is not READY."""
+    """A request that is to be run on a shadow too; `lease` holds that version, or gives None where it is not READY."""
 
     lease: Callable[[], Lease | None]
-    counts: MirrorCounts
+    counts: ShadowCounts

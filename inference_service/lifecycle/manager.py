@@ -118,7 +118,7 @@ class Manager:
         return Lease(version, self._lease_ended)
 
     async def _lease_share(self, model: ServedModel, target: Target, deadline: float | None, routing_key: str) -> Lease:
-        """Hold the canary that the key is dealt, where it is READY, else the main version, and maybe its mirror."""
+        """Hold the canary that the key is dealt, where it is READY, else the main version, and maybe its shadow."""
         split = model.split(target)
         number = None if split is None else split.canary(routing_key)
         if number is not None:
@@ -127,12 +127,12 @@ class Manager:
                 return Lease(canary, self._lease_ended)
             self._call(name)
         version = model.ready(target) or await self._brought_up(target, deadline, brings_up=self._brings_up)
-        if split is None or version.name.number != split.main or (number := split.mirror()) is None:
+        if split is None or version.name.number != split.main or (number := split.shadow()) is None:
             return Lease(version, self._lease_ended)
-        mirror = partial(self._lease_mirror, VersionName(model.model_id, number))
-        return Lease(version, self._lease_ended, Shadow(mirror, split.counts))
+        shadow = partial(self._lease_shadow, VersionName(model.model_id, number))
+        return Lease(version, self._lease_ended, Shadow(shadow, split.counts))
 
-    def _lease_mirror(self, name: VersionName) -> Lease | None:
+    def _lease_shadow(self, name: VersionName) -> Lease | None:
         """Hold a version where it is READY; it is never brought up for this, as that could cost another its room."""
         model = self._models.by_id.get(name.model_id)
         version = None if model is None else model.ready(name)

@@ -11,12 +11,12 @@ from model_store.records.aliases import Traffic
 
 
 @dataclass
-class MirrorCounts:
-    """What became of the requests that a mirror was given.
+class ShadowCounts:
+    """What became of the requests that a shadow was given.
 
     `num_compared` ran on both versions; of their rows `num_agreeing_rows` got the same best label, and no score
-    differed by more than `max_score_difference`. `num_failed` failed on the mirror, `num_dropped` found too much to do
-    beside them or no mirror that was ready, and `num_skipped` cannot be compared: the versions take other inputs, or
+    differed by more than `max_score_difference`. `num_failed` failed on the shadow, `num_dropped` found too much to do
+    beside them or no shadow that was ready, and `num_skipped` cannot be compared: the versions take other inputs, or
     no label was asked for.
     """
 
@@ -31,12 +31,12 @@ class MirrorCounts:
 
 @dataclass(frozen=True)
 class Split:
-    """The shares of one alias, beside its main version, and what its mirror was counted doing."""
+    """The shares of one alias, beside its main version, and what its shadow was counted doing."""
 
     alias: AliasName
     main: int
     traffic: Traffic
-    counts: MirrorCounts = field(default_factory=MirrorCounts, compare=False)
+    counts: ShadowCounts = field(default_factory=ShadowCounts, compare=False)
 
     def canary(self, routing_key: str) -> int | None:
         """Return the number of the canary that a request is dealt, or None for the main version.
@@ -52,9 +52,9 @@ class Split:
                 return share.number
         return None
 
-    def mirror(self) -> int | None:
+    def shadow(self) -> int | None:
         """Return the number of the version that is given this request to be compared, if it is in the share."""
-        share = self.traffic.mirror
+        share = self.traffic.shadow
         return share.number if share is not None and random.random() * 100 < share.percent else None  # noqa: S311
 
 

@@ -47,7 +47,7 @@ class VersionStatistics:
     the first of them, `computed` the time on the device of the batches that a request was in: whole batches, whomever
     they were shared with. `written` is from there to its answer. Looking an answer up ends in a `cache_hit` or a
     `cache_miss`; there are neither without a response cache. `num_rows` are those of requests that the device answered,
-    and of mirrored ones.
+    and of shadow traffic.
 
     The executor writes `batches`: times on the device by the number of the version's rows in a batch.
     """

@@ -17,7 +17,7 @@ from inference_service.models.statistics import RequestTimes
 from inference_service.pipeline.decoder import Decoder
 from inference_service.pipeline.images import Images
 from inference_service.pipeline.response_cache import ResponseCache, cache_key
-from inference_service.pipeline.shadow_traffic import Mirrors
+from inference_service.pipeline.shadow_traffic import ShadowTraffic
 from model_store.modalities.inputs import ImageInputSpec, Pixels
 
 
@@ -32,19 +32,19 @@ class Urgency:
 class Pipeline:
     """Answers requests, and counts them in their version's statistics.
 
-    With a `cache`, a request that was answered lately is answered from it, and not run on a mirror.
+    With a `cache`, a request that was answered lately is answered from it, and not run on a shadow.
     """
 
     def __init__(
         self,
         scheduler: Scheduler[Work, Answer],
         decoder: Decoder,
-        mirrors: Mirrors,
+        shadow_traffic: ShadowTraffic,
         cache: ResponseCache | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._decoder = decoder
-        self._mirrors = mirrors
+        self._shadow_traffic = shadow_traffic
         self._cache = cache
 
     async def answer(
@@ -86,7 +86,7 @@ class Pipeline:
             rows = await place.prepare(self._decoded(version, given, times)) if isinstance(given, Images) else given
             answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs, times)))
         if shadow is not None:
-            self._mirrors.begin(shadow, version, rows, answer)
+            self._shadow_traffic.begin(shadow, version, rows, answer)
         return answer
 
     async def _decoded(self, version: ResidentVersion, given: Images, times: RequestTimes) -> Pixels:

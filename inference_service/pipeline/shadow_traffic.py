@@ -1,4 +1,4 @@
-"""Runs requests that were answered on a mirror too, and compares: never in the way of a request."""
+"""Runs requests that were answered on a shadow too, and compares: never in the way of a request."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from inference_service.batching.scheduler import Scheduler
 from inference_service.errors import DeadlineExceeded, QueueFull
 from inference_service.execution.work import Answer, Output, Rows, Work
 from inference_service.lifecycle.lease import Shadow
-from inference_service.lifecycle.traffic import MirrorCounts
+from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.resident import ResidentVersion
 from model_store.modalities.inputs import Values
 
 _log = structlog.get_logger()
 _PRIORITY = 2**64  # behind whatever a caller can ask for
 _SECONDS = 10.0
-_MAX_SHARE = 16  # of the room in the queue, mirrored rows take one part in so many
+_MAX_SHARE = 16  # of the room in the queue, shadow rows take one part in so many
 
 
-class Mirrors:
+class ShadowTraffic:
     """Runs shadows in the background: few rows at once, and none while the queue is over half full.
 
-    A mirror's rows are in batches of their own, behind all others: they fail no request, and delay one by no more than
+    A shadow's rows are in batches of their own, behind all others: they fail no request, and delay one by no more than
     the batch that the device is busy with. They count in the batches and the rows of the version's statistics, and not
     among its requests: nobody asked for them.
     """
@@ -38,7 +38,7 @@ class Mirrors:
         self._running: set[asyncio.Task[None]] = set()
 
     def begin(self, shadow: Shadow, version: ResidentVersion, rows: Rows, answer: Answer) -> None:
-        """Run these rows on a mirror later, where that can be compared with a version's answer."""
+        """Run these rows on a shadow later, where that can be compared with a version's answer."""
         scores = _scores_of(answer)
         if scores is None:
             shadow.counts.num_skipped += 1
@@ -63,31 +63,31 @@ class Mirrors:
         if lease is None:
             counts.num_dropped += 1
             return
-        with lease as mirror:
-            if mirror.head is None or mirror.input_spec != version.input_spec:
+        with lease as resident:
+            if resident.head is None or resident.input_spec != version.input_spec:
                 counts.num_skipped += 1
                 return
             try:
-                found = await self._run(mirror, rows)
+                found = await self._run(resident, rows)
             except (QueueFull, DeadlineExceeded):
                 counts.num_dropped += 1
             except Exception as error:  # noqa: BLE001  the outermost frame of a task that nobody awaits
                 counts.num_failed += 1
-                _log.warning("mirror_failed", version=str(mirror.name), reason=str(error), exc_info=error)
+                _log.warning("shadow_failed", version=str(resident.name), reason=str(error), exc_info=error)
             else:
-                mirror.statistics.num_rows += len(rows)
-                _count(counts, scores, _by_label(found, mirror.labels, version.labels))
+                resident.statistics.num_rows += len(rows)
+                _count(counts, scores, _by_label(found, resident.labels, version.labels))
 
-    async def _run(self, mirror: ResidentVersion, rows: Rows) -> Values:
+    async def _run(self, version: ResidentVersion, rows: Rows) -> Values:
         deadline = time.monotonic() + _SECONDS
-        work = Work(mirror, rows, frozenset({Output.SCORES}), is_mirror=True)
-        with self._scheduler.admit(len(rows), ("mirror", mirror.name), deadline, _PRIORITY) as place:
+        work = Work(version, rows, frozenset({Output.SCORES}), is_shadow=True)
+        with self._scheduler.admit(len(rows), ("shadow", version.name), deadline, _PRIORITY) as place:
             return np.concatenate([part[Output.SCORES] for part in await self._scheduler.answer(place, work)])
 
 
 def lane_of(work: Work) -> object:
-    """Return what work must have in common to run in one batch: its first stage, and a mirror runs alone."""
-    return work.version if work.is_mirror else work.version.stages[0]
+    """Return what work must have in common to run in one batch: its first stage, and a shadow runs alone."""
+    return work.version if work.is_shadow else work.version.stages[0]
 
 
 def _scores_of(answer: Answer) -> Values | None:
@@ -110,7 +110,7 @@ def _by_label(scores: Values, labels: Sequence[str], wanted: Sequence[str]) -> V
     return np.stack([*shared, *(scores[:, column[label]] for label in labels if label not in set(wanted))], axis=1)
 
 
-def _count(counts: MirrorCounts, scores: Values, found: Values) -> None:
+def _count(counts: ShadowCounts, scores: Values, found: Values) -> None:
     padded = np.pad(scores, ((0, 0), (0, found.shape[1] - scores.shape[1])))
     counts.num_compared += 1
     counts.num_rows += len(scores)

@@ -58,14 +58,14 @@ def alias_name(model: str, alias: str) -> str:
 
 
 def alias_text(alias: Alias | AliasMove, version: str) -> str:
-    """Write what an alias points at: `3`, or `3 (85%), 4 (10%), 5 (5%), mirrored to 6 (100%)`."""
-    if not alias.canaries and not alias.HasField("mirror"):
+    """Write what an alias points at: `3`, or `3 (85%), 4 (10%), 5 (5%), shadowed by 6 (100%)`."""
+    if not alias.canaries and not alias.HasField("shadow"):
         return id_of(version)
     rest = 100 - sum(share.percent for share in alias.canaries)
     shares = [(version, rest), *((share.version, share.percent) for share in alias.canaries)]
     texts = [_share_text(name, percent) for name, percent in shares]
-    mirror = alias.mirror
-    return ", ".join(texts + ([f"mirrored to {_share_text(mirror.version, mirror.percent)}"] if mirror.version else []))
+    shadow = alias.shadow
+    return ", ".join(texts + ([f"shadowed by {_share_text(shadow.version, shadow.percent)}"] if shadow.version else []))
 
 
 def dataset_name(text: str) -> str:

@@ -22,17 +22,17 @@ class Share:
 class Traffic:
     """What becomes of an alias's requests besides: the main version answers those that no canary does.
 
-    Each canary answers its percent of them. The mirror is run on its percent too, and what it says is compared, counted
-    and never returned. Canaries and the main version differ from one another, and so do mirror and main version.
+    Each canary answers its percent of them. The shadow is run on its percent too, and what it says is compared, counted
+    and never returned. Canaries and the main version differ from one another, and so do shadow and main version.
     """
 
     canaries: tuple[Share, ...] = ()
-    mirror: Share | None = None
+    shadow: Share | None = None
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """Every version that takes part, one twice where a canary is the mirror too."""
-        return self.canaries if self.mirror is None else (*self.canaries, self.mirror)
+        """Every version that takes part, one twice where a canary is the shadow too."""
+        return self.canaries if self.shadow is None else (*self.canaries, self.shadow)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -41,8 +41,8 @@ class Traffic:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Traffic:
         """Read what `to_json` wrote."""
-        mirror = values["mirror"]
-        return cls(tuple(Share(**each) for each in values["canaries"]), Share(**mirror) if mirror is not None else None)
+        shadow = values["shadow"]
+        return cls(tuple(Share(**each) for each in values["canaries"]), Share(**shadow) if shadow is not None else None)
 
 
 NO_SPLIT = Traffic()

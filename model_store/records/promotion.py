@@ -13,7 +13,7 @@ class PromotionState(StrEnum):
     """How far a promotion has come."""
 
     REFUSED = "refused"
-    MIRRORING = "mirroring"
+    SHADOWING = "shadowing"
     LOADING = "loading"
     SERVING = "serving"
     PROMOTED = "promoted"
@@ -22,8 +22,8 @@ class PromotionState(StrEnum):
 DEFAULT_METRIC = "accuracy"
 DEFAULT_MIN_ROWS = 20
 """One row of so few moves the accuracy by 5 points."""
-DEFAULT_MIRROR_MIN_ROWS = 100
-OPEN = frozenset({PromotionState.MIRRORING, PromotionState.LOADING})
+DEFAULT_SHADOW_MIN_ROWS = 100
+OPEN = frozenset({PromotionState.SHADOWING, PromotionState.LOADING})
 """The states that somebody has to see to their end."""
 
 
@@ -32,17 +32,17 @@ class PromotionSpec:
     """What a job's version must reach to stand behind an alias, on the test split.
 
     Its `metric` must be as good as `threshold`, where there is one, and better by `min_delta` than that of the version
-    that is behind the alias, on at least `min_rows` rows that neither learned from. Then it runs for `mirror_seconds`
-    as that one's mirror, until it has run on `mirror_min_rows` rows, and must not fail.
+    that is behind the alias, on at least `min_rows` rows that neither learned from. Then it runs for `shadow_seconds`
+    as that one's shadow, until it has run on `shadow_min_rows` rows, and must not fail.
     """
 
     alias: str
     metric: str = DEFAULT_METRIC
     threshold: float | None = None
     min_delta: float = 0.0
-    mirror_seconds: float = 0.0
+    shadow_seconds: float = 0.0
     min_rows: int = DEFAULT_MIN_ROWS
-    mirror_min_rows: int = DEFAULT_MIRROR_MIN_ROWS
+    shadow_min_rows: int = DEFAULT_SHADOW_MIN_ROWS
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

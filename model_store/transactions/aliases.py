@@ -25,7 +25,7 @@ def check_target(target: Target) -> None:
 
 
 def _violations(target: Target) -> Iterator[Violation]:
-    canaries, mirror = target.traffic.canaries, target.traffic.mirror
+    canaries, shadow = target.traffic.canaries, target.traffic.shadow
     if len(canaries) > MAX_CANARIES:
         yield Violation("canaries", f"must be at most {MAX_CANARIES}, not {len(canaries)}")
     taken = {target.number}
@@ -36,12 +36,12 @@ def _violations(target: Target) -> Iterator[Violation]:
                 f"must be neither the main version nor another canary, as {canary.number} is",
             )
         taken.add(canary.number)
-    if mirror is not None and mirror.number == target.number:
+    if shadow is not None and shadow.number == target.number:
         yield Violation(
-            "mirror.version", f"must not be the main version, {mirror.number}: it would be compared with itself"
+            "shadow.version", f"must not be the main version, {shadow.number}: it would be compared with itself"
         )
     percents = {f"canaries[{position}]": canary.percent for position, canary in enumerate(canaries)}
-    percents |= {"mirror": mirror.percent} if mirror is not None else {}
+    percents |= {"shadow": shadow.percent} if shadow is not None else {}
     for place, percent in percents.items():
         if not (math.isfinite(percent) and 0 < percent <= 100):
             yield Violation(f"{place}.percent", f"must be above 0 and at most 100, not {percent:g}")

@@ -28,7 +28,7 @@ def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> No
     names = tuple(alias.name for alias in aliases if alias.number == row.number)
     _refuse(row.name, "is what {} points at: point it elsewhere, or delete it", names)
     names = tuple(alias.name for alias in aliases)
-    _refuse(row.name, "is a canary or the mirror of {}: set that alias again without it, or delete it", names)
+    _refuse(row.name, "is a canary or the shadow of {}: set that alias again without it, or delete it", names)
     children = living_children(session, row.model_id, row.number)
     _refuse(row.name, "is the base of {}: delete those first", children)
     _refuse(

@@ -41,7 +41,7 @@ class Gated:
 
 
 def carry_out(session: Session, job: JobRow, version: VersionName, gated: Gated) -> None:
-    """Move the alias, begin to mirror, or write the refusal down, and note it with the job.
+    """Move the alias, begin to shadow, or write the refusal down, and note it with the job.
 
     Raises AliasMoved where the alias is no longer at the version that the verdict compared with.
     """
@@ -52,11 +52,11 @@ def carry_out(session: Session, job: JobRow, version: VersionName, gated: Gated)
     promotion = Promotion(PromotionState.REFUSED, verdict, verdict.reason, datetime.now(UTC))
     if not verdict.passes:
         refuse_move(session, name, before, version.number, actor, verdict.reason)
-    elif before is not None and gated.spec.mirror_seconds:
-        mirrored = replace(before, traffic=replace(before.traffic, mirror=Share(version.number, _WHOLE)))
-        reason = f"{version.number} mirrors it for {gated.spec.mirror_seconds:g} s: {verdict.reason}"
-        move_alias(session, name, mirrored, actor, reason)
-        promotion = promotion.then(PromotionState.MIRRORING, reason, _after(gated.spec.mirror_seconds))
+    elif before is not None and gated.spec.shadow_seconds:
+        shadowed = replace(before, traffic=replace(before.traffic, shadow=Share(version.number, _WHOLE)))
+        reason = f"{version.number} shadows it for {gated.spec.shadow_seconds:g} s: {verdict.reason}"
+        move_alias(session, name, shadowed, actor, reason)
+        promotion = promotion.then(PromotionState.SHADOWING, reason, _after(gated.spec.shadow_seconds))
     else:
         move_alias(session, name, Target(version.number), actor, verdict.reason)
         promotion = _moved(promotion, verdict.reason, gated.patience_seconds)
@@ -75,19 +75,19 @@ class PromotionStore:
         with self._database.read() as session:
             return tuple(row.record() for row in session.scalars(query.options(selectinload(JobRow.checkpoints))))
 
-    def end_mirroring(self, job_id: str, verdict: Verdict, patience_seconds: float) -> None:
-        """Move the alias on to the version that was its mirror, or take the mirror off again."""
+    def end_shadowing(self, job_id: str, verdict: Verdict, patience_seconds: float) -> None:
+        """Move the alias on to the version that was its shadow, or take the shadow off again."""
         with self._database.write() as session:
-            row, promotion = self._locked(session, job_id, PromotionState.MIRRORING)
+            row, promotion = self._locked(session, job_id, PromotionState.SHADOWING)
             if promotion is None or row.version_number is None:
                 return
             name, number, actor = _alias(row), row.version_number, job_name(row.id)
             before = _before_last_move(session, name)
-            if before is None or not _is_mirrored(_target(session, name), promotion.verdict.incumbent, number):
+            if before is None or not _is_shadow(_target(session, name), promotion.verdict.incumbent, number):
                 _note(session, row, promotion.then(PromotionState.REFUSED, f"{name} was moved by somebody else since"))
                 return
-            # The mirror's move is taken off again in any case: rolling back from the new version does not lead to it.
-            move_alias(session, name, before, actor, f"{number} has mirrored it long enough", rolls_back=True)
+            # The shadow's move is taken off again in any case: rolling back from the new version does not lead to it.
+            move_alias(session, name, before, actor, f"{number} has shadowed it long enough", rolls_back=True)
             if verdict.passes:
                 move_alias(session, name, Target(number), actor, verdict.reason)
                 _note(session, row, _moved(promotion, verdict.reason, patience_seconds))
@@ -145,12 +145,12 @@ def _alias(row: JobRow) -> AliasName:
     return AliasName(spec.model_id, spec.promote.alias if spec.promote is not None else "")
 
 
-def _is_mirrored(target: Target | None, incumbent: int | None, number: int) -> bool:
+def _is_shadow(target: Target | None, incumbent: int | None, number: int) -> bool:
     return (
         target is not None
         and target.number == incumbent
-        and target.traffic.mirror is not None
-        and target.traffic.mirror.number == number
+        and target.traffic.shadow is not None
+        and target.traffic.shadow.number == number
     )
 
 

@@ -59,7 +59,7 @@ def _aliases(session: Session) -> Iterator[Problem]:
 
 
 def _shares(session: Session) -> Iterator[Problem]:
-    """Where a canary or a mirror is deleted."""
+    """Where a canary or a shadow is deleted."""
     living = and_(VersionRow.model_id == AliasRow.model_id, VersionRow.deleted_at.is_(None))
     query = (
         select(AliasRow, VersionRow.number)
@@ -140,9 +140,9 @@ def _text(target: Target | None) -> str:
     if target is None:
         return "no version"
     canaries = [f"{share.number} for {share.percent:g}%" for share in target.traffic.canaries]
-    mirror = target.traffic.mirror
-    mirrors = [f"{mirror.number} as mirror for {mirror.percent:g}%"] if mirror is not None else []
-    return " and ".join([str(target.number), *canaries, *mirrors])
+    shadow = target.traffic.shadow
+    shadows = [f"{shadow.number} as shadow for {shadow.percent:g}%"] if shadow is not None else []
+    return " and ".join([str(target.number), *canaries, *shadows])
 
 
 def _of_alias() -> ColumnElement[bool]:

@@ -55,30 +55,30 @@ def test_a_refusal_leaves_the_alias_and_says_why(served: pb.TrainingJob, client:
     assert client.predict("shapes@production", [next(photos.rglob("*.png"))]).version == served.version
 
 
-def test_a_mirror_takes_over_after_its_time(served: pb.TrainingJob, client: Client, photos: Path) -> None:
+def test_a_shadow_takes_over_after_its_time(served: pb.TrainingJob, client: Client, photos: Path) -> None:
     """No request fails, and what both versions said was compared."""
     some = sorted(photos.rglob("*.png"))[:4]
     with Traffic(client.settings, "shapes@production", some, num_clients=2, pause_seconds=0.02) as traffic:
-        job = promoted(client, min_delta=-1, mirror_for=timedelta(seconds=3))
+        job = promoted(client, min_delta=-1, shadow_for=timedelta(seconds=3))
         traffic.first_answer_from(job.version, timeout_seconds=30)
     assert job.promotion.state == pb.PROMOTION_STATE_SERVING, job.promotion
     assert traffic.num_failed == 0
     assert {answer.version for answer in traffic.answers} == {served.version, job.version}
     moves = list(client.alias_history("shapes", "production"))
     assert [move.to_version for move in moves] == [job.version, served.version, served.version, served.version]
-    assert moves[2].mirror.version == job.version
-    num_compared = int(moves[0].reason.partition("mirrored ")[2].split()[0])
+    assert moves[2].shadow.version == job.version
+    num_compared = int(moves[0].reason.partition("shadowed ")[2].split()[0])
     assert num_compared > 0
 
 
-def test_a_mirror_that_saw_too_few_requests_is_refused(tmp_path: Path, photos: Path) -> None:
+def test_a_shadow_that_saw_too_few_requests_is_refused(tmp_path: Path, photos: Path) -> None:
     """It waits for more as long as the operator lets it, and then says what to do; with enough of them it moves on."""
     with start_serving(tmp_path / "home", {"MAAS_TRAINING_PROMOTION_PATIENCE_SECONDS": "4"}) as client:
         client.upload_dataset("shapes", photos)
         served = promoted(client)
-        job = promoted(client, min_delta=-1, mirror_for=timedelta(seconds=1), mirror_min_rows=5)
+        job = promoted(client, min_delta=-1, shadow_for=timedelta(seconds=1), shadow_min_rows=5)
         assert job.promotion.state == pb.PROMOTION_STATE_REFUSED
-        assert "ran on 0 rows as a mirror, and at least 5 are asked for (mirror_min_rows)" in job.promotion.reason
+        assert "ran on 0 rows as a shadow, and at least 5 are asked for (shadow_min_rows)" in job.promotion.reason
         assert client.model("shapes").aliases[0].version == served.version
 
 
@@ -86,10 +86,10 @@ def test_a_kill_between_publishing_and_serving_loses_no_promotion(
     served: pb.TrainingJob, client: Client, stack: Stack
 ) -> None:
     """A service that is back goes on where the promotion stood."""
-    gate = pb.Promote(alias="production", min_rows=1, min_delta=-1, mirror_for=timedelta(seconds=2), mirror_min_rows=0)
+    gate = pb.Promote(alias="production", min_rows=1, min_delta=-1, shadow_for=timedelta(seconds=2), shadow_min_rows=0)
     job = client.finetune("shapes", base="squeezenet", dataset="shapes", recipe="linear_probe", promote=gate)
     for event in client.watch(job.name):
-        if event.promotion.state == pb.PROMOTION_STATE_MIRRORING:
+        if event.promotion.state == pb.PROMOTION_STATE_SHADOWING:
             break
     stack.services[TRAINING.module].kill()
     stack.start(TRAINING)

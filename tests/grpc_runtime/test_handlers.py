@@ -200,9 +200,9 @@ TIMES = [
     (pb.TrainingJob(deadline=Timestamp(seconds=2**60)), "deadline"),
     (pb.TrainingJob(deadline=Timestamp(nanos=-1)), "deadline"),
     (pb.TrainingJob(deadline=Timestamp(nanos=10**9)), "deadline"),
-    (pb.TrainingJob(promote=pb.Promote(mirror_for=Duration(seconds=-1))), "promote.mirror_for"),
-    (pb.TrainingJob(promote=pb.Promote(mirror_for=Duration(seconds=1, nanos=-1))), "promote.mirror_for"),
-    (pb.TrainingJob(promote=pb.Promote(mirror_for=Duration(seconds=2**60))), "promote.mirror_for"),
+    (pb.TrainingJob(promote=pb.Promote(shadow_for=Duration(seconds=-1))), "promote.shadow_for"),
+    (pb.TrainingJob(promote=pb.Promote(shadow_for=Duration(seconds=1, nanos=-1))), "promote.shadow_for"),
+    (pb.TrainingJob(promote=pb.Promote(shadow_for=Duration(seconds=2**60))), "promote.shadow_for"),
     (
         pb.ListTrainingJobsResponse(training_jobs=[pb.TrainingJob(), pb.TrainingJob(create_time=Timestamp(nanos=-5))]),
         "training_jobs[1].create_time",
@@ -221,7 +221,7 @@ def test_times_that_are_none_are_refused(message: Any, place: str) -> None:
 def test_times_at_their_ends_are_taken() -> None:
     """The years 1 to 9999, and no time at all."""
     for seconds in (-62_135_596_800, 253_402_300_799):
-        job = pb.TrainingJob(deadline=Timestamp(seconds=seconds), promote=pb.Promote(mirror_for=Duration()))
+        job = pb.TrainingJob(deadline=Timestamp(seconds=seconds), promote=pb.Promote(shadow_for=Duration()))
         assert read_message(pb.TrainingJob.FromString, job.SerializeToString()) == job
 
 

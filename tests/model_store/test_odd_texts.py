@@ -39,7 +39,7 @@ ODD = {
 METRICS = Metrics("test", 3, 0.9, 0.9, 0.1, (), ())
 VERDICT = Verdict(True, "good", 0.9, 1, 0.8)
 SPEC = JobSpec("flowers", VersionName("base", 1), "d", {"name": "linear_probe"}, 0, None)
-PROMOTE = PromotionSpec("production", mirror_seconds=30)
+PROMOTE = PromotionSpec("production", shadow_seconds=30)
 _numbers = count()
 
 odd_texts = pytest.mark.parametrize("text", ODD.values(), ids=ODD)
@@ -173,14 +173,14 @@ def promotion_calls(setting: Setting, text: str) -> Iterator[tuple[str, Callable
     yield "gated", lambda: setting.gated(replace(VERDICT, reason=text))
     yield "refused", lambda: setting.gated(replace(VERDICT, passes=False, reason=text))
 
-    def mirrored(*, passes: bool) -> None:
-        promotions.end_mirroring(setting.gated(VERDICT), replace(VERDICT, passes=passes, reason=text), 60)
+    def shadowed(*, passes: bool) -> None:
+        promotions.end_shadowing(setting.gated(VERDICT), replace(VERDICT, passes=passes, reason=text), 60)
 
     def loaded(state: PromotionState) -> None:
-        promotions.end_loading(setting.gated(VERDICT, replace(PROMOTE, mirror_seconds=0)), state, text)
+        promotions.end_loading(setting.gated(VERDICT, replace(PROMOTE, shadow_seconds=0)), state, text)
 
     for passes in (True, False):
-        yield "end_mirroring", lambda passes=passes: mirrored(passes=passes)
+        yield "end_shadowing", lambda passes=passes: shadowed(passes=passes)
     for state in (PromotionState.SERVING, PromotionState.REFUSED):
         yield "end_loading", lambda state=state: loaded(state)
 
@@ -221,7 +221,7 @@ def texts_in(value: Any) -> Iterator[str]:
 @odd_texts
 def test_a_promotion_ends_whatever_is_said_of_it(setting: Setting, text: str) -> None:
     """Three services' failures do not fit into the alias' history: they are cut there, and the job has them all."""
-    job_id = setting.gated(VERDICT, replace(PROMOTE, mirror_seconds=0))
+    job_id = setting.gated(VERDICT, replace(PROMOTE, shadow_seconds=0))
     told = "; ".join([text] * 3)
     setting.promotions.end_loading(job_id, PromotionState.REFUSED, told)
     promotion = setting.jobs.get(job_id).promotion

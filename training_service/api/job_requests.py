@@ -47,12 +47,12 @@ def job_spec(
     store: ModelStore,
     datasets: DatasetStore,
     *,
-    can_mirror: bool = False,
+    can_shadow: bool = False,
     needs_dataset: bool = True,
 ) -> JobSpec:
     """Return the spec of a job, its base resolved to a version and its recipe filled in.
 
-    `can_mirror` says whether there is an inference service that a promotion can be tried on. Without `needs_dataset`
+    `can_shadow` says whether there is an inference service that a promotion can be tried on. Without `needs_dataset`
     the dataset may be empty: where no recipe is named either, it is one that takes what was chosen.
 
     Raises InvalidInput naming every field that cannot be used, and NotFound where base or dataset do not exist.
@@ -80,7 +80,7 @@ def job_spec(
         _check_urgency(request)
     if request.promote is not None:
         with violations.collected():
-            check_promotion(request.promote, f"{_PLACE}.promote", can_mirror=can_mirror)
+            check_promotion(request.promote, f"{_PLACE}.promote", can_shadow=can_shadow)
             if request.alias is not None:
                 raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
     violations.raise_any()

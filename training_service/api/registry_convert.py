@@ -153,8 +153,8 @@ def _traffic(traffic: Traffic, model_id: str) -> dict[str, Any]:
     def message(share: Share) -> pb.VersionShare:
         return pb.VersionShare(version=str(VersionName(model_id, share.number)), percent=share.percent)
 
-    mirror = message(traffic.mirror) if traffic.mirror is not None else None
-    return {"canaries": [message(share) for share in traffic.canaries], "mirror": mirror}
+    shadow = message(traffic.shadow) if traffic.shadow is not None else None
+    return {"canaries": [message(share) for share in traffic.canaries], "shadow": shadow}
 
 
 def _kept(notes: Notes, timestamps: Timestamps) -> dict[str, Any]:

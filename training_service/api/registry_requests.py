@@ -105,8 +105,8 @@ def expected_version(request: pb.SetAliasRequest | pb.DeleteAliasRequest) -> nam
 def traffic(request: pb.SetAliasRequest, model_id: str) -> Traffic:
     """Read what other versions of the alias's model are given of its requests."""
     canaries = [_share(share, model_id, f"canaries[{index}]") for index, share in enumerate(request.canaries)]
-    mirror = _share(request.mirror, model_id, "mirror") if request.HasField("mirror") else None
-    return Traffic(tuple(canaries), mirror)
+    shadow = _share(request.shadow, model_id, "shadow") if request.HasField("shadow") else None
+    return Traffic(tuple(canaries), shadow)
 
 
 def who_and_why(request: Named) -> dict[str, str]:

@@ -15,7 +15,7 @@ from model_store.records.jobs import DEFAULT_MAX_FAILURES, REMARKS, JobEvent, Jo
 from model_store.records.promotion import (
     DEFAULT_METRIC,
     DEFAULT_MIN_ROWS,
-    DEFAULT_MIRROR_MIN_ROWS,
+    DEFAULT_SHADOW_MIN_ROWS,
     Promotion,
     PromotionSpec,
     PromotionState,
@@ -41,7 +41,7 @@ _STATES = {
 
 _PROMOTION_STATES = {
     PromotionState.REFUSED: pb.PROMOTION_STATE_REFUSED,
-    PromotionState.MIRRORING: pb.PROMOTION_STATE_MIRRORING,
+    PromotionState.SHADOWING: pb.PROMOTION_STATE_SHADOWING,
     PromotionState.LOADING: pb.PROMOTION_STATE_LOADING,
     PromotionState.SERVING: pb.PROMOTION_STATE_SERVING,
     PromotionState.PROMOTED: pb.PROMOTION_STATE_PROMOTED,
@@ -179,9 +179,9 @@ def _read_promote(promote: pb.Promote) -> PromotionSpec:
         metric=promote.metric or DEFAULT_METRIC,
         threshold=promote.threshold if promote.HasField("threshold") else None,
         min_delta=promote.min_delta,
-        mirror_seconds=promote.mirror_for.seconds + promote.mirror_for.nanos / 1e9,
+        shadow_seconds=promote.shadow_for.seconds + promote.shadow_for.nanos / 1e9,
         min_rows=promote.min_rows if promote.HasField("min_rows") else DEFAULT_MIN_ROWS,
-        mirror_min_rows=promote.mirror_min_rows if promote.HasField("mirror_min_rows") else DEFAULT_MIRROR_MIN_ROWS,
+        shadow_min_rows=promote.shadow_min_rows if promote.HasField("shadow_min_rows") else DEFAULT_SHADOW_MIN_ROWS,
     )
 
 
@@ -191,9 +191,9 @@ def _promote_message(spec: PromotionSpec) -> pb.Promote:
         metric=spec.metric,
         threshold=spec.threshold,
         min_delta=spec.min_delta,
-        mirror_for=timedelta(seconds=spec.mirror_seconds),
+        shadow_for=timedelta(seconds=spec.shadow_seconds),
         min_rows=spec.min_rows,
-        mirror_min_rows=spec.mirror_min_rows,
+        shadow_min_rows=spec.shadow_min_rows,
     )
 
 

@@ -52,7 +52,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         background: BackgroundTasks,
         job_watch: JobWatch,
         *,
-        can_mirror: bool,
+        can_shadow: bool,
     ) -> None:
         self._store = store
         self._datasets = datasets
@@ -61,7 +61,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self._threads = threads
         self._background = background
         self._job_watch = job_watch
-        self._can_mirror = can_mirror
+        self._can_shadow = can_shadow
 
     async def UploadDataset(self, messages: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> pb.Dataset:
         """Receive an archive and register it as a dataset."""
@@ -183,7 +183,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             convert.read_job(request.training_job),
             self._store,
             self._datasets,
-            can_mirror=self._can_mirror,
+            can_shadow=self._can_shadow,
             needs_dataset=not request.validate_only,
         )
 

@@ -14,7 +14,7 @@ from model_store.records.promotion import PromotionSpec, Verdict
 METRICS = (*METRIC_NUMBERS, *OPTIONAL_METRIC_NUMBERS)
 """What a gate can go by."""
 _LOWER_IS_BETTER = frozenset({"log_loss", "expected_calibration_error", "uncalibrated_error"})
-_MAX_MIRROR_SECONDS = 7 * 24 * 3600
+_MAX_SHADOW_SECONDS = 7 * 24 * 3600
 _MAX_MIN_ROWS = 1_000_000
 _ROUNDING = 1e-9  # of differences: 0.9 - 0.8 is a little less than 0.1
 
@@ -39,13 +39,13 @@ class LeftOut:
     unknown: tuple[str, ...] = ()
 
 
-def check_promotion(spec: PromotionSpec, field: str, *, can_mirror: bool) -> None:
+def check_promotion(spec: PromotionSpec, field: str, *, can_shadow: bool) -> None:
     """Raise InvalidInput naming every field that no gate can go by."""
-    if violations := tuple(_violations(spec, field, can_mirror=can_mirror)):
+    if violations := tuple(_violations(spec, field, can_shadow=can_shadow)):
         raise InvalidInput(*violations)
 
 
-def _violations(spec: PromotionSpec, field: str, *, can_mirror: bool) -> Iterator[Violation]:
+def _violations(spec: PromotionSpec, field: str, *, can_shadow: bool) -> Iterator[Violation]:
     try:
         check_id(spec.alias, f"{field}.alias")
     except InvalidInput as error:
@@ -57,13 +57,13 @@ def _violations(spec: PromotionSpec, field: str, *, can_mirror: bool) -> Iterato
             yield Violation(f"{field}.{name}", f"must be a finite number, not {number}")
     if not 1 <= spec.min_rows <= _MAX_MIN_ROWS:
         yield Violation(f"{field}.min_rows", f"must be 1 to {_MAX_MIN_ROWS:,}, not {spec.min_rows}")
-    if not 0 <= spec.mirror_min_rows <= _MAX_MIN_ROWS:
-        yield Violation(f"{field}.mirror_min_rows", f"must be 0 to {_MAX_MIN_ROWS:,}, not {spec.mirror_min_rows}")
-    if not 0 <= spec.mirror_seconds <= _MAX_MIRROR_SECONDS:
-        yield Violation(f"{field}.mirror_for", f"must be 0 to {_MAX_MIRROR_SECONDS:,} seconds")
-    elif spec.mirror_seconds and not can_mirror:
+    if not 0 <= spec.shadow_min_rows <= _MAX_MIN_ROWS:
+        yield Violation(f"{field}.shadow_min_rows", f"must be 0 to {_MAX_MIN_ROWS:,}, not {spec.shadow_min_rows}")
+    if not 0 <= spec.shadow_seconds <= _MAX_SHADOW_SECONDS:
+        yield Violation(f"{field}.shadow_for", f"must be 0 to {_MAX_SHADOW_SECONDS:,} seconds")
+    elif spec.shadow_seconds and not can_shadow:
         reason = "needs an inference service to ask: start this service with MAAS_TRAINING_INFERENCE_ADDRESSES"
-        yield Violation(f"{field}.mirror_for", reason)
+        yield Violation(f"{field}.shadow_for", reason)
 
 
 def judge(

@@ -1,4 +1,4 @@
-"""Sees promotions to their end: what mirrors is judged when its time is over, what loads is followed until it serves.
+"""Sees promotions to their end: what shadows is judged when its time is over, what loads is followed until it serves.
 
 Every training service follows all of them: none holds a lease, as a step that another one has made changes nothing.
 """
@@ -17,7 +17,7 @@ from model_store.names import AliasName, VersionName
 from model_store.records.jobs import TrainingJob
 from model_store.records.promotion import PromotionState, Verdict
 from model_store.transactions.promotions import PromotionStore
-from training_service.promotion.serving_state import Serving, Stand, is_mirrored_enough, mirror_verdict
+from training_service.promotion.serving_state import Serving, Stand, is_shadow_finished, shadow_verdict
 from training_service.threads import Threads
 
 _RETRY_SECONDS = 30.0
@@ -94,8 +94,8 @@ class Promoter:
             state, reason = await self._loaded(alias, version, seconds_left)
             await self._threads.run(self._promotions.end_loading, job.id, state, reason)
         else:
-            verdict = await self._mirrored(promotion.verdict, spec.mirror_min_rows, alias, version, seconds_left)
-            await self._threads.run(self._promotions.end_mirroring, job.id, verdict, self._patience_seconds)
+            verdict = await self._shadowed(promotion.verdict, spec.shadow_min_rows, alias, version, seconds_left)
+            await self._threads.run(self._promotions.end_shadowing, job.id, verdict, self._patience_seconds)
 
     async def _loaded(self, alias: AliasName, version: VersionName, seconds_left: float) -> tuple[PromotionState, str]:
         """Wait until all services answer the alias from the version, or for so long; return what came of it."""
@@ -110,10 +110,10 @@ class Promoter:
         served = servings and all(serving.stand is Stand.SERVED for serving in servings)
         return PromotionState.SERVING if served else PromotionState.PROMOTED, texts
 
-    async def _mirrored(
+    async def _shadowed(
         self, verdict: Verdict, min_rows: int, alias: AliasName, version: VersionName, seconds_left: float
     ) -> Verdict:
-        """Wait until the mirror's time is over and it ran on enough rows, or for as long as the operator's patience.
+        """Wait until the shadow's time is over and it ran on enough rows, or for as long as the operator's patience.
 
         Return what all services made of it.
         """
@@ -121,8 +121,8 @@ class Promoter:
         until = asyncio.get_running_loop().time() + min(seconds_left, 0.0) + self._patience_seconds
         while True:
             servings = await self._asked(alias, version)
-            if is_mirrored_enough(servings, min_rows) or asyncio.get_running_loop().time() >= until:
-                return mirror_verdict(verdict, servings, min_rows)
+            if is_shadow_finished(servings, min_rows) or asyncio.get_running_loop().time() >= until:
+                return shadow_verdict(verdict, servings, min_rows)
             await asyncio.sleep(self._poll_seconds)
 
     async def _asked(self, alias: AliasName, version: VersionName) -> list[Serving]:

@@ -35,7 +35,7 @@ class Serving:
     """One version behind an alias in the service at an address; `text` says how it stands, for people.
 
     Whoever may read a job reads that text: it calls the service by its number among the operator's addresses.
-    `is_ready` says whether the version is loaded, and `mirror` what was counted of it as the alias' mirror.
+    `is_ready` says whether the version is loaded, and `shadow` what was counted of it as the alias' shadow.
     """
 
     def __init__(self, number: int, address: str, alias: AliasName, version: VersionName) -> None:
@@ -44,7 +44,7 @@ class Serving:
         self._number = number
         self._address = address
         self.is_ready = False
-        self.mirror = pb.ServedMirror()
+        self.shadow = pb.ServedShadow()
         self._alias = alias
         self._version = version
 
@@ -74,8 +74,8 @@ class Serving:
         alias = next((each for each in state.aliases if each.name == str(self._alias)), pb.ServedAlias())
         report = next((each for each in state.versions if each.name == str(self._version)), pb.VersionReport())
         self.is_ready = report.state == pb.VERSION_STATE_READY
-        if alias.mirror.version == str(self._version):
-            self.mirror = alias.mirror
+        if alias.shadow.version == str(self._version):
+            self.shadow = alias.shadow
         if alias.version == str(self._version):
             self._stand(Stand.SERVED, f"answers {self._alias} from {self._version}")
         elif report.state == pb.VERSION_STATE_FAILED:
@@ -96,33 +96,33 @@ class Serving:
         self.stand, self.text = stand, cut_text(f"inference service {self._number} {text}", _MAX_TEXT)
 
 
-def is_mirrored_enough(servings: Sequence[Serving], min_rows: int) -> bool:
-    """Say whether nothing more is to be waited for: enough rows ran on the mirror, or one failed there."""
-    mirrors = [each.mirror for each in servings]
-    return any(each.num_failed for each in mirrors) or sum(each.num_rows for each in mirrors) >= min_rows
+def is_shadow_finished(servings: Sequence[Serving], min_rows: int) -> bool:
+    """Say whether the verdict is known: enough rows ran on the shadow version, or one failed there."""
+    shadows = [each.shadow for each in servings]
+    return any(each.num_failed for each in shadows) or sum(each.num_rows for each in shadows) >= min_rows
 
 
-def mirror_verdict(verdict: Verdict, servings: Sequence[Serving], min_rows: int) -> Verdict:
-    """Say whether a version passes that ran as a mirror: ready everywhere, on enough rows, and without a failure.
+def shadow_verdict(verdict: Verdict, servings: Sequence[Serving], min_rows: int) -> Verdict:
+    """Say whether a version passes that ran as a shadow: ready everywhere, on enough rows, and without a failure.
 
     What it answered may differ, as it was trained to; how often it does is told.
     """
     if not servings:
-        return replace(verdict, passes=False, reason="no inference service is named to ask about the mirror")
+        return replace(verdict, passes=False, reason="no inference service is named to ask about the shadow")
     if away := [each.text for each in servings if not each.is_ready]:
-        return replace(verdict, passes=False, reason=f"was not ready as a mirror: {'; '.join(away)}")
-    num_failed = sum(each.mirror.num_failed for each in servings)
-    num_compared = sum(each.mirror.num_compared for each in servings)
+        return replace(verdict, passes=False, reason=f"was not ready as a shadow: {'; '.join(away)}")
+    num_failed = sum(each.shadow.num_failed for each in servings)
+    num_compared = sum(each.shadow.num_compared for each in servings)
     if num_failed:
-        reason = f"failed {num_failed} of {num_failed + num_compared} requests as a mirror"
+        reason = f"failed {num_failed} of {num_failed + num_compared} requests as a shadow"
         return replace(verdict, passes=False, reason=reason)
-    num_rows = sum(each.mirror.num_rows for each in servings)
+    num_rows = sum(each.shadow.num_rows for each in servings)
     if num_rows < min_rows:
         reason = (
-            f"ran on {num_rows} rows as a mirror, and at least {min_rows} are asked for (mirror_min_rows): send the "
-            "alias more requests, mirror for longer, or ask for fewer rows"
+            f"ran on {num_rows} rows as a shadow, and at least {min_rows} are asked for (shadow_min_rows): send the "
+            "alias more requests, shadow for longer, or ask for fewer rows"
         )
         return replace(verdict, passes=False, reason=reason)
-    num_agreeing = sum(each.mirror.num_agreeing_rows for each in servings)
+    num_agreeing = sum(each.shadow.num_agreeing_rows for each in servings)
     told = f", the same label for {num_agreeing} of {num_rows} rows" if num_rows else ""
-    return replace(verdict, passes=True, reason=f"{verdict.reason}; mirrored {num_compared} requests{told}")
+    return replace(verdict, passes=True, reason=f"{verdict.reason}; shadowed {num_compared} requests{told}")

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from model_store.records.jobs import JobSpec
-from model_store.records.promotion import DEFAULT_MIN_ROWS, DEFAULT_MIRROR_MIN_ROWS, PromotionSpec
+from model_store.records.promotion import DEFAULT_MIN_ROWS, DEFAULT_SHADOW_MIN_ROWS, PromotionSpec
 from training_service.recipes.recipe import DEFAULTS, Recipe
 
 
@@ -25,12 +25,12 @@ def _promotion(spec: PromotionSpec) -> Iterator[str]:
         yield from ("--threshold", str(spec.threshold))
     if spec.min_delta:
         yield from ("--min-delta", str(spec.min_delta))
-    if spec.mirror_seconds:
-        yield from ("--mirror-for", str(spec.mirror_seconds))
+    if spec.shadow_seconds:
+        yield from ("--shadow-for", str(spec.shadow_seconds))
     if spec.min_rows != DEFAULT_MIN_ROWS:
         yield from ("--min-rows", str(spec.min_rows))
-    if spec.mirror_min_rows != DEFAULT_MIRROR_MIN_ROWS:
-        yield from ("--mirror-min-rows", str(spec.mirror_min_rows))
+    if spec.shadow_min_rows != DEFAULT_SHADOW_MIN_ROWS:
+        yield from ("--shadow-min-rows", str(spec.shadow_min_rows))
 
 
 def _settings(recipe: Recipe) -> Iterator[str]:

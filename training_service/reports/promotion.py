@@ -34,7 +34,7 @@ def promotion_section(facts: JobFacts) -> Markup:
             ("Asked for", asked_text(spec)),
             ("Compared on", f"{verdict.num_rows:,} test images, at least {spec.min_rows:,} asked for"),
             ("Left out", f"{verdict.num_left_out:,} test images that a version learned from"),
-            ("Mirrors for", f"{spec.mirror_seconds:g} s" if spec.mirror_seconds else ""),
+            ("Shadow for", f"{spec.shadow_seconds:g} s" if spec.shadow_seconds else ""),
             ("Since", moment_text(promotion.updated_at)),
         ]
     )

@@ -32,7 +32,7 @@ def set_alias(
         list[str] | None,
         typer.Option(metavar="NUMBER:PERCENT", help="A version that answers a share of requests; up to eight of them."),
     ] = None,
-    mirror: Annotated[
+    shadow: Annotated[
         str,
         typer.Option(metavar="NUMBER:PERCENT", help="A version that a share of requests is run on too, to compare."),
     ] = "",
@@ -46,7 +46,7 @@ def set_alias(
         name=alias_name(model, alias),
         version=_version(model, version),
         canaries=[_share(model, each, "--canary") for each in canary or []],
-        mirror=_share(model, mirror, "--mirror") if mirror else None,
+        shadow=_share(model, shadow, "--shadow") if shadow else None,
         expected_version=_version(model, expected),
         reason=reason,
         actor=caller(),
@@ -58,7 +58,7 @@ def set_alias(
 
 @app.command("rollback")
 def roll_back(model: Model, alias: AliasId, reason: Reason = "", *, as_json: AsJson = False) -> None:
-    """Point an alias back at what it named before, canaries and mirror included."""
+    """Point an alias back at what it named before, canaries and shadow included."""
     request = model_store_pb2.RollBackAliasRequest(name=alias_name(model, alias), reason=reason, actor=caller())
     with Client() as client:
         _show(client.registry.RollBackAlias(request), as_json=as_json)

@@ -78,21 +78,21 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             rich_help_panel=_PROMOTION,
         ),
     ] = None,
-    mirror_for: Annotated[
+    shadow_for: Annotated[
         float,
         typer.Option(
             max=_MAX_SECONDS,
             callback=finite,
-            help="Seconds that it runs as a mirror before the alias moves.",
+            help="Seconds that it runs as a shadow before the alias moves.",
             rich_help_panel=_PROMOTION,
         ),
     ] = 0.0,
-    mirror_min_rows: Annotated[
+    shadow_min_rows: Annotated[
         int | None,
         typer.Option(
             min=0,
             max=INT32_MAX,
-            help="Images of requests that it must have run on as a mirror, at least; default: 100.",
+            help="Images of requests that it must have run on as a shadow, at least; default: 100.",
             rich_help_panel=_PROMOTION,
         ),
     ] = None,
@@ -173,8 +173,8 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         threshold=threshold,
         min_delta=min_delta,
         min_rows=min_rows,
-        mirror_for=timedelta(seconds=mirror_for),
-        mirror_min_rows=mirror_min_rows,
+        shadow_for=timedelta(seconds=shadow_for),
+        shadow_min_rows=shadow_min_rows,
     )
     with Client() as client:
         queue = partial(
@@ -231,7 +231,7 @@ def _gate(alias: str, **asked: Any) -> training_pb2.Promote | None:  # noqa: ANN
         return training_pb2.Promote(alias=alias, **asked)
     if any(value for value in asked.values()) or asked["threshold"] is not None:
         raise CommandFailed(
-            "a metric, threshold, delta, number of rows or mirror needs an alias to promote to: --promote production"
+            "a metric, threshold, delta, number of rows or shadow needs an alias to promote to: --promote production"
         )
     return None
 

@@ -219,7 +219,7 @@ def test_a_pinned_model_without_an_alias_means_its_newest_version(store: ModelSt
 
 
 def test_what_an_alias_gives_a_share_is_wanted_too(store: ModelStore, registry: Registry) -> None:
-    """Its canaries and its mirror; the shares are told, and only of an alias that has some."""
+    """Its canaries and its shadow; the shares are told, and only of an alias that has some."""
     for head in (1, 2, 3, 4):
         registry.publish(Recipe(head=head), alias="stable" if head == 1 else None)
     traffic = Traffic((Share(1, 10.0),), Share(2, 5.0))

@@ -22,10 +22,10 @@ KEYS = [f"user {number}" for number in range(4000)]
 percents = st.lists(st.floats(0.1, 33.0), min_size=1, max_size=3)
 
 
-def split(*given_percents: float, mirror: Share | None = None) -> Split:
+def split(*given_percents: float, shadow: Share | None = None) -> Split:
     """An alias of version 1 that gives versions 2, 3, … these shares."""
     canaries = tuple(Share(number, percent) for number, percent in enumerate(given_percents, 2))
-    return Split(PRODUCTION, 1, Traffic(canaries, mirror))
+    return Split(PRODUCTION, 1, Traffic(canaries, shadow))
 
 
 def wanted(traffic: Traffic) -> list[WantedModel]:
@@ -75,12 +75,12 @@ def test_each_version_gets_its_share(keys: list[str]) -> None:
     assert abs(found[3] - 1200) < 150
 
 
-def test_a_mirror_gets_its_share_by_chance() -> None:
+def test_a_shadow_gets_its_share_by_chance() -> None:
     """All of them, none, or so many."""
-    assert {split(mirror=Share(5, 100.0)).mirror() for _ in range(100)} == {5}
-    assert {split().mirror() for _ in range(100)} == {None}
-    num_mirrored = sum(split(mirror=Share(5, 25.0)).mirror() == 5 for _ in range(4000))
-    assert abs(num_mirrored - 1000) < 150
+    assert {split(shadow=Share(5, 100.0)).shadow() for _ in range(100)} == {5}
+    assert {split().shadow() for _ in range(100)} == {None}
+    num_shadowed = sum(split(shadow=Share(5, 25.0)).shadow() == 5 for _ in range(4000))
+    assert abs(num_shadowed - 1000) < 150
 
 
 @on_a_loop
@@ -140,8 +140,8 @@ async def test_a_share_that_ends_ends_at_once() -> None:
 
 
 @on_a_loop
-async def test_a_mirror_is_compared_with_the_main_version_alone() -> None:
-    """A request that a canary answers is not mirrored; nor is one where the mirror is not ready."""
+async def test_a_shadow_is_compared_with_the_main_version_alone() -> None:
+    """A request that a canary answers is not shadowed; nor is one where the shadow is not ready."""
     async with running() as setup:
         setup.manager.update(wanted(Traffic((Share(2, 50.0),), Share(3, 100.0))))
         await setup.manager.readiness.first_pass.wait()
@@ -151,9 +151,9 @@ async def test_a_mirror_is_compared_with_the_main_version_alone() -> None:
         setup.manager.update(wanted(Traffic((), Share(3, 100.0))))
         lease = await setup.manager.lease_when_ready(PRODUCTION, None, "")
         assert lease.shadow is not None
-        mirror = lease.shadow.lease()
-        assert mirror is not None
-        with mirror as resident:
+        shadow = lease.shadow.lease()
+        assert shadow is not None
+        with shadow as resident:
             assert resident.name == version(3)
         await setup.manager.unload_model("flowers")
         assert lease.shadow.lease() is None

@@ -1,4 +1,4 @@
-"""Requests that are run on a mirror too: what is compared and counted, and that no request is any the worse for it."""
+"""Requests that are run on a shadow too: what is compared and counted, and that no request is any the worse for it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from inference_service.execution.work import Answer, Output, Work
 from inference_service.lifecycle.lease import Lease, Shadow
 from inference_service.lifecycle.policy import VersionState
 from inference_service.lifecycle.served_version import ServedVersion
-from inference_service.lifecycle.traffic import MirrorCounts
+from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.precision import Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageKey
-from inference_service.pipeline.shadow_traffic import Mirrors, lane_of
+from inference_service.pipeline.shadow_traffic import ShadowTraffic, lane_of
 from model_store.modalities.inputs import Values, VectorInputSpec
 from model_store.names import AliasName, VersionName
 from model_store.records.aliases import Share, Traffic
@@ -39,10 +39,10 @@ from tests.inference_service.running import TIMEOUT, RunningService, refused, ru
 ALL = 100.0
 
 
-def mirror_of(service: RunningService, model_id: str = "flowers") -> pb.ServedMirror:
-    """Ask what the mirror of the one alias was counted doing."""
+def shadow_of(service: RunningService, model_id: str = "flowers") -> pb.ServedShadow:
+    """Ask what the shadow of the one alias was counted doing."""
     (alias,) = service.state(model_id).aliases
-    return alias.mirror
+    return alias.shadow
 
 
 def answers(service: RunningService, model_id: str) -> str:
@@ -59,7 +59,7 @@ def softmax(model_seed: int, x: Values) -> Values:
 
 @pytest.mark.parametrize("wanted", [[], ["LOGITS"]], ids=["scores", "logits"])
 def test_what_both_say_is_compared(tmp_path: Path, wanted: list[str]) -> None:
-    """Rows, those with the same best label, and the largest difference; the mirror has no request to its name."""
+    """Rows, those with the same best label, and the largest difference; the shadow has no request to its name."""
     output = open_pb.ModelInferRequest.InferRequestedOutputTensor
     with serving_models(tmp_path) as service:
         registry = open_registry(tmp_path)
@@ -74,20 +74,20 @@ def test_what_both_say_is_compared(tmp_path: Path, wanted: list[str]) -> None:
                 ask_numbers(x, outputs=[output(name=name) for name in wanted]), timeout=TIMEOUT
             )
             assert answer.model_version == "1"
-        until(lambda: mirror_of(service.running, "numbers").num_compared == 3)
+        until(lambda: shadow_of(service.running, "numbers").num_compared == 3)
         x = np.concatenate(asked)
         right, found = softmax(0, x), softmax(1, x)
-        mirror = mirror_of(service.running, "numbers")
-        assert (mirror.version, mirror.num_rows) == (str(second), 6)
-        assert mirror.num_agreeing_rows == (right.argmax(axis=1) == found.argmax(axis=1)).sum()
-        assert mirror.max_score_difference == pytest.approx(np.abs(right - found).max(), abs=1e-6)
-        assert mirror.num_failed + mirror.num_dropped + mirror.num_skipped == 0
+        shadow = shadow_of(service.running, "numbers")
+        assert (shadow.version, shadow.num_rows) == (str(second), 6)
+        assert shadow.num_agreeing_rows == (right.argmax(axis=1) == found.argmax(axis=1)).sum()
+        assert shadow.max_score_difference == pytest.approx(np.abs(right - found).max(), abs=1e-6)
+        assert shadow.num_failed + shadow.num_dropped + shadow.num_skipped == 0
         statistics = service.stub.ModelStatistics(open_pb.ModelStatisticsRequest(name="numbers")).model_stats
         counted = {each.version: (each.inference_stats.success.count, each.inference_count) for each in statistics}
         assert counted == {"1": (3, 6), "2": (0, 6)}
 
 
-def test_a_mirror_that_fails_fails_no_request(tmp_path: Path, registry: Registry) -> None:
+def test_a_shadow_that_fails_fails_no_request(tmp_path: Path, registry: Registry) -> None:
     """It is counted; what takes other inputs, and what gives no labels, is not run at all."""
     registry.publish(Recipe(backbone=1, head=1))
     registry.publish(Recipe(backbone=2, head=2), alias=None)
@@ -96,17 +96,17 @@ def test_a_mirror_that_fails_fails_no_request(tmp_path: Path, registry: Registry
     registry.store.set_alias(production, first, Traffic((), Share(2, ALL)))
     with running_service(tmp_path) as service:
         service.await_serving()
-        with service.server._manager.lease(VersionName("flowers", 2)) as mirror:
-            mirror.backbone[0].module.register_forward_hook(_fail)
+        with service.server._manager.lease(VersionName("flowers", 2)) as shadow:
+            shadow.backbone[0].module.register_forward_hook(_fail)
         right = service.predict("models/flowers", photo(1))
-        until(lambda: mirror_of(service).num_failed == 1)
+        until(lambda: shadow_of(service).num_failed == 1)
         assert service.embed("models/flowers", photo(1)).embeddings
-        until(lambda: mirror_of(service).num_skipped == 1)
+        until(lambda: shadow_of(service).num_skipped == 1)
         registry.store.set_alias(production, first, Traffic((), Share(3, ALL)))
-        until(lambda: mirror_of(service).version.endswith("3"))
+        until(lambda: shadow_of(service).version.endswith("3"))
         assert service.predict("models/flowers", photo(1)) == right
-        until(lambda: mirror_of(service).num_skipped == 1)
-        assert mirror_of(service).num_failed == 0
+        until(lambda: shadow_of(service).num_skipped == 1)
+        assert shadow_of(service).num_failed == 0
 
 
 def test_a_canary_answers_its_share_over_the_wire(tmp_path: Path, registry: Registry) -> None:
@@ -119,7 +119,7 @@ def test_a_canary_answers_its_share_over_the_wire(tmp_path: Path, registry: Regi
         service.await_serving()
         (alias,) = service.state().aliases
         assert [(each.version, each.percent) for each in alias.canaries] == [("models/flowers/versions/2", 50.0)]
-        assert not alias.HasField("mirror")
+        assert not alias.HasField("shadow")
         image = pb.Image(encoded=photo(1))
         found: dict[str, set[str]] = {}
         for key in [f"user {number}" for number in range(20)] * 2:
@@ -153,28 +153,28 @@ def test_the_open_protocol_takes_the_key_as_a_parameter(tmp_path: Path) -> None:
 
 
 class Setup:
-    """Mirrors on a real queue, in front of a device that gives the same scores for every row."""
+    """Shadows on a real queue, in front of a device that gives the same scores for every row."""
 
     def __init__(self, thread: DeviceThreads) -> None:
         self.scores: Sequence[float] = (0.1, 0.9)
-        self.counts = MirrorCounts()
+        self.counts = ShadowCounts()
         self.scheduler: Scheduler[Work, Answer] = Scheduler(
             self._run, thread, lane_of=lane_of, max_batch_rows=8, max_queue_rows=64
         )
-        self.mirrors = Mirrors(self.scheduler, max_queue_rows=64)
+        self.shadow_traffic = ShadowTraffic(self.scheduler, max_queue_rows=64)
 
     def _run(self, parts: Sequence[Part[Work]], _: object = None) -> list[Answer]:
-        assert all(part.work.is_mirror for part in parts)
+        assert all(part.work.is_shadow for part in parts)
         return [{Output.SCORES: np.array([self.scores] * part.num_rows, np.float32)} for part in parts]
 
-    async def compare(self, scores: Sequence[float], labels: Sequence[str], num_rows: int = 1) -> MirrorCounts:
-        """Mirror a request that got these scores of the labels `a` and `b`, on a version of other labels."""
+    async def compare(self, scores: Sequence[float], labels: Sequence[str], num_rows: int = 1) -> ShadowCounts:
+        """Shadow a request that got these scores of the labels `a` and `b`, on a version of other labels."""
         served = ServedVersion(version(2), "digest", state=VersionState.READY, resident=resident(labels))
         shadow = Shadow(lambda: Lease(served, lambda _: None), self.counts)
         answer = {Output.SCORES: np.array([scores] * num_rows, np.float32)}
-        self.mirrors.begin(shadow, resident(("a", "b")), np.zeros((num_rows, 3), np.float32), answer)
-        while self.mirrors._running:
-            await asyncio.wait(self.mirrors._running)
+        self.shadow_traffic.begin(shadow, resident(("a", "b")), np.zeros((num_rows, 3), np.float32), answer)
+        while self.shadow_traffic._running:
+            await asyncio.wait(self.shadow_traffic._running)
         assert served.num_leases == 0
         return self.counts
 
@@ -186,7 +186,7 @@ def resident(labels: Sequence[str]) -> ResidentVersion:
 
 
 @asynccontextmanager
-async def mirroring() -> AsyncIterator[Setup]:
+async def shadowing() -> AsyncIterator[Setup]:
     """Run the queue while the block runs."""
     with DeviceThreads(1) as thread:
         setup = Setup(thread)
@@ -202,7 +202,7 @@ async def mirroring() -> AsyncIterator[Setup]:
 @on_a_loop
 async def test_labels_are_compared_by_their_names() -> None:
     """In whatever order; one that a version does not have scores nothing with it."""
-    async with mirroring() as setup:
+    async with shadowing() as setup:
         counts = await setup.compare((0.1, 0.9), ("a", "b"))
         assert (counts.num_compared, counts.num_agreeing_rows, counts.max_score_difference) == (1, 1, 0.0)
         counts = await setup.compare((0.9, 0.1), ("b", "a"), num_rows=2)
@@ -215,7 +215,7 @@ async def test_labels_are_compared_by_their_names() -> None:
 @on_a_loop
 async def test_what_is_too_much_is_dropped() -> None:
     """More rows at once than a small part of the queue, and any while the queue is over half full."""
-    async with mirroring() as setup:
+    async with shadowing() as setup:
         assert (await setup.compare((0.1, 0.9), ("a", "b"), num_rows=5)).num_dropped == 1
         with setup.scheduler.admit(33, "others"):
             assert (await setup.compare((0.1, 0.9), ("a", "b"))).num_dropped == 2

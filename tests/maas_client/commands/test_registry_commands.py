@@ -173,8 +173,8 @@ def test_an_alias_gives_other_versions_a_share(registry: RunningRegistry, maas: 
     for seed in range(1, 5):
         publish(registry, seeds=(seed,))
     setting = ["alias", "set", "flowers", "live", "1"]
-    split = "1 (84.5%), 2 (10%), 3 (5.5%), mirrored to 4 (100%)"
-    _, out, err = maas(*setting, "--canary", "2:10", "--canary", "3:5.5", "--mirror", "4:100")
+    split = "1 (84.5%), 2 (10%), 3 (5.5%), shadowed by 4 (100%)"
+    _, out, err = maas(*setting, "--canary", "2:10", "--canary", "3:5.5", "--shadow", "4:100")
     assert (out.replace("\n", ""), err) == (f"models/flowers/aliases/live -> {split}", "")
     assert split in maas("show", "flowers")[1]
     assert split in maas("alias", "history", "flowers", "live")[1]

@@ -155,7 +155,7 @@ class Setting:
     def gated(self, seconds: float = 0) -> str:
         """Publish a job's version that passes the gate."""
         self.store.set_alias(PRODUCTION, TWO)
-        spec = PromotionSpec("production", mirror_seconds=seconds)
+        spec = PromotionSpec("production", shadow_seconds=seconds)
         claim = self.claim(spec)
         seeds = (1, 2000 + next(_numbers))
         self.store.publish(publication(self.store, seeds=seeds, claim=claim, gated=Gated(spec, PASSED, 60)))
@@ -222,7 +222,7 @@ class Setting:
         }
         of_promotions: dict[str, Callable[[], Any]] = {
             "under_way": promotions.under_way,
-            "end_mirroring": lambda: promotions.end_mirroring(self.gated(30), PASSED, 60),
+            "end_shadowing": lambda: promotions.end_shadowing(self.gated(30), PASSED, 60),
             "end_loading": lambda: promotions.end_loading(self.gated(), PromotionState.REFUSED, "it cannot be loaded"),
         }
         kinds = {ModelStore: of_store, JobStore: of_jobs, DatasetStore: of_datasets, PromotionStore: of_promotions}

@@ -101,13 +101,13 @@ class RegistryMachine(RuleBasedStateMachine):
         if alias is not None:
             expected.aliases.setdefault(alias, []).append(Target(expected.last_number))
 
-    @rule(model=MODELS, alias=ALIASES, number=NUMBERS, canary=st.none() | NUMBERS, mirror=st.none() | NUMBERS)
-    def set_alias(self, model: str, alias: str, number: int, canary: int | None, mirror: int | None) -> None:
+    @rule(model=MODELS, alias=ALIASES, number=NUMBERS, canary=st.none() | NUMBERS, shadow=st.none() | NUMBERS)
+    def set_alias(self, model: str, alias: str, number: int, canary: int | None, shadow: int | None) -> None:
         """Point an alias at versions that may not exist, may be deleted or may be the same."""
         expected, name = self.expected[model], AliasName(model, alias)
         shares = tuple(Share(each, 10) for each in (canary,) if each is not None)
-        target = Target(number, Traffic(shares, Share(mirror, 5) if mirror is not None else None))
-        if not target.numbers <= set(expected.living) or number in {canary, mirror}:
+        target = Target(number, Traffic(shares, Share(shadow, 5) if shadow is not None else None))
+        if not target.numbers <= set(expected.living) or number in {canary, shadow}:
             self._refused(lambda: self.store.set_alias(name, VersionName(model, number), target.traffic))
             return
         self.store.set_alias(name, VersionName(model, number), target.traffic)

@@ -78,9 +78,9 @@ def test_setting_what_already_is_changes_nothing(store: ModelStore, database: Da
     [
         (Traffic((Share(1, 5),)), ["canaries[0].version"]),
         (Traffic((Share(2, 5), Share(2, 6))), ["canaries[1].version"]),
-        (Traffic(mirror=Share(1, 5)), ["mirror.version"]),
+        (Traffic(shadow=Share(1, 5)), ["shadow.version"]),
         (Traffic((Share(2, 0), Share(3, -1))), ["canaries[0].percent", "canaries[1].percent"]),
-        (Traffic((Share(2, math.nan),), Share(3, math.inf)), ["canaries[0].percent", "mirror.percent"]),
+        (Traffic((Share(2, math.nan),), Share(3, math.inf)), ["canaries[0].percent", "shadow.percent"]),
         (Traffic((Share(2, 60), Share(3, 40.1))), ["canaries"]),
         (Traffic(tuple(Share(number, 1) for number in range(2, 11))), ["canaries"]),
     ],
@@ -94,7 +94,7 @@ def test_a_split_that_cannot_be_is_refused(store: ModelStore, traffic: Traffic, 
 
 
 def test_a_split_may_give_all_away(store: ModelStore) -> None:
-    """Percents of floats that make up a whole do, and a canary may be the mirror."""
+    """Percents of floats that make up a whole do, and a canary may be the shadow."""
     store.publish(publication(store, seeds=(9,)))
     thirds = (Share(2, 33.3), Share(3, 33.3), Share(4, 33.4))
     assert store.set_alias(PRODUCTION, ONE, Traffic(thirds, Share(4, 50))).traffic.canaries == thirds
@@ -108,7 +108,7 @@ def test_every_version_of_a_split_must_be_there(store: ModelStore) -> None:
     store.set_alias(PRODUCTION, ONE)
     store.delete_version(FOUR)
     with pytest.raises(IllegalState, match="versions/4 was deleted: undelete it first"):
-        store.set_alias(PRODUCTION, ONE, Traffic(mirror=Share(4, 1)))
+        store.set_alias(PRODUCTION, ONE, Traffic(shadow=Share(4, 1)))
     with pytest.raises(IllegalState, match="versions/4 before, which was deleted"):
         store.roll_back_alias(PRODUCTION)
     store.undelete_version(FOUR)
@@ -119,11 +119,11 @@ def test_a_version_that_takes_part_cannot_be_deleted(store: ModelStore, database
     """The refusal says which alias names it and how to end that; pruning leaves it alone and says why."""
     store.set_alias(PRODUCTION, ONE, Traffic((Share(2, 10),), Share(3, 1)))
     for name in (TWO, THREE):
-        with pytest.raises(IllegalState, match=f"is a canary or the mirror of {PRODUCTION}: set that alias again"):
+        with pytest.raises(IllegalState, match=f"is a canary or the shadow of {PRODUCTION}: set that alias again"):
             store.delete_version(name)
     kept = Pruner(database, store).prune(Rule(keep_last=1)).kept
     assert kept[TWO] == kept[THREE] == "production points at it"
-    store.set_alias(PRODUCTION, ONE, Traffic(mirror=Share(3, 1)))
+    store.set_alias(PRODUCTION, ONE, Traffic(shadow=Share(3, 1)))
     assert store.delete_version(TWO).timestamps.is_deleted
     store.delete_alias(PRODUCTION)
     assert store.delete_version(THREE).timestamps.is_deleted
@@ -156,7 +156,7 @@ def test_rows_that_disagree_about_a_split_are_found(store: ModelStore, database:
         session.execute(update(AliasRow).values(traffic=Traffic((Share(2, 10),)).to_json()))
     (problem,) = checker.check().problems
     assert problem.kind is Kind.WRONG_HISTORY
-    expected = "1 and 2 for 10% and 3 for 2.5% and 4 as mirror for 100%"
+    expected = "1 and 2 for 10% and 3 for 2.5% and 4 as shadow for 100%"
     assert problem.text == f"points at 1 and 2 for 10%, but its history ends with {expected}"
     with database.write() as session:
         session.execute(delete(AliasMoveRow))

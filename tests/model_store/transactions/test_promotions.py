@@ -134,20 +134,20 @@ def test_a_verdict_on_another_incumbent_is_not_carried_out(jobs: JobStore, store
     assert store.get_alias(PRODUCTION).version == TWO
 
 
-def test_a_mirror_that_passes_takes_over(jobs: JobStore, store: ModelStore, promotions: PromotionStore) -> None:
-    """The main version answers until then, and rolling back leads to it without a mirror."""
+def test_a_shadow_that_passes_takes_over(jobs: JobStore, store: ModelStore, promotions: PromotionStore) -> None:
+    """The main version answers until then, and rolling back leads to it without a shadow."""
     split = Traffic((), Share(1, 50))
     store.publish(publication(store, seeds=(1, 4)))
     store.set_alias(PRODUCTION, TWO, split)
-    job = publish(jobs, store, replace(PASSED, incumbent=2), spec=replace(PROMOTE, mirror_seconds=30))
+    job = publish(jobs, store, replace(PASSED, incumbent=2), spec=replace(PROMOTE, shadow_seconds=30))
     alias = store.get_alias(PRODUCTION)
-    assert (alias.version, alias.traffic.mirror) == (TWO, Share(3, 100))
-    assert (promotion_of(job).state, job.is_settled) == (PromotionState.MIRRORING, False)
+    assert (alias.version, alias.traffic.shadow) == (TWO, Share(3, 100))
+    assert (promotion_of(job).state, job.is_settled) == (PromotionState.SHADOWING, False)
     until = promotion_of(job).until
     assert until is not None
     assert 25 < (until - datetime.now(UTC)).total_seconds() <= 30
-    promotions.end_mirroring(job.id, replace(PASSED, reason="no failure"), 60)
-    promotions.end_mirroring(job.id, replace(FAILED, reason="another one saw it later"), 60)
+    promotions.end_shadowing(job.id, replace(PASSED, reason="no failure"), 60)
+    promotions.end_shadowing(job.id, replace(FAILED, reason="another one saw it later"), 60)
     moved = store.get_alias(PRODUCTION)
     assert (moved.version, moved.traffic) == (VersionName("flowers", 3), NO_SPLIT)
     assert promotion_of(jobs.get(job.id)).state is PromotionState.LOADING
@@ -155,12 +155,12 @@ def test_a_mirror_that_passes_takes_over(jobs: JobStore, store: ModelStore, prom
     assert (back.version, back.traffic) == (TWO, split)
 
 
-def test_a_mirror_that_fails_is_taken_off(
+def test_a_shadow_that_fails_is_taken_off(
     jobs: JobStore, store: ModelStore, promotions: PromotionStore, database: Database
 ) -> None:
     """The alias is what it was."""
-    job = publish(jobs, store, PASSED, spec=replace(PROMOTE, mirror_seconds=30))
-    promotions.end_mirroring(job.id, replace(PASSED, passes=False, reason="failed 1 of 2 requests"), 60)
+    job = publish(jobs, store, PASSED, spec=replace(PROMOTE, shadow_seconds=30))
+    promotions.end_shadowing(job.id, replace(PASSED, passes=False, reason="failed 1 of 2 requests"), 60)
     alias = store.get_alias(PRODUCTION)
     assert (alias.version, alias.traffic) == (ONE, NO_SPLIT)
     assert store.list_alias_history(PRODUCTION, PageRequest()).items[0].is_refused
@@ -169,11 +169,11 @@ def test_a_mirror_that_fails_is_taken_off(
     assert Checker(database, store.blobs).check().is_clean
 
 
-def test_somebody_elses_move_ends_a_mirror(jobs: JobStore, store: ModelStore, promotions: PromotionStore) -> None:
+def test_somebody_elses_move_ends_a_shadow(jobs: JobStore, store: ModelStore, promotions: PromotionStore) -> None:
     """Whoever set the alias meanwhile meant it."""
-    job = publish(jobs, store, PASSED, spec=replace(PROMOTE, mirror_seconds=30))
+    job = publish(jobs, store, PASSED, spec=replace(PROMOTE, shadow_seconds=30))
     store.set_alias(PRODUCTION, ONE)
-    promotions.end_mirroring(job.id, PASSED, 60)
+    promotions.end_shadowing(job.id, PASSED, 60)
     assert store.get_alias(PRODUCTION).version == ONE
     ended = promotion_of(jobs.get(job.id))
     assert (ended.state, "somebody else" in ended.reason) == (PromotionState.REFUSED, True)

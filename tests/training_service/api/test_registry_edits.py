@@ -206,19 +206,19 @@ def test_a_split_goes_over_the_wire_and_back(registry: RunningRegistry) -> None:
     for seed in range(4):
         publish(registry, seed=seed)
     service, name = registry.client.registry, f"{FLOWERS}/aliases/live"
-    canary, mirror = (pb.VersionShare(version=f"{FLOWERS}/versions/{n}", percent=p) for n, p in ((2, 12.5), (3, 100)))
-    split = pb.SetAliasRequest(name=name, version=FIRST, canaries=[canary], mirror=mirror)
+    canary, shadow = (pb.VersionShare(version=f"{FLOWERS}/versions/{n}", percent=p) for n, p in ((2, 12.5), (3, 100)))
+    split = pb.SetAliasRequest(name=name, version=FIRST, canaries=[canary], shadow=shadow)
     alias = service.SetAlias(split)
-    assert (list(alias.canaries), alias.mirror) == ([canary], mirror)
+    assert (list(alias.canaries), alias.shadow) == ([canary], shadow)
     assert service.GetAlias(pb.GetAliasRequest(name=name)) == registry.client.model("flowers").aliases[0] == alias
     whole = service.SetAlias(pb.SetAliasRequest(name=name, version=FIRST))
-    assert (list(whole.canaries), whole.HasField("mirror")) == ([], False)
+    assert (list(whole.canaries), whole.HasField("shadow")) == ([], False)
     last, first = registry.client.alias_history("flowers", "live")
-    assert (list(first.canaries), first.mirror, first.from_version) == ([canary], mirror, "")
-    assert (list(last.canaries), last.HasField("mirror"), last.from_version) == ([], False, FIRST)
+    assert (list(first.canaries), first.shadow, first.from_version) == ([canary], shadow, "")
+    assert (list(last.canaries), last.HasField("shadow"), last.from_version) == ([], False, FIRST)
     back = service.RollBackAlias(pb.RollBackAliasRequest(name=name))
-    assert (list(back.canaries), back.mirror) == ([canary], mirror)
-    with refused(grpc.StatusCode.FAILED_PRECONDITION, f"canary or the mirror of {name}"):
+    assert (list(back.canaries), back.shadow) == ([canary], shadow)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, f"canary or the shadow of {name}"):
         service.DeleteVersion(pb.DeleteVersionRequest(name=canary.version))
 
 
@@ -227,8 +227,8 @@ def test_a_split_goes_over_the_wire_and_back(registry: RunningRegistry) -> None:
     [
         ({"canaries": [pb.VersionShare(version="models/trees/versions/1", percent=1)]}, ["canaries[0].version"]),
         ({"canaries": [pb.VersionShare(version=FIRST, percent=1), pb.VersionShare()]}, ["canaries[1].version"]),
-        ({"mirror": pb.VersionShare(version=f"{FLOWERS}/aliases/x", percent=1)}, ["mirror.version"]),
-        ({"mirror": pb.VersionShare(version=f"{FLOWERS}/versions/2")}, ["mirror.percent"]),
+        ({"shadow": pb.VersionShare(version=f"{FLOWERS}/aliases/x", percent=1)}, ["shadow.version"]),
+        ({"shadow": pb.VersionShare(version=f"{FLOWERS}/versions/2")}, ["shadow.percent"]),
         (
             {"canaries": [pb.VersionShare(version=FIRST, percent=101)]},
             [f"canaries[0].{each}" for each in ("version", "percent")] + ["canaries"],

@@ -14,7 +14,7 @@ from model_store.records.promotion import PromotionSpec
 from training_service.promotion.gate import METRICS, Incumbent, LeftOut, check_promotion, judge
 
 SPEC = PromotionSpec("production", min_rows=10)
-FIELDS = ("alias", "metric", "threshold", "min_delta", "mirror_for", "min_rows", "mirror_min_rows")
+FIELDS = ("alias", "metric", "threshold", "min_delta", "shadow_for", "min_rows", "shadow_min_rows")
 THERE = VersionName("flowers", 3)
 
 
@@ -96,13 +96,13 @@ def test_all_that_is_wrong_is_named() -> None:
     """Each by its field."""
     wrong = PromotionSpec("Not An Id", "beauty", math.nan, math.inf, -1, 0, -1)
     with pytest.raises(InvalidInput) as caught:
-        check_promotion(wrong, "promote", can_mirror=True)
+        check_promotion(wrong, "promote", can_shadow=True)
     fields = {each.field for each in caught.value.violations}
     assert fields == {f"promote.{name}" for name in FIELDS}
     with pytest.raises(InvalidInput, match="INFERENCE_ADDRESSES"):
-        check_promotion(replace(SPEC, mirror_seconds=1), "promote", can_mirror=False)
+        check_promotion(replace(SPEC, shadow_seconds=1), "promote", can_shadow=False)
     for metric in METRICS:
-        check_promotion(replace(SPEC, metric=metric, mirror_seconds=1), "promote", can_mirror=True)
+        check_promotion(replace(SPEC, metric=metric, shadow_seconds=1), "promote", can_shadow=True)
 
 
 def test_too_few_rows_are_not_judged() -> None:

@@ -67,6 +67,6 @@ def test_the_gate_is_asked_for_too() -> None:
     """With all that it goes by."""
     spec = replace(SPEC, promote=PromotionSpec("production", "log_loss", 0.5, 0.01, 60.0, 7, 8))
     found = understood(spec)
-    options = ("promote", "metric", "threshold", "min_delta", "mirror_for", "min_rows", "mirror_min_rows")
+    options = ("promote", "metric", "threshold", "min_delta", "shadow_for", "min_rows", "shadow_min_rows")
     assert [found[each] for each in options] == ["production", "log_loss", 0.5, 0.01, 60.0, 7, 8]
     assert understood(replace(SPEC, alias="staging"))["alias"] == "staging"
