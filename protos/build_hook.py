@@ -17,7 +17,7 @@ def generate() -> None:
     from grpc_tools import protoc
 
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("maas/**/*.proto"))
-    includes = [f"-I{PROTOS}", f"-I{files('grpc_tools') / '_proto'}"]
+    includes = [f"-I{folder}" for folder in (PROTOS, PROTOS / "third_party", files("grpc_tools") / "_proto")]
     outputs = [f"--{kind}_out={PROTOS}" for kind in ("python", "pyi", "grpc_python")]
     if protoc.main(["protoc", *includes, *outputs, *sources]) != 0:
         sys.exit("protoc failed: see its message above")
