@@ -34,7 +34,7 @@ from benchmarks.harness.training import (
     small,
     training,
 )
-from maas_client.files.publish import publish_base
+from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import LoadedBase, load_random
 
 NUM_PLAIN_EPOCHS = 10

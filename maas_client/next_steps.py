@@ -8,7 +8,8 @@ import grpc
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 
-from maas_client.client import Client, LoadFailed
+from maas_client.calls.predictions import LoadFailed
+from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.typed.shorthand import alias_text, id_of
 from maas_client.views.output import as_text, notes, out

@@ -17,7 +17,7 @@ from maas.training.v1 import training_pb2 as pb
 from benchmarks.harness.figures import Figure, Options
 from benchmarks.harness.pictures import noisy
 from benchmarks.harness.training import SUCCEEDED, Job, Training, small, training
-from maas_client.files.publish import publish_base
+from maas_client.transfers.publish import publish_base
 from tests.postgres_server import postgres_server
 
 _LOOK_SECONDS = 0.02

@@ -11,7 +11,7 @@ import typer
 
 from maas_client.client import Client
 from maas_client.failures import CommandFailed, explain
-from maas_client.files.classifying import Classified, classify, files_of
+from maas_client.transfers.classifying import Classified, classify, files_of
 from maas_client.typed.numbers import INT32_MAX
 from maas_client.views.output import AsJson, as_text, notes, out, print_json, print_table
 

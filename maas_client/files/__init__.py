@@ -1,1 +1,1 @@
-"""Folders, archives and versions as files, and their way to the services and back."""
+"""Files of this machine: folders and archives of examples, and the archive of a version."""

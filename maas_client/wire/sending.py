@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from maas.model_store.v1 import model_store_pb2
+from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 
-from maas_client.client import Client
 from maas_client.wire.request_streams import sent
 
 Header = model_store_pb2.PublishVersionRequest.Header
 
 
 def send(
-    client: Client,
+    registry: model_store_pb2_grpc.ModelStoreServiceStub,
     header: Header,
     sizes: Mapping[str, int],
     chunks: Callable[[str], Iterable[bytes]],
@@ -24,9 +23,9 @@ def send(
     `on_sent` is told of bytes sent, and of those that need not be. Sending again after a failure goes on from there.
     """
     request = model_store_pb2.FindMissingBlobsRequest(digests=list(sizes))
-    missing = client.registry.FindMissingBlobs(request).missing_digests
+    missing = registry.FindMissingBlobs(request).missing_digests
     on_sent(sum(sizes[digest] for digest in sizes.keys() - set(missing)))
-    return sent(client.registry.PublishVersion, _messages(header, missing, chunks, on_sent))
+    return sent(registry.PublishVersion, _messages(header, missing, chunks, on_sent))
 
 
 def _messages(

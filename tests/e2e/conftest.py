@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from maas_client.client import Client
-from maas_client.files.publish import publish_base
 from maas_client.stack.processes import Stack
+from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import load_random
 
 # A lease that runs out soon: what a killed runner leaves is taken up within seconds.

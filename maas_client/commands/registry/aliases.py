@@ -10,9 +10,9 @@ from maas.model_store.v1 import model_store_pb2
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.typed.caller import caller
-from maas_client.typed.new_alias import say_where_new
 from maas_client.typed.numbers import INT32_MAX
 from maas_client.typed.shorthand import alias_name, alias_text, id_of, target_name
+from maas_client.views.new_alias import say_where_new
 from maas_client.views.output import AsJson, Yes, confirm, moment, out, print_json, print_table
 
 app = typer.Typer(help="Point an alias at a version, roll it back, delete it, read its history.", no_args_is_help=True)

@@ -11,9 +11,9 @@ import typer
 from maas_client.client import Client
 from maas_client.failures import CommandFailed, store_errors_explained
 from maas_client.typed.caller import caller
-from maas_client.typed.new_alias import say_where_new
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX
 from maas_client.typed.shorthand import id_of, pairs
+from maas_client.views.new_alias import say_where_new
 from maas_client.views.output import AsJson, notes, out, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     as_json: AsJson = False,
 ) -> None:
     """Register a pretrained model as a base, or weights that were trained elsewhere as a version of a model."""
-    from maas_client.files.publish import publish_base
+    from maas_client.transfers.publish import publish_base
     from model_store.errors import StoreError
     from model_store.labels import read_labels
 

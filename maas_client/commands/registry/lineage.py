@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from maas_client.client import Client
-from maas_client.typed.job_names import find_job
+from maas_client.commands.job_names import find_job
 from maas_client.typed.shorthand import resource_name, short_name
 from maas_client.views.output import AsJson, moment, notes, out, print_json
 

@@ -11,7 +11,7 @@ from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
-from maas_client.files.uploading import split_spec, upload
+from maas_client.commands.training.uploading import split_spec, upload
 from maas_client.typed.numbers import INT64_MAX
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
 from maas_client.views.browser import show_in_browser

@@ -14,15 +14,15 @@ import typer
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
+from maas_client.commands.training.uploading import upload
 from maas_client.failures import CommandFailed
-from maas_client.files.uploading import upload
 from maas_client.next_steps import await_answer, show_next_steps
 from maas_client.typed import recipe_options as options
-from maas_client.typed.new_alias import say_where_new
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX, finite
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of, model_of
 from maas_client.views.dataset import show_rejections
 from maas_client.views.job import check_promoted, check_succeeded, follow, show_result
+from maas_client.views.new_alias import say_where_new
 from maas_client.views.output import AsJson, notes, print_json
 
 _PROMOTION = "Promotion"

@@ -8,8 +8,8 @@ import typer
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
+from maas_client.commands.job_names import JOB_HELP, find_job
 from maas_client.next_steps import show_next_steps
-from maas_client.typed.job_names import JOB_HELP, find_job
 from maas_client.typed.shorthand import id_of
 from maas_client.views.job import check_promoted, check_succeeded, follow, show_result, state_text
 from maas_client.views.output import AsJson, moment, out, print_json, print_table

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from maas_client.client import Client
-from maas_client.typed.job_names import JOB_HELP, find_job
+from maas_client.commands.job_names import JOB_HELP, find_job
 from maas_client.typed.shorthand import id_of
 from maas_client.views.browser import show_in_browser
 from maas_client.views.output import as_text, notes, out

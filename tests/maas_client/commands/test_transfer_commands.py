@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from maas_client.files.publish import publish_base
+from maas_client.transfers.publish import publish_base
 from maas_client.typed.caller import caller
 from model_store.bases.catalogue import load_random
 from model_store.names import VersionName

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.client import Client
-from maas_client.files.publish import publish_base
+from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import LoadedBase, load_random
 from model_store.manifests import Manifest, ManifestStage
 from model_store.registry.models import ModelStore

@@ -14,7 +14,7 @@ import pytest
 import torch
 from maas.model_store.v1 import model_store_pb2 as pb
 
-from maas_client.files.publish import publish_base
+from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import LoadedBase, load_random
 from model_store.blobs.local import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage

@@ -16,8 +16,8 @@ from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
-from maas_client.files.publish import publish_base
 from maas_client.files.version_archive import InvalidArchive
+from maas_client.transfers.publish import publish_base
 from model_store.architectures import build, initialise_head
 from model_store.bases.catalogue import LoadedBase, load_random
 from model_store.names import VersionName

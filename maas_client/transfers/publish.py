@@ -12,7 +12,7 @@ import numpy as np
 from maas.model_store.v1 import model_store_pb2
 from torch import Tensor
 
-from maas_client.client import Client
+from maas_client.calls.registry import RegistryCalls
 from maas_client.files.folders import FoundFile, files_below
 from maas_client.typed.shorthand import model_name
 from maas_client.wire.sending import Header, send
@@ -32,7 +32,7 @@ _MAX_PIXELS = 50_000_000
 
 
 def publish_base(
-    client: Client,
+    client: RegistryCalls,
     model: str,
     weights: LoadedBase,
     recipe: Mapping[str, Any] | None = None,
@@ -60,7 +60,7 @@ def publish_base(
             written = write_calibration(blobs, weights.chain, rows, weights.input_spec)
             header.calibration.rows_digest, header.calibration.logits_digest = written.rows, written.logits
         sizes = {blob.digest: blob.size_bytes for blob in blobs.all()}
-        return send(client, header, sizes, lambda digest: _file_chunks(blobs, digest))
+        return send(client.registry, header, sizes, lambda digest: _file_chunks(blobs, digest))
 
 
 def calibration_rows(folder: Path, weights: LoadedBase) -> Pixels:

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from maas_client.failures import CommandFailed
-from maas_client.files import publish
-from maas_client.files.publish import publish_base
-from maas_client.files.transfer import export_torchvision
+from maas_client.transfers import publish
+from maas_client.transfers.publish import publish_base
+from maas_client.transfers.transfer import export_torchvision
 from model_store.architectures import Head, build, initialise_head
 from model_store.architectures.torchvision_compat import torchvision
 from model_store.bases.catalogue import LoadedBase, load_random
@@ -144,7 +144,7 @@ def test_weights_that_diverged_are_refused_by_client_and_service(
     """The client names the tensor before it sends anything; the service trusts no client."""
     with pytest.raises(InvalidManifest, match=r"features\.0\.bias of stage stem has numbers that are not finite"):
         publish_base(registry.client, "a", diverged(base))
-    monkeypatch.setattr("maas_client.files.publish.check_finite", lambda *_: None)
+    monkeypatch.setattr("maas_client.transfers.publish.check_finite", lambda *_: None)
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "not finite: its training diverged"):
         publish_base(registry.client, "a", diverged(base))
     assert list(registry.client.models()) == []

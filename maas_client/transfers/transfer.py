@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import grpc
 from maas.model_store.v1 import model_store_pb2
 
-from maas_client.client import Client
+from maas_client.calls.registry import RegistryCalls
 from maas_client.failures import CommandFailed
 from maas_client.files.version_archive import VersionArchive, opened_archive, write_archive
 from maas_client.typed.shorthand import alias_name, model_name, model_of
@@ -30,7 +30,7 @@ OnBytes = Callable[[int], object]
 _Chunks = Iterator[model_store_pb2.DownloadVersionResponse.BlobChunk]
 
 
-def export_archive(client: Client, version: model_store_pb2.ModelVersion, path: Path, on_bytes: OnBytes) -> None:
+def export_archive(client: RegistryCalls, version: model_store_pb2.ModelVersion, path: Path, on_bytes: OnBytes) -> None:
     """Write a version to a file that `import_archive` reads; `on_bytes` is told of bytes of blobs received.
 
     The file appears whole or not at all, and equal versions make equal files. No blob is ever held in memory.
@@ -40,7 +40,9 @@ def export_archive(client: Client, version: model_store_pb2.ModelVersion, path: 
         write_archive(file, version, chunks)
 
 
-def export_torchvision(client: Client, version: model_store_pb2.ModelVersion, path: Path, on_bytes: OnBytes) -> None:
+def export_torchvision(
+    client: RegistryCalls, version: model_store_pb2.ModelVersion, path: Path, on_bytes: OnBytes
+) -> None:
     """Write a version's tensors by torchvision's names: as safetensors where the file is named so, else by torch.save.
 
     torchvision's model of as many classes loads them strictly; raises CommandFailed where it has no such head.
@@ -60,7 +62,13 @@ def export_torchvision(client: Client, version: model_store_pb2.ModelVersion, pa
 
 
 def import_archive(
-    client: Client, path: Path, *, model: str = "", alias: str = "", actor: str = "", on_bytes: OnBytes = lambda _: None
+    client: RegistryCalls,
+    path: Path,
+    *,
+    model: str = "",
+    alias: str = "",
+    actor: str = "",
+    on_bytes: OnBytes = lambda _: None,
 ) -> model_store_pb2.ModelVersion:
     """Register the version in an archive as the next one of a model, by default of the model that it was of.
 
@@ -72,7 +80,7 @@ def import_archive(
         parent = model_name(model) if model else model_of(archive.version.name)
         header = _header(archive, parent, _base(client, archive))
         header.alias, header.actor = alias, actor
-        version = send(client, header, archive.blobs, archive.chunks, on_bytes)
+        version = send(client.registry, header, archive.blobs, archive.chunks, on_bytes)
     if version.state == model_store_pb2.RESOURCE_STATE_DELETED:
         raise CommandFailed(f"{version.name} is what was imported from {path}, and was deleted: undelete it first")
     if alias and alias not in version.aliases:
@@ -82,7 +90,7 @@ def import_archive(
     return version
 
 
-def _download(client: Client, version: model_store_pb2.ModelVersion, on_bytes: OnBytes) -> _Chunks:
+def _download(client: RegistryCalls, version: model_store_pb2.ModelVersion, on_bytes: OnBytes) -> _Chunks:
     """Yield a version's blobs; the call is made at once."""
     request = model_store_pb2.DownloadVersionRequest(name=version.name)
     stream = responses(partial(client.registry.DownloadVersion, request))
@@ -158,7 +166,7 @@ def _header(archive: VersionArchive, parent: str, base: str) -> Header:
     return header
 
 
-def _base(client: Client, archive: VersionArchive) -> str:
+def _base(client: RegistryCalls, archive: VersionArchive) -> str:
     """Return the base's name where this store has the very same version under it, else an empty one."""
     lineage = archive.version.lineage
     if not lineage.base:

@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 from maas.inference.v1 import inference_pb2
 
-from maas_client.client import Client
+from maas_client.calls.predictions import PredictionCalls
 
 _MAX_FILES = 32
 _MAX_BYTES = 16 * 1024 * 1024  # of files in one request: a quarter of the largest message
@@ -39,7 +39,7 @@ def files_of(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def classify(client: Client, model: str, files: Iterable[Path], top_k: int = 0) -> Iterator[Classified]:
+def classify(client: PredictionCalls, model: str, files: Iterable[Path], top_k: int = 0) -> Iterator[Classified]:
     """Yield what became of each file, in their order; raise grpc.RpcError where the service refuses for another reason.
 
     A file that cannot be read, or that the service names as no image, costs no other file its answer.
@@ -60,7 +60,7 @@ def classify(client: Client, model: str, files: Iterable[Path], top_k: int = 0) 
     yield from _answers(client, model, batch, top_k)
 
 
-def _answers(client: Client, model: str, batch: Sequence[_Photo], top_k: int) -> Sequence[Classified]:
+def _answers(client: PredictionCalls, model: str, batch: Sequence[_Photo], top_k: int) -> Sequence[Classified]:
     """Ask for one batch, and again without the files that the service names, until it answers."""
     if not batch:
         return ()
@@ -87,7 +87,7 @@ def _answers(client: Client, model: str, batch: Sequence[_Photo], top_k: int) ->
 
 
 def _halves(
-    client: Client, model: str, batch: Sequence[_Photo], top_k: int, error: grpc.RpcError
+    client: PredictionCalls, model: str, batch: Sequence[_Photo], top_k: int, error: grpc.RpcError
 ) -> Sequence[Classified]:
     """Ask for a batch in two requests; a file whose message alone is too large has no answer."""
     if len(batch) == 1:

@@ -1,0 +1,64 @@
+"""The channels to both services, and how a call reads pages and goes on after a broken connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from maas.inference.v1 import inference_pb2_grpc
+from maas.model_store.v1 import model_store_pb2_grpc
+from maas.training.v1 import training_pb2_grpc
+
+from grpc_runtime.addresses import channel_options
+from maas_client.settings import ClientSettings
+from maas_client.wire.resuming import resumed
+
+PAGE_SIZE = 1000
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+class Connection:
+    """Channels to both services, opened at first use; safe to share between threads."""
+
+    def __init__(self, settings: ClientSettings | None = None) -> None:
+        settings = settings or ClientSettings.from_environment()
+        self.settings = settings
+        self.training_channel = _channel(settings.training_address)
+        self.inference_channel = _channel(settings.inference_address)
+        self.training = training_pb2_grpc.TrainingServiceStub(self.training_channel)
+        self.registry = model_store_pb2_grpc.ModelStoreServiceStub(self.training_channel)
+        self.inference = inference_pb2_grpc.InferenceServiceStub(self.inference_channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both channels."""
+        self.training_channel.close()
+        self.inference_channel.close()
+
+    def resumed(self, call: Callable[[Any], Any], request: Any) -> Iterator[Any]:  # noqa: ANN401  any numbered stream
+        """Yield the numbered messages of a stream of the training service, and go on after the last one received."""
+        return resumed(call, request, self.training_channel, self.settings.reconnect_seconds)
+
+
+def all_pages(call: Callable[[Any], Any], request: Any, field: str) -> Iterator[Any]:  # noqa: ANN401  any List RPC
+    """Yield the resources of every page that a List RPC answers."""
+    while True:
+        response = call(request)
+        yield from getattr(response, field)
+        if not response.next_page_token:
+            return
+        request.page_token = response.next_page_token
+
+
+def _channel(address: str) -> grpc.Channel:
+    limits = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("send", "receive")]
+    return grpc.insecure_channel(address, [*limits, *channel_options(address)])

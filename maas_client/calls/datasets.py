@@ -1,0 +1,90 @@
+"""Calls about datasets: upload, register, list, read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from maas.training.v1 import training_pb2
+
+from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
+from maas_client.files.archive import Contents
+from maas_client.typed.shorthand import dataset_name
+from maas_client.wire.request_streams import sent
+
+
+class DatasetCalls(Connection):
+    """Calls about datasets."""
+
+    def upload_dataset(
+        self,
+        dataset_id: str,
+        path: Path | str | Contents,
+        *,
+        split: training_pb2.SplitSpec | None = None,
+        parent: str = "",
+        encoding: str = "",
+        reuse: bool = False,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> training_pb2.Dataset:
+        """Upload a folder (one sub-folder for each label) or an archive of one; `on_sent` is told of bytes sent.
+
+        With a parent the dataset has that one's images too, each in the split that it is in. `encoding` is that of an
+        archive's names that are not marked as UTF-8. With `reuse` the answer is a dataset that has just this content
+        already, where there is one. Files of a folder that cannot be read are in `left_out` of a
+        `maas_client.files.archive.Contents`, where one is given. Raises OSError where what must be read cannot be.
+        """
+        contents = path if isinstance(path, Contents) else Contents(Path(path))
+        header = training_pb2.UploadDatasetRequest.Header(
+            dataset_id=dataset_id,
+            split=split,
+            parent=dataset_name(parent) if parent else "",
+            file_name_encoding=encoding,
+            reuse=reuse,
+        )
+
+        def messages() -> Iterator[training_pb2.UploadDatasetRequest]:
+            hasher = hashlib.sha256()
+            yield training_pb2.UploadDatasetRequest(header=header)
+            for chunk in contents.chunks():
+                hasher.update(chunk)
+                if on_sent is not None:
+                    on_sent(len(chunk))
+                yield training_pb2.UploadDatasetRequest(chunk=chunk)
+            yield training_pb2.UploadDatasetRequest(sha256=hasher.hexdigest())
+
+        return sent(self.training.UploadDataset, messages())
+
+    def register_dataset(
+        self,
+        dataset_id: str,
+        uri: str,
+        *,
+        split: training_pb2.SplitSpec | None = None,
+        parent: str = "",
+        encoding: str = "",
+    ) -> training_pb2.Dataset:
+        """Make a dataset of a folder or an archive that the service reads from a URL, where its operator allows it."""
+        request = training_pb2.RegisterDatasetRequest(
+            dataset_id=dataset_id,
+            uri=uri,
+            split=split,
+            parent=dataset_name(parent) if parent else "",
+            file_name_encoding=encoding,
+        )
+        return self.training.RegisterDataset(request)
+
+    def dataset(self, dataset: str) -> training_pb2.Dataset:
+        """Return one dataset, a deleted one too."""
+        return self.training.GetDataset(training_pb2.GetDatasetRequest(name=dataset_name(dataset)))
+
+    def datasets(self, *, show_deleted: bool = False) -> Iterator[training_pb2.Dataset]:
+        """Yield every dataset, by id."""
+        request = training_pb2.ListDatasetsRequest(page_size=PAGE_SIZE, show_deleted=show_deleted)
+        yield from all_pages(self.training.ListDatasets, request, "datasets")
+
+    def dataset_rows(self, dataset: str, split: str = "") -> Iterator[training_pb2.DatasetRow]:
+        """Yield the rows of a dataset, or of one of its splits."""
+        request = training_pb2.ListDatasetRowsRequest(parent=dataset_name(dataset), split=split, page_size=PAGE_SIZE)
+        yield from all_pages(self.training.ListDatasetRows, request, "rows")

@@ -1,0 +1,1 @@
+"""Weights, versions and images carried between files of this machine and the services."""
