@@ -13,7 +13,7 @@ SERVICES = ("training_service", "inference_service", "grpc_runtime")
 ON_THE_WIRE = {
     "grpc_runtime/server.py",
     "training_service/server.py",
-    "training_service/background/worker.py",  # writes the message that the service sends on
+    "training_service/background_worker.py",  # writes the message that the service sends on
     "training_service/promotion/serving_state.py",  # asks inference services
     "inference_service/server.py",
     "inference_service/open_inference/convert.py",

@@ -32,12 +32,12 @@ from training_service.datasets.archives import ArchiveLimits
 from training_service.datasets.sources import Sources
 from training_service.jobs.owners import new_owner
 from training_service.jobs.runner import Runner
-from training_service.keeper import Keeper
 from training_service.modalities.image.ingest import Ingestor
 from training_service.promotion.promoter import Promoter
 from training_service.server import CODES, Part, TrainingServer, registrations
 from training_service.settings import TrainingSettings
 from training_service.threads import Threads, call_threads
+from training_service.upkeep_schedule import UpkeepSchedule
 
 # Each takes a thread while a message of its client is written, and while its files are read; more wait for their turn.
 _MAX_UPLOADS = 16
@@ -95,7 +95,7 @@ def build(
             poll_seconds=settings.poll_seconds,
             patience_seconds=settings.promotion_patience_seconds,
         )
-        keeper = Keeper(
+        upkeep = UpkeepSchedule(
             Upkeep(database, store.blobs, settings.ages),
             WorkLease(
                 database,
@@ -113,7 +113,7 @@ def build(
         notifier = ChangeNotifier(feed, poll_seconds=settings.poll_seconds)
         registry = ModelStoreServicer(store, feed, notifier, threads)
         grpc_server = GrpcServer(settings, registrations(training, registry), CODES)
-        parts: list[Part] = [runner, promoter, notifier, job_watch, *([keeper] if settings.upkeep_seconds else [])]
+        parts: list[Part] = [runner, promoter, notifier, job_watch, *([upkeep] if settings.upkeep_seconds else [])]
         yield TrainingServer(grpc_server, parts, notifier, stopping)
 
 

@@ -14,7 +14,7 @@ from training_service.background.order import ERROR, LENGTH_BYTES, Kind, SideOrd
 from training_service.jobs import worker_process
 from training_service.settings import TrainingSettings
 
-_WORKER = command_of("training_service.background.worker")
+_WORKER = command_of("training_service.background_worker")
 _WORDS = {Kind.EVALUATE: "evaluation", Kind.REPORT: "report"}
 
 

@@ -19,10 +19,11 @@ from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.datasets.splits import Split
 from training_service.devices import chosen_device
 from training_service.evaluation.evaluate_version import Evaluation, check_evaluable, evaluate_version
-from training_service.evaluation.learned_rows import REFITTED, LearnedRows, learned_rows
+from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.modalities.image.pixels import LabelledPixels, Positions, decode_dataset
+from training_service.phases import DECODING, EVALUATING
+from training_service.recipes.refitting import REFITTED
 from training_service.settings import TrainingSettings
-from training_service.training.training_context import DECODING, EVALUATING
 
 ALL = "all"
 SPLITS = (*Split, ALL)

@@ -19,9 +19,6 @@ from training_service.modalities.image.near_duplicates import group_near_duplica
 from training_service.modalities.image.pixels import Positions
 from training_service.recipes.recipe import RecipeName
 
-REFITTED = "refitted_on_validation_rows"
-"""The hyperparameter that says whether a head was fitted again, on training and validation rows together."""
-
 
 @dataclass(frozen=True)
 class LearnedRows:

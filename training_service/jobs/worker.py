@@ -43,6 +43,7 @@ from training_service.features.feature_cache import FeatureCache
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import die_with_the_service
 from training_service.modalities.image.pixels import decode_dataset
+from training_service.phases import DECODING
 from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
 from training_service.recipes.recipe import Recipe, RecipeName, trained_stages
@@ -50,7 +51,7 @@ from training_service.settings import TrainingSettings
 from training_service.training.checkpoints import Checkpoints
 from training_service.training.fine_tuning import fine_tune, phase_weights
 from training_service.training.progress import Progress, ProgressMeter
-from training_service.training.training_context import DECODING, FineTuned, TrainingContext
+from training_service.training.training_context import FineTuned, TrainingContext
 from training_service.training.version_io import publish, random_chain, read_backbone, trainable_stages
 
 _log = structlog.get_logger()

@@ -7,7 +7,7 @@ from typing import Any
 
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import REMARKS, JobEvent
-from training_service.evaluation.learned_rows import REFITTED
+from training_service.recipes.refitting import REFITTED
 from training_service.reports.charts import Series, line_chart
 from training_service.reports.facts import JobFacts
 from training_service.reports.markup import Markup, element, joined, long_table, table

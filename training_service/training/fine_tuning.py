@@ -12,28 +12,21 @@ import torch
 from model_store.architectures import HEAD, Chain
 from training_service.arrays.read_ahead import read_ahead
 from training_service.arrays.scratch import stacked
-from training_service.evaluation.learned_rows import REFITTED
 from training_service.features.frozen_features import batches
 from training_service.modalities.image.augment import further_views
 from training_service.modalities.image.pixels import Positions
-from training_service.optimization.rate_finder import find_learning_rate
+from training_service.phases import DECODING, EVALUATING, FEATURES, FITTING, TRAINING
 from training_service.recipes.recipe import CROPS, HeadStart, Recipe, RecipeName
+from training_service.recipes.refitting import REFITTED
 from training_service.tasks.classification.metrics import Labels
 from training_service.training.heads import Features, HeadFitter, load_head
 from training_service.training.linear_probe import best_candidate, linear_probe
 from training_service.training.outcome import check_outcome
 from training_service.training.progress import Figures
+from training_service.training.rate_finder import find_learning_rate
 from training_service.training.rows import ActivationRows, PixelRows, Rows
 from training_service.training.trainer import Trainer, TrainingData
-from training_service.training.training_context import (
-    DECODING,
-    EVALUATING,
-    FEATURES,
-    FITTING,
-    TRAINING,
-    FineTuned,
-    TrainingContext,
-)
+from training_service.training.training_context import FineTuned, TrainingContext
 
 
 def phase_weights(recipe: Recipe) -> dict[str, float]:

@@ -8,15 +8,16 @@ import numpy as np
 
 from model_store.architectures import HEAD, Chain
 from training_service.arrays.scratch import stacked
-from training_service.evaluation.learned_rows import REFITTED
 from training_service.features.frozen_features import Activations, batches
 from training_service.modalities.image.augment import further_views
 from training_service.modalities.image.pixels import Positions
+from training_service.phases import EVALUATING, FITTING
 from training_service.recipes.recipe import Recipe
+from training_service.recipes.refitting import REFITTED
 from training_service.tasks.classification.metrics import Labels
 from training_service.training.heads import STRENGTHS, Candidate, Features, HeadFitter, choose_head, load_head
 from training_service.training.progress import Figures
-from training_service.training.training_context import EVALUATING, FITTING, FineTuned, TrainingContext
+from training_service.training.training_context import FineTuned, TrainingContext
 
 
 def linear_probe(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTuned:

@@ -20,16 +20,11 @@ from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import Activations, FrozenPrefix
 from training_service.modalities.image.augment import View
 from training_service.modalities.image.pixels import LabelledPixels, Positions
+from training_service.phases import FEATURES
 from training_service.tasks.classification.metrics import Labels, Logits, measure
 from training_service.tasks.classification.temperature import fit_temperature
 from training_service.training.checkpoints import Checkpoints, State
 from training_service.training.progress import Figures, ProgressMeter
-
-DECODING = "decoding images"
-FEATURES = "computing features"
-FITTING = "fitting the head"
-TRAINING = "training"
-EVALUATING = "evaluating"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from training_service.background.order import MESSAGE, Kind, SideOrder, error_co
 from training_service.background.tasks import BackgroundTasks, WorkerDied
 from training_service.jobs.work_order import EXIT_STOPPED
 
-SIDE_WORKER = "training_service.background.worker"
+SIDE_WORKER = "training_service.background_worker"
 REQUEST = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split="all")
 
 

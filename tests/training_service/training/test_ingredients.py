@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from model_store.architectures import HEAD, Chain, Head, build_random
-from training_service.optimization.rate_finder import LEAST_RATE, MOST_RATE, find_learning_rate
 from training_service.recipes.recipe import (
     Augmentation,
     ClassWeights,
@@ -25,6 +24,7 @@ from training_service.recipes.recipe import (
     Schedule,
 )
 from training_service.training.progress import Figures
+from training_service.training.rate_finder import LEAST_RATE, MOST_RATE, find_learning_rate
 from training_service.training.rows import ActivationRows
 from training_service.training.trainer import Trainer, TrainingData
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.records.metrics import LabelMetrics, Metrics
-from training_service.evaluation.bootstrap import intervals, macro_f1
+from training_service.tasks.classification.bootstrap import intervals, macro_f1
 
 NUM_BINS = 15
 Logits = NDArray[np.float32]

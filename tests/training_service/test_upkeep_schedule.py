@@ -1,4 +1,4 @@
-"""The keeper in a running service: it works on its schedule, outlives errors, and followers learn what is gone."""
+"""Upkeep in a running service: it works on its schedule, outlives errors, and followers learn what is gone."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class _StoppedEarly(Exception):
     """The service stops, or another one has the lease."""
 
 
-class Keeper:
+class UpkeepSchedule:
     """Does a round of upkeep whenever one is due; whatever goes wrong in it, the service goes on.
 
     Rounds and leases have threads of their own: no request waits for upkeep, and no lease for requests.

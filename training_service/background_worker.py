@@ -1,4 +1,4 @@
-"""Evaluates one version or writes one report, in a process of its own: `python -m training_service.background.worker`.
+"""Evaluates one version or writes one report, in a process of its own: `python -m training_service.background_worker`.
 
 A native crash, or too little memory, ends this process alone. The order comes as one line on standard input, which the
 service then keeps open; answers go to standard output as frames.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from training_service.evaluation.bootstrap import intervals
+from training_service.tasks.classification.bootstrap import intervals
 from training_service.tasks.classification.metrics import confusion_matrix
 
 
