@@ -77,7 +77,7 @@ class Job:
     def accuracy(self) -> float:
         """Accuracy on the test split; the job must have succeeded."""
         self.check()
-        return self.job.metrics.accuracy
+        return self.job.metrics.values["accuracy"]
 
     @property
     def seconds(self) -> float:

@@ -99,7 +99,7 @@ def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
     with _step("held-out photos classified by version 2"):
         shown = _classify(client, held_out)
         sheet = output / "contact-sheet.png"
-        accuracy = second.metrics.accuracy
+        accuracy = second.metrics.values["accuracy"]
         title = f"{second.name}: accuracy {accuracy:.3f} on {len(held_out)} held-out photos"
         show_numbers(draw_contact_sheet(shown, title, sheet))
     return _figures(base, first, untrained, second, swap)
@@ -151,9 +151,9 @@ def _figures(
     swap: Swap,
 ) -> dict[str, Any]:
     return {
-        "accuracy_version_1": first.metrics.accuracy,
-        "accuracy_untrained": untrained.metrics.accuracy,
-        "accuracy_version_2": second.metrics.accuracy,
+        "accuracy_version_1": first.metrics.values["accuracy"],
+        "accuracy_untrained": untrained.metrics.values["accuracy"],
+        "accuracy_version_2": second.metrics.values["accuracy"],
         "seconds_publish_to_first_answer": swap.seconds_to_first_answer,
         "num_requests_during_swap": swap.num_requests,
         "num_failed_during_swap": swap.num_failed,

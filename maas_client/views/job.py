@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.typed.shorthand import id_of
-from maas_client.views.metrics import show_metrics
+from maas_client.views.metrics import metric_name, show_metrics
 from maas_client.views.output import notes, out, size
 
 PROMOTION_REFUSED = 3
@@ -88,8 +88,8 @@ def live_text(progress: training_pb2.Progress) -> str:
         parts.append(f"epoch {progress.epoch}/{progress.num_epochs}")
     if progress.HasField("loss"):
         parts.append(f"loss {progress.loss:.3f}")
-    if progress.HasField("validation_accuracy"):
-        parts.append(f"validation {progress.validation_accuracy:.3f}")
+    if progress.HasField("validation_metric"):
+        parts.append(f"validation {metric_name(progress.metric_name)} {progress.validation_metric:.3f}")
     if progress.images_per_second:
         parts.append(f"{progress.images_per_second:.0f} images/s")
     if progress.seconds_left:

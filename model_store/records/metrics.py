@@ -1,21 +1,13 @@
-"""How good a version is, as the store keeps it."""
+"""How good a version is on some rows, as the store keeps it: figures by name, and a detail that depends on the task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Self
 
-
-@dataclass(frozen=True)
-class LabelMetrics:
-    """Quality for one label; every share is 0 to 1."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
+RESIDUAL_SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Shares of the rows that the residual quantiles of a target stand for."""
 
 
 @dataclass(frozen=True)
@@ -27,52 +19,113 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """Quality of a version on one split; `confusion_matrix[true][predicted]` counts rows.
+class LabelMetrics:
+    """Quality for one label; every share is 0 to 1. `average_precision` is None where it was not measured."""
 
-    Scores are the softmax of logits divided by `temperature`; `uncalibrated_error` is the calibration error of those
-    that are not divided. What was not measured, or has no value on these rows, is None.
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    average_precision: float | None = None
+
+
+@dataclass(frozen=True)
+class TargetMetrics:
+    """Quality for one target, in its own units; a residual is predicted - true.
+
+    `residual_quantiles` are those of RESIDUAL_SHARES. `r2` is None where all rows have one value.
+    """
+
+    target: str
+    mae: float
+    rmse: float
+    r2: float | None
+    residual_quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ClassificationDetail:
+    """Quality by label; `confusion_matrix[true][predicted]` counts rows.
+
+    Scores are the softmax of the outputs divided by `temperature`.
+    """
+
+    kind: ClassVar[str] = "classification"
+    labels: tuple[LabelMetrics, ...]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    temperature: float = 1.0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `Metrics.to_json` wrote."""
+        matrix = tuple(tuple(row) for row in values["confusion_matrix"])
+        return cls(_labels(values), matrix, values["temperature"])
+
+
+@dataclass(frozen=True)
+class MultiLabelDetail:
+    """Quality by label, each at a score of 0.5; scores are the sigmoid of the outputs divided by `temperature`."""
+
+    kind: ClassVar[str] = "multi_label"
+    labels: tuple[LabelMetrics, ...]
+    temperature: float = 1.0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `Metrics.to_json` wrote."""
+        return cls(_labels(values), values["temperature"])
+
+
+@dataclass(frozen=True)
+class RegressionDetail:
+    """Quality by target."""
+
+    kind: ClassVar[str] = "regression"
+    targets: tuple[TargetMetrics, ...]
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `Metrics.to_json` wrote."""
+        each = ({**target, "residual_quantiles": tuple(target["residual_quantiles"])} for target in values["targets"])
+        return cls(tuple(TargetMetrics(**target) for target in each))
+
+
+Detail = ClassificationDetail | MultiLabelDetail | RegressionDetail
+DETAILS: Mapping[str, type[Detail]] = {
+    each.kind: each for each in (ClassificationDetail, MultiLabelDetail, RegressionDetail)
+}
+"""How the detail of each task is read, by the task's kind."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Quality of a version on one split: figures by name, some of them with an interval, and the task's own detail.
+
+    What was not measured, or has no value on these rows, is left out of `values`.
     """
 
     split: str
     num_rows: int
-    accuracy: float
-    macro_f1: float
-    expected_calibration_error: float
-    labels: tuple[LabelMetrics, ...]
-    confusion_matrix: tuple[tuple[int, ...], ...]
-    top5_accuracy: float | None = None
-    log_loss: float | None = None
-    roc_auc: float | None = None
-    accuracy_interval: Interval | None = None
-    macro_f1_interval: Interval | None = None
-    uncalibrated_error: float | None = None
-    temperature: float | None = None
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Return the numbers that sum the measurement up."""
-        numbers = {name: getattr(self, name) for name in (*METRIC_NUMBERS, *OPTIONAL_METRIC_NUMBERS)}
-        return {name: number for name, number in numbers.items() if number is not None}
+    values: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    detail: Detail | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, without what is None."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return plain JSON values."""
+        values = asdict(self)
+        if self.detail is not None:
+            values["detail"] = {"kind": self.detail.kind, **values["detail"]}
+        return values
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Metrics:
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote."""
-        labels = tuple(LabelMetrics(**each) for each in values["labels"])
-        matrix = tuple(tuple(row) for row in values["confusion_matrix"])
-        intervals = {name: Interval(**values[name]) for name in METRIC_INTERVALS if name in values}
-        return cls(**{**values, "labels": labels, "confusion_matrix": matrix, **intervals})
+        intervals = {name: Interval(**each) for name, each in values["intervals"].items()}
+        detail = values["detail"]
+        read = DETAILS[detail["kind"]].from_json(detail) if detail is not None else None
+        return cls(values["split"], values["num_rows"], values["values"], intervals, read)
 
 
-METRIC_NUMBERS = ("accuracy", "macro_f1", "expected_calibration_error")
-"""The numbers that all metrics have."""
-
-
-OPTIONAL_METRIC_NUMBERS = ("top5_accuracy", "log_loss", "roc_auc", "uncalibrated_error")
-
-
-METRIC_INTERVALS = ("accuracy_interval", "macro_f1_interval")
+def _labels(values: Mapping[str, Any]) -> tuple[LabelMetrics, ...]:
+    return tuple(LabelMetrics(**each) for each in values["labels"])

@@ -44,7 +44,7 @@ def test_from_a_folder_of_images_to_a_prediction(client: Client, photos: Path) -
         prediction.scores[0].label == path.parent.name
         for prediction, path in zip(answer.predictions, test_photos, strict=True)
     )
-    assert hits / len(test_photos) == version.metrics.accuracy
+    assert hits / len(test_photos) == version.metrics.values["accuracy"]
 
     traffic = Traffic(client.settings, "shapes", test_photos, num_clients=8, pause_seconds=0.05)
     with traffic:

@@ -32,7 +32,7 @@ def version(**more: object) -> pb.ModelVersion:
             pb.Stage(name=stage.name, digest=stage.digest, size_bytes=len(BLOBS[blob]))
             for stage, blob in zip(stages, order, strict=True)
         ],
-        metrics=pb.Metrics(split="test", accuracy=1 / 3),
+        metrics=pb.Metrics(split="test", values={"accuracy": 1 / 3}),
         metric_values={"accuracy": 1 / 3},
         lineage=pb.Lineage(base="models/base/versions/1", base_manifest_digest="0" * 64, seed=2**60),
         tags={"b": "2", "a": "1"},

@@ -18,7 +18,7 @@ from model_store.manifests import Manifest
 from model_store.names import AliasName, VersionName
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import JobSpec, JobUrgency
-from model_store.records.metrics import LabelMetrics, Metrics
+from model_store.records.metrics import ClassificationDetail, LabelMetrics, Metrics
 from model_store.records.promotion import PromotionSpec, PromotionState, Verdict
 from model_store.records.resources import Dataset, Lineage, Notes
 from model_store.registry.datasets import DatasetStore
@@ -36,7 +36,7 @@ ODD = {
     "half a character": "a\ud800b",
     "control": "\x1b]0;a\x07\r\n",
 }
-METRICS = Metrics("test", 3, 0.9, 0.9, 0.1, (), ())
+METRICS = Metrics("test", 3, {"accuracy": 0.9})
 VERDICT = Verdict(True, "good", 0.9, 1, 0.8)
 SPEC = JobSpec("flowers", VersionName("base", 1), "d", {"name": "linear_probe"}, 0, None)
 PROMOTE = PromotionSpec("production", shadow_seconds=30)
@@ -125,7 +125,7 @@ def publishing_calls(setting: Setting, text: str) -> Iterator[tuple[str, Callabl
         yield f"publish.{field}", lambda field=field: setting.publish(**({"alias": "a"} | {field: text}))
     yield "publish.recipe", lambda: setting.publish(lineage=Lineage(recipe={text: [text]}))
     yield "publish.metric", lambda: setting.publish(metric_values={text: 1.0})
-    measured = replace(METRICS, split=text, labels=(LabelMetrics(text, 1, 1, 1, 1),))
+    measured = replace(METRICS, split=text, detail=ClassificationDetail((LabelMetrics(text, 1, 1, 1, 1),), ()))
     yield "publish.metrics", lambda: setting.publish(metrics=measured)
 
 

@@ -12,10 +12,10 @@ from maas.model_store.v1 import model_store_pb2 as pb
 from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.records.aliases import Alias, AliasMove, Share, Traffic
-from model_store.records.metrics import OPTIONAL_METRIC_NUMBERS, Interval, Metrics
 from model_store.records.resources import Change, Lineage, Model, ModelVersion, Notes, StoredCalibration, Timestamps
 from model_store.registry.comparison import Comparison, Difference
 from model_store.transactions.lineage import LineageGraph
+from training_service.api.evaluation_convert import metrics_message
 
 
 def timestamp(moment: datetime) -> Timestamp:
@@ -82,28 +82,6 @@ def version_message(
         aliases=version.aliases,
         calibration=_calibration_message(version.calibration) if version.calibration is not None else None,
         **_kept(version.notes, version.timestamps),
-    )
-
-
-def metrics_message(metrics: Metrics) -> pb.Metrics:
-    """Write metrics."""
-    return pb.Metrics(
-        split=metrics.split,
-        num_rows=metrics.num_rows,
-        accuracy=metrics.accuracy,
-        macro_f1=metrics.macro_f1,
-        expected_calibration_error=metrics.expected_calibration_error,
-        labels=[
-            pb.LabelMetrics(
-                label=each.label, precision=each.precision, recall=each.recall, f1=each.f1, support=each.support
-            )
-            for each in metrics.labels
-        ],
-        confusion_matrix=[pb.ConfusionRow(counts=row) for row in metrics.confusion_matrix],
-        temperature=metrics.temperature,
-        **{name: getattr(metrics, name) for name in OPTIONAL_METRIC_NUMBERS},
-        accuracy_interval=_interval(metrics.accuracy_interval),
-        macro_f1_interval=_interval(metrics.macro_f1_interval),
     )
 
 
@@ -174,10 +152,6 @@ def _kept(notes: Notes, timestamps: Timestamps) -> dict[str, Any]:
 
 def _optional(moment: datetime | None) -> Timestamp | None:
     return timestamp(moment) if moment is not None else None
-
-
-def _interval(interval: Interval | None) -> pb.Interval | None:
-    return pb.Interval(low=interval.low, high=interval.high) if interval is not None else None
 
 
 def _differences(differences: Iterable[Difference]) -> list[pb.CompareVersionsResponse.Difference]:

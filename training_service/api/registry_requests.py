@@ -16,18 +16,11 @@ from model_store.database.paging import PageRequest
 from model_store.errors import InvalidInput, InvalidManifest, Violation
 from model_store.manifests import DIGEST, Manifest
 from model_store.records.aliases import Share, Traffic
-from model_store.records.metrics import (
-    METRIC_INTERVALS,
-    METRIC_NUMBERS,
-    OPTIONAL_METRIC_NUMBERS,
-    Interval,
-    LabelMetrics,
-    Metrics,
-)
 from model_store.records.resources import CalibrationDigests, Lineage, Notes
-from model_store.texts import MAX_ACTOR, MAX_DESCRIPTION, MAX_LABEL, MAX_REASON, MAX_REQUEST_ID, check_line, check_text
+from model_store.texts import MAX_ACTOR, MAX_DESCRIPTION, MAX_REASON, MAX_REQUEST_ID, check_text
 from model_store.transactions.listings import ListRequest
 from model_store.transactions.publication import Publication, check_metric_values
+from training_service.api.evaluation_convert import read_metrics
 from training_service.api.violations import Violations
 from training_service.seeds import check_seed
 
@@ -153,7 +146,7 @@ def publication(header: pb.PublishVersionRequest.Header) -> Publication:
         model_id=names.parse_model(header.parent, "header.parent"),
         manifest=manifest,
         lineage=Lineage(base=base, recipe=_recipe(header.recipe), seed=header.seed),
-        metrics=_metrics(header.metrics) if header.HasField("metrics") else None,
+        metrics=read_metrics(header.metrics, "header.metrics") if header.HasField("metrics") else None,
         metric_values=check_metric_values(header.metric_values, "header.metric_values"),
         calibration=_calibration(header.calibration) if header.HasField("calibration") else None,
         notes=notes(header, "header"),
@@ -184,36 +177,6 @@ def _recipe(message: Struct) -> dict[str, Any]:
         return MessageToDict(message)
     except (ValueError, SerializeToJsonError) as error:
         raise InvalidInput.of("header.recipe", f"must be JSON, with finite numbers only: {error}") from error
-
-
-def _metrics(message: pb.Metrics) -> Metrics:
-    given = [name for name in (*OPTIONAL_METRIC_NUMBERS, "temperature") if message.HasField(name)]
-    numbers = {name: getattr(message, name) for name in (*METRIC_NUMBERS, *given)}
-    check_metric_values(numbers, "header.metrics")
-    intervals = {name: _interval(message, name) for name in METRIC_INTERVALS}
-    return Metrics(
-        split=check_line(message.split, "header.metrics.split", 63),
-        num_rows=message.num_rows,
-        labels=tuple(_label_metrics(each, f"header.metrics.labels[{i}]") for i, each in enumerate(message.labels)),
-        confusion_matrix=tuple(tuple(row.counts) for row in message.confusion_matrix),
-        **numbers,
-        accuracy_interval=intervals["accuracy_interval"],
-        macro_f1_interval=intervals["macro_f1_interval"],
-    )
-
-
-def _interval(message: pb.Metrics, name: str) -> Interval | None:
-    if not message.HasField(name):
-        return None
-    interval = getattr(message, name)
-    return Interval(**check_metric_values({"low": interval.low, "high": interval.high}, f"header.metrics.{name}"))
-
-
-def _label_metrics(message: pb.LabelMetrics, field: str) -> LabelMetrics:
-    numbers = {name: getattr(message, name) for name in ("precision", "recall", "f1")}
-    check_metric_values(numbers, field)
-    label = check_line(message.label, f"{field}.label", MAX_LABEL)
-    return LabelMetrics(label, support=message.support, **numbers)
 
 
 def _generations(number: int, field: str) -> int:

@@ -21,8 +21,9 @@ from model_store.records.promotion import (
     PromotionState,
 )
 from model_store.records.resources import Dataset, ModelVersion
+from training_service.api.evaluation_convert import metrics_message
 from training_service.api.job_requests import JobRequest
-from training_service.api.registry_convert import metrics_message, timestamp
+from training_service.api.registry_convert import timestamp
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.recipes.choices import FIELDS
 from training_service.recipes.recipe import Recipe

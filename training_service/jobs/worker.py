@@ -137,7 +137,7 @@ class Worker:
             return publish(self._store, base, tuned, input_spec, rows=rows, job=spec, claim=self._claim, gated=gated)
 
         version = self._published(publish_gated, spec, tuned)
-        _log.info("job_succeeded", job=job.name, version=str(version.name), accuracy=tuned.metrics.accuracy)
+        _log.info("job_succeeded", job=job.name, version=str(version.name), metrics=dict(tuned.metrics.values))
 
     def _remark_on_base(self, spec: JobSpec, manifest: DatasetManifest, context: TrainingContext) -> None:
         """Say where the base learned from rows that the new version will be tested on."""

@@ -61,8 +61,7 @@ class Comparison:
         metrics = None
         if is_left.any():
             labels = np.array([manifest.rows[position].label for position in test])[is_left]
-            temperature = tuned.metrics.temperature or 1.0
-            metrics = measure(tuned.logits[is_left], labels, manifest.labels, Split.TEST, temperature)
+            metrics = measure(tuned.logits[is_left], labels, manifest.labels, Split.TEST, tuned.temperature)
         incumbent = self._incumbent(name, spec.dataset_id, own, check) if name is not None and is_left.any() else None
         if name is not None and incumbent is None:
             incumbent = Incumbent(name, None)

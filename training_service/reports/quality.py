@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from model_store.records.metrics import Interval, LabelMetrics, Metrics
+from model_store.records.metrics import ClassificationDetail, Interval, LabelMetrics, Metrics
 from training_service.evaluation.evaluate_version import Evaluation
 from training_service.reports.charts import Bin, interval_bar, reliability_diagram
 from training_service.reports.facts import JobFacts
@@ -30,18 +30,18 @@ def summary(facts: JobFacts) -> Markup:
         note += f" But {facts.evaluated.warning}."
     if facts.not_evaluated:
         note += f" These are the figures of when it was made. {facts.not_evaluated}"
-    if metrics.accuracy_interval is not None:
+    if metrics.intervals:
         note += " Lines show 95 % confidence intervals: percentiles of 1,000 bootstrap samples."
     return joined([element("div", *_tiles(metrics), class_="tiles"), element("p", note, class_="note")])
 
 
 def confusions(facts: JobFacts) -> Markup:
     """Show which labels are taken for which: the pairs that are confused most often, and of a few labels all."""
-    metrics = _metrics(facts)
-    if metrics is None:
+    detail = _detail(facts)
+    if detail is None:
         return Markup()
-    names = [each.label for each in metrics.labels]
-    counts = np.array(metrics.confusion_matrix)
+    names = [each.label for each in detail.labels]
+    counts = np.array(detail.confusion_matrix)
     if len(names) > _MATRIX_LABELS:
         return _pairs(names, counts, _SHOWN_PAIRS)
     return element("div", _matrix(names, counts), _pairs(names, counts, _PAIRS_BESIDE), class_="beside")
@@ -65,10 +65,10 @@ def calibration(facts: JobFacts) -> Markup:
 
 def labels(facts: JobFacts) -> Markup:
     """Show the quality of each label, the worst first."""
-    metrics = _metrics(facts)
-    if metrics is None:
+    detail = _detail(facts)
+    if detail is None:
         return Markup()
-    rows = [_label_row(each) for each in sorted(metrics.labels, key=lambda each: (each.f1, each.label))]
+    rows = [_label_row(each) for each in sorted(detail.labels, key=lambda each: (each.f1, each.label))]
     columns = ("Label", "Precision", "Recall", "F1", "Images")
     return long_table(columns, rows, "Quality by label, the worst first", "labels")
 
@@ -90,11 +90,11 @@ def reliability(logits: Logits, own: Labels) -> list[Bin]:
 def _scalings(found: Evaluation) -> Iterator[tuple[str, float, float]]:
     """Yield how the scores were made, with the temperature and the calibration error."""
     if found.temperature == 1:
-        yield "As served", 1.0, found.metrics.expected_calibration_error
+        yield "As served", 1.0, found.metrics.values["expected_calibration_error"]
         return
-    yield "Before scaling", 1.0, found.metrics.uncalibrated_error or 0.0
+    yield "Before scaling", 1.0, found.metrics.values["uncalibrated_error"]
     after = f"After, at temperature {found.temperature:.3f}"
-    yield after, found.temperature, found.metrics.expected_calibration_error
+    yield after, found.temperature, found.metrics.values["expected_calibration_error"]
 
 
 def _calibration_note(found: Evaluation) -> Iterator[Child]:
@@ -120,17 +120,24 @@ def _metrics(facts: JobFacts) -> Metrics | None:
     return facts.version.metrics if facts.version is not None else None
 
 
+def _detail(facts: JobFacts) -> ClassificationDetail | None:
+    metrics = _metrics(facts)
+    return metrics.detail if metrics is not None and isinstance(metrics.detail, ClassificationDetail) else None
+
+
 def _tiles(metrics: Metrics) -> Iterator[Markup]:
-    yield _tile("Accuracy", metrics.accuracy, metrics.accuracy_interval)
-    yield _tile("Macro F1", metrics.macro_f1, metrics.macro_f1_interval)
-    for name, value in (("Top-5 accuracy", metrics.top5_accuracy), ("ROC AUC", metrics.roc_auc)):
-        if value is not None:
-            yield _tile(name, value)
-    if metrics.log_loss is not None:
-        yield _tile("Log loss", metrics.log_loss, unit="nats")
-    before = metrics.uncalibrated_error
-    scaled = f"{before:.3f} before scaling" if before is not None and metrics.temperature != 1 else ""
-    yield _tile("Calibration error", metrics.expected_calibration_error, unit=scaled)
+    values = metrics.values
+    for name, title in (
+        ("accuracy", "Accuracy"), ("macro_f1", "Macro F1"), ("top5_accuracy", "Top-5 accuracy"), ("roc_auc", "ROC AUC"),
+    ):  # fmt: skip
+        if name in values:
+            yield _tile(title, values[name], metrics.intervals.get(name))
+    if "log_loss" in values:
+        yield _tile("Log loss", values["log_loss"], unit="nats")
+    before, after = (values.get(name) for name in ("uncalibrated_error", "expected_calibration_error"))
+    if after is not None:
+        scaled = f"{before:.3f} before scaling" if before is not None and before != after else ""
+        yield _tile("Calibration error", after, unit=scaled)
 
 
 def _tile(name: str, value: float, interval: Interval | None = None, unit: str = "") -> Markup:

@@ -96,7 +96,7 @@ def _kept_text(facts: JobFacts) -> str:
 
 
 def _epochs(figures: Mapping[int, Mapping[str, Any]]) -> Markup:
-    keys = ("loss", "validation_loss", "validation_accuracy")
+    keys = ("loss", "validation_loss", "validation_metric")
     rows = [
         [str(epoch), *(f"{each[key]:.4f}" if key in each else "" for key in keys)]
         for epoch, each in sorted(figures.items())
@@ -116,7 +116,7 @@ def _charts(
     figures: Mapping[int, Mapping[str, Any]], what: str, x_label: str, x_names: list[str] | None = None
 ) -> list[Markup]:
     losses = [_series(figures, "loss", "training", 2), _series(figures, "validation_loss", "validation", 1)]
-    accuracy = _series(figures, "validation_accuracy", "validation", 1)
+    accuracy = _series(figures, "validation_metric", "validation", 1)
     drawn = (("loss", [each for each in losses if each.points]), ("accuracy", [accuracy]))
     return [
         element(

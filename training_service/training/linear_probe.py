@@ -48,7 +48,7 @@ def best_candidate(
     """Choose the head's regularisation, and report each try."""
 
     def on_candidate(number: int, candidate: Candidate) -> None:
-        figures = Figures(validation_accuracy=candidate.accuracy, validation_loss=candidate.loss)
+        figures = Figures(metric_name="accuracy", validation_metric=candidate.accuracy, validation_loss=candidate.loss)
         context.report(number, lambda: figures, is_milestone=True)
 
     context.begin(FITTING, len(STRENGTHS))

@@ -19,7 +19,8 @@ class Progress:
     epoch: int = 0
     num_epochs: int = 0
     loss: float | None = None
-    validation_accuracy: float | None = None
+    metric_name: str = ""
+    validation_metric: float | None = None
     validation_loss: float | None = None
     images_per_second: float = 0.0
     seconds_left: float = 0.0
@@ -35,12 +36,16 @@ def _is_known(value: str | float | None) -> bool:
 
 @dataclass(frozen=True)
 class Figures:
-    """How well it goes: `epoch` counts from 1; validation figures come at an epoch's end and after a fit."""
+    """How well it goes: `epoch` counts from 1; validation figures come at an epoch's end and after a fit.
+
+    `metric_name` names the metric of the task that `validation_metric` is a value of.
+    """
 
     epoch: int = 0
     num_epochs: int = 0
     loss: float | None = None
-    validation_accuracy: float | None = None
+    metric_name: str = ""
+    validation_metric: float | None = None
     validation_loss: float | None = None
 
 

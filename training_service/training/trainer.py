@@ -269,7 +269,7 @@ class Trainer:
 
     def _end_epoch(self) -> Callable[[], Figures]:
         accuracy, loss = self._judge()
-        figures = replace(self._figures(), validation_accuracy=accuracy, validation_loss=loss)
+        figures = replace(self._figures(), metric_name="accuracy", validation_metric=accuracy, validation_loss=loss)
         return lambda: figures
 
     def _judge(self) -> tuple[float, float]:

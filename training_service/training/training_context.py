@@ -14,7 +14,7 @@ from torch import nn
 from model_store.architectures import Chain
 from model_store.modalities.calibration import chosen_rows
 from model_store.modalities.inputs import ImageInputSpec, Pixels
-from model_store.records.metrics import Metrics
+from model_store.records.metrics import ClassificationDetail, Metrics
 from training_service.datasets.splits import Split
 from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import Activations, FrozenPrefix
@@ -31,7 +31,7 @@ from training_service.training.progress import Figures, ProgressMeter
 class FineTuned:
     """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split.
 
-    The metrics' temperature is that of the version; `logits` are those of the test rows, in their order.
+    The `temperature` is that of the version; `logits` are those of the test rows, in their order.
     """
 
     chain: Chain
@@ -39,6 +39,22 @@ class FineTuned:
     metrics: Metrics
     logits: Logits
     hyperparameters: Mapping[str, Any]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the logits."""
+        return tuple(each.label for each in self._detail.labels)
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by."""
+        return self._detail.temperature
+
+    @property
+    def _detail(self) -> ClassificationDetail:
+        if not isinstance(self.metrics.detail, ClassificationDetail):
+            raise TypeError("the metrics are not those of a classification")
+        return self.metrics.detail
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def publish(
     """
     written = _changed_stages(store.blobs, base, tuned)
     kept = {stage.name: stage.digest for stage in base.stages}
-    labels = tuple(each.label for each in tuned.metrics.labels)
+    labels = tuned.labels
     stages = [
         ManifestStage(name, written[name].digest if name in written else kept[name]) for name in tuned.chain.stage_names
     ]
@@ -75,7 +75,7 @@ def publish(
             stages=tuple(stages),
             input_spec=spec.to_json(),
             labels=labels,
-            head=Head("linear", len(labels)).to_json(tuned.metrics.temperature or 1.0),
+            head=Head("linear", len(labels)).to_json(tuned.temperature),
         ),
         lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
         metrics=tuned.metrics,

@@ -55,7 +55,9 @@ def evaluate(
     if found.warning:
         notes.print("[bold yellow]warning[/]", as_text(found.warning), highlight=False, soft_wrap=True)
     is_remembered = found.num_learned_rows == found.metrics.num_rows
-    show_metrics(f"{title}, all of them learned from" if is_remembered else title, found.metrics, is_remembered)
+    show_metrics(
+        f"{title}, all of them learned from" if is_remembered else title, found.metrics, is_remembered=is_remembered
+    )
     if held_out:
         out.print(f"left out: {found.num_left_out_rows} images that it learned from", highlight=False)
     if found.unknown_labels:

@@ -29,7 +29,13 @@ from tests.training_service.registry_running import RunningRegistry, running_reg
 from tests.training_service.running import refused, until
 
 ARCHITECTURE = "resnet18"
-METRICS = pb.Metrics(split="test", num_rows=3, accuracy=2 / 3, confusion_matrix=[pb.ConfusionRow(counts=[2, 1])])
+METRICS = pb.Metrics(
+    split="test",
+    num_rows=3,
+    values={"accuracy": 2 / 3},
+    intervals={"accuracy": pb.Interval(low=0.3, high=1.0)},
+    classification=pb.ClassificationDetail(confusion_matrix=[pb.ConfusionRow(counts=[2, 1])], temperature=1.5),
+)
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,20 @@ from model_store.errors import (
     VersionNotFound,
 )
 from model_store.names import AliasName, ModelName, VersionName
-from model_store.records.metrics import LabelMetrics, Metrics
+from model_store.records.metrics import ClassificationDetail, Interval, LabelMetrics, Metrics
 from model_store.records.resources import Lineage
 from model_store.registry.models import ModelStore
 from model_store.transactions.listings import ListRequest
 from tests.model_store.making import publication
 
 PRODUCTION = AliasName("flowers", "production")
-METRICS = Metrics("test", 4, 0.75, 0.7, 0.1, (LabelMetrics("a", 1.0, 0.5, 0.67, 4),), ((3, 1), (0, 0)))
+METRICS = Metrics(
+    "test",
+    4,
+    {"accuracy": 0.75},
+    {"accuracy": Interval(0.5, 1.0)},
+    ClassificationDetail((LabelMetrics("a", 1.0, 0.5, 0.67, 4),), ((3, 1), (0, 0)), 1.5),
+)
 
 
 def test_a_version_is_read_back_whole(store: ModelStore) -> None:

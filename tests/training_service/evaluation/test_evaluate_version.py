@@ -46,10 +46,11 @@ def test_an_evaluation_finds_what_the_job_measured(training_service: RunningServ
     job = training_service.job(probe.lineage.job_name)
     assert probe.metrics is not None
     manifest = training_service.store.manifest(probe)
-    assert manifest.temperature == probe.metrics.temperature
-    assert found.metrics.confusion_matrix == job.metrics.confusion_matrix
-    for name in ("accuracy", "macro_f1", "log_loss", "expected_calibration_error", "uncalibrated_error", "temperature"):
-        assert getattr(found.metrics, name) == pytest.approx(getattr(job.metrics, name), abs=1e-5), name
+    detail = found.metrics.classification
+    assert manifest.temperature == detail.temperature == job.metrics.classification.temperature
+    assert detail.confusion_matrix == job.metrics.classification.confusion_matrix
+    assert dict(found.metrics.values) == pytest.approx(dict(job.metrics.values), abs=1e-5)
+    assert {"accuracy", "macro_f1", "log_loss", "expected_calibration_error"} <= set(found.metrics.values)
     assert (found.version, found.dataset, list(found.unknown_labels)) == (str(probe.name), "datasets/photos", [])
     assert (found.metrics.split, found.metrics.num_rows) == ("test", 9)
     assert all(each.WhichOneof("part") == "progress" for each in told)
@@ -71,8 +72,8 @@ def test_labels_are_matched_by_name(training_service: RunningService, probe: Mod
     """In whatever order; one that the version lacks is refused, or its rows are counted as wrong."""
     training_service.upload(tar_of(photos(4, ("green", "red"))), "fewer")
     *_, last = evaluate(training_service, probe.name, dataset="datasets/fewer", split="all")
-    assert last.evaluation.metrics.accuracy == 1.0
-    assert [each.support for each in last.evaluation.metrics.labels] == [0, 4, 4]
+    assert last.evaluation.metrics.values["accuracy"] == 1.0
+    assert [each.support for each in last.evaluation.metrics.classification.labels] == [0, 4, 4]
     renamed = {path.replace("red", "zinnober"): data for path, data in photos(4, ("green", "red")).items()}
     training_service.upload(tar_of(renamed), "renamed")
     asked = {"dataset": "datasets/renamed", "split": "all"}
@@ -80,9 +81,9 @@ def test_labels_are_matched_by_name(training_service: RunningService, probe: Mod
         evaluate(training_service, probe.name, **asked)
     *_, last = evaluate(training_service, probe.name, **asked, allow_unknown_labels=True)
     found = last.evaluation
-    assert (found.metrics.accuracy, list(found.unknown_labels)) == (0.5, ["zinnober"])
-    assert [each.label for each in found.metrics.labels] == ["blue", "green", "red", "zinnober"]
-    assert not found.metrics.HasField("log_loss")
+    assert (found.metrics.values["accuracy"], list(found.unknown_labels)) == (0.5, ["zinnober"])
+    assert [each.label for each in found.metrics.classification.labels] == ["blue", "green", "red", "zinnober"]
+    assert "log_loss" not in found.metrics.values
     strange = {path.replace("red", "a").replace("green", "b"): data for path, data in renamed.items()}
     training_service.upload(tar_of({path.replace("zinnober", "a"): data for path, data in strange.items()}), "strange")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "lacks"):
@@ -112,7 +113,7 @@ def test_a_head_of_another_kind_is_evaluated_too(training_service: RunningServic
     files = {path.replace("red", "label 2").replace("blue", "label 0"): data for path, data in photos(5).items()}
     training_service.upload(tar_of(files), "numbered")
     *_, last = evaluate(training_service, version.name, dataset="datasets/numbered", split="all")
-    assert [each.support for each in last.evaluation.metrics.labels] == [5, 0, 5, 0]
+    assert [each.support for each in last.evaluation.metrics.classification.labels] == [5, 0, 5, 0]
 
 
 def test_the_plain_function_measures_what_the_version_answers(

@@ -20,7 +20,8 @@ THERE = VersionName("flowers", 3)
 
 def metrics(accuracy: float, log_loss: float | None = 0.5) -> Metrics:
     """Return metrics of ten rows."""
-    return Metrics("test", 10, accuracy, accuracy, 0.1, (), (), log_loss=log_loss)
+    losses = {"log_loss": log_loss} if log_loss is not None else {}
+    return Metrics("test", 10, {"accuracy": accuracy, "macro_f1": accuracy, **losses})
 
 
 def incumbent(accuracy: float, log_loss: float | None = 0.5) -> Incumbent:

@@ -167,8 +167,8 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     (text,) = page.texts["body"]
     version = service.registry.GetVersion(model_store_pb2.GetVersionRequest(name=tuned.version))
     for expected in (
-        f"{tuned.metrics.accuracy:.3f}",
-        f"{tuned.metrics.log_loss:.3f}",
+        f"{tuned.metrics.values['accuracy']:.3f}",
+        f"{tuned.metrics.values['log_loss']:.3f}",
         service.training.GetDataset(pb.GetDatasetRequest(name="datasets/photos")).digest,
         version.manifest_digest,
         version.lineage.base,
@@ -292,7 +292,7 @@ def test_what_cannot_be_measured_any_more_is_said(home: Path, service: RunningSe
     blob.unlink()
     page = report(service, job.name)
     assert "The version cannot be evaluated any more" in page.texts["section"][0]
-    assert f"{job.metrics.macro_f1:.3f}" in page.texts["section"][0]
+    assert f"{job.metrics.values['macro_f1']:.3f}" in page.texts["section"][0]
     assert {"Calibration", "Worst mistakes"} & set(page.texts["h2"]) == set()
     assert {"Confusions", "Labels", "Lineage"} <= set(page.texts["h2"])
 

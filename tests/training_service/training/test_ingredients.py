@@ -191,7 +191,7 @@ def test_the_average_is_what_is_judged_and_kept() -> None:
     assert not same(weights(again), last)
     validation = again._data.validation
     kept = float((again.logits(validation).argmax(1) == again._data.labels[validation]).mean())
-    assert told.last.validation_accuracy == kept
+    assert told.last.validation_metric == kept
 
 
 def test_training_stops_out_of_patience() -> None:

@@ -46,7 +46,7 @@ def test_a_milestone_is_always_reported_and_nothing_else_asked() -> None:
 
     def figures() -> Figures:
         asked.append(step)
-        return Figures(1, 1, 0.5, validation_accuracy=0.5, validation_loss=1.0)
+        return Figures(1, 1, 0.5, metric_name="accuracy", validation_metric=0.5, validation_loss=1.0)
 
     for step in range(1, 5):
         meter.report(step, figures, is_milestone=step == 4)

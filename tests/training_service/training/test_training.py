@@ -100,7 +100,7 @@ def test_each_recipe_makes_a_version(training_service: RunningService, jobs: dic
     assert list(version.labels) == ["blue", "green", "red"]
     assert version.metrics == job.metrics
     assert (job.metrics.split, job.metrics.num_rows) == ("test", 9)
-    assert sum(sum(row.counts) for row in job.metrics.confusion_matrix) == 9
+    assert sum(sum(row.counts) for row in job.metrics.classification.confusion_matrix) == 9
     alias = training_service.store.get_alias(AliasName(recipe.replace("_", "-"), "live"))
     assert str(alias.version) == job.version
 
@@ -141,7 +141,7 @@ def test_a_linear_probe_is_small_and_right(training_service: RunningService, job
     version = get_version(training_service, job.version)
     rows = version.calibration.rows_size_bytes  # the first job on a dataset adds them
     assert version.added_bytes - rows < 0.01 * get_version(training_service, job.base).size_bytes
-    assert job.metrics.accuracy > 0.7
+    assert job.metrics.values["accuracy"] > 0.7
     answers = [predict(training_service.store, job.version, picture("blue", seed)) for seed in range(100, 110)]
     assert answers.count("blue") >= 7
 
@@ -177,7 +177,7 @@ def test_progress_covers_the_job(training_service: RunningService, jobs: dict[st
     assert phases == ["decoding images", "computing features", "fitting the head", "training", "evaluating"]
     fractions = [each.fraction_done for each in progress]
     assert fractions == sorted(fractions)
-    epochs = [each for each in progress if each.phase == "training" and each.HasField("validation_accuracy")]
+    epochs = [each for each in progress if each.phase == "training" and each.HasField("validation_metric")]
     assert [(each.epoch, each.num_epochs) for each in epochs] == [(1, 3), (2, 3), (3, 3)]
     assert all(each.images_per_second > 0 and each.HasField("loss") for each in epochs)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.records.metrics import LabelMetrics, Metrics
+from model_store.records.metrics import ClassificationDetail, LabelMetrics, Metrics
 from training_service.tasks.classification.bootstrap import intervals, macro_f1
 
 NUM_BINS = 15
@@ -26,22 +26,25 @@ def measure(logits: Logits, labels: Labels, names: Sequence[str], split: str, te
     predicted = logits.argmax(axis=1)
     matrix = confusion_matrix(labels, predicted, len(names))
     scores, loss = softmax(logits / temperature), cross_entropy(logits / temperature, labels)
-    accuracy_interval, macro_f1_interval = intervals(matrix)
+    values = {
+        "accuracy": float((predicted == labels).mean()),
+        "macro_f1": float(macro_f1(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))),
+        "expected_calibration_error": calibration_error(scores, labels),
+        "top5_accuracy": _top_accuracy(logits, labels, 5) if len(names) > 5 else None,
+        "log_loss": loss if math.isfinite(loss) else None,
+        "roc_auc": _roc_auc(scores, labels),
+        "uncalibrated_error": calibration_error(softmax(logits), labels),
+    }
     return Metrics(
         split=split,
         num_rows=len(labels),
-        accuracy=float((predicted == labels).mean()),
-        macro_f1=float(macro_f1(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))),
-        expected_calibration_error=calibration_error(scores, labels),
-        labels=tuple(_label_metrics(name, matrix, index) for index, name in enumerate(names)),
-        confusion_matrix=tuple(tuple(int(count) for count in row) for row in matrix),
-        top5_accuracy=_top_accuracy(logits, labels, 5) if len(names) > 5 else None,
-        log_loss=loss if math.isfinite(loss) else None,
-        roc_auc=_roc_auc(scores, labels),
-        accuracy_interval=accuracy_interval,
-        macro_f1_interval=macro_f1_interval,
-        uncalibrated_error=calibration_error(softmax(logits), labels),
-        temperature=temperature,
+        values={name: value for name, value in values.items() if value is not None},
+        intervals=dict(zip(("accuracy", "macro_f1"), intervals(matrix), strict=True)),
+        detail=ClassificationDetail(
+            labels=tuple(_label_metrics(name, matrix, index) for index, name in enumerate(names)),
+            confusion_matrix=tuple(tuple(int(count) for count in row) for row in matrix),
+            temperature=temperature,
+        ),
     )
 
 

@@ -16,10 +16,16 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from model_store.records.metrics import Metrics
+from model_store.records.metrics import ClassificationDetail, Metrics
 from training_service.tasks.classification.metrics import calibration_error, cross_entropy, measure, softmax
 
 NAMES = ("a", "b", "c", "never")
+
+
+def detail(metrics: Metrics) -> ClassificationDetail:
+    """Return the detail of a classification."""
+    assert isinstance(metrics.detail, ClassificationDetail)
+    return metrics.detail
 
 
 @pytest.fixture
@@ -41,18 +47,18 @@ def test_metrics_are_scikit_learns(logits: np.ndarray) -> None:
     """Accuracy, macro F1, the figures of each label and the confusion matrix."""
     metrics, predicted = measure(logits, labels(), NAMES, "test"), logits.argmax(axis=1)
     every = {"labels": range(4), "zero_division": 0}
-    assert metrics.accuracy == pytest.approx(accuracy_score(labels(), predicted))
-    assert metrics.macro_f1 == pytest.approx(f1_score(labels(), predicted, average="macro"))
+    assert metrics.values["accuracy"] == pytest.approx(accuracy_score(labels(), predicted))
+    assert metrics.values["macro_f1"] == pytest.approx(f1_score(labels(), predicted, average="macro"))
     scores = softmax(logits)
-    assert metrics.log_loss == pytest.approx(log_loss(labels(), scores, labels=range(4)))
+    assert metrics.values["log_loss"] == pytest.approx(log_loss(labels(), scores, labels=range(4)))
     areas = [roc_auc_score(labels() == label, scores[:, label]) for label in range(3)]
-    assert metrics.roc_auc == pytest.approx(np.mean(areas))
-    assert metrics.top5_accuracy is None, "there are four labels"
-    assert metrics.confusion_matrix == tuple(map(tuple, confusion_matrix(labels(), predicted, labels=range(4))))
+    assert metrics.values["roc_auc"] == pytest.approx(np.mean(areas))
+    assert "top5_accuracy" not in metrics.values, "there are four labels"
+    assert detail(metrics).confusion_matrix == tuple(map(tuple, confusion_matrix(labels(), predicted, labels=range(4))))
     expected = precision_recall_fscore_support(labels(), predicted, **every)
-    found = [(each.precision, each.recall, each.f1, each.support) for each in metrics.labels]
+    found = [(each.precision, each.recall, each.f1, each.support) for each in detail(metrics).labels]
     np.testing.assert_allclose(found, np.transpose(expected))
-    assert [each.label for each in metrics.labels] == list(NAMES)
+    assert [each.label for each in detail(metrics).labels] == list(NAMES)
     assert (metrics.split, metrics.num_rows) == ("test", 200)
 
 
@@ -71,7 +77,7 @@ def test_calibration_error_by_hand() -> None:
 def test_a_perfect_model_has_no_error() -> None:
     """Sure and right in every row."""
     metrics = measure(np.eye(4, dtype=np.float32)[labels()] * 1000, labels(), NAMES, "test")
-    assert (metrics.accuracy, metrics.expected_calibration_error) == (1.0, 0.0)
+    assert (metrics.values["accuracy"], metrics.values["expected_calibration_error"]) == (1.0, 0.0)
 
 
 def test_top_5_accuracy_is_scikit_learns() -> None:
@@ -79,49 +85,46 @@ def test_top_5_accuracy_is_scikit_learns() -> None:
     random = np.random.default_rng(0)
     own = random.integers(0, 9, 300)
     logits = random.integers(0, 100, (300, 9)).astype(np.float32) + np.linspace(0, 0.5, 9, dtype=np.float32)
-    found = measure(logits, own, "abcdefghi", "test").top5_accuracy
+    found = measure(logits, own, "abcdefghi", "test").values["top5_accuracy"]
     assert found == pytest.approx(top_k_accuracy_score(own, logits, k=5, labels=range(9)))
     flat = measure(np.zeros((9, 9), np.float32), np.arange(9), "abcdefghi", "test")
-    assert flat.top5_accuracy == pytest.approx(5 / 9)
+    assert flat.values["top5_accuracy"] == pytest.approx(5 / 9)
 
 
 def test_a_tie_is_half_a_win() -> None:
     """The area under the ROC curve of scores that say nothing is a half."""
-    assert measure(np.zeros((4, 2), np.float32), np.array([0, 1, 1, 1]), "ab", "test").roc_auc == pytest.approx(0.5)
-    assert measure(np.zeros((4, 2), np.float32), np.array([1, 1, 1, 1]), "ab", "test").roc_auc is None
+    assert measure(np.zeros((4, 2), np.float32), np.array([0, 1, 1, 1]), "ab", "test").values[
+        "roc_auc"
+    ] == pytest.approx(0.5)
+    assert "roc_auc" not in measure(np.zeros((4, 2), np.float32), np.array([1, 1, 1, 1]), "ab", "test").values
 
 
 def test_a_temperature_changes_scores_and_no_prediction(logits: np.ndarray) -> None:
     """The error of the scores as they are, and of those that are not divided."""
     plain, divided = (measure(logits, labels(), NAMES, "test", temperature) for temperature in (1.0, 4.0))
-    assert (divided.accuracy, divided.confusion_matrix) == (plain.accuracy, plain.confusion_matrix)
-    assert divided.uncalibrated_error == plain.uncalibrated_error == plain.expected_calibration_error
-    assert divided.expected_calibration_error == calibration_error(softmax(logits / 4), labels())
-    assert divided.log_loss == pytest.approx(log_loss(labels(), softmax(logits / 4), labels=range(4)))
-    assert (plain.temperature, divided.temperature) == (1.0, 4.0)
+    assert divided.values["accuracy"] == plain.values["accuracy"]
+    assert detail(divided).confusion_matrix == detail(plain).confusion_matrix
+    assert (
+        divided.values["uncalibrated_error"]
+        == plain.values["uncalibrated_error"]
+        == plain.values["expected_calibration_error"]
+    )
+    assert divided.values["expected_calibration_error"] == calibration_error(softmax(logits / 4), labels())
+    assert divided.values["log_loss"] == pytest.approx(log_loss(labels(), softmax(logits / 4), labels=range(4)))
+    assert (detail(plain).temperature, detail(divided).temperature) == (1.0, 4.0)
 
 
 def test_a_label_that_the_model_lacks_is_wrong() -> None:
     """Logits of -inf give no score, no place among the best, and no finite loss."""
     logits = np.array([[2.0, 1.0, -np.inf], [1.0, 2.0, -np.inf]], np.float32)
     metrics = measure(logits, np.array([0, 2]), "abc", "test")
-    assert metrics.accuracy == 0.5
-    assert metrics.log_loss is None
-    assert metrics.labels[2].recall == 0
+    assert metrics.values["accuracy"] == 0.5
+    assert "log_loss" not in metrics.values
+    assert detail(metrics).labels[2].recall == 0
     assert np.isfinite(list(metrics.values.values())).all()
 
 
-def test_metrics_survive_json_and_those_of_older_releases_are_read(logits: np.ndarray) -> None:
-    """Versions are durable: what was not measured then is None."""
+def test_metrics_survive_json(logits: np.ndarray) -> None:
+    """Every figure, interval and count, and the temperature."""
     metrics = measure(logits, labels(), NAMES, "test", 1.5)
     assert Metrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
-    added = {"log_loss", "roc_auc", "accuracy_interval", "macro_f1_interval", "uncalibrated_error", "temperature"}
-    older = {name: value for name, value in metrics.to_json().items() if name not in added}
-    read = Metrics.from_json(older)
-    assert (read.accuracy, read.labels, read.log_loss, read.temperature) == (
-        metrics.accuracy,
-        metrics.labels,
-        None,
-        None,
-    )
-    assert read.to_json() == older

@@ -1,0 +1,44 @@
+"""What a person is told of the metrics of each task."""
+
+from __future__ import annotations
+
+import pytest
+from maas.model_store.v1 import model_store_pb2 as pb
+
+from maas_client.views.metrics import show_metrics
+
+LABELS = [pb.LabelMetrics(label="rose", precision=0.5, recall=1, f1=2 / 3, support=2, average_precision=0.75)]
+CLASSIFICATION = pb.Metrics(
+    values={"accuracy": 0.5, "expected_calibration_error": 0.1, "uncalibrated_error": 0.2},
+    intervals={"accuracy": pb.Interval(low=0.25, high=0.75)},
+    classification=pb.ClassificationDetail(labels=LABELS, temperature=2),
+)
+MULTI_LABEL = pb.Metrics(values={"micro_f1": 0.5, "macro_f1": 0.25}, multi_label=pb.MultiLabelDetail(labels=LABELS))
+REGRESSION = pb.Metrics(
+    values={"rmse": 1234.5678, "r2": 0.75},
+    regression=pb.RegressionDetail(targets=[pb.TargetMetrics(target="price", mae=99.999, rmse=1234.5678)]),
+)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        (CLASSIFICATION, "accuracy 0.500 (0.250 to 0.750)  calibration error 0.100 (temperature 2.00; 0.200 without)"),
+        (MULTI_LABEL, "macro F1 0.250  micro F1 0.500"),
+        (REGRESSION, "R2 0.750  RMSE 1235"),
+    ],
+    ids=["classification", "multi_label", "regression"],
+)
+def test_the_metrics_of_each_task_are_shown(metrics: pb.Metrics, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of labels or targets, and one line that sums them up, the task's own metric first."""
+    show_metrics("flowers/1", metrics)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1].strip() == told
+    assert ("rose" in printed, "0.667" in printed) == (metrics is not REGRESSION, metrics is not REGRESSION)
+    assert ("price" in printed) is (metrics is REGRESSION)
+
+
+def test_a_figure_that_a_publisher_invented_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind those that are known, by its own name."""
+    show_metrics("flowers/1", pb.Metrics(values={"kappa": 0.12345, "accuracy": 0.5}))
+    assert capsys.readouterr().out.splitlines()[-1].strip() == "accuracy 0.500  kappa 0.1235"
