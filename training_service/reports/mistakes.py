@@ -10,8 +10,8 @@ from PIL import Image
 
 from model_store.modalities.inputs import Pixels
 from training_service.evaluation.evaluator import Evaluated
+from training_service.markup.elements import Markup, element, joined
 from training_service.reports.facts import JobFacts
-from training_service.reports.markup import Markup, element, joined
 from training_service.tasks.classification.metrics import row_losses, softmax
 
 MAX_PICTURES = 24

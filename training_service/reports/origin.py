@@ -8,11 +8,11 @@ from typing import Any
 
 from model_store.records.jobs import REMARKS
 from model_store.records.resources import ModelVersion
+from training_service.markup.elements import Child, Markup, element, joined, long_table, table
+from training_service.markup.elements import facts as fact_list
 from training_service.recipes.recipe import DEFAULTS, Recipe
 from training_service.reports.command import finetune_command
 from training_service.reports.facts import JobFacts
-from training_service.reports.markup import Child, Markup, element, joined, long_table, table
-from training_service.reports.markup import facts as fact_list
 from training_service.reports.words import size_text, value_text
 
 _SHOWN_DIGITS = 12

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 
+from training_service.markup.elements import Markup, element, joined
 from training_service.reports.facts import JobFacts
-from training_service.reports.markup import Markup, element, joined
 from training_service.reports.mistakes import mistakes
 from training_service.reports.origin import data, lineage, recipe, reproduction
 from training_service.reports.promotion import promotion_section

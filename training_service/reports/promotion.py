@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from model_store.names import AliasName, VersionName
 from model_store.records.promotion import Promotion, PromotionSpec, PromotionState
+from training_service.markup.elements import Child, Markup, element, joined, table
+from training_service.markup.elements import facts as fact_list
 from training_service.reports.facts import JobFacts
-from training_service.reports.markup import Child, Markup, element, joined, table
-from training_service.reports.markup import facts as fact_list
 from training_service.reports.words import moment_text
 
 _KINDS = {PromotionState.REFUSED: "bad", PromotionState.PROMOTED: "good", PromotionState.SERVING: "good"}

@@ -8,9 +8,9 @@ import numpy as np
 
 from model_store.records.metrics import ClassificationDetail, Interval, LabelMetrics, Metrics
 from training_service.evaluation.evaluate_version import Evaluation
-from training_service.reports.charts import Bin, interval_bar, reliability_diagram
+from training_service.markup.charts import Bin, interval_bar, reliability_diagram
+from training_service.markup.elements import Child, Markup, element, joined, long_table, scrolling, table
 from training_service.reports.facts import JobFacts
-from training_service.reports.markup import Child, Markup, element, joined, long_table, scrolling, table
 from training_service.tasks.classification.metrics import NUM_BINS, Labels, Logits, confidence_bins, softmax
 
 _MATRIX = "Images of each label, by what they were taken for"

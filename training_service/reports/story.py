@@ -7,11 +7,11 @@ from typing import Any
 
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import REMARKS, JobEvent
+from training_service.markup.charts import Series, line_chart
+from training_service.markup.elements import Markup, element, joined, long_table, table
+from training_service.markup.elements import facts as fact_list
 from training_service.recipes.refitting import REFITTED
-from training_service.reports.charts import Series, line_chart
 from training_service.reports.facts import JobFacts
-from training_service.reports.markup import Markup, element, joined, long_table, table
-from training_service.reports.markup import facts as fact_list
 from training_service.reports.words import duration_text, moment_text
 from training_service.training.heads import STRENGTHS
 

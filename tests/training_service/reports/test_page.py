@@ -31,8 +31,8 @@ from tests.training_service.running import (
     settings_of,
 )
 from training_service.evaluation.evaluator import build_evaluator
+from training_service.markup.elements import VOID
 from training_service.reports.facts import FactFinder, JobFacts
-from training_service.reports.markup import VOID
 from training_service.reports.mistakes import MAX_PICTURES
 from training_service.reports.page import render
 

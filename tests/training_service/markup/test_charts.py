@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from training_service.reports.charts import Bin, Series, aligned, line_chart, reliability_diagram, thinned, ticks
-from training_service.reports.markup import Markup, element, facts, long_table
+from training_service.markup.charts import Bin, Series, aligned, line_chart, reliability_diagram, thinned, ticks
+from training_service.markup.elements import Markup, element, facts, long_table
 
 numbers = st.floats(-1e6, 1e6).map(lambda number: float(f"{number:.6g}"))
 

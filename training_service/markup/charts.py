@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from training_service.reports.markup import Markup, element, joined
+from training_service.markup.elements import Markup, element, joined
 
 Points = Sequence[tuple[float, float]]
 _WIDTH, _HEIGHT = 420, 240

@@ -1,0 +1,1 @@
+"""HTML and SVG from plain values: what every page is made of."""
