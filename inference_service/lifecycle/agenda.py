@@ -1,4 +1,4 @@
-"""Which few of the versions the policy has to look at for its next step, however many there are."""
+"""Selects the few versions that the policy has to consider for its next action, of any number of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from math import inf
 from operator import attrgetter
 
 from inference_service.lifecycle.policy import (
-    NUM_LOOKED_AT,
+    MAX_CANDIDATES,
     VersionSnapshot,
     VersionState,
     is_needed,
     is_settled,
+    load_order,
     may_load,
     may_unload,
-    turn,
 )
 from model_store.names import VersionName
 
@@ -25,27 +25,27 @@ _Entry = tuple[object, int, VersionSnapshot]
 
 
 class Agenda:
-    """Holds how the unsettled versions stand, in the order in which the policy takes them.
+    """Holds the snapshots of unsettled versions, in the policy's load order.
 
-    Guarantees: `next_action` chooses the same of those that are `due` as it would of all. Noting one and asking for
-    those due takes a time that hardly grows with their number. Times are by one clock and never go back.
+    Guarantees: `next_action` chooses the same action from `due` as from all snapshots. `note` and `due` take time
+    logarithmic in the number of versions. Times are of one monotonic clock.
     """
 
     def __init__(self) -> None:
         self._snapshots: dict[VersionName, VersionSnapshot] = {}
         self._untried: set[VersionName] = set()
         self._loading: dict[VersionName, VersionSnapshot] = {}
-        self._revived, self._loadable, self._unloadable = (_Ordered(turn, self._is_current) for _ in range(3))
+        self._revived, self._loadable, self._unloadable = (_Ordered(load_order, self._is_current) for _ in range(3))
         self._later = _Ordered(attrgetter("retry_at"), self._is_current)
         self._now = -inf
 
     @property
     def has_untried(self) -> bool:
-        """Say whether a version was neither loaded, nor failed to, nor found no room yet."""
+        """Say whether a version has not had its first attempt: it was not loaded, failed or deferred."""
         return bool(self._untried)
 
     def note(self, snapshot: VersionSnapshot) -> None:
-        """Take down how a version stands now."""
+        """Record the snapshot of a version."""
         if snapshot == self._snapshots.get(snapshot.name):
             return
         self.forget(snapshot.name)
@@ -60,23 +60,23 @@ class Agenda:
             self._sort_in(snapshot)
 
     def forget(self, name: VersionName) -> None:
-        """Take a version off."""
+        """Drop a version."""
         self._snapshots.pop(name, None)
         self._loading.pop(name, None)
         self._untried.discard(name)
 
     def due(self, now: float) -> list[VersionSnapshot]:
-        """Return those among which the next step is chosen at this time."""
+        """Return the snapshots from which the next action is chosen at this time."""
         self._now = now
         while (waiting := self._later.first(1)) and waiting[0].retry_at <= now:
             self._later.pop()
             self._sort_in(waiting[0])
         loading = next(iter(self._loading.values()), None)
-        found = [*self._revived.first(1), *self._loadable.first(NUM_LOOKED_AT), *self._unloadable.first(1)]
+        found = [*self._revived.first(1), *self._loadable.first(MAX_CANDIDATES), *self._unloadable.first(1)]
         return found if loading is None else [loading, *found]
 
     def _sort_in(self, snapshot: VersionSnapshot) -> None:
-        """Put a version where it belongs once no time stands in its way."""
+        """Put a snapshot into the queue of its possible action, ignoring retry times."""
         if snapshot.state is VersionState.LOADING:
             self._loading[snapshot.name] = snapshot
         elif snapshot.state is VersionState.DRAINING and is_needed(snapshot):
@@ -91,7 +91,7 @@ class Agenda:
 
 
 class _Ordered:
-    """Standings in the order of a key; those that are out of date are dropped when they come to the front."""
+    """Snapshots in the order of a key; an outdated one is dropped when it reaches the front."""
 
     def __init__(self, key: Callable[[VersionSnapshot], object], is_current: Callable[[VersionSnapshot], bool]) -> None:
         self._key = key
@@ -102,7 +102,7 @@ class _Ordered:
 
     def push(self, snapshot: VersionSnapshot) -> None:
         heappush(self._heap, (self._key(snapshot), next(self._numbers), snapshot))
-        if len(self._heap) > 2 * self._num_checked + NUM_LOOKED_AT:
+        if len(self._heap) > 2 * self._num_checked + MAX_CANDIDATES:
             self._heap = [entry for entry in self._heap if self._is_current(entry[2])]
             heapify(self._heap)
             self._num_checked = len(self._heap)

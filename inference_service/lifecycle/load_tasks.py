@@ -1,4 +1,4 @@
-"""Brings one version into memory, off the event loop, and notes how that ended."""
+"""Loads one version in the loader thread, and records the result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Loading:
     """Runs `load` and `measure` in `loader_thread`; use it on the event loop only.
 
-    `measure` gives the bytes of each stage of a version. A version that fails is tried again after a delay that grows.
+    `measure` returns the bytes of each stage of a version. A failed load is retried with backoff.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Loading:
         self._backoff = backoff
 
     async def bring_up(self, version: ServedVersion) -> None:
-        """Load a version: it is READY or FAILED then; raise DeviceFailed where no other one can be loaded either."""
+        """Load a version, which is READY or FAILED afterwards; raise DeviceFailed where the device has failed."""
         started = time.monotonic()
         resident = await self._done(version, self._load, version.name, version.manifest_digest)
         if resident is None:
             return
-        version.resident, version.num_failures, version.at_rest = resident, 0, False
+        version.resident, version.num_failures, version.is_deferred = resident, 0, False
         version.stages = {stage.identity: stage.size_bytes for stage in resident.stages}
         version.ready_at = time.monotonic()
         version.load_seconds = version.ready_at - started
@@ -55,13 +55,13 @@ class Loading:
         _log.info("version_ready", version=str(version.name), load_seconds=round(version.load_seconds, 3))
 
     async def measure(self, version: ServedVersion) -> None:
-        """Find out what a version takes; it is FAILED where that cannot be had."""
+        """Measure the stages of a version; it is FAILED where they cannot be read."""
         version.is_measuring = True
         version.stages = await self._done(version, self._measure, version.name, version.manifest_digest)
         version.is_measuring = False
 
     def fail(self, version: ServedVersion, error: BaseException) -> None:
-        """Note why a version cannot be loaded, and when that may be tried again."""
+        """Record why a version could not be loaded, and when the retry is due."""
         version.num_failures += 1
         delay = self._backoff.seconds(version.num_failures)
         version.retry_at = time.monotonic() + delay
@@ -71,7 +71,7 @@ class Loading:
         _log.error("load_failed", version=str(version.name), reason=reason, retry_seconds=delay, exc_info=unexpected)
 
     async def _done(self, version: ServedVersion, work: Callable[..., T], *arguments: object) -> T | None:
-        """Return what work in the thread gave, or note its failure."""
+        """Return the result of work in the loader thread, or record its failure and return None."""
         running = asyncio.get_running_loop().run_in_executor(self._loader_thread, work, *arguments)
         await asyncio.wait([running])  # unlike `await running`, this does not raise what the work raised
         error = running.exception()
@@ -84,7 +84,7 @@ class Loading:
 
 
 def _reason(error: BaseException) -> str:
-    """Return a text fit for callers: what the store says on purpose, and of anything else its kind alone."""
+    """Return the text that callers may see: of a StoreError its message, of any other error its type alone."""
     if isinstance(error, StoreError):
         return str(error)
     return f"internal error ({type(error).__name__}): the service's log has the rest"

@@ -1,7 +1,7 @@
-"""What to do next with the versions of this service: one load, one unload, or nothing. Pure.
+"""The next action for the versions of this service: one load, one unload, or nothing. Pure.
 
-A version is unloaded only when nothing is answered from it and nobody wants it, or when its room is needed. A new one
-is always loaded before the old one goes, where memory holds both, and the old one stays where the new one fails.
+A version is unloaded only when no name is answered from it and it is not desired, or when its memory is needed. Where
+memory holds both, the new version is loaded before the old one is unloaded. The old one stays where the new one fails.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from math import inf
 
 from model_store.names import VersionName
 
-NUM_LOOKED_AT = 8  # versions that wait for room, each step: where memory is short, many may
+MAX_CANDIDATES = 8  # versions considered for loading in one step: thousands may wait where memory is short
 
 
 class VersionState(StrEnum):
-    """Where a version stands in this service."""
+    """The lifecycle of a version in this service."""
 
     PENDING = "pending"
     LOADING = "loading"
@@ -32,12 +32,12 @@ class VersionState(StrEnum):
 class VersionSnapshot:
     """What the policy knows of one version.
 
-    `answers`: an alias, or the model's own name, is answered from it now. `retry_at`: when loading may be tried again;
-    only of FAILED ones. `asked_at`: since when a request waits for it. `replaces`: a name that should be answered from
-    it is answered from the version before, which `is_held_over`. `is_kept`: it was loaded because it was asked for, and
-    stays though nobody wants it. `at_rest`: it had to make room, or found none, and waits until it is asked for.
-    `in_use`: requests hold it. `used_at`: when one last did. `stages`: bytes of what of it is in memory, or would be;
-    None where that is not known yet.
+    `wanted`: it is desired. `answers`: an alias, or the model's own name, is answered from it now. `retry_at`: the time
+    from which loading may be retried (FAILED versions only). `requested_at`: the time since which a request waits for
+    it. `replaces`: a name that should be answered from it is still answered from the previous version, which
+    `is_being_replaced`. `is_on_demand`: a request loaded it, and it stays though it is not desired. `is_deferred`: it
+    was evicted, or memory was short, and it is loaded at the next request. `in_use`: requests hold it. `used_at`: the
+    time of the last lease. `stages`: bytes of each of its stages, loaded or not; None where they are not measured yet.
     """
 
     name: VersionName
@@ -45,32 +45,32 @@ class VersionSnapshot:
     wanted: bool
     answers: bool = False
     retry_at: float = 0.0
-    asked_at: float | None = None
+    requested_at: float | None = None
     replaces: bool = False
-    is_held_over: bool = False
+    is_being_replaced: bool = False
     is_pinned: bool = False
-    is_kept: bool = False
-    at_rest: bool = False
+    is_on_demand: bool = False
+    is_deferred: bool = False
     in_use: bool = False
     used_at: float = 0.0
     stages: Mapping[Hashable, int] | None = None
 
     @property
     def is_urgent(self) -> bool:
-        """Whether others make room for it; what is merely wanted takes what room there is."""
-        return self.asked_at is not None or self.replaces or self.is_pinned
+        """Whether other versions are evicted for it. A version that is only desired takes free memory."""
+        return self.requested_at is not None or self.replaces or self.is_pinned
 
 
 @dataclass(frozen=True)
 class Load:
-    """Make this version ready: load it, or take it back where it still drains."""
+    """Make this version READY: load it, or cancel its draining."""
 
     name: VersionName
 
 
 @dataclass(frozen=True)
 class Unload:
-    """Let this version take no new request, and free it after those it has."""
+    """Grant no new lease on this version, and free it after its last lease."""
 
     name: VersionName
 
@@ -84,21 +84,21 @@ class Measure:
 
 @dataclass(frozen=True)
 class Evict:
-    """Free this version, which no request holds, to make room; it comes back when it is asked for."""
+    """Free the memory of this version, which no request holds; the next request loads it again."""
 
     name: VersionName
 
 
 @dataclass(frozen=True)
-class Rest:
-    """Do not load this version before it is asked for: there is no free room."""
+class Defer:
+    """Load this version at its next request and not before, because no memory is free."""
 
     name: VersionName
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Fail this version: it takes `num_bytes` with all that is pinned, more than the budget."""
+    """Fail this version: together with the pinned versions it takes `num_bytes`, which exceeds the budget."""
 
     name: VersionName
     num_bytes: int
@@ -107,17 +107,17 @@ class Refuse:
 
 @dataclass(frozen=True)
 class AwaitLeases:
-    """Do nothing until a request has ended: then there may be room for this version."""
+    """Wait until a lease ends: then memory may be free for this version."""
 
     name: VersionName
 
 
-Action = Load | Unload | Measure | Evict | Rest | Refuse | AwaitLeases
+Action = Load | Unload | Measure | Evict | Defer | Refuse | AwaitLeases
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The budget, the bytes of each stage that is in memory, and whose they are: read only where room is short."""
+    """The budget, the bytes of each stage in memory, and the versions that hold them (read when memory is short)."""
 
     budget_bytes: int
     stages: Mapping[Hashable, int]
@@ -130,13 +130,13 @@ class Memory:
 
 
 def next_action(snapshots: Iterable[VersionSnapshot], now: float, memory: Memory | None = None) -> Action | None:
-    """Choose the next step; the same snapshots at the same time give the same step. Settled ones may be left out.
+    """Choose the next action. Equal snapshots at an equal time give an equal action; settled snapshots may be left out.
 
-    Guarantees: at most one version loads at a time; what is needed again while it drains comes back first; what was
-    asked for loads before what is wanted, in the order of asking, and versions that were never tried before retries;
-    nothing loads that would exceed the budget; only what no request holds and is not pinned is evicted, and only where
-    that makes enough room. Repeated steps end with every wanted version READY, FAILED or at rest, and every other gone,
-    but for those that a name still needs and those that were asked for.
+    Guarantees: at most one version loads at a time. A draining version that is needed again comes back first. Requested
+    versions load before desired ones, in the order of their requests; first attempts come before retries. No load
+    exceeds the budget. Only a version without leases that is not pinned is evicted, and only where that frees enough
+    memory. Repeated actions end with every desired version READY, FAILED or deferred, and every other version unloaded,
+    except those that still answer a name and those that were loaded on demand.
     """
     unsettled = [each for each in snapshots if not is_settled(each)]
     loads_now = any(each.state is VersionState.LOADING for each in unsettled)
@@ -144,32 +144,32 @@ def next_action(snapshots: Iterable[VersionSnapshot], now: float, memory: Memory
     loadable = [each for each in unsettled if not loads_now and may_load(each, now)]
     unloadable = [each for each in unsettled if may_unload(each, now)]
     if revived:
-        return Load(min(revived, key=turn).name)
+        return Load(min(revived, key=load_order).name)
     if memory is not None and memory.num_bytes > memory.budget_bytes and (evicted := _too_much(memory)):
         return evicted
-    step = _load(nsmallest(NUM_LOOKED_AT, loadable, key=turn), memory) if loadable else None
+    step = _load(nsmallest(MAX_CANDIDATES, loadable, key=load_order), memory) if loadable else None
     if unloadable and not isinstance(step, Load | Measure | Refuse):
-        return Unload(min(unloadable, key=turn).name)
+        return Unload(min(unloadable, key=load_order).name)
     return step
 
 
 def is_settled(snapshot: VersionSnapshot) -> bool:
-    """Say whether no step is due for a version, now or later, as long as nothing changes."""
+    """Say whether no action is due for a version, now or later, until it changes."""
     if snapshot.state is VersionState.READY:
         return not may_unload(snapshot, now=0.0)
     return snapshot.state is VersionState.UNLOADED and not is_needed(snapshot)
 
 
-def turn(snapshot: VersionSnapshot) -> tuple[object, ...]:
-    """Return by what versions take turns; no two have the same."""
-    asked_at = inf if snapshot.asked_at is None else snapshot.asked_at
-    urgency = (asked_at, not snapshot.is_pinned, not snapshot.replaces)
+def load_order(snapshot: VersionSnapshot) -> tuple[object, ...]:
+    """Return the sort key in which versions are loaded; no two versions have the same key."""
+    requested_at = inf if snapshot.requested_at is None else snapshot.requested_at
+    urgency = (requested_at, not snapshot.is_pinned, not snapshot.replaces)
     return (*urgency, snapshot.retry_at, snapshot.name.model_id, -snapshot.name.number)
 
 
 def is_needed(snapshot: VersionSnapshot) -> bool:
     """Say whether a version should be in memory."""
-    return snapshot.asked_at is not None or (snapshot.wanted and not snapshot.at_rest)
+    return snapshot.requested_at is not None or (snapshot.wanted and not snapshot.is_deferred)
 
 
 def may_load(snapshot: VersionSnapshot, now: float) -> bool:
@@ -181,15 +181,17 @@ def may_load(snapshot: VersionSnapshot, now: float) -> bool:
 
 def may_unload(snapshot: VersionSnapshot, now: float) -> bool:
     """Say whether a version may be unloaded at this time, or be given up."""
-    if snapshot.wanted or snapshot.answers or snapshot.asked_at is not None:
+    if snapshot.wanted or snapshot.answers or snapshot.requested_at is not None:
         return False
-    if snapshot.state is VersionState.FAILED:  # callers are told of the failure until it may be tried again
-        return not snapshot.is_kept or snapshot.retry_at <= now
-    return snapshot.state is VersionState.PENDING or (snapshot.state is VersionState.READY and not snapshot.is_kept)
+    if snapshot.state is VersionState.FAILED:  # requests see the failure until the next retry is due
+        return not snapshot.is_on_demand or snapshot.retry_at <= now
+    return snapshot.state is VersionState.PENDING or (
+        snapshot.state is VersionState.READY and not snapshot.is_on_demand
+    )
 
 
 def _load(loadable: Sequence[VersionSnapshot], memory: Memory | None) -> Action:
-    """Load the first of these; what waits for a busy version does not hold up what fits beside it."""
+    """Load the first of these that can be; one that waits for a lease to end does not block one that fits."""
     if memory is None:
         return Load(loadable[0].name)
     steps = (_with_room(each, memory) for each in loadable)
@@ -197,7 +199,7 @@ def _load(loadable: Sequence[VersionSnapshot], memory: Memory | None) -> Action:
 
 
 def _with_room(snapshot: VersionSnapshot, memory: Memory) -> Action:
-    """Load this version where it fits, else make room for it where it is urgent: one eviction, then look again."""
+    """Load this version where it fits; else, where it is urgent, evict one version, and look again."""
     if snapshot.stages is None:
         return Measure(snapshot.name)
     added = sum(size for key, size in snapshot.stages.items() if key not in memory.stages)
@@ -208,26 +210,26 @@ def _with_room(snapshot: VersionSnapshot, memory: Memory) -> Action:
     if least > memory.budget_bytes:
         return Refuse(snapshot.name, least, memory.budget_bytes)
     if not snapshot.is_urgent:
-        return Rest(snapshot.name)
+        return Defer(snapshot.name)
     if _num_bytes(snapshot, *(each for each in held if not _may_evict(each))) > memory.budget_bytes:
         return AwaitLeases(snapshot.name)
     return Evict(min(filter(_may_evict, held), key=_last_use).name)
 
 
 def _too_much(memory: Memory) -> Evict | None:
-    """Free memory where a load took more than was expected."""
+    """Evict a version after a load that took more memory than measured."""
     idle = min(filter(_may_evict, memory.held()), key=_last_use, default=None)
     return None if idle is None else Evict(idle.name)
 
 
 def _may_evict(snapshot: VersionSnapshot) -> bool:
-    is_held = snapshot.is_pinned or snapshot.in_use or snapshot.asked_at is not None
+    is_held = snapshot.is_pinned or snapshot.in_use or snapshot.requested_at is not None
     return snapshot.state is VersionState.READY and not is_held
 
 
 def _last_use(snapshot: VersionSnapshot) -> tuple[object, ...]:
-    """Order by last use; a version that answers until its successor is loaded goes last."""
-    return (snapshot.is_held_over, snapshot.used_at, snapshot.name)
+    """Order by last use; a version that answers until its successor is loaded comes last."""
+    return (snapshot.is_being_replaced, snapshot.used_at, snapshot.name)
 
 
 def _num_bytes(*snapshots: VersionSnapshot) -> int:

@@ -1,4 +1,4 @@
-"""When the service is ready: once every name that was wanted at its start is answered."""
+"""Decides when the service is ready: once every name that was desired at its start is answered."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NUM_LOGGED = 10
 
 
 class Readiness:
-    """Watches the models that were wanted at the start, until the service is ready; then it is for good.
+    """Follows the models that were desired at the start until the service is ready; it stays ready from then on.
 
-    `first_pass` is set once everything wanted at the start is loaded, failed to, or found no room; `ready` once after
-    that each of its names is answered. See ServedModel.obstacle.
+    `first_pass` is set once every version desired at the start was loaded, has failed or was deferred. `ready` is set
+    once, after that, each name is answered. See ServedModel.obstacle.
     """
 
     def __init__(self, models: ServedModels) -> None:
@@ -27,20 +27,20 @@ class Readiness:
         self.ready = asyncio.Event()
 
     def expect(self, model: ServedModel) -> None:
-        """Do not be ready without this model."""
+        """Make this model a condition of being ready."""
         self._awaited.add(model.model_id)
 
     def note(self, model: ServedModel) -> None:
-        """Take note of how a model stands now: call it after every change."""
+        """Record a change of a model; call it after every change."""
         if model.model_id in self._awaited and not (model.model_id in self._models.by_id and model.obstacle()):
             self._awaited.remove(model.model_id)
 
     def obstacle(self, model: ServedModel) -> str:
-        """Say why the service is not ready on account of a model; empty where it is not the cause."""
+        """Say why this model keeps the service from being ready; empty where it does not."""
         return model.obstacle() if model.model_id in self._awaited else ""
 
     def check(self) -> None:
-        """Note that all was tried, and then that the service is ready, or log what is in its way."""
+        """Set `first_pass` once everything was tried, then `ready`, or log the obstacles."""
         if self.ready.is_set() or self._models.agenda.has_untried:
             return
         if not self._awaited:

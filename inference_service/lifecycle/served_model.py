@@ -1,4 +1,4 @@
-"""One model in this service: its versions, and which of them answers to which name."""
+"""One model in this service: its versions, and which of them answers which name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUM_REMEMBERED = 3
 
 @dataclass(frozen=True)
 class AliasReport:
-    """Which version answers to an alias, and which one should."""
+    """The version that answers an alias, and the one that should."""
 
     name: AliasName
     version: VersionName | None
@@ -29,22 +29,22 @@ class AliasReport:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """How a model stands: versions newest first, aliases by id. One that is gone has neither."""
+    """The state of a model: versions newest first, aliases by id. A deleted model has neither."""
 
     model_id: str
     versions: tuple[VersionReport, ...] = ()
     aliases: tuple[AliasReport, ...] = ()
     default_version: VersionName | None = None
     obstacle: str = ""
-    """Why the service is not ready on account of this model, if so."""
+    """Why this model keeps the service from being ready; empty where it does not."""
 
 
 class ServedModel:
-    """The versions of one model, and the names that they answer to.
+    """The versions of one model, and the names that they answer.
 
-    A name moves to the version that it should mean only once that one is READY; until then, or where its loading
-    fails, the version before goes on answering. A version that was evicted keeps its names. While the model `is_off`,
-    by a call, nothing of it is wanted and no name is answered.
+    A name moves to its desired version only once that one is READY; until then, or where loading fails, the previous
+    version goes on answering. An evicted version keeps its names. While the model `is_off`, which a call of an operator
+    sets, none of its versions is desired and no name is answered.
     """
 
     def __init__(self, model_id: str) -> None:
@@ -53,57 +53,57 @@ class ServedModel:
         self.versions: dict[VersionName, ServedVersion] = {}
         self.is_off = False
         self.splits: dict[str, Split] = {}
-        """By alias, those that give other versions a share of their requests."""
+        """The traffic splits, by alias."""
         self._aliases: dict[str, ServedVersion | None] = {}
         self._default: ServedVersion | None = None
         self.snapshots: Mapping[VersionName, VersionSnapshot] = {}
-        """How each version stood when they were last described; who uses it, and since when, may be out of date."""
+        """The last recorded snapshot of each version; its current use may be out of date."""
 
     def want(self, wanted: WantedModel) -> None:
-        """Take over what the registry wants now."""
+        """Take over the desired versions from the registry."""
         self.wanted = wanted
         self.is_off = self.is_off and not wanted.is_gone
         for name, digest in wanted.versions.items():
             self.versions.setdefault(name, ServedVersion(name, digest, wanted=False))
         for name, version in self.versions.items():
-            version.at_rest = version.at_rest and (version.wanted or name not in wanted.versions)
+            version.is_deferred = version.is_deferred and (version.wanted or name not in wanted.versions)
             version.wanted = name in wanted.versions
             version.is_pinned = name in wanted.pinned
             may_be_deleted = wanted.is_gone or wanted.has_gap or name in wanted.deleted
-            version.is_kept = version.is_kept and not may_be_deleted
+            version.is_on_demand = version.is_on_demand and not may_be_deleted
         splits = {
             alias: Split(AliasName(self.model_id, alias), wanted.aliases[alias], traffic)
             for alias, traffic in wanted.traffic.items()
         }
-        kept = {alias: old for alias, old in self.splits.items() if old == splits.get(alias)}  # it goes on counting
-        self.splits = splits | kept
+        unchanged = {alias: old for alias, old in self.splits.items() if old == splits.get(alias)}  # keeps its counts
+        self.splits = splits | unchanged
         self.flip()
 
-    def keep(self, name: VersionName, manifest_digest: str) -> ServedVersion:
-        """Take in a version that is asked for, though it is not wanted."""
+    def add_on_demand(self, name: VersionName, manifest_digest: str) -> ServedVersion:
+        """Add a version that a request loads, though it is not desired."""
         unloaded = ServedVersion(name, manifest_digest, wanted=False, state=VersionState.UNLOADED)
         version = self.versions.setdefault(name, unloaded)
-        version.is_kept = True
+        version.is_on_demand = True
         return version
 
     def switch(self, *, is_off: bool) -> None:
-        """Stop answering and wanting anything, or begin again with all that the registry wants."""
+        """Unload the model and answer none of its names, or return to what the registry desires."""
         self.is_off = is_off
         for version in self.versions.values():
-            version.at_rest, version.retry_at = False, 0.0
-            version.is_kept = version.is_kept and not is_off
+            version.is_deferred, version.retry_at = False, 0.0
+            version.is_on_demand = version.is_on_demand and not is_off
         self.flip()
 
     def flip(self) -> None:
-        """Move each name to its wanted version where that is ready; call it after every change of state."""
+        """Move each name to its desired version where that is READY; call it after every change of state."""
         targets = {alias: VersionName(self.model_id, number) for alias, number in self.wanted.aliases.items()}
         self._aliases = {alias: self._flipped(self._aliases.get(alias), target) for alias, target in targets.items()}
         self._default = self._flipped(self._default, self._default_target())
         for _, target in self._moves():
-            self.versions[target].at_rest = False
+            self.versions[target].is_deferred = False
 
     def ready(self, target: Target) -> ServedVersion | None:
-        """Return the version that answers to a name, if one is READY; it is on every request's way."""
+        """Return the version that answers a name, if one is READY; every request calls this."""
         if isinstance(target, VersionName):
             version = self.versions.get(target)
         else:
@@ -111,13 +111,13 @@ class ServedModel:
         return version if version is not None and version.state is VersionState.READY else None
 
     def split(self, target: Target) -> Split | None:
-        """Return how the requests for a name are dealt out, where they are not all the same version's."""
+        """Return the traffic split of a name, if it has one."""
         if isinstance(target, VersionName):
             return None
         return self.splits.get(PRODUCTION if isinstance(target, ModelName) else target.alias)
 
     def meant(self, target: Target) -> VersionName:
-        """Return the version that should answer to a name, loaded or not; raise NotServed, or NotReady while off."""
+        """Return the version that should answer a name, loaded or not; raise NotServed, or NotReady while off."""
         if self.is_off:
             raise NotReady(
                 f"{model_name(self.model_id)} was unloaded by a call of RepositoryModelUnload, and is until "
@@ -135,15 +135,15 @@ class ServedModel:
         return name
 
     def serves(self, version: ServedVersion) -> bool:
-        """Say whether a request may bring this version up."""
-        return version.wanted or version.is_kept or version in self._answering()
+        """Say whether a request may load this version."""
+        return version.wanted or version.is_on_demand or version in self._answering()
 
     def held(self) -> list[ServedVersion]:
-        """Return the versions that are not unloaded, or not given up yet."""
+        """Return the versions that are not UNLOADED."""
         return [each for each in self.versions.values() if each.state is not VersionState.UNLOADED]
 
     def find(self, target: Target) -> ServedVersion:
-        """Return the READY version that answers to a name; raise NotServed, NotReady or LoadFailed."""
+        """Return the READY version that answers a name; raise NotServed, NotReady or LoadFailed."""
         version = self.versions.get(self.meant(target))
         if version is None or not (self.serves(version) or version.state is VersionState.READY):
             raise _not_served(target)
@@ -152,45 +152,45 @@ class ServedModel:
         return version
 
     def obstacle(self) -> str:
-        """Say which name, or pinned version, should be answered and is not, and why; empty where there is none.
+        """Say which name or pinned version is not answered and should be, and why; empty where there is none.
 
-        A name is answered by the version that it should mean, or by one before. A version that found no room counts as
-        answering, as the first request for it loads it.
+        A name is answered by its desired version, or by the previous one. A deferred version counts as answering:
+        its first request loads it.
         """
         if self.is_off:
             return ""
         for version in self.versions.values():
             if version.is_pinned and version.state is not VersionState.READY:
-                return f"{version.name} is pinned, and {_standing_of(version)}"
+                return f"{version.name} is pinned, and {_state_text(version)}"
         for name, current, target in self._wanted_names():
             version = self.versions[target]
             if not (current is not None and _is_available(current)) and not _is_available(version):
-                return f"nothing answers to {name}: {version.name} {_standing_of(version)}"
+                return f"nothing answers to {name}: {version.name} {_state_text(version)}"
         return ""
 
     def describe(self) -> None:
-        """Take down how each version stands; call it after every change."""
+        """Record a snapshot of each version; call it after every change."""
         answering, moves = self._answering(), self._moves()
-        held_over, replacing = {move[0] for move in moves}, {move[1] for move in moves}
+        replaced, replacing = {move[0] for move in moves}, {move[1] for move in moves}
         self.snapshots = {
             name: version.snapshot(
                 wanted=version.wanted and not self.is_off,
                 answers=version in answering,
                 replaces=name in replacing,
-                is_held_over=name in held_over,
+                is_being_replaced=name in replaced,
             )
             for name, version in self.versions.items()
         }
 
-    def held_standings(self) -> Iterator[VersionSnapshot]:
-        """Yield how what is in memory stands, up to date."""
+    def held_snapshots(self) -> Iterator[VersionSnapshot]:
+        """Yield an up-to-date snapshot of each version in memory."""
         for name, snapshot in self.snapshots.items():
             version = self.versions[name]
             if version.resident is not None:
                 yield version.updated(snapshot)
 
     def forget(self) -> bool:
-        """Forget all but the last few unloaded versions; say whether nothing is left to serve or to watch."""
+        """Forget all but the last few UNLOADED versions; say whether the model has nothing left to serve or report."""
         unloaded = [each for each in self.versions.values() if each.state is VersionState.UNLOADED and each.is_idle()]
         forgettable = [each for each in unloaded if not each.wanted and each not in self._answering()]
         for version in sorted(forgettable, key=lambda each: each.updated_at)[:-_NUM_REMEMBERED]:
@@ -215,7 +215,7 @@ class ServedModel:
         return AliasReport(name, _ready_name(self._aliases[alias]), wanted, self.splits.get(alias))
 
     def _named(self, target: ModelName | AliasName) -> tuple[ServedVersion | None, VersionName | None]:
-        """Return the version that answers to a name now, if any, and the one that should."""
+        """Return the version that answers a name now, if any, and the one that should."""
         if isinstance(target, ModelName):
             return self._default, self._default_target()
         if target.alias not in self._aliases:
@@ -224,11 +224,11 @@ class ServedModel:
 
     def _flipped(self, current: ServedVersion | None, target: VersionName | None) -> ServedVersion | None:
         version = self.versions.get(target) if target is not None else None
-        if self.is_off or version is None or not (version.wanted or version.is_kept):
+        if self.is_off or version is None or not (version.wanted or version.is_on_demand):
             return None
         if version.state is VersionState.READY:
             return version
-        stays = current is not None and (current.state is VersionState.READY or current.at_rest)
+        stays = current is not None and (current.state is VersionState.READY or current.is_deferred)
         return current if stays and version.wanted else None
 
     def _default_target(self) -> VersionName | None:
@@ -238,7 +238,7 @@ class ServedModel:
         return max(available or self.wanted.versions, default=self.wanted.newest)
 
     def _wanted_names(self) -> Iterator[tuple[Target, ServedVersion | None, VersionName]]:
-        """Yield the names that the operator's policies want answered: each with who answers now, and who should."""
+        """Yield each name that must be answered, the version that answers it now, and the one that should."""
         for alias, number in self.wanted.aliases.items():
             if (target := VersionName(self.model_id, number)) in self.wanted.versions:
                 yield AliasName(self.model_id, alias), self._aliases[alias], target
@@ -247,7 +247,7 @@ class ServedModel:
             yield ModelName(self.model_id), self._default, max(self.wanted.versions)
 
     def _moves(self) -> list[tuple[VersionName, VersionName]]:
-        """Return, of names that are answered from the version before, that one and the one that should answer."""
+        """Return the pairs (answering version, desired version) of names that have not moved yet."""
         pairs = [(self._aliases[alias], number) for alias, number in self.wanted.aliases.items()]
         if PRODUCTION not in self.wanted.aliases and self.wanted.versions:
             pairs.append((self._default, max(self.wanted.versions).number))
@@ -260,7 +260,7 @@ class ServedModel:
 
 
 def explain(version: ServedVersion) -> NoReturn:
-    """Raise what a version that is not READY means to a caller: LoadFailed or NotReady."""
+    """Raise the error of a request for a version that is not READY: LoadFailed or NotReady."""
     if version.state is VersionState.FAILED:
         raise LoadFailed(f"{version.name} could not be loaded and will be tried again: {version.reason}")
     if version.state is VersionState.UNLOADED:
@@ -274,14 +274,14 @@ def _not_served(target: Target) -> NotServed:
     )
 
 
-def _standing_of(version: ServedVersion) -> str:
+def _state_text(version: ServedVersion) -> str:
     if version.num_failures:
         return f"could not be loaded and is tried again: {version.last_failure}"
     return f"is {version.state}"
 
 
 def _is_available(version: ServedVersion) -> bool:
-    return version.state is VersionState.READY or (version.at_rest and version.state is not VersionState.FAILED)
+    return version.state is VersionState.READY or (version.is_deferred and version.state is not VersionState.FAILED)
 
 
 def _ready_name(version: ServedVersion | None) -> VersionName | None:

@@ -1,4 +1,4 @@
-"""One version in this service: where it stands, and who waits for it or uses it."""
+"""One version in this service: its state, its leases, and the requests that wait for it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from model_store.names import VersionName
 
 @dataclass(eq=False)
 class ServedVersion:
-    """Where one version stands; only the manager and its models change it.
+    """The state of one version; only the manager and its models change it.
 
-    `used_at` and `asked_at` are by time.monotonic. `num_failures` counts those in a row; `last_failure` is the text of
-    the last one. See policy.VersionSnapshot for the words.
+    `used_at` and `requested_at` are times of time.monotonic. `num_failures` counts failed loads in a row, and
+    `last_failure` is the text of the last one. See policy.VersionSnapshot for the other fields.
     """
 
     name: VersionName
     manifest_digest: str
     wanted: bool = True
     is_pinned: bool = False
-    is_kept: bool = False
-    at_rest: bool = False
+    is_on_demand: bool = False
+    is_deferred: bool = False
     state: VersionState = VersionState.PENDING
     reason: str = ""
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -42,23 +42,23 @@ class ServedVersion:
     used_at: float = 0.0
     num_leases: int = 0
     num_waiting: int = 0
-    asked_at: float = 0.0
+    requested_at: float = 0.0
     num_failures: int = 0
     last_failure: str = ""
     retry_at: float = 0.0
     drain_timer: asyncio.TimerHandle | None = None
 
     def move(self, state: VersionState, reason: str = "") -> None:
-        """Enter a state, and wake whoever waits for the version to leave the one before."""
+        """Enter a state, and wake the requests that wait for the version to leave the previous one."""
         self.state, self.reason, self.updated_at = state, reason, datetime.now(UTC)
         self.moved.set()
         self.moved = asyncio.Event()
 
     @contextmanager
-    def asked_for(self) -> Iterator[None]:
-        """Note that a request waits for it, until the block ends."""
+    def requested(self) -> Iterator[None]:
+        """Count a request that waits for this version, for the length of the block."""
         if self.num_waiting == 0:
-            self.asked_at = time.monotonic()
+            self.requested_at = time.monotonic()
         self.num_waiting += 1
         try:
             yield
@@ -66,37 +66,37 @@ class ServedVersion:
             self.num_waiting -= 1
 
     def is_idle(self) -> bool:
-        """Say whether no request holds it or waits for it."""
+        """Say whether no request holds this version or waits for it."""
         return self.num_leases == self.num_waiting == 0
 
     def stop_timer(self) -> None:
-        """Let the drain deadline pass unnoticed."""
+        """Cancel the drain deadline."""
         if self.drain_timer is not None:
             self.drain_timer.cancel()
             self.drain_timer = None
 
-    def snapshot(self, *, wanted: bool, answers: bool, replaces: bool, is_held_over: bool) -> VersionSnapshot:
-        """Describe it to the policy."""
+    def snapshot(self, *, wanted: bool, answers: bool, replaces: bool, is_being_replaced: bool) -> VersionSnapshot:
+        """Return the snapshot for the policy."""
         return VersionSnapshot(
             self.name,
-            # What is being measured has the loader to itself, as what is being loaded.
+            # A measurement occupies the loader thread as a load does.
             VersionState.LOADING if self.is_measuring else self.state,
             wanted,
             answers,
             self.retry_at,
-            asked_at=self.asked_at if self.num_waiting else None,
+            requested_at=self.requested_at if self.num_waiting else None,
             replaces=replaces,
-            is_held_over=is_held_over,
+            is_being_replaced=is_being_replaced,
             is_pinned=self.is_pinned,
-            is_kept=self.is_kept,
-            at_rest=self.at_rest,
+            is_on_demand=self.is_on_demand,
+            is_deferred=self.is_deferred,
             in_use=self.num_leases > 0,
             used_at=max(self.used_at, self.ready_at),
             stages=self.stages,
         )
 
     def updated(self, snapshot: VersionSnapshot) -> VersionSnapshot:
-        """Return how it stands with who uses it now: that changes with every request, and nobody is told."""
+        """Return the snapshot with the current use, which changes with every request without notice."""
         in_use, used_at = self.num_leases > 0, max(self.used_at, self.ready_at)
         if (in_use, used_at) == (snapshot.in_use, snapshot.used_at):
             return snapshot
@@ -105,7 +105,7 @@ class ServedVersion:
 
 @dataclass(frozen=True)
 class VersionReport:
-    """How a version stands, for people and callers."""
+    """The state of a version as RPCs report it."""
 
     name: VersionName
     state: VersionState
@@ -115,7 +115,7 @@ class VersionReport:
     shared_bytes: int
     load_seconds: float
     statistics: VersionStatistics | None = None
-    """What it was asked; None where it is not loaded."""
+    """Its requests; None where it is not loaded."""
     last_used_at: datetime | None = None
     is_pinned: bool = False
     precision: Precision | None = None

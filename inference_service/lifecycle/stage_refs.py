@@ -1,4 +1,4 @@
-"""Which stages are in memory, and how many versions have each."""
+"""Reference counts of the stages in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inference_service.lifecycle.served_version import ServedVersion
 
 
 class InMemory:
-    """Counts a shared stage once; tell it of every version that was loaded or freed."""
+    """Holds the size of each stage in memory, a shared one once; call `note` after every load and unload."""
 
     def __init__(self) -> None:
         self.stages: dict[Hashable, int] = {}
@@ -17,7 +17,7 @@ class InMemory:
         self._held: dict[ServedVersion, Mapping[Hashable, int]] = {}
 
     def note(self, version: ServedVersion) -> None:
-        """Take in where a version stands now."""
+        """Record that a version was loaded or freed."""
         if version.resident is not None and version not in self._held:
             self._held[version] = {stage.identity: stage.size_bytes for stage in version.resident.stages}
             self._num_users.update(self._held[version].keys())

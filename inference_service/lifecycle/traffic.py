@@ -1,4 +1,4 @@
-"""How the requests of an alias are dealt out: which version answers one, and whether another is compared with it."""
+"""The traffic split of an alias: which version answers a request, and whether a shadow version runs on it too."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from model_store.records.aliases import Traffic
 
 @dataclass
 class ShadowCounts:
-    """What became of the requests that a shadow was given.
+    """Counts of the requests that were chosen for a shadow version.
 
-    `num_compared` ran on both versions; of their rows `num_agreeing_rows` got the same best label, and no score
-    differed by more than `max_score_difference`. `num_failed` failed on the shadow, `num_dropped` found too much to do
-    beside them or no shadow that was ready, and `num_skipped` cannot be compared: the versions take other inputs, or
-    no label was asked for.
+    `num_compared` requests ran on both versions. Of their rows, `num_agreeing_rows` got the same best label, and no
+    score differed by more than `max_score_difference`. `num_failed` requests failed on the shadow version.
+    `num_dropped` requests were not run, because the queue was busy or the shadow version was not READY. `num_skipped`
+    requests cannot be compared: the versions take different inputs, or the request asked for no labels.
     """
 
     num_compared: int = 0
@@ -31,7 +31,7 @@ class ShadowCounts:
 
 @dataclass(frozen=True)
 class Split:
-    """The shares of one alias, beside its main version, and what its shadow was counted doing."""
+    """The shares of one alias beside its main version, and the counts of its shadow version."""
 
     alias: AliasName
     main: int
@@ -39,9 +39,9 @@ class Split:
     counts: ShadowCounts = field(default_factory=ShadowCounts, compare=False)
 
     def canary(self, routing_key: str) -> int | None:
-        """Return the number of the canary that a request is dealt, or None for the main version.
+        """Return the number of the canary that answers a request, or None for the main version.
 
-        Equal keys are dealt alike, by everybody who knows the alias: see `place`. Without a key chance decides.
+        Equal keys give equal answers in every replica: see `place`. An empty key decides by chance.
         """
         if not self.traffic.canaries:
             return None
@@ -53,16 +53,16 @@ class Split:
         return None
 
     def shadow(self) -> int | None:
-        """Return the number of the version that is given this request to be compared, if it is in the share."""
+        """Return the number of the shadow version where this request is in its share; decided by chance."""
         share = self.traffic.shadow
         return share.number if share is not None and random.random() * 100 < share.percent else None  # noqa: S311
 
 
 def place(alias: AliasName, routing_key: str) -> float:
-    """Return where a key lies among all keys, from 0 to 100.
+    """Return the position of a key, from 0 to 100, uniform over keys.
 
-    The first canary takes the keys from 0 to its percent, the next one goes on from there, and the main version takes
-    the rest: so whoever was in the first canary stays in it when it is given more.
+    The first canary takes the positions from 0 to its percent, the next one continues there, and the main version takes
+    the rest. So a key stays with the first canary when that one's percent grows.
     """
     digest = hashlib.blake2b(f"{alias}\0{routing_key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 * 100

@@ -1,4 +1,4 @@
-"""Takes the policy's steps: each changes the state of one version, now or when its load or its last request ends."""
+"""Performs the policy's actions: each changes the state of one version, at once or when a load or a lease ends."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import structlog
 
 from inference_service.errors import OutOfDeviceMemory
 from inference_service.lifecycle.load_tasks import Loading
-from inference_service.lifecycle.policy import Action, Evict, Load, Measure, Refuse, Rest, Unload, VersionState
+from inference_service.lifecycle.policy import Action, Defer, Evict, Load, Measure, Refuse, Unload, VersionState
 from inference_service.lifecycle.served_version import ServedVersion
 
 _log = structlog.get_logger()
 
 
 class Transitions:
-    """Tells `settled` of every change of state; use it on the event loop only."""
+    """Performs actions, and calls `settled` after every change of state; use it on the event loop only."""
 
     def __init__(
         self, loading: Loading, settled: Callable[[ServedVersion], object], *, drain_deadline_seconds: float
@@ -26,7 +26,7 @@ class Transitions:
         self._drain_deadline_seconds = drain_deadline_seconds
 
     def take(self, action: Action, version: ServedVersion, loads: asyncio.TaskGroup) -> None:
-        """Begin a step; what takes time goes on in the group."""
+        """Begin an action; loads go on in the task group."""
         match action:
             case Load() if version.state is VersionState.DRAINING:
                 version.stop_timer()
@@ -39,18 +39,18 @@ class Transitions:
                 loads.create_task(self._settling(version, self._loading.measure(version)))
             case Refuse():
                 self._loading.fail(version, _too_large(action))
-            case Rest():
-                version.at_rest = True
-                version.move(VersionState.UNLOADED, "found no room beside what is loaded: a request for it loads it")
+            case Defer():
+                version.is_deferred = True
+                version.move(VersionState.UNLOADED, "no memory was free: the next request for it loads it")
             case Evict():
-                version.at_rest = True
-                self._drain(version, "made room for another: a request for it loads it again")
+                version.is_deferred = True
+                self._drain(version, "was evicted for another version: the next request for it loads it")
             case Unload():
                 self._drain(version, "not wanted any more")
         self._settled(version)
 
     def free_if_drained(self, version: ServedVersion) -> None:
-        """Free a version that drains, where no request holds it any more."""
+        """Free a draining version that has no lease."""
         if version.num_leases == 0:
             self._free(version)
 
@@ -59,7 +59,7 @@ class Transitions:
         self._settled(version)
 
     def _drain(self, version: ServedVersion, reason: str) -> None:
-        """Take no new lease; free at once where there is none, else with the last one or at the deadline."""
+        """Grant no new lease; free the version after its last lease, or at the deadline."""
         version.move(VersionState.DRAINING, reason)
         version.drain_timer = asyncio.get_running_loop().call_later(
             self._drain_deadline_seconds, self._free_undrained, version

@@ -1,4 +1,4 @@
-"""Who follows the state of models: each watcher learns which models changed, and never makes the others wait."""
+"""Notifies watchers of models that changed; a slow watcher never delays the others."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ async def test_the_start_fills_the_budget_and_no_more() -> None:
         assert ready(setup) == [3, 4, 5]
         assert setup.loaded == [version(5), version(4), version(3)]
         reasons = {each.name.number: each.reason for each in setup.manager.report("flowers").versions}
-        assert "no room" in reasons[1]
-        assert "no room" in reasons[2]
+        assert "no memory was free" in reasons[1]
+        assert "no memory was free" in reasons[2]
         assert reasons[3] == ""
 
 

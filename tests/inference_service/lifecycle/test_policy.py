@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from inference_service.lifecycle.policy import (
     Action,
     AwaitLeases,
+    Defer,
     Evict,
     Load,
     Measure,
     Memory,
     Refuse,
-    Rest,
     Unload,
     VersionSnapshot,
     VersionState,
@@ -134,8 +134,8 @@ HOLDING = (VersionState.READY, VersionState.DRAINING)
 def _possible(each: VersionSnapshot) -> VersionSnapshot:
     """Leave what is in memory measured, and what loads by wish not at rest."""
     is_held = each.state in HOLDING
-    rests = each.at_rest and each.state in {VersionState.UNLOADED, VersionState.FAILED}
-    return replace(each, stages=each.stages or ({"a": 5} if is_held else None), at_rest=rests)
+    rests = each.is_deferred and each.state in {VersionState.UNLOADED, VersionState.FAILED}
+    return replace(each, stages=each.stages or ({"a": 5} if is_held else None), is_deferred=rests)
 
 
 # A few stages that versions have in common, so that evicting one may free little.
@@ -148,12 +148,12 @@ crowded = st.builds(
     st.sampled_from(VersionState),
     wanted=st.booleans(),
     answers=st.booleans(),
-    asked_at=st.none() | st.floats(0, 20),
+    requested_at=st.none() | st.floats(0, 20),
     replaces=st.booleans(),
-    is_held_over=st.booleans(),
+    is_being_replaced=st.booleans(),
     is_pinned=st.booleans(),
-    is_kept=st.booleans(),
-    at_rest=st.booleans(),
+    is_on_demand=st.booleans(),
+    is_deferred=st.booleans(),
     in_use=st.booleans(),
     used_at=st.floats(0, 20),
     stages=st.none() | stages,
@@ -201,11 +201,11 @@ def test_only_the_least_recently_used_makes_room(crowd: list[VersionSnapshot], n
     idle = [
         each
         for each in crowd
-        if each.state is VersionState.READY and not (each.is_pinned or each.in_use or each.asked_at is not None)
+        if each.state is VersionState.READY and not (each.is_pinned or each.in_use or each.requested_at is not None)
     ]
     chosen = next(each for each in idle if each.name == action.name)
     for other in idle:
-        assert (chosen.is_held_over, chosen.used_at) <= (other.is_held_over, other.used_at)
+        assert (chosen.is_being_replaced, chosen.used_at) <= (other.is_being_replaced, other.used_at)
 
 
 @given(crowds, st.floats(0, 20))
@@ -214,7 +214,7 @@ def test_nobody_makes_room_in_vain_or_for_a_mere_wish(crowd: list[VersionSnapsho
     action = step(crowd, now)
     if not isinstance(action, Evict) or num_bytes(held(crowd)) > BUDGET:
         return
-    stays = [each for each in held(crowd) if each.is_pinned or each.in_use or each.asked_at is not None]
+    stays = [each for each in held(crowd) if each.is_pinned or each.in_use or each.requested_at is not None]
     stays += [each for each in crowd if each.state is VersionState.DRAINING]
     assert any(
         each.is_urgent and each.stages is not None and num_bytes([each, *stays]) <= BUDGET
@@ -243,18 +243,18 @@ def test_following_the_steps_arrives_under_a_budget(crowd: list[VersionSnapshot]
         if action is not None:
             world[action.name] = _stepped(world[action.name], action)
     assert step(world.values(), 50.0) is None
-    assert not any(_answered(each).asked_at is not None for each in world.values())
+    assert not any(_answered(each).requested_at is not None for each in world.values())
     assert num_bytes(held(world.values())) <= BUDGET or not any(not each.is_pinned for each in held(world.values()))
     for each in world.values():
         assert each.state is not VersionState.PENDING
-        assert each.state is not VersionState.READY or each.wanted or each.is_kept
+        assert each.state is not VersionState.READY or each.wanted or each.is_on_demand
 
 
 def _later(each: VersionSnapshot) -> VersionSnapshot:
     """End what is under way."""
     if each.state is VersionState.LOADING:
-        return replace(each, state=VersionState.READY, at_rest=False)
-    if each.state is VersionState.DRAINING and each.asked_at is None and (each.at_rest or not each.wanted):
+        return replace(each, state=VersionState.READY, is_deferred=False)
+    if each.state is VersionState.DRAINING and each.requested_at is None and (each.is_deferred or not each.wanted):
         return replace(each, state=VersionState.UNLOADED)
     return each
 
@@ -262,7 +262,7 @@ def _later(each: VersionSnapshot) -> VersionSnapshot:
 def _answered(each: VersionSnapshot) -> VersionSnapshot:
     """Let go whoever waited for what is settled now."""
     is_settled = each.state in {VersionState.READY, VersionState.FAILED}
-    return replace(each, asked_at=None) if is_settled else each
+    return replace(each, requested_at=None) if is_settled else each
 
 
 def _stepped(each: VersionSnapshot, action: Action) -> VersionSnapshot:
@@ -270,9 +270,9 @@ def _stepped(each: VersionSnapshot, action: Action) -> VersionSnapshot:
         case Measure():
             return replace(each, stages={"a": 5, "b": 6})
         case Evict():
-            return replace(each, state=VersionState.UNLOADED, at_rest=True)
-        case Rest():
-            return replace(each, state=VersionState.UNLOADED, at_rest=True)
+            return replace(each, state=VersionState.UNLOADED, is_deferred=True)
+        case Defer():
+            return replace(each, state=VersionState.UNLOADED, is_deferred=True)
         case Refuse():
             return replace(each, state=VersionState.FAILED, retry_at=100.0)
         case Load() | Unload():
@@ -288,7 +288,7 @@ def ready(number: int, used_at: float, **more: Any) -> VersionSnapshot:
 
 def asked(number: int, **more: Any) -> VersionSnapshot:
     """A version that a request waits for; it takes 10 bytes of its own."""
-    defaults = {"wanted": True, "at_rest": True, "asked_at": 5.0, "stages": {number: 10}}
+    defaults = {"wanted": True, "is_deferred": True, "requested_at": 5.0, "stages": {number: 10}}
     return VersionSnapshot(version(number), VersionState.UNLOADED, **(defaults | more))
 
 
@@ -297,7 +297,7 @@ def test_the_least_recently_used_makes_room_one_at_a_time() -> None:
     large = asked(9, stages={9: 15})
     first, second = ready(1, 2.0), ready(2, 1.0)
     assert step([first, second, large], 9.0) == Evict(version(2))
-    gone = replace(second, state=VersionState.UNLOADED, at_rest=True)
+    gone = replace(second, state=VersionState.UNLOADED, is_deferred=True)
     assert step([first, gone, large], 9.0) == Evict(version(1))
     assert step([gone, large], 9.0) == Load(version(9))
 
@@ -311,17 +311,17 @@ def test_shared_stages_count_once() -> None:
 def test_what_is_merely_wanted_takes_free_room_only() -> None:
     """Else it rests until it is asked for, and is not tried again before."""
     full = [ready(1, 1.0), ready(2, 2.0)]
-    pending = asked(3, at_rest=False, asked_at=None)
-    assert step([*full, pending], 9.0) == Rest(version(3))
-    assert step([*full, replace(pending, at_rest=True)], 9.0) is None
-    assert step([full[0], replace(pending, at_rest=True)], 9.0) is None
+    pending = asked(3, is_deferred=False, requested_at=None)
+    assert step([*full, pending], 9.0) == Defer(version(3))
+    assert step([*full, replace(pending, is_deferred=True)], 9.0) is None
+    assert step([full[0], replace(pending, is_deferred=True)], 9.0) is None
     assert step([full[0], pending], 9.0) == Load(version(3))
 
 
 def test_a_new_version_of_what_is_served_makes_room() -> None:
     """And the old one, which answers until then, is the last to go."""
-    old, other = ready(1, 1.0, wanted=False, answers=True, is_held_over=True), ready(2, 2.0)
-    new = asked(3, at_rest=False, asked_at=None, replaces=True)
+    old, other = ready(1, 1.0, wanted=False, answers=True, is_being_replaced=True), ready(2, 2.0)
+    new = asked(3, is_deferred=False, requested_at=None, replaces=True)
     assert step([old, other, new], 9.0) == Evict(version(2))
     assert step([old, replace(other, in_use=True), new], 9.0) == Evict(version(1))
 
@@ -337,7 +337,7 @@ def test_a_busy_version_is_waited_for() -> None:
     busy, idle = ready(1, 1.0, in_use=True), ready(2, 2.0)
     large = asked(3, stages={3: 15})
     assert step([busy, idle, large], 9.0) == AwaitLeases(version(3))
-    assert step([busy, idle, large, asked(4, asked_at=6.0)], 9.0) == Evict(version(2))
+    assert step([busy, idle, large, asked(4, requested_at=6.0)], 9.0) == Evict(version(2))
 
 
 def test_what_cannot_fit_is_refused() -> None:
@@ -349,13 +349,13 @@ def test_what_cannot_fit_is_refused() -> None:
 
 def test_who_asked_first_is_served_first() -> None:
     """Then what is pinned, then what replaces another, then what is wanted."""
-    each = replace(asked(1), asked_at=None, at_rest=False)
+    each = replace(asked(1), requested_at=None, is_deferred=False)
     waiting = [
         each,
         replace(each, name=version(2), replaces=True),
         replace(each, name=version(3), is_pinned=True),
-        replace(each, name=version(4), asked_at=6.0),
-        replace(each, name=version(5), asked_at=5.0),
+        replace(each, name=version(4), requested_at=6.0),
+        replace(each, name=version(5), requested_at=5.0),
     ]
     order = []
     while waiting:
@@ -374,18 +374,18 @@ def test_a_load_that_took_more_than_expected_is_made_up_for() -> None:
 
 def test_a_failure_is_remembered_until_it_may_be_tried_again() -> None:
     """Also of a version that was loaded only because it was asked for."""
-    failed = VersionSnapshot(version(1), VersionState.FAILED, wanted=False, is_kept=True, retry_at=5.0)
+    failed = VersionSnapshot(version(1), VersionState.FAILED, wanted=False, is_on_demand=True, retry_at=5.0)
     assert next_action([failed], 4.0) is None
-    assert next_action([replace(failed, asked_at=4.0)], 4.0) is None
+    assert next_action([replace(failed, requested_at=4.0)], 4.0) is None
     assert next_action([failed], 5.0) == Unload(version(1))
-    assert next_action([replace(failed, asked_at=5.0)], 5.0) == Load(version(1))
+    assert next_action([replace(failed, requested_at=5.0)], 5.0) == Load(version(1))
 
 
 def test_what_was_asked_for_stays_though_nobody_wants_it() -> None:
     """Until it is deleted, or makes room."""
-    kept = ready(1, 1.0, wanted=False, is_kept=True)
+    kept = ready(1, 1.0, wanted=False, is_on_demand=True)
     assert step([kept], 9.0) is None
-    assert step([replace(kept, is_kept=False)], 9.0) == Unload(version(1))
+    assert step([replace(kept, is_on_demand=False)], 9.0) == Unload(version(1))
     assert step([kept, asked(2, stages={2: 15})], 9.0) == Evict(version(1))
 
 
