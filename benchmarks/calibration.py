@@ -17,7 +17,8 @@ from benchmarks.harness.training import pretrained
 from model_store.architectures import Chain, Head, build, initialise_head
 from model_store.bases.catalogue import LoadedBase
 from model_store.manifests import Manifest
-from model_store.modalities.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
+from model_store.modalities.image.decoding import decode_image
+from model_store.modalities.image.spec import ImageInputSpec, Pixels, to_pixels
 from model_store.records.metrics import Metrics
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.splits import Split, SplitSpec, deal

@@ -283,7 +283,7 @@ def _small(store: ModelStore, model: str, seed: int) -> Publication:
 
 def _publication(stored: Mapping[str, StoredBlob], model: str) -> Publication:
     stages = tuple(ManifestStage(name, blob.digest) for name, blob in stored.items())
-    manifest = Manifest("any", {}, stages, {"kind": "image"}, ("a", "b"), {"kind": "linear", "num_labels": 2})
+    manifest = Manifest("any", {}, stages, {"kind": "image"}, ("a", "b"), {"kind": "linear", "outputs": 2})
     new = [blob.digest for blob in stored.values() if blob.added_bytes]
     return Publication(model, manifest, new_digests=new)
 
@@ -354,7 +354,7 @@ def _insert_versions(database: Database, model: str, count: int) -> None:
     now, digest = datetime.now(UTC), "0" * 64
     model_values = {"id": model, "last_number": count, "is_purged": False, "description": "", "revision": 1}
     version = {
-        "model_id": model, "manifest_digest": digest, "architecture": "resnet18", "num_labels": 10, "recipe": {},
+        "model_id": model, "manifest_digest": digest, "architecture": "resnet18", "outputs": 10, "recipe": {},
         "seed": 0, "added_bytes": 1, "description": "", "revision": 1, "created_at": now, "updated_at": now,
     }  # fmt: skip
     stage = {"model_id": model, "digest": digest, "size_bytes": 1}

@@ -40,7 +40,7 @@ STORE_CODES: Mapping[type[Exception], grpc.StatusCode] = {
     errors.DamagedStore: grpc.StatusCode.DATA_LOSS,
     errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidManifest: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.InvalidImage: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidExample: grpc.StatusCode.INVALID_ARGUMENT,
     ClientSilent: grpc.StatusCode.DEADLINE_EXCEEDED,
     TooManyCalls: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }

@@ -104,7 +104,7 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         short_seconds = _SHORT_SECONDS if device.type == "cpu" else 0.0
         scheduler = _scheduler(settings, executor, device_threads, short_seconds=short_seconds)
         decoder = Decoder(
-            decode_threads, max_pixels=settings.max_image_pixels, max_request_pixels=settings.max_request_pixels
+            decode_threads, max_size=settings.max_image_pixels, max_request_size=settings.max_request_pixels
         )
         shadow_traffic = ShadowTraffic(scheduler, max_queue_rows=settings.max_queue_rows)
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None

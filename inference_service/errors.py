@@ -25,10 +25,6 @@ class NothingToServe(IllegalState):
     """The registry has the model, and names no version of it to be served."""
 
 
-class TakesNoImages(IllegalState):
-    """The version takes rows of numbers."""
-
-
 class NotOffered(StoreError):
     """The protocol has this, and the service does not."""
 

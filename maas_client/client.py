@@ -17,7 +17,7 @@ from maas_client.calls.registry import RegistryCalls
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from model_store.modalities.inputs import ImageInputSpec
+    from model_store.modalities.image.spec import ImageInputSpec
 
 
 class Client(DatasetCalls, JobCalls, PredictionCalls, RegistryCalls):

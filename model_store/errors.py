@@ -121,7 +121,7 @@ class SchemaMismatch(StoreError):
     """The database has another schema than this code; the message names the command to run."""
 
 
-class InvalidImage(StoreError):
+class InvalidExample(StoreError):
     """These bytes are not an image that can be used; the text says why."""
 
 

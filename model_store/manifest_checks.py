@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from model_store.architectures import Head, stage_names, vector_size
+from model_store.architectures import Head, check_input, embedding_size, stage_names
 from model_store.errors import InvalidManifest
 from model_store.manifests import Manifest
-from model_store.modalities.inputs import VectorInputSpec, read_input_spec
-from model_store.normal_form import normal_form
+from model_store.modalities import read_input_spec
 
 
 def check_manifest(manifest: Manifest) -> Head:
@@ -16,25 +15,22 @@ def check_manifest(manifest: Manifest) -> Head:
     found = tuple(stage.name for stage in manifest.stages)
     if found != wanted:
         raise InvalidManifest(f"stages of {manifest.architecture} must be {', '.join(wanted)}, not {', '.join(found)}")
-    if len(manifest.labels) != head.num_labels:
-        raise InvalidManifest(f"labels must be {head.num_labels}, as head.num_labels says, not {len(manifest.labels)}")
-    _check_labels(manifest)
-    _check_input(manifest)
+    size = embedding_size(manifest.architecture, manifest.arguments)
+    if manifest.embedding_size != size:
+        raise InvalidManifest(
+            f"embedding_size of {manifest.architecture} must be {size}, not {manifest.embedding_size}"
+        )
+    check_input(manifest.architecture, manifest.arguments, read_input_spec(manifest.input_spec))
+    _check_task(manifest, head)
     return head
 
 
-def _check_labels(manifest: Manifest) -> None:
-    """Raise InvalidManifest for labels that datasets would write otherwise: what is matched by name would not be."""
-    for position, label in enumerate(manifest.labels):
-        if label != normal_form(label):
-            raise InvalidManifest(f"labels[{position}] must be in Unicode's form NFC, {normal_form(label)[:80]!r}")
-
-
-def _check_input(manifest: Manifest) -> None:
-    spec = read_input_spec(manifest.input_spec)
-    size = vector_size(manifest.architecture, manifest.arguments)
-    wanted = "image" if size is None else "vector"
-    if spec.kind != wanted:
-        raise InvalidManifest(f"input_spec.kind must be {wanted!r} for {manifest.architecture}, not {spec.kind!r}")
-    if isinstance(spec, VectorInputSpec) and spec.size != size:
-        raise InvalidManifest(f"input_spec.size must be {size}, the first of the widths, not {spec.size}")
+def _check_task(manifest: Manifest, head: Head) -> None:
+    """Raise InvalidManifest unless head and task fit."""
+    if len(manifest.names) != head.outputs:
+        raise InvalidManifest(f"task must name {head.outputs} outputs, as head.outputs says, not {len(manifest.names)}")
+    if manifest.task is None:
+        return
+    if manifest.task.activation != head.activation:
+        wanted = manifest.task.activation
+        raise InvalidManifest(f"head.activation must be {wanted!r} for {manifest.task.kind}, not {head.activation!r}")

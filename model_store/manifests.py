@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_store.errors import InvalidManifest
-from model_store.normal_form import unshowable
-from model_store.texts import MAX_LABEL
+from model_store.tasks import Task, read_task
 
 FORMAT = 1
 MAX_BYTES = 4 * 1024 * 1024
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
+MAX_EMBEDDING_SIZE = 1_000_000
 DIGEST = re.compile(r"[0-9a-f]{64}")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -30,14 +29,18 @@ class ManifestStage:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a model is: an architecture, its chain of stages, and how to read inputs and scores."""
+    """What a model is: an architecture, its chain of stages, what it takes, what is asked of it, and its head.
+
+    `embedding_size` is d of its embeddings [n, d]; a backbone only has no task.
+    """
 
     architecture: str
     arguments: Mapping[str, Any]
     stages: tuple[ManifestStage, ...]
     input_spec: Mapping[str, Any]
-    labels: tuple[str, ...]
+    task: Task | None
     head: Mapping[str, Any]
+    embedding_size: int
 
     def to_json(self) -> bytes:
         """Return the canonical form: sorted keys, no spaces, UTF-8."""
@@ -47,15 +50,16 @@ class Manifest:
                 "architecture": {"name": self.architecture, "arguments": dict(self.arguments)},
                 "stages": [{"name": stage.name, "digest": stage.digest} for stage in self.stages],
                 "input_spec": dict(self.input_spec),
-                "labels": list(self.labels),
+                "task": None if self.task is None else self.task.to_json(),
                 "head": dict(self.head),
+                "embedding_size": self.embedding_size,
             }
         )
 
     @property
-    def temperature(self) -> float:
-        """What logits are divided by before they become scores."""
-        return float(self.head.get("temperature", 1.0))
+    def names(self) -> tuple[str, ...]:
+        """What each output stands for, in order, labels or targets; none for a backbone only."""
+        return () if self.task is None else self.task.names
 
     @property
     def digest(self) -> str:
@@ -82,7 +86,7 @@ def canonical_json(values: Mapping[str, Any]) -> bytes:
 
 def _validated(values: Any) -> Manifest:  # noqa: ANN401  whatever the JSON held
     _check(isinstance(values, dict), "the manifest", "must be an object")
-    keys = {"format", "architecture", "stages", "input_spec", "labels", "head"}
+    keys = {"format", "architecture", "stages", "input_spec", "task", "head", "embedding_size"}
     _check(set(values) == keys, "the manifest", f"must have exactly the keys {sorted(keys)}")
     _check(values["format"] == FORMAT, "format", f"must be {FORMAT}; a newer maas may be needed to read it")
     architecture = values["architecture"]
@@ -96,16 +100,16 @@ def _validated(values: Any) -> Manifest:  # noqa: ANN401  whatever the JSON held
     )
     for key in ("input_spec", "head"):
         _check(isinstance(values[key], dict) and "kind" in values[key], key, "must be an object with a kind")
-    temperature = values["head"].get("temperature", 1.0)
-    is_positive = type(temperature) in {int, float} and MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE
-    _check(is_positive, "head.temperature", f"must be {MIN_TEMPERATURE} to {MAX_TEMPERATURE}")
+    size = values["embedding_size"]
+    _check(type(size) is int and 0 < size <= MAX_EMBEDDING_SIZE, "embedding_size", f"must be 1 to {MAX_EMBEDDING_SIZE}")
     return Manifest(
         architecture=architecture["name"],
         arguments=architecture["arguments"],
         stages=_stages(values["stages"]),
         input_spec=values["input_spec"],
-        labels=_labels(values["labels"]),
+        task=None if values["task"] is None else read_task(values["task"]),
         head=values["head"],
+        embedding_size=size,
     )
 
 
@@ -119,19 +123,6 @@ def _stages(values: Any) -> tuple[ManifestStage, ...]:  # noqa: ANN401  whatever
     names = [each["name"] for each in values]
     _check(len(set(names)) == len(names), "stages", "must have no name twice")
     return tuple(ManifestStage(each["name"], each["digest"]) for each in values)
-
-
-def _labels(values: Any) -> tuple[str, ...]:  # noqa: ANN401  whatever the JSON held
-    _check(
-        isinstance(values, list) and all(isinstance(each, str) and 0 < len(each) <= MAX_LABEL for each in values),
-        "labels",
-        f"must be a list of texts of 1 to {MAX_LABEL} characters",
-    )
-    for position, label in enumerate(values):
-        character = unshowable(label)
-        _check(not character, f"labels[{position}]", f"must be characters that can be shown, which {character} is not")
-    # ImageNet's own list names two kinds of crane and of maillot alike, so repeats are legal in an import.
-    return tuple(values)
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:

@@ -20,11 +20,11 @@ from benchmarks.harness.running import open_store
 from inference_service.batching.queues import Part
 from inference_service.execution.executor import Executor
 from inference_service.execution.row_threads import RowThreads, has_siblings
-from inference_service.execution.work import Output, Rows, Work
+from inference_service.execution.work import Output, Work
 from inference_service.models.loader import Loader
 from inference_service.models.resident import ResidentVersion
 from model_store.architectures.torchvision_compat import torchvision
-from model_store.modalities.inputs import ImageInputSpec, decode_image, to_pixels
+from model_store.modalities import Rows, X
 from model_store.transactions.listings import ListRequest
 
 BATCHES = (4, 8, 16, 32)
@@ -65,8 +65,8 @@ def prepared(num_rows: int, home: Path, model: str, precision: str = "float32") 
     """Run rows through the newest version of a model of this store, as the service does once it has them."""
     executor, version = _loaded(home, model, precision)
     spec = version.input_spec
-    shape = (3, spec.crop_size, spec.crop_size) if isinstance(spec, ImageInputSpec) else (spec.size,)
-    rows = np.random.default_rng(0).standard_normal((num_rows, *shape), np.float32)
+    shape = spec.tensors()[0].shape
+    rows = Rows({X: np.random.default_rng(0).standard_normal((num_rows, *shape), np.float32)}, num_rows)
     return lambda: _run(executor, version, rows)
 
 
@@ -76,15 +76,14 @@ def prepared_photos(num_rows: int, home: Path, model: str) -> Callable[[], objec
     executor, version = _loaded(home, model, "float32")
     threads, coming, data = ThreadPoolExecutor(4), deque[list[Future[Rows]]](), photo()
     spec = version.input_spec
-    assert isinstance(spec, ImageInputSpec)
 
     def decode() -> Rows:
-        return to_pixels(decode_image(data, max_pixels=10**7, short_edge=spec.resize_size), spec)
+        return spec.open(data, 10**7).prepare()
 
     def work() -> None:
         while len(coming) < 3:
             coming.append([threads.submit(decode) for _ in range(num_rows)])
-        _run(executor, version, np.stack([each.result() for each in coming.popleft()]))
+        _run(executor, version, spec.collate([each.result() for each in coming.popleft()]))
 
     return work
 

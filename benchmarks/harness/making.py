@@ -15,9 +15,10 @@ from torch import nn
 
 from model_store.architectures import HEAD, initialise_head
 from model_store.bases.catalogue import LoadedBase, load_random
-from model_store.manifests import Manifest, ManifestStage
+from model_store.manifests import ManifestStage
+from model_store.modalities import Batch, Rows
 from model_store.modalities.calibration import write_calibration
-from model_store.modalities.inputs import ImageInputSpec, Pixels, to_input
+from model_store.modalities.image.spec import PIXELS, ImageInputSpec, Pixels
 from model_store.records.resources import ModelVersion
 from model_store.registry.models import ModelStore
 from model_store.tensors.stages import write_stages
@@ -40,7 +41,7 @@ def classifier(architecture: str, seed: int = 0) -> LoadedBase:
     return base
 
 
-def fitted_classifier(architecture: str) -> tuple[LoadedBase, Pixels]:
+def fitted_classifier(architecture: str) -> tuple[LoadedBase, Rows]:
     """Build a network whose head tells ten kinds of pictures well apart, and give pictures that it was not fitted on.
 
     Only of such a version can be seen whether lower precision changes its labels: scores of a random head all but tie.
@@ -50,11 +51,12 @@ def fitted_classifier(architecture: str) -> tuple[LoadedBase, Pixels]:
     assert isinstance(spec, ImageInputSpec)
     rows, labels = _pictures(spec.crop_size, num_each=12)
     with torch.no_grad():
-        parts = [base.chain.embed(to_input(torch.from_numpy(part), spec)) for part in np.array_split(rows, 8)]
+        batches = (Batch({PIXELS: torch.from_numpy(part)}, len(part)) for part in np.array_split(rows, 8))
+        parts = [base.chain.embed(spec.to_input(batch)) for batch in batches]
     features = torch.cat(parts).numpy()
     train = np.arange(len(rows)) % 2 == 0
     load_head(base.chain.stage(HEAD), HeadFitter(features).fit(features[train], labels[train], NUM_LABELS, 1.0))
-    return base, rows[~train]
+    return base, Rows({PIXELS: rows[~train]}, int((~train).sum()))
 
 
 def _pictures(edge: int, num_each: int) -> tuple[Pixels, NDArray[np.int64]]:
@@ -72,7 +74,7 @@ def publish(
     model: str,
     base: LoadedBase,
     alias: str | None = None,
-    calibration: Pixels | None = None,
+    calibration: Rows | None = None,
     kept: Mapping[str, str] | None = None,
 ) -> ModelVersion:
     """Publish a model as it is, with rows to calibrate by; `kept` are digests of stages that are stored already."""
@@ -80,8 +82,7 @@ def publish(
     stored = write_stages(store.blobs, {n: chain.stage_tensors(n) for n in chain.stage_names if n not in digests})
     digests.update((name, blob.digest) for name, blob in stored.items())
     stages = tuple(ManifestStage(name, digests[name]) for name in chain.stage_names)
-    spec, head = base.input_spec.to_json(), base.head.to_json()
-    manifest = Manifest(base.architecture, base.arguments, stages, spec, base.labels, head)
+    manifest = base.manifest(stages)
     written = None
     if calibration is not None:
         written = write_calibration(store.blobs, chain, calibration, base.input_spec)

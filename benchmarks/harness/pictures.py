@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from maas_client.demo.run import find_photos
-from model_store.modalities.inputs import decode_image
+from model_store.modalities.image.decoding import decode_image
 
 
 def stamps(folder: Path) -> Path:

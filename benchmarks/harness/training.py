@@ -19,7 +19,7 @@ from maas_client.client import Client
 from maas_client.settings import INFERENCE_ADDRESS, ClientSettings
 from maas_client.stack.processes import TRAINING, ServiceProcess
 from model_store.bases.catalogue import LoadedBase, load_base, load_random
-from model_store.modalities.inputs import ImageInputSpec
+from model_store.modalities.image.spec import ImageInputSpec
 
 SUCCEEDED = pb.TRAINING_JOB_STATE_SUCCEEDED
 _LOOK_SECONDS = 0.02

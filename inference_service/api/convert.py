@@ -16,9 +16,10 @@ from inference_service.lifecycle.served_model import AliasReport, ModelReport
 from inference_service.lifecycle.served_version import VersionReport
 from inference_service.models.precision import Agreement, Precision
 from inference_service.models.resident import ResidentVersion
-from inference_service.pipeline.images import Images
+from inference_service.pipeline.examples import Examples
 from model_store.errors import InvalidInput, Violation
-from model_store.modalities.inputs import Pixels, Values
+from model_store.modalities.image.spec import Pixels
+from model_store.modalities.spec import Numbers as Values
 from model_store.names import VersionName, model_name
 from model_store.records.aliases import Share
 
@@ -38,7 +39,7 @@ _PRECISIONS = {
 }
 
 
-def read_images(images: Sequence[pb.Image], max_images: int) -> Images:
+def read_images(images: Sequence[pb.Image], max_images: int) -> Examples:
     """Return encoded images as bytes and raw ones as uint8 [h, w, 3]; raise InvalidInput naming each that is wrong."""
     if not 1 <= len(images) <= max_images:
         raise InvalidInput.of("images", f"must be 1 to {max_images} images, not {len(images)}")
@@ -46,7 +47,7 @@ def read_images(images: Sequence[pb.Image], max_images: int) -> Images:
     if violations := [each for each in read if isinstance(each, Violation)]:
         raise InvalidInput(*violations)
     usable = [each for each in read if not isinstance(each, Violation)]
-    return Images(usable, lambda index: f"images[{index}].{images[index].WhichOneof('content')}")
+    return Examples(usable, lambda index: f"images[{index}].{images[index].WhichOneof('content')}")
 
 
 def read_top_k(top_k: int, num_labels: int) -> int:
@@ -60,7 +61,7 @@ def predict_response(version: ResidentVersion, scores: Values, top_k: int) -> pb
     """Answer with the best labels of each row of scores [n, labels]; the first label wins a tie."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
     predictions = [
-        pb.Prediction(scores=[pb.Score(label=version.labels[i], score=row[i]) for i in order])
+        pb.Prediction(scores=[pb.Score(label=version.names[i], score=row[i]) for i in order])
         for row, order in zip(scores, best, strict=True)
     ]
     return pb.PredictResponse(predictions=predictions, version=str(version.name))

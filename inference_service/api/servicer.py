@@ -19,9 +19,9 @@ from inference_service.lifecycle.lease import Shadow
 from inference_service.lifecycle.manager import Manager
 from inference_service.models.resident import ResidentVersion
 from inference_service.pipeline.answering import Pipeline, Urgency
-from inference_service.pipeline.images import Images
+from inference_service.pipeline.examples import Examples
 from model_store.database.paging import PageRequest, cut, decode_token
-from model_store.modalities.inputs import Values
+from model_store.modalities.spec import Numbers
 from model_store.names import parse_model, parse_target
 
 _LISTING = "served models"
@@ -46,7 +46,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         with lease as version:
             if version.head is None:
                 raise NoHead(f"{version.name} is a backbone and has no labels: fine-tune it first, or call Embed")
-            top_k = convert.read_top_k(request.top_k, len(version.labels))
+            top_k = convert.read_top_k(request.top_k, len(version.names))
             scores = await self._run(version, images, Output.SCORES, deadline, lease.shadow)
             return convert.predict_response(version, scores, top_k)
 
@@ -97,8 +97,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 yield convert.model_state(report)
 
     async def _run(
-        self, version: ResidentVersion, images: Images, output: Output, deadline: float | None, shadow: Shadow | None
-    ) -> Values:
+        self, version: ResidentVersion, images: Examples, output: Output, deadline: float | None, shadow: Shadow | None
+    ) -> Numbers:
         answer = await self._pipeline.answer(version, images, frozenset({output}), Urgency(deadline), shadow)
         return answer[output]
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
 from inference_service.batching.queues import Part
 from inference_service.errors import DeviceFailed, OutOfDeviceMemory
@@ -20,7 +19,7 @@ from inference_service.execution.tree_batch import BatchExecution, Member
 from inference_service.execution.work import Answer, Work
 from inference_service.models.resident import ResidentVersion
 from model_store.errors import InvalidManifest
-from model_store.modalities.inputs import blank_row
+from model_store.modalities import Batch
 
 _NUM_BLANKS = 64
 
@@ -36,7 +35,7 @@ class Executor:
         self._device = device
         self._row_threads = row_threads
         self._buffer = BatchBuffer(device)
-        self._blanks: dict[Hashable, Tensor] = {}
+        self._blanks: dict[Hashable, Batch] = {}
         self._turns = itertools.count()
         self._counting = threading.Lock()
         self.num_stage_runs = 0
@@ -63,7 +62,7 @@ class Executor:
             with torch.inference_mode(), self._device_errors(1):
                 features = self._blank_features(version)
                 answers = [features] if version.head is None else [features, version.head(features)]
-                is_finite = all(bool(answer.isfinite().all()) for answer in answers)
+                is_finite = all(bool(each.isfinite().all()) for answer in answers for each in answer.tensors.values())
         except RuntimeError as error:
             raise InvalidManifest(f"a row of its input does not run through {version.name}: {error}") from error
         if not is_finite:
@@ -73,10 +72,10 @@ class Executor:
         """Say whether warming up runs no more than a version's head: any thread may do it then."""
         return version.backbone_key in self._blanks and all(stage.is_recorded for stage in version.backbone)
 
-    def _blank_features(self, version: ResidentVersion) -> Tensor:
+    def _blank_features(self, version: ResidentVersion) -> Batch:
         key = version.backbone_key
         if not self.has_run(version):
-            row = torch.from_numpy(blank_row(version.input_spec)).to(self._device)
+            row = self._buffer.joined([version.input_spec.blank()]).to(self._device)
             self._blanks[key] = version.features(row, records=True)
             if len(self._blanks) > _NUM_BLANKS:
                 del self._blanks[next(iter(self._blanks))]

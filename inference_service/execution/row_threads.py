@@ -15,10 +15,10 @@ from pathlib import Path
 from queue import PriorityQueue
 
 import torch
-from torch import Tensor
 
 from inference_service.batching.device_threads import set_torch_threads
 from inference_service.models.precision import Precision
+from model_store.modalities import Batch, concatenated, split
 
 # Of four images of 224 pixels a share in float32, and eight in bfloat16, what a stage leaves for the next is still in
 # the core's cache: MobileNetV2 answers 1.4 to 1.6 times the rows a second that it does with 24 rows for each of two
@@ -47,13 +47,13 @@ class RowThreads:
 
     def run(
         self,
-        work: Callable[[Tensor], Tensor],
-        rows: Tensor,
+        work: Callable[[Batch], Batch],
+        rows: Batch,
         precision: Precision,
         *,
         turn: int = 0,
         last_is_taken: Callable[[], object] | None = None,
-    ) -> Tensor:
+    ) -> Batch:
         """Return what `work` makes of the rows in this precision, [n, …] each.
 
         The lowest `turn` goes first, which is the batch's number. `last_is_taken` is called, by any thread, when no
@@ -62,19 +62,19 @@ class RowThreads:
         """
         if torch.get_num_threads() == 1:
             return work(rows)
-        num_bytes = rows.numel() * precision.dtype.itemsize
+        num_bytes = sum(each.numel() for each in rows.tensors.values()) * precision.dtype.itemsize
         num_rounds = math.ceil(num_bytes / (self._num_threads * _SHARE_BYTES))
         num_shares = min(self._num_threads * num_rounds, len(rows))
         num_each = max(1, self._num_threads // num_shares)
         if num_shares == 1 and precision is not Precision.FLOAT32 and self._has_siblings:
             # Two threads of a core have one unit for such numbers: a row alone takes longer with both.
             num_each = max(1, num_each // 2)
-        shares = [_Share(work, share, num_each) for share in rows.tensor_split(num_shares)]
+        shares = [_Share(work, share, num_each) for share in split(rows, num_shares)]
         if num_each == 1 and num_shares >= self._num_threads:
             shares[-1].is_taken = last_is_taken
         for share in shares:
             self._shares.put((turn, next(self._order), share))
-        return torch.cat([share.output.result() for share in shares])
+        return concatenated([share.output.result() for share in shares])
 
     def close(self) -> None:
         """End the threads."""
@@ -98,12 +98,12 @@ class RowThreads:
 class _Share:
     """A few rows of a batch, to be run by one thread."""
 
-    def __init__(self, work: Callable[[Tensor], Tensor], rows: Tensor, num_threads: int) -> None:
+    def __init__(self, work: Callable[[Batch], Batch], rows: Batch, num_threads: int) -> None:
         self._work = work
         self._rows = rows
         self._num_threads = num_threads
         self.is_taken: Callable[[], object] | None = None
-        self.output: Future[Tensor] = Future()
+        self.output: Future[Batch] = Future()
 
     def __call__(self) -> None:
         """Run them."""
@@ -114,7 +114,7 @@ class _Share:
         except BaseException as error:  # noqa: BLE001  what the work raised goes to who waits for it
             self.output.set_exception(error)
 
-    def _run(self) -> Tensor:
+    def _run(self) -> Batch:
         set_torch_threads(self._num_threads)
         with torch.inference_mode():
             return self._work(self._rows)

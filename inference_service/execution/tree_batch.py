@@ -8,16 +8,16 @@ from functools import lru_cache
 from itertools import accumulate, groupby, pairwise, takewhile
 from types import MappingProxyType
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from inference_service.execution.batch_buffer import BatchBuffer
 from inference_service.execution.row_threads import RowThreads
-from inference_service.execution.work import Output, Rows, Work
+from inference_service.execution.work import Output, Work
 from inference_service.models.resident import Stage
-from model_store.architectures import pooled
-from model_store.modalities.inputs import InputSpec, Values, to_input
+from model_store.modalities import Batch, InputSpec, Rows, concatenated
+from model_store.modalities.spec import Numbers
+from model_store.tasks import activated
 
 # A core multiplies so many in about half a millisecond.
 _MANY_PRODUCTS = 10_000_000
@@ -38,69 +38,75 @@ class BatchExecution:
         """Answer members of one input form; `wants_next` is called as soon as most of it is under way."""
         self._wants_next = wants_next
         # Equal beginnings of paths side by side: the rows of every stage then lie together, and a branch is a view.
-        members.sort(key=lambda member: ([id(stage) for stage in member.path], member.rows.dtype.kind))
+        members.sort(key=lambda member: ([id(stage) for stage in member.path], member.form))
         spec = members[0].work.version.input_spec
-        first, *others = [list(group) for _, group in groupby(members, key=lambda member: member.rows.dtype)]
-        x = self._joined(first)
-        if others:  # pixels and numbers: put together once they are the same
-            x = torch.cat([_as_input(x, spec), *(_as_input(self._joined(each), spec) for each in others)])
+        first, *others = [list(group) for _, group in groupby(members, key=lambda member: member.form)]
+        batch = self._joined(first)
+        given: InputSpec | None = spec
+        if others:  # rows that were prepared in different ways: put together once they are the same
+            parts = [spec.to_input(batch), *(spec.to_input(self._joined(each)) for each in others)]
+            batch, given = concatenated(parts), None
         shared = _shared_stages(members, 0)
-        self._descend(self._through(shared, x, spec), members, len(shared))
+        self._descend(self._through(shared, batch, given), members, len(shared))
 
-    def _joined(self, members: Sequence[Member]) -> Tensor:
-        rows = [member.rows for member in members]
-        if rows[0].ndim == 2:  # few numbers, which an answer may be a view of
-            return torch.from_numpy(np.concatenate(rows)).to(self._device)
-        return self._buffer.joined(rows).to(self._device, non_blocking=True)
+    def _joined(self, members: Sequence[Member]) -> Batch:
+        joined = self._buffer.joined([member.rows for member in members])
+        return joined.to(self._device, non_blocking=True)
 
-    def _descend(self, x: Tensor, members: Sequence[Member], depth: int) -> None:
-        """Answer what ends after `depth` stages, and run each next stage over its rows; members are in x's order."""
+    def _descend(self, batch: Batch, members: Sequence[Member], depth: int) -> None:
+        """Answer what ends after `depth` stages, and run each next stage over its rows, in the order of members."""
         if shared := _shared_stages(members, depth):
-            x, depth = self._through(shared, x), depth + len(shared)
-        _answer(x, members, depth)
+            batch, depth = self._through(shared, batch), depth + len(shared)
+        self._answer(batch, members, depth)
         for branches in _alike(_branches(members, depth)):
             going_on = [member for branch in branches for member in branch.members]
-            self._descend(self._run_stage(x, branches), going_on, depth + 1)
+            self._descend(self._run_stage(batch, branches), going_on, depth + 1)
 
-    def _run_stage(self, x: Tensor, branches: Sequence[_Branch]) -> Tensor:
+    def _answer(self, batch: Batch, members: Sequence[Member], depth: int) -> None:
+        values: dict[Output, Numbers] = {}
+        for member, rows in zip(members, _row_ranges(members), strict=True):
+            for output in member.due.get(depth, ()):
+                if output not in values:
+                    values[output] = self._numbers(_OUTPUT_OF[output](batch, members))
+                member.answer[output] = values[output][rows]
+
+    def _numbers(self, output: Tensor) -> Numbers:
+        numbers = output.float().cpu()
+        kept: Numbers = (numbers.clone() if self._buffer.holds(numbers) else numbers).numpy()
+        return kept
+
+    def _run_stage(self, batch: Batch, branches: Sequence[_Branch]) -> Batch:
         """Run one stage over its rows, or several heads as one; rows come in the branches' order."""
         if len(branches) == 1:
-            return self._through([branches[0].stage], x[branches[0].rows])
+            return self._through([branches[0].stage], batch[branches[0].rows])
         self.num_stage_runs += 1
-        return _run_linears(x, branches)
+        return Batch.of(_run_linears(batch.x, branches))
 
-    def _through(self, stages: Sequence[Stage], x: Tensor, spec: InputSpec | None = None) -> Tensor:
+    def _through(self, stages: Sequence[Stage], batch: Batch, spec: InputSpec | None = None) -> Batch:
         """Run rows through stages, one after another; with a spec they are rows as they were sent."""
         self.num_stage_runs += len(stages)
 
-        def run(rows: Tensor) -> Tensor:
+        def run(rows: Batch) -> Batch:
             if spec is not None:
-                rows = _as_input(rows, spec)
+                rows = spec.to_input(rows)
             for stage in stages:
                 rows = stage(rows)
             return rows
 
-        if self._row_threads is None or not _is_worth_sharing(stages, x):
-            return run(x)
+        if self._row_threads is None or not _is_worth_sharing(stages, batch):
+            return run(batch)
         taken, self._wants_next = self._wants_next, None
-        return self._row_threads.run(run, x, stages[0].precision, turn=self._turn, last_is_taken=taken)
+        return self._row_threads.run(run, batch, stages[0].precision, turn=self._turn, last_is_taken=taken)
 
 
-def _is_worth_sharing(stages: Sequence[Stage], x: Tensor) -> bool:
+def _is_worth_sharing(stages: Sequence[Stage], batch: Batch) -> bool:
     """Say whether stages take longer over these rows than it takes to share them among the cores.
 
-    Of vectors every number of a stage is used once a row; of images many times.
+    Over a row of numbers a stage uses each of its weights once; over a map or a sequence many times.
     """
-    if x.ndim > 2:
+    if any(tensor.ndim > 2 for tensor in batch.tensors.values()):
         return len(stages) > 0
-    return len(x) * sum(stage.size_bytes // stage.precision.dtype.itemsize for stage in stages) > _MANY_PRODUCTS
-
-
-def _as_input(rows: Tensor, spec: InputSpec) -> Tensor:
-    """Return rows as the first stage takes them; images are copied."""
-    if rows.dtype == torch.uint8:
-        return to_input(rows, spec)
-    return rows.clone(memory_format=torch.channels_last) if rows.ndim == 4 else rows
+    return len(batch) * sum(stage.size_bytes // stage.precision.dtype.itemsize for stage in stages) > _MANY_PRODUCTS
 
 
 def _shared_stages(members: Sequence[Member], depth: int) -> list[Stage]:
@@ -119,9 +125,9 @@ class Member:
         self.work = work
         self.rows = rows
         self.path = work.version.backbone if work.outputs == {Output.EMBEDDING} else work.version.stages
-        pixels_shape = (3, *rows.shape[1:3])
-        self.input_form = (work.version.input_spec, pixels_shape if rows.dtype == np.uint8 else rows.shape[1:])
-        self.answer: dict[Output, Values] = {}
+        self.form = rows.form
+        self.input_form = (work.version.input_spec, work.version.input_spec.form(rows))
+        self.answer: dict[Output, Numbers] = {}
         self.due = _due(len(work.version.backbone), work.outputs)
 
 
@@ -130,15 +136,6 @@ def _due(num_stages: int, outputs: frozenset[Output]) -> Mapping[int, frozenset[
     """Return what is answered after how many stages, of a backbone that has so many."""
     due = {num_stages: outputs & {Output.EMBEDDING}, num_stages + 1: outputs - {Output.EMBEDDING}}
     return MappingProxyType({depth: wanted for depth, wanted in due.items() if wanted})
-
-
-def _answer(x: Tensor, members: Sequence[Member], depth: int) -> None:
-    values: dict[Output, Values] = {}
-    for member, rows in zip(members, _row_ranges(members), strict=True):
-        for output in member.due.get(depth, ()):
-            if output not in values:
-                values[output] = _OUTPUT_OF[output](x, members).float().cpu().numpy()
-            member.answer[output] = values[output][rows]
 
 
 @dataclass(frozen=True)
@@ -186,23 +183,21 @@ def _row_ranges(members: Sequence[Member]) -> Iterator[slice]:
     return (slice(start, stop) for start, stop in pairwise([0, *stops]))
 
 
-def _logits(x: Tensor, _: Sequence[Member]) -> Tensor:
-    return x
+def _logits(batch: Batch, _: Sequence[Member]) -> Tensor:
+    return batch.x
 
 
-def _scores(x: Tensor, members: Sequence[Member]) -> Tensor:
-    temperatures = {member.work.version.temperature for member in members}
-    if temperatures == _NOT_DIVIDED:
-        return x.softmax(dim=-1)
-    if len(temperatures) == 1:
-        return x.div(temperatures.pop()).softmax(dim=-1)
-    of_rows = [member.work.version.temperature for member in members for _ in range(len(member.rows))]
-    return x.div(torch.tensor(of_rows, device=x.device).unsqueeze(1)).softmax(dim=-1)
+def _scores(batch: Batch, members: Sequence[Member]) -> Tensor:
+    """Return the activation of the logits divided by the temperature, each row by its own version's."""
+    activations = {member.work.version.activation for member in members}
+    if len(activations) == 1:
+        return activated(batch.x, *activations.pop())
+    pairs = zip(members, _row_ranges(members), strict=True)
+    return torch.cat([activated(batch.x[rows], *member.work.version.activation) for member, rows in pairs])
 
 
-def _embedding(x: Tensor, _: Sequence[Member]) -> Tensor:
-    return pooled(x)
+def _embedding(batch: Batch, _: Sequence[Member]) -> Tensor:
+    return batch.embedding
 
 
 _OUTPUT_OF = {Output.SCORES: _scores, Output.LOGITS: _logits, Output.EMBEDDING: _embedding}
-_NOT_DIVIDED = {1.0}

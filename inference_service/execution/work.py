@@ -9,16 +9,15 @@ from enum import Enum, auto
 
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import RequestTimes
-from model_store.modalities.inputs import Pixels, Values
-
-Rows = Pixels | Values
+from model_store.modalities import Rows
+from model_store.modalities.spec import Numbers
 
 
 class Output(Enum):
     """What a request asks for, a row of float32 for each of its own.
 
-    `SCORES` [labels], summing to 1; `LOGITS` [labels], of which they are the softmax once divided by the version's
-    temperature; `EMBEDDING` [d].
+    `LOGITS` [outputs], as the head gives them; `SCORES` [outputs], the task's activation of the logits divided by the
+    version's temperature: shares that sum to 1, a share for each label, or values of targets; `EMBEDDING` [d].
     """
 
     SCORES = auto()
@@ -28,15 +27,14 @@ class Output(Enum):
     __hash__ = object.__hash__  # Enum's own hashes the name anew, a dozen times a request
 
 
-Answer = Mapping[Output, Values]
+Answer = Mapping[Output, Numbers]
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
     """Rows for one version, as its input spec prepares them.
 
-    Of images uint8 [n, h, w, 3], resized and cropped, or float32 [n, 3, h, w], normalised too; of vectors float32
-    [n, size]. All but `EMBEDDING` may be asked of a version with a head only. `queued_ns` is by time.perf_counter_ns.
+    All but `EMBEDDING` may be asked of a version with a head only. `queued_ns` is by time.perf_counter_ns.
     `times` are those of the request. `is_shadow`: nobody waits for it.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor as Threads
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,12 +12,14 @@ from torch import Tensor
 from inference_service.models.precision import Agreement, agreement
 from inference_service.models.resident import ResidentVersion
 from model_store.blobs import BlobStore
-from model_store.modalities.calibration import Calibration, read_calibration
+from model_store.modalities import Batch, concatenated
+from model_store.modalities.calibration import Calibration, batch_of, read_calibration
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 
+R = TypeVar("R")
 _ROWS_AT_ONCE = 8  # requests wait for so many at most
-_Features = tuple[tuple[str, Hashable], Tensor]
+_Features = tuple[tuple[str, Hashable], Batch]
 
 
 class Calibrator:
@@ -45,26 +48,29 @@ class Calibrator:
 
     def agreement(self, version: ResidentVersion, digests: CalibrationDigests) -> Agreement:
         """Return how a version with a head agrees with float32; raise what read_calibration raises."""
-        calibration = read_calibration(self._blobs, digests, version.input_spec, len(version.labels))
+        calibration = read_calibration(self._blobs, digests, version.input_spec, len(version.names))
         features = self._features_of(version, digests.rows, calibration)
         logits = self._on_device(lambda: _head(version, features))
-        return agreement(version.precision, calibration, logits, version.temperature)
+        return agreement(version.precision, calibration, logits, *version.activation)
 
-    def _features_of(self, version: ResidentVersion, rows_digest: str, calibration: Calibration) -> Tensor:
+    def _features_of(self, version: ResidentVersion, rows_digest: str, calibration: Calibration) -> Batch:
         key = (rows_digest, version.backbone_key)
         if self._features is None or self._features[0] != key:
             starts = range(0, len(calibration.rows), _ROWS_AT_ONCE)
-            chunks = [torch.from_numpy(calibration.rows[start : start + _ROWS_AT_ONCE]) for start in starts]
-            parts = [self._on_device(lambda rows=chunk: version.features(rows.to(self._device))) for chunk in chunks]  # type: ignore[misc]
-            self._features = (key, torch.cat(parts))
+            chunks = [calibration.rows[start : start + _ROWS_AT_ONCE] for start in starts]
+            parts = [
+                self._on_device(lambda rows=chunk: version.features(batch_of(rows, self._device)))  # type: ignore[misc]
+                for chunk in chunks
+            ]
+            self._features = (key, concatenated(parts))
         return self._features[1]
 
-    def _on_device(self, work: Callable[[], Tensor]) -> Tensor:
+    def _on_device(self, work: Callable[[], R]) -> R:
         with_no_gradients = torch.inference_mode()(work)
         return self._device_thread.submit(with_no_gradients).result()
 
 
-def _head(version: ResidentVersion, features: Tensor) -> Tensor:
+def _head(version: ResidentVersion, features: Batch) -> Tensor:
     if version.head is None:
         raise ValueError(f"{version.name} has no head to calibrate")
-    return version.head(features)
+    return version.head(features).x

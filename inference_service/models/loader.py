@@ -16,11 +16,11 @@ from inference_service.models.cpu.prepare import Plan, folded, has_convolutions,
 from inference_service.models.cuda_graphs import Graphed, Recorder
 from inference_service.models.precision import Agreement, Precision, candidates
 from inference_service.models.resident import ResidentVersion, Stage, StageKey
-from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, embedding_size
+from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, reads, writes
 from model_store.blobs import BlobStore
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest, ManifestStage, canonical_json
-from model_store.modalities.inputs import read_input_spec
+from model_store.modalities import X, read_input_spec
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import check_finite, read_stages
@@ -105,7 +105,7 @@ class Loader:
         return replace(version, agreements=(*tried, *self._agreement(version, digests)))
 
     def _digests(self, name: VersionName, head: Head) -> CalibrationDigests | None:
-        return self._calibrator.digests(name) if self._calibrator is not None and head.num_labels else None
+        return self._calibrator.digests(name) if self._calibrator is not None and head.outputs else None
 
     def _agreement(self, version: ResidentVersion, digests: CalibrationDigests | None) -> Iterator[Agreement]:
         """Yield how the version compares with float32, where it is in another precision and there are rows for it."""
@@ -118,12 +118,11 @@ class Loader:
         return ResidentVersion(
             name=name,
             architecture=manifest.architecture,
-            embedding_size=embedding_size(manifest.architecture, manifest.arguments),
+            embedding_size=manifest.embedding_size,
             input_spec=read_input_spec(manifest.input_spec),
-            labels=manifest.labels,
+            task=manifest.task,
             backbone=tuple(stages.values()),
             head=head_stage,
-            temperature=manifest.temperature,
             precision=precision,
         )
 
@@ -150,6 +149,7 @@ class Loader:
         check_stage_tensors(manifest.architecture, manifest.arguments, head, key.name, forms)
         check_finite(key.name, tensors)
         module = build_stage(manifest.architecture, manifest.arguments, head, key.name)
+        names = reads(module), writes(module)
         plan = self._plan(manifest, head, key, module)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
         module = module.eval().requires_grad_(requires_grad=False)
@@ -159,9 +159,9 @@ class Loader:
         size_bytes = _size_bytes(module)
         if plan is not None:
             module = packed(module, plan)
-        if self._recorder is not None and key.name != HEAD:
+        if self._recorder is not None and key.name != HEAD and names == ((X,), (X,)):
             module = Graphed(module, self._recorder).eval()
-        return Stage(key, precision, module, size_bytes)
+        return Stage(key, precision, module, size_bytes, *names)
 
     def _plan(self, manifest: Manifest, head: Head, key: StageKey, module: nn.Module) -> Plan | None:
         """Return what to do to a stage, found out once, on one without tensors, for all tensors that it may have.
@@ -210,7 +210,7 @@ def _on_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str,
 
 
 def _layout(tensor: Tensor) -> torch.memory_format:
-    """Channels last, as the normalised images are and as convolutions prefer."""
+    """Channels last, as convolutions prefer."""
     return torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
 
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from model_store.modalities.calibration import Calibration
-from model_store.modalities.inputs import Values
+from model_store.tasks import Activation, activated, compared
 
 _MIN_AGREEMENT = 0.98  # of 64 rows, one may get another label
 _MAX_SHIFT = 0.05
@@ -34,8 +33,8 @@ class Precision(StrEnum):
 class Agreement:
     """How a version's answers in a precision compare with float32's on the rows that are stored with it.
 
-    `top1_agreement` is the share of rows, 0 to 1, with the same best label; `max_score_shift` the largest difference of
-    any score, 0 to 1.
+    `top1_agreement` is the share of rows, 0 to 1, with the same decision (the best label, or the set of labels);
+    `max_score_shift` the largest difference of any score, or of a target's value in its standard deviations.
     """
 
     precision: Precision
@@ -49,16 +48,23 @@ class Agreement:
         return self.top1_agreement >= _MIN_AGREEMENT and self.max_score_shift <= _MAX_SHIFT
 
 
-def agreement(precision: Precision, calibration: Calibration, logits: Tensor, temperature: float = 1.0) -> Agreement:
-    """Compare logits [n, labels] with the stored ones, as the scores that are answered with them.
+def agreement(
+    precision: Precision,
+    calibration: Calibration,
+    logits: Tensor,
+    activation: Activation = "softmax",
+    temperature: float = 1.0,
+) -> Agreement:
+    """Compare logits [n, outputs] with the stored ones, as the scores that are answered with them.
 
     Numbers that are not finite agree with nothing.
     """
-    found, wanted = (_scores(each / temperature) for each in (logits, torch.from_numpy(calibration.logits)))
-    same = found.argmax(axis=1) == wanted.argmax(axis=1)
-    finite = np.isfinite(found).all(axis=1)
-    shift = float(np.abs(found - wanted).max()) if finite.all() else 1.0
-    return Agreement(precision, len(wanted), float((same & finite).mean()), shift)
+    found, wanted = (
+        activated(each.float().cpu(), activation, temperature).numpy()
+        for each in (logits, torch.from_numpy(calibration.logits))
+    )
+    same, shift = compared(activation, found, wanted)
+    return Agreement(precision, len(wanted), float(same.mean()), shift)
 
 
 def candidates(wanted: str, device: torch.device) -> Sequence[Precision]:
@@ -80,8 +86,3 @@ def _fast(device: torch.device) -> tuple[Precision, ...]:
     # AVX-512 alone widens every bfloat16 to float32 first: slower than float32 itself.
     is_fast = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
     return (Precision.BFLOAT16,) if is_fast else ()
-
-
-def _scores(logits: Tensor) -> Values:
-    scores: Values = logits.float().softmax(dim=1).cpu().numpy()
-    return scores

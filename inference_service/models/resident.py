@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakSet
 
-from torch import Tensor, nn
+from torch import nn
 
 from inference_service.models.cuda_graphs import Graphed
 from inference_service.models.precision import Agreement, Precision
 from inference_service.models.statistics import VersionStatistics
-from model_store.modalities.inputs import InputSpec, to_input
+from model_store.modalities import Batch, InputSpec, X, cast
 from model_store.names import VersionName
+from model_store.tasks import Activation, Task
 
 _SMALL_BYTES = 256 * 1024
 
@@ -36,13 +37,16 @@ class StageKey:
 class Stage:
     """One stage on the device, ready to run in one precision.
 
-    The loader makes one object of each key and precision, so identity is equality.
+    The loader makes one object of each key and precision, so identity is equality. `reads` and `writes` name the
+    tensors of a batch that the module takes and gives, in order.
     """
 
     key: StageKey
     precision: Precision
     module: nn.Module
     size_bytes: int
+    reads: tuple[str, ...] = (X,)
+    writes: tuple[str, ...] = (X,)
     users: WeakSet[ResidentVersion] = field(default_factory=WeakSet, repr=False)
 
     @property
@@ -50,20 +54,22 @@ class Stage:
         """What no other stage in memory has."""
         return self.key, self.precision
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Run the stage over rows of any precision."""
-        output: Tensor = self.module(x.to(self.precision.dtype))
-        return output
+    def __call__(self, batch: Batch) -> Batch:
+        """Run the stage over rows whose floating tensors are of any precision; pass on what it does not write."""
+        dtype = self.precision.dtype
+        outputs = self.module(*(cast(batch.tensors[name], dtype) for name in self.reads))
+        written = {self.writes[0]: outputs} if len(self.writes) == 1 else zip(self.writes, outputs, strict=True)
+        return batch.updated(dict(written))
 
     @property
     def is_recorded(self) -> bool:
         """Say whether nothing is left to record of the stage."""
         return not isinstance(self.module, Graphed) or self.module.is_recorded
 
-    def record(self, x: Tensor) -> None:
-        """Record the stage for rows like this one [1, …], where it can be recorded and is not yet."""
+    def record(self, batch: Batch) -> None:
+        """Record the stage for rows like this one, where it can be recorded and is not yet."""
         if isinstance(self.module, Graphed):
-            self.module.record(x.to(self.precision.dtype))
+            self.module.record(batch.x.to(self.precision.dtype))
 
     @cached_property
     def small_linear(self) -> nn.Linear | None:
@@ -78,19 +84,17 @@ class Stage:
 class ResidentVersion:
     """An immutable version on the device, and what it was asked; its memory is free once nothing refers to it any more.
 
-    `head` is None for a backbone only, which has no labels. `architecture` is its name. `precision` is that of the
-    backbone, `agreements` how it and those that were tried before it compare with float32. Logits are divided by the
-    `temperature` before they become scores.
+    `head` and `task` are None for a backbone only. `architecture` is its name. `precision` is that of the backbone,
+    `agreements` how it and those that were tried before it compare with float32.
     """
 
     name: VersionName
     architecture: str
     embedding_size: int
     input_spec: InputSpec
-    labels: tuple[str, ...]
+    task: Task | None
     backbone: tuple[Stage, ...]
     head: Stage | None
-    temperature: float = 1.0
     precision: Precision = Precision.FLOAT32
     agreements: tuple[Agreement, ...] = ()
     statistics: VersionStatistics = field(default_factory=VersionStatistics, repr=False)
@@ -105,21 +109,36 @@ class ResidentVersion:
         return self.backbone if self.head is None else (*self.backbone, self.head)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What each output stands for, labels or targets; none for a backbone only."""
+        return () if self.task is None else self.task.names
+
+    @cached_property
+    def activation(self) -> tuple[Activation, float]:
+        """The task's activation, and the temperature that logits are divided by before it."""
+        return ("identity", 1.0) if self.task is None else (self.task.activation, self.task.temperature)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the activation."""
+        return self.activation[1]
+
+    @property
     def backbone_key(self) -> Hashable:
         """What versions have in common whose backbones give the same for the same rows."""
         return (self.input_spec, self.precision, *(stage.key for stage in self.backbone))
 
-    def features(self, rows: Tensor, *, records: bool = False) -> Tensor:
-        """Return what the backbone gives for prepared rows on its device, and the head takes.
+    def features(self, rows: Batch, *, records: bool = False) -> Batch:
+        """Return what the backbone gives for prepared rows on its device, and the head reads.
 
         With `records`, of one row, each stage is recorded before it runs, where it can be.
         """
-        x = to_input(rows, self.input_spec)
+        batch = self.input_spec.to_input(rows)
         for stage in self.backbone:
             if records:
-                stage.record(x)
-            x = stage(x)
-        return x
+                stage.record(batch)
+            batch = stage(batch)
+        return batch
 
     @property
     def size_bytes(self) -> int:

@@ -16,7 +16,6 @@ from inference_service.open_inference.log_settings import Setting
 from inference_service.open_inference.shared_memory import Region
 from inference_service.open_inference.signature import (
     ANY,
-    INPUT,
     Layout,
     ServerLimits,
     TensorForm,
@@ -49,7 +48,7 @@ def metadata(version: ResidentVersion, report: ModelReport) -> pb.ModelMetadataR
         name=version.name.model_id,
         versions=[str(number) for number in _ready(report)],
         platform=PLATFORM,
-        inputs=[_tensor_metadata(inputs_of(version.input_spec)[INPUT])],
+        inputs=[_tensor_metadata(form) for form in _first(inputs_of(version.input_spec))],
         outputs=[_tensor_metadata(form) for form in outputs_of(version).values()],
     )
 
@@ -63,7 +62,7 @@ def config(version: ResidentVersion, report: ModelReport, limits: ServerLimits) 
         backend=BACKEND,
         version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=_ready(report))),
         max_batch_size=limits.max_rows_per_request,
-        input=[_model_input(forms[INPUT])],
+        input=[_model_input(form) for form in _first(forms)],
         output=[_model_output(form) for form in outputs_of(version).values()],
         instance_group=[_instance_group(limits)],
         dynamic_batching=_batching(limits),
@@ -168,6 +167,11 @@ def _ready(report: ModelReport) -> list[int]:
     return sorted(each.name.number for each in report.versions if each.state is VersionState.READY)
 
 
+def _first(forms: Mapping[str, TensorForm]) -> list[TensorForm]:
+    """Return the inputs of the first alternative."""
+    return [form for form in forms.values() if form.alternative == 0]
+
+
 def _tensor_metadata(form: TensorForm) -> pb.ModelMetadataResponse.TensorMetadata:
     return pb.ModelMetadataResponse.TensorMetadata(name=form.name, datatype=form.datatype, shape=(-1, *form.shape))
 
@@ -179,11 +183,12 @@ def _model_input(form: TensorForm) -> pb.ModelInput:
 
 
 def _alternatives(forms: Mapping[str, TensorForm]) -> str:
-    """Return, as JSON, the inputs that may stand in the place of INPUT.
+    """Return, as JSON, the inputs that may stand in the place of those in the metadata.
 
-    They are no inputs of the metadata: a tool fills each that it is told of, and a request has exactly one.
+    They are no inputs of the metadata: a tool fills each that it is told of, and a request sends one alternative.
     """
-    others = [form for name, form in forms.items() if name != INPUT]
+    first = _first(forms)
+    others = [form for form in forms.values() if form not in first]
     return json.dumps([{"name": each.name, "datatype": each.datatype, "shape": [ANY, *each.shape]} for each in others])
 
 

@@ -9,14 +9,16 @@ from functools import lru_cache
 import numpy as np
 
 from inference_service.errors import NotServed
-from inference_service.execution.work import Answer, Output, Rows
+from inference_service.execution.work import Answer, Output
 from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.shared_memory import Slice
-from inference_service.open_inference.signature import ANY, IMAGE, INPUT, TensorForm, inputs_of, outputs_of
+from inference_service.open_inference.signature import ANY, TensorForm, inputs_of, outputs_of
 from inference_service.open_inference.tensors import BYTES, InputTensor, floats, joined, texts, uint8s
-from inference_service.pipeline.images import Images
-from model_store.errors import InvalidInput
-from model_store.modalities.inputs import ImageInputSpec, InputSpec, Values
+from inference_service.pipeline.examples import Examples
+from model_store.errors import InvalidExample, InvalidInput
+from model_store.modalities import InputSpec, Rows
+from model_store.modalities.spec import Array
+from model_store.modalities.spec import Numbers as Values
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_version
 from model_store.texts import quoted
 
@@ -79,26 +81,29 @@ def read_target(model: str, version: str, field: str) -> ModelName | AliasName |
         raise NotServed(f"there is no such model or version here: {error}") from error
 
 
-def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) -> Images | Rows:
-    """Return a request's one input, as rows or as images that must be prepared first.
+def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) -> Examples | Rows:
+    """Return a request's inputs as rows, or as examples that must be prepared first.
 
     Raises InvalidInput that says which input it is, what was expected and what was found.
     """
     forms = inputs_of(spec)
-    if len(inputs) != 1 or inputs[0].name not in forms:
-        found = quoted(", ".join(each.name for each in inputs)) if inputs else "none"
-        raise InvalidInput.of("inputs", f"must be exactly one of {', '.join(forms)}, not {found}")
-    (tensor,) = inputs
-    _check_form(tensor, forms[tensor.name], max_rows)
-    if tensor.name == INPUT:
-        rows = floats(tensor)
-        _check_finite(tensor, rows)
-        return rows
-    if tensor.name == IMAGE:
-        return Images(texts(tensor), _names_of(tensor))
-    pixels = uint8s(tensor)
-    is_prepared = isinstance(spec, ImageInputSpec) and pixels.shape[1:3] == (spec.crop_size, spec.crop_size)
-    return pixels if is_prepared else Images(list(pixels), _names_of(tensor))
+    alternatives: dict[int, list[str]] = {}
+    for form in forms.values():
+        alternatives.setdefault(form.alternative, []).append(form.name)
+    names = [each.name for each in inputs]
+    if sorted(names) not in map(sorted, alternatives.values()):
+        wanted = ", ".join(" and ".join(each) for each in alternatives.values())
+        found = quoted(", ".join(names)) if inputs else "none"
+        raise InvalidInput.of("inputs", f"must be exactly one of {wanted}, not {found}")
+    for tensor in inputs:
+        _check_form(tensor, forms[tensor.name], max_rows)
+    if len({tensor.shape[0] for tensor in inputs}) > 1:
+        raise InvalidInput.of("inputs", f"must have as many rows each, not {[each.shape[0] for each in inputs]}")
+    try:
+        given = spec.read_tensors({tensor.name: _READERS[forms[tensor.name].datatype](tensor) for tensor in inputs})
+    except InvalidExample as error:
+        raise inputs[0].refused(f"must have finite numbers: {error}") from error
+    return given if isinstance(given, Rows) else Examples(given, _names_of(inputs[0]))
 
 
 def read_outputs(version: ResidentVersion, wanted: Sequence[WantedOutput]) -> tuple[WantedOutput, ...]:
@@ -123,9 +128,9 @@ def check_memory(version: ResidentVersion, wanted: Sequence[WantedOutput], num_r
             raise InvalidInput.of(each.place, f"{each.name} has {size} bytes, not {each.memory.byte_size}")
 
 
-def check_answer(asked: InferRequest, rows: Images | Rows, answer: Answer) -> None:
+def check_answer(asked: InferRequest, rows: Examples | Rows, answer: Answer) -> None:
     """Raise InvalidInput where numbers were so large that the answer to them is none."""
-    if not isinstance(rows, np.ndarray) or rows.dtype != np.float32:
+    if not isinstance(rows, Rows) or not any(each.dtype == np.float32 for each in rows.arrays.values()):
         return
     for values in answer.values():
         if not np.isfinite(values).all():
@@ -139,7 +144,7 @@ def write_output(version: ResidentVersion, wanted: WantedOutput, values: Values)
         return OutputTensor(
             wanted.name, "FP32", values.shape, values.astype("<f4", copy=False).tobytes(), wanted.memory
         )
-    labels = () if wanted.name == Output.EMBEDDING.name else version.labels
+    labels = () if wanted.name == Output.EMBEDDING.name else version.names
     best = np.argsort(-values, axis=1, kind="stable")[:, : wanted.num_classes]
     classes = [
         _class(row[index], index, labels) for row, indices in zip(values, best, strict=True) for index in indices
@@ -156,7 +161,7 @@ def _check_form(tensor: InputTensor, form: TensorForm, max_rows: int) -> None:
     if tensor.datatype not in form.datatypes:
         raise tensor.refused(f"must be {' or '.join(form.datatypes)}, not {quoted(tensor.datatype)}")
     num_rows, *row = tensor.shape or (0,)
-    if tensor.name == IMAGE and row == [1]:
+    if not form.shape and row == [1]:
         row = []  # as Triton's clients send it
     fits = len(row) == len(form.shape) and all(
         wanted == found or (wanted == ANY and found > 0) for wanted, found in zip(form.shape, row, strict=True)
@@ -167,15 +172,12 @@ def _check_form(tensor: InputTensor, form: TensorForm, max_rows: int) -> None:
         raise tensor.refused(f"must have the shape [{shape}] with n of 1 to {max_rows}, not {found}")
 
 
-def _check_finite(tensor: InputTensor, rows: Values) -> None:
-    """Raise InvalidInput that names the first row with a number that is not finite: its answer would mean nothing."""
-    if not np.isfinite(rows).all():
-        raise tensor.refused(f"must have finite numbers: row {_first_odd(rows)} has NaN or infinity")
-
-
 def _first_odd(rows: Values) -> int:
     """Return which is the first row with a number that is not finite."""
     return int(np.isfinite(rows).reshape(len(rows), -1).all(axis=1).argmin())
+
+
+_READERS: dict[str, Callable[[InputTensor], Array]] = {"FP32": floats, "UINT8": uint8s, BYTES: texts}
 
 
 def _names_of(tensor: InputTensor) -> Callable[[int], str]:

@@ -11,16 +11,17 @@ from types import MappingProxyType
 from inference_service.execution.work import Output
 from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.tensors import BYTES
-from model_store.modalities.inputs import ImageInputSpec, InputSpec
+from model_store.modalities import InputSpec
 
-INPUT, PIXELS, IMAGE = "INPUT", "PIXELS", "IMAGE"
 ANY = -1
+_DATATYPES = {"float32": "FP32", "uint8": "UINT8", "bytes": BYTES}
+_ALSO = {"float32": ("FP16", "BF16")}
 
 
 class Layout(Enum):
     """What the dimensions of a row mean."""
 
-    NONE = "none"
+    NONE = ""
     HEIGHT_WIDTH_CHANNELS = "nhwc"
     CHANNELS_HEIGHT_WIDTH = "nchw"
 
@@ -29,7 +30,7 @@ class Layout(Enum):
 class TensorForm:
     """One input or output; `shape` is that of one row, where ANY is a size that requests choose.
 
-    `also` are further types that an input may be sent as.
+    `also` are further types that an input may be sent as. A request sends all inputs of one `alternative`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TensorForm:
     shape: tuple[int, ...]
     layout: Layout = Layout.NONE
     also: tuple[str, ...] = ()
+    alternative: int = 0
 
     @property
     def datatypes(self) -> tuple[str, ...]:
@@ -57,26 +59,30 @@ class ServerLimits:
 
 @lru_cache(maxsize=1024)
 def inputs_of(spec: InputSpec) -> Mapping[str, TensorForm]:
-    """Return the inputs by name, of which a request gives exactly one."""
-    halves = ("FP16", "BF16")
-    if not isinstance(spec, ImageInputSpec):
-        return _by_name(TensorForm(INPUT, "FP32", (spec.size,), also=halves))
-    edge = spec.crop_size
+    """Return the inputs by name, the alternative that needs the least work first."""
     return _by_name(
-        TensorForm(INPUT, "FP32", (3, edge, edge), Layout.CHANNELS_HEIGHT_WIDTH, also=halves),
-        TensorForm(PIXELS, "UINT8", (ANY, ANY, 3), Layout.HEIGHT_WIDTH_CHANNELS),
-        TensorForm(IMAGE, BYTES, ()),
+        *(
+            TensorForm(
+                each.name,
+                _DATATYPES[each.dtype],
+                each.shape,
+                Layout(each.layout),
+                also=_ALSO.get(each.dtype, ()),
+                alternative=each.alternative,
+            )
+            for each in spec.tensors()
+        )
     )
 
 
 def outputs_of(version: ResidentVersion) -> Mapping[str, TensorForm]:
     """Return the outputs by name, which is that of an Output; a request chooses any."""
-    return _outputs(len(version.labels), version.embedding_size)
+    return _outputs(len(version.names), version.embedding_size)
 
 
 @lru_cache(maxsize=1024)
-def _outputs(num_labels: int, embedding_size: int) -> Mapping[str, TensorForm]:
-    sizes = {Output.SCORES: num_labels, Output.LOGITS: num_labels} if num_labels else {}
+def _outputs(num_outputs: int, embedding_size: int) -> Mapping[str, TensorForm]:
+    sizes = {Output.SCORES: num_outputs, Output.LOGITS: num_outputs} if num_outputs else {}
     sizes[Output.EMBEDDING] = embedding_size
     return _by_name(*(TensorForm(output.name, "FP32", (size,)) for output, size in sizes.items()))
 

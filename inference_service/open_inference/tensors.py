@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from model_store.errors import InvalidInput
-from model_store.modalities.inputs import Pixels, Values
+from model_store.modalities.spec import Numbers as Values
 
 BYTES = "BYTES"
 _LENGTH_BYTES = 4
@@ -56,7 +56,7 @@ def floats(tensor: InputTensor) -> Values:
     return array.astype(np.float32, copy=False)
 
 
-def uint8s(tensor: InputTensor) -> Pixels:
+def uint8s(tensor: InputTensor) -> NDArray[np.uint8]:
     """Return the elements of a UINT8 tensor in its shape; raw ones are a view of their bytes."""
     array = _numbers(tensor)
     if array.dtype != np.uint8 and array.max(initial=0) > 255:
@@ -64,11 +64,12 @@ def uint8s(tensor: InputTensor) -> Pixels:
     return array.astype(np.uint8, copy=False)
 
 
-def texts(tensor: InputTensor) -> list[bytes]:
-    """Return the elements of a BYTES tensor."""
+def texts(tensor: InputTensor) -> NDArray[np.object_]:
+    """Return the elements of a BYTES tensor, each as bytes."""
     if isinstance(tensor.data, bytes):
-        return _split(tensor, tensor.data)
-    return [bytes(each) for each in _typed(tensor, tensor.data, "bytes_contents")]  # type: ignore[arg-type]
+        return np.array(_split(tensor, tensor.data), np.object_)
+    elements = _typed(tensor, tensor.data, "bytes_contents")
+    return np.array([bytes(each) for each in elements], np.object_)  # type: ignore[arg-type]
 
 
 def joined(elements: Sequence[bytes]) -> bytes:

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference_service.batching.scheduler import DEFAULT_PRIORITY, Scheduler
-from inference_service.errors import TakesNoImages
-from inference_service.execution.work import Answer, Output, Rows, Work
+from inference_service.execution.work import Answer, Output, Work
 from inference_service.lifecycle.lease import Shadow
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import RequestTimes
 from inference_service.pipeline.decoder import Decoder
-from inference_service.pipeline.images import Images
+from inference_service.pipeline.examples import Examples
 from inference_service.pipeline.response_cache import ResponseCache, cache_key
 from inference_service.pipeline.shadow_traffic import ShadowTraffic
-from model_store.modalities.inputs import ImageInputSpec, Pixels
+from model_store.modalities import Rows
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,15 @@ class Pipeline:
     async def answer(
         self,
         version: ResidentVersion,
-        given: Images | Rows,
+        given: Examples | Rows,
         outputs: frozenset[Output],
         urgency: Urgency,
         shadow: Shadow | None = None,
     ) -> Answer:
         """Return the outputs, a row for each that was given, in order.
 
-        Rows must be as the version takes them: see Work. Raises InvalidInput naming each image that cannot be used,
-        TakesNoImages, QueueFull, DeadlineExceeded or OutOfDeviceMemory. A `shadow` is run after that.
+        Rows must be as the version's input spec prepares them. Raises InvalidInput naming each example that cannot be
+        used, QueueFull, DeadlineExceeded or OutOfDeviceMemory. A `shadow` is run after that.
         """
         with version.statistics.request(len(given)) as times:
             if self._cache is None:
@@ -75,7 +74,7 @@ class Pipeline:
     async def _run(
         self,
         version: ResidentVersion,
-        given: Images | Rows,
+        given: Examples | Rows,
         outputs: frozenset[Output],
         urgency: Urgency,
         shadow: Shadow | None,
@@ -83,18 +82,15 @@ class Pipeline:
     ) -> Answer:
         flow = version.name.model_id
         with self._scheduler.admit(len(given), flow, urgency.deadline, urgency.priority) as place:
-            rows = await place.prepare(self._decoded(version, given, times)) if isinstance(given, Images) else given
+            rows = await place.prepare(self._decoded(version, given, times)) if isinstance(given, Examples) else given
             answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs, times)))
         if shadow is not None:
             self._shadow_traffic.begin(shadow, version, rows, answer)
         return answer
 
-    async def _decoded(self, version: ResidentVersion, given: Images, times: RequestTimes) -> Pixels:
-        spec = version.input_spec
-        if not isinstance(spec, ImageInputSpec):
-            raise TakesNoImages(f"{version.name} takes no images but rows of {spec.size} numbers: call ModelInfer")
+    async def _decoded(self, version: ResidentVersion, given: Examples, times: RequestTimes) -> Rows:
         started = time.perf_counter_ns()
-        rows = await self._decoder.rows(given.images, spec, given.field_of, version.name.model_id)
+        rows = await self._decoder.rows(given.examples, version.input_spec, given.field_of, version.name.model_id)
         times.prepare_ns = time.perf_counter_ns() - started
         return rows
 

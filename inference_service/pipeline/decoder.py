@@ -1,4 +1,4 @@
-"""Turns a request's images into rows of pixels, in threads: Pillow lets go of the interpreter while it decodes."""
+"""Prepares a request's examples as rows, in threads: libraries that decode let go of the interpreter meanwhile."""
 
 from __future__ import annotations
 
@@ -9,50 +9,48 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image
-
 from inference_service.pipeline.fair_turns import Turns
-from model_store.errors import InvalidImage, InvalidInput, Violation
-from model_store.modalities.inputs import MAX_ASPECT, ImageInputSpec, Pixels, decoded, open_image, to_pixels
+from model_store.errors import InvalidExample, InvalidInput, Violation
+from model_store.modalities import InputSpec, Opened, Rows
 
-# Larger ones are few at once: 16 MB as Pillow keeps them, decoded in about 50 ms.
-_LARGE_PIXELS = 4_000_000
+# Larger ones are few at once: of images 16 MB as Pillow keeps them, decoded in about 50 ms.
+_LARGE = 4_000_000
 
 
 class Decoder:
-    """Decodes, resizes and crops images in `threads`; those of all requests take turns.
+    """Opens and prepares examples in `threads`; those of all requests take turns.
 
-    An image may have up to `max_pixels`, the images of a request together up to `max_request_pixels`. Large images that
-    are in memory at once have together no more pixels than one may have; small ones do not wait for them.
+    Sizes are in the modality's unit (pixels). An example may have up to `max_size`, those of a request together up to
+    `max_request_size`. Large examples that are in memory at once have together no more than one may have; small ones do
+    not wait for them.
     """
 
-    def __init__(self, threads: Executor, *, max_pixels: int, max_request_pixels: int) -> None:
+    def __init__(self, threads: Executor, *, max_size: int, max_request_size: int) -> None:
         self._threads = threads
-        self._max_pixels = max_pixels
-        self._max_request_pixels = max_request_pixels
+        self._max_size = max_size
+        self._max_request_size = max_request_size
         self._lock = threading.Lock()  # of all below
         self._waiting: Turns[_Job] = Turns()
         self._large: Turns[_Opened] = Turns()
         self._next_large: _Opened | None = None
-        self._num_large_pixels = 0
+        self._large_size = 0
 
     async def rows(
         self,
-        images: Sequence[bytes | Pixels],
-        spec: ImageInputSpec,
+        examples: Sequence[object],
+        spec: InputSpec,
         field_of: Callable[[int], str],
         flow: Hashable = None,
-    ) -> Pixels:
-        """Return uint8 [n, crop_size, crop_size, 3] of encoded images or raw ones, uint8 [h, w, 3].
+    ) -> Rows:
+        """Return examples as rows, in order.
 
-        `flow` is the model that they are for. Raises InvalidInput that names every image that cannot be used, by its
+        `flow` is the model that they are for. Raises InvalidInput that names every example that cannot be used, by its
         number. When the caller is cancelled, what was not begun is not done.
         """
-        request = _Request(images, spec, field_of, asyncio.get_running_loop())
+        request = _Request(examples, spec, field_of, asyncio.get_running_loop())
         with self._lock:
-            self._waiting.add(flow, request, (_Job(flow, request, index) for index in range(len(images))))
-        for _ in images:
+            self._waiting.add(flow, request, (_Job(flow, request, index) for index in range(len(examples))))
+        for _ in examples:
             self._threads.submit(self._work)
         try:
             await request.ended.wait()
@@ -64,22 +62,22 @@ class Decoder:
         return request.result()
 
     def _work(self) -> None:
-        """Do the job whose turn it is, or have it wait where it is large and others are being decoded."""
+        """Do the job whose turn it is, or have it wait where it is large and others are being prepared."""
         with self._lock:
             job = self._waiting.take()
         if job is None or job.request.is_over:
             return
         with job.answering_faults():
             opened = self._opened(job)
-            if opened.num_pixels <= _LARGE_PIXELS:
-                opened.decode()
+            if opened.size <= _LARGE:
+                opened.prepare()
                 return
             with self._lock:
                 self._large.add(job.flow, job.request, [opened])
         self._work_on_large()
 
     def _work_on_large(self) -> None:
-        """Decode the large image whose turn it is, where it fits, and have other threads look for the next ones."""
+        """Prepare the large example whose turn it is, where it fits, and have other threads look for the next ones."""
         opened = self._begun_large()
         if opened is None:
             return
@@ -87,72 +85,60 @@ class Decoder:
         try:
             if not opened.job.request.is_over:
                 with opened.job.answering_faults():
-                    opened.decode()
+                    opened.prepare()
         finally:
             with self._lock:
-                self._num_large_pixels -= opened.num_pixels
+                self._large_size -= opened.size
             self._threads.submit(self._work_on_large)
 
     def _begun_large(self) -> _Opened | None:
-        """Return the large image whose turn it is, where it fits; until it does no other one goes first."""
+        """Return the large example whose turn it is, where it fits; until it does no other one goes first."""
         with self._lock:
             opened = self._next_large or self._large.take()
-            if opened is None or self._num_large_pixels + opened.num_pixels > self._max_pixels:
+            if opened is None or self._large_size + opened.size > self._max_size:
                 self._next_large = opened
                 return None
             self._next_large = None
-            self._num_large_pixels += opened.num_pixels
+            self._large_size += opened.size
             return opened
 
     def _opened(self, job: _Job) -> _Opened:
-        """Return an image that is not decoded yet, but for raw pixels; raise InvalidImage or InvalidInput."""
-        request, given = job.request, job.request.images[job.index]
-        image = self._raw(given) if isinstance(given, np.ndarray) else self._encoded(given, request.spec)
-        num_pixels = image.width * image.height
+        """Return an example that is not prepared yet; raise InvalidExample or InvalidInput."""
+        request = job.request
+        opened = request.spec.open(request.examples[job.index], self._max_size)
         with self._lock:
-            request.num_pixels += num_pixels
-            is_too_much = request.num_pixels > self._max_request_pixels
+            request.size += opened.size
+            is_too_much = request.size > self._max_request_size
         if is_too_much:
-            rule = f"with it the images have over {self._max_request_pixels} pixels together: send fewer at once"
+            rule = f"with it the request has over {self._max_request_size} {request.spec.unit}: send fewer at once"
             raise InvalidInput.of(request.field_of(job.index), rule)
-        return _Opened(job, image, num_pixels)
-
-    def _encoded(self, image: bytes, spec: ImageInputSpec) -> Image.Image:
-        return open_image(image, max_pixels=self._max_pixels, short_edge=spec.resize_size)
-
-    def _raw(self, pixels: Pixels) -> Image.Image:
-        height, width = pixels.shape[:2]
-        if height * width > self._max_pixels:
-            raise InvalidImage(f"{width} x {height} pixels are over the limit of {self._max_pixels} pixels")
-        if max(height, width) > MAX_ASPECT * min(height, width):
-            raise InvalidImage(f"{width} x {height} pixels: one edge is over {MAX_ASPECT} times the other")
-        return Image.fromarray(pixels)
+        return _Opened(job, opened, opened.size)
 
 
 class _Request:
-    """The images of one request, and what became of each; `is_over` once nobody waits for them."""
+    """The examples of one request, and what became of each; `is_over` once nobody waits for them."""
 
     def __init__(
         self,
-        images: Sequence[bytes | Pixels],
-        spec: ImageInputSpec,
+        examples: Sequence[object],
+        spec: InputSpec,
         field_of: Callable[[int], str],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.images = images
+        self.examples = examples
         self.spec = spec
         self.field_of = field_of
-        self.num_pixels = 0
+        self.size = 0
         self.is_over = False
         self.ended = asyncio.Event()
         self._loop = loop
         self._lock = threading.Lock()
-        self._rows: list[Pixels | Violation | None] = [None] * len(images)
-        self._num_left = len(images)
+        self._rows: list[Rows | Violation | None] = [None] * len(examples)
+        self._num_left = len(examples)
         self._error: Exception | None = None
 
-    def end(self, index: int, row: Pixels | Violation) -> None:
-        """Take what became of one image; any thread may call it."""
+    def end(self, index: int, row: Rows | Violation) -> None:
+        """Take what became of one example; any thread may call it."""
         with self._lock:
             self._rows[index] = row
             self._num_left -= 1
@@ -168,13 +154,13 @@ class _Request:
             self._tell()
             self.is_over = True
 
-    def result(self) -> Pixels:
+    def result(self) -> Rows:
         """Return the rows, or raise what stands in the way."""
         if self._error is not None:
             raise self._error
         if violations := [each for each in self._rows if isinstance(each, Violation)]:
             raise InvalidInput(*violations)
-        return np.stack([each for each in self._rows if isinstance(each, np.ndarray)])
+        return self.spec.collate([each for each in self._rows if isinstance(each, Rows)])
 
     def _tell(self) -> None:
         if not self.is_over:
@@ -183,7 +169,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Job:
-    """One image of a request for a flow."""
+    """One example of a request for a flow."""
 
     flow: Hashable
     request: _Request
@@ -194,7 +180,7 @@ class _Job:
         """Tell the request of whatever goes wrong: a thread's error would be lost, and the request wait for ever."""
         try:
             yield
-        except InvalidImage as error:
+        except InvalidExample as error:
             self.request.end(self.index, Violation(self.request.field_of(self.index), str(error)))
         except Exception as error:  # noqa: BLE001  the outermost frame of a thread's work
             self.request.fail(error)
@@ -202,13 +188,12 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Opened:
-    """An image that can be decoded, and how many pixels it has then."""
+    """An example that can be prepared, and its size."""
 
     job: _Job
-    image: Image.Image
-    num_pixels: int
+    example: Opened
+    size: int
 
-    def decode(self) -> None:
-        """Make a row of it, and tell its request; raise InvalidImage where that cannot be done."""
-        request = self.job.request
-        request.end(self.job.index, to_pixels(decoded(self.image), request.spec))
+    def prepare(self) -> None:
+        """Make a row of it, and tell its request; raise InvalidExample where that cannot be done."""
+        self.job.request.end(self.job.index, self.example.prepare())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 
-from inference_service.execution.work import Answer, Output, Rows
+from inference_service.execution.work import Answer, Output
 from inference_service.models.resident import ResidentVersion
-from inference_service.pipeline.images import Images
+from inference_service.pipeline.examples import Examples
+from model_store.modalities import Rows
 
 _ENTRY_BYTES = 500  # about what an entry takes beside its numbers
 
@@ -45,18 +47,28 @@ class ResponseCache:
             self._num_bytes -= _num_bytes(forgotten)
 
 
-def cache_key(version: ResidentVersion, given: Images | Rows, outputs: frozenset[Output]) -> bytes:
+def cache_key(version: ResidentVersion, given: Examples | Rows, outputs: frozenset[Output]) -> bytes:
     """Return what two requests have in common exactly if they must have the same answer."""
     names = sorted(output.name for output in outputs)
     digest = hashlib.blake2b(f"{version.name} {version.precision} {names} {type(given).__name__}".encode())
-    for part in given.images if isinstance(given, Images) else [given]:
-        if isinstance(part, bytes):
+    for part in given.examples if isinstance(given, Examples) else _named(given):
+        if isinstance(part, str):
+            digest.update(f"text {len(part)}\0{part}".encode())
+        elif isinstance(part, bytes):
             digest.update(b"encoded %d\0" % len(part))
             digest.update(part)
-        else:
+        elif isinstance(part, np.ndarray):
             digest.update(f"{part.dtype} {part.shape}\0".encode())
             digest.update(np.ascontiguousarray(part).data)
+        else:
+            raise TypeError(f"an example of {type(part).__name__} has no bytes to be known by")
     return digest.digest()
+
+
+def _named(rows: Rows) -> Iterator[object]:
+    for name, array in sorted(rows.arrays.items()):
+        yield name
+        yield array
 
 
 def _num_bytes(answer: Answer) -> int:

@@ -11,11 +11,12 @@ import structlog
 
 from inference_service.batching.scheduler import Scheduler
 from inference_service.errors import DeadlineExceeded, QueueFull
-from inference_service.execution.work import Answer, Output, Rows, Work
+from inference_service.execution.work import Answer, Output, Work
 from inference_service.lifecycle.lease import Shadow
 from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.resident import ResidentVersion
-from model_store.modalities.inputs import Values
+from model_store.modalities import Rows
+from model_store.modalities.spec import Numbers as Values
 
 _log = structlog.get_logger()
 _PRIORITY = 2**64  # behind whatever a caller can ask for
@@ -76,7 +77,7 @@ class ShadowTraffic:
                 _log.warning("shadow_failed", version=str(resident.name), reason=str(error), exc_info=error)
             else:
                 resident.statistics.num_rows += len(rows)
-                _count(counts, scores, _by_label(found, resident.labels, version.labels))
+                _count(counts, scores, _by_label(found, resident.names, version.names))
 
     async def _run(self, version: ResidentVersion, rows: Rows) -> Values:
         deadline = time.monotonic() + _SECONDS

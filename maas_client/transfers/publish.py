@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from maas.model_store.v1 import model_store_pb2
 from torch import Tensor
 
@@ -19,16 +18,16 @@ from maas_client.wire.sending import Header, send
 from model_store.bases.catalogue import LoadedBase, load_tensors, load_weights_file
 from model_store.blobs import BlobStore
 from model_store.blobs.local import LocalBlobs
-from model_store.errors import InvalidImage, InvalidInput
+from model_store.errors import InvalidExample, InvalidInput
 from model_store.manifests import Manifest, ManifestStage
+from model_store.modalities import InputSpec, Rows
 from model_store.modalities.calibration import chosen_rows, write_calibration
-from model_store.modalities.inputs import ImageInputSpec, Pixels, decode_image, to_pixels
-from model_store.normal_form import normal_form
+from model_store.modalities.image.spec import ImageInputSpec
 from model_store.tensors.stages import check_finite, write_stages
 
 _CHUNK_BYTES = 2 * 1024 * 1024
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_MAX_PIXELS = 50_000_000
+_MAX_SIZE = 50_000_000
 
 
 def publish_base(
@@ -63,8 +62,8 @@ def publish_base(
         return send(client.registry, header, sizes, lambda digest: _file_chunks(blobs, digest))
 
 
-def calibration_rows(folder: Path, weights: LoadedBase) -> Pixels:
-    """Return up to 64 of the images anywhere below a folder, an even spread of them in the order of their paths.
+def calibration_rows(folder: Path, weights: LoadedBase) -> Rows:
+    """Return up to 64 of the examples in files anywhere below a folder, an even spread in the order of their paths.
 
     Raises InvalidInput where there are none, where one cannot be used, and for weights that are not calibrated.
     """
@@ -76,7 +75,7 @@ def calibration_rows(folder: Path, weights: LoadedBase) -> Pixels:
     files = sorted(file for file in found if file.suffix.lower() in _SUFFIXES)
     if not files:
         raise InvalidInput.of("calibration", f"there are no images below {folder} ({', '.join(_SUFFIXES)})")
-    return np.stack([_pixels(files[position], spec) for position in chosen_rows(len(files), spec)])
+    return spec.collate([_row(files[position], spec) for position in chosen_rows(len(files), spec)])
 
 
 def load_weights(
@@ -93,20 +92,13 @@ def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
     for name, tensors in stages.items():
         check_finite(name, tensors)
     stored = write_stages(blobs, stages)
-    return Manifest(
-        architecture=base.architecture,
-        arguments=base.arguments,
-        stages=tuple(ManifestStage(name, blob.digest) for name, blob in stored.items()),
-        input_spec=base.input_spec.to_json(),
-        labels=tuple(map(normal_form, base.labels)),
-        head=base.head.to_json(),
-    )
+    return base.manifest([ManifestStage(name, blob.digest) for name, blob in stored.items()])
 
 
-def _pixels(file: Path, spec: ImageInputSpec) -> Pixels:
+def _row(file: Path, spec: InputSpec) -> Rows:
     try:
-        return to_pixels(decode_image(file.read_bytes(), max_pixels=_MAX_PIXELS, short_edge=spec.resize_size), spec)
-    except InvalidImage as error:
+        return spec.open(file.read_bytes(), _MAX_SIZE).prepare()
+    except InvalidExample as error:
         raise InvalidInput.of("calibration", f"{file}: {error}") from error
 
 

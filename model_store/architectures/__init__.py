@@ -1,17 +1,17 @@
 """Architectures: a name builds an ordered chain of named stages."""
 
-from model_store.architectures.chain import HEAD, Chain, Head, HeadKind, initialise_head, pooled
+from model_store.architectures.chain import HEAD, Chain, Head, HeadKind, initialise_head, reads, run_stage, writes
 from model_store.architectures.registry import (
     architecture_names,
     build,
     build_random,
     build_stage,
+    check_input,
     check_stage_tensors,
     embedding_size,
-    image_architectures,
     stage_names,
-    vector_size,
 )
+from model_store.architectures.vision import torchvision_architectures
 
 __all__ = [
     "HEAD",
@@ -22,11 +22,13 @@ __all__ = [
     "build",
     "build_random",
     "build_stage",
+    "check_input",
     "check_stage_tensors",
     "embedding_size",
-    "image_architectures",
     "initialise_head",
-    "pooled",
+    "reads",
+    "run_stage",
     "stage_names",
-    "vector_size",
+    "torchvision_architectures",
+    "writes",
 ]

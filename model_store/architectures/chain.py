@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from model_store.errors import InvalidManifest
+from model_store.modalities.batch import Batch, X
+from model_store.tasks.task import Activation
 
 HEAD = "head"
 HeadKind = Literal["linear", "conv", "none"]
@@ -24,45 +26,51 @@ class Head:
 
     `linear`: one linear layer on the embedding (behind dropout, as torchvision has it); `conv`: a 1x1
     convolution on the feature map, then ReLU and the mean (SqueezeNet's own head); `none`: a backbone only,
-    with 0 labels.
+    with 0 outputs. The activation turns outputs into the numbers of an answer; a backbone's is `identity`.
     """
 
     kind: HeadKind
-    num_labels: int = 0
+    outputs: int = 0
+    activation: Activation = "softmax"
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(HeadKind):
             kinds = ", ".join(get_args(HeadKind))
             raise InvalidManifest(f"head.kind must be one of {kinds}, not {self.kind!r}")
-        is_count = type(self.num_labels) is int and self.num_labels >= 0
-        if not is_count or (self.num_labels == 0) != (self.kind == "none"):
-            raise InvalidManifest(f"head.num_labels cannot be {self.num_labels!r} where head.kind is {self.kind!r}")
+        is_count = type(self.outputs) is int and self.outputs >= 0
+        if not is_count or (self.outputs == 0) != (self.kind == "none"):
+            raise InvalidManifest(f"head.outputs cannot be {self.outputs!r} where head.kind is {self.kind!r}")
+        if self.kind == "none":
+            object.__setattr__(self, "activation", "identity")
+        if self.activation not in get_args(Activation):
+            known = ", ".join(get_args(Activation))
+            raise InvalidManifest(f"head.activation must be one of {known}, not {self.activation!r}")
 
-    def to_json(self, temperature: float = 1.0) -> dict[str, Any]:
-        """Return the form that a manifest holds, with the temperature of its logits where that is not 1."""
-        return asdict(self) | ({"temperature": temperature} if temperature != 1 else {})
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that a manifest holds."""
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what a manifest holds, but for the temperature, which is none of the stage's.
-
-        Raises InvalidManifest naming the field that is wrong.
-        """
-        if set(values) - {"temperature"} != {"kind", "num_labels"}:
-            raise InvalidManifest("head must have exactly the keys kind and num_labels, and may have temperature")
-        return cls(kind=values["kind"], num_labels=values["num_labels"])
+        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
+        if set(values) != {"kind", "outputs", "activation"}:
+            raise InvalidManifest("head must have exactly the keys kind, outputs and activation")
+        return cls(**values)
 
 
 class Chain(nn.Sequential):
-    """An ordered chain of named stages.
+    """An ordered chain of named stages, each of which maps a Batch to a Batch: see `run_stage`.
+
+    `embedding_size` is d of the embedding [n, d] that the backbone writes and a linear head reads.
 
     Guarantees: the tensors of a stage have the full names of the published model (`layer1.0.conv1.weight`), so
     the union of the stages is that model's state dict; no stage writes into its input, so an output may be
     cached or fed to two successors; a frozen stage stays in `eval()` whatever `train()` is called with.
     """
 
-    def __init__(self, stages: Stages) -> None:
+    def __init__(self, stages: Stages, embedding_size: int) -> None:
         super().__init__()
+        self.embedding_size = embedding_size
         for name, steps in stages:
             # Not add_module: it refuses a stage named `head`, because of the property below.
             self._modules[name] = steps if isinstance(steps, nn.Module) else nest(steps)
@@ -90,19 +98,20 @@ class Chain(nn.Sequential):
             raise InvalidManifest(f"there is no stage {name!r}: the stages are {', '.join(self.stage_names)}")
         return stage
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Return the backbone's output as [n, d], the mean over space where it is a feature map."""
+    def features(self, batch: Batch) -> Batch:
+        """Return what the backbone gives for inputs, and the head reads."""
         for _, stage in self.backbone:
-            x = stage(x)
-        return pooled(x)
+            batch = run_stage(stage, batch)
+        return batch
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits [n, num_labels]; for a backbone only, the embedding [n, d]."""
-        if self.head is None:
-            return self.embed(x)
-        for stage in self:
-            x = stage(x)
-        return x
+    def embed(self, batch: Batch) -> Tensor:
+        """Return the embedding [n, d]."""
+        return self.features(batch).embedding
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the head's outputs [n, outputs]; for a backbone only, the embedding [n, d]."""
+        features = self.features(batch)
+        return features.embedding if self.head is None else run_stage(self.head, features).x
 
     def stage_tensors(self, name: str) -> dict[str, Tensor]:
         """Return one stage's parameters and buffers by full name, detached, sharing memory with the chain."""
@@ -145,9 +154,24 @@ class Chain(nn.Sequential):
         return self
 
 
-def pooled(x: Tensor) -> Tensor:
-    """Return [n, d] as it is and the spatial mean of [n, d, h, w]."""
-    return x.mean(dim=(2, 3)) if x.ndim == 4 else x
+def reads(stage: nn.Module) -> tuple[str, ...]:
+    """Return the names of the tensors that a stage reads, in the order of its arguments: `x` unless it says others."""
+    return getattr(stage, "reads", _X_ALONE)
+
+
+def writes(stage: nn.Module) -> tuple[str, ...]:
+    """Return the names of the tensors that a stage writes, in the order of its results: `x` unless it says others."""
+    return getattr(stage, "writes", _X_ALONE)
+
+
+def run_stage(stage: nn.Module, batch: Batch) -> Batch:
+    """Run a stage over the tensors that it reads, and pass on those that it does not write (a mask, lengths)."""
+    outputs = stage(*(batch.tensors[name] for name in reads(stage)))
+    names = writes(stage)
+    return batch.updated({names[0]: outputs} if len(names) == 1 else dict(zip(names, outputs, strict=True)))
+
+
+_X_ALONE = (X,)
 
 
 def nest(steps: Sequence[Step]) -> nn.Sequential:

@@ -1,6 +1,6 @@
 """Which architectures there are, and how a chain of each is built, checked and filled.
 
-A family of architectures is one module with a dict `BUILDERS` from name to builder; add it to the dict here.
+A family of architectures is one module with a dict `BUILDERS` from name to builder, and `check_input`; add it here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from model_store.architectures import tabular, vision
-from model_store.architectures.chain import HEAD, Chain, Head
+from model_store.architectures.chain import Chain, Head
 from model_store.errors import InvalidManifest
+from model_store.modalities.spec import InputSpec
 
 Builder = Callable[[Mapping[str, Any], Head], Chain]
 TensorForm = tuple[Sequence[int], torch.dtype]
 
-_BUILDERS: dict[str, Builder] = {**vision.BUILDERS, **tabular.BUILDERS}
+_FAMILIES = (vision, tabular)
+_BUILDERS: dict[str, Builder] = {name: builder for family in _FAMILIES for name, builder in family.BUILDERS.items()}
 
 
 def architecture_names() -> tuple[str, ...]:
@@ -30,14 +32,11 @@ def architecture_names() -> tuple[str, ...]:
     return tuple(_BUILDERS)
 
 
-def image_architectures() -> tuple[str, ...]:
-    """Return the names of those that take images: torchvision's."""
-    return tuple(vision.BUILDERS)
-
-
-def vector_size(architecture: str, arguments: Mapping[str, Any]) -> int | None:
-    """Return how many numbers a row of the input has; None for an architecture that takes images."""
-    return tabular.input_size(arguments) if architecture in tabular.BUILDERS else None
+def check_input(architecture: str, arguments: Mapping[str, Any], spec: InputSpec) -> None:
+    """Raise InvalidManifest unless the architecture takes what the input spec prepares."""
+    for family in _FAMILIES:
+        if architecture in family.BUILDERS:
+            family.check_input(arguments, spec)
 
 
 def build(architecture: str, arguments: Mapping[str, Any], head: Head) -> Chain:
@@ -73,8 +72,7 @@ def stage_names(architecture: str, arguments: Mapping[str, Any], head: Head) -> 
 
 def embedding_size(architecture: str, arguments: Mapping[str, Any]) -> int:
     """Return d of the embeddings [n, d] that the backbone makes and the head reads."""
-    head = _meta_chain(architecture, _frozen(arguments), Head("linear", 1)).stage(HEAD)
-    return next(layer.in_features for layer in head.modules() if isinstance(layer, nn.Linear))
+    return _meta_chain(architecture, _frozen(arguments), Head("none")).embedding_size
 
 
 def check_stage_tensors(

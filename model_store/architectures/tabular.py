@@ -13,14 +13,20 @@ from torch import nn
 
 from model_store.architectures.chain import HEAD, Chain, Head
 from model_store.errors import InvalidManifest
+from model_store.modalities.spec import InputSpec
+from model_store.modalities.values.spec import ValuesInputSpec
 
 _MAX_WIDTH = 65536
 _MAX_LAYERS = 64
 
 
-def input_size(arguments: Mapping[str, Any]) -> int:
-    """Return how many numbers a row has; raise InvalidManifest where the arguments are wrong."""
-    return _widths(arguments)[0]
+def check_input(arguments: Mapping[str, Any], spec: InputSpec) -> None:
+    """Raise InvalidManifest unless the spec is that of rows of as many numbers as the first of the widths."""
+    size = _widths(arguments)[0]
+    if not isinstance(spec, ValuesInputSpec):
+        raise InvalidManifest(f"input_spec.kind must be 'values' for mlp, not {spec.kind!r}")
+    if spec.size != size:
+        raise InvalidManifest(f"input_spec.size must be {size}, the first of the widths, not {spec.size}")
 
 
 def _mlp(arguments: Mapping[str, Any], head: Head) -> Chain:
@@ -36,8 +42,9 @@ def _mlp(arguments: Mapping[str, Any], head: Head) -> Chain:
         for number, sizes in enumerate(pairwise(widths))
     ]
     if head.kind == "none":
-        return Chain(layers)
-    return Chain([*layers, (HEAD, [(f"{2 * len(layers)}", nn.Linear(widths[-1], head.num_labels))])])
+        return Chain(layers, widths[-1])
+    linear = (f"{2 * len(layers)}", nn.Linear(widths[-1], head.outputs))
+    return Chain([*layers, (HEAD, [linear])], widths[-1])
 
 
 def _widths(arguments: Mapping[str, Any]) -> Sequence[int]:

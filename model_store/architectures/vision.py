@@ -8,7 +8,7 @@ network, and two fine-tunes share about as much. `pool` has no tensors.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from model_store.architectures.chain import HEAD, Chain, Head, Stages, Step
 from model_store.errors import InvalidManifest
+from model_store.modalities.batch import EMBEDDING
+from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities.spec import InputSpec
 
 # Where in `features` each of stem, layer1, layer2 … begins.
 _FEATURE_CUTS = {
@@ -71,6 +74,16 @@ class FirstToken(nn.Module):
         return x[:, 0]
 
 
+class MeanBeside(nn.Module):
+    """Write the mean of a feature map as the embedding, and leave the map to the head: [n, d, h, w] to [n, d]."""
+
+    writes = (EMBEDDING,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean over space."""
+        return x.mean(dim=(2, 3))
+
+
 def _resnet(model: nn.Module, _name: str, _head: Head) -> Stages:
     return [
         ("stem", _steps(model, "conv1", "bn1", "relu", "maxpool")),
@@ -99,8 +112,8 @@ def _squeezenet(model: nn.Module, name: str, head: Head) -> Stages:
     features = _features(model, name)
     if head.kind == "conv":
         classifier = _steps(model, *(f"classifier.{i}" for i in range(4)))
-        return [*features, (HEAD, [*classifier, ("flatten", nn.Flatten(1))])]
-    linear = ("classifier.1", nn.Linear(512, head.num_labels or _NUM_CLASSES))
+        return [*features, ("mean", MeanBeside()), (HEAD, [*classifier, ("flatten", nn.Flatten(1))])]
+    linear = ("classifier.1", nn.Linear(512, head.outputs or _NUM_CLASSES))
     return [*features, ("pool", _pool()), (HEAD, [*_steps(model, "classifier.0"), linear])]
 
 
@@ -200,12 +213,26 @@ def _build(name: str, arguments: Mapping[str, Any], head: Head) -> Chain:
     _check_arguments(name, arguments)
     if head.kind == "conv" and name != "squeezenet1_1":
         raise InvalidManifest(f"head.kind 'conv' is squeezenet1_1's own; {name} takes 'linear' or 'none'")
-    model = _torchvision_model(name, num_classes=head.num_labels or _NUM_CLASSES, **arguments)
+    model = _torchvision_model(name, num_classes=head.outputs or _NUM_CLASSES, **arguments)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.inplace = False  # a head that begins with dropout would write into cached embeddings
     stages = _CUTS[name](model, name, head)
-    return Chain([stage for stage in stages if head.kind != "none" or stage[0] != HEAD])
+    size = _embedding_size(dict(stages)[HEAD])
+    return Chain([stage for stage in stages if head.kind != "none" or stage[0] != HEAD], size)
+
+
+def check_input(_: Mapping[str, Any], spec: InputSpec) -> None:
+    """Raise InvalidManifest unless the spec is that of images."""
+    if not isinstance(spec, ImageInputSpec):
+        raise InvalidManifest(f"input_spec.kind must be 'image' for torchvision's networks, not {spec.kind!r}")
+
+
+def _embedding_size(head: nn.Module | Sequence[Step]) -> int:
+    """Return how many numbers the last layer of a head reads."""
+    modules = [head] if isinstance(head, nn.Module) else [step for _, step in reversed(head)]
+    layers = (layer for module in modules for layer in module.modules())
+    return next(int(layer.weight.shape[1]) for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d))
 
 
 def _torchvision_model(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401  as torchvision takes them
@@ -239,6 +266,11 @@ def _renamed(name: str) -> str:
     for pattern, replacement in _LEGACY_NAMES:
         name = pattern.sub(replacement, name)
     return name
+
+
+def torchvision_architectures() -> tuple[str, ...]:
+    """Return the names of torchvision's networks, related ones together."""
+    return tuple(_CUTS)
 
 
 BUILDERS = {name: partial(_build, name) for name in _CUTS}

@@ -20,7 +20,7 @@ from model_store.architectures import (
     build,
     build_random,
     check_stage_tensors,
-    image_architectures,
+    torchvision_architectures,
 )
 from model_store.architectures.torchvision_compat import torchvision
 from model_store.architectures.vision import rename_legacy
@@ -28,7 +28,11 @@ from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, PackagedWeights
 from model_store.bases.weights_files import read_weights, state_dict_in, without_prefixes
 from model_store.errors import BaseUnavailable, InvalidInput
 from model_store.labels import check_labels
-from model_store.modalities.inputs import ImageInputSpec, InputSpec, image_input_spec
+from model_store.manifests import Manifest, ManifestStage
+from model_store.modalities.image.spec import ImageInputSpec, image_input_spec
+from model_store.modalities.spec import InputSpec
+from model_store.normal_form import normal_form
+from model_store.tasks import Classification
 from model_store.tensors.stages import check_finite
 
 TORCHVISION = "torchvision"
@@ -63,12 +67,24 @@ class LoadedBase:
     labels: tuple[str, ...]
     origin: Mapping[str, str]
 
+    def manifest(self, stages: Sequence[ManifestStage]) -> Manifest:
+        """Return the manifest of the base with these stored stages, its labels in their normal form."""
+        return Manifest(
+            architecture=self.architecture,
+            arguments=self.arguments,
+            stages=tuple(stages),
+            input_spec=self.input_spec.to_json(),
+            task=Classification(tuple(map(normal_form, self.labels))) if self.labels else None,
+            head=self.head.to_json(),
+            embedding_size=self.chain.embedding_size,
+        )
+
 
 def catalogue() -> list[Base]:
     """Return every base that `load_base` knows, by architecture, torchvision's own first."""
-    bases = [_torchvision_base(name) for name in image_architectures()]
+    bases = [_torchvision_base(name) for name in torchvision_architectures()]
     bases += [_packaged_base(packaged) for packaged in PACKAGED_WEIGHTS]
-    order = {name: position for position, name in enumerate(image_architectures())}
+    order = {name: position for position, name in enumerate(torchvision_architectures())}
     return sorted(bases, key=lambda base: order[base.architecture])
 
 
@@ -190,12 +206,12 @@ def _load_packaged(packaged: PackagedWeights) -> LoadedBase:
 def _packaged_labels(packaged: PackagedWeights) -> tuple[str, ...]:
     """Return ImageNet's names where there is a head: Caffe orders the classes as torchvision does."""
     weights = _official_weights(packaged.architecture)
-    return tuple(weights.meta["categories"]) if packaged.head.num_labels else ()
+    return tuple(weights.meta["categories"]) if packaged.head.outputs else ()
 
 
 def _official_weights(architecture: str) -> Any:  # noqa: ANN401  torchvision carries no types
-    if architecture not in image_architectures():
-        known = ", ".join(image_architectures())
+    if architecture not in torchvision_architectures():
+        known = ", ".join(torchvision_architectures())
         raise InvalidInput.of("architecture", f"there are no weights of {architecture!r}; there are of {known}")
     return torchvision.models.get_model_weights(architecture).DEFAULT
 
@@ -278,11 +294,11 @@ def _check_complete(architecture: str, chain: Chain, tensors: Mapping[str, Tenso
 def _labels(labels: Sequence[str] | None, head: Head, repeats_of: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the labels of a head; of those of ImageNet, two pairs have one name."""
     if not labels:
-        return tuple(str(number) for number in range(head.num_labels))
+        return tuple(str(number) for number in range(head.outputs))
     if tuple(labels) != tuple(repeats_of):
         check_labels(labels)
-    if len(labels) != head.num_labels:
-        found = f"a head of {head.num_labels} outputs" if head.num_labels else "weights without a head"
-        advice = "give one for each output, in order" if head.num_labels else "give none"
+    if len(labels) != head.outputs:
+        found = f"a head of {head.outputs} outputs" if head.outputs else "weights without a head"
+        advice = "give one for each output, in order" if head.outputs else "give none"
         raise InvalidInput.of("labels", f"there are {len(labels)} labels for {found}: {advice}")
     return tuple(labels)

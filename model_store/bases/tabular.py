@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from model_store.architectures import Head, build_random
 from model_store.bases.catalogue import LoadedBase
 from model_store.labels import check_labels
-from model_store.modalities.inputs import VectorInputSpec
+from model_store.modalities.values.spec import ValuesInputSpec
 
 MLP = "mlp"
 
@@ -26,7 +26,7 @@ def load_random_mlp(widths: Sequence[int], labels: Sequence[str], seed: int) -> 
         arguments=arguments,
         chain=chain.eval(),
         head=head,
-        input_spec=VectorInputSpec(widths[0]),
+        input_spec=ValuesInputSpec(widths[0]),
         labels=tuple(labels),
         origin={"source": "random", "seed": str(seed)},
     )

@@ -1,1 +1,42 @@
-"""What an example is, in training and in serving: input specs, and the rows that calibrate a version."""
+"""What an example is, in training and in serving: a package for each modality, found in one dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from model_store.modalities.batch import EMBEDDING, Batch, X, cast, concatenated, split
+from model_store.modalities.checks import check
+from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities.spec import InputSpec, Opened, Rows, TensorForm, prepared
+from model_store.modalities.values.spec import ValuesInputSpec
+
+INPUT_SPECS: Mapping[str, Callable[[Mapping[str, Any]], InputSpec]] = {
+    "image": ImageInputSpec.from_json,
+    "values": ValuesInputSpec.from_json,
+}
+"""How a manifest's input spec is read, by modality."""
+
+
+def read_input_spec(values: Mapping[str, Any]) -> InputSpec:
+    """Read the input spec of a manifest; raise InvalidManifest naming the field that is wrong."""
+    kind = values.get("kind")
+    known = ", ".join(INPUT_SPECS)
+    check(isinstance(kind, str) and kind in INPUT_SPECS, "kind", f"must be one of {known}, not {kind!r}")
+    return INPUT_SPECS[str(kind)](values)
+
+
+__all__ = [
+    "EMBEDDING",
+    "Batch",
+    "InputSpec",
+    "Opened",
+    "Rows",
+    "TensorForm",
+    "X",
+    "cast",
+    "concatenated",
+    "prepared",
+    "read_input_spec",
+    "split",
+]

@@ -116,7 +116,9 @@ class ModelVersion:
     name: VersionName
     manifest_digest: str
     architecture: str
-    num_labels: int
+    modality: str
+    task: str | None
+    num_outputs: int
     stages: tuple[StoredStage, ...]
     lineage: Lineage
     metrics: Metrics | None

@@ -57,8 +57,8 @@ def compare(
         shared_bytes=sum(stage.size_bytes for stage in second.stages if stage.digest in kept),
         hyperparameters=_differences(_flat(_recipe(first)), _flat(_recipe(second))),
         manifest=_differences(_flat(_settings(first_manifest)), _flat(_settings(second_manifest))),
-        added_labels=_without(second_manifest.labels, first_manifest.labels),
-        removed_labels=_without(first_manifest.labels, second_manifest.labels),
+        added_labels=_without(second_manifest.names, first_manifest.names),
+        removed_labels=_without(first_manifest.names, second_manifest.names),
     )
 
 

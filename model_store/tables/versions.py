@@ -34,7 +34,9 @@ class VersionRow(TimestampedRow, Row):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     manifest_digest: Mapped[str] = mapped_column(CheckedText(64))
     architecture: Mapped[str] = mapped_column(CheckedText(100))
-    num_labels: Mapped[int]
+    modality: Mapped[str] = mapped_column(CheckedText(32))
+    task: Mapped[str | None] = mapped_column(CheckedText(32))
+    num_outputs: Mapped[int]
     base_model_id: Mapped[str | None] = mapped_column(CheckedText(63))
     base_number: Mapped[int | None]
     dataset_id: Mapped[str | None] = mapped_column(CheckedText(63), index=True)
@@ -66,7 +68,9 @@ class VersionRow(TimestampedRow, Row):
             name=self.name,
             manifest_digest=self.manifest_digest,
             architecture=self.architecture,
-            num_labels=self.num_labels,
+            modality=self.modality,
+            task=self.task,
+            num_outputs=self.num_outputs,
             stages=tuple(StoredStage(row.name, row.digest, row.size_bytes) for row in self.stages),
             lineage=Lineage(
                 base=version_name(self.base_model_id, self.base_number),

@@ -159,10 +159,10 @@ def _disagreement(version: VersionRows, manifest: Manifest | InvalidManifest | N
     rows = {
         "stages": tuple((stage.name, stage.digest) for stage in version.stages),
         "architecture": version.architecture,
-        "number of labels": version.num_labels,
+        "number of outputs": version.num_outputs,
     }
     stages = tuple((stage.name, stage.digest) for stage in manifest.stages)
-    named = {"stages": stages, "architecture": manifest.architecture, "number of labels": len(manifest.labels)}
+    named = {"stages": stages, "architecture": manifest.architecture, "number of outputs": len(manifest.names)}
     wrong = [key for key, value in rows.items() if value != named[key]]
     return f"its rows and its manifest {version.manifest_digest} differ in {', '.join(wrong)}" if wrong else ""
 

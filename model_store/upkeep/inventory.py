@@ -34,7 +34,7 @@ class VersionRows:
     name: VersionName
     manifest_digest: str
     architecture: str
-    num_labels: int
+    num_outputs: int
     stages: tuple[StoredStage, ...]
     calibration: StoredCalibration | None
 
@@ -70,7 +70,7 @@ def all_versions(database: Database) -> Iterator[list[VersionRows]]:
 def _versions_after(session: Session, name: VersionName) -> list[VersionRows]:
     """Read versions and stages in one statement: of a version that is purged meanwhile, all is seen or nothing."""
     columns = (VersionRow.model_id, VersionRow.number)
-    more = (VersionRow.manifest_digest, VersionRow.architecture, VersionRow.num_labels, *CALIBRATION_COLUMNS)
+    more = (VersionRow.manifest_digest, VersionRow.architecture, VersionRow.num_outputs, *CALIBRATION_COLUMNS)
     after = tuple_(*columns) > tuple_(name.model_id, name.number)
     page = select(*columns, *more).where(after).order_by(*columns).limit(_PAGE).subquery()
     query = (
@@ -80,11 +80,11 @@ def _versions_after(session: Session, name: VersionName) -> list[VersionRows]:
     )
     found = []
     for version, rows in groupby(session.execute(query), itemgetter(slice(9))):
-        model_id, number, manifest_digest, architecture, num_labels, *calibration = version
+        model_id, number, manifest_digest, architecture, num_outputs, *calibration = version
         stages = tuple(StoredStage(*row[9:]) for row in rows if row[9] is not None)
         name = VersionName(model_id, number)
         kept = stored_calibration(calibration)
-        found.append(VersionRows(name, manifest_digest, architecture, num_labels, stages, kept))
+        found.append(VersionRows(name, manifest_digest, architecture, num_outputs, stages, kept))
     return found
 
 

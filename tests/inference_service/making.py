@@ -20,10 +20,13 @@ from model_store.bases.catalogue import LoadedBase
 from model_store.bases.tabular import load_random_mlp
 from model_store.blobs.local import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
+from model_store.modalities import Batch
+from model_store.modalities.image.decoding import decode_image
+from model_store.modalities.image.spec import ImageInputSpec, Pixels, normalise, to_pixels
 from model_store.names import AliasName, VersionName
 from model_store.records.resources import ModelVersion
 from model_store.registry.models import ModelStore
+from model_store.tasks import Classification
 from model_store.tensors.stages import write_stage, write_stages
 from model_store.transactions.publication import Publication
 
@@ -66,7 +69,9 @@ def manifest(blobs: LocalBlobs, recipe: Recipe) -> Manifest:
     stages = [ManifestStage(name, write_stage(blobs, made.stage_tensors(name)).digest) for name in made.stage_names]
     labels = () if recipe.head is None else recipe.labels
     head = Head("none") if recipe.head is None else Head("linear", len(labels))
-    return Manifest(ARCHITECTURE, {}, tuple(stages), recipe.spec.to_json(), labels, head.to_json(recipe.temperature))
+    task = Classification(labels, recipe.temperature) if labels else None
+    spec = recipe.spec.to_json()
+    return Manifest(ARCHITECTURE, {}, tuple(stages), spec, task, head.to_json(), made.embedding_size)
 
 
 def mlp(num_labels: int = 3, seed: int = 0) -> LoadedBase:
@@ -77,9 +82,7 @@ def mlp(num_labels: int = 3, seed: int = 0) -> LoadedBase:
 def mlp_manifest(blobs: LocalBlobs, base: LoadedBase) -> Manifest:
     """Store its blobs and return its manifest."""
     stored = write_stages(blobs, {name: base.chain.stage_tensors(name) for name in base.chain.stage_names})
-    stages = tuple(ManifestStage(name, blob.digest) for name, blob in stored.items())
-    spec, head = base.input_spec.to_json(), base.head.to_json()
-    return Manifest(base.architecture, base.arguments, stages, spec, base.labels, head)
+    return base.manifest([ManifestStage(name, blob.digest) for name, blob in stored.items()])
 
 
 def flip_a_byte(data: bytes) -> bytes:
@@ -146,7 +149,7 @@ def pixels(data: bytes, spec: ImageInputSpec = SPEC) -> Pixels:
 def expected(recipe: Recipe, rows: list[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return scores and embeddings of these rows, by running the one chain by hand."""
     with torch.inference_mode():
-        x = normalise(torch.from_numpy(np.stack(rows)), recipe.spec)
+        x = Batch.of(normalise(torch.from_numpy(np.stack(rows)), recipe.spec))
         made = chain(recipe)
         return (made(x) / recipe.temperature).softmax(dim=-1).numpy(), made.embed(x).numpy()
 
@@ -161,7 +164,7 @@ def check_features(version: ResidentVersion, stored: Chain) -> None:
     """Check that a loaded version's stages give what the stored ones give."""
     x = torch.rand(2, 3, SPEC.crop_size, SPEC.crop_size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found = x
+        found = Batch.of(x)
         for stage in version.stages:
             found = stage(found)
-        torch.testing.assert_close(found, stored(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.x, stored(Batch.of(x)), rtol=1e-4, atol=1e-5)

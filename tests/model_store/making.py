@@ -17,12 +17,15 @@ from model_store.blobs.local import LocalBlobs
 from model_store.errors import MissingBlob
 from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities.calibration import write_calibration
-from model_store.modalities.inputs import VectorInputSpec
+from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
+from model_store.tasks import Classification
 from model_store.tensors.stages import write_stage
 from model_store.transactions.publication import Publication
+
+HEAD = {"kind": "linear", "outputs": 2, "activation": "softmax"}
 
 
 def manifest(store: ModelStore, *seeds: int) -> tuple[Manifest, list[str]]:
@@ -34,7 +37,7 @@ def manifest(store: ModelStore, *seeds: int) -> tuple[Manifest, list[str]]:
         stages.append(ManifestStage(f"stage{position}", blob.digest))
         if blob.added_bytes:
             new.append(blob.digest)
-    made = Manifest("tiny", {}, tuple(stages), {"kind": "image"}, ("a", "b"), {"kind": "linear", "num_labels": 2})
+    made = Manifest("tiny", {}, tuple(stages), {"kind": "image"}, Classification(("a", "b")), HEAD, 4)
     return made, new
 
 
@@ -60,7 +63,7 @@ def calibrated(
     given = publication(store, model_id, seeds, **more)
     rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).numpy()
     chain = load_random_mlp([4, 8], ["a", "b"], seed=seeds[-1]).chain
-    written = write_calibration(store.blobs, chain, rows, VectorInputSpec(4))
+    written = write_calibration(store.blobs, chain, rows, ValuesInputSpec(4))
     return replace(given, calibration=written, new_digests=[*given.new_digests, *written.new_digests])
 
 

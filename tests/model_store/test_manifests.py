@@ -10,14 +10,16 @@ import pytest
 
 from model_store.errors import InvalidManifest
 from model_store.manifests import Manifest, ManifestStage
+from model_store.tasks import Classification, MultiLabel, Regression, Task
 
 GOOD = Manifest(
     architecture="resnet18",
     arguments={},
     stages=(ManifestStage("stem", "0" * 64), ManifestStage("head", "1" * 64)),
     input_spec={"kind": "image", "crop_size": 224},
-    labels=("tulip", "rose"),
-    head={"kind": "linear", "num_labels": 2},
+    task=Classification(("tulip", "rose")),
+    head={"kind": "linear", "outputs": 2, "activation": "softmax"},
+    embedding_size=512,
 )
 
 
@@ -37,16 +39,24 @@ def test_the_digest_does_not_depend_on_spacing_or_order() -> None:
 
 def test_this_digest_never_changes() -> None:
     """A stored manifest must have the same name in every release to come."""
-    assert GOOD.digest == "02be335660e24236fab163f03ad5041be6abbe045b7935ef20ef59c98eacfc7c"
+    assert GOOD.digest == "ee268866effa111ad6369e7a57fd41e2799d9fe25d4f12243979b02bfe6cfdce"
 
 
 def test_a_temperature_is_part_of_the_model() -> None:
-    """It is read and kept; a manifest without one has the temperature 1, and its old digest."""
-    assert GOOD.temperature == 1.0
-    warm = replace(GOOD, head={**GOOD.head, "temperature": 1.37})
+    """It is read and kept; a task without one has the temperature 1."""
+    assert b"temperature" not in GOOD.to_json()
+    warm = replace(GOOD, task=Classification(("tulip", "rose"), 1.37))
     again = Manifest.from_json(warm.to_json())
-    assert again.temperature == 1.37
+    assert again.task == warm.task
     assert again.digest == warm.digest != GOOD.digest
+
+
+@pytest.mark.parametrize("task", [MultiLabel(("red", "round"), 0.5), Regression(("price", "area")), None])
+def test_every_task_survives_the_round(task: Task | None) -> None:
+    """Labels or targets, in the order of the outputs; a backbone only has none."""
+    again = Manifest.from_json(replace(GOOD, task=task).to_json())
+    assert again.task == task
+    assert again.names == (task.names if task is not None else ())
 
 
 @pytest.mark.parametrize(
@@ -58,14 +68,23 @@ def test_a_temperature_is_part_of_the_model() -> None:
         ("stages", [{"name": "Stem", "digest": "0" * 64}], r"stages\[0\].name"),
         ("stages", [{"name": "stem", "digest": "0" * 63}], r"stages\[0\].digest"),
         ("stages", [{"name": "stem", "digest": "0" * 64}] * 2, "stages must have no name twice"),
-        ("labels", ["", "rose"], "labels"),
-        ("labels", [1], "labels"),
+        ("task", {"kind": "classification", "labels": ["", "rose"]}, r"task\.labels"),
+        ("task", {"kind": "classification", "labels": [1]}, r"task\.labels"),
+        ("task", {"kind": "classification", "labels": []}, r"task\.labels"),
+        ("task", {"kind": "multi_label", "labels": "rose"}, r"task\.labels"),
+        ("task", {"kind": "regression", "labels": ["rose"]}, r"task\.labels is unknown"),
+        ("task", {"kind": "regression", "targets": ["price"], "temperature": 2}, r"task\.temperature is unknown"),
+        ("task", {"kind": "ranking", "labels": ["rose"]}, r"task\.kind"),
+        ("task", {"kind": ["classification"]}, r"task\.kind"),
+        ("task", "classification", r"task\.kind"),
+        ("embedding_size", 0, "embedding_size"),
+        ("embedding_size", True, "embedding_size"),
         ("input_spec", {}, "input_spec"),
         ("head", None, "head"),
-        ("head", {"kind": "linear", "num_labels": 2, "temperature": 0}, r"head\.temperature"),
-        ("head", {"kind": "linear", "num_labels": 2, "temperature": "2"}, r"head\.temperature"),
-        ("head", {"kind": "linear", "num_labels": 2, "temperature": True}, r"head\.temperature"),
-        ("head", {"kind": "linear", "num_labels": 2, "temperature": 101}, r"head\.temperature"),
+        ("task", {"kind": "classification", "labels": ["a"], "temperature": 0}, r"task\.temperature"),
+        ("task", {"kind": "classification", "labels": ["a"], "temperature": "2"}, r"task\.temperature"),
+        ("task", {"kind": "classification", "labels": ["a"], "temperature": True}, r"task\.temperature"),
+        ("task", {"kind": "multi_label", "labels": ["a"], "temperature": 101}, r"task\.temperature"),
         ("extra", 1, "keys"),
     ],
 )

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from model_store.errors import InvalidInput, InvalidManifest
-from model_store.manifest_checks import check_manifest
+from model_store.manifests import Manifest
 from model_store.names import check_tags
 from model_store.normal_form import escaped, look_alike_key, normal_form, replaced, unshowable
+from model_store.tasks import Classification
 from model_store.transactions.filters import parse_filter
 from tests.model_store.architectures.test_tabular import MANIFEST
 
@@ -56,6 +57,6 @@ def test_tags_are_kept_and_found_in_one_form() -> None:
 
 def test_labels_of_a_version_have_one_form() -> None:
     """Datasets' do, and both are matched by name."""
-    check_manifest(replace(MANIFEST, labels=(COMPOSED, *"abcd")))
+    assert Manifest.from_json(replace(MANIFEST, task=Classification((COMPOSED, *"abcd"))).to_json())
     with pytest.raises(InvalidManifest, match=r"labels\[0\] must be in Unicode's form NFC, 'caf\u00e9'"):
-        check_manifest(replace(MANIFEST, labels=(APART, *"abcd")))
+        Manifest.from_json(replace(MANIFEST, task=Classification((APART, *"abcd"))).to_json())

@@ -24,6 +24,7 @@ from model_store.records.resources import Dataset, Lineage, Notes
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import Claim, JobStore
 from model_store.registry.models import ModelStore
+from model_store.tasks import Classification
 from model_store.texts import MAX_REASON
 from model_store.transactions.listings import ListRequest
 from model_store.transactions.promotions import Gated, PromotionStore
@@ -245,8 +246,8 @@ def test_labels_that_cannot_be_shown_on_a_line_are_no_manifest(store: ModelStore
     """Wherever it comes from; joiners, marks and spaces of any script may be."""
     made, _ = manifest(store, 1)
     with pytest.raises(InvalidManifest, match="labels"):
-        Manifest.from_json(replace(made, labels=("a", label)).to_json())
-    kept = replace(made, labels=("\u0645\u06cc\u200c\u062e", "👩\u200d👧", "a\u00a0b"))
+        Manifest.from_json(replace(made, task=Classification(("a", label))).to_json())
+    kept = replace(made, task=Classification(("\u0645\u06cc\u200c\u062e", "👩\u200d👧", "a\u00a0b")))
     assert Manifest.from_json(kept.to_json()) == kept
 
 

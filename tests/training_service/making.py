@@ -16,9 +16,10 @@ from grpc_runtime.settings import StoreSettings
 from model_store.architectures import Head, build_random
 from model_store.bases.tabular import load_random_mlp
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities.inputs import ImageInputSpec
+from model_store.modalities.image.spec import ImageInputSpec
 from model_store.records.resources import ModelVersion
 from model_store.registry.models import ModelStore
+from model_store.tasks import Classification
 from model_store.tensors.stages import write_stage
 from model_store.transactions.publication import Publication
 
@@ -87,8 +88,9 @@ def base_manifest(store: ModelStore, head: Head | None = None, seed: int = 0) ->
     stages = [
         ManifestStage(name, write_stage(store.blobs, chain.stage_tensors(name)).digest) for name in chain.stage_names
     ]
-    labels = tuple(f"label {index}" for index in range(head.num_labels))
-    return Manifest(ARCHITECTURE, {}, tuple(stages), SPEC.to_json(), labels, head.to_json())
+    labels = tuple(f"label {index}" for index in range(head.outputs))
+    task = Classification(labels) if labels else None
+    return Manifest(ARCHITECTURE, {}, tuple(stages), SPEC.to_json(), task, head.to_json(), chain.embedding_size)
 
 
 def publish_base(store: ModelStore, model_id: str = "base", head: Head | None = None, seed: int = 0) -> ModelVersion:
@@ -103,10 +105,7 @@ def publish_mlp(store: ModelStore, model_id: str) -> ModelVersion:
         ManifestStage(name, write_stage(store.blobs, base.chain.stage_tensors(name)).digest)
         for name in base.chain.stage_names
     ]
-    manifest = Manifest(
-        base.architecture, base.arguments, tuple(stages), base.input_spec.to_json(), base.labels, base.head.to_json()
-    )
-    return store.publish(Publication(model_id, manifest))
+    return store.publish(Publication(model_id, base.manifest(stages)))
 
 
 def _tar_info(path: str, size: int) -> tarfile.TarInfo:

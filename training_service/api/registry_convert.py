@@ -70,10 +70,10 @@ def version_message(
         stages=[
             pb.Stage(name=stage.name, digest=stage.digest, size_bytes=stage.size_bytes) for stage in version.stages
         ],
-        num_labels=version.num_labels,
-        labels=manifest.labels if manifest is not None else (),
+        num_labels=version.num_outputs,
+        labels=manifest.names if manifest is not None else (),
         manifest_json=manifest.to_json().decode() if manifest is not None else "",
-        temperature=manifest.temperature if manifest is not None else None,
+        temperature=manifest.task.temperature if manifest is not None and manifest.task is not None else None,
         lineage=_lineage_message(version.lineage, base_manifest_digest),
         metrics=metrics_message(version.metrics) if version.metrics is not None else None,
         metric_values=version.metric_values,

@@ -10,8 +10,8 @@ from maas.model_store.v1 import model_store_pb2 as pb
 from model_store.blobs import BlobStore, check_digest
 from model_store.errors import InvalidInput
 from model_store.manifest_checks import check_manifest
+from model_store.modalities import read_input_spec
 from model_store.modalities.calibration import read_calibration
-from model_store.modalities.inputs import read_input_spec
 from model_store.records.resources import ModelVersion
 from model_store.transactions.publication import Publication
 from training_service.api.client_streams import Receiver
@@ -62,7 +62,7 @@ def _check_calibration(publication: Publication, blobs: BlobStore) -> None:
     if publication.calibration is not None:
         with named_in("header.calibration"):
             spec = read_input_spec(manifest.input_spec)
-            read_calibration(blobs, publication.calibration, spec, len(manifest.labels))
+            read_calibration(blobs, publication.calibration, spec, len(manifest.names))
 
 
 def _verified(blobs: BlobStore, digest: str) -> Iterator[bytes]:

@@ -12,9 +12,9 @@ from typing import Self
 from PIL import Image
 
 from model_store.blobs import BlobStore
-from model_store.errors import DamagedStore, InvalidImage
+from model_store.errors import DamagedStore, InvalidExample
 from model_store.manifests import canonical_json
-from model_store.modalities.inputs import decode_image
+from model_store.modalities.image.decoding import decode_image
 from training_service.datasets.splits import Split, SplitSpec
 
 FORMAT = 1
@@ -97,7 +97,7 @@ class EncodedImages:
         """Return one image as decode_image does; raise DamagedStore, naming it, where this machine cannot decode it."""
         try:
             return decode_image(self.read(row), max_pixels=max_pixels, short_edge=short_edge)
-        except InvalidImage as error:
+        except InvalidExample as error:
             raise DamagedStore(
                 f"the dataset's image {row.path!r} was decoded when it came, and is not here: {error}"
             ) from error

@@ -13,7 +13,9 @@ from model_store.blobs import BlobStore
 from model_store.errors import IllegalState, InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.modalities.inputs import ImageInputSpec, normalise
+from model_store.modalities import Rows, read_input_spec
+from model_store.modalities.calibration import batch_of
+from model_store.modalities.image.spec import PIXELS
 from model_store.records.metrics import Metrics
 from model_store.tensors.stages import read_stages
 from training_service.features.frozen_features import batches
@@ -60,20 +62,22 @@ def evaluate_version(
     is told how many rows are done. Raises InvalidInput for labels and IllegalState for a version that cannot be
     evaluated, and MissingBlob, CorruptBlob or InvalidManifest where it cannot be read.
     """
-    names, indices = match_labels(manifest.labels, labels, data.labels[positions], allow_unknown=allow_unknown_labels)
+    names, indices = match_labels(manifest.names, labels, data.labels[positions], allow_unknown=allow_unknown_labels)
     chain = read_chain(blobs, manifest).to(device)
-    spec = ImageInputSpec.from_json(manifest.input_spec)
+    spec = read_input_spec(manifest.input_spec)
     logits = np.full((len(positions), len(names)), -np.inf, np.float32)
     num_done = 0
     for batch in batches(positions, _BATCH_SIZE):
         check_going_on()
         with torch.inference_mode():
-            rows = normalise(torch.from_numpy(data.pixels[batch]).to(device), spec)
-            logits[num_done : num_done + len(batch), : len(manifest.labels)] = chain(rows).cpu().numpy()
+            rows = batch_of(Rows({PIXELS: data.pixels[batch]}, len(batch)), device)
+            logits[num_done : num_done + len(batch), : len(manifest.names)] = chain(spec.to_input(rows)).cpu().numpy()
         num_done += len(batch)
         on_rows(num_done)
-    metrics = measure(logits, indices, names, split, manifest.temperature)
-    return Evaluation(metrics, logits, indices, names, len(manifest.labels), manifest.temperature)
+    metrics = measure(logits, indices, names, split, manifest.task.temperature if manifest.task else 1.0)
+    return Evaluation(
+        metrics, logits, indices, names, len(manifest.names), manifest.task.temperature if manifest.task else 1.0
+    )
 
 
 def match_labels(
@@ -103,7 +107,7 @@ def match_labels(
 def check_evaluable(manifest: Manifest) -> Head:
     """Return the head of a version; raise IllegalState where it has no labels or takes no images."""
     head = check_manifest(manifest)
-    if not head.num_labels:
+    if not head.outputs:
         raise IllegalState("the version is a backbone without labels: fine-tune it first")
     if manifest.input_spec["kind"] != "image":
         raise IllegalState("the version takes no images, and the dataset holds images")

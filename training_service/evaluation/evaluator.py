@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from model_store.errors import InvalidInput, StorageFull
-from model_store.modalities.inputs import ImageInputSpec
+from model_store.modalities.image.spec import ImageInputSpec
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore

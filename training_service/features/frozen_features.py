@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_store.modalities.inputs import ImageInputSpec, Pixels
+from model_store.architectures import run_stage
+from model_store.modalities import Batch
+from model_store.modalities.image.spec import ImageInputSpec, Pixels
 from training_service.arrays.read_ahead import read_ahead
 from training_service.arrays.scratch import mapped_array
 from training_service.features.feature_cache import FeatureCache
@@ -32,7 +34,7 @@ class FrozenPrefix:
         self, stages: Mapping[str, nn.Module], spec: ImageInputSpec, device: torch.device, cache: FeatureCache
     ) -> None:
         self._names = tuple(stages)
-        self._stages = nn.Sequential(*stages.values()).eval().requires_grad_(requires_grad=False)
+        self._stages = nn.ModuleList(stages.values()).eval().requires_grad_(requires_grad=False)
         self._spec = spec
         self._device = device
         self._cache = cache
@@ -74,7 +76,10 @@ class FrozenPrefix:
         rows = read_ahead(lambda batch: torch.from_numpy(pixels[batch]), batches(positions), self._device)
         for batch, each in rows:
             with torch.inference_mode():
-                yield self._stages(view.inputs(each, self._spec, int(batch[0])))
+                outputs = Batch.of(view.inputs(each, self._spec, int(batch[0])))
+                for stage in self._stages:
+                    outputs = run_stage(stage, outputs)
+                yield outputs.x
 
 
 def batches(positions: Positions, size: int = BATCH_SIZE) -> Iterator[Positions]:

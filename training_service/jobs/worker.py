@@ -24,7 +24,7 @@ from model_store.architectures import HEAD, Chain
 from model_store.database.engine import Database
 from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.manifests import Manifest
-from model_store.modalities.inputs import ImageInputSpec
+from model_store.modalities.image.spec import ImageInputSpec
 from model_store.names import AliasName, job_name
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import REMARKS, JobSpec, TrainingJob

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from model_store.modalities.inputs import Pixels
+from model_store.modalities.image.spec import Pixels
 from training_service.evaluation.evaluator import Evaluated
 from training_service.markup.elements import Markup, element, joined
 from training_service.reports.facts import JobFacts

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from model_store.architectures import HEAD, Chain
+from model_store.modalities import Batch
 from training_service.arrays.read_ahead import read_ahead
 from training_service.arrays.scratch import stacked
 from training_service.features.frozen_features import batches
@@ -51,7 +52,7 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
     crops_anew = recipe.augmentation in CROPS and not recipe.num_views
     first = 0 if crops_anew else chain.stage_names.index((*trained, HEAD)[0])
     data = TrainingData(_rows(chain, first, recipe, context), context.data.labels, context.train, context.validation)
-    suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]])
+    suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]], chain.embedding_size)
     suffix.freeze(set(suffix.stage_names) - {*trained, HEAD})
     saved = context.saved_state()
     hyperparameters = dict(saved["hyperparameters"]) if saved else _hyperparameters(suffix, data, recipe, context)
@@ -117,7 +118,7 @@ def _embedded(suffix: Chain, rows: Rows, positions: Positions, context: Training
         for _, batch in read_ahead(rows.read, batches(positions), context.device):
             context.check_going_on()
             with torch.inference_mode():
-                yield suffix.embed(rows.inputs(batch)).cpu().numpy()
+                yield suffix.embed(Batch.of(rows.inputs(batch))).cpu().numpy()
 
     return stacked(context.folder, len(positions), embeddings()), context.labels_at(positions)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from model_store.modalities.inputs import ImageInputSpec, Pixels, normalise
+from model_store.modalities.image.spec import ImageInputSpec, Pixels, normalise
 from training_service.features.frozen_features import Activations
 from training_service.modalities.image.augment import augmented
 from training_service.modalities.image.pixels import Positions

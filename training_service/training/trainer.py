@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from model_store.architectures import HEAD, Chain
+from model_store.modalities import Batch
 from training_service.arrays.read_ahead import read_ahead
 from training_service.features.frozen_features import batches
 from training_service.modalities.image.pixels import Positions
@@ -152,7 +153,7 @@ class Trainer:
         rows = self._data.rows
         with torch.inference_mode():
             read = read_ahead(rows.read, batches(positions, _EVALUATION_BATCH), self._device)
-            parts = [self._chain(_laid_out(rows.inputs(batch))).cpu() for _, batch in read]
+            parts = [self._chain(Batch.of(_laid_out(rows.inputs(batch)))).cpu() for _, batch in read]
         return torch.cat(parts).numpy()
 
     def state_dict(self) -> dict[str, Any]:
@@ -245,7 +246,7 @@ class Trainer:
         random = numpy_generator(self._seed, "mixing", batch.step, batch.number)
         inputs, targets = mixed(inputs, labels, recipe, random)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16):
-            logits = self._chain(_laid_out(inputs))
+            logits = self._chain(Batch.of(_laid_out(inputs)))
         return summed_loss(logits, targets, recipe.label_smoothing, self._label_weights)
 
     def _set_training_mode(self) -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from model_store.architectures import Chain
+from model_store.modalities import Rows
 from model_store.modalities.calibration import chosen_rows
-from model_store.modalities.inputs import ImageInputSpec, Pixels
+from model_store.modalities.image.spec import PIXELS, ImageInputSpec
 from model_store.records.metrics import ClassificationDetail, Metrics
 from training_service.datasets.splits import Split
 from training_service.features.feature_cache import FeatureCache
@@ -103,9 +104,10 @@ class TrainingContext:
         self.remarks.append(text)
         self.tell(text)
 
-    def calibration_rows(self) -> Pixels:
-        """Return the pixels of some test rows, the same for every job: a linear probe is fitted on all the others."""
-        return self.data.pixels[self.test[chosen_rows(len(self.test), self.spec)]]
+    def calibration_rows(self) -> Rows:
+        """Return some test rows, the same for every job: a linear probe is fitted on all the others."""
+        chosen = self.test[chosen_rows(len(self.test), self.spec)]
+        return Rows({PIXELS: self.data.pixels[chosen]}, len(chosen))
 
     def saved_state(self) -> State | None:
         """Return where an earlier attempt at this job was broken off; None for a fresh start."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from model_store.architectures import Chain, Head, build, build_random, initialise_head
 from model_store.blobs import BlobStore, StoredBlob
 from model_store.manifests import Manifest, ManifestStage
+from model_store.modalities import Rows
 from model_store.modalities.calibration import write_calibration
-from model_store.modalities.inputs import ImageInputSpec, Pixels
+from model_store.modalities.image.spec import ImageInputSpec
 from model_store.names import job_name
 from model_store.records.jobs import JobSpec
 from model_store.records.resources import Lineage, ModelVersion
 from model_store.registry.jobs import Claim
 from model_store.registry.models import ModelStore
+from model_store.tasks import Classification
 from model_store.tensors.stages import check_finite, read_stages, write_stages
 from model_store.transactions.promotions import Gated
 from model_store.transactions.publication import Publication
@@ -49,7 +51,7 @@ def publish(
     tuned: FineTuned,
     spec: ImageInputSpec,
     *,
-    rows: Pixels,
+    rows: Rows,
     job: JobSpec,
     claim: Claim,
     gated: Gated | None = None,
@@ -74,8 +76,9 @@ def publish(
             arguments=base.arguments,
             stages=tuple(stages),
             input_spec=spec.to_json(),
-            labels=labels,
-            head=Head("linear", len(labels)).to_json(tuned.temperature),
+            task=Classification(labels, tuned.temperature),
+            head=Head("linear", len(labels)).to_json(),
+            embedding_size=tuned.chain.embedding_size,
         ),
         lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
         metrics=tuned.metrics,

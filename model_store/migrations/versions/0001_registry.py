@@ -1,4 +1,4 @@
-"""Create the registry, jobs, datasets and change feed."""
+"""Create the registry, jobs, datasets, the change feed, leases and tombstones."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -130,7 +130,9 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("manifest_digest", sa.String(length=64), nullable=False),
         sa.Column("architecture", sa.String(length=100), nullable=False),
-        sa.Column("num_labels", sa.Integer(), nullable=False),
+        sa.Column("modality", sa.String(length=32), nullable=False),
+        sa.Column("task", sa.String(length=32), nullable=True),
+        sa.Column("num_outputs", sa.Integer(), nullable=False),
         sa.Column("base_model_id", sa.String(length=63), nullable=True),
         sa.Column("base_number", sa.Integer(), nullable=True),
         sa.Column("dataset_id", sa.String(length=63), nullable=True),
@@ -245,3 +247,22 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("version_tags", schema=None) as batch_op:
         batch_op.create_index("ix_version_tags_key", ["model_id", "key", "value", "number"], unique=False)
+    op.create_table(
+        "leases",
+        sa.Column("work", sa.String(length=63), nullable=False),
+        sa.Column("owner", sa.String(length=200), nullable=True),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("work", name="pk_leases"),
+    )
+    op.create_table(
+        "blob_tombstones",
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("buried_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("is_settled", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("sequence", name="pk_blob_tombstones"),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("blob_tombstones", schema=None) as batch_op:
+        batch_op.create_index("ix_blob_tombstones_digest", ["digest"], unique=False)

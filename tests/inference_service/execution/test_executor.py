@@ -20,7 +20,7 @@ from inference_service.models.loader import Loader
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
 from model_store.blobs.local import LocalBlobs
-from model_store.modalities.inputs import ImageInputSpec, Pixels, normalise
+from model_store.modalities.image.spec import ImageInputSpec, Pixels, normalise
 from model_store.names import VersionName
 from tests.inference_service.making import SPEC, Recipe, expected, mlp, mlp_manifest, photo, pixels
 

@@ -15,7 +15,8 @@ from inference_service.models.resident import ResidentVersion
 from model_store.blobs.local import LocalBlobs
 from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
 from model_store.manifests import Manifest
-from model_store.modalities.inputs import ImageInputSpec, VectorInputSpec
+from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.names import VersionName
 from model_store.tensors.stages import write_stage
 from tests.inference_service.making import (
@@ -134,7 +135,7 @@ def test_a_model_of_numbers_is_loaded(loader: Loader, blobs: LocalBlobs) -> None
         loader.load(VersionName("numbers", number), put(blobs, mlp_manifest(blobs, mlp(num_labels))))
         for number, num_labels in ((1, 3), (2, 4), (3, 0))
     ]
-    assert {each.input_spec for each in versions} == {VectorInputSpec(6)}
+    assert {each.input_spec for each in versions} == {ValuesInputSpec(6)}
     assert [(each.architecture, each.embedding_size) for each in versions] == [("mlp", 12)] * 3
     assert versions[0].backbone == versions[1].backbone == versions[2].backbone
     assert versions[2].head is None

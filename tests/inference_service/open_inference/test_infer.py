@@ -15,7 +15,7 @@ from maas.open_inference.v2 import open_inference_pb2 as pb
 from maas.open_inference.v2 import open_inference_pb2_grpc
 from numpy.typing import NDArray
 
-from model_store.modalities.inputs import normalise
+from model_store.modalities.image.spec import normalise
 from tests.inference_service.inferring import (
     BACKBONE,
     NUMBERS,

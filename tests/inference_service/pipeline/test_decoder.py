@@ -18,7 +18,7 @@ from PIL import Image
 from inference_service.pipeline import decoder as decoder_module
 from inference_service.pipeline.decoder import Decoder
 from model_store.errors import InvalidInput
-from model_store.modalities.inputs import Pixels
+from model_store.modalities.image.spec import Pixels
 from tests.inference_service.loops import on_a_loop
 from tests.inference_service.making import SPEC, photo, pixels
 
@@ -180,7 +180,7 @@ import inference_service, io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from PIL import Image
-from model_store.modalities.inputs import decode_image
+from model_store.modalities.image.decoding import decode_image
 
 def kept_mb(_=None):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from inference_service.pipeline.images import Images
 from maas.inference.v1 import inference_pb2
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from inference_service.execution.work import Output
 from inference_service.models.resident import ResidentVersion
-from inference_service.pipeline.images import Images
 from inference_service.pipeline.response_cache import ResponseCache, cache_key
 from tests.inference_service.inferring import described, packed, serving_models
 from tests.inference_service.making import Recipe, open_registry, photo, pixels

@@ -27,7 +27,8 @@ from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.precision import Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageKey
 from inference_service.pipeline.shadow_traffic import ShadowTraffic, lane_of
-from model_store.modalities.inputs import Values, VectorInputSpec
+from model_store.modalities.spec import Numbers as Values
+from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.names import AliasName, VersionName
 from model_store.records.aliases import Share, Traffic
 from tests.inference_service.inferring import ask_numbers, rows, serving_models
@@ -182,7 +183,7 @@ class Setup:
 def resident(labels: Sequence[str]) -> ResidentVersion:
     """A version of vectors with these labels, whose one stage is its head."""
     stage = Stage(StageKey("mlp", "{}", "", "head", "digest"), Precision.FLOAT32, nn.Identity(), 0)
-    return ResidentVersion(version(1), "mlp", 3, VectorInputSpec(3), tuple(labels), (), stage)
+    return ResidentVersion(version(1), "mlp", 3, ValuesInputSpec(3), tuple(labels), (), stage)
 
 
 @asynccontextmanager

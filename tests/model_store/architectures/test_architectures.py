@@ -17,14 +17,16 @@ from model_store.architectures import (
     build_stage,
     check_stage_tensors,
     embedding_size,
-    image_architectures,
     initialise_head,
+    run_stage,
     stage_names,
+    torchvision_architectures,
 )
 from model_store.architectures.chain import nest
 from model_store.architectures.torchvision_compat import torchvision
 from model_store.architectures.vision import rename_legacy
 from model_store.errors import InvalidManifest
+from model_store.modalities import Batch
 
 SIZE = 64  # pixels: enough for every network here to keep a feature map to the end
 NUM_LABELS = 7
@@ -76,7 +78,7 @@ def model_of_torchvision(architecture: str) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("architecture", image_architectures())
+@pytest.mark.parametrize("architecture", torchvision_architectures())
 def test_chain_equals_torchvision(architecture: str) -> None:
     """The chain's tensors load strictly into torchvision's model, and both give the same logits."""
     chain, model = randomised_chain(architecture), model_of_torchvision(architecture)
@@ -84,13 +86,13 @@ def test_chain_equals_torchvision(architecture: str) -> None:
     assert list(exported) == list(model.state_dict())
     model.load_state_dict(exported, strict=True)
     with torch.inference_mode():
-        ours, theirs = chain(images()), model(images())
+        ours, theirs = chain(Batch.of(images())), model(images())
     assert ours.shape == (2, NUM_LABELS)
     assert ours.std() > 1e-3
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", image_architectures())
+@pytest.mark.parametrize("architecture", torchvision_architectures())
 def test_stages_put_together_again(architecture: str) -> None:
     """A chain built without memory and filled stage by stage answers as the one the tensors came from."""
     arguments, head = arguments_of(architecture), native_head(architecture)
@@ -103,23 +105,23 @@ def test_stages_put_together_again(architecture: str) -> None:
         )
         copy.load_stage(name, tensors)
     with torch.inference_mode():
-        assert torch.equal(copy(images()), original(images()))
+        assert torch.equal(copy(Batch.of(images())), original(Batch.of(images())))
 
 
-@pytest.mark.parametrize("architecture", image_architectures())
+@pytest.mark.parametrize("architecture", torchvision_architectures())
 def test_no_stage_writes_into_its_input(architecture: str) -> None:
     """In training as in serving, a stage leaves its input alone, so that it may be cached or shared."""
     chain = randomised_chain(architecture).train()
-    x = images()
+    batch = Batch.of(images())
     with torch.no_grad():
         for name in chain.stage_names:
-            before = x.clone()
-            output = chain.stage(name)(x)
-            assert torch.equal(x, before), name
-            x = output
+            before = batch.x.clone()
+            output = run_stage(chain.stage(name), batch)
+            assert torch.equal(batch.x, before), name
+            batch = output
 
 
-@pytest.mark.parametrize("architecture", image_architectures())
+@pytest.mark.parametrize("architecture", torchvision_architectures())
 def test_embedding_is_what_the_head_reads(architecture: str) -> None:
     """`embed` gives [n, d]; a linear head on it gives the logits; without a head it is what forward gives."""
     arguments = arguments_of(architecture)
@@ -128,11 +130,11 @@ def test_embedding_is_what_the_head_reads(architecture: str) -> None:
     for name, _ in chain.backbone:
         backbone.load_stage(name, chain.stage_tensors(name))
     with torch.inference_mode():
-        embedding = chain.embed(images())
+        embedding = chain.embed(Batch.of(images()))
         assert embedding.shape == (2, embedding_size(architecture, arguments))
         assert chain.head is not None
-        assert torch.equal(chain.head(embedding), chain(images()))
-        assert torch.equal(backbone(images()), embedding)
+        assert torch.equal(chain.head(embedding), chain(Batch.of(images())))
+        assert torch.equal(backbone(Batch.of(images())), embedding)
     assert backbone.head is None
     assert HEAD not in backbone.stage_names
 
@@ -157,7 +159,7 @@ def test_frozen_stages_do_not_change() -> None:
     chain.freeze(frozen).train()
     before = {name: tensor.clone() for name, tensor in chain.state_dict_torchvision().items()}
     optimiser = torch.optim.SGD([p for p in chain.parameters() if p.requires_grad], lr=0.1)
-    torch.autograd.backward(nn.functional.cross_entropy(chain(images()), torch.tensor([0, 1])))
+    torch.autograd.backward(nn.functional.cross_entropy(chain(Batch.of(images())), torch.tensor([0, 1])))
     optimiser.step()
     for name in chain.stage_names:
         changed = [key for key, tensor in chain.stage_tensors(name).items() if not torch.equal(tensor, before[key])]
@@ -198,7 +200,7 @@ def test_fresh_head_goes_where_the_backbone_is() -> None:
     for name, _ in base.backbone:
         chain.load_stage(name, base.stage_tensors(name))
     initialise_head(chain, 0)
-    chain.eval()(images()).sum().backward()
+    chain.eval()(Batch.of(images())).sum().backward()
     assert chain.head is not None
     assert all(p.grad is not None for p in chain.head.parameters())
 
@@ -268,32 +270,30 @@ def test_chains_that_cannot_be_built(architecture: str, arguments: dict[str, obj
 
 @pytest.mark.parametrize(
     "values",
-    [{"kind": "linear", "num_labels": 3}, {"kind": "none", "num_labels": 0}, {"kind": "conv", "num_labels": 1}],
+    [
+        {"kind": "linear", "outputs": 3, "activation": "sigmoid"},
+        {"kind": "none", "outputs": 0, "activation": "identity"},
+        {"kind": "conv", "outputs": 1, "activation": "softmax"},
+    ],
 )
 def test_head_survives_json(values: dict[str, object]) -> None:
     """A head is what its JSON says."""
     assert Head.from_json(values).to_json() == values
 
 
-def test_a_temperature_is_said_where_it_is_not_1() -> None:
-    """It belongs to the manifest: two heads that differ in it alone are one stage."""
-    head = Head("linear", 3)
-    assert head.to_json(1.0) == {"kind": "linear", "num_labels": 3}
-    assert head.to_json(1.37) == {"kind": "linear", "num_labels": 3, "temperature": 1.37}
-    assert Head.from_json(head.to_json(1.37)) == head
-
-
 @pytest.mark.parametrize(
     "values",
     [
-        {"kind": "linear", "num_labels": 0},
-        {"kind": "linear", "num_labels": -1},
-        {"kind": "linear", "num_labels": "3"},
-        {"kind": "linear", "num_labels": True},
-        {"kind": "none", "num_labels": 2},
-        {"kind": "tree", "num_labels": 2},
-        {"kind": ["linear"], "num_labels": 2},
+        {"kind": "linear", "outputs": 0, "activation": "softmax"},
+        {"kind": "linear", "outputs": -1, "activation": "softmax"},
+        {"kind": "linear", "outputs": "3", "activation": "softmax"},
+        {"kind": "linear", "outputs": True, "activation": "softmax"},
+        {"kind": "none", "outputs": 2, "activation": "softmax"},
+        {"kind": "tree", "outputs": 2, "activation": "softmax"},
+        {"kind": ["linear"], "outputs": 2, "activation": "softmax"},
         {"kind": "linear"},
+        {"kind": "linear", "outputs": 2},
+        {"kind": "linear", "outputs": 2, "activation": "relu"},
     ],
 )
 def test_head_is_validated(values: dict[str, object]) -> None:

@@ -17,15 +17,17 @@ from model_store.architectures import (
     build_random,
     check_stage_tensors,
     embedding_size,
-    image_architectures,
     stage_names,
-    vector_size,
+    torchvision_architectures,
 )
 from model_store.bases.tabular import load_random_mlp
 from model_store.errors import InvalidInput, InvalidManifest
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities.inputs import ImageInputSpec, VectorInputSpec, blank_row, read_input_spec
+from model_store.modalities import Batch, read_input_spec
+from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities.values.spec import ValuesInputSpec
+from model_store.tasks import Classification, MultiLabel
 
 WIDTHS = {"widths": [6, 16, 12]}
 HEADED = Head("linear", 5)
@@ -33,9 +35,10 @@ MANIFEST = Manifest(
     architecture="mlp",
     arguments=WIDTHS,
     stages=tuple(ManifestStage(name, "0" * 64) for name in ("layer1", "layer2", "head")),
-    input_spec={"kind": "vector", "size": 6},
-    labels=("a", "b", "c", "d", "e"),
+    input_spec={"kind": "values", "size": 6},
+    task=Classification(tuple("abcde")),
     head=HEADED.to_json(),
+    embedding_size=12,
 )
 
 
@@ -60,8 +63,8 @@ def test_the_chain_is_a_plain_sequential() -> None:
     assert list(tensors) == list(model.state_dict())
     assert all(torch.equal(each, model.state_dict()[name]) for name, each in tensors.items())
     with torch.inference_mode():
-        assert torch.equal(chain(rows()), model(rows()))
-        assert torch.equal(chain.embed(rows()), model[:-1](rows()))
+        assert torch.equal(chain(Batch.of(rows())), model(rows()))
+        assert torch.equal(chain.embed(Batch.of(rows())), model[:-1](rows()))
 
 
 def test_its_stages_are_the_layers_and_the_head() -> None:
@@ -69,9 +72,7 @@ def test_its_stages_are_the_layers_and_the_head() -> None:
     assert stage_names("mlp", WIDTHS, HEADED) == ("layer1", "layer2", "head")
     assert stage_names("mlp", WIDTHS, Head("none")) == ("layer1", "layer2")
     assert embedding_size("mlp", WIDTHS) == 12
-    assert vector_size("mlp", WIDTHS) == 6
-    assert vector_size("resnet18", {}) is None
-    assert set(architecture_names()) == {*image_architectures(), "mlp"}
+    assert set(architecture_names()) == {*torchvision_architectures(), "mlp"}
 
 
 def test_its_stages_are_stored_and_put_together_again() -> None:
@@ -83,7 +84,7 @@ def test_its_stages_are_stored_and_put_together_again() -> None:
         check_stage_tensors("mlp", WIDTHS, HEADED, name, forms)
         copy.load_stage(name, tensors)
     with torch.inference_mode():
-        assert torch.equal(copy(rows()), original(rows()))
+        assert torch.equal(copy(Batch.of(rows())), original(Batch.of(rows())))
     with pytest.raises(InvalidManifest, match=r"lacks the tensor '4\.bias'"):
         check_stage_tensors("mlp", WIDTHS, HEADED, HEAD, {"4.weight": ([5, 12], torch.float32)})
 
@@ -122,7 +123,7 @@ def test_a_random_base_is_seeded() -> None:
     states = [base.chain.state_dict_torchvision() for base in (one, again, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["0.weight"], states[2]["0.weight"])
-    assert (one.head, one.labels, one.input_spec) == (Head("linear", 2), ("a", "b"), VectorInputSpec(6))
+    assert (one.head, one.labels, one.input_spec) == (Head("linear", 2), ("a", "b"), ValuesInputSpec(6))
     assert load_random_mlp([6, 16], [], 0).head == Head("none")
     with pytest.raises(InvalidInput, match="label 2 is blank"):
         load_random_mlp([6, 16], ["a", " "], 0)
@@ -130,11 +131,11 @@ def test_a_random_base_is_seeded() -> None:
         load_random_mlp([], ["a", "b"], 0)
 
 
-def test_a_vector_spec_survives_json() -> None:
+def test_a_spec_survives_json() -> None:
     """A spec is what its JSON says, and the kind tells which it is."""
-    values = {"kind": "vector", "size": 64}
-    assert read_input_spec(values) == VectorInputSpec(64)
-    assert VectorInputSpec(64).to_json() == values
+    values = {"kind": "values", "size": 64}
+    assert read_input_spec(values) == ValuesInputSpec(64)
+    assert ValuesInputSpec(64).to_json() == values
     image = ImageInputSpec(resize_size=72, crop_size=64)
     assert read_input_spec(image.to_json()) == image
 
@@ -144,12 +145,12 @@ def test_a_vector_spec_survives_json() -> None:
     [
         ({"size": 3}, "kind"),
         ({"kind": "sound", "size": 3}, "kind"),
-        ({"kind": ["vector"], "size": 3}, "kind"),
-        ({"kind": "vector"}, "size is missing"),
-        ({"kind": "vector", "size": 3, "mean": 0}, "mean is unknown"),
-        ({"kind": "vector", "size": 0}, "size"),
-        ({"kind": "vector", "size": True}, "size"),
-        ({"kind": "vector", "size": 65537}, "size"),
+        ({"kind": ["values"], "size": 3}, "kind"),
+        ({"kind": "values"}, "size is missing"),
+        ({"kind": "values", "size": 3, "mean": 0}, "mean is unknown"),
+        ({"kind": "values", "size": 0}, "size"),
+        ({"kind": "values", "size": True}, "size"),
+        ({"kind": "values", "size": 65537}, "size"),
         ({"kind": "image", "size": 3}, "crop_size is missing"),
     ],
 )
@@ -161,17 +162,21 @@ def test_a_spec_that_cannot_be_is_refused(values: dict[str, object], field: str)
 
 def test_a_blank_row_has_the_form_that_a_spec_prepares() -> None:
     """What a warm-up runs."""
-    vector, image = blank_row(VectorInputSpec(6)), blank_row(ImageInputSpec(resize_size=9, crop_size=8))
-    assert (vector.shape, vector.dtype.name) == ((1, 6), "float32")
-    assert (image.shape, image.dtype.name) == ((1, 8, 8, 3), "uint8")
+    values, image = ValuesInputSpec(6).blank(), ImageInputSpec(resize_size=9, crop_size=8).blank()
+    assert values.form == (("x", "<f4", (6,)),)
+    assert image.form == (("pixels", "|u1", (8, 8, 3)),)
 
 
 def test_a_manifest_must_take_what_its_architecture_takes() -> None:
-    """Vectors of the first width for an MLP, images for the others."""
+    """Rows of as many numbers as the first width for an MLP, images for the others; and say its embedding's size."""
+    with pytest.raises(InvalidManifest, match="embedding_size of mlp must be 12, not 13"):
+        check_manifest(replace(MANIFEST, embedding_size=13))
+    with pytest.raises(InvalidManifest, match=r"head\.activation must be 'sigmoid' for multi_label"):
+        check_manifest(replace(MANIFEST, task=MultiLabel(tuple("abcde"))))
     assert check_manifest(MANIFEST) == HEADED
     for spec, message in (
-        (ImageInputSpec(8, 8).to_json(), "input_spec.kind must be 'vector' for mlp, not 'image'"),
-        ({"kind": "vector", "size": 7}, "input_spec.size must be 6"),
+        (ImageInputSpec(8, 8).to_json(), "input_spec.kind must be 'values' for mlp, not 'image'"),
+        ({"kind": "values", "size": 7}, "input_spec.size must be 6"),
     ):
         with pytest.raises(InvalidManifest, match=message):
             check_manifest(replace(MANIFEST, input_spec=spec))
@@ -179,7 +184,8 @@ def test_a_manifest_must_take_what_its_architecture_takes() -> None:
         MANIFEST,
         architecture="resnet18",
         arguments={},
+        embedding_size=512,
         stages=tuple(ManifestStage(name, "0" * 64) for name in stage_names("resnet18", {}, HEADED)),
     )
-    with pytest.raises(InvalidManifest, match=r"input_spec\.kind must be 'image' for resnet18"):
+    with pytest.raises(InvalidManifest, match=r"input_spec\.kind must be 'image' for torchvision's networks"):
         check_manifest(resnet)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model_store.architectures import HEAD, Head, build, build_random, image_architectures
+from model_store.architectures import HEAD, Head, build, build_random, torchvision_architectures
 from model_store.architectures.torchvision_compat import torchvision
 from model_store.bases.catalogue import (
     TORCHVISION,
@@ -63,7 +63,7 @@ def same_tensors(base: LoadedBase, tensors: dict[str, torch.Tensor]) -> bool:
 def test_catalogue_has_every_architecture_of_torchvision() -> None:
     """Each architecture can be imported from torchvision, with its size, licence and labels."""
     bases = [base for base in catalogue() if base.source == TORCHVISION]
-    assert [base.architecture for base in bases] == list(image_architectures())
+    assert [base.architecture for base in bases] == list(torchvision_architectures())
     for base in bases:
         chain = build(base.architecture, {}, Head("conv" if base.architecture == "squeezenet1_1" else "linear", 1000))
         assert base.num_parameters == sum(parameter.numel() for parameter in chain.parameters())
@@ -171,7 +171,7 @@ def test_weights_file_loads(tmp_path: Path, save: Save, head: Head) -> None:
     path, tensors = weights_file(tmp_path, head, save)
     base = load_weights_file("resnet18", path)
     assert base.head == head
-    assert base.labels == tuple(str(number) for number in range(head.num_labels))
+    assert base.labels == tuple(str(number) for number in range(head.outputs))
     assert same_tensors(base, tensors)
     assert base.origin["source"] == "file"
     assert base.origin["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

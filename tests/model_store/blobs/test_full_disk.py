@@ -61,7 +61,9 @@ def test_a_database_on_a_full_disk_registers_nothing(small_disk: Path, tmp_path:
 
 def _publish_large(store: ModelStore) -> int:
     blob = write_stage(store.blobs, {"weight": torch.zeros(MEGABYTE)})
-    manifest = Manifest("tiny", {}, (ManifestStage("stage0", blob.digest),), {"kind": "image"}, (), {"kind": "none"})
+    manifest = Manifest(
+        "tiny", {}, (ManifestStage("stage0", blob.digest),), {"kind": "image"}, None, {"kind": "none"}, 4
+    )
     return store.publish(Publication("flowers", manifest)).name.number
 
 

@@ -15,21 +15,24 @@ from model_store.architectures import Chain, Head, build_random
 from model_store.bases.tabular import load_random_mlp
 from model_store.blobs.local import LocalBlobs
 from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
+from model_store.modalities import InputSpec, Rows, X
 from model_store.modalities.calibration import (
     MAX_ROWS,
     WrittenCalibration,
+    batch_of,
     chosen_rows,
     max_rows,
     read_calibration,
     write_calibration,
 )
-from model_store.modalities.inputs import ImageInputSpec, InputSpec, Pixels, Values, VectorInputSpec, normalise
+from model_store.modalities.image.spec import PIXELS, ImageInputSpec
+from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import write_stage
 from tests.odd_images import PALETTE_WITHOUT_COLOURS
 
 SPEC = ImageInputSpec(resize_size=72, crop_size=64)
-VECTORS = VectorInputSpec(4)
+VECTORS = ValuesInputSpec(4)
 
 
 @pytest.fixture(scope="module")
@@ -44,35 +47,34 @@ def mlp() -> Chain:
     return load_random_mlp([4, 8], ["no", "yes"], seed=0).chain
 
 
-def pictures(num_rows: int, seed: int = 0) -> Pixels:
+def pictures(num_rows: int, seed: int = 0) -> Rows:
     """Return rows of coloured squares."""
     squares = np.random.default_rng(seed).integers(0, 256, (num_rows, 4, 4, 3), np.uint8)
-    return squares.repeat(16, axis=1).repeat(16, axis=2)
+    return Rows({PIXELS: squares.repeat(16, axis=1).repeat(16, axis=2)}, num_rows)
 
 
-def vectors(num_rows: int) -> Values:
+def vectors(num_rows: int) -> Rows:
     """Return rows of four numbers."""
-    return np.random.default_rng(0).normal(size=(num_rows, 4)).astype(np.float32)
+    return Rows({X: np.random.default_rng(0).normal(size=(num_rows, 4)).astype(np.float32)}, num_rows)
 
 
 def test_images_come_back_with_what_the_chain_answers_to_them(blobs: LocalBlobs, chain: Chain) -> None:
     """The logits are those of the rows as they are stored, not of the rows before JPEG."""
     given = pictures(20)
     kept = read_calibration(blobs, write_calibration(blobs, chain, given, SPEC), SPEC, 3)
-    assert kept.rows.shape == given.shape
-    assert kept.rows.dtype == np.uint8
-    assert 0 < np.abs(kept.rows.astype(int) - given).mean() < 4
+    assert kept.rows.form == given.form
+    assert 0 < np.abs(kept.rows.arrays[PIXELS].astype(int) - given.arrays[PIXELS]).mean() < 4
     with torch.inference_mode():
-        logits = chain(normalise(torch.from_numpy(kept.rows), SPEC)).numpy()
+        logits = chain(SPEC.to_input(batch_of(kept.rows, torch.device("cpu")))).numpy()
     np.testing.assert_allclose(kept.logits, logits, atol=1e-5)
 
 
 def test_vectors_come_back_to_the_bit(blobs: LocalBlobs, mlp: Chain) -> None:
     """And so do their logits."""
     kept = read_calibration(blobs, write_calibration(blobs, mlp, vectors(5), VECTORS), VECTORS, 2)
-    assert np.array_equal(kept.rows, vectors(5))
+    assert np.array_equal(kept.rows.arrays[X], vectors(5).arrays[X])
     with torch.inference_mode():
-        np.testing.assert_allclose(kept.logits, mlp(torch.from_numpy(vectors(5))).numpy(), atol=1e-5)
+        np.testing.assert_allclose(kept.logits, mlp(batch_of(vectors(5), torch.device("cpu"))).numpy(), atol=1e-5)
 
 
 def test_models_of_one_dataset_share_the_rows(blobs: LocalBlobs, chain: Chain) -> None:
@@ -110,7 +112,7 @@ def test_what_cannot_be_calibrated_by_is_not_written(blobs: LocalBlobs, chain: C
     with pytest.raises(InvalidManifest, match="the rows to calibrate by: must be 1 to 64, not 65"):
         write_calibration(blobs, chain, pictures(65), SPEC)
     with pytest.raises(InvalidManifest, match="the rows to calibrate by: must be finite"):
-        write_calibration(blobs, mlp, np.full((2, 4), np.inf, np.float32), VECTORS)
+        write_calibration(blobs, mlp, Rows({X: np.full((2, 4), np.inf, np.float32)}, 2), VECTORS)
     diverged = load_random_mlp([4, 8], ["no", "yes"], seed=0).chain
     next(diverged.parameters()).data.fill_(torch.nan)
     with pytest.raises(InvalidManifest, match="the logits to calibrate by: must be finite"):

@@ -1,4 +1,4 @@
-"""Preprocessing equals torchvision's own to the bit, and whatever bytes arrive give an RGB image or InvalidImage."""
+"""Preprocessing equals torchvision's own to the bit, and whatever bytes arrive give an RGB image or InvalidExample."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image, ImageOps, PngImagePlugin
 
-from model_store.architectures import image_architectures
+from model_store.architectures import torchvision_architectures
 from model_store.architectures.torchvision_compat import torchvision
-from model_store.errors import InvalidImage, InvalidManifest
-from model_store.modalities.inputs import ImageInputSpec, decode_image, image_input_spec, normalise, to_pixels
+from model_store.errors import InvalidExample, InvalidManifest
+from model_store.modalities.image.decoding import decode_image
+from model_store.modalities.image.spec import ImageInputSpec, image_input_spec, normalise, to_pixels
 from tests.odd_images import PALETTE_WITHOUT_COLOURS
 
 MAX_PIXELS = 1_000_000
@@ -58,7 +59,7 @@ def tensor_of(image: Image.Image, spec: ImageInputSpec) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [(331, 217), (217, 331), (23, 17), (500, 40), (256, 256), (224, 224)])
-@pytest.mark.parametrize("architecture", image_architectures())
+@pytest.mark.parametrize("architecture", torchvision_architectures())
 def test_preprocessing_equals_torchvision(architecture: str, size: tuple[int, int]) -> None:
     """Each weight set's own transforms give the same pixels to the bit, and the same tensor."""
     transforms = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
@@ -204,14 +205,14 @@ def test_animation_gives_its_first_frame() -> None:
 )
 def test_bad_images_are_refused(data: bytes, reason: str) -> None:
     """Anything else than a whole image of a fair size is refused with a reason."""
-    with pytest.raises(InvalidImage, match=reason):
+    with pytest.raises(InvalidExample, match=reason):
         decode_image(data, max_pixels=MAX_PIXELS)
 
 
 @pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
 def test_pillows_own_warning_is_the_same_error() -> None:
-    """Where warnings are errors, Pillow's own about a bomb is InvalidImage as well."""
-    with pytest.raises(InvalidImage, match=r"decompression bomb|over the limit"):
+    """Where warnings are errors, Pillow's own about a bomb is InvalidExample as well."""
+    with pytest.raises(InvalidExample, match=r"decompression bomb|over the limit"):
         decode_image(png_header(10_000, 10_000), max_pixels=MAX_PIXELS)
 
 
@@ -223,7 +224,7 @@ def test_whatever_a_decoder_raises_is_the_files_fault(error: Exception, monkeypa
         raise error
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
-    with pytest.raises(InvalidImage) as caught:
+    with pytest.raises(InvalidExample) as caught:
         decode_image(encoded(photo(40, 24)), max_pixels=MAX_PIXELS)
     assert str(caught.value).startswith("damaged or unsupported image: ")
     assert len(str(caught.value)) < 300
@@ -232,7 +233,7 @@ def test_whatever_a_decoder_raises_is_the_files_fault(error: Exception, monkeypa
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_damaged_files_raise_nothing_else() -> None:
-    """Random damage to files of every format gives an RGB image or InvalidImage, never another error."""
+    """Random damage to files of every format gives an RGB image or InvalidExample, never another error."""
     chosen = random.Random(0)
     originals = [encoded(photo(40, 24), each) for each in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")]
     originals.append(encoded(photo(40, 24), "TIFF", compression="tiff_lzw"))
@@ -242,7 +243,7 @@ def test_damaged_files_raise_nothing_else() -> None:
             data[chosen.randrange(min(len(data), 300))] = chosen.randrange(256)
         try:
             assert decode_image(bytes(data), max_pixels=MAX_PIXELS).mode == "RGB"
-        except InvalidImage:
+        except InvalidExample:
             continue
 
 

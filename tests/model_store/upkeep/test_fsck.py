@@ -322,7 +322,7 @@ Change = Callable[[Session], object]
         (lambda s: s.execute(_one(update).values(deleted_at=NOW)), Kind.MISSING_BASE, str(TWO)),
         (lambda s: s.execute(_two(update).values(base_number=9)), Kind.MISSING_BASE, str(TWO)),
         (lambda s: s.execute(_two(update).values(architecture="other")), Kind.WRONG_MANIFEST, str(TWO)),
-        (lambda s: s.execute(_two(update).values(num_labels=3)), Kind.WRONG_MANIFEST, str(TWO)),
+        (lambda s: s.execute(_two(update).values(num_outputs=3)), Kind.WRONG_MANIFEST, str(TWO)),
         (lambda s: s.execute(delete(StageRow).where(StageRow.number == 2)), Kind.WRONG_MANIFEST, str(TWO)),
         (lambda s: s.execute(_first_stage().values(position=7)), Kind.WRONG_MANIFEST, str(TWO)),
         (lambda s: s.execute(_first_stage().values(size_bytes=1)), Kind.WRONG_SIZE, str(TWO)),

@@ -19,7 +19,8 @@ from model_store.bases.catalogue import LoadedBase, load_random
 from model_store.blobs.local import LocalBlobs
 from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities.calibration import read_calibration
-from model_store.modalities.inputs import ImageInputSpec, decode_image, to_pixels
+from model_store.modalities.image.decoding import decode_image
+from model_store.modalities.image.spec import ImageInputSpec, to_pixels
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import write_stage

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from maas.training.v1 import training_pb2 as pb
 from PIL import Image
 
-from model_store.modalities.inputs import decode_image
+from model_store.modalities.image.decoding import decode_image
 from model_store.registry.datasets import DatasetStore
 from tests.odd_images import PALETTE_WITHOUT_COLOURS
 from tests.training_service.making import photos, picture, tar_of, zip_of

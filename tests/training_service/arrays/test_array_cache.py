@@ -15,7 +15,8 @@ import pytest
 
 from model_store.blobs.local import LocalBlobs
 from model_store.errors import StorageFull
-from model_store.modalities.inputs import Pixels, decode_image, to_pixels
+from model_store.modalities.image.decoding import decode_image
+from model_store.modalities.image.spec import Pixels, to_pixels
 from tests.training_service.making import SPEC, photos
 from training_service.arrays.array_cache import ArrayCache, Shape
 from training_service.datasets.archives import ArchiveFile

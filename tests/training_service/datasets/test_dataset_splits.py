@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from maas.training.v1 import training_pb2 as pb
 
-from model_store.modalities.inputs import decode_image
+from model_store.modalities.image.decoding import decode_image
 from tests.training_service.making import picture, tar_of, zip_of
 from tests.training_service.running import RunningService, refused
 

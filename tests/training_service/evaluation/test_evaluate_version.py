@@ -47,7 +47,7 @@ def test_an_evaluation_finds_what_the_job_measured(training_service: RunningServ
     assert probe.metrics is not None
     manifest = training_service.store.manifest(probe)
     detail = found.metrics.classification
-    assert manifest.temperature == detail.temperature == job.metrics.classification.temperature
+    assert manifest.task.temperature == detail.temperature == job.metrics.classification.temperature
     assert detail.confusion_matrix == job.metrics.classification.confusion_matrix
     assert dict(found.metrics.values) == pytest.approx(dict(job.metrics.values), abs=1e-5)
     assert {"accuracy", "macro_f1", "log_loss", "expected_calibration_error"} <= set(found.metrics.values)
@@ -109,7 +109,7 @@ def test_a_head_of_another_kind_is_evaluated_too(training_service: RunningServic
     """A published model with its own convolutional head, and labels that the dataset has not."""
     head = Head("conv", 4)
     version = publish_base(training_service.store, "conv", head)
-    assert training_service.store.manifest(version).labels == ("label 0", "label 1", "label 2", "label 3")
+    assert training_service.store.manifest(version).names == ("label 0", "label 1", "label 2", "label 3")
     files = {path.replace("red", "label 2").replace("blue", "label 0"): data for path, data in photos(5).items()}
     training_service.upload(tar_of(files), "numbered")
     *_, last = evaluate(training_service, version.name, dataset="datasets/numbered", split="all")
@@ -139,7 +139,7 @@ def test_the_plain_function_measures_what_the_version_answers(
     )
     np.testing.assert_allclose(found.logits, answer(store, manifest, pixels[positions]).numpy(), atol=1e-4)
     assert found.labels.tolist() == [[2, 0][label] for label in labels[positions]]
-    assert found.metrics == measure(found.logits, found.labels, found.names, "some", manifest.temperature)
+    assert found.metrics == measure(found.logits, found.labels, found.names, "some", manifest.task.temperature)
     assert told == [64, 70]
 
 

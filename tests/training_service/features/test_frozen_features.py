@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities.inputs import ImageInputSpec, normalise
+from model_store.modalities.image.spec import ImageInputSpec, normalise
 from training_service.arrays.array_cache import ArrayCache
 from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import FrozenPrefix

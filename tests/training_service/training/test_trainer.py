@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from model_store.architectures import HEAD, Head, build_random, initialise_head
-from model_store.modalities.inputs import decode_image, to_pixels
+from model_store.modalities.image.decoding import decode_image
+from model_store.modalities.image.spec import to_pixels
 from tests.training_service.making import COLOURS, SPEC, picture
 from training_service.recipes.recipe import DEFAULTS, HeadStart, Keep, Recipe, RecipeName
 from training_service.training.progress import Figures

@@ -16,7 +16,8 @@ from torch import Tensor
 from model_store.architectures import Head, build
 from model_store.manifests import Manifest
 from model_store.modalities.calibration import read_calibration
-from model_store.modalities.inputs import ImageInputSpec, Pixels, decode_image, normalise, to_pixels
+from model_store.modalities.image.decoding import decode_image
+from model_store.modalities.image.spec import ImageInputSpec, Pixels, normalise, to_pixels
 from model_store.names import AliasName, parse_version
 from model_store.registry.models import ModelStore
 from model_store.tensors.stages import read_stage
@@ -54,7 +55,7 @@ def predict(store: ModelStore, version: str, image: bytes) -> str:
     manifest: Manifest = store.manifest(store.get_version(parse_version(version, "version")))
     spec = ImageInputSpec.from_json(manifest.input_spec)
     pixels = to_pixels(decode_image(image, max_pixels=10**6), spec)[None]
-    return manifest.labels[int(answer(store, manifest, pixels).argmax())]
+    return manifest.names[int(answer(store, manifest, pixels).argmax())]
 
 
 RECIPES = {
@@ -159,7 +160,7 @@ def test_each_version_has_rows_to_calibrate_by(
     assert version.calibration.rows == probe.calibration.rows
     manifest = store.manifest(version)
     spec = ImageInputSpec.from_json(manifest.input_spec)
-    kept = read_calibration(store.blobs, version.calibration, spec, len(manifest.labels))
+    kept = read_calibration(store.blobs, version.calibration, spec, len(manifest.names))
     assert len(kept.rows) == 9
     assert len(np.unique(kept.logits, axis=0)) == 9
     # Float32 sums in another order: logits of 8 differ in the last place, and by more than 1e-5.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model_store.modalities.inputs import ImageInputSpec, normalise
+from model_store.modalities.image.spec import ImageInputSpec, normalise
 from training_service.recipes.recipe import CROPS, Augmentation, Recipe
 from training_service.seeds import generator as named_generator
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from model_store.errors import InvalidImage
-from model_store.modalities.inputs import decode_image
+from model_store.errors import InvalidExample
+from model_store.modalities.image.decoding import decode_image
 from model_store.normal_form import escaped, unshowable
 from training_service.datasets.archives import ArchiveFile
 from training_service.modalities.image.layouts import is_split_file
@@ -109,7 +109,7 @@ def _checked(file: ArchiveFile, max_pixels: int) -> CheckedFile:
         return SplitFile(path, file.data)
     try:
         image = decode_image(file.data, max_pixels=max_pixels)
-    except InvalidImage as error:
+    except InvalidExample as error:
         return RejectedFile(path, str(error))
     is_dark = int(np.asarray(image).max()) <= _DARK
     small = image.reduce(max(1, min(image.size) // _SEEN_EDGE))

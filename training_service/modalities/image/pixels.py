@@ -11,7 +11,7 @@ import PIL
 from numpy.typing import NDArray
 
 from model_store.blobs import BlobStore
-from model_store.modalities.inputs import ImageInputSpec, Pixels, to_pixels
+from model_store.modalities.image.spec import ImageInputSpec, Pixels, to_pixels
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, EncodedImages
 from training_service.datasets.splits import Split

@@ -8,10 +8,10 @@ from torch import nn
 
 from inference_service.models.cpu.packed_conv import PackedConv
 from inference_service.models.cpu.prepare import folded, make_plan, packed
-from model_store.architectures import Head, build_random, image_architectures
+from model_store.architectures import Head, build_random, torchvision_architectures
 
 
-@pytest.mark.parametrize("architecture", image_architectures())
+@pytest.mark.parametrize("architecture", torchvision_architectures())
 def test_a_prepared_network_gives_the_same(architecture: str) -> None:
     """Float32, batch 2, BatchNorm statistics as training leaves them: within 1e-4 of the largest activation."""
     chain = build_random(architecture, {}, Head("linear", 5), 0).eval().requires_grad_(requires_grad=False)

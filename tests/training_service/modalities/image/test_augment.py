@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model_store.modalities.inputs import ImageInputSpec, normalise
+from model_store.modalities.image.spec import ImageInputSpec, normalise
 from training_service.modalities.image.augment import PLAIN, View, augmented, further_views
 from training_service.recipes.recipe import DEFAULTS, Augmentation, RecipeName
 

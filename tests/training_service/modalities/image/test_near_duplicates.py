@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model_store.modalities.inputs import decode_image
+from model_store.modalities.image.decoding import decode_image
 from tests.training_service.making import picture
 from training_service.modalities.image.near_duplicates import group_near_duplicates, look_of
 

@@ -13,7 +13,7 @@ from maas.training.v1 import training_pb2 as pb
 from PIL import Image, PngImagePlugin
 
 from model_store.errors import DamagedStore
-from model_store.modalities.inputs import ImageInputSpec
+from model_store.modalities.image.spec import ImageInputSpec
 from tests.training_service.datasets.test_sources import INVALID, MISSING
 from tests.training_service.making import photos, tar_of
 from tests.training_service.running import RunningService, refused

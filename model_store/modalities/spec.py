@@ -1,0 +1,160 @@
+"""What every modality answers: how an example becomes rows, what may share a batch, and what a row costs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model_store.errors import InvalidExample
+from model_store.modalities.batch import Batch
+
+Array = NDArray[Any]
+Numbers = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Prepared rows of one form, in the host's memory: arrays by name, each [n, …]."""
+
+    arrays: Mapping[str, Array]
+    num_rows: int
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __getitem__(self, rows: slice) -> Rows:
+        """Return some rows, as views."""
+        arrays = {name: array[rows] for name, array in self.arrays.items()}
+        return Rows(arrays, len(range(*rows.indices(self.num_rows))))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    @property
+    def form(self) -> Hashable:
+        """Names, types and shapes of the arrays without the number of rows: equal forms can be concatenated."""
+        return tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(self.arrays.items()))
+
+
+@dataclass(frozen=True)
+class TensorForm:
+    """One tensor that a request may send: [n, *shape], where -1 stands for any size; for Open Inference clients.
+
+    `alternative` numbers the ways to send an example: a request sends all tensors of one of them. `dtype` is numpy's
+    name, or `bytes` for an encoded example. `layout` says of dimensions what they mean: `nhwc`, `nchw`, or nothing.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    layout: str = ""
+    alternative: int = 0
+
+
+class Opened(Protocol):
+    """An example that was looked at and costs little memory yet; `prepare` does the rest of the work, once."""
+
+    @property
+    def size(self) -> int:
+        """What preparing it takes, in the modality's unit: pixels, characters, samples, numbers."""
+        ...
+
+    def prepare(self) -> Rows:
+        """Return the example as one row; raise InvalidExample naming what is wrong with it."""
+        ...
+
+
+class InputSpec(Protocol):
+    """How an example becomes what the first stage takes: data in the manifest, run by one piece of code.
+
+    Frozen and hashable; any number of threads may use it at once.
+    """
+
+    def __hash__(self) -> int:
+        """Equal specs prepare equal rows."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Name of the modality."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What sizes of examples count, in the plural: pixels, characters, samples, numbers."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that a manifest holds."""
+        ...
+
+    def open(self, example: object, max_size: int) -> Opened:
+        """Look at an example; raise InvalidExample for one of another modality, damaged, or larger than `max_size`."""
+        ...
+
+    def form(self, rows: Rows) -> Hashable:
+        """Return what rows must have in common to share a batch: the form of what `to_input` makes of them."""
+        ...
+
+    def cost(self, rows: Rows) -> int:
+        """Return what one of these rows costs: 1 for an image, the padded number of tokens for a text."""
+        ...
+
+    def collate(self, rows: Sequence[Rows]) -> Rows:
+        """Put rows together: concatenate those of one form, pad those of several."""
+        ...
+
+    def to_input(self, batch: Batch) -> Batch:
+        """Return rows on their device as the first stage takes them: pixels are normalised there."""
+        ...
+
+    def blank(self) -> Rows:
+        """Return one row of zeros, for warm-up."""
+        ...
+
+    def tensors(self) -> tuple[TensorForm, ...]:
+        """Return what a request may send in the Open Inference Protocol."""
+        ...
+
+    def read_tensors(self, tensors: Mapping[str, Array]) -> Rows | Sequence[object]:
+        """Return rows of tensors that a request sent, or examples that must be opened and prepared first.
+
+        Names, dtypes and shapes are those of `tensors`, encoded files are an array of objects. Raise InvalidExample for
+        numbers that are not finite.
+        """
+        ...
+
+    def to_blob(self, rows: Rows) -> dict[str, Tensor]:
+        """Return rows as the tensors of a blob, for the calibration of a version."""
+        ...
+
+    def from_blob(self, tensors: Mapping[str, Tensor], max_rows: int) -> Rows:
+        """Return the 1 to `max_rows` rows in a blob's tensors; raise InvalidManifest for any other form."""
+        ...
+
+
+def prepared(spec: InputSpec, examples: Sequence[object], max_size: int) -> Rows:
+    """Return examples as rows, in order; raise InvalidExample for the first that cannot be used."""
+    return spec.collate([spec.open(example, max_size).prepare() for example in examples])
+
+
+def concatenated_rows(rows: Sequence[Rows]) -> Rows:
+    """Return rows of one form one behind the other."""
+    if len(rows) == 1:
+        return rows[0]
+    arrays = {name: np.concatenate([each.arrays[name] for each in rows]) for name in rows[0].arrays}
+    return Rows(arrays, sum(each.num_rows for each in rows))
+
+
+def check_finite(rows: Array) -> None:
+    """Raise InvalidExample, naming the first row of [n, …] that has a number which is not finite."""
+    if not np.isfinite(rows).all():
+        odd = np.flatnonzero(~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
+        raise InvalidExample(f"row {int(odd[0])} has NaN or infinity")

@@ -1,0 +1,111 @@
+"""What every task answers: its outputs by name, and how a head's outputs become an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model_store.errors import InvalidManifest
+from model_store.normal_form import normal_form, unshowable
+from model_store.texts import MAX_LABEL
+
+Activation = Literal["softmax", "sigmoid", "identity"]
+_THRESHOLD = 0.5  # of a label's score, above which an example has it
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
+
+
+def activated(logits: Tensor, activation: Activation, temperature: float = 1.0) -> Tensor:
+    """Return the numbers of an answer: the activation of logits [n, outputs] divided by the temperature."""
+    if temperature != 1:
+        logits = logits / temperature
+    if activation == "softmax":
+        return logits.softmax(dim=-1)
+    return logits.sigmoid() if activation == "sigmoid" else logits
+
+
+def compared(
+    activation: Activation, found: NDArray[np.float32], wanted: NDArray[np.float32]
+) -> tuple[NDArray[np.bool_], float]:
+    """Compare answers [n, outputs] with others: which rows come to the same decision, and the largest difference.
+
+    The decision is the best label, or the set of labels above a half; values of targets have none, and their difference
+    is in standard deviations of the others. Numbers that are not finite agree with nothing, and differ by 1.
+    """
+    finite = np.isfinite(found).all(axis=1)
+    if activation == "softmax":
+        same = found.argmax(axis=1) == wanted.argmax(axis=1)
+    elif activation == "sigmoid":
+        same = ((found >= _THRESHOLD) == (wanted >= _THRESHOLD)).all(axis=1)
+    else:
+        same = np.ones(len(wanted), np.bool_)
+    if not finite.all():
+        return same & finite, 1.0
+    spread = np.maximum(wanted.std(axis=0), np.finfo(np.float32).tiny) if activation == "identity" else 1.0
+    return same, float((np.abs(found - wanted) / spread).max())
+
+
+class Task(Protocol):
+    """A task as a manifest holds it; frozen and hashable."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the task."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each output of the head stands for, in order: labels, or targets."""
+        ...
+
+    @property
+    def activation(self) -> Activation:
+        """What turns a head's outputs, divided by the temperature, into the numbers of an answer."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """What a head's outputs are divided by before the activation; 1 where there is no calibration."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that a manifest holds."""
+        ...
+
+
+def read_names(values: Mapping[str, Any], field: str, *, optional: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the texts in one field of a task; raise InvalidManifest for these and for fields that are unknown."""
+    unknown = set(values) - {"kind", field, *optional}
+    _check(not unknown, f"task.{min(unknown, default='')}", "is unknown")
+    names = values.get(field)
+    place = f"task.{field}"
+    is_texts = isinstance(names, list) and all(isinstance(each, str) and 0 < len(each) <= MAX_LABEL for each in names)
+    _check(is_texts and bool(names), place, f"must be a list of at least one text of 1 to {MAX_LABEL} characters")
+    for position, name in enumerate(names or ()):
+        character = unshowable(name)
+        _check(not character, f"{place}[{position}]", f"must be characters that can be shown, which {character} is not")
+        # Datasets write names so: what is matched by name would not be, otherwise.
+        form = normal_form(name)
+        _check(name == form, f"{place}[{position}]", f"must be in Unicode's form NFC, {form[:80]!r}")
+    return tuple(names or ())
+
+
+def read_temperature(values: Mapping[str, Any]) -> float:
+    """Return the temperature, 1 where there is none; raise InvalidManifest for any other value out of bounds."""
+    temperature = values.get("temperature", 1.0)
+    is_positive = type(temperature) in {int, float} and MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE
+    _check(is_positive, "task.temperature", f"must be {MIN_TEMPERATURE} to {MAX_TEMPERATURE}")
+    return float(temperature)
+
+
+def temperature_json(temperature: float) -> dict[str, float]:
+    """Return the temperature's field where it is not 1."""
+    return {} if temperature == 1 else {"temperature": temperature}
+
+
+def _check(holds: bool, place: str, rule: str) -> None:  # noqa: FBT001  reads as an assertion
+    if not holds:
+        raise InvalidManifest(f"{place} {rule}")
