@@ -36,7 +36,7 @@ from inference_service.open_inference.signature import ServerLimits
 from inference_service.pipeline.answering import Pipeline
 from inference_service.pipeline.decoder import Decoder
 from inference_service.pipeline.response_cache import ResponseCache
-from inference_service.pipeline.shadow_traffic import ShadowTraffic, lane_of
+from inference_service.pipeline.shadow_traffic import ShadowTraffic
 from inference_service.server import CODES, InferenceServer, guard_of, registrations
 from inference_service.settings import InferenceSettings
 from model_store.database.engine import Database
@@ -106,7 +106,7 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         decoder = Decoder(
             decode_threads, max_size=settings.max_image_pixels, max_request_size=settings.max_request_pixels
         )
-        shadow_traffic = ShadowTraffic(scheduler, max_queue_rows=settings.max_queue_rows)
+        shadow_traffic = ShadowTraffic(scheduler, max_queue_cost=settings.max_queue_cost)
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
         pipeline = Pipeline(scheduler, decoder, shadow_traffic, cache)
         servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
@@ -142,9 +142,8 @@ def _scheduler(
     return Scheduler(
         executor.run,
         device_threads,
-        lane_of=lane_of,
-        max_batch_rows=settings.max_batch_rows,
-        max_queue_rows=settings.max_queue_rows,
+        max_batch_cost=settings.max_batch_cost,
+        max_queue_cost=settings.max_queue_cost,
         short_seconds=short_seconds,
     )
 
@@ -167,8 +166,8 @@ def _source(settings: InferenceSettings, desired: DesiredVersions, feed: ChangeF
 def _limits(settings: InferenceSettings, device: torch.device) -> ServerLimits:
     return ServerLimits(
         max_rows_per_request=settings.max_images_per_request,
-        max_batch_rows=settings.max_batch_rows,
-        max_queue_rows=settings.max_queue_rows,
+        max_batch_cost=settings.max_batch_cost,
+        max_queue_cost=settings.max_queue_cost,
         has_gpu=device.type == "cuda",
         has_response_cache=settings.response_cache_mb > 0,
     )
@@ -181,7 +180,7 @@ def _backoff(settings: InferenceSettings) -> Backoff:
 def _recorder(settings: InferenceSettings, device: torch.device) -> Recorder | None:
     if settings.cuda_graphs and device.type != "cuda":
         raise InvalidInput.of("cuda_graphs", "is true, but the service runs on a CPU: leave it out there")
-    return Recorder(settings.max_batch_rows) if settings.cuda_graphs else None
+    return Recorder(settings.max_batch_cost) if settings.cuda_graphs else None
 
 
 def _device(name: str) -> torch.device:

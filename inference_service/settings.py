@@ -38,8 +38,10 @@ class InferenceSettings(ServerSettings):
     )
     num_decode_threads: int = Field(default=4, ge=1)
 
-    max_batch_rows: int = Field(default=32, ge=1, description="Rows that the device runs at once.")
-    max_queue_rows: int = Field(default=1024, ge=1, description="Rows that may wait; more are refused at once.")
+    max_batch_cost: int = Field(
+        default=32, ge=1, description="Cost that the device runs at once; an image or a row of numbers costs 1."
+    )
+    max_queue_cost: int = Field(default=1024, ge=1, description="Cost that may wait; more is refused at once.")
     max_images_per_request: int = Field(default=256, ge=1, description="Images, or rows of numbers.")
     max_image_pixels: int = Field(
         default=50_000_000, ge=1, description="Pixels of one image, and of all large ones that are decoded at once."
@@ -112,6 +114,6 @@ class InferenceSettings(ServerSettings):
 
     @model_validator(mode="after")
     def _check_queue(self) -> Self:
-        if self.max_queue_rows < self.max_images_per_request:
-            raise ValueError("max_queue_rows must be at least max_images_per_request, or no queue could take a request")
+        if self.max_queue_cost < self.max_images_per_request:
+            raise ValueError("max_queue_cost must be at least max_images_per_request, or no queue could take a request")
         return self

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.harness.making import NUM_LABELS, photo
 from benchmarks.harness.running import open_store
-from inference_service.batching.queues import Part
+from inference_service.batching.queue_entry import Part
 from inference_service.execution.executor import Executor
 from inference_service.execution.row_threads import RowThreads, has_siblings
 from inference_service.execution.work import Output, Work

@@ -1,8 +1,8 @@
-"""Keeps calls out unread that a flood leaves no time for: reading what is refused in the end takes the device's cores.
+"""Refuses hopeless calls before their messages are read: under a flood, reading them takes the device's cores.
 
-Of a call that is not read nobody knows what it asks for, and one for another model, or a more urgent one, would go
-first. So none is kept out but while everything that was read for a while was of one kind, and then one in a few is read
-all the same, to find out.
+The model and priority of an unread call are unknown, and a call for another model or with a lower priority could go
+first. So calls are refused unread only where all calls of the last minute were for one model with one priority, and one
+call in a few is read all the same, to notice a change.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Callable, Hashable
 
 from inference_service.errors import DeadlineExceeded
 
-_SHORT_SECONDS = 0.05  # below this wait nothing is gained
+_SHORT_SECONDS = 0.05  # with a shorter wait nothing is gained
 _ALONE_SECONDS = 60.0
 _READ_EVERY = 32
 
 
 class AdmissionControl:
-    """Knows what was asked for lately; `wait_seconds` is how long a row takes that comes now and has so long."""
+    """Decides on unread calls; `wait_seconds` returns the latency of a row that comes now with these seconds left."""
 
     def __init__(self, wait_seconds: Callable[[float], float], clock: Callable[[], float] = time.monotonic) -> None:
         self._wait_seconds = wait_seconds
@@ -30,7 +30,7 @@ class AdmissionControl:
         self._calls = itertools.count(1)
 
     def note(self, kind: Hashable) -> None:
-        """Take note of a request that was read: `kind` is its model and its priority."""
+        """Note the model and priority of a request that was read."""
         if kind != self._kind:
             if self._kind is not None:
                 self._other_kind_at = self._clock()
@@ -38,11 +38,11 @@ class AdmissionControl:
 
     @property
     def is_guarded(self) -> bool:
-        """Say whether calls are to be checked."""
+        """Return whether calls must be checked."""
         return self._wait_seconds(0.0) > _SHORT_SECONDS and self._clock() - self._other_kind_at > _ALONE_SECONDS
 
     def check(self, seconds_left: float | None) -> None:
-        """Raise DeadlineExceeded for a call whose deadline is nearer than its answer, but for a few."""
+        """Raise DeadlineExceeded for a call whose deadline comes before its answer, except for one call in a few."""
         if seconds_left is None:
             return
         wait = self._wait_seconds(seconds_left)

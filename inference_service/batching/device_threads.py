@@ -1,4 +1,4 @@
-"""The threads from which the device is used, and the way around them for work that is shorter than the way there."""
+"""The threads that use the device, and running a short batch in the calling thread instead."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ T = TypeVar("T")
 
 
 def set_torch_threads(num_threads: int) -> None:
-    """Let the calling thread compute with so many of PyTorch's threads, whatever other threads set for themselves.
+    """Set the number of PyTorch's intra-op threads for the calling thread only.
 
-    A thread that asks for the first time gets what any thread has set last, and loses what it has set itself: so it
-    asks before it sets.
+    A thread's first `get_num_threads` returns the number that any thread has set last, and overwrites the thread's own:
+    so it is called before `set_num_threads`.
     """
     if torch.get_num_threads() != num_threads:
         torch.set_num_threads(num_threads)
 
 
 class DeviceThreads(ThreadPoolExecutor):
-    """Threads with `num_threads` threads of PyTorch each: one for each of the `num_batches` that run at once.
+    """One thread for each of the `num_batches` that run at once, each with `num_threads` intra-op threads of PyTorch.
 
-    Whatever is no batch has the device alone. PyTorch keeps the number of its threads for each thread that calls it, so
-    whoever uses `run_here` sets its own.
+    Other work than batches has the device alone. PyTorch keeps the number of intra-op threads per calling thread, so a
+    caller of `run_here` sets its own.
     """
 
     def __init__(self, num_threads: int, num_batches: int = 1) -> None:
         super().__init__(num_batches, "device", initializer=set_torch_threads, initargs=(num_threads,))
         self._num_batches = num_batches
-        self._places = threading.Semaphore(num_batches)
+        self._permits = threading.Semaphore(num_batches)
         self._turn = threading.Lock()
 
     def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401  what work takes
@@ -45,28 +45,28 @@ class DeviceThreads(ThreadPoolExecutor):
         return super().submit(self._run, 1, work, *args)
 
     def run_here(self, work: Callable[..., T], /, *args: Any) -> Future[T]:  # noqa: ANN401  what work takes
-        """Run a batch in the calling thread where the device has a place for it, else queue it."""
-        if not self._places.acquire(blocking=False):
+        """Run a batch in the calling thread where the device is free for it, else queue it."""
+        if not self._permits.acquire(blocking=False):
             return self.submit_batch(work, *args)
         done: Future[T] = Future()
         try:
             done.set_result(work(*args))
-        except Exception as error:  # noqa: BLE001  what the work raised goes to who reads the future, as with submit
+        except Exception as error:  # noqa: BLE001  goes to the reader of the future, as with submit
             done.set_exception(error)
         finally:
-            self._places.release()
+            self._permits.release()
         return done
 
-    def _run(self, num_places: int, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
-        with self._holding(num_places):
+    def _run(self, num_permits: int, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
+        with self._holding(num_permits):
             return work(*args, **kwargs)
 
     @contextmanager
-    def _holding(self, num_places: int) -> Iterator[None]:
-        with self._turn:  # two that want all places would else wait for one another with half of them each
-            for _ in range(num_places):
-                self._places.acquire()
+    def _holding(self, num_permits: int) -> Iterator[None]:
+        with self._turn:  # else two that need all permits could each hold half, and wait for one another
+            for _ in range(num_permits):
+                self._permits.acquire()
         try:
             yield
         finally:
-            self._places.release(num_places)
+            self._permits.release(num_permits)

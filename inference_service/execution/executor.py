@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from inference_service.batching.queues import Part
+from inference_service.batching.queue_entry import Part
 from inference_service.errors import DeviceFailed, OutOfDeviceMemory
 from inference_service.execution.batch_buffer import BatchBuffer
 from inference_service.execution.row_threads import RowThreads

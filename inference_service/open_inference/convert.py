@@ -203,8 +203,8 @@ def _instance_group(limits: ServerLimits) -> pb.ModelInstanceGroup:
 
 
 def _batching(limits: ServerLimits) -> pb.ModelDynamicBatching:
-    policy = pb.ModelQueuePolicy(allow_timeout_override=True, max_queue_size=limits.max_queue_rows)
-    return pb.ModelDynamicBatching(preferred_batch_size=[limits.max_batch_rows], default_queue_policy=policy)
+    policy = pb.ModelQueuePolicy(allow_timeout_override=True, max_queue_size=limits.max_queue_cost)
+    return pb.ModelDynamicBatching(preferred_batch_size=[limits.max_batch_cost], default_queue_policy=policy)
 
 
 def _duration(duration: Duration) -> pb.StatisticDuration:

@@ -15,7 +15,7 @@ from maas.open_inference.v2 import open_inference_pb2_grpc
 
 from grpc_runtime.errors import Refusal
 from grpc_runtime.logs import log_level, set_log_level
-from inference_service.batching.scheduler import DEFAULT_PRIORITY
+from inference_service.batching.queue_entry import DEFAULT_PRIORITY
 from inference_service.errors import NotOffered, NotServed
 from inference_service.execution.work import Output
 from inference_service.lifecycle.manager import Manager

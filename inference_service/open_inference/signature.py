@@ -51,8 +51,8 @@ class ServerLimits:
     """What is the same for all models of a server."""
 
     max_rows_per_request: int
-    max_batch_rows: int
-    max_queue_rows: int
+    max_batch_cost: int
+    max_queue_cost: int
     has_gpu: bool
     has_response_cache: bool
 

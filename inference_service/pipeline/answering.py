@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference_service.batching.scheduler import DEFAULT_PRIORITY, Scheduler
+from inference_service.batching.queue_entry import DEFAULT_PRIORITY
+from inference_service.batching.scheduler import Scheduler
 from inference_service.execution.work import Answer, Output, Work
 from inference_service.lifecycle.lease import Shadow
 from inference_service.models.resident import ResidentVersion
@@ -81,9 +82,11 @@ class Pipeline:
         times: RequestTimes,
     ) -> Answer:
         flow = version.name.model_id
-        with self._scheduler.admit(len(given), flow, urgency.deadline, urgency.priority) as place:
-            rows = await place.prepare(self._decoded(version, given, times)) if isinstance(given, Examples) else given
-            answer = _joined(await self._scheduler.answer(place, Work(version, rows, outputs, times)))
+        stage, spec = version.stages[0], version.input_spec
+        with self._scheduler.admit(stage, len(given), flow, urgency.deadline, urgency.priority) as entry:
+            rows = await entry.prepare(self._decoded(version, given, times)) if isinstance(given, Examples) else given
+            work = Work(version, rows, outputs, times)
+            answer = _joined(await self._scheduler.answer(entry, work, spec.form(rows), spec.cost(rows)))
         if shadow is not None:
             self._shadow_traffic.begin(shadow, version, rows, answer)
         return answer

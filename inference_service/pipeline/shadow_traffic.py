@@ -32,9 +32,9 @@ class ShadowTraffic:
     among its requests: nobody asked for them.
     """
 
-    def __init__(self, scheduler: Scheduler[Work, Answer], *, max_queue_rows: int) -> None:
+    def __init__(self, scheduler: Scheduler[Work, Answer], *, max_queue_cost: int) -> None:
         self._scheduler = scheduler
-        self._max_queue_rows = max_queue_rows
+        self._max_queue_cost = max_queue_cost
         self._num_rows = 0
         self._running: set[asyncio.Task[None]] = set()
 
@@ -52,8 +52,8 @@ class ShadowTraffic:
             task.add_done_callback(lambda done: self._end(done, len(rows)))
 
     def _is_busy(self, num_rows: int) -> bool:
-        is_half_full = 2 * self._scheduler.num_waiting_rows > self._max_queue_rows
-        return is_half_full or self._num_rows + num_rows > max(1, self._max_queue_rows // _MAX_SHARE)
+        is_half_full = 2 * self._scheduler.capacity.waiting_cost > self._max_queue_cost
+        return is_half_full or self._num_rows + num_rows > max(1, self._max_queue_cost // _MAX_SHARE)
 
     def _end(self, task: asyncio.Task[None], num_rows: int) -> None:
         self._running.discard(task)
@@ -82,13 +82,9 @@ class ShadowTraffic:
     async def _run(self, version: ResidentVersion, rows: Rows) -> Values:
         deadline = time.monotonic() + _SECONDS
         work = Work(version, rows, frozenset({Output.SCORES}), is_shadow=True)
-        with self._scheduler.admit(len(rows), ("shadow", version.name), deadline, _PRIORITY) as place:
-            return np.concatenate([part[Output.SCORES] for part in await self._scheduler.answer(place, work)])
-
-
-def lane_of(work: Work) -> object:
-    """Return what work must have in common to run in one batch: its first stage, and a shadow runs alone."""
-    return work.version if work.is_shadow else work.version.stages[0]
+        flow = "shadow", version.name
+        with self._scheduler.admit(version, len(rows), flow, deadline, _PRIORITY) as entry:
+            return np.concatenate([part[Output.SCORES] for part in await self._scheduler.answer(entry, work)])
 
 
 def _scores_of(answer: Answer) -> Values | None:

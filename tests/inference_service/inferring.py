@@ -51,7 +51,7 @@ class OpenService:
             begun.set()
             return free.wait(20)
 
-        busy = self.running.server._scheduler._device_threads.submit(hold)
+        busy = self.running.server._scheduler._runner._device_threads.submit(hold)
         assert begun.wait(20)
         try:
             yield

@@ -28,8 +28,8 @@ def test_the_defaults_listen_on_loopback_only() -> None:
 
 def test_a_queue_smaller_than_a_request_is_refused() -> None:
     """Such a service would refuse some requests for ever."""
-    with pytest.raises(ValidationError, match="max_queue_rows must be at least max_images_per_request"):
-        InferenceSettings(max_queue_rows=8)
+    with pytest.raises(ValidationError, match="max_queue_cost must be at least max_images_per_request"):
+        InferenceSettings(max_queue_cost=8)
 
 
 def test_pinned_names_are_a_text_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

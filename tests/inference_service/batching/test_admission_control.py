@@ -18,7 +18,7 @@ METHOD = "/t.Echo/Say"
 
 
 class Flood:
-    """A admission before work that takes `wait` seconds, at the time `now`."""
+    """Admission control of work that takes `wait` seconds, at the time `now`."""
 
     def __init__(self, wait: float) -> None:
         self.wait = wait
@@ -68,7 +68,7 @@ def test_another_kind_opens_the_door_for_a_minute() -> None:
 
 @asynccontextmanager
 async def echo(admission: AdmissionControl) -> AsyncIterator[tuple[grpc.aio.UnaryUnaryMultiCallable, list[bytes]]]:
-    """Serve a method behind a admission, and give the call and what the method has read."""
+    """Serve a method behind an admission control, and give the call and what the method has read."""
     read: list[bytes] = []
 
     async def say(request: bytes, _context: object) -> bytes:

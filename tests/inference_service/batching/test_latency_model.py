@@ -13,8 +13,8 @@ from inference_service.batching.latency_model import LatencyModel
 def test_nothing_is_promised_before_anything_was_measured() -> None:
     """Any number of rows may run, and takes no time that is known."""
     times = LatencyModel()
-    assert (times.seconds(100), times.efficient_rows) == (0, 1)
-    assert times.rows_within(0.001) > 1000
+    assert (times.seconds(100), times.efficient_cost) == (0, 1)
+    assert times.cost_within(0.001) > 1000
 
 
 @given(first=st.floats(0.0, 1.0), each=st.floats(0.001, 1.0))
@@ -25,8 +25,8 @@ def test_a_line_is_learnt(first: float, each: float) -> None:
         times.add(num_rows, first + each * num_rows)
     wanted = first + each * 10
     assert abs(times.seconds(10) - wanted) < 0.02 * wanted
-    assert times.rows_within(wanted * 1.05) >= 10
-    assert times.rows_within(first + each * 0.5) == 0
+    assert times.cost_within(wanted * 1.05) >= 10
+    assert times.cost_within(first + each * 0.5) == 0
 
 
 def test_batches_of_one_size_are_understood() -> None:
@@ -35,7 +35,7 @@ def test_batches_of_one_size_are_understood() -> None:
     for _ in range(20):
         times.add(4, 0.4)
     assert abs(times.seconds(4) - 0.4) < 1e-6
-    assert times.rows_within(0.41) == 4
+    assert times.cost_within(0.41) == 4
 
 
 def test_noise_widens_the_promise() -> None:
@@ -62,7 +62,7 @@ def test_a_device_with_a_cost_of_its_own_wants_larger_batches() -> None:
     times = LatencyModel()
     for num_rows in (1, 16, 32) * 50:
         times.add(num_rows, 0.010 + 0.001 * num_rows)
-    assert 90 <= times.efficient_rows <= 110
+    assert 90 <= times.efficient_cost <= 110
 
 
 def test_a_batch_that_took_long_once_changes_little_of_what_is_expected() -> None:

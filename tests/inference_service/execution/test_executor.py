@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from inference_service.batching.device_threads import DeviceThreads
-from inference_service.batching.queues import Part
+from inference_service.batching.queue_entry import Part
 from inference_service.execution.executor import Executor
 from inference_service.execution.row_threads import RowThreads
 from inference_service.execution.work import Answer, Output, Rows, Work

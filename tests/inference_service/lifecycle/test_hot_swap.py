@@ -38,7 +38,7 @@ def busy_device(service: RunningService) -> Iterator[None]:
         taken.set()
         free.wait()
 
-    service.server._scheduler._device_threads.submit(hold)
+    service.server._scheduler._runner._device_threads.submit(hold)
     assert taken.wait(10)  # from here on, what is in the thread's queue is a batch
     try:
         yield
@@ -48,18 +48,17 @@ def busy_device(service: RunningService) -> Iterator[None]:
 
 def waiting_rows(service: RunningService) -> int:
     """Return how many rows wait for the device."""
-    return service.server._scheduler.num_waiting_rows
+    return service.server._scheduler.capacity.waiting_cost
 
 
 def queued_rows(service: RunningService) -> int:
     """Return how many of those rows are decoded, and in a queue."""
-    lanes = service.server._scheduler._waiting
-    return sum(place.num_left for lane in lanes for queue in lane._queues.values() for place, _ in queue)
+    return service.server._scheduler.snapshot().num_queued_rows
 
 
 def has_batch(service: RunningService) -> bool:
     """Say whether a batch was handed to the busy device."""
-    return len(service.server._scheduler._in_flight) > 0
+    return service.server._scheduler.snapshot().num_running_batches > 0
 
 
 def test_swaps_under_load_fail_no_request(tmp_path: Path, registry: Registry) -> None:
@@ -238,7 +237,7 @@ def test_a_request_in_flight_ends_on_its_version(
 def test_a_full_queue_refuses_at_once(tmp_path: Path, registry: Registry) -> None:
     """Rows count, not requests; what waits is answered once the device is free."""
     registry.publish(Recipe())
-    with running_service(tmp_path, max_queue_rows=4, max_images_per_request=4) as service:
+    with running_service(tmp_path, max_queue_cost=4, max_images_per_request=4) as service:
         service.await_serving()
         with busy_device(service):
             running = service.stub.Predict.future(predict_request(FLOWERS, photo(1)))
@@ -290,7 +289,7 @@ def test_a_device_that_fails_for_good_ends_the_service(
             until(lambda: has_batch(service))
             waiting += [service.stub.Predict.future(predict_request(FLOWERS, photo(1))) for _ in range(2)]
             until(lambda: queued_rows(service) == 2)
-            monkeypatch.setattr(service.server._scheduler, "_run_batch", fail)
+            monkeypatch.setattr(service.server._scheduler._runner, "_run_batch", fail)
         for each in waiting:
             with refused(grpc.StatusCode.UNAVAILABLE, "the device is gone"):
                 each.result()
@@ -317,7 +316,7 @@ def test_a_request_that_is_decoded_is_answered_when_the_device_fails(
     with running_service(tmp_path, drain_seconds=0.5) as service:
         service.await_serving()
         monkeypatch.setattr(decoder, "decoded", held)
-        monkeypatch.setattr(service.server._scheduler, "_run_batch", fail)
+        monkeypatch.setattr(service.server._scheduler._runner, "_run_batch", fail)
         decoding = service.stub.Predict.future(predict_request(FLOWERS, photo(1)), timeout=TIMEOUT)
         assert begun.wait(TIMEOUT)
         try:

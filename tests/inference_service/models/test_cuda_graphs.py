@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from inference_service.__main__ import build
-from inference_service.batching.queues import Part
+from inference_service.batching.queue_entry import Part
 from inference_service.execution.executor import Executor
 from inference_service.execution.work import Output, Work
 from inference_service.models.cuda_graphs import Recorder, sizes_up_to

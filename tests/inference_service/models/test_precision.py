@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference_service.batching.queues import Part
+from inference_service.batching.queue_entry import Part
 from inference_service.execution.executor import Executor
 from inference_service.execution.work import Output, Work
 from inference_service.models.calibration_check import Calibrator

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
-from inference_service.batching.queues import Part
+from inference_service.batching.queue_entry import Part
 from inference_service.errors import NotReady
 from inference_service.open_inference.streams import Streams
 from tests.inference_service.inferring import OpenService, Parameter, arrays, ask_numbers, request, rows, serving_models
@@ -97,10 +97,10 @@ def test_requests_of_a_stream_run_in_one_batch(service: OpenService) -> None:
     with service.busy_device():
         answers = service.stub.ModelStreamInfer(iter(stream), timeout=20)
         stream.send(asked(0))
-        until(lambda: len(scheduler._in_flight) == 1)
+        until(lambda: scheduler.snapshot().num_running_batches == 1)
         before = scheduler.counters.num_batches
         stream.send(*map(asked, range(1, 6)))
-        until(lambda: scheduler.num_waiting_rows == 5)
+        until(lambda: scheduler.capacity.waiting_cost == 5)
     assert [next(answers).infer_response.id for _ in range(6)] == [str(number) for number in range(6)]
     assert scheduler.counters.num_batches == before + 2
     stream.end()
@@ -135,11 +135,11 @@ def test_a_stream_that_is_left_leaves_nothing_behind(service: OpenService) -> No
     with service.busy_device():
         answers = service.stub.ModelStreamInfer(iter(stream), timeout=20)
         stream.send(asked(0))
-        until(lambda: len(scheduler._in_flight) == 1)
+        until(lambda: scheduler.snapshot().num_running_batches == 1)
         stream.send(*map(asked, range(1, 6)))
-        until(lambda: scheduler.num_waiting_rows == 5)
+        until(lambda: scheduler.capacity.waiting_cost == 5)
         answers.cancel()
-        until(lambda: scheduler.num_waiting_rows == 0)
+        until(lambda: scheduler.capacity.waiting_cost == 0)
     stream.end()
     versions = service.running.server._manager._models.by_id["numbers"].versions.values()
     until(lambda: not any(each.num_leases for each in versions))

@@ -17,7 +17,7 @@ from maas.open_inference.v2 import open_inference_pb2 as open_pb
 from torch import nn
 
 from inference_service.batching.device_threads import DeviceThreads
-from inference_service.batching.queues import Part
+from inference_service.batching.queue_entry import Part
 from inference_service.batching.scheduler import Scheduler
 from inference_service.execution.work import Answer, Output, Work
 from inference_service.lifecycle.lease import Lease, Shadow
@@ -26,7 +26,7 @@ from inference_service.lifecycle.served_version import ServedVersion
 from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.precision import Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageKey
-from inference_service.pipeline.shadow_traffic import ShadowTraffic, lane_of
+from inference_service.pipeline.shadow_traffic import ShadowTraffic
 from model_store.modalities.spec import Numbers as Values
 from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.names import AliasName, VersionName
@@ -159,10 +159,8 @@ class Setup:
     def __init__(self, thread: DeviceThreads) -> None:
         self.scores: Sequence[float] = (0.1, 0.9)
         self.counts = ShadowCounts()
-        self.scheduler: Scheduler[Work, Answer] = Scheduler(
-            self._run, thread, lane_of=lane_of, max_batch_rows=8, max_queue_rows=64
-        )
-        self.shadow_traffic = ShadowTraffic(self.scheduler, max_queue_rows=64)
+        self.scheduler: Scheduler[Work, Answer] = Scheduler(self._run, thread, max_batch_cost=8, max_queue_cost=64)
+        self.shadow_traffic = ShadowTraffic(self.scheduler, max_queue_cost=64)
 
     def _run(self, parts: Sequence[Part[Work]], _: object = None) -> list[Answer]:
         assert all(part.work.is_shadow for part in parts)

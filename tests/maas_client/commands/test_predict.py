@@ -18,7 +18,7 @@ from tests.maas_client.running import Maas, read
 def serving(home: Path) -> Iterator[RunningService]:
     """Serve one model, with limits that are lower than the client's."""
     open_registry(home).publish(Recipe(head=1), model_id="flowers")
-    with running_service(home, max_images_per_request=5, max_message_bytes=2**20, max_queue_rows=64) as running:
+    with running_service(home, max_images_per_request=5, max_message_bytes=2**20, max_queue_cost=64) as running:
         running.await_serving()
         yield running
 

@@ -1,0 +1,41 @@
+"""The capacity of the queue: how much cost may wait, over all models and for one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+
+from inference_service.errors import QueueFull
+
+# One flow may hold this many times the room that is left: four fifths of an empty queue.
+_FLOOD = 4
+
+
+class QueueCapacity:
+    """Counts the cost of all rows that wait or are being prepared; refuses what is beyond `max_cost`."""
+
+    def __init__(self, max_cost: int) -> None:
+        self.max_cost = max_cost
+        self.waiting_cost = 0
+        self._cost_of_flow: Counter[Hashable] = Counter()
+
+    def cost_of(self, flow: Hashable) -> int:
+        """Return the cost that waits for one flow."""
+        return self._cost_of_flow[flow]
+
+    def check(self, cost: int, flow: Hashable) -> None:
+        """Raise QueueFull where there is no room for more; no flow may take all of the room."""
+        free = self.max_cost - self.waiting_cost
+        of_flow = self._cost_of_flow[flow]
+        if cost > free or of_flow + cost > _FLOOD * free:
+            raise QueueFull(
+                f"the queue is full: a cost of {self.waiting_cost} of {self.max_cost} waits already, {of_flow} of it "
+                f"for this model, and there is no room for {cost} more; try again later, or send fewer at once"
+            )
+
+    def add(self, cost: int, flow: Hashable) -> None:
+        """Count cost that begins to wait, or with a negative one that ends to."""
+        self.waiting_cost += cost
+        self._cost_of_flow[flow] += cost
+        if not self._cost_of_flow[flow]:
+            del self._cost_of_flow[flow]

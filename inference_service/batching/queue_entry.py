@@ -1,0 +1,129 @@
+"""A queue entry: one request's room in the queue, then its rows in it, then its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+W = TypeVar("W")
+A = TypeVar("A")
+T = TypeVar("T")
+
+DEFAULT_PRIORITY = 100
+# The device must be done this long before a deadline, as the answer still has to reach the caller while the cores are
+# busy; for a short deadline, this share of it.
+_TRAVEL_SECONDS = 0.015
+_TRAVEL_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Part(Generic[W]):
+    """Rows `start` to `stop` of one request's work: the rows of it that are in one batch."""
+
+    work: W
+    start: int
+    stop: int
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of this part."""
+        return self.stop - self.start
+
+
+class QueueEntry(Generic[W, A]):
+    """The entry of one request: it holds room for the rows while they are prepared, then waits with them in a queue.
+
+    Each row costs `row_cost`. `flow` is the model of the request: flows share the device evenly. The lowest `priority`
+    goes first. `stage` is the stage that the work begins with, which names the queue. `deadline` is a time of
+    time.monotonic; `due` is when the device must be done to meet it.
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        flow: Hashable,
+        deadline: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        row_cost: int = 1,
+        stage: object = None,
+    ) -> None:
+        self.num_rows = num_rows
+        self.row_cost = row_cost
+        self.flow = flow
+        self.stage = stage
+        self.deadline = deadline
+        self.due = deadline
+        if deadline is not None:
+            seconds_left = max(0.0, deadline - time.monotonic())
+            self.due = deadline - min(_TRAVEL_SECONDS, _TRAVEL_SHARE * seconds_left)
+        self.priority = priority
+        self.answer: asyncio.Future[list[A]] = asyncio.get_running_loop().create_future()
+        self.num_left = num_rows
+        self._answers: list[A] = []
+        self._num_answered = 0
+
+    @property
+    def cost_left(self) -> int:
+        """Cost of the rows that no batch has taken yet."""
+        return self.num_left * self.row_cost
+
+    def take(self, work: W, max_rows: int) -> Part[W]:
+        """Take the next rows for a batch."""
+        start = self.num_rows - self.num_left
+        part = Part(work, start, min(start + max_rows, self.num_rows))
+        self.num_left -= part.num_rows
+        return part
+
+    def add(self, num_rows: int, answer: A) -> None:
+        """Add the answer of the next rows; parts run, and are answered, in order."""
+        self._answers.append(answer)
+        self._num_answered += num_rows
+        if self._num_answered == self.num_rows and not self.answer.done():
+            self.answer.set_result(self._answers)
+
+    async def prepare(self, preparing: Coroutine[None, None, T]) -> T:
+        """Return the prepared rows; cancel the preparation and raise where the entry is failed meanwhile."""
+        task: asyncio.Future[T] = asyncio.ensure_future(preparing)
+        either: list[asyncio.Future[Any]] = [task, self.answer]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self.answer.done():
+                await self.answer
+            return await task
+        finally:
+            task.cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error, unless the caller has left."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+Batch = list[tuple[QueueEntry[W, A], Part[W]]]
+
+
+def count_rows(batch: Batch[W, A]) -> int:
+    """Return the number of rows in a batch."""
+    return sum(part.num_rows for _, part in batch)
+
+
+def cost_of(batch: Batch[W, A]) -> int:
+    """Return the cost of all rows in a batch."""
+    return sum(part.num_rows * entry.row_cost for entry, part in batch)
+
+
+def split(batch: Batch[W, A], num_rows: int) -> tuple[Batch[W, A], Batch[W, A]]:
+    """Split a batch after this many rows."""
+    first: Batch[W, A] = []
+    second: Batch[W, A] = []
+    for entry, part in batch:
+        middle = min(part.stop, part.start + num_rows)
+        num_rows -= middle - part.start
+        if middle > part.start:
+            first.append((entry, Part(part.work, part.start, middle)))
+        if part.stop > middle:
+            second.append((entry, Part(part.work, middle, part.stop)))
+    return first, second
