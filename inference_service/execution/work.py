@@ -35,7 +35,7 @@ class Work:
     """Rows for one version, as its input spec prepares them.
 
     All but `EMBEDDING` may be asked of a version with a head only. `queued_ns` is by time.perf_counter_ns.
-    `times` are those of the request. `is_shadow`: nobody waits for it.
+    `times` are those of the request.
     """
 
     version: ResidentVersion
@@ -43,4 +43,3 @@ class Work:
     outputs: frozenset[Output]
     times: RequestTimes = field(default_factory=RequestTimes)
     queued_ns: int = field(default_factory=time.perf_counter_ns)
-    is_shadow: bool = False

@@ -21,7 +21,7 @@ from model_store.modalities.spec import Numbers as Values
 _log = structlog.get_logger()
 _PRIORITY = 2**64  # behind whatever a caller can ask for
 _SECONDS = 10.0
-_MAX_SHARE = 16  # of the room in the queue, shadow rows take one part in so many
+_MAX_SHARE = 16  # shadow rows take at most one part in this many of the room in the queue
 
 
 class ShadowTraffic:
@@ -35,29 +35,29 @@ class ShadowTraffic:
     def __init__(self, scheduler: Scheduler[Work, Answer], *, max_queue_cost: int) -> None:
         self._scheduler = scheduler
         self._max_queue_cost = max_queue_cost
-        self._num_rows = 0
+        self._cost = 0
         self._running: set[asyncio.Task[None]] = set()
 
     def begin(self, shadow: Shadow, version: ResidentVersion, rows: Rows, answer: Answer) -> None:
         """Run these rows on a shadow later, where that can be compared with a version's answer."""
-        scores = _scores_of(answer)
+        scores, cost = _scores_of(answer), len(rows) * version.input_spec.cost(rows)
         if scores is None:
             shadow.counts.num_skipped += 1
-        elif self._is_busy(len(rows)):
+        elif self._is_busy(cost):
             shadow.counts.num_dropped += 1
         else:
             task = asyncio.create_task(self._compare(shadow, version, rows, scores))
             self._running.add(task)
-            self._num_rows += len(rows)
-            task.add_done_callback(lambda done: self._end(done, len(rows)))
+            self._cost += cost
+            task.add_done_callback(lambda done: self._end(done, cost))
 
-    def _is_busy(self, num_rows: int) -> bool:
+    def _is_busy(self, cost: int) -> bool:
         is_half_full = 2 * self._scheduler.capacity.waiting_cost > self._max_queue_cost
-        return is_half_full or self._num_rows + num_rows > max(1, self._max_queue_cost // _MAX_SHARE)
+        return is_half_full or self._cost + cost > max(1, self._max_queue_cost // _MAX_SHARE)
 
-    def _end(self, task: asyncio.Task[None], num_rows: int) -> None:
+    def _end(self, task: asyncio.Task[None], cost: int) -> None:
         self._running.discard(task)
-        self._num_rows -= num_rows
+        self._cost -= cost
 
     async def _compare(self, shadow: Shadow, version: ResidentVersion, rows: Rows, scores: Values) -> None:
         lease, counts = shadow.lease(), shadow.counts
@@ -81,10 +81,11 @@ class ShadowTraffic:
 
     async def _run(self, version: ResidentVersion, rows: Rows) -> Values:
         deadline = time.monotonic() + _SECONDS
-        work = Work(version, rows, frozenset({Output.SCORES}), is_shadow=True)
-        flow = "shadow", version.name
+        work = Work(version, rows, frozenset({Output.SCORES}))
+        flow, spec = ("shadow", version.name), version.input_spec
         with self._scheduler.admit(version, len(rows), flow, deadline, _PRIORITY) as entry:
-            return np.concatenate([part[Output.SCORES] for part in await self._scheduler.answer(entry, work)])
+            parts = await self._scheduler.answer(entry, work, spec.form(rows), spec.cost(rows))
+            return np.concatenate([part[Output.SCORES] for part in parts])
 
 
 def _scores_of(answer: Answer) -> Values | None:
