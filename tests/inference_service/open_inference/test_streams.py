@@ -83,7 +83,7 @@ def test_a_fault_is_told_by_a_request_id_alone(service: OpenService, monkeypatch
         raise ZeroDivisionError("secret")
 
     with monkeypatch.context() as patched:
-        patched.setattr(service.running.server._scheduler, "_run_batch", broken)
+        patched.setattr(service.running.server._scheduler._runner, "_run_batch", broken)
         (answer,) = service.stub.ModelStreamInfer(iter([asked(1)]), timeout=20)
     assert answer.error_message.startswith("INTERNAL: internal error (request id ")
     assert "secret" not in answer.error_message

@@ -215,7 +215,7 @@ async def test_what_is_too_much_is_dropped() -> None:
     """More rows at once than a small part of the queue, and any while the queue is over half full."""
     async with shadowing() as setup:
         assert (await setup.compare((0.1, 0.9), ("a", "b"), num_rows=5)).num_dropped == 1
-        with setup.scheduler.admit(33, "others"):
+        with setup.scheduler.admit(resident(("a",)), 33, "others"):
             assert (await setup.compare((0.1, 0.9), ("a", "b"))).num_dropped == 2
         assert (await setup.compare((0.1, 0.9), ("a", "b"))).num_compared == 1
 
