@@ -65,7 +65,7 @@ class Bench:
 
     def accuracy(self, seed: int, recipe: str) -> float:
         """Return the test accuracy of a recipe's defaults, in percent; without a name, of the service's choice."""
-        job = self.service.job(f"photos-{seed}", pb.Recipe(name=recipe), seed=seed)
+        job = self.service.job(f"photos-{seed}", pb.Recipe(**{recipe: {}}), seed=seed)
         return 100 * job.accuracy
 
 
@@ -125,7 +125,7 @@ def full_rate(folder: Path, options: Options) -> Iterator[Figure]:
 
 def _rate(folder: Path, options: Options, base: LoadedBase, recipe: str, bar: float) -> Iterator[Figure]:
     num_rounds, num_epochs = (1, 1) if options.quick else (3, 3)
-    asked = pb.Recipe(name=recipe, num_epochs=num_epochs)
+    asked = pb.Recipe(**{recipe: {"epoch_count": num_epochs}})
     with _bench(folder, base) as bench:
         bench.upload(0)
         jobs, loops = in_turn(
@@ -145,7 +145,7 @@ def epochs(folder: Path, options: Options) -> Iterator[Figure]:
     """Photos that cost more to decode than to train on: what the second epoch, and the second job, do not pay again."""
     num_photos = 500 if options.quick else 5000
     photos = noisy(folder / "photos", num_photos, 500)
-    asked = pb.Recipe(name="classic", num_epochs=2)
+    asked = pb.Recipe(classic={"epoch_count": 2})
     with training(folder / "home") as service:
         publish_base(service.client, "base", small("squeezenet1_1", 32))
         service.client.upload_dataset("photos", photos)
@@ -161,12 +161,13 @@ def epochs(folder: Path, options: Options) -> Iterator[Figure]:
 def memory(folder: Path, options: Options) -> Iterator[Figure]:
     """The memory that a worker holds, of its own and shared, for datasets of two sizes; mapped files are not held."""
     sizes = (500, 2500) if options.quick else (2000, 20000)
-    recipes = (pb.Recipe(name="linear_probe"), pb.Recipe(name="full", num_epochs=1))
+    recipes = (pb.Recipe(linear_probe={}), pb.Recipe(full={"epoch_count": 1}))
     held = [_memory(folder / f"{size}", size, recipes) for size in sizes]
     for recipe, *peaks in zip(recipes, *held, strict=True):
+        name = recipe.WhichOneof("recipe")
         for size, peak in zip(sizes, peaks, strict=True):
-            yield Figure(f"{recipe.name} on {size:,} images: peak", peak / 1e6, "MB")
-        yield Figure(f"{recipe.name}: {sizes[1]:,} / {sizes[0]:,} images", peaks[1] / peaks[0], "x", "<= 1.3")
+            yield Figure(f"{name} on {size:,} images: peak", peak / 1e6, "MB")
+        yield Figure(f"{name}: {sizes[1]:,} / {sizes[0]:,} images", peaks[1] / peaks[0], "x", "<= 1.3")
 
 
 def _memory(folder: Path, num_images: int, recipes: Sequence[pb.Recipe]) -> list[float]:

@@ -23,7 +23,7 @@ from tests.postgres_server import postgres_server
 _LOOK_SECONDS = 0.02
 # Soon enough that what a killed service leaves is taken up within seconds.
 _LEASE = {"lease_seconds": 3, "heartbeat_seconds": 0.5}
-_RECIPE = pb.Recipe(name="full", num_epochs=8)
+_RECIPE = pb.Recipe(full={"epoch_count": 8})
 # With a kill every 10 s, and jobs that take about as long, some are hit more than the 3 times in a row after which one
 # is given up by default: 6 of 60 were.
 _UNTIRING = 100
@@ -64,7 +64,7 @@ def _killed(service: Training, moments: list[float]) -> Job:
 
 def _lost(folder: Path, photos: Path, options: Options) -> Iterator[Figure]:
     """How much later a job ends for one kill in its middle, all settings being the defaults."""
-    recipe = pb.Recipe(name="full", num_epochs=8 if options.quick else 60)
+    recipe = pb.Recipe(full={"epoch_count": 8 if options.quick else 60})
     with training(folder) as service:
         publish_base(service.client, "base", small("squeezenet1_1", 64))
         service.client.upload_dataset("photos", photos)
@@ -95,7 +95,7 @@ def runners(folder: Path, options: Options) -> Iterator[Figure]:
         services = [stack.enter_context(training(folder / "home", f"run-{number}", **settings)) for number in range(3)]
         publish_base(services[0].client, "base", small("squeezenet1_1", 64))
         services[0].client.upload_dataset("photos", photos)
-        recipe = pb.Recipe(name="full", num_epochs=2)
+        recipe = pb.Recipe(full={"epoch_count": 2})
         names = [_queue(services[0], recipe, seed, _UNTIRING) for seed in range(num_jobs)]
         outcome = _work_off(services, names)
         versions = [each.name for each in services[0].client.versions("tuned")]

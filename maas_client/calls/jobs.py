@@ -8,6 +8,7 @@ from functools import partial
 from maas.training.v1 import training_pb2
 
 from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
+from maas_client.typed.recipes import AUTO, named_recipe
 from maas_client.typed.shorthand import dataset_name, job_name, model_name, target_name
 from maas_client.wire.streams import responses
 
@@ -39,7 +40,7 @@ class JobCalls(Connection):
             model=model_name(model),
             base=target_name(base),
             dataset=dataset_name(dataset) if dataset else "",
-            recipe=training_pb2.Recipe(name=recipe) if isinstance(recipe, str) else recipe,
+            recipe=named_recipe(recipe or AUTO) if isinstance(recipe, str) else recipe,
             seed=seed,
             alias=alias,
             promote=promote,

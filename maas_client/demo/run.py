@@ -90,9 +90,9 @@ def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
     with _step("photos uploaded over gRPC, decoded, checked and split"):
         dataset = client.upload_dataset(_DATASET, photos)
     with _step("version 1: linear probe on the pretrained backbone"):
-        first = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(name="linear_probe"))
+        first = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(linear_probe={}))
     with _step("the same probe on the untrained backbone"):
-        untrained = _finetune(client, _COMPARISON, _UNTRAINED, training_pb2.Recipe(name="linear_probe"))
+        untrained = _finetune(client, _COMPARISON, _UNTRAINED, training_pb2.Recipe(linear_probe={}))
     held_out = [(photos / row.path, row.label) for row in client.dataset_rows(dataset.name, "test")]
     with _step(f"version 2: last stages too, while {_NUM_CLIENTS} clients keep predicting"):
         second, swap = _swap_under_load(client, [path for path, _ in held_out[:_NUM_CLIENTS]])
@@ -118,7 +118,7 @@ def _swap_under_load(client: Client, photos: Sequence[Path]) -> tuple[model_stor
         client.settings, f"{_MODEL}@{_ALIAS}", photos, num_clients=_NUM_CLIENTS, pause_seconds=_PAUSE_SECONDS
     )
     with clients as traffic:
-        version = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(name="last_stages"))
+        version = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(last_stages={}))
         first = traffic.first_answer_from(version.name, timeout_seconds=60)
         traffic.await_answers(2 * _NUM_CLIENTS, timeout_seconds=60)
     published = version.create_time.ToDatetime(UTC).timestamp()

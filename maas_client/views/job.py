@@ -85,7 +85,7 @@ def live_text(progress: training_pb2.Progress) -> str:
     """Write what is known of a running job on one line."""
     parts = []
     if progress.epoch:
-        parts.append(f"epoch {progress.epoch}/{progress.num_epochs}")
+        parts.append(f"epoch {progress.epoch}/{progress.epoch_count}")
     if progress.HasField("loss"):
         parts.append(f"loss {progress.loss:.3f}")
     if progress.HasField("validation_metric"):

@@ -9,16 +9,17 @@ from typing import Any
 import grpc
 from google.protobuf.json_format import MessageToDict
 from maas.model_store.v1 import model_store_pb2
-from maas.training.v1 import training_pb2
 
+from grpc_runtime.leaf_fields import leaf_fields
 from maas_client.client import Client
+from maas_client.typed.recipes import RECIPES
 
-_ORDER = [field for field in training_pb2.Recipe.DESCRIPTOR.fields_by_name if field not in {"name", "reason"}]
-_FIXED = frozenset(
-    {"name", "reason", "remarks", "head_start", "keep"}
-)  # shown apart, or the recipe's own, whatever was chosen
+_LONGEST_FIRST = sorted(map(leaf_fields, RECIPES.values()), key=len, reverse=True)
+_ORDER = list(dict.fromkeys(name for fields in _LONGEST_FIRST for name in fields))
+# Shown apart, or the recipe's own, whatever was chosen.
+_FIXED = frozenset({"name", "reason", "remarks", "head_start", "keep"})
 _UNUSED = (0, "", "none")
-_NEUTRAL = {"accumulated_batches": 1, "stage_learning_rate_factor": 1}
+_NEUTRAL = {"batches_per_step": 1, "stage_learning_rate_factor": 1}
 
 
 def recipe_text(client: Client, version: model_store_pb2.ModelVersion) -> str:
@@ -45,11 +46,13 @@ def _choosable(client: Client, job: str) -> Collection[str] | None:
     if not job:
         return None
     try:
-        return {field.name for field, _ in client.job(job).recipe.ListFields()}
+        recipe = client.job(job).recipe
     except grpc.RpcError as error:
         if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
             return None
         raise
+    settings = getattr(recipe, recipe.WhichOneof("recipe"))
+    return {name for name, leaf in leaf_fields(type(settings)).items() if leaf.read(settings) is not None}
 
 
 def _word(value: object) -> str:

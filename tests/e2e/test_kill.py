@@ -28,7 +28,7 @@ def test_a_killed_training_service_finishes_its_job_after_a_restart(
 ) -> None:
     """The job ends, exactly one complete version is registered, and the model that served goes on serving."""
     client.upload_dataset("shapes", photos)
-    recipe = training_pb2.Recipe(name="last_stages", num_epochs=2)
+    recipe = training_pb2.Recipe(last_stages={"epoch_count": 2})
     job = client.finetune("shapes", base="squeezenet", dataset="shapes", recipe=recipe, alias="production")
     _await_moment(client, job.name, moment)
     stack.services[TRAINING.module].kill()

@@ -48,7 +48,7 @@ def test_from_a_folder_of_images_to_a_prediction(client: Client, photos: Path) -
 
     traffic = Traffic(client.settings, "shapes", test_photos, num_clients=8, pause_seconds=0.05)
     with traffic:
-        second = client.version(_finetune(client, "last_stages", num_epochs=1).version)
+        second = client.version(_finetune(client, "last_stages", epoch_count=1).version)
         traffic.first_answer_from(second.name, timeout_seconds=30)
         traffic.await_answers(50, timeout_seconds=30)
     assert traffic.num_failed == 0
@@ -152,7 +152,7 @@ def _finetune(client: Client, recipe: str, **options: Any) -> training_pb2.Train
         "shapes",
         base="squeezenet",
         dataset="shapes",
-        recipe=training_pb2.Recipe(name=recipe, **options),
+        recipe=training_pb2.Recipe(**{recipe: options}),
         alias="production",
     )
     sequences = [event.sequence for event in client.watch(job.name)]

@@ -88,7 +88,7 @@ def test_a_job_and_hostile_callers_are_logged_as_json(tmp_path: Path) -> None:
         stub = training_pb2_grpc.TrainingServiceStub(process.channel)
         dataset = stub.UploadDataset(upload_messages(tar_of(photos())), timeout=TIMEOUT)
         wanted = pb.TrainingJob(
-            model="models/flowers", base="models/base", dataset=dataset.name, recipe=pb.Recipe(name="linear_probe")
+            model="models/flowers", base="models/base", dataset=dataset.name, recipe=pb.Recipe(linear_probe={})
         )
         job = stub.CreateTrainingJob(pb.CreateTrainingJobRequest(training_job=wanted), timeout=TIMEOUT)
         for _ in stub.WatchTrainingJob(pb.WatchTrainingJobRequest(name=job.name), timeout=TIMEOUT):

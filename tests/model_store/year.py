@@ -111,7 +111,7 @@ def _job(number: int, use: Use, span: Span) -> dict[str, Any]:
         "base_model_id": "base",
         "base_number": 1,
         "dataset_id": "d",
-        "recipe": {"name": "linear_probe", "learning_rate": 0.001, "num_epochs": 10, "batch_size": 32},
+        "recipe": {"name": "linear_probe", "learning_rate": 0.001, "epoch_count": 10, "batch_size": 32},
         "seed": number,
         "priority": 0,
         "max_failures": 3,

@@ -57,7 +57,7 @@ class RunningService:
             "model": "models/flowers",
             "base": "models/base",
             "dataset": "datasets/photos",
-            "recipe": pb.Recipe(name="linear_probe"),
+            "recipe": pb.Recipe(linear_probe={}),
         }
         request = pb.CreateTrainingJobRequest(training_job=pb.TrainingJob(**(defaults | job)), request_id=request_id)
         return self.training.CreateTrainingJob(request, timeout=TIMEOUT)

@@ -107,7 +107,7 @@ def test_a_running_job_keeps_its_lease_while_the_object_store_does_not_answer(ho
 
     blobs = HeldBlobs(home / "blobs")
     with service_of(home, blobs, lease_seconds=LEASE_SECONDS, heartbeat_seconds=0.1) as service:
-        job = service.create(recipe=pb.Recipe(name="classic", num_epochs=10_000))
+        job = service.create(recipe=pb.Recipe(classic={"epoch_count": 10_000}))
         service.await_training(job.name)
         with blobs.held():
             waiting = [find_missing(service) for _ in range(NUM_CALLS)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from model_store.errors import InvalidInput
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_dataset, parse_model, parse_target
@@ -15,25 +13,25 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.api.violations import Violations
 from training_service.promotion.gate import check_promotion
-from training_service.recipes.choices import choose, choose_any, resolve
+from training_service.recipes.choices import ChosenRecipe, choose, choose_any, resolve
 from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
 from training_service.seeds import check_seed
 from training_service.training.version_io import trainable_stages
 
 _PLACE = "training_job"
+_RECIPE = f"{_PLACE}.recipe"
 _MAX_PRIORITY = 1000
 _MAX_FAILURES = 100
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a caller asked for, as it was written; `recipe` has the hyperparameters that the caller chose."""
+    """What a caller asked for, as it was written."""
 
     model: str
     base: str
     dataset: str
-    recipe_name: str
-    recipe: Mapping[str, Any]
+    recipe: ChosenRecipe
     seed: int
     alias: str | None
     priority: int = 0
@@ -68,9 +66,9 @@ def job_spec(
     if request.dataset or needs_dataset:
         with violations.collected():
             dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
-    if request.recipe_name:
+    if request.recipe.name is not None:
         with violations.collected():
-            recipe = resolve(request.recipe_name, request.recipe, f"{_PLACE}.recipe")
+            recipe = resolve(request.recipe.name, request.recipe, _RECIPE)
     if request.alias is not None:
         with violations.collected():
             check_id(request.alias, f"{_PLACE}.alias")
@@ -86,10 +84,10 @@ def job_spec(
     violations.raise_any()
     dataset = datasets.living(dataset_id) if dataset_id else None
     version = store.resolve(base)
-    if not request.recipe_name and dataset is not None:
-        recipe = choose(request.recipe, f"{_PLACE}.recipe", [each["num_train"] for each in dataset.summary["labels"]])
-    elif not request.recipe_name:
-        recipe = choose_any(request.recipe, f"{_PLACE}.recipe")
+    if request.recipe.name is None and dataset is not None:
+        recipe = choose(request.recipe, _RECIPE, [each["num_train"] for each in dataset.summary["labels"]])
+    elif request.recipe.name is None:
+        recipe = choose_any(request.recipe, _RECIPE)
     _check_base(store, version, recipe)
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
     return JobSpec(
@@ -112,4 +110,4 @@ def _check_base(store: ModelStore, base: VersionName, recipe: Recipe) -> None:
     manifest = store.manifest(store.get_version(base))
     if manifest.input_spec["kind"] != "image":
         raise InvalidInput.of(f"{_PLACE}.base", f"{base} takes no images, and the dataset holds images")
-    trained_stages(recipe, trainable_stages(manifest), f"{_PLACE}.recipe.num_stages")
+    trained_stages(recipe, trainable_stages(manifest), f"{_RECIPE}.last_stages.stage_count")

@@ -23,9 +23,9 @@ from model_store.records.promotion import (
 from model_store.records.resources import Dataset, ModelVersion
 from training_service.api.evaluation_convert import metrics_message
 from training_service.api.job_requests import JobRequest
+from training_service.api.recipe_convert import read_recipe, recipe_message
 from training_service.api.registry_convert import timestamp
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.recipes.choices import FIELDS
 from training_service.recipes.recipe import Recipe
 
 _STATES = {
@@ -51,13 +51,11 @@ _PROMOTION_STATES = {
 
 def read_job(job: pb.TrainingJob) -> JobRequest:
     """Return what the message asks for, unchecked."""
-    chosen = {field.name: value for field, value in job.recipe.ListFields() if field.name not in {"name", "reason"}}
     return JobRequest(
         model=job.model,
         base=job.base,
         dataset=job.dataset,
-        recipe_name=job.recipe.name,
-        recipe=chosen,
+        recipe=read_recipe(job.recipe),
         seed=job.seed,
         alias=job.alias or None,
         priority=job.priority,
@@ -73,7 +71,7 @@ def spec_message(spec: JobSpec) -> pb.TrainingJob:
         model=model_name(spec.model_id),
         base=str(spec.base),
         dataset=dataset_name(spec.dataset_id) if spec.dataset_id else "",
-        recipe=_recipe_message(Recipe.from_json(spec.recipe)),
+        recipe=recipe_message(Recipe.from_json(spec.recipe)),
         seed=spec.seed,
         alias=spec.alias or "",
         priority=spec.urgency.priority,
@@ -165,13 +163,6 @@ def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[
         )
         for row in rows
     ]
-
-
-def _recipe_message(recipe: Recipe) -> pb.Recipe:
-    """Return a recipe with the fields that a caller may choose, and so may send again."""
-    values = recipe.to_json()
-    chosen = {field: values[field] for field in FIELDS[recipe.name]}
-    return pb.Recipe(name=recipe.name, reason=recipe.reason, **chosen)
 
 
 def _read_promote(promote: pb.Promote) -> PromotionSpec:

@@ -24,7 +24,7 @@ def make_optimizer(chain: Chain, stages: Sequence[str], recipe: Recipe) -> torch
     fused = all(p.device.type in _FUSED_DEVICES for p in chain.parameters())
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer is Optimizer.ADAMW:
-        betas = (recipe.momentum, _SECOND_BETA)
+        betas = (recipe.beta1, _SECOND_BETA)
         return torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=decay, fused=fused)
     return torch.optim.SGD(
         groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=decay, fused=fused

@@ -1,63 +1,35 @@
-"""What a caller may choose of a recipe: which hyperparameters, in which ranges; and the recipe where none is named."""
+"""Completes the recipe that a caller chose, checks the ranges, and chooses a recipe where the caller named none."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model_store.errors import InvalidInput, Violation
 from training_service.recipes.recipe import CROPS, DEFAULTS, ENUMS, Optimizer, Recipe, RecipeName
 
-_CLASSIC = frozenset({"num_epochs", "batch_size", "learning_rate", "weight_decay", "precision"})
-_TRAINING = _CLASSIC | {
-    "optimizer",
-    "momentum",
-    "nesterov",
-    "schedule",
-    "warmup_fraction",
-    "find_learning_rate",
-    "augmentation",
-    "label_smoothing",
-    "mixup_alpha",
-    "cutmix_alpha",
-    "class_weights",
-    "max_gradient_norm",
-    "accumulated_batches",
-    "average_decay",
-    "patience",
-}
-_FINE_TUNING = _TRAINING | {"backbone_learning_rate_factor", "stage_learning_rate_factor", "freeze_batch_norm"}
-FIELDS: Mapping[RecipeName, frozenset[str]] = {
-    RecipeName.LINEAR_PROBE: frozenset({"class_weights", "augmentation", "num_views"}),
-    RecipeName.LAST_STAGES: _FINE_TUNING | {"num_stages", "num_views"},
-    RecipeName.FULL: _FINE_TUNING,
-    RecipeName.GRADUAL: _FINE_TUNING | {"epochs_per_stage"},
-    RecipeName.CLASSIC: _CLASSIC,
-    RecipeName.SCRATCH: _TRAINING,
-}
-"""Which of each recipe's hyperparameters a caller may choose."""
-
 _ABOVE_0 = math.ulp(0.0)
 _BELOW_1 = 1 - 2**-53
 _RANGES: Mapping[str, tuple[float, float, str]] = {
-    "num_stages": (1, math.inf, "at least 1"),
-    "num_epochs": (1, 10_000, "1 to 10,000"),
+    "stage_count": (1, math.inf, "at least 1"),
+    "epoch_count": (1, 10_000, "1 to 10,000"),
     "batch_size": (1, 4_096, "1 to 4,096"),
     "learning_rate": (_ABOVE_0, 1e6, "above 0, at most 1,000,000"),
     "backbone_learning_rate_factor": (_ABOVE_0, 1, "above 0, at most 1"),
     "stage_learning_rate_factor": (_ABOVE_0, 1, "above 0, at most 1"),
     "weight_decay": (0, 1e6, "0 to 1,000,000"),
     "epochs_per_stage": (1, 10_000, "1 to 10,000"),
-    "num_views": (0, 1_000, "0 to 1,000"),
+    "view_count": (0, 1_000, "0 to 1,000"),
+    "beta1": (0, _BELOW_1, "at least 0, below 1"),
     "momentum": (0, _BELOW_1, "at least 0, below 1"),
     "warmup_fraction": (0, _BELOW_1, "at least 0, below 1"),
     "label_smoothing": (0, _BELOW_1, "at least 0, below 1"),
     "mixup_alpha": (0, 100, "0 to 100"),
     "cutmix_alpha": (0, 100, "0 to 100"),
     "max_gradient_norm": (0, 1e6, "0 to 1,000,000"),
-    "accumulated_batches": (1, 1_024, "1 to 1,024"),
+    "batches_per_step": (1, 1_024, "1 to 1,024"),
     "average_decay": (0, _BELOW_1, "at least 0, below 1"),
     "patience": (0, 10_000, "0 to 10,000"),
 }
@@ -67,25 +39,38 @@ _ROWS_FOR_LAST_STAGES = 50
 _ROWS_FOR_FULL = 500
 
 
-def resolve(name: str, chosen: Mapping[str, Any], field: str) -> Recipe:
-    """Fill a named recipe's defaults in around what was chosen; raise InvalidInput for all that does not fit."""
-    if name not in set(RecipeName):
-        known = ", ".join(RecipeName)
-        raise InvalidInput.of(f"{field}.name", f"must be one of {known}, not {name[:80]!r}")
-    return _filled(DEFAULTS[RecipeName(name)], chosen, field)
+@dataclass(frozen=True)
+class ChosenRecipe:
+    """A recipe as a caller chose it: `name` is None where the service is to choose.
+
+    `values` are the hyperparameters that the caller chose, and `paths` the field of the request's recipe for each that
+    can be chosen.
+    """
+
+    name: RecipeName | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
 
 
-def choose(chosen: Mapping[str, Any], field: str, label_counts: Sequence[int]) -> Recipe:
+def resolve(name: RecipeName, chosen: ChosenRecipe, place: str) -> Recipe:
+    """Fill a named recipe's defaults in around what was chosen.
+
+    Raises InvalidInput for all that does not fit, with the fields of the recipe at `place`.
+    """
+    return _filled(DEFAULTS[name], chosen, place)
+
+
+def choose(chosen: ChosenRecipe, place: str, label_counts: Sequence[int]) -> Recipe:
     """Do the same for the recipe that fits so many training rows of each label."""
-    return _filled(recipe_for(label_counts), chosen, field)
+    return _filled(recipe_for(label_counts), chosen, place)
 
 
-def choose_any(chosen: Mapping[str, Any], field: str) -> Recipe:
+def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:
     """Return a recipe that the dataset may choose later; raise InvalidInput where none takes what was chosen."""
     refused: list[InvalidInput] = []
     for num_rows in (1, _ROWS_FOR_LAST_STAGES, _ROWS_FOR_FULL):
         try:
-            return choose(chosen, field, [num_rows])
+            return choose(chosen, place, [num_rows])
         except InvalidInput as error:
             refused.append(error)
     raise refused[-1]
@@ -106,34 +91,34 @@ def recipe_for(label_counts: Sequence[int]) -> Recipe:
     return replace(DEFAULTS[name], reason=f"{rows:.0f} training rows a label, {reason}")
 
 
-def _filled(recipe: Recipe, chosen: Mapping[str, Any], field: str) -> Recipe:
-    if violations := list(_violations(recipe, chosen, field)):
+def _filled(recipe: Recipe, chosen: ChosenRecipe, place: str) -> Recipe:
+    if violations := list(_violations(chosen, place)):
         raise InvalidInput(*violations)
-    recipe = Recipe.from_json({**recipe.to_json(), **chosen})
-    _check_whole(recipe, field)
+    recipe = Recipe.from_json({**recipe.to_json(), **chosen.values})
+    if recipe.optimizer is not Optimizer.SGD:
+        recipe = replace(recipe, nesterov=False)
+    _check_whole(recipe, chosen, place)
     return recipe
 
 
-def _check_whole(recipe: Recipe, field: str) -> None:
+def _check_whole(recipe: Recipe, chosen: ChosenRecipe, place: str) -> None:
     """Raise InvalidInput where hyperparameters that are right by themselves do not go together."""
-    if recipe.nesterov and (recipe.optimizer is not Optimizer.SGD or not recipe.momentum):
-        raise InvalidInput.of(f"{field}.nesterov", "needs optimizer sgd, and momentum above 0")
+    if recipe.nesterov and not recipe.momentum:
+        raise InvalidInput.of(f"{place}.{chosen.paths['nesterov']}", "needs a momentum above 0")
     crops = recipe.augmentation in CROPS
-    if recipe.num_views and not crops:
-        raise InvalidInput.of(f"{field}.num_views", f"needs augmentation {' or '.join(sorted(CROPS))}")
-    if recipe.name is RecipeName.LINEAR_PROBE and crops and not recipe.num_views:
-        raise InvalidInput.of(
-            f"{field}.num_views", "must be at least 1: a linear probe crops once, before it is fitted"
-        )
+    if recipe.view_count and not crops:
+        text = f"needs augmentation {' or '.join(sorted(CROPS))}"
+        raise InvalidInput.of(f"{place}.{chosen.paths['view_count']}", text)
+    if recipe.name is RecipeName.LINEAR_PROBE and crops and not recipe.view_count:
+        why = f" (chosen by the data: {recipe.reason})" if recipe.reason else ""
+        text = f"a linear probe{why} crops once, before it is fitted: it needs a view_count of at least 1"
+        raise InvalidInput.of(f"{place}.{chosen.paths['augmentation']}", text)
 
 
-def _violations(recipe: Recipe, chosen: Mapping[str, Any], field: str) -> Iterator[Violation]:
-    for key, value in chosen.items():
-        if key not in FIELDS[recipe.name]:
-            why = f" (chosen by the data: {recipe.reason})" if recipe.reason else ""
-            yield Violation(f"{field}.{key}", f"does not apply to {recipe.name}{why}: leave it out or name a recipe")
-        elif rule := _broken_rule(key, value):
-            yield Violation(f"{field}.{key}", f"must be {rule}, not {str(value)[:80]}")
+def _violations(chosen: ChosenRecipe, place: str) -> Iterator[Violation]:
+    for key, value in chosen.values.items():
+        if rule := _broken_rule(key, value):
+            yield Violation(f"{place}.{chosen.paths[key]}", f"must be {rule}, not {str(value)[:80]}")
 
 
 def _broken_rule(key: str, value: Any) -> str:  # noqa: ANN401  any hyperparameter

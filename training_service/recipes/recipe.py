@@ -85,25 +85,26 @@ class Keep(StrEnum):
 class Recipe:
     """One way to train, every hyperparameter filled in; 0 stands for what a recipe does not use.
 
-    `num_stages` counts backbone stages with parameters, from the head down. The last backbone stage learns at
+    `stage_count` counts backbone stages with parameters, from the head down. The last backbone stage learns at
     `backbone_learning_rate_factor` times the head's rate, each stage below at `stage_learning_rate_factor` times the
     rate of the one above. With `epochs_per_stage` the head trains alone at first, and that many epochs pass before
-    each further stage joins. With crops, `num_views` views of each training image go through the frozen stages once,
-    and steps choose among these and the plain one; 0 crops anew in every step. A step takes `accumulated_batches`
-    batches of `batch_size` rows. `momentum` is SGD's, or AdamW's first beta. `freeze_batch_norm` keeps BatchNorm's
-    statistics those of the base. With `average_decay` the moving average of the weights is what is judged and kept.
-    `patience` is how many epochs may pass without a lower validation loss. `reason` says why the service chose this
-    recipe, where the caller left that to it.
+    each further stage joins. With crops, `view_count` views of each training image go through the frozen stages once,
+    and steps choose among these and the plain one; 0 crops anew in every step. A step takes `batches_per_step`
+    batches of `batch_size` rows. `momentum` and `nesterov` are SGD's, `beta1` is AdamW's. `freeze_batch_norm` keeps
+    BatchNorm's statistics those of the base. With `average_decay` the moving average of the weights is measured and
+    kept. `patience` is how many epochs may pass without a lower validation loss. `reason` says why the service chose
+    this recipe, where the caller left that to it.
     """
 
     name: RecipeName
-    num_stages: int = 0
-    num_epochs: int = 0
+    stage_count: int = 0
+    epoch_count: int = 0
     batch_size: int = 32
     learning_rate: float = 0.0
     backbone_learning_rate_factor: float = 1.0
     weight_decay: float = 0.0
     momentum: float = 0.9
+    beta1: float = 0.9
     optimizer: Optimizer = Optimizer.SGD
     schedule: Schedule = Schedule.CONSTANT
     warmup_fraction: float = 0.0
@@ -114,14 +115,14 @@ class Recipe:
     nesterov: bool = False
     stage_learning_rate_factor: float = 1.0
     epochs_per_stage: int = 0
-    num_views: int = 0
+    view_count: int = 0
     find_learning_rate: bool = False
     label_smoothing: float = 0.0
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
     class_weights: ClassWeights = ClassWeights.NONE
     max_gradient_norm: float = 0.0
-    accumulated_batches: int = 1
+    batches_per_step: int = 1
     average_decay: float = 0.0
     patience: int = 0
     precision: Precision = Precision.FLOAT32
@@ -131,6 +132,13 @@ class Recipe:
         """Return plain JSON values."""
         return {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(self).items()}
 
+    def settings(self) -> dict[str, Any]:
+        """Return the hyperparameters as plain JSON values, without those of the optimizers that it does not use."""
+        others = {
+            name for optimizer, names in OPTIMIZER_FIELDS.items() if optimizer != self.optimizer for name in names
+        }
+        return {key: value for key, value in self.to_json().items() if key not in others | {"name", "reason"}}
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote."""
@@ -138,6 +146,12 @@ class Recipe:
         read.update({key: enum(read[key]) for key, enum in ENUMS.items() if key in read})
         return cls(**{**read, "name": RecipeName(read["name"])})
 
+
+OPTIMIZER_FIELDS: Mapping[Optimizer, frozenset[str]] = {
+    Optimizer.SGD: frozenset({"momentum", "nesterov"}),
+    Optimizer.ADAMW: frozenset({"beta1"}),
+}
+"""The hyperparameters that one optimizer alone has."""
 
 ENUMS: Mapping[str, Callable[[str], StrEnum]] = {
     "optimizer": Optimizer,
@@ -152,7 +166,7 @@ ENUMS: Mapping[str, Callable[[str], StrEnum]] = {
 
 _FINE_TUNE = Recipe(
     RecipeName.FULL,
-    num_epochs=10,
+    epoch_count=10,
     learning_rate=1e-3,
     backbone_learning_rate_factor=1 / 30,
     weight_decay=0.01,
@@ -174,8 +188,8 @@ DEFAULTS: Mapping[RecipeName, Recipe] = {
     RecipeName.LAST_STAGES: replace(
         _FINE_TUNE,
         name=RecipeName.LAST_STAGES,
-        num_stages=1,
-        num_epochs=20,
+        stage_count=1,
+        epoch_count=20,
         learning_rate=1e-4,
         augmentation=Augmentation.MIRROR,
     ),
@@ -188,10 +202,10 @@ DEFAULTS: Mapping[RecipeName, Recipe] = {
         stage_learning_rate_factor=1 / 2.6,
         epochs_per_stage=1,
     ),
-    RecipeName.CLASSIC: Recipe(RecipeName.CLASSIC, num_epochs=10, learning_rate=0.001),
+    RecipeName.CLASSIC: Recipe(RecipeName.CLASSIC, epoch_count=10, learning_rate=0.001),
     RecipeName.SCRATCH: Recipe(
         RecipeName.SCRATCH,
-        num_epochs=60,
+        epoch_count=60,
         learning_rate=0.05,
         weight_decay=5e-4,
         nesterov=True,
@@ -206,7 +220,7 @@ DEFAULTS: Mapping[RecipeName, Recipe] = {
 """Each recipe's own hyperparameters."""
 
 
-def trained_stages(recipe: Recipe, trainable: Sequence[str], field: str = "num_stages") -> tuple[str, ...]:
+def trained_stages(recipe: Recipe, trainable: Sequence[str], field: str = "stage_count") -> tuple[str, ...]:
     """Return which backbone stages train in the end; `trainable` are those with parameters, first to last.
 
     A gradual recipe that ends before it comes down to a stage leaves it alone. Raise InvalidInput for `field` where
@@ -215,13 +229,13 @@ def trained_stages(recipe: Recipe, trainable: Sequence[str], field: str = "num_s
     if recipe.name is RecipeName.LINEAR_PROBE:
         return ()
     if recipe.epochs_per_stage:
-        return tuple(active_stages(trainable, recipe.epochs_per_stage, recipe.num_epochs - 1))
+        return tuple(active_stages(trainable, recipe.epochs_per_stage, recipe.epoch_count - 1))
     if recipe.name is not RecipeName.LAST_STAGES:
         return tuple(trainable)
-    if recipe.num_stages > len(trainable):
+    if recipe.stage_count > len(trainable):
         names = ", ".join(trainable)
         raise InvalidInput.of(field, f"must be at most {len(trainable)}, as the base has the stages {names}")
-    return tuple(trainable[-recipe.num_stages :])
+    return tuple(trainable[-recipe.stage_count :])
 
 
 def active_stages(stages: Sequence[str], epochs_per_stage: int, epoch: int) -> Sequence[str]:

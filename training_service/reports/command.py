@@ -35,6 +35,6 @@ def _promotion(spec: PromotionSpec) -> Iterator[str]:
 
 def _settings(recipe: Recipe) -> Iterator[str]:
     defaults = DEFAULTS[recipe.name].to_json()
-    for name, value in recipe.to_json().items():
-        if value != defaults[name] and name != "reason":
+    for name, value in recipe.settings().items():
+        if value != defaults[name]:
             yield from ("--set", f"{name}={str(value).lower()}")

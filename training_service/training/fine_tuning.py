@@ -49,7 +49,7 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
     chain = chain.to(context.device)
     if recipe.name is RecipeName.LINEAR_PROBE:
         return linear_probe(chain, recipe, context)
-    crops_anew = recipe.augmentation in CROPS and not recipe.num_views
+    crops_anew = recipe.augmentation in CROPS and not recipe.view_count
     first = 0 if crops_anew else chain.stage_names.index((*trained, HEAD)[0])
     data = TrainingData(_rows(chain, first, recipe, context), context.data.labels, context.train, context.validation)
     suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]], chain.embedding_size)
@@ -136,7 +136,7 @@ def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe,
         )
         context.check_going_on()
 
-    context.begin(TRAINING, recipe.num_epochs * len(context.train), of_images=True)
+    context.begin(TRAINING, recipe.epoch_count * len(context.train), of_images=True)
     trainer.train(on_step, check_going_on)
     if trainer.step < trainer.num_steps and not trainer.is_diverged:
         context.tell(

@@ -17,7 +17,7 @@ class Progress:
     phase: str
     fraction_done: float = 0.0
     epoch: int = 0
-    num_epochs: int = 0
+    epoch_count: int = 0
     loss: float | None = None
     metric_name: str = ""
     validation_metric: float | None = None
@@ -42,7 +42,7 @@ class Figures:
     """
 
     epoch: int = 0
-    num_epochs: int = 0
+    epoch_count: int = 0
     loss: float | None = None
     metric_name: str = ""
     validation_metric: float | None = None

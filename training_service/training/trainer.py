@@ -84,9 +84,9 @@ class Trainer:
         self._label_weights = _label_weights(chain, data, recipe, device)
         self._best = BestEpoch(keeps_weights=recipe.keep is Keep.BEST, patience=recipe.patience)
         self._average = WeightAverage(recipe.average_decay, self._tensors(self._trained if self._has_average else ()))
-        self._rows_per_step = recipe.batch_size * recipe.accumulated_batches
+        self._rows_per_step = recipe.batch_size * recipe.batches_per_step
         self.steps_per_epoch = _num_batches(len(data.train), self._rows_per_step)
-        self.num_steps = recipe.num_epochs * self.steps_per_epoch
+        self.num_steps = recipe.epoch_count * self.steps_per_epoch
         self.step = 0
         self.is_diverged = False
         self._losses: list[Tensor] = []
@@ -266,7 +266,7 @@ class Trainer:
 
     def _figures(self) -> Figures:
         epoch = (self.step - 1) // self.steps_per_epoch + 1
-        return Figures(epoch, self._recipe.num_epochs, torch.stack(self._losses).mean(dtype=torch.float64).item())
+        return Figures(epoch, self._recipe.epoch_count, torch.stack(self._losses).mean(dtype=torch.float64).item())
 
     def _end_epoch(self) -> Callable[[], Figures]:
         accuracy, loss = self._judge()

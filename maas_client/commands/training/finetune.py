@@ -149,9 +149,9 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     chosen = options.recipe_of(
         recipe,
         settings or [],
-        num_stages=num_stages,
+        stage_count=num_stages,
         class_weights=class_weights,
-        num_epochs=epochs,
+        epoch_count=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         find_learning_rate=find_learning_rate,
@@ -198,7 +198,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             print_json(job)
         if detach:
             if job.recipe.reason:
-                notes.print(f"{job.recipe.name}: {job.recipe.reason}", highlight=False)
+                notes.print(f"{job.recipe.WhichOneof('recipe')}: {job.recipe.reason}", highlight=False)
             notes.print(f"{job.name} is queued; follow it with `maas jobs watch {id_of(job.name)}`", highlight=False)
             return
         check_succeeded(job)

@@ -34,7 +34,7 @@ def list_jobs(context: typer.Context, *, as_json: AsJson = False) -> None:
             id_of(job.name),
             state_text(job.state),
             id_of(job.model),
-            job.recipe.name,
+            job.recipe.WhichOneof("recipe"),
             job.dataset.removeprefix("datasets/"),
             moment(job.create_time),
             id_of(job.version) or job.error,

@@ -209,23 +209,23 @@ def test_a_recipe_is_shown_as_people_write_it(registry: RunningRegistry, maas: M
         "learning_rate": 1e-4,
         "batch_size": 32,
         "class_weights": "none",
-        "num_epochs": 5,
+        "epoch_count": 5,
         "name": "last_stages",
         "reason": "enough rows",
     }
     publish(registry, lineage=Lineage(recipe=recipe, seed=7))
     _, out, _ = maas("show", "flowers/1")
-    assert "recipe        last_stages  num_epochs=5  batch_size=32  learning_rate=0.0001  strength=0.03" in out
+    assert "recipe        last_stages  epoch_count=5  batch_size=32  learning_rate=0.0001  strength=0.03" in out
     assert "chosen for    enough rows" in out
 
 
 def test_remarks_of_the_training_are_shown_apart_from_its_recipe(registry: RunningRegistry, maas: Maas) -> None:
     """They are sentences, and what a reader of the recipe must know."""
     remarks = ["no epoch improved on the probe", "the rate was halved"]
-    publish(registry, lineage=Lineage(recipe={"name": "full", "num_epochs": 2.0, "remarks": remarks}))
+    publish(registry, lineage=Lineage(recipe={"name": "full", "epoch_count": 2.0, "remarks": remarks}))
     _, out, _ = maas("show", "flowers/1")
     lines = [line.rstrip() for line in out.splitlines()]
-    assert "recipe        full  num_epochs=2" in lines
+    assert "recipe        full  epoch_count=2" in lines
     assert "remarks       no epoch improved on the probe; the rate was halved" in lines
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import typer
 from google.protobuf.descriptor import FieldDescriptor
-from maas.training.v1 import training_pb2 as pb
 
+from grpc_runtime.leaf_fields import leaf_fields
 from maas_client.__main__ import app
 from maas_client.failures import CommandFailed
 from maas_client.typed.numbers import INT64_MAX
 from maas_client.typed.recipe_options import recipe_of
+from maas_client.typed.recipes import RECIPES
 from tests.maas_client.running import Maas
 
 NO_NUMBERS = ("nan", "inf", "-inf")
@@ -48,18 +49,22 @@ def test_there_are_such_options() -> None:
     assert len(OPTIONS) > 20
 
 
-FIELDS = {
-    field.name: NO_NUMBERS if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE else (*NO_NUMBERS, *TOO_LARGE, "2.5")
-    for field in pb.Recipe.DESCRIPTOR.fields
-    if field.cpp_type in {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_DOUBLE}
-}
+def numeric_settings() -> Iterator[tuple[str, str, str]]:
+    """Yield every numeric field of every recipe, with each text that is none of its numbers."""
+    for recipe, message in RECIPES.items():
+        for name, leaf in leaf_fields(message).items():
+            kind = leaf.field.cpp_type if leaf.field is not None else None
+            if kind == FieldDescriptor.CPPTYPE_DOUBLE:
+                yield from ((recipe, name, text) for text in NO_NUMBERS)
+            elif kind == FieldDescriptor.CPPTYPE_INT32:
+                yield from ((recipe, name, text) for text in (*NO_NUMBERS, *TOO_LARGE, "2.5"))
 
 
-@pytest.mark.parametrize(("field", "text"), [(name, text) for name, texts in FIELDS.items() for text in texts])
-def test_every_setting_of_a_recipe_does(field: str, text: str) -> None:
+@pytest.mark.parametrize(("recipe", "field", "text"), list(numeric_settings()))
+def test_every_setting_of_a_recipe_does(recipe: str, field: str, text: str) -> None:
     """By the kind of its field, and names the field."""
     with pytest.raises(CommandFailed, match=f"^{field} must be "):
-        recipe_of("", [f"{field}={text}"])
+        recipe_of(recipe, [f"{field}={text}"])
 
 
 @pytest.mark.parametrize("seed", ["-1", str(INT64_MAX + 1), str(2**64 - 1)])

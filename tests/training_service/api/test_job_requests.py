@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -11,11 +12,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from maas.training.v1 import training_pb2 as pb
 
+from grpc_runtime.leaf_fields import leaf_fields
 from model_store.architectures import Head
 from model_store.names import AliasName
 from tests.training_service.making import photos, publish_base, publish_mlp, tar_of
 from tests.training_service.running import RunningService, refused
-from training_service.recipes.choices import FIELDS
 from training_service.recipes.recipe import DEFAULTS
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
@@ -25,10 +26,11 @@ Recipe = pb.Recipe
 
 def test_a_job_is_queued_with_every_default(ready_service: RunningService) -> None:
     """The base is resolved to a version, and the recipe says what it will do."""
-    job = ready_service.create(recipe=Recipe(name="last_stages", num_epochs=3), seed=7, alias="live")
+    job = ready_service.create(recipe=Recipe(last_stages={"epoch_count": 3}), seed=7, alias="live")
     assert (job.base, job.dataset, job.model) == ("models/base/versions/1", "datasets/photos", "models/flowers")
     assert (job.state, job.seed, job.alias, job.num_attempts) == (QUEUED, 7, "live", 0)
-    assert (job.recipe.num_stages, job.recipe.num_epochs, job.recipe.batch_size) == (1, 3, 32)
+    assert (job.recipe.last_stages.stage_count, job.recipe.last_stages.epoch_count) == (1, 3)
+    assert job.recipe.last_stages.optimizer.learning_rate == 1e-4
     assert ready_service.job(job.name) == job
     jobs = ready_service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
     assert list(jobs) == [job]
@@ -37,19 +39,19 @@ def test_a_job_is_queued_with_every_default(ready_service: RunningService) -> No
 def test_a_recipe_of_an_answer_can_be_sent_again(ready_service: RunningService) -> None:
     """What was filled in is a valid request."""
     for name in DEFAULTS:
-        job = ready_service.create(recipe=Recipe(name=name))
+        job = ready_service.create(recipe=Recipe(**{name: {}}))
         assert ready_service.create(recipe=job.recipe).recipe == job.recipe
 
 
 def test_a_recipe_that_nobody_names_is_chosen_by_the_data(ready_service: RunningService) -> None:
     """Few images a label: a linear probe, which says why it was chosen; what it has no use for is refused."""
-    for recipe in (None, Recipe(class_weights="balanced")):
+    for recipe in (None, Recipe(), Recipe(auto={"class_weights": pb.CLASS_WEIGHTS_BALANCED})):
         job = ready_service.create(recipe=recipe)
-        assert job.recipe.name == "linear_probe"
+        assert job.recipe.WhichOneof("recipe") == "linear_probe"
         assert "training rows a label" in job.recipe.reason
         assert ready_service.create(recipe=job.recipe).recipe.reason == ""
-    with refused(INVALID, "chosen by the data"):
-        ready_service.create(recipe=Recipe(learning_rate=0.1))
+    with refused(INVALID, "chosen by the data", fields=["training_job.recipe.auto.augmentation"]):
+        ready_service.create(recipe=Recipe(auto={"augmentation": pb.AUGMENTATION_STRONG}))
 
 
 def test_a_base_may_be_named_three_ways(ready_service: RunningService) -> None:
@@ -80,13 +82,17 @@ def test_a_repeated_request_makes_one_job(ready_service: RunningService) -> None
         ({"base": "models/base/versions/0"}, ["training_job.base"]),
         ({"dataset": "photos"}, ["training_job.dataset"]),
         ({"alias": "Not An Alias"}, ["training_job.alias"]),
-        ({"recipe": Recipe(num_epochs=3)}, ["training_job.recipe.num_epochs"]),
-        ({"recipe": Recipe(name="magic")}, ["training_job.recipe.name"]),
-        ({"recipe": Recipe(name="linear_probe", num_epochs=3)}, ["training_job.recipe.num_epochs"]),
-        ({"recipe": Recipe(name="last_stages", num_stages=99)}, ["training_job.recipe.num_stages"]),
         (
-            {"recipe": Recipe(name="full", batch_size=0, learning_rate=-1)},
-            ["training_job.recipe.batch_size", "training_job.recipe.learning_rate"],
+            {"recipe": Recipe(linear_probe={"class_weights": 7})},  # type: ignore[arg-type]
+            ["training_job.recipe.linear_probe.class_weights"],
+        ),
+        (
+            {"recipe": Recipe(last_stages={"stage_count": 99})},
+            ["training_job.recipe.last_stages.stage_count"],
+        ),
+        (
+            {"recipe": Recipe(full={"batch_size": 0, "optimizer": {"learning_rate": -1}})},
+            ["training_job.recipe.full.batch_size", "training_job.recipe.full.optimizer.learning_rate"],
         ),
         ({"model": "", "base": "", "dataset": ""}, [f"training_job.{each}" for each in ("model", "base", "dataset")]),
     ],
@@ -177,11 +183,14 @@ def validate(service: RunningService, **job: Any) -> pb.TrainingJob:
 
 def test_a_job_can_be_checked_before_its_dataset_is_there(ready_service: RunningService) -> None:
     """Every option but the dataset is, and nothing is queued."""
-    job = validate(ready_service, seed=3, recipe=Recipe(name="last_stages", num_epochs=3))
+    job = validate(ready_service, seed=3, recipe=Recipe(last_stages={"epoch_count": 3}))
     assert (job.name, job.state, job.dataset) == ("", pb.TRAINING_JOB_STATE_UNSPECIFIED, "")
-    assert (job.base, job.seed, job.recipe.num_epochs, job.recipe.num_stages) == ("models/base/versions/1", 3, 3, 1)
-    assert validate(ready_service, recipe=Recipe(class_weights="balanced")).recipe.name == "linear_probe"
-    assert validate(ready_service, recipe=Recipe(learning_rate=0.1)).recipe.learning_rate == 0.1
+    assert (job.base, job.seed) == ("models/base/versions/1", 3)
+    assert (job.recipe.last_stages.epoch_count, job.recipe.last_stages.stage_count) == (3, 1)
+    balanced = validate(ready_service, recipe=Recipe(auto={"class_weights": pb.CLASS_WEIGHTS_BALANCED}))
+    assert balanced.recipe.linear_probe.class_weights == pb.CLASS_WEIGHTS_BALANCED
+    strong = validate(ready_service, recipe=Recipe(auto={"augmentation": pb.AUGMENTATION_STRONG}))
+    assert strong.recipe.last_stages.augmentation.kind == pb.AUGMENTATION_STRONG
     assert not ready_service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
 
 
@@ -191,9 +200,9 @@ def test_a_job_can_be_checked_before_its_dataset_is_there(ready_service: Running
         ({"model": "models/Rosen!"}, INVALID),
         ({"base": "models/none"}, NOT_FOUND),
         ({"dataset": "datasets/none"}, NOT_FOUND),
-        ({"recipe": Recipe(name="none")}, INVALID),
-        ({"recipe": Recipe(num_stages=2, num_views=3, epochs_per_stage=2)}, INVALID),
-        ({"recipe": Recipe(name="last_stages", num_stages=99)}, INVALID),
+        ({"recipe": Recipe(full={"precision": 99})}, INVALID),  # type: ignore[arg-type]
+        ({"recipe": Recipe(last_stages={"view_count": 3})}, INVALID),
+        ({"recipe": Recipe(last_stages={"stage_count": 99})}, INVALID),
         ({"alias": "No!"}, INVALID),
         ({"alias": "live", "promote": pb.Promote(alias="live")}, INVALID),
         ({"promote": pb.Promote(alias="live", metric="none")}, INVALID),
@@ -231,12 +240,23 @@ TRAINING = frozenset(
 )
 
 
-@pytest.mark.parametrize(("field", "value"), numbers(pb.Recipe))
-def test_every_number_of_a_recipe_is_checked(ready_service: RunningService, field: str, value: float) -> None:
-    """By a recipe that has the field; nothing is queued."""
-    name = next(recipe for recipe, fields in FIELDS.items() if field in fields)
-    with refused(INVALID, fields=[f"training_job.recipe.{field}"]):
-        ready_service.create(recipe=Recipe(name=name, **{field: value}))
+def numbers_of_recipes() -> Iterator[tuple[str, str, float]]:
+    """Yield every hyperparameter of every recipe, with each number that it cannot hold."""
+    for name in DEFAULTS:
+        for key, leaf in leaf_fields(type(getattr(Recipe(), name))).items():
+            for value in NUMBERS.get(leaf.field.cpp_type, ()) if leaf.field is not None else ():
+                yield name, key, value
+
+
+@pytest.mark.parametrize(("name", "key", "value"), list(numbers_of_recipes()))
+def test_every_number_of_a_recipe_is_checked(ready_service: RunningService, name: str, key: str, value: float) -> None:
+    """The violation names the field where it lies; nothing is queued."""
+    recipe = Recipe()
+    settings = getattr(recipe, name)
+    leaf = leaf_fields(type(settings))[key]
+    leaf.write(settings, value)
+    with refused(INVALID, fields=[".".join(("training_job.recipe", name, *leaf.path))]):
+        ready_service.create(recipe=recipe)
 
 
 @pytest.mark.parametrize(("field", "value"), numbers(pb.TrainingJob, but=TRAINING))

@@ -80,7 +80,7 @@ class Requests:
                     model="models/flowers",
                     base="models/base",
                     dataset="datasets/photos",
-                    recipe=pb.Recipe(name="full"),
+                    recipe=pb.Recipe(full={}),
                 )
             ),
             "GetTrainingJob": lambda: pb.GetTrainingJobRequest(name=self._job()),

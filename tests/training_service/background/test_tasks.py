@@ -56,7 +56,7 @@ def evaluating(service: RunningService) -> tuple[grpc.Call, int]:
 
 def test_a_native_crash_ends_an_evaluation_and_nothing_else(service: RunningService) -> None:
     """The caller is told of the signal; jobs run on, and the next evaluation succeeds."""
-    job = service.create(recipe=pb.Recipe(name="classic", num_epochs=10_000))
+    job = service.create(recipe=pb.Recipe(classic={"epoch_count": 10_000}))
     service.await_training(job.name)
     running, pid = evaluating(service)
     os.kill(pid, signal.SIGSEGV)

@@ -127,7 +127,7 @@ def test_a_fine_tune_of_a_fine_tune_learned_from_both(service: RunningService, s
 
 def scratch() -> pb.Recipe:
     """Return a short recipe that takes nothing but the architecture from its base."""
-    return pb.Recipe(name="scratch", num_epochs=2, batch_size=8, learning_rate=0.001)
+    return pb.Recipe(scratch={"epoch_count": 2, "batch_size": 8, "optimizer": {"learning_rate": 0.001}})
 
 
 def test_an_evaluation_warns_of_rows_that_were_learned_from(service: RunningService, served: pb.TrainingJob) -> None:

@@ -34,9 +34,9 @@ from tests.training_service.running import (
 from training_service.jobs import worker_process
 from training_service.jobs.work_order import EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker import Worker
-from training_service.recipes.choices import resolve
+from training_service.recipes.recipe import DEFAULTS, RecipeName
 
-PROBE = resolve("linear_probe", {}, "recipe").to_json()
+PROBE = DEFAULTS[RecipeName.LINEAR_PROBE].to_json()
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_worker_dies_with_its_runner(home: Path) -> None:
 def test_a_stopped_service_hands_its_job_back(home: Path) -> None:
     """The worker ends with the service, and the next service goes on with the job."""
     with running_service(home) as service:
-        job = service.create(recipe=pb.Recipe(name="classic", num_epochs=100))
+        job = service.create(recipe=pb.Recipe(classic={"epoch_count": 100}))
         service.await_training(job.name)
         service.stop()
         assert not worker_pids()
@@ -107,7 +107,7 @@ def test_a_stopped_service_hands_its_job_back(home: Path) -> None:
 
 def test_a_killed_job_ends_with_the_weights_of_one_that_was_not(home: Path) -> None:
     """Its worker is killed after some steps, it is paused after some more, and goes on each time from where it was."""
-    recipe = pb.Recipe(name="full", num_epochs=6, batch_size=4)
+    recipe = pb.Recipe(full={"epoch_count": 6, "batch_size": 4})
     with running_service(home, checkpoint_seconds=0.0, poll_seconds=0.05) as service:
         calm, job = service.create(recipe=recipe, model="models/calm"), service.create(recipe=recipe)
         list(service.watch(calm.name))
@@ -143,7 +143,7 @@ def test_a_watch_ends_when_the_service_stops(home: Path) -> None:
 def test_a_killed_service_leaves_a_job_that_its_successor_finishes(home: Path) -> None:
     """Kill -9: the worker dies too, the lease runs out, and the job starts again."""
     with process(home) as (service, stub):
-        job = create(stub, pb.Recipe(name="classic", num_epochs=10_000))
+        job = create(stub, pb.Recipe(classic={"epoch_count": 10_000}))
         for event in stub.WatchTrainingJob(pb.WatchTrainingJobRequest(name=job.name)):
             if event.progress.epoch:
                 break

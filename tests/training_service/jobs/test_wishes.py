@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,11 +27,11 @@ from tests.training_service.running import running_service, settings_of
 from training_service.jobs.runner import Runner
 from training_service.jobs.work_order import WorkOrder
 from training_service.jobs.worker import Worker
-from training_service.recipes.choices import resolve
+from training_service.recipes.recipe import DEFAULTS, RecipeName
 from training_service.settings import TrainingSettings
 from training_service.threads import Threads
 
-RECIPE = resolve("classic", {"num_epochs": 1}, "recipe").to_json()
+RECIPE = replace(DEFAULTS[RecipeName.CLASSIC], epoch_count=1).to_json()
 SPEC = JobSpec("flowers", VersionName("base", 1), "photos", RECIPE, 0, None)
 KILLED = -signal.SIGKILL
 

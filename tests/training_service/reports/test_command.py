@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 import typer
+from maas.training.v1 import training_pb2 as pb
 
+from grpc_runtime.leaf_fields import leaf_fields
 from maas_client.__main__ import app
 from maas_client.typed.recipe_options import recipe_of
 from model_store.names import VersionName
 from model_store.records.jobs import JobSpec
 from model_store.records.promotion import PromotionSpec
-from training_service.recipes.choices import FIELDS
-from training_service.recipes.recipe import DEFAULTS, ENUMS, Recipe, RecipeName
+from training_service.recipes.recipe import DEFAULTS, ENUMS, OPTIMIZER_FIELDS, Recipe, RecipeName
 from training_service.reports.command import finetune_command
 
 SPEC = JobSpec("flowers", VersionName("base", 1), "photos", DEFAULTS[RecipeName.FULL].to_json(), 7, None)
+
+
+OPTIMIZERS = {field: optimizer for optimizer, fields in OPTIMIZER_FIELDS.items() for field in fields}
 
 
 def understood(spec: JobSpec) -> dict[str, Any]:
@@ -41,8 +45,8 @@ def another(name: str, value: object) -> object:
 
 def choices() -> Iterator[Any]:
     """Every hyperparameter of every recipe."""
-    for recipe, fields in FIELDS.items():
-        for name in sorted(fields):
+    for recipe in RecipeName:
+        for name in leaf_fields(type(getattr(pb.Recipe(), recipe))):
             yield pytest.param(recipe, name, id=f"{recipe}-{name}")
 
 
@@ -58,9 +62,15 @@ def test_every_hyperparameter_can_be_chosen_again(name: RecipeName, field: str) 
     """Whoever types the command chooses exactly that value, and no other."""
     default = DEFAULTS[name]
     chosen: Recipe = replace(default, **{field: another(field, getattr(default, field))})
+    if optimizer := OPTIMIZERS.get(field):
+        chosen = replace(chosen, optimizer=optimizer)
     found = understood(replace(SPEC, recipe=chosen.to_json()))
     recipe = recipe_of(found["recipe"], found["settings"])
-    assert {each.name: value for each, value in recipe.ListFields()} == {"name": name, field: getattr(chosen, field)}
+    message = getattr(recipe, name)
+    leaves = {key: leaf.read(message) for key, leaf in leaf_fields(type(message)).items()}
+    asked = {key: value for key, value in leaves.items() if value is not None}
+    assert asked.pop(field) == getattr(chosen, field)
+    assert asked in ({}, {"optimizer": OPTIMIZERS.get(field)})
 
 
 def test_the_gate_is_asked_for_too() -> None:

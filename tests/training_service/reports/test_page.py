@@ -120,7 +120,7 @@ def service(home: Path) -> Iterator[RunningService]:
 @pytest.fixture(scope="module")
 def tuned(service: RunningService) -> pb.TrainingJob:
     """A job of three epochs whose version passes the gate."""
-    recipe = pb.Recipe(name="last_stages", num_epochs=3, batch_size=8)
+    recipe = pb.Recipe(last_stages={"epoch_count": 3, "batch_size": 8})
     job = service.create(recipe=recipe, seed=7, promote=pb.Promote(alias="production", threshold=0.1, min_rows=9))
     return service.await_end(job.name)
 
@@ -178,7 +178,7 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     ):
         assert expected in text
     hyperparameters = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
-    assert (hyperparameters["num_epochs"], hyperparameters["batch_size"]) == ("3 default 20", "8 default 32")
+    assert (hyperparameters["epoch_count"], hyperparameters["batch_size"]) == ("3 default 20", "8 default 32")
     assert (hyperparameters["seed"], hyperparameters["optimizer"]) == ("7", "adamw")
     assert set(version.lineage.recipe) - {"name", "reason"} <= hyperparameters.keys()
     captions = page.texts["figcaption"]
@@ -285,7 +285,7 @@ def test_a_job_that_has_made_nothing_yet_has_a_report(tmp_path: Path) -> None:
 
 def test_what_cannot_be_measured_any_more_is_said(home: Path, service: RunningService) -> None:
     """A report outlives its version: what was measured when it was made stays, and the reason stands beside it."""
-    recipe = pb.Recipe(name="last_stages", num_epochs=1)
+    recipe = pb.Recipe(last_stages={"epoch_count": 1})
     job = service.await_end(service.create(model="models/damaged", recipe=recipe, seed=3).name)
     head = service.store.get_version(parse_version(job.version, "version")).stages[-1].digest
     (blob,) = (path for path in (home / "blobs").rglob(head) if path.is_file())

@@ -32,7 +32,12 @@ CPU = torch.device("cpu")
 STAGES = ("layer1", "layer2", "layer3")
 NUM_TRAIN, NUM_ROWS = 48, 72
 PLAIN = Recipe(
-    RecipeName.FULL, num_epochs=4, batch_size=8, learning_rate=0.05, optimizer=Optimizer.SGD, schedule=Schedule.CONSTANT
+    RecipeName.FULL,
+    epoch_count=4,
+    batch_size=8,
+    learning_rate=0.05,
+    optimizer=Optimizer.SGD,
+    schedule=Schedule.CONSTANT,
 )
 EVERYTHING = replace(
     PLAIN,
@@ -49,7 +54,7 @@ EVERYTHING = replace(
     mixup_alpha=0.4,
     class_weights=ClassWeights.BALANCED,
     max_gradient_norm=0.1,
-    accumulated_batches=2,
+    batches_per_step=2,
     average_decay=0.9,
     keep=Keep.BEST,
     patience=3,
@@ -116,7 +121,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def test_accumulated_batches_are_one_large_batch() -> None:
     """Four of 4 rows make the step of one of 16, but for rounding; the epoch has as many steps."""
-    small = trainer(replace(PLAIN, batch_size=4, accumulated_batches=4))
+    small = trainer(replace(PLAIN, batch_size=4, batches_per_step=4))
     large = trainer(replace(PLAIN, batch_size=16))
     assert small.steps_per_epoch == large.steps_per_epoch == 3
     for _ in range(7):
@@ -127,7 +132,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
 
 def test_a_remainder_counts_its_rows() -> None:
     """The last step of an epoch has 8 of 20 rows, in batches that are even: each row counts alike in its step."""
-    made = replace(PLAIN, batch_size=5, accumulated_batches=4)
+    made = replace(PLAIN, batch_size=5, batches_per_step=4)
     small, large = trainer(made), trainer(replace(PLAIN, batch_size=20))
     assert small.steps_per_epoch == 3
     for _ in range(3):
@@ -167,7 +172,7 @@ def test_balanced_weights_find_the_rare_label() -> None:
     data = TrainingData(ActivationRows(features, []), labels, np.arange(400), np.arange(400, 600))
     recalls = {}
     for kind in ClassWeights:
-        made = trainer(replace(PLAIN, num_epochs=3, class_weights=kind), data=data)
+        made = trainer(replace(PLAIN, epoch_count=3, class_weights=kind), data=data)
         made.train(Told(), lambda: None)
         rare = np.flatnonzero(labels[400:]) + 400
         recalls[kind] = float((made.logits(rare).argmax(axis=1) == 1).mean())
@@ -176,7 +181,7 @@ def test_balanced_weights_find_the_rare_label() -> None:
 
 def test_the_average_is_what_is_judged_and_kept() -> None:
     """At a rate that throws the weights about: the version is their average over the steps, worked out here."""
-    recipe = replace(PLAIN, learning_rate=0.5, average_decay=0.8, num_epochs=2, keep=Keep.LAST)
+    recipe = replace(PLAIN, learning_rate=0.5, average_decay=0.8, epoch_count=2, keep=Keep.LAST)
     made = trainer(recipe)
     expected, told = weights(made), Told()
     for step in range(made.num_steps):
@@ -196,7 +201,7 @@ def test_the_average_is_what_is_judged_and_kept() -> None:
 
 def test_training_stops_out_of_patience() -> None:
     """Two epochs after the best one, whose weights are kept; without patience it goes on."""
-    ruinous = replace(PLAIN, learning_rate=20.0, num_epochs=30, keep=Keep.BEST)
+    ruinous = replace(PLAIN, learning_rate=20.0, epoch_count=30, keep=Keep.BEST)
     told = Told()
     patient = trainer(replace(ruinous, patience=2))
     before = weights(patient)
@@ -212,7 +217,7 @@ def test_training_stops_out_of_patience() -> None:
 @pytest.mark.parametrize("keep", Keep)
 def test_the_kept_epoch_is_told(keep: Keep) -> None:
     """The one whose weights the chain ends with."""
-    made, ends = trainer(replace(PLAIN, learning_rate=0.5, num_epochs=6, keep=keep)), []
+    made, ends = trainer(replace(PLAIN, learning_rate=0.5, epoch_count=6, keep=keep)), []
     made.train(Told(lambda figures: ends.append((figures.validation_loss, weights(made)))), lambda: None)
     best = min(range(6), key=lambda epoch: ends[epoch][0]) + 1
     assert made.kept_epoch == (best if keep is Keep.BEST else 6)
@@ -221,7 +226,7 @@ def test_the_kept_epoch_is_told(keep: Keep) -> None:
 
 def test_gradual_unfreezes_downwards() -> None:
     """The head alone in the first epoch, then one stage more in each; those below keep every bit until then."""
-    made = trainer(replace(PLAIN, num_epochs=5, epochs_per_stage=1, average_decay=0.5))
+    made = trainer(replace(PLAIN, epoch_count=5, epochs_per_stage=1, average_decay=0.5))
     changed = []
     for _ in range(5):
         before = weights(made)
@@ -234,7 +239,7 @@ def test_gradual_unfreezes_downwards() -> None:
 
 def test_a_recipe_that_stops_on_its_way_down_leaves_the_rest() -> None:
     """Its weights are the base's, bit by bit: so are their digests. A checkpoint has no need of them either."""
-    made = trainer(replace(PLAIN, num_epochs=2, epochs_per_stage=1, keep=Keep.BEST, average_decay=0.9))
+    made = trainer(replace(PLAIN, epoch_count=2, epochs_per_stage=1, keep=Keep.BEST, average_decay=0.9))
     before = weights(made)
     made.train(Told(), lambda: None)
     assert changed_stages(before, weights(made)) <= {HEAD, "layer3"}
@@ -247,7 +252,7 @@ def test_a_recipe_that_stops_on_its_way_down_leaves_the_rest() -> None:
 def test_bfloat16_trains_weights_of_float32(optimizer: Optimizer) -> None:
     """The steps are others, and the loss falls as it does in float32."""
     rate = 0.005 if optimizer is Optimizer.ADAMW else 0.05
-    recipe = replace(PLAIN, optimizer=optimizer, learning_rate=rate, num_epochs=6)
+    recipe = replace(PLAIN, optimizer=optimizer, learning_rate=rate, epoch_count=6)
     coarse, fine = trainer(replace(recipe, precision=Precision.BFLOAT16)), trainer(recipe)
     losses = [[made.train_step().item() for _ in range(made.num_steps)] for made in (coarse, fine)]
     assert {tensor.dtype for tensor in weights(coarse).values()} == {torch.float32}
@@ -288,7 +293,7 @@ def test_every_ingredient_changes_what_comes_out(field: str) -> None:
 @pytest.mark.parametrize(("optimizer", "least", "most"), [("sgd", 1e-3, 0.5), ("adamw", 1e-4, 0.1)])
 def test_a_learning_rate_is_found(optimizer: str, least: float, most: float) -> None:
     """One that learns, far from both ends of the sweep; the chain is left as it was, and the answer is repeatable."""
-    recipe = replace(PLAIN, optimizer=Optimizer(optimizer), num_epochs=8)
+    recipe = replace(PLAIN, optimizer=Optimizer(optimizer), epoch_count=8)
     made = trainer(recipe)
     before = weights(made)
     found, again = (
@@ -305,7 +310,7 @@ def test_a_learning_rate_is_found(optimizer: str, least: float, most: float) -> 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_network_that_is_good_already_gets_a_rate_too(seed: int) -> None:
     """Its loss is all noise until a rate is too high: the sweep neither stops at that noise, nor takes a dip for it."""
-    made = trainer(replace(PLAIN, num_epochs=40), seed)
+    made = trainer(replace(PLAIN, epoch_count=40), seed)
     made.train(Told(), lambda: None)
     found = find_learning_rate(made._chain.requires_grad_(), made._data, PLAIN, seed, CPU, bool)
     assert 1e-3 < found < 0.5
@@ -335,14 +340,14 @@ def test_the_head_start_is_not_part_of_it() -> None:
     assert same(trained(PLAIN), trained(replace(PLAIN, head_start=HeadStart.LINEAR_PROBE)))
 
 
-@pytest.mark.parametrize("num_views", [0, 1, 3])
-def test_every_view_is_as_likely_as_the_plain_one(num_views: int) -> None:
+@pytest.mark.parametrize("view_count", [0, 1, 3])
+def test_every_view_is_as_likely_as_the_plain_one(view_count: int) -> None:
     """Rows keep their places, and the generator alone decides."""
     plain = np.repeat(np.arange(1000, dtype=np.float32)[:, None], 4, axis=1)
-    made = ActivationRows(plain, [plain + 1000 * number for number in range(1, num_views + 1)])
+    made = ActivationRows(plain, [plain + 1000 * number for number in range(1, view_count + 1)])
     positions = np.arange(999, -1, -1)
     found, again = (made.read(positions, torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(found, again)
     assert (found[:, 0] % 1000 == torch.from_numpy(positions)).all()
-    counts = torch.bincount((found[:, 0] // 1000).long(), minlength=num_views + 1)
-    assert (counts - 1000 / (num_views + 1)).abs().max() < 80
+    counts = torch.bincount((found[:, 0] // 1000).long(), minlength=view_count + 1)
+    assert (counts - 1000 / (view_count + 1)).abs().max() < 80

@@ -13,12 +13,12 @@ SUCCEEDED, FAILED = pb.TRAINING_JOB_STATE_SUCCEEDED, pb.TRAINING_JOB_STATE_FAILE
 
 def ended(service: RunningService, name: str, **recipe: object) -> pb.TrainingJob:
     """Train by a recipe and return the job."""
-    return service.await_end(service.create(recipe=pb.Recipe(name=name, **recipe), model=f"models/{name}").name)  # type: ignore[arg-type]
+    return service.await_end(service.create(recipe=pb.Recipe(**{name: recipe}), model=f"models/{name}").name)  # type: ignore[arg-type]
 
 
 def test_the_refitted_probe_is_kept_where_no_epoch_improved_on_it(training_service: RunningService) -> None:
     """The head of training and validation rows, the base's stages bit by bit, and a remark wherever one looks."""
-    asked = {"num_epochs": 2, "batch_size": 8, "learning_rate": 1e6, "backbone_learning_rate_factor": 1}
+    asked = {"epoch_count": 2, "batch_size": 8, "optimizer": {"learning_rate": 1e6}, "backbone_learning_rate_factor": 1}
     job = ended(training_service, "full", **asked)
     assert job.state == SUCCEEDED, job.error
     (remark,) = job.remarks
@@ -41,7 +41,9 @@ def test_the_refitted_probe_is_kept_where_no_epoch_improved_on_it(training_servi
 @pytest.mark.parametrize("name", ["classic", "scratch"])
 def test_what_diverged_from_a_random_start_fails(training_service: RunningService, name: str) -> None:
     """There is nothing better to register; the error says what to do."""
-    job = ended(training_service, name, num_epochs=3, batch_size=8, learning_rate=1e6)
+    rate: dict[str, object] = {"learning_rate": 1e6}
+    rate = rate if name == "classic" else {"optimizer": rate}
+    job = ended(training_service, name, epoch_count=3, batch_size=8, **rate)
     assert job.state == FAILED
     assert "choose a learning_rate below 1e+06" in job.error
     assert not job.version

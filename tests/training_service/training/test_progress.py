@@ -25,13 +25,13 @@ def test_the_meter_adds_phases_up_and_keeps_quiet() -> None:
     meter.begin("training", 20)
     meter.report(1)
     clock.now += 3
-    meter.report(10, lambda: Figures(epoch=1, num_epochs=2, loss=0.5))
+    meter.report(10, lambda: Figures(epoch=1, epoch_count=2, loss=0.5))
     assert [each.phase for each in seen] == ["reading", "training", "training"]
     assert seen[-1] == Progress(
         phase="training",
         fraction_done=0.75,
         epoch=1,
-        num_epochs=2,
+        epoch_count=2,
         loss=0.5,
         images_per_second=pytest.approx(10 / 3),
         seconds_left=pytest.approx(2.0),

@@ -28,7 +28,7 @@ PIXELS = np.stack(
         for seed, label in enumerate(LABELS)
     ]
 )
-FULL = replace(DEFAULTS[RecipeName.FULL], num_epochs=2, batch_size=4, head_start=HeadStart.RANDOM)
+FULL = replace(DEFAULTS[RecipeName.FULL], epoch_count=2, batch_size=4, head_start=HeadStart.RANDOM)
 
 
 def trainer(recipe: Recipe = FULL, seed: int = 0, frozen: Sequence[str] = (), num_train: int = 12) -> Trainer:
@@ -139,14 +139,14 @@ def test_every_row_is_seen_once_an_epoch() -> None:
 def test_it_learns() -> None:
     """A few epochs tell three colours apart, whose discs differ in nothing else."""
     quick = {"learning_rate": 3e-3, "backbone_learning_rate_factor": 1.0, "freeze_batch_norm": False}
-    made = trainer(replace(FULL, num_epochs=8, keep=Keep.LAST, **quick))
+    made = trainer(replace(FULL, epoch_count=8, keep=Keep.LAST, **quick))
     found = losses(made)
     assert np.mean(found[-3:]) < 0.6 * np.mean(found[:3])
 
 
 def test_diverged_training_ends_with_the_epoch() -> None:
     """Weights that are no numbers any more never become numbers again; the best epoch's come back."""
-    made = trainer(replace(FULL, num_epochs=5, keep=Keep.BEST))
+    made = trainer(replace(FULL, epoch_count=5, keep=Keep.BEST))
     before = weights(made)
 
     def spoil(_: Callable[[], Figures], *, is_milestone: bool) -> None:  # noqa: ARG001  the trainer's signature

@@ -27,7 +27,7 @@ from tests.training_service.running import RunningService, refused, until, worke
 SUCCEEDED, CANCELLED = pb.TRAINING_JOB_STATE_SUCCEEDED, pb.TRAINING_JOB_STATE_CANCELLED
 QUEUED, PREPARING = pb.TRAINING_JOB_STATE_QUEUED, pb.TRAINING_JOB_STATE_PREPARING
 RUNNING, CANCELLING = pb.TRAINING_JOB_STATE_RUNNING, pb.TRAINING_JOB_STATE_CANCELLING
-ENDLESS = pb.Recipe(name="classic", num_epochs=10_000)
+ENDLESS = pb.Recipe(classic={"epoch_count": 10_000})
 
 
 def get_version(service: RunningService, name: str) -> model_store_pb2.ModelVersion:
@@ -59,19 +59,22 @@ def predict(store: ModelStore, version: str, image: bytes) -> str:
 
 
 RECIPES = {
-    "linear_probe": pb.Recipe(name="linear_probe"),
+    "linear_probe": pb.Recipe(linear_probe={}),
     "last_stages": pb.Recipe(
-        name="last_stages",
-        num_stages=2,
-        num_epochs=3,
-        backbone_learning_rate_factor=1,
-        augmentation="crop_and_mirror",
-        num_views=2,
+        last_stages={
+            "stage_count": 2,
+            "epoch_count": 3,
+            "backbone_learning_rate_factor": 1,
+            "augmentation": {"kind": pb.AUGMENTATION_CROP_AND_MIRROR},
+            "view_count": 2,
+        }
     ),
-    "full": pb.Recipe(name="full", num_epochs=3, batch_size=8, backbone_learning_rate_factor=1),
-    "gradual": pb.Recipe(name="gradual", num_epochs=2, backbone_learning_rate_factor=1, find_learning_rate=True),
-    "classic": pb.Recipe(name="classic", num_epochs=2),
-    "scratch": pb.Recipe(name="scratch", num_epochs=1, batch_size=8),
+    "full": pb.Recipe(full={"epoch_count": 3, "batch_size": 8, "backbone_learning_rate_factor": 1}),
+    "gradual": pb.Recipe(
+        gradual={"epoch_count": 2, "backbone_learning_rate_factor": 1, "optimizer": {"find_learning_rate": True}}
+    ),
+    "classic": pb.Recipe(classic={"epoch_count": 2}),
+    "scratch": pb.Recipe(scratch={"epoch_count": 1, "batch_size": 8}),
 }
 
 
@@ -131,9 +134,9 @@ def test_a_rate_that_was_found_is_in_the_lineage(training_service: RunningServic
     """The job says what was asked for, the version what it came to."""
     job = training_service.await_end(jobs["gradual"])
     recipe = get_version(training_service, job.version).lineage.recipe
-    assert job.recipe.find_learning_rate
+    assert job.recipe.gradual.optimizer.find_learning_rate
     assert 1e-6 < recipe["learning_rate"] < 1
-    assert recipe["learning_rate"] != job.recipe.learning_rate
+    assert recipe["learning_rate"] != job.recipe.gradual.optimizer.learning_rate
 
 
 def test_a_linear_probe_is_small_and_right(training_service: RunningService, jobs: dict[str, str]) -> None:
@@ -179,7 +182,7 @@ def test_progress_covers_the_job(training_service: RunningService, jobs: dict[st
     fractions = [each.fraction_done for each in progress]
     assert fractions == sorted(fractions)
     epochs = [each for each in progress if each.phase == "training" and each.HasField("validation_metric")]
-    assert [(each.epoch, each.num_epochs) for each in epochs] == [(1, 3), (2, 3), (3, 3)]
+    assert [(each.epoch, each.epoch_count) for each in epochs] == [(1, 3), (2, 3), (3, 3)]
     assert all(each.images_per_second > 0 and each.HasField("loss") for each in epochs)
 
 
@@ -214,7 +217,7 @@ def test_a_running_job_is_cancelled(training_service: RunningService) -> None:
 
 def test_a_killed_worker_is_followed_by_another(training_service: RunningService) -> None:
     """The job says what happened, starts again, and succeeds."""
-    job = training_service.create(recipe=pb.Recipe(name="classic", num_epochs=40), model="models/killed")
+    job = training_service.create(recipe=pb.Recipe(classic={"epoch_count": 40}), model="models/killed")
     training_service.await_training(job.name)
     for pid in worker_pids():
         os.kill(pid, signal.SIGKILL)

@@ -46,7 +46,7 @@ def further_views(recipe: Recipe, seed: int) -> list[View]:
     """Return the views that frozen stages are run over besides the plain one."""
     if recipe.augmentation is Augmentation.MIRROR:
         return [View(Augmentation.MIRROR)]
-    return [View(recipe.augmentation, seed, number) for number in range(recipe.num_views)]
+    return [View(recipe.augmentation, seed, number) for number in range(recipe.view_count)]
 
 
 def augmented(rows: Tensor, spec: ImageInputSpec, kind: Augmentation, generator: torch.Generator) -> Tensor:

@@ -81,7 +81,7 @@ def test_strong_varies_colours_and_erases() -> None:
 
 def test_views_stay_the_same() -> None:
     """They are named by recipe, seed and number: a cache finds them again, and takes none for another."""
-    recipe = replace(DEFAULTS[RecipeName.LAST_STAGES], augmentation=Augmentation.CROP_AND_MIRROR, num_views=3)
+    recipe = replace(DEFAULTS[RecipeName.LAST_STAGES], augmentation=Augmentation.CROP_AND_MIRROR, view_count=3)
     views, others = further_views(recipe, 7), further_views(recipe, 8)
     assert len({view.name for view in (*views, *others, PLAIN)}) == 7
     found = [view.inputs(ROWS, SPEC, 0) for view in views]
