@@ -22,34 +22,39 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from sqlalchemy import insert, text
+from sqlalchemy import text
 
 from benchmarks.harness.figures import Figure, Options, Part, percentile, run_parts, seconds_in_turn
+from benchmarks.harness.publications import (
+    GIGABYTE,
+    forget,
+    insert_versions,
+    peak_memory,
+    publication,
+    random_state,
+    resnet50,
+    small,
+    touch,
+    vit_like,
+)
 from model_store.architectures import Head, build, initialise_head
-from model_store.blobs import StoredBlob
 from model_store.blobs.local import LocalBlobs
 from model_store.database.engine import Database, sqlite_url
 from model_store.database.paging import PageRequest, encode_token
 from model_store.manifests import Manifest, ManifestStage
 from model_store.registry.models import ModelStore
-from model_store.tables import ModelRow, StageRow, VersionMetricRow, VersionRow
 from model_store.tensors.stages import read_stages, write_stage, write_stages
 from model_store.transactions.changes import ChangeFeed
 from model_store.transactions.listings import ListRequest
 from model_store.transactions.publication import Publication
 from tests.model_store.killing import kill_writers
 from tests.postgres_server import new_database, postgres_server
-
-GIGABYTE = 1_000_000_000
-Tensors = dict[str, torch.Tensor]
-Stages = dict[str, Tensors]
 
 
 def concurrency(folder: Path, options: Options) -> Iterator[Figure]:
@@ -79,7 +84,7 @@ def _publish_many(url: str, folder: Path, seed: int, count: int) -> list[int | s
         store = ModelStore(database, LocalBlobs(folder))
         for index in range(count):
             try:
-                results.append(store.publish(_small(store, "flowers", seed * 1000 + index)).name.number)
+                results.append(store.publish(small(store, "flowers", seed * 1000 + index)).name.number)
             except Exception as error:  # noqa: BLE001  whatever it is, it counts as an error
                 results.append(repr(error))
     return results
@@ -101,7 +106,7 @@ def probes(folder: Path, options: Options) -> Iterator[Figure]:
     """Linear probes of one MobileNetV2: each stores its head and a manifest, and nothing else."""
     count, labels = (100 if options.quick else 1000), tuple(f"label {index}" for index in range(10))
     chain = build("mobilenet_v2", {}, Head("linear", len(labels)))
-    chain.load_state_dict_torchvision(_random_state(chain.state_dict_torchvision(), 0))
+    chain.load_state_dict_torchvision(random_state(chain.state_dict_torchvision(), 0))
     with closing(_sqlite(folder)) as database:
         store = ModelStore(database, LocalBlobs(folder / "blobs"))
         kept = {name: write_stage(store.blobs, chain.stage_tensors(name)) for name, _ in chain.backbone}
@@ -126,7 +131,7 @@ def probes(folder: Path, options: Options) -> Iterator[Figure]:
 
 def publish(folder: Path, options: Options) -> Iterator[Figure]:
     """A whole ResNet-50, to local disk: hashed, deduplicated, registered; against one plain synced file."""
-    stages = _resnet50()
+    stages = resnet50()
     tensors = {name: tensor for stage in stages.values() for name, tensor in stage.items()}
     num_bytes = sum(tensor.nbytes for tensor in tensors.values())
     with closing(_sqlite(folder)) as database:
@@ -134,7 +139,7 @@ def publish(folder: Path, options: Options) -> Iterator[Figure]:
 
         def ours() -> None:
             store = ModelStore(database, LocalBlobs(folder / f"blobs{next(rounds)}"))
-            store.publish(_publication(write_stages(store.blobs, stages), "resnet"))
+            store.publish(publication(write_stages(store.blobs, stages), "resnet"))
 
         def plain() -> None:
             path = folder / f"plain{next(rounds)}.safetensors"
@@ -149,7 +154,7 @@ def publish(folder: Path, options: Options) -> Iterator[Figure]:
 
 def load(folder: Path, options: Options) -> Iterator[Figure]:
     """The same ResNet-50 from a cold disk, every byte verified, against `load_file` of one cold file."""
-    stages = _resnet50()
+    stages = resnet50()
     blobs, path = LocalBlobs(folder / "blobs"), folder / "plain.safetensors"
     digests = [blob.digest for blob in write_stages(blobs, stages).values()]
     safetensors.torch.save_file({name: each for stage in stages.values() for name, each in stage.items()}, path)
@@ -157,13 +162,13 @@ def load(folder: Path, options: Options) -> Iterator[Figure]:
 
     def ours() -> None:
         for tensors in read_stages(blobs, digests).values():
-            _touch(tensors)
+            touch(tensors)
 
     def theirs() -> None:
-        _touch(safetensors.torch.load_file(path))
+        touch(safetensors.torch.load_file(path))
 
     files = [path, *(blobs.path(digest) for digest in digests)]
-    mine, plain = seconds_in_turn(3 if options.quick else 15, ours, theirs, before=lambda: _forget(files))
+    mine, plain = seconds_in_turn(3 if options.quick else 15, ours, theirs, before=lambda: forget(files))
     yield Figure("resnet50: cold load, verified / load_file", mine / plain, "x", "<= 1.5")
     yield Figure("resnet50: cold load", mine * 1000, "ms")
 
@@ -173,11 +178,11 @@ def large(folder: Path, options: Options) -> Iterator[Figure]:
     size = GIGABYTE // 2 if options.quick else 4 * GIGABYTE
     with closing(_sqlite(folder)) as database:
         blobs = LocalBlobs(folder / "blobs")
-        store, stages = ModelStore(database, blobs), dict(_vit_like(size))
+        store, stages = ModelStore(database, blobs), dict(vit_like(size))
         num_bytes = sum(tensor.nbytes for stage in stages.values() for tensor in stage.values())
         name = f"{num_bytes / GIGABYTE:.1f} GB"
-        with _peak_memory() as published:
-            version = store.publish(_publication(write_stages(blobs, stages), "vit"))
+        with peak_memory() as published:
+            version = store.publish(publication(write_stages(blobs, stages), "vit"))
         del stages
         digests = [stage.digest for stage in version.stages]
         paths = [blobs.path(digest) for digest in digests]
@@ -186,9 +191,9 @@ def large(folder: Path, options: Options) -> Iterator[Figure]:
             1 if options.quick else 3,
             lambda: read_stages(blobs, digests),
             lambda: [path.read_bytes() for path in paths],
-            before=lambda: _forget(paths),
+            before=lambda: forget(paths),
         )
-        with _peak_memory() as loaded:
+        with peak_memory() as loaded:
             held = read_stages(blobs, digests)
         del held
     yield Figure(f"{name}: memory beyond the tensors, publish", published[0] / 1e6, "MB", "<= 256")
@@ -202,7 +207,7 @@ def listing(folder: Path, options: Options) -> Iterator[Figure]:
     many, num_pages = (10_000 if options.quick else 100_000), (100 if options.quick else 500)
     with postgres_server(folder) as url, closing(new_database(url)) as database:
         for model, count in (("few", 100), ("many", many)):
-            _insert_versions(database, model, count)
+            insert_versions(database, model, count)
         with database.write() as session:
             session.execute(text("ANALYZE"))
         store = ModelStore(database, LocalBlobs(folder / "blobs"))
@@ -239,7 +244,7 @@ def _delays(url: str, folder: Path, count: int) -> list[float]:
     with closing(Database(url)) as database:
         store = ModelStore(database, LocalBlobs(folder))
         for seed in range(count):
-            store.publish(_small(store, "flowers", seed))
+            store.publish(small(store, "flowers", seed))
             committed = time.monotonic()
             delays.append(max(0.0, here.recv() - committed))
             time.sleep(random.uniform(0, 0.02))  # so that polls are met at any moment
@@ -272,108 +277,6 @@ def _sqlite(folder: Path) -> Database:
     database = Database(sqlite_url(folder / "store.db"))
     database.open_schema()
     return database
-
-
-def _small(store: ModelStore, model: str, seed: int) -> Publication:
-    """Store a backbone that all share and a head of its own."""
-    generators = {"backbone": torch.Generator().manual_seed(0), "head": torch.Generator().manual_seed(seed)}
-    stages = {name: {"weight": torch.randn(64, 64, generator=each)} for name, each in generators.items()}
-    return _publication({name: write_stage(store.blobs, tensors) for name, tensors in stages.items()}, model)
-
-
-def _publication(stored: Mapping[str, StoredBlob], model: str) -> Publication:
-    stages = tuple(ManifestStage(name, blob.digest) for name, blob in stored.items())
-    manifest = Manifest("any", {}, stages, {"kind": "image"}, ("a", "b"), {"kind": "linear", "outputs": 2})
-    new = [blob.digest for blob in stored.values() if blob.added_bytes]
-    return Publication(model, manifest, new_digests=new)
-
-
-def _resnet50() -> Stages:
-    chain = build("resnet50", {}, Head("linear", 1000))
-    chain.load_state_dict_torchvision(_random_state(chain.state_dict_torchvision(), 0))
-    return {name: chain.stage_tensors(name) for name in chain.stage_names}
-
-
-def _random_state(tensors: Tensors, seed: int) -> Tensors:
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: torch.randn(tensor.shape, generator=generator)
-        if tensor.is_floating_point()
-        else torch.zeros(tensor.shape, dtype=tensor.dtype)
-        for name, tensor in tensors.items()
-    }
-
-
-def _vit_like(num_bytes: int) -> Iterator[tuple[str, Tensors]]:
-    """Yield the encoder layers of a vision transformer 1,792 wide, 154 MB each, until so many bytes are reached."""
-    width, generator = 1792, torch.Generator().manual_seed(0)
-    shapes = {
-        "attention.in_proj": (3 * width, width),
-        "attention.out_proj": (width, width),
-        "mlp.0": (4 * width, width),
-        "mlp.3": (width, 4 * width),
-    }
-    made = 0
-    while made < num_bytes:
-        layer = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-        made += sum(tensor.nbytes for tensor in layer.values())
-        yield f"layer_{made // 1_000_000}", layer
-
-
-def _touch(tensors: Tensors) -> None:
-    """Bring every page of the tensors into memory."""
-    for tensor in tensors.values():
-        tensor.reshape(-1).view(torch.uint8)[::4096].sum()
-
-
-def _forget(paths: list[Path]) -> None:
-    """Drop files from the page cache: the next read comes from the disk."""
-    for path in paths:
-        with path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-@contextmanager
-def _peak_memory() -> Iterator[list[int]]:
-    """Give a list that gets, at the end, the bytes by which resident memory exceeded what it was at the start."""
-    peak: list[int] = []
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: proc(5)
-    before = _resident("VmRSS")
-    yield peak
-    peak.append(_resident("VmHWM") - before)
-
-
-def _resident(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
-
-
-def _insert_versions(database: Database, model: str, count: int) -> None:
-    """Insert rows as publishing would, without blobs: a listing reads none."""
-    now, digest = datetime.now(UTC), "0" * 64
-    model_values = {"id": model, "last_number": count, "is_purged": False, "description": "", "revision": 1}
-    version = {
-        "model_id": model, "manifest_digest": digest, "architecture": "resnet18", "outputs": 10, "recipe": {},
-        "seed": 0, "added_bytes": 1, "description": "", "revision": 1, "created_at": now, "updated_at": now,
-    }  # fmt: skip
-    stage = {"model_id": model, "digest": digest, "size_bytes": 1}
-    with database.write() as session:
-        session.execute(insert(ModelRow).values(**model_values, created_at=now, updated_at=now))
-        for start in range(1, count + 1, 5000):
-            numbers = range(start, min(start + 5000, count + 1))
-            session.execute(insert(VersionRow), [{**version, "number": number} for number in numbers])
-            stages = [
-                {**stage, "number": number, "position": position, "name": f"stage{position}"}
-                for number in numbers
-                for position in range(6)
-            ]
-            session.execute(insert(StageRow), stages)
-            metrics = [
-                {"model_id": model, "number": number, "name": "accuracy", "value": random.random()}
-                for number in numbers
-            ]
-            session.execute(insert(VersionMetricRow), metrics)
 
 
 def _page_tokens(model: str, count: int) -> list[str]:

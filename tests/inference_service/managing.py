@@ -27,6 +27,8 @@ from tests.inference_service.making import ARCHITECTURE, SPEC
 
 FLOWERS = ModelName("flowers")
 PRODUCTION = AliasName("flowers", "production")
+BIRDS = VersionName("birds", 1)
+MODEL = WantedModel("flowers")
 
 
 def version(number: int) -> VersionName:
@@ -158,3 +160,9 @@ async def running(
             setup.may_answer.set()
             setup.acting.cancel()
             await asyncio.wait([setup.acting])
+
+
+async def started(setup: Setup, *numbers: int, **aliases: int) -> None:
+    """Want versions and wait for the first pass."""
+    setup.manager.update(wanted(*numbers, **aliases))
+    await setup.manager.readiness.first_pass.wait()

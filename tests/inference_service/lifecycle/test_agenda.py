@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inference_service.lifecycle.agenda import Agenda
 from inference_service.lifecycle.policy import Action, Memory, VersionSnapshot, VersionState, next_action
 from model_store.names import VersionName
-from tests.inference_service.lifecycle.test_policy import BUDGET, crowded, held
+from tests.inference_service.lifecycle.snapshots import BUDGET, crowded, held
 
 names = st.builds(VersionName, st.sampled_from(["birds", "flowers"]), st.integers(1, 12))
 changes = st.one_of(

@@ -16,7 +16,7 @@ from maas.model_store.v1 import model_store_pb2
 
 from maas_client.wire.signals import take
 from maas_client.wire.streams import responses
-from tests.maas_client.commands.test_registry_commands import publish
+from tests.maas_client.commands.publishing import publish
 from tests.training_service.registry_running import TIMEOUT, RunningRegistry
 
 _NUM_STREAMS = 300
