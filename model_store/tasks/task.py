@@ -7,7 +7,6 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model_store.errors import InvalidManifest
 from model_store.normal_form import normal_form, unshowable
@@ -16,15 +15,6 @@ from model_store.texts import MAX_LABEL
 Activation = Literal["softmax", "sigmoid", "identity"]
 _THRESHOLD = 0.5  # of a label's score, above which an example has it
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
-
-
-def activated(logits: Tensor, activation: Activation, temperature: float = 1.0) -> Tensor:
-    """Return the numbers of an answer: the activation of logits [n, outputs] divided by the temperature."""
-    if temperature != 1:
-        logits = logits / temperature
-    if activation == "softmax":
-        return logits.softmax(dim=-1)
-    return logits.sigmoid() if activation == "sigmoid" else logits
 
 
 def compared(
