@@ -18,10 +18,10 @@ from maas_client.wire.sending import Header, send
 from model_store.bases.catalogue import LoadedBase, load_tensors, load_weights_file
 from model_store.blobs import BlobStore
 from model_store.blobs.local import LocalBlobs
-from model_store.calibration import chosen_rows, write_calibration
 from model_store.errors import InvalidExample, InvalidInput
 from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities import InputSpec, Rows
+from model_store.modalities.calibration import chosen_rows, write_calibration
 from model_store.modalities.image.spec import ImageInputSpec
 from model_store.tensors.stages import check_finite, write_stages
 

@@ -24,7 +24,6 @@ from training_service.api.uploads import Uploads
 from training_service.datasets.archives import ArchiveLimits
 from training_service.datasets.manifest import EncodedImages, read_manifest
 from training_service.datasets.sources import Sources
-from training_service.datasets.upload_spool import UploadSpool
 from training_service.modalities.image.ingest import Ingestor
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -253,8 +252,7 @@ def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> Non
         ingestor = Ingestor(blobs, threads, max_image_pixels=10**6)
         limits = ArchiveLimits(max_unpacked_bytes=10**7, max_files=100, max_file_bytes=10**6)
         sources = Sources((), limits, max_archive_bytes=10**7)
-        spool = UploadSpool(tmp_path / "uploads", max_bytes=10**8, idle_seconds=60, keep_seconds=60)
-        uploads = Uploads(datasets, blobs, ingestor, sources, spool, limits, max_archive_bytes=10**7)
+        uploads = Uploads(datasets, blobs, ingestor, sources, limits, max_archive_bytes=10**7)
         receiver = uploads.receive(check_client)
         next(receiver)
         for message in upload_messages(ARCHIVE):

@@ -14,7 +14,9 @@ from torch import Tensor
 from model_store.architectures import Chain, Head, build_random
 from model_store.bases.tabular import load_random_mlp
 from model_store.blobs.local import LocalBlobs
-from model_store.calibration import (
+from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
+from model_store.modalities import InputSpec, Rows, X
+from model_store.modalities.calibration import (
     MAX_ROWS,
     WrittenCalibration,
     batch_of,
@@ -23,8 +25,6 @@ from model_store.calibration import (
     read_calibration,
     write_calibration,
 )
-from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
-from model_store.modalities import InputSpec, Rows, X
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec
 from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.records.resources import CalibrationDigests
