@@ -18,11 +18,11 @@ from maas.training.v1 import training_pb2
 from maas_client.client import Client
 from maas_client.demo.photos import prepare_photos
 from maas_client.demo.traffic import Traffic
+from maas_client.modalities.image.contact_sheet import Tile, draw_contact_sheet, judged_tile
 from maas_client.stack.processes import Stack
 from maas_client.transfers.predicting import predict_all
 from maas_client.transfers.publish import publish_base
 from maas_client.transfers.questions import questions_of
-from maas_client.views.contact_sheet import Tile, draw_contact_sheet, judged_tile
 from maas_client.views.job import check_succeeded, follow
 from maas_client.views.output import notes, out, print_table, show_numbers, size
 from model_store.bases.catalogue import load_base, load_random

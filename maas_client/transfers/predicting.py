@@ -12,13 +12,10 @@ from grpc_status import rpc_status
 from maas.inference.v1.inference_pb2 import Example, Prediction
 
 from maas_client.calls.predictions import PredictionCalls
+from maas_client.files.tables import Unusable
 
 _MAX_EXAMPLES = 64
 _MAX_BYTES = 16 * 1024 * 1024  # of the examples in one request: a quarter of the largest message
-
-
-class Unusable(Exception):
-    """What somebody asks about cannot be read as an example; the text says why."""
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from maas.inference.v1.inference_pb2 import Example, Values
 
-from maas_client.transfers.predicting import Question, Unusable
+from maas_client.files.tables import Unusable, number_rows
+from maas_client.transfers.predicting import Question
 
 
 def questions_of(paths: Iterable[Path], columns: Sequence[str] = ()) -> Iterator[Question]:
@@ -38,48 +38,19 @@ def _file(path: Path) -> Question:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[Question]:
-    """Yield the rows, each named by the line that it ends in; a first line without any number is a header."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            chosen = _positions(header, columns)
-            if not columns and any(map(_is_number, header)):
-                yield _row(path, 1, header, chosen)
-            for cells in filter(None, reader):
-                yield _row(path, reader.line_num, cells, chosen)
-    except (OSError, UnicodeDecodeError, csv.Error, Unusable) as error:
-        yield Question(str(path), partial(_refuse, getattr(error, "strerror", None) or str(error)))
+        for name, read in number_rows(path, columns):
+            yield Question(name, partial(_row, read))
+    except Unusable as error:
+        yield Question(str(path), partial(_refuse, error))
 
 
-def _row(path: Path, line: int, cells: Sequence[str], chosen: Sequence[int]) -> Question:
-    return Question(f"{path}:{line}", partial(_numbers, cells, chosen))
+def _row(read: Callable[[], Sequence[float]]) -> Example:
+    return Example(values=Values(numbers=read()))
 
 
-def _numbers(cells: Sequence[str], chosen: Sequence[int]) -> Example:
-    try:
-        numbers = [float(cells[position]) for position in chosen] if chosen else [float(cell) for cell in cells]
-    except (ValueError, IndexError) as error:
-        raise Unusable(f"must have a number in each cell, not {','.join(cells)[:200]!r}") from error
-    return Example(values=Values(numbers=numbers))
-
-
-def _refuse(reason: str) -> Example:
-    raise Unusable(reason)
-
-
-def _positions(header: Sequence[str], columns: Sequence[str]) -> list[int]:
-    if missing := [column for column in columns if column not in header]:
-        raise Unusable(f"has no column {missing[0]!r}: the first line has {', '.join(header)}")
-    return [header.index(column) for column in columns]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _refuse(error: Unusable) -> Example:
+    raise error
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
