@@ -45,13 +45,6 @@ def test_messages_stay_at_the_edge(path: Path) -> None:
     assert not known or place.parts[1] == "api" or str(place) in ON_THE_WIRE
 
 
-@pytest.mark.parametrize("path", modules("model_store"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_tensor_modules_know_torch(path: Path) -> None:
-    """The registry, the queue and the feed start without loading a tensor library."""
-    knows = any(name.split(".")[0] in {"torch", "torchvision"} for name in imports(path))
-    assert not knows or path.relative_to(ROOT).parts[1] in {"architectures", "bases", "modalities", "tensors"}
-
-
 def test_nothing_unpickles() -> None:
     """Only the module that reads a packaged pickle imports pickle to load with it; others name its errors."""
     knowing = {path.name for path in modules("model_store", "maas_client", *SERVICES) if "pickle" in set(imports(path))}

@@ -28,19 +28,23 @@ from training_service.api.registry_servicer import ModelStoreServicer
 from training_service.api.training_servicer import TrainingServicer
 from training_service.api.uploads import Uploads
 from training_service.background.tasks import BackgroundTasks
-from training_service.datasets.archives import ArchiveLimits
-from training_service.datasets.sources import Sources
+from training_service.datasets.files.archives import ArchiveLimits
+from training_service.datasets.files.sources import Sources
+from training_service.datasets.files.upload_spool import UploadSpool
+from training_service.datasets.ingest import Ingestor
 from training_service.jobs.owners import new_owner
 from training_service.jobs.runner import Runner
-from training_service.modalities.image.ingest import Ingestor
 from training_service.promotion.promoter import Promoter
 from training_service.server import CODES, Part, TrainingServer, registrations
 from training_service.settings import TrainingSettings
 from training_service.threads import Threads, call_threads
 from training_service.upkeep_schedule import UpkeepSchedule
+from training_service.upload_expiry import UploadExpiry
 
 # Each takes a thread while a message of its client is written, and while its files are read; more wait for their turn.
 _MAX_UPLOADS = 16
+# An upload that broke off is kept for this share of its time longer, at most.
+_EXPIRY_LOOKS = 20
 
 
 def main() -> None:
@@ -76,12 +80,18 @@ def build(
     ):
         store = ModelStore(database, settings.open_blobs())
         datasets, jobs = DatasetStore(database, store.blobs), JobStore(database, lease_seconds=settings.lease_seconds)
+        spool = UploadSpool(
+            store.blobs.local_folder("uploads"),
+            max_bytes=settings.uploads_bytes,
+            idle_seconds=settings.upload_idle_seconds,
+            keep_seconds=settings.keep_uploads_hours * 3600,
+        )
         job_watch = JobWatch(jobs, threads.reads, stopping, poll_seconds=settings.poll_seconds)
         training = TrainingServicer(
             store,
             datasets,
             jobs,
-            _uploads(settings, store, datasets, decoders),
+            _uploads(settings, store, datasets, decoders, spool),
             threads,
             BackgroundTasks(settings),
             job_watch,
@@ -113,12 +123,24 @@ def build(
         notifier = ChangeNotifier(feed, poll_seconds=settings.poll_seconds)
         registry = ModelStoreServicer(store, feed, notifier, threads)
         grpc_server = GrpcServer(settings, registrations(training, registry), CODES)
-        parts: list[Part] = [runner, promoter, notifier, job_watch, *([upkeep] if settings.upkeep_seconds else [])]
+        expiry = UploadExpiry(spool, stopping, every_seconds=settings.keep_uploads_hours * 3600 / _EXPIRY_LOOKS)
+        parts: list[Part] = [
+            runner,
+            promoter,
+            notifier,
+            job_watch,
+            expiry,
+            *([upkeep] if settings.upkeep_seconds else []),
+        ]
         yield TrainingServer(grpc_server, parts, notifier, stopping)
 
 
 def _uploads(
-    settings: TrainingSettings, store: ModelStore, datasets: DatasetStore, decoders: ThreadPoolExecutor
+    settings: TrainingSettings,
+    store: ModelStore,
+    datasets: DatasetStore,
+    decoders: ThreadPoolExecutor,
+    spool: UploadSpool,
 ) -> Uploads:
     limits = ArchiveLimits(
         max_unpacked_bytes=settings.max_unpacked_bytes,
@@ -126,9 +148,10 @@ def _uploads(
         max_file_bytes=settings.max_image_bytes,
         max_ratio=settings.max_compression_ratio,
     )
-    ingestor = Ingestor(store.blobs, decoders, max_image_pixels=settings.max_image_pixels)
+    ingestor = Ingestor(store.blobs, decoders, max_size=settings.max_image_pixels)
     sources = Sources(settings.dataset_roots, limits, max_archive_bytes=settings.max_archive_bytes)
-    return Uploads(datasets, store.blobs, ingestor, sources, limits, max_archive_bytes=settings.max_archive_bytes)
+    most = settings.max_archive_bytes
+    return Uploads(datasets, store.blobs, ingestor, sources, spool, limits, max_archive_bytes=most)
 
 
 if __name__ == "__main__":

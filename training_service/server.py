@@ -16,7 +16,7 @@ from training_service.api.change_notifier import ChangeNotifier
 from training_service.api.registry_servicer import ModelStoreServicer
 from training_service.api.training_servicer import TrainingServicer
 from training_service.background.tasks import TooMuchWork, WorkerDied
-from training_service.datasets.sources import NotAllowed
+from training_service.datasets.files.sources import NotAllowed
 from training_service.threads import Busy
 
 CODES: Mapping[type[Exception], grpc.StatusCode] = {

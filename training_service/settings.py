@@ -13,6 +13,7 @@ from grpc_runtime.settings import ServerSettings
 from model_store.upkeep.keeping import Ages
 
 _MEBIBYTE = 1024 * 1024
+_UPLOAD_ROOM_BYTES = 16 * _MEBIBYTE  # what an upload must find free before it writes so much more
 
 
 class TrainingSettings(ServerSettings):
@@ -23,6 +24,11 @@ class TrainingSettings(ServerSettings):
     bind: str = "127.0.0.1:50052"
 
     max_archive_bytes: int = Field(default=8192 * _MEBIBYTE, ge=1)
+    uploads_bytes: int = Field(
+        default=32768 * _MEBIBYTE,
+        ge=1,
+        description="Bytes on the disk of all uploads that are under way, or broke off and can go on.",
+    )
     max_unpacked_bytes: int = Field(default=32768 * _MEBIBYTE, ge=1)
     max_compression_ratio: int = Field(default=100, ge=1, description="Unpacked bytes for each byte of an archive.")
     max_files: int = Field(default=500_000, ge=1, description="Entries of one archive, folders included.")
@@ -58,6 +64,8 @@ class TrainingSettings(ServerSettings):
     keep_checkpoints_days: float = Field(default=7.0, ge=0, description="How long a job that ended can be continued.")
     keep_quarantine_days: float = Field(default=30.0, ge=0, description="Age from which damaged blobs go for good.")
     keep_garbage_hours: float = Field(default=24.0, ge=1, description="Age from which unused blobs go.")
+
+    keep_uploads_hours: float = Field(default=24.0, gt=0, description="How long an upload that broke off can go on.")
 
     num_concurrent_jobs: int = Field(default=1, ge=0, description="Jobs that run here at once; 0: only queue them.")
     lease_seconds: float = Field(default=15.0, gt=0, description="How long a silent runner keeps its job.")
@@ -95,6 +103,14 @@ class TrainingSettings(ServerSettings):
     def _check_ages(self) -> TrainingSettings:
         if self.keep_events_days > self.keep_jobs_days:
             raise ValueError("keep_events_days must be at most keep_jobs_days: no event outlives its job")
+        return self
+
+    @model_validator(mode="after")
+    def _check_uploads(self) -> TrainingSettings:
+        if self.uploads_bytes < self.max_archive_bytes + _UPLOAD_ROOM_BYTES:
+            raise ValueError(
+                "uploads_bytes must be 16 MiB more than max_archive_bytes, or no archive of that size fits"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,9 +15,9 @@ from torch import nn
 
 from model_store.architectures import HEAD, initialise_head
 from model_store.bases.catalogue import LoadedBase, load_random
+from model_store.calibration import write_calibration
 from model_store.manifests import ManifestStage
 from model_store.modalities import Batch, Rows
-from model_store.modalities.calibration import write_calibration
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec, Pixels
 from model_store.records.resources import ModelVersion
 from model_store.registry.models import ModelStore

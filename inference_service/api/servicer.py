@@ -13,8 +13,7 @@ from maas.inference.v1 import inference_pb2 as pb
 from maas.inference.v1 import inference_pb2_grpc
 
 from inference_service.api import convert
-from inference_service.api.answers import predictions, read_options
-from inference_service.api.examples import read_examples
+from inference_service.errors import NoHead
 from inference_service.execution.work import Output
 from inference_service.lifecycle.lease import Shadow
 from inference_service.lifecycle.manager import Manager
@@ -31,49 +30,51 @@ _LISTING = "served models"
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Answers from leased versions; every refusal is a domain error, which the server maps to a code."""
 
-    def __init__(self, manager: Manager, pipeline: Pipeline, *, max_examples_per_request: int) -> None:
+    def __init__(self, manager: Manager, pipeline: Pipeline, *, max_images_per_request: int) -> None:
         self._manager = manager
         self._pipeline = pipeline
-        self._max_examples = max_examples_per_request
+        self._max_images = max_images_per_request
 
     async def Predict(
         self, request: pb.PredictRequest, context: grpc.aio.ServicerContext[pb.PredictRequest, pb.PredictResponse]
     ) -> pb.PredictResponse:
-        """Answer examples by the version's task."""
+        """Classify images."""
         target = parse_target(request.name, "name")
-        examples = read_examples(request.examples, self._max_examples)
+        images = convert.read_images(request.images, self._max_images)
         deadline = _deadline(context)
         lease = await self._manager.lease_when_ready(target, deadline, request.routing_key)
         with lease as version:
-            task = read_options(request, version)
-            scores = await self._run(version, examples, Output.SCORES, deadline, lease.shadow)
-            return pb.PredictResponse(predictions=predictions(task, scores, request), version=str(version.name))
+            if version.head is None:
+                raise NoHead(f"{version.name} is a backbone and has no labels: fine-tune it first, or call Embed")
+            top_k = convert.read_top_k(request.top_k, len(version.names))
+            scores = await self._run(version, images, Output.SCORES, deadline, lease.shadow)
+            return convert.predict_response(version, scores, top_k)
 
     async def Embed(
         self, request: pb.EmbedRequest, context: grpc.aio.ServicerContext[pb.EmbedRequest, pb.EmbedResponse]
     ) -> pb.EmbedResponse:
         """Compute embeddings."""
         target = parse_target(request.name, "name")
-        examples = read_examples(request.examples, self._max_examples)
+        images = convert.read_images(request.images, self._max_images)
         deadline = _deadline(context)
         lease = await self._manager.lease_when_ready(target, deadline, request.routing_key)
         with lease as version:
-            embeddings = await self._run(version, examples, Output.EMBEDDING, deadline, lease.shadow)
+            embeddings = await self._run(version, images, Output.EMBEDDING, deadline, lease.shadow)
             return convert.embed_response(version, embeddings)
 
-    async def GetServedModel(
+    async def GetModelState(
         self,
-        request: pb.GetServedModelRequest,
-        context: grpc.aio.ServicerContext[pb.GetServedModelRequest, pb.ServedModel],  # noqa: ARG002
-    ) -> pb.ServedModel:
+        request: pb.GetModelStateRequest,
+        context: grpc.aio.ServicerContext[pb.GetModelStateRequest, pb.ModelState],  # noqa: ARG002
+    ) -> pb.ModelState:
         """Say how one model stands."""
-        return convert.served_model(self._manager.report(parse_model(request.name, "name")))
+        return convert.model_state(self._manager.report(parse_model(request.name, "name")))
 
-    async def ListServedModels(
+    async def ListModels(
         self,
-        request: pb.ListServedModelsRequest,
-        context: grpc.aio.ServicerContext[pb.ListServedModelsRequest, pb.ListServedModelsResponse],  # noqa: ARG002
-    ) -> pb.ListServedModelsResponse:
+        request: pb.ListModelsRequest,
+        context: grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse],  # noqa: ARG002
+    ) -> pb.ListModelsResponse:
         """Say how all models stand, in pages."""
         limit = PageRequest(request.page_size, request.page_token).limit
         after = decode_token(_LISTING, request.page_token, str)
@@ -81,29 +82,24 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         start = bisect_right(ids, str(after)) if after is not None else 0
         wanted = ids[start : start + limit + 1]
         page = cut(_LISTING, wanted, wanted, limit)
-        states = [convert.served_model(self._manager.report(model_id)) for model_id in page.items]
-        return pb.ListServedModelsResponse(served_models=states, next_page_token=page.next_token)
+        states = [convert.model_state(self._manager.report(model_id)) for model_id in page.items]
+        return pb.ListModelsResponse(models=states, next_page_token=page.next_token)
 
-    async def WatchServedModels(
+    async def WatchModels(
         self,
-        request: pb.WatchServedModelsRequest,
-        context: grpc.aio.ServicerContext[pb.WatchServedModelsRequest, pb.ServedModel],  # noqa: ARG002
-    ) -> AsyncIterator[pb.ServedModel]:
+        request: pb.WatchModelsRequest,
+        context: grpc.aio.ServicerContext[pb.WatchModelsRequest, pb.ModelState],  # noqa: ARG002
+    ) -> AsyncIterator[pb.ModelState]:
         """Stream the state of models, now and whenever it changes."""
         model_id = parse_model(request.name, "name") if request.name else None
         async with aclosing(self._manager.watch(model_id)) as reports:
             async for report in reports:
-                yield convert.served_model(report)
+                yield convert.model_state(report)
 
     async def _run(
-        self,
-        version: ResidentVersion,
-        examples: Examples,
-        output: Output,
-        deadline: float | None,
-        shadow: Shadow | None,
+        self, version: ResidentVersion, images: Examples, output: Output, deadline: float | None, shadow: Shadow | None
     ) -> Numbers:
-        answer = await self._pipeline.answer(version, examples, frozenset({output}), Urgency(deadline), shadow)
+        answer = await self._pipeline.answer(version, images, frozenset({output}), Urgency(deadline), shadow)
         return answer[output]
 
 

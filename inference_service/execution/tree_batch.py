@@ -15,9 +15,9 @@ from inference_service.execution.batch_buffer import BatchBuffer
 from inference_service.execution.row_threads import RowThreads
 from inference_service.execution.work import Output, Work
 from inference_service.models.resident import Stage
+from model_store.architectures.activation import activated
 from model_store.modalities import Batch, InputSpec, Rows, concatenated
 from model_store.modalities.spec import Numbers
-from model_store.tasks import activated
 
 # A core multiplies so many in about half a millisecond.
 _MANY_PRODUCTS = 10_000_000

@@ -12,8 +12,8 @@ from torch import Tensor
 from inference_service.models.precision import Agreement, agreement
 from inference_service.models.resident import ResidentVersion
 from model_store.blobs import BlobStore
+from model_store.calibration import Calibration, batch_of, read_calibration
 from model_store.modalities import Batch, concatenated
-from model_store.modalities.calibration import Calibration, batch_of, read_calibration
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 

@@ -9,8 +9,9 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from model_store.modalities.calibration import Calibration
-from model_store.tasks import Activation, activated, compared
+from model_store.architectures.activation import activated
+from model_store.calibration import Calibration
+from model_store.tasks import Activation, compared
 
 _MIN_AGREEMENT = 0.98  # of 64 rows, one may get another label
 _MAX_SHIFT = 0.05

@@ -16,7 +16,7 @@ _SHOWN_GROUPS = 5
 _SHOWN_PATHS = 4
 _BAR = 20
 _UNBALANCED = 3
-_LAYOUTS = {"split_folders": "as its folders say", "split_file": "as its splits.csv says"}
+_LAYOUTS = {"folders": "as its folders say", "file": "as its splits.csv says", "column": "as its column split says"}
 
 
 def show(dataset: training_pb2.Dataset) -> None:

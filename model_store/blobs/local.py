@@ -153,6 +153,10 @@ class LocalBlobs(BlobStore):
         """Give a scratch file on the store's disk."""
         return scratch_file(self._temporary)
 
+    def local_folder(self, name: str) -> Path:
+        """Return a folder beside the blobs."""
+        return self._root.parent / name
+
     def _path(self, digest: str) -> Path:
         return self._root / checked(digest)[:2] / digest
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
 from model_store.errors import CorruptBlob, InvalidInput, MissingBlob
@@ -176,6 +177,9 @@ class BlobStore(Protocol):
 
     def temporary_file(self) -> AbstractContextManager[IO[bytes]]:
         """Give a local scratch file that is gone afterwards, whatever happens."""
+
+    def local_folder(self, name: str) -> Path:
+        """Return where files of another kind may lie: on the disk of a local store, else on that of the cache."""
 
 
 def quarantine_name(digest: str) -> str:

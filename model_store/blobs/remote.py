@@ -146,6 +146,10 @@ class RemoteBlobs(BlobStore):
         """Give a scratch file on the cache's disk."""
         return scratch_file(self._cache.temporary)
 
+    def local_folder(self, name: str) -> Path:
+        """Return a folder beside the local copies."""
+        return self._cache.temporary.parent / name
+
     def _keep(self, file: IO[bytes], digest: str) -> bool:
         """Send a complete temporary file, which then is the cache's; say whether the blob is new."""
         name, path = _name(digest), Path(file.name)

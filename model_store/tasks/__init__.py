@@ -9,7 +9,7 @@ from model_store.errors import InvalidManifest
 from model_store.tasks.classification import Classification
 from model_store.tasks.multi_label import MultiLabel
 from model_store.tasks.regression import Regression
-from model_store.tasks.task import Activation, Task, activated, compared
+from model_store.tasks.task import Activation, Task, compared
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any]], Task]] = {
     "classification": Classification.from_json,
@@ -34,7 +34,6 @@ __all__ = [
     "MultiLabel",
     "Regression",
     "Task",
-    "activated",
     "compared",
     "read_task",
 ]

@@ -7,25 +7,14 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model_store.errors import InvalidManifest
 from model_store.normal_form import normal_form, unshowable
 from model_store.texts import MAX_LABEL
 
 Activation = Literal["softmax", "sigmoid", "identity"]
-THRESHOLD = 0.5
-"""From which score on an example has a label."""
+_THRESHOLD = 0.5  # of a label's score, above which an example has it
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
-
-
-def activated(logits: Tensor, activation: Activation, temperature: float = 1.0) -> Tensor:
-    """Return the numbers of an answer: the activation of logits [n, outputs] divided by the temperature."""
-    if temperature != 1:
-        logits = logits / temperature
-    if activation == "softmax":
-        return logits.softmax(dim=-1)
-    return logits.sigmoid() if activation == "sigmoid" else logits
 
 
 def compared(
@@ -40,7 +29,7 @@ def compared(
     if activation == "softmax":
         same = found.argmax(axis=1) == wanted.argmax(axis=1)
     elif activation == "sigmoid":
-        same = ((found >= THRESHOLD) == (wanted >= THRESHOLD)).all(axis=1)
+        same = ((found >= _THRESHOLD) == (wanted >= _THRESHOLD)).all(axis=1)
     else:
         same = np.ones(len(wanted), np.bool_)
     if not finite.all():
@@ -51,10 +40,6 @@ def compared(
 
 class Task(Protocol):
     """A task as a manifest holds it; frozen and hashable."""
-
-    def __hash__(self) -> int:
-        """Equal tasks answer alike."""
-        ...
 
     @property
     def kind(self) -> str:

@@ -14,9 +14,9 @@ import torch
 
 from model_store.bases.tabular import load_random_mlp
 from model_store.blobs.local import LocalBlobs
+from model_store.calibration import write_calibration
 from model_store.errors import MissingBlob
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities.calibration import write_calibration
 from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore

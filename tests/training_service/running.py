@@ -131,12 +131,19 @@ def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
 
 
 def upload_messages(
-    archive: bytes, dataset_id: str = "photos", split: pb.SplitSpec | None = None, parent: str = ""
+    archive: bytes,
+    dataset_id: str = "photos",
+    split: pb.SplitSpec | None = None,
+    parent: str = "",
+    upload_id: str = "",
+    offset: int = 0,
 ) -> Iterator[pb.UploadDatasetRequest]:
-    """Yield the messages of an upload."""
-    header = pb.UploadDatasetRequest.Header(dataset_id=dataset_id, split=split, parent=parent)
+    """Yield the messages of an upload, or of what is left of it from an offset on."""
+    header = pb.UploadDatasetRequest.Header(dataset_id=dataset_id, split=split, parent=parent, upload_id=upload_id)
+    if offset:
+        header.write_offset, header.committed_sha256 = offset, hashlib.sha256(archive[:offset]).hexdigest()
     yield pb.UploadDatasetRequest(header=header)
-    for start in range(0, len(archive), CHUNK):
+    for start in range(offset, len(archive), CHUNK):
         yield pb.UploadDatasetRequest(chunk=archive[start : start + CHUNK])
     yield pb.UploadDatasetRequest(sha256=hashlib.sha256(archive).hexdigest())
 

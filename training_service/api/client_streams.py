@@ -52,6 +52,7 @@ async def in_threads(
 ) -> Result:
     """Run a receiver on a client's stream, each of its steps in one of these threads, and return what it returns.
 
+    A receiver may return before the last message: what the client still sends is not read.
     `start` is given a check that raises ClientGone once the call has ended: what it asked for must not happen any more.
     A receiver whose client goes is closed at the `yield` where it waits, or behind the step that runs.
     """
@@ -63,7 +64,8 @@ async def in_threads(
     try:
         async for message in messages:
             running = threads.submit(_step, receiver, message)
-            await asyncio.wrap_future(running)
+            if (ended := await asyncio.wrap_future(running)) is not None:
+                return ended.result
         running = threads.submit(_step, receiver, None)
         ended = await asyncio.wrap_future(running)
     finally:

@@ -9,9 +9,11 @@ from model_store.errors import InvalidInput
 from model_store.names import AliasName, ModelName, VersionName, check_id, parse_dataset, parse_model, parse_target
 from model_store.records.jobs import DEFAULT_MAX_FAILURES, JobSpec, JobUrgency
 from model_store.records.promotion import PromotionSpec
+from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.api.violations import Violations
+from training_service.datasets.targets import TARGETS
 from training_service.promotion.gate import check_promotion
 from training_service.recipes.choices import ChosenRecipe, choose, choose_any, resolve
 from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
@@ -85,7 +87,7 @@ def job_spec(
     dataset = datasets.living(dataset_id) if dataset_id else None
     version = store.resolve(base)
     if request.recipe.name is None and dataset is not None:
-        recipe = choose(request.recipe, _RECIPE, [each["num_train"] for each in dataset.summary["labels"]])
+        recipe = choose(request.recipe, _RECIPE, _rows_per_output(dataset))
     elif request.recipe.name is None:
         recipe = choose_any(request.recipe, _RECIPE)
     _check_base(store, version, recipe)
@@ -93,6 +95,10 @@ def job_spec(
     return JobSpec(
         model_id, version, dataset_id, recipe.to_json(), request.seed, request.alias, urgency, request.promote
     )
+
+
+def _rows_per_output(dataset: Dataset) -> float:
+    return TARGETS[dataset.summary["task"]].rows_per_output(dataset.summary["targets"])
 
 
 def _check_urgency(request: JobRequest) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Container, Iterator
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from model_store.blobs import BlobStore, check_digest
+from model_store.calibration import read_calibration
 from model_store.errors import InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.modalities import read_input_spec
-from model_store.modalities.calibration import read_calibration
 from model_store.records.resources import ModelVersion
 from model_store.transactions.publication import Publication
 from training_service.api.client_streams import Receiver

@@ -26,6 +26,7 @@ from training_service.api.job_requests import JobRequest
 from training_service.api.recipe_convert import read_recipe, recipe_message
 from training_service.api.registry_convert import timestamp
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
+from training_service.datasets.targets import TARGETS
 from training_service.recipes.recipe import Recipe
 
 _STATES = {
@@ -122,27 +123,29 @@ def event_message(event: JobEvent, model_id: str) -> pb.TrainingJobEvent:
 
 def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:
     """Return a dataset; a listing leaves out which files were rejected or look alike, which may be many."""
-    summary = dataset.summary
+    summary, about = dataset.summary, dataset.summary["about"]
     rejected, near_duplicates = (summary[key] if with_files else [] for key in ("rejected_files", "near_duplicates"))
     return pb.Dataset(
         name=dataset.name,
         digest=dataset.digest,
-        labels=[pb.LabelCount(**each) for each in summary["labels"]],
+        labels=[pb.LabelCount(**each) for each in summary["targets"]["labels"]],
         num_images=dataset.num_rows,
         size_bytes=dataset.size_bytes,
         split=pb.SplitSpec(**summary["split"]),
         rejected_files=[pb.RejectedFile(**each) for each in rejected],
         num_rejected_files=summary["num_rejected_files"],
         create_time=_timestamp(dataset.created_at),
-        layout=summary["layout"],
+        layout=summary["split_source"],
         parent=dataset.parent_name,
         num_near_duplicates=summary["num_near_duplicates"],
         num_split_near_duplicates=summary["num_split_near_duplicates"],
-        near_duplicates=[pb.NearDuplicates(**each) for each in near_duplicates],
-        width=pb.Spread(**summary["width"]),
-        height=pb.Spread(**summary["height"]),
-        pixel_mean=summary["pixel_mean"],
-        pixel_std=summary["pixel_std"],
+        near_duplicates=[
+            pb.NearDuplicates(num_images=each["num_rows"], paths=each["sources"]) for each in near_duplicates
+        ],
+        width=pb.Spread(**about["width"]),
+        height=pb.Spread(**about["height"]),
+        pixel_mean=about["pixel_mean"],
+        pixel_std=about["pixel_std"],
         uri=summary["uri"],
         remarks=summary["remarks"],
         state=RESOURCE_STATE_ACTIVE if dataset.deleted_at is None else RESOURCE_STATE_DELETED,
@@ -156,7 +159,7 @@ def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[
     return [
         pb.DatasetRow(
             path=row.path,
-            label=manifest.labels[row.label],
+            label=str(TARGETS[manifest.task.kind].named(manifest.task, row.target)),
             split=row.split,
             size_bytes=row.size,
             sha256=row.sha256,

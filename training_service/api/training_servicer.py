@@ -68,6 +68,10 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         dataset = await in_threads(self._threads.uploads, self._uploads.receive, messages)
         return convert.dataset_message(dataset)
 
+    async def QueryUpload(self, request: pb.QueryUploadRequest, context: Context) -> pb.QueryUploadResponse:
+        """Say from where on an upload can go on."""
+        return await self._threads.slow.run(self._uploads.kept, request)
+
     async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:
         """Read what lies at a URL and register it as a dataset."""
         caller = Caller()

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO
 
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.blobs import BlobStore
-from model_store.errors import InvalidInput, StorageFull
+from model_store.errors import DatasetNotFound, InvalidInput, StorageFull
+from model_store.manifests import DIGEST
 from model_store.names import check_id, parse_dataset
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
 from training_service.api.client_streams import Receiver
-from training_service.datasets.archive_names import check_encoding
-from training_service.datasets.archives import ArchiveFile, ArchiveLimits, read_archive
+from training_service.api.registry_convert import timestamp
+from training_service.datasets.files.archive_names import check_encoding
+from training_service.datasets.files.archives import ArchiveFile, ArchiveLimits, read_archive
+from training_service.datasets.files.sources import Sources
+from training_service.datasets.files.upload_spool import SpooledUpload, UploadSpool, UploadUnfinished, upload_key
+from training_service.datasets.ingest import Ingested, Ingestor, Parent
 from training_service.datasets.manifest import read_manifest
-from training_service.datasets.sources import Sources
+from training_service.datasets.reading import Format, Received
 from training_service.datasets.splits import SplitSpec
-from training_service.modalities.image.ingest import Ingested, Ingestor, Parent
+from training_service.modalities import MODALITIES
 
 MAX_CHUNK_BYTES = 3 * 1024 * 1024
+_UPLOAD_ID = re.compile("[0-9A-Za-z_-]{16,64}")
+_UPLOAD = "upload"  # where a dataset's summary says which upload it was made of
 _SHOWN_EQUAL = 3
 
-Wanted = pb.UploadDatasetRequest.Header | pb.RegisterDatasetRequest
+Header = pb.UploadDatasetRequest.Header
+Wanted = Header | pb.RegisterDatasetRequest
 """What the dataset is to be."""
 
 
@@ -38,6 +45,7 @@ class _Begun:
     split: SplitSpec
     parent: Parent | None
     reuse: bool
+    upload: str = ""
 
 
 class Uploads:
@@ -49,24 +57,40 @@ class Uploads:
         blobs: BlobStore,
         ingestor: Ingestor,
         sources: Sources,
+        spool: UploadSpool,
         limits: ArchiveLimits,
         *,
         max_archive_bytes: int,
     ) -> None:
         self._datasets = datasets
         self._sources = sources
+        self._spool = spool
         self._blobs = blobs
         self._ingestor = ingestor
         self._limits = limits
         self._max_archive_bytes = max_archive_bytes
 
     def receive(self, check_client: Callable[[], None]) -> Receiver[pb.UploadDatasetRequest, Dataset]:
-        """Read one upload and register its dataset; an upload that breaks off leaves nothing."""
+        """Read one upload and register its dataset; one with an id that breaks off can go on where it stopped."""
         header = _header((yield))
+        upload_id = _check_upload_id(header.upload_id, "header.upload_id") if header.upload_id else ""
+        if (made := self._made_before(header)) is not None:
+            return made
         encoding, begun = check_encoding(header.file_name_encoding), self._begun(header)
-        with self._blobs.temporary_file() as file:
-            yield from self._written(file)
-            return self._made(begun, read_archive(file, self._limits, encoding), "", check_client)
+        place = (upload_id, _offset(header), header.committed_sha256)
+        with self._spool.receiving(*place, check_client) as upload:
+            yield from self._written(upload)
+
+            def check_going_on() -> None:
+                check_client()
+                upload.check_not_taken()
+
+            return self._made(begun, read_archive(upload.content, self._limits, encoding), "", check_going_on)
+
+    def kept(self, request: pb.QueryUploadRequest) -> pb.QueryUploadResponse:
+        """Say how much of an upload is here; raise UploadNotFound."""
+        kept = self._spool.kept(_check_upload_id(request.upload_id, "upload_id"))
+        return pb.QueryUploadResponse(committed_size=kept.size_bytes, expire_time=timestamp(kept.expires_at))
 
     def register(self, request: pb.RegisterDatasetRequest, check_going_on: Callable[[], None]) -> Dataset:
         """Read what lies at a URL and register it as a dataset; raise what `Sources` raises."""
@@ -80,7 +104,19 @@ class Uploads:
         dataset_id, split = check_id(wanted.dataset_id, "dataset_id"), _split(wanted.split)
         parent = self._parent(wanted)
         self._datasets.check_free(dataset_id)
-        return _Begun(dataset_id, parent.manifest.split if parent is not None else split, parent, wanted.reuse)
+        upload = upload_key(wanted.upload_id) if isinstance(wanted, Header) and wanted.upload_id else ""
+        return _Begun(dataset_id, parent.manifest.split if parent is not None else split, parent, wanted.reuse, upload)
+
+    def _made_before(self, header: Header) -> Dataset | None:
+        """Return the dataset that was made of this very upload: its answer was lost on the way."""
+        if not header.upload_id:
+            return None
+        try:
+            dataset = self._datasets.get(check_id(header.dataset_id, "dataset_id"))
+        except DatasetNotFound:
+            return None
+        is_made_of_it = dataset.summary.get(_UPLOAD) == upload_key(header.upload_id)
+        return dataset if is_made_of_it and dataset.deleted_at is None else None
 
     def _made(
         self, begun: _Begun, files: Iterable[ArchiveFile], uri: str, check_going_on: Callable[[], None]
@@ -89,7 +125,10 @@ class Uploads:
 
         Of equal content the dataset that is there is the answer where `reuse` is set; else it is remarked on.
         """
-        ingested = self._ingestor.ingest(files, begun.split, check_going_on, begun.parent)
+        received = Received(Format.ARCHIVE, iter(files))
+        ingested = self._ingestor.ingest(
+            MODALITIES["image"], received, begun.split, check_going_on, parent=begun.parent
+        )
         check_going_on()
         equal = self._datasets.living_of_digest(ingested.digest)
         if equal and begun.reuse:
@@ -105,29 +144,45 @@ class Uploads:
         parent = self._datasets.living(parse_dataset(wanted.parent, "parent"))
         return Parent(parent.name, read_manifest(self._blobs, parent.digest), parent.summary)
 
-    def _written(self, file: IO[bytes]) -> Receiver[pb.UploadDatasetRequest, None]:
-        """Write all chunks to the file; raise InvalidInput unless they have the digest that follows them."""
-        hasher, size = hashlib.sha256(), 0
+    def _written(self, upload: SpooledUpload) -> Receiver[pb.UploadDatasetRequest, None]:
+        """Write all chunks to the upload; raise InvalidInput unless it then has the digest that follows them."""
         while (message := (yield)) is not None:
             if message.WhichOneof("part") != "chunk":
-                _check_end(message, hasher.hexdigest())
+                _check_end(message, upload.sha256)
                 if (yield) is not None:
                     raise InvalidInput.of("sha256", "must be the last message")
                 return
-            size += len(message.chunk)
             if len(message.chunk) > MAX_CHUNK_BYTES:
                 raise InvalidInput.of("chunk", f"must have at most {MAX_CHUNK_BYTES} bytes, not {len(message.chunk)}")
-            if size > self._max_archive_bytes:
+            if upload.size_bytes + len(message.chunk) > self._max_archive_bytes:
                 raise StorageFull(f"the archive is over the limit of {self._max_archive_bytes} bytes: split it")
-            hasher.update(message.chunk)
-            file.write(message.chunk)
-        raise InvalidInput.of("sha256", "is missing: the last message must hold the digest of all chunks")
+            upload.write(message.chunk)
+        raise UploadUnfinished.of("sha256", "is missing: the last message must hold the digest of the archive")
 
 
-def _header(message: pb.UploadDatasetRequest | None) -> pb.UploadDatasetRequest.Header:
+def _check_upload_id(text: str, field: str) -> str:
+    """Return a client's id for an upload; raise InvalidInput where it is none."""
+    if not _UPLOAD_ID.fullmatch(text):
+        raise InvalidInput.of(field, "must be 16 to 64 of `A-Z`, `a-z`, `0-9`, `_` and `-`, such as a random UUID")
+    return text
+
+
+def _header(message: pb.UploadDatasetRequest | None) -> Header:
     if message is None or message.WhichOneof("part") != "header":
         raise InvalidInput.of("header", "is missing: the first message must hold it")
     return message.header
+
+
+def _offset(header: Header) -> int:
+    """Return where the chunks begin; raise InvalidInput where that says nothing."""
+    if header.write_offset < 0:
+        raise InvalidInput.of("header.write_offset", "must be at least 0")
+    if header.write_offset and not header.upload_id:
+        raise InvalidInput.of("header.write_offset", "must be 0 without an upload_id: nothing was kept")
+    if header.write_offset and not DIGEST.fullmatch(header.committed_sha256):
+        text = "must be the SHA-256 of the bytes before write_offset, 64 lower-case hexadecimal digits"
+        raise InvalidInput.of("header.committed_sha256", text)
+    return header.write_offset
 
 
 def _check_end(message: pb.UploadDatasetRequest, digest: str) -> None:
@@ -153,7 +208,7 @@ def _record(begun: _Begun, ingested: Ingested, uri: str, equal: Sequence[Dataset
         packs=tuple({row.pack for row in manifest.rows}),
         num_rows=len(manifest.rows),
         size_bytes=sum(row.size for row in manifest.rows),
-        summary={**ingested.summary, "remarks": remarks, "uri": uri},
+        summary={**ingested.summary, "remarks": remarks, "uri": uri, _UPLOAD: begun.upload},
         parent_id=parse_dataset(begun.parent.name, "parent") if begun.parent is not None else None,
         created_at=datetime.now(UTC),
     )

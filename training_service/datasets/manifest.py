@@ -1,48 +1,73 @@
-"""A dataset of images as two kinds of blobs: packs of encoded images, and a manifest whose digest names the dataset."""
+"""A dataset as two kinds of blobs: packs of its rows' bytes, and a manifest whose digest names the dataset."""
 
 from __future__ import annotations
 
 import json
-import mmap
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Self
-
-from PIL import Image
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
 
 from model_store.blobs import BlobStore
-from model_store.errors import DamagedStore, InvalidExample
+from model_store.errors import DamagedStore
 from model_store.manifests import canonical_json
-from model_store.modalities.image.decoding import decode_image
+from model_store.tasks import Task, read_task
+from training_service.datasets.columns import Column
 from training_service.datasets.splits import Split, SplitSpec
 
-FORMAT = 1
-KIND = "images"
+FORMAT = 2
+
+Target: TypeAlias = int | tuple[int, ...] | tuple[float, ...]
+"""A row's target: the index of its label, the indices of its labels, or a number for each of the task's targets."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """One encoded image: where it came from, its label's index, its split, where its bytes are, and how it looks."""
+    """One example: where it came from, its target, its split, and where its bytes are.
+
+    `path` is that of its file, or empty, and `number` then that of its row in the file, from 1. `facts` are what its
+    modality keeps of it, such as a size. Rows of one `group`, where a user gave groups, are in one split.
+    """
 
     path: str
-    label: int
+    number: int
+    target: Target
     split: Split
     pack: str
     offset: int
     size: int
     sha256: str
-    width: int
-    height: int
-    look: str
+    facts: Mapping[str, Any]
+    group: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it came from, as a message names it."""
+        return self.path or f"row {self.number}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {**values, "target": list(self.target) if isinstance(self.target, tuple) else self.target}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        target = values["target"]
+        read = tuple(target) if isinstance(target, list) else target
+        return cls(**{**values, "target": read, "split": Split(values["split"])})
 
 
 @dataclass(frozen=True)
 class DatasetManifest:
-    """What a dataset is; labels are sorted, rows are in the order of label and path."""
+    """What a dataset is; rows are in the order of label, where each has one, then of path and number.
 
-    labels: tuple[str, ...]
+    `columns` are those of the table that it was read from, none where it was read from files.
+    """
+
+    modality: str
+    task: Task
     split: SplitSpec
+    columns: tuple[Column, ...]
     rows: tuple[DatasetRow, ...]
 
     def to_json(self) -> bytes:
@@ -50,10 +75,11 @@ class DatasetManifest:
         return canonical_json(
             {
                 "format": FORMAT,
-                "kind": KIND,
-                "labels": list(self.labels),
+                "modality": self.modality,
+                "task": self.task.to_json(),
                 "split": self.split.to_json(),
-                "rows": [asdict(row) for row in self.rows],
+                "columns": [column.to_json() for column in self.columns],
+                "rows": [row.to_json() for row in self.rows],
             }
         )
 
@@ -61,43 +87,17 @@ class DatasetManifest:
     def from_json(cls, data: bytes | bytearray) -> Self:
         """Read what `to_json` wrote; raise DamagedStore for the format of another release."""
         values = json.loads(data)
-        if (values["format"], values["kind"]) != (FORMAT, KIND):
-            raise DamagedStore(
-                f"a dataset has format {values['format']} of {values['kind']!r}: upgrade maas to read it"
-            )
-        rows = tuple(DatasetRow(**{**row, "split": Split(row["split"])}) for row in values["rows"])
-        return cls(tuple(values["labels"]), SplitSpec.from_json(values["split"]), rows)
+        if values["format"] != FORMAT:
+            raise DamagedStore(f"a dataset has format {values['format']}: this release of maas reads {FORMAT}")
+        return cls(
+            modality=values["modality"],
+            task=read_task(values["task"]),
+            split=SplitSpec.from_json(values["split"]),
+            columns=tuple(map(Column.from_json, values["columns"])),
+            rows=tuple(map(DatasetRow.from_json, values["rows"])),
+        )
 
 
 def read_manifest(blobs: BlobStore, digest: str) -> DatasetManifest:
     """Return a dataset's manifest, verified; raise MissingBlob or CorruptBlob."""
     return DatasetManifest.from_json(blobs.read(digest))
-
-
-class EncodedImages:
-    """The bytes of a dataset's images: its packs, verified once and then mapped; safe to share between threads."""
-
-    def __init__(self, blobs: BlobStore, rows: Sequence[DatasetRow]) -> None:
-        self._packs: Mapping[str, mmap.mmap] = {pack: blobs.map(pack) for pack in {row.pack for row in rows}}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for pack in self._packs.values():
-            pack.close()
-
-    def read(self, row: DatasetRow) -> bytes:
-        """Return one encoded image."""
-        return self._packs[row.pack][row.offset : row.offset + row.size]
-
-    def decode(self, row: DatasetRow, *, max_pixels: int, short_edge: int = 0) -> Image.Image:
-        """Return one image as decode_image does; raise DamagedStore, naming it, where this machine cannot decode it."""
-        try:
-            return decode_image(self.read(row), max_pixels=max_pixels, short_edge=short_edge)
-        except InvalidExample as error:
-            raise DamagedStore(
-                f"the dataset's image {row.path!r} was decoded when it came, and is not here: {error}"
-            ) from error

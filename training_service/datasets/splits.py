@@ -1,11 +1,11 @@
-"""How rows are dealt into train, validation and test: by label, by a seed, and alike on every machine."""
+"""Assigns rows to train, validation and test: by label, by a seed, and alike on every machine."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -23,13 +23,23 @@ class Split(StrEnum):
     TEST = "test"
 
 
+class SplitSource(StrEnum):
+    """Where the splits of rows come from."""
+
+    ASSIGNED = "assigned"
+    """The service assigned them all."""
+    FOLDERS = "folders"
+    FILE = "file"
+    COLUMN = "column"
+
+
 HELD_OUT = (Split.TEST, Split.VALIDATION)
-"""What is not trained on, in the order in which it is dealt."""
+"""What is not trained on, in the order in which rows are assigned to it."""
 
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Shares of each label's rows, and the seed of the deal; what the shares leave is for training."""
+    """Shares of each label's rows, and the seed of the assignment; what the shares leave is for training."""
 
     validation_fraction: float = 0.15
     test_fraction: float = 0.25
@@ -68,30 +78,28 @@ def assign_splits(
     fixed: Sequence[Split | None] | None = None,
     held_out: Collection[Split] = HELD_OUT,
 ) -> list[Split]:
-    """Deal one label's rows, each named by the distinct digest of its bytes; return a split for each, in their order.
+    """Assign one label's rows, each named by the digest of its bytes; return a split for each, in their order.
 
-    Rows of one group stay together: they take the split of one of them that is `fixed`, and it can be dealt, or are
-    dealt as one. Only splits among `held_out` get rows, and each at least one where enough are left to deal: so a label
-    with fewer groups than splits is dealt row by row. The deal depends on nothing but the arguments, and on no order
-    nor on any library's random numbers. Raises ValueError for fewer than three rows, none of them fixed.
+    Rows of one group stay together: they take the split of a `fixed` one of them, where rows may be assigned to that
+    split, or are assigned as one unit. Only splits in `held_out` and training get rows, and each at least one where
+    enough rows are left: so a label with fewer groups than splits is assigned row by row. The result depends on nothing
+    but the arguments, and on no order of distinct digests nor on any library's random numbers. Raises ValueError for
+    fewer than three rows, none of them fixed.
     """
     splits = list(fixed or [None] * len(digests))
     if len(digests) < MIN_ROWS_PER_LABEL and not any(splits):
-        raise ValueError(f"{len(digests)} rows cannot be dealt into three splits")
+        raise ValueError(f"{len(digests)} rows cannot be assigned to three splits")
     groups = range(len(digests)) if groups is None else groups
-    _follow(splits, groups, held_out)
-    needed = _needed(splits, spec, held_out)
-    order = sorted(
-        (row for row, split in enumerate(splits) if split is None), key=lambda row: _rank(spec, digests[row])
-    )
-    hands = _hands(order, groups)
-    if len(hands) < len(_without_rows(splits, needed)):
-        hands = [[row] for row in order]
-    _deal(hands, needed, splits)
+    follow_groups(splits, groups, held_out)
+    needed = needed_rows(splits, spec, held_out)
+    units = units_in_order(splits, digests, spec, groups)
+    if len(units) < len(_without_rows(splits, needed)):
+        units = [[row] for unit in units for row in unit]
+    _assign(units, needed, splits)
     return [split or Split.TRAIN for split in splits]
 
 
-def _follow(splits: list[Split | None], groups: Sequence[int], held_out: Collection[Split]) -> None:
+def follow_groups(splits: list[Split | None], groups: Sequence[int], held_out: Collection[Split]) -> None:
     """Let rows join the fixed ones of their groups: in training where there are any, as these have been learnt from."""
     followed: dict[int, Split] = {}
     for split in Split:
@@ -103,8 +111,8 @@ def _follow(splits: list[Split | None], groups: Sequence[int], held_out: Collect
         splits[row] = splits[row] or followed.get(group)
 
 
-def _needed(splits: Sequence[Split | None], spec: SplitSpec, held_out: Collection[Split]) -> dict[Split, int]:
-    """Return how many of the rows that are left to deal each held-out split should get; one row trains at least."""
+def needed_rows(splits: Sequence[Split | None], spec: SplitSpec, held_out: Collection[Split]) -> dict[Split, int]:
+    """Return how many of the rows that have no split yet each held-out split should get; one row trains at least."""
     counts = Counter(splits)
     left = counts[None] - (counts[Split.TRAIN] == 0)
     needed = {}
@@ -117,12 +125,15 @@ def _needed(splits: Sequence[Split | None], spec: SplitSpec, held_out: Collectio
     return needed
 
 
-def _hands(order: Iterable[int], groups: Sequence[int]) -> list[list[int]]:
-    """Put rows of one group together, at the place of the first."""
-    hands: dict[int, list[int]] = {}
+def units_in_order(
+    splits: Sequence[Split | None], digests: Sequence[str], spec: SplitSpec, groups: Sequence[int]
+) -> list[list[int]]:
+    """Return the rows that have no split yet, those of one group as one unit, in the order of the seed."""
+    order = sorted((row for row, split in enumerate(splits) if split is None), key=lambda row: rank(spec, digests[row]))
+    units: dict[int, list[int]] = {}
     for row in order:
-        hands.setdefault(groups[row], []).append(row)
-    return list(hands.values())
+        units.setdefault(groups[row], []).append(row)
+    return list(units.values())
 
 
 def _without_rows(splits: Collection[Split | None], needed: Mapping[Split, int]) -> list[Split]:
@@ -130,29 +141,30 @@ def _without_rows(splits: Collection[Split | None], needed: Mapping[Split, int])
     return [split for split in (*needed, Split.TRAIN) if split not in splits and needed.get(split, 1)]
 
 
-def _deal(hands: Sequence[Sequence[int]], needed: Mapping[Split, int], splits: list[Split | None]) -> None:
-    """Give each split the hands that it has room for, in their order, or the smallest; leave enough for the others."""
+def _assign(units: Sequence[Sequence[int]], needed: Mapping[Split, int], splits: list[Split | None]) -> None:
+    """Give each split the units that it has room for, in their order, or the smallest; leave enough for the others."""
     for split, num_rows in needed.items():
         wanting = _without_rows(splits, needed)
-        most = len(hands) - len(wanting) + (split in wanting)
-        taken = _fitting(hands, num_rows, most)
+        most = len(units) - len(wanting) + (split in wanting)
+        taken = _fitting(units, num_rows, most)
         if not taken and split in wanting:
-            taken = {min(range(len(hands)), key=lambda hand: len(hands[hand]))}
-        for row in (row for hand in taken for row in hands[hand]):
+            taken = {min(range(len(units)), key=lambda unit: len(units[unit]))}
+        for row in (row for unit in taken for row in units[unit]):
             splits[row] = split
-        hands = [hand for number, hand in enumerate(hands) if number not in taken]
+        units = [unit for number, unit in enumerate(units) if number not in taken]
 
 
-def _fitting(hands: Sequence[Sequence[int]], num_rows: int, most: int) -> set[int]:
+def _fitting(units: Sequence[Sequence[int]], num_rows: int, most: int) -> set[int]:
     taken: set[int] = set()
-    for number, hand in enumerate(hands):
-        if len(hand) <= num_rows and len(taken) < most:
+    for number, unit in enumerate(units):
+        if len(unit) <= num_rows and len(taken) < most:
             taken.add(number)
-            num_rows -= len(hand)
+            num_rows -= len(unit)
     return taken
 
 
-def _rank(spec: SplitSpec, digest: str) -> bytes:
+def rank(spec: SplitSpec, digest: str) -> bytes:
+    """Return a row's place in the order of the seed."""
     return hashlib.sha256(f"{spec.seed}:{digest}".encode()).digest()
 
 

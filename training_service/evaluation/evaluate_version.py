@@ -10,11 +10,11 @@ import torch
 
 from model_store.architectures import Chain, Head, build
 from model_store.blobs import BlobStore
+from model_store.calibration import batch_of
 from model_store.errors import IllegalState, InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
 from model_store.modalities import Rows, read_input_spec
-from model_store.modalities.calibration import batch_of
 from model_store.modalities.image.spec import PIXELS
 from model_store.records.metrics import Metrics
 from model_store.tensors.stages import read_stages

@@ -152,7 +152,7 @@ class Evaluator:
                 self._store.blobs,
                 version,
                 data,
-                manifest.labels,
+                manifest.task.names,
                 positions,
                 split=split,
                 device=self._device,

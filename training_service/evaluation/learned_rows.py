@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +14,22 @@ from model_store.names import dataset_name
 from model_store.records.resources import Lineage
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
-from training_service.datasets.manifest import DatasetManifest, read_manifest
+from training_service.datasets.manifest import DatasetManifest, DatasetRow, read_manifest
 from training_service.datasets.splits import Split
-from training_service.modalities.image.near_duplicates import group_near_duplicates
+from training_service.datasets.targets import TARGETS
+from training_service.modalities import MODALITIES
 from training_service.modalities.image.pixels import Positions
 from training_service.recipes.recipe import RecipeName
 
 
 @dataclass(frozen=True)
 class LearnedRows:
-    """Rows that were trained on or chosen by: the label and the look of each, by the digest of its image.
+    """Rows that were trained on or chosen by: near key and facts of each, by the digest of its bytes.
 
     `unknown` names the datasets and bases of which nobody can tell any more which rows these were.
     """
 
-    rows: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    rows: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
     def __or__(self, other: LearnedRows) -> LearnedRows:
@@ -40,10 +42,10 @@ class LearnedRows:
         found = np.array([row.sha256 in self.rows for row in rows], np.bool_)
         others = np.flatnonzero(~found)
         learned = list(self.rows.items())
-        groups = group_near_duplicates(
-            [label for _, (label, _) in learned] + [manifest.labels[rows[other].label] for other in others],
+        groups = MODALITIES[manifest.modality].near_duplicates(
+            [key for _, (key, _) in learned] + [_near_key(manifest, rows[other]) for other in others],
             [digest for digest, _ in learned] + [rows[other].sha256 for other in others],
-            [look for _, (_, look) in learned] + [rows[other].look for other in others],
+            [facts for _, (_, facts) in learned] + [rows[other].facts for other in others],
         )
         found[others] = np.isin(groups[len(learned) :], groups[: len(learned)])
         return found
@@ -74,4 +76,10 @@ def _held_rows(store: ModelStore, datasets: DatasetStore, dataset_id: str) -> Le
     except (NotFound, DamagedStore):
         return LearnedRows(unknown=(dataset_name(dataset_id),))
     learned = (row for row in manifest.rows if row.split is not Split.TEST)
-    return LearnedRows({row.sha256: (manifest.labels[row.label], row.look) for row in learned})
+    return LearnedRows({row.sha256: (_near_key(manifest, row), row.facts) for row in learned})
+
+
+def _near_key(manifest: DatasetManifest, row: DatasetRow) -> str:
+    """Return what rows have in common that may be near duplicates."""
+    targets = TARGETS[manifest.task.kind]
+    return targets.near_key(targets.named(manifest.task, row.target))

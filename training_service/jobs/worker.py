@@ -119,7 +119,7 @@ class Worker:
         dataset = self._datasets.get(spec.dataset_id)
         manifest = read_manifest(self._store.blobs, dataset.digest)
         input_spec = ImageInputSpec.from_json(base.input_spec)
-        chain = self._start(recipe, base, len(manifest.labels), spec.seed)
+        chain = self._start(recipe, base, len(manifest.task.names), spec.seed)
         meter = ProgressMeter(phase_weights(recipe), self._emit)
         context = self._context(job, base, dataset.digest, manifest, meter)
         self._jobs.advance(self._claim, JobState.RUNNING)
@@ -202,7 +202,7 @@ class Worker:
         device = chosen_device(self._settings.device)
         return TrainingContext(
             data=data,
-            labels=manifest.labels,
+            labels=manifest.task.names,
             spec=input_spec,
             seed=job.spec.seed,
             device=device,

@@ -1,1 +1,13 @@
-"""What differs between kinds of examples while a dataset is made and trained on: a package each."""
+"""What an example is, in training: a package for each modality, found in one dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from training_service.datasets.modality import Modality
+from training_service.modalities import image, values
+
+MODALITIES: Mapping[str, Modality] = {image.KIND: image, values.KIND: values}
+"""By the kind of the input spec."""
+
+__all__ = ["MODALITIES", "Modality"]

@@ -23,6 +23,7 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.datasets.manifest import read_manifest
 from training_service.datasets.splits import Split
+from training_service.datasets.targets import TARGETS
 from training_service.evaluation.evaluator import Evaluator
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.promotion.gate import Incumbent, LeftOut
@@ -60,8 +61,9 @@ class Comparison:
         is_left = ~learned.among(manifest, test)
         metrics = None
         if is_left.any():
-            labels = np.array([manifest.rows[position].label for position in test])[is_left]
-            metrics = measure(tuned.logits[is_left], labels, manifest.labels, Split.TEST, tuned.temperature)
+            rows = [manifest.rows[position] for position in test]
+            labels = TARGETS[manifest.task.kind].array(manifest.task, rows)[is_left]
+            metrics = measure(tuned.logits[is_left], labels, manifest.task.names, Split.TEST, tuned.temperature)
         incumbent = self._incumbent(name, spec.dataset_id, own, check) if name is not None and is_left.any() else None
         if name is not None and incumbent is None:
             incumbent = Incumbent(name, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,9 +60,9 @@ def resolve(name: RecipeName, chosen: ChosenRecipe, place: str) -> Recipe:
     return _filled(DEFAULTS[name], chosen, place)
 
 
-def choose(chosen: ChosenRecipe, place: str, label_counts: Sequence[int]) -> Recipe:
-    """Do the same for the recipe that fits so many training rows of each label."""
-    return _filled(recipe_for(label_counts), chosen, place)
+def choose(chosen: ChosenRecipe, place: str, rows_per_output: float) -> Recipe:
+    """Do the same for the recipe that fits so many training rows of each label or target, in the mean."""
+    return _filled(recipe_for(rows_per_output), chosen, place)
 
 
 def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:
@@ -70,18 +70,17 @@ def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:
     refused: list[InvalidInput] = []
     for num_rows in (1, _ROWS_FOR_LAST_STAGES, _ROWS_FOR_FULL):
         try:
-            return choose(chosen, place, [num_rows])
+            return choose(chosen, place, num_rows)
         except InvalidInput as error:
             refused.append(error)
     raise refused[-1]
 
 
-def recipe_for(label_counts: Sequence[int]) -> Recipe:
-    """Return the recipe for a dataset with so many training rows of each label, with the reason.
+def recipe_for(rows: float) -> Recipe:
+    """Return the recipe for a dataset with so many training rows of each label in the mean, with the reason.
 
     The mean decides: a head fitted on few rows does better than a backbone moved by them, however they are spread.
     """
-    rows = sum(label_counts) / max(len(label_counts), 1)
     if rows < _ROWS_FOR_LAST_STAGES:
         name, reason = RecipeName.LINEAR_PROBE, f"under {_ROWS_FOR_LAST_STAGES}: the head alone learns from so few"
     elif rows < _ROWS_FOR_FULL:

@@ -25,11 +25,12 @@ def data(facts: JobFacts) -> Markup:
     if facts.dataset is None:
         return element("p", f"datasets/{facts.job.spec.dataset_id} is not there any more.", class_="note")
     summary = facts.dataset.summary
-    totals = [sum(each[split] for split in _SPLITS) for each in summary["labels"]]
+    labels = summary["targets"]["labels"]
+    totals = [sum(each[split] for split in _SPLITS) for each in labels]
     most = max(totals, default=1)
     rows: list[list[Child]] = [
         [each["label"], *(f"{each[split]:,}" for split in _SPLITS), _meter(total, most)]
-        for each, total in zip(summary["labels"], totals, strict=True)
+        for each, total in zip(labels, totals, strict=True)
     ]
     known = fact_list(
         [

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from model_store.architectures import Chain
+from model_store.calibration import chosen_rows
 from model_store.modalities import Rows
-from model_store.modalities.calibration import chosen_rows
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec
 from model_store.records.metrics import ClassificationDetail, Metrics
 from training_service.datasets.splits import Split

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from model_store.architectures import Chain, Head, build, build_random, initialise_head
 from model_store.blobs import BlobStore, StoredBlob
+from model_store.calibration import write_calibration
 from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities import Rows
-from model_store.modalities.calibration import write_calibration
 from model_store.modalities.image.spec import ImageInputSpec
 from model_store.names import job_name
 from model_store.records.jobs import JobSpec

@@ -88,8 +88,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     calibration: Annotated[
         Path | None,
         typer.Option(
-            exists=True,
-            help="Examples to keep 64 of, for serving in less precision: a folder of images, or a CSV file.",
+            exists=True, file_okay=False, help="Folder of images to keep 64 of, for serving in less precision."
         ),
     ] = None,
     alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "",
@@ -144,7 +143,8 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         return
     added = size(version.added_bytes)
     out.print(f"{version.name}: {architecture}, {len(version.stages)} stages, {size(version.size_bytes)} (+{added})")
-    out.print(f"next: maas finetune DATA --base {id_of(model)}")
+    if base.input_spec.kind == "image":
+        out.print(f"next: maas finetune DIR --base {id_of(model)}")
 
 
 def _numbers(metrics: list[str]) -> dict[str, float]:

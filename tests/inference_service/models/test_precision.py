@@ -19,8 +19,8 @@ from inference_service.models.precision import Precision, agreement, candidates
 from inference_service.models.resident import ResidentVersion
 from model_store.architectures import Chain
 from model_store.blobs.local import LocalBlobs
+from model_store.calibration import Calibration, write_calibration
 from model_store.errors import CorruptBlob
-from model_store.modalities.calibration import Calibration, write_calibration
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 from tests.inference_service.making import SPEC, Recipe, chain, expected, flip_a_byte, manifest, photo, pixels

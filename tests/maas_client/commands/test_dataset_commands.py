@@ -14,9 +14,9 @@ from PIL import Image
 from maas_client.__main__ import main
 from tests.maas_client.desktop import Desktop
 from tests.maas_client.running import Maas
+from tests.training_service.datasets.files.test_sources import write
 from tests.training_service.datasets.test_dataset_splits import encoded_anew
 from tests.training_service.datasets.test_dataset_versions import more
-from tests.training_service.datasets.test_sources import write
 from tests.training_service.making import photos, tar_of
 from tests.training_service.running import running_service
 

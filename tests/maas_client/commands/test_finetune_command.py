@@ -10,7 +10,7 @@ import pytest
 from maas.training.v1 import training_pb2 as pb
 
 from tests.maas_client.running import Maas
-from tests.training_service.datasets.test_sources import write
+from tests.training_service.datasets.files.test_sources import write
 from tests.training_service.making import photos, publish_base, zip_of
 from tests.training_service.running import RunningService, running_service
 

@@ -17,8 +17,8 @@ from maas.model_store.v1 import model_store_pb2 as pb
 from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import LoadedBase, load_random
 from model_store.blobs.local import LocalBlobs
+from model_store.calibration import read_calibration
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities.calibration import read_calibration
 from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import ImageInputSpec, to_pixels
 from model_store.names import VersionName

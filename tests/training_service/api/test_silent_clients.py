@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -21,18 +21,13 @@ ARCHIVE = tar_of(photos())
 NUM_SILENT = 40  # more than the service has threads for uploads
 
 
-def num_scratch_files() -> int:
-    """Return how many archives are being received by this process: files that have no name."""
-    num = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            place = descriptor.readlink()
-            num += place.parts[-3:-1] == ("blobs", "tmp") and place.name.endswith("(deleted)")
-    return num
+def num_kept_uploads(home: Path) -> int:
+    """Return how many archives are being received by the service with this home."""
+    return len(list((home / "blobs/uploads").glob("*.*")))
 
 
 @contextmanager
-def silent_uploads(service: RunningService, num: int) -> Iterator[list[grpc.Future]]:
+def silent_uploads(service: RunningService, home: Path, num: int) -> Iterator[list[grpc.Future]]:
     """Begin so many uploads and send no more than their first chunk, until the block ends."""
     go_on = threading.Event()
 
@@ -44,7 +39,7 @@ def silent_uploads(service: RunningService, num: int) -> Iterator[list[grpc.Futu
 
     calls = [service.training.UploadDataset.future(begun(number), timeout=TIMEOUT) for number in range(num)]
     try:
-        until(lambda: num_scratch_files() == num)
+        until(lambda: num_kept_uploads(home) == num)
         yield calls
     finally:
         for call in calls:
@@ -54,7 +49,7 @@ def silent_uploads(service: RunningService, num: int) -> Iterator[list[grpc.Futu
 
 def test_silent_clients_hold_up_nobody(tmp_path: Path) -> None:
     """Other uploads are taken beside them, and other publishers are answered."""
-    with running_service(tmp_path, num_concurrent_jobs=0) as service, silent_uploads(service, NUM_SILENT):
+    with running_service(tmp_path, num_concurrent_jobs=0) as service, silent_uploads(service, tmp_path, NUM_SILENT):
         assert service.upload(ARCHIVE).num_images == 20
         with pytest.raises(grpc.RpcError) as caught:
             service.registry.PublishVersion(iter([registry_pb.PublishVersionRequest()]), timeout=TIMEOUT)
@@ -65,12 +60,12 @@ def test_silent_clients_are_given_up(tmp_path: Path) -> None:
     """With nothing of theirs left behind."""
     with (
         running_service(tmp_path, num_concurrent_jobs=0, upload_idle_seconds=1.0) as service,
-        silent_uploads(service, 3) as calls,
+        silent_uploads(service, tmp_path, 3) as calls,
     ):
         for call in calls:
             assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             assert "nothing has come for 1 s" in call.details()
-        until(lambda: num_scratch_files() == 0)
+        until(lambda: num_kept_uploads(tmp_path) == 0)
 
 
 def test_silent_publishers_hold_up_nobody(tmp_path: Path) -> None:
@@ -152,7 +147,7 @@ def test_a_link_that_is_cut_ends_its_calls(tmp_path: Path) -> None:
         channel = stack.enter_context(grpc.insecure_channel(link.address))
         call = training_pb2_grpc.TrainingServiceStub(channel).UploadDataset.future(begun())
         stack.callback(call.cancel)
-        until(lambda: num_scratch_files() == 1)
+        until(lambda: num_kept_uploads(tmp_path) == 1)
         link.cut()
-        until(lambda: num_scratch_files() == 0)
+        until(lambda: num_kept_uploads(tmp_path) == 0)
         assert service.upload(ARCHIVE).num_images == 20

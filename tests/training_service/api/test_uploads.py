@@ -21,10 +21,12 @@ from tests.training_service.making import photos, picture, tar_of, zip_of
 from tests.training_service.running import RunningService, refused, settings_of, until, upload_messages
 from training_service.api.client_streams import ClientGone
 from training_service.api.uploads import Uploads
-from training_service.datasets.archives import ArchiveLimits
-from training_service.datasets.manifest import EncodedImages, read_manifest
-from training_service.datasets.sources import Sources
-from training_service.modalities.image.ingest import Ingestor
+from training_service.datasets.files.archives import ArchiveLimits
+from training_service.datasets.files.sources import Sources
+from training_service.datasets.files.upload_spool import UploadSpool
+from training_service.datasets.ingest import Ingestor
+from training_service.datasets.manifest import read_manifest
+from training_service.datasets.packs import PackedRows
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 Header = pb.UploadDatasetRequest.Header
@@ -84,7 +86,7 @@ def test_stored_images_are_those_sent(service: RunningService) -> None:
     files = photos(3)
     digest = service.upload(tar_of(files)).digest
     manifest = read_manifest(service.store.blobs, digest)
-    with EncodedImages(service.store.blobs, manifest.rows) as images:
+    with PackedRows(service.store.blobs, manifest.rows) as images:
         assert {row.path: images.read(row) for row in manifest.rows} == files
     assert len({row.pack for row in manifest.rows}) == 1
 
@@ -249,10 +251,11 @@ def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> Non
     with closing(settings.open_database()) as database, ThreadPoolExecutor(1) as threads:
         blobs = settings.open_blobs()
         datasets = DatasetStore(database, blobs)
-        ingestor = Ingestor(blobs, threads, max_image_pixels=10**6)
+        ingestor = Ingestor(blobs, threads, max_size=10**6)
         limits = ArchiveLimits(max_unpacked_bytes=10**7, max_files=100, max_file_bytes=10**6)
         sources = Sources((), limits, max_archive_bytes=10**7)
-        uploads = Uploads(datasets, blobs, ingestor, sources, limits, max_archive_bytes=10**7)
+        spool = UploadSpool(tmp_path / "uploads", max_bytes=10**8, idle_seconds=60, keep_seconds=60)
+        uploads = Uploads(datasets, blobs, ingestor, sources, spool, limits, max_archive_bytes=10**7)
         receiver = uploads.receive(check_client)
         next(receiver)
         for message in upload_messages(ARCHIVE):

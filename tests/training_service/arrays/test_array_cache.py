@@ -19,10 +19,12 @@ from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import Pixels, to_pixels
 from tests.training_service.making import SPEC, photos
 from training_service.arrays.array_cache import ArrayCache, Shape
-from training_service.datasets.archives import ArchiveFile
-from training_service.datasets.manifest import EncodedImages
+from training_service.datasets.files.archives import ArchiveFile
+from training_service.datasets.ingest import Ingested, Ingestor
+from training_service.datasets.packs import PackedRows
+from training_service.datasets.reading import Format, Received
 from training_service.datasets.splits import SplitSpec
-from training_service.modalities.image.ingest import Ingested, Ingestor
+from training_service.modalities import MODALITIES
 from training_service.modalities.image.pixels import LabelledPixels, decode_dataset, pixel_key
 
 SHAPE: Shape = (4, 10, 10, 3)
@@ -60,7 +62,9 @@ def ingested(tmp_path: Path) -> tuple[LocalBlobs, Ingested]:
     blobs = LocalBlobs(tmp_path / "blobs")
     files = [ArchiveFile(path, data) for path, data in photos(10).items()]
     with ThreadPoolExecutor(2) as threads:
-        return blobs, Ingestor(blobs, threads, max_image_pixels=10**6).ingest(files, SplitSpec(), lambda: None)
+        received = Received(Format.ARCHIVE, iter(files))
+        ingestor = Ingestor(blobs, threads, max_size=10**6)
+        return blobs, ingestor.ingest(MODALITIES["image"], received, SplitSpec(), lambda: None)
 
 
 def decoded(blobs: LocalBlobs, ingested: Ingested, cache: ArrayCache) -> tuple[LabelledPixels, list[int]]:
@@ -85,7 +89,7 @@ def test_a_dataset_is_decoded_once(tmp_path: Path, ingested: tuple[LocalBlobs, I
     blobs, dataset = ingested
     first, reported = decoded(blobs, dataset, ArrayCache(tmp_path / "pixels", 10**9))
     rows = dataset.manifest.rows
-    with EncodedImages(blobs, rows) as images:
+    with PackedRows(blobs, rows) as images:
         expected = [to_pixels(decode_image(images.read(row), max_pixels=10**6), SPEC) for row in rows]
     np.testing.assert_array_equal(first.pixels, np.stack(expected))
     assert reported[:2] == [8, 16]

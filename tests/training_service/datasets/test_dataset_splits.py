@@ -43,7 +43,7 @@ def encoded_anew(data: bytes) -> bytes:
 def test_folders_of_splits_are_kept(service: RunningService) -> None:
     """Labels are those within them, and every row is where its folder says."""
     dataset = service.upload(tar_of(photos_in(["my/train/", "my/val/", "my/test/"])))
-    assert (dataset.layout, [each.label for each in dataset.labels]) == ("split_folders", ["blue", "red"])
+    assert (dataset.layout, [each.label for each in dataset.labels]) == ("folders", ["blue", "red"])
     names = {"train": "train", "val": "validation", "test": "test"}
     assert all(row.split == names[path.split("/")[0]] for path, row in service.rows().items())
     assert [(each.num_train, each.num_validation, each.num_test) for each in dataset.labels] == [(4, 4, 4)] * 2
@@ -63,7 +63,7 @@ def test_a_split_file_is_kept(service: RunningService) -> None:
     chosen = {path: ("train", "val", "test")[number % 3] for number, path in enumerate(files)}
     lines = "".join(f"{path},{split}\n" for path, split in chosen.items())
     dataset = service.upload(zip_of({"splits.csv": f"path,split\n{lines}".encode(), **files}))
-    assert (dataset.layout, dataset.num_images, dataset.num_rejected_files) == ("split_file", 12, 0)
+    assert (dataset.layout, dataset.num_images, dataset.num_rejected_files) == ("file", 12, 0)
     assert {path: row.split.replace("validation", "val") for path, row in service.rows().items()} == chosen
 
 

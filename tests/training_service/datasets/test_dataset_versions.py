@@ -15,7 +15,8 @@ from tests.model_store.making import age
 from tests.training_service.datasets.test_dataset_splits import encoded_anew
 from tests.training_service.making import photos, picture, tar_of
 from tests.training_service.running import RunningService, refused
-from training_service.datasets.manifest import EncodedImages, read_manifest
+from training_service.datasets.manifest import read_manifest
+from training_service.datasets.packs import PackedRows
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -48,7 +49,7 @@ def test_rows_stay_in_their_splits_and_new_ones_are_dealt(service: RunningServic
     assert [(each.num_train, each.num_validation, each.num_test) for each in child.labels] == [(12, 3, 5)] * 2
     old, new = by_digest(service, "photos"), by_digest(service, "more")
     assert all(new[digest].split == row.split and new[digest].pack == row.pack for digest, row in old.items())
-    with EncodedImages(service.store.blobs, list(new.values())) as images:
+    with PackedRows(service.store.blobs, list(new.values())) as images:
         for digest, row in new.items():
             assert hashlib.sha256(images.read(row)).hexdigest() == digest
     assert service.training.GetDataset(pb.GetDatasetRequest(name="datasets/photos")) == parent

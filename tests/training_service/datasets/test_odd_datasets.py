@@ -14,11 +14,11 @@ from maas.training.v1 import training_pb2 as pb
 from PIL import Image
 
 from tests.training_service.api.test_uploads import rejected
-from tests.training_service.datasets.test_archives import zip_of_names
-from tests.training_service.datasets.test_sources import register, write
+from tests.training_service.datasets.files.test_archives import zip_of_names
+from tests.training_service.datasets.files.test_sources import register, write
 from tests.training_service.making import photos, picture, tar_member, tar_of, tar_with
 from tests.training_service.running import TIMEOUT, RunningService, refused, running_service, upload_messages
-from training_service.datasets.local_root import LocalRoot
+from training_service.datasets.files.local_root import LocalRoot
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -70,7 +70,7 @@ def test_one_name_in_two_forms_is_one_label(service: RunningService) -> None:
         f"{path.replace(composed, apart)},{('train', 'val', 'test')[number % 3]}\n" for number, path in enumerate(files)
     )
     dataset = service.upload(tar_of(files | {"splits.csv": f"path,split\n{lines}".encode()}))
-    assert (labels_of(dataset), dataset.num_images, dataset.layout) == ([composed, "red"], 7, "split_file")
+    assert (labels_of(dataset), dataset.num_images, dataset.layout) == ([composed, "red"], 7, "file")
 
 
 def test_labels_that_look_alike_are_remarked_on(service: RunningService) -> None:
@@ -156,7 +156,7 @@ def test_a_split_file_that_is_not_used_is_listed(service: RunningService) -> Non
     """Beside a folder around everything it is; within a label's folder it is no split file."""
     files = {f"all/train/{path}": data for path, data in photos(4).items()}
     dataset = service.upload(tar_of(files | {"all/splits.csv": b"path,split\n"}))
-    assert (dataset.layout, list(rejected(dataset))) == ("label_folders", ["all/splits.csv"])
+    assert (dataset.layout, list(rejected(dataset))) == ("assigned", ["all/splits.csv"])
 
 
 def test_dark_images_are_remarked_on(service: RunningService) -> None:

@@ -121,22 +121,21 @@ def test_rates_fall_from_the_head_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label_counts", "name"),
+    ("rows", "name"),
     [
-        ([3, 3], "linear_probe"),
-        ([49, 49, 49], "linear_probe"),
-        ([50, 50], "last_stages"),
-        ([10, 90], "last_stages"),
-        ([499, 499], "last_stages"),
-        ([500, 500], "full"),
-        ([5000, 10], "full"),
+        (3, "linear_probe"),
+        (49.5, "linear_probe"),
+        (50, "last_stages"),
+        (499.9, "last_stages"),
+        (500, "full"),
+        (2505, "full"),
     ],
 )
-def test_the_recipe_follows_the_number_of_rows_a_label(label_counts: list[int], name: str) -> None:
+def test_the_recipe_follows_the_number_of_rows_a_label(rows: float, name: str) -> None:
     """And says so: the reason has the number that decided."""
-    recipe = recipe_for(label_counts)
+    recipe = recipe_for(rows)
     assert recipe.name == name
-    assert recipe.reason.startswith(f"{sum(label_counts) / len(label_counts):.0f} training rows a label, ")
+    assert recipe.reason.startswith(f"{rows:.0f} training rows a label, ")
     assert replace(recipe, reason="") == DEFAULTS[recipe.name]
 
 
@@ -144,13 +143,13 @@ def test_an_automatic_recipe_takes_what_was_chosen() -> None:
     """Whichever it is; a probe that the data chose crops nothing, and says why it was chosen."""
     balanced = read_recipe(pb.Recipe(auto=pb.Recipe.Auto(class_weights=pb.CLASS_WEIGHTS_BALANCED)))
     for num_rows, name in ((3, "linear_probe"), (50, "last_stages"), (500, "full")):
-        recipe = choose(balanced, "recipe", [num_rows])
+        recipe = choose(balanced, "recipe", num_rows)
         assert (recipe.name, recipe.class_weights) == (name, "balanced")
     strong = read_recipe(pb.Recipe(auto=pb.Recipe.Auto(augmentation=pb.AUGMENTATION_STRONG)))
-    assert choose(strong, "recipe", [500]).augmentation == "strong"
+    assert choose(strong, "recipe", 500).augmentation == "strong"
     assert choose_any(strong, "recipe").augmentation == "strong"
     with pytest.raises(InvalidInput, match=r"chosen by the data: 3 training rows") as caught:
-        choose(strong, "recipe", [3, 3])
+        choose(strong, "recipe", 3)
     assert [each.field for each in caught.value.violations] == ["recipe.auto.augmentation"]
 
 

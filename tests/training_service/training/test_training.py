@@ -14,8 +14,8 @@ from maas.training.v1 import training_pb2 as pb
 from torch import Tensor
 
 from model_store.architectures import Head, build
+from model_store.calibration import read_calibration
 from model_store.manifests import Manifest
-from model_store.modalities.calibration import read_calibration
 from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import ImageInputSpec, Pixels, normalise, to_pixels
 from model_store.names import AliasName, parse_version

@@ -1,1 +1,26 @@
-"""Images: read from archives, checked, summarised, shown, augmented."""
+"""Images: folders of labels, near duplicates by perceptual hashes, thumbnails, and augmentation in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from training_service.datasets.groups import Groups
+from training_service.datasets.reading import Format
+from training_service.modalities.image.near_duplicates import group_near_duplicates
+from training_service.modalities.image.reading import read_images as read
+from training_service.modalities.image.summary import summarise
+
+KIND = "image"
+NOUN = "image"
+LABELS_ARE = "folders of images, one for each label"
+FORMATS = frozenset({Format.ARCHIVE})
+DROPS_DUPLICATES = True
+
+
+def near_duplicates(keys: Sequence[str], digests: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> Groups:
+    """Group images of one key that look alike."""
+    return group_near_duplicates(keys, digests, [each["perceptual_hash"] for each in facts])
+
+
+__all__ = ["DROPS_DUPLICATES", "FORMATS", "KIND", "LABELS_ARE", "NOUN", "near_duplicates", "read", "summarise"]

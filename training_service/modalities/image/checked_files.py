@@ -5,44 +5,33 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from model_store.errors import InvalidExample
 from model_store.modalities.image.decoding import decode_image
 from model_store.normal_form import escaped, unshowable
-from training_service.datasets.archives import ArchiveFile
-from training_service.modalities.image.layouts import is_split_file
-from training_service.modalities.image.near_duplicates import look_of
-from training_service.modalities.image.summary import Colours
+from training_service.datasets.examples import RejectedFile
+from training_service.datasets.files.archives import ArchiveFile
+from training_service.modalities.image.near_duplicates import perceptual_hash
+from training_service.modalities.image.summary import Colours, Seen
+from training_service.modalities.image.table_files import is_table_file
 
 _MAX_PATH_LENGTH = 1000
 # What systems leave behind in folders; `._x` is what macOS knows of `x`.
 _JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"}
 _JUNK_PREFIX = "._"
 _FILES_IN_FLIGHT = 16
-# Looks and colours are taken of a small copy: a look has nine by eight levels only.
+# Hashes and colours are taken of a small copy: a hash has nine by eight levels only.
 _SEEN_EDGE = 128
 # Values of 8 to 14 bits that were written into files of 16 as they are are all below a quarter of the range.
 _DARK = 63
 
 
 @dataclass(frozen=True)
-class RejectedFile:
-    """A file that is not part of the dataset, and why."""
-
-    path: str
-    reason: str
-
-    def to_json(self) -> dict[str, str]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class SplitFile:
-    """A file that may say how images are split."""
+class TableFile:
+    """A file that may say something of the images beside it."""
 
     path: str
     data: bytes
@@ -56,9 +45,8 @@ class GoodImage:
     data: bytes
     width: int
     height: int
-    look: str
-    colours: Colours
-    is_dark: bool
+    perceptual_hash: str
+    seen: Seen
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ class SecondName:
     target: str
 
 
-CheckedFile = GoodImage | SplitFile | SecondName | RejectedFile
+CheckedFile = GoodImage | TableFile | SecondName | RejectedFile
 
 
 def checked_files(files: Iterable[ArchiveFile], threads: Executor, *, max_pixels: int) -> Iterator[CheckedFile]:
@@ -105,15 +93,17 @@ def _checked(file: ArchiveFile, max_pixels: int) -> CheckedFile:
         return SecondName(path, file.same_as)
     if file.data is None:
         return RejectedFile(path, file.reason)
-    if is_split_file(path):
-        return SplitFile(path, file.data)
+    if is_table_file(path):
+        return TableFile(path, file.data)
     try:
         image = decode_image(file.data, max_pixels=max_pixels)
     except InvalidExample as error:
         return RejectedFile(path, str(error))
     is_dark = int(np.asarray(image).max()) <= _DARK
     small = image.reduce(max(1, min(image.size) // _SEEN_EDGE))
-    return GoodImage(path, file.data, image.width, image.height, look_of(small), Colours.of_image(small), is_dark)
+    return GoodImage(
+        path, file.data, image.width, image.height, perceptual_hash(small), Seen(Colours.of_image(small), is_dark)
+    )
 
 
 def _unusable_name(path: str) -> str:

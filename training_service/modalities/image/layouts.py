@@ -5,48 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import posixpath
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import lru_cache
 
-from model_store.errors import InvalidInput
 from model_store.normal_form import normal_form
-from training_service.datasets.splits import HELD_OUT, Split
+from training_service.datasets.examples import NamedTarget
+from training_service.datasets.split_names import SPLIT_NAMES, given_splits, split_of
+from training_service.datasets.splits import HELD_OUT, Split, SplitSource
+from training_service.modalities.image.table_files import SPLIT_FILE, refused
 
-SPLIT_FILE = "splits.csv"
 MAX_LABEL_LENGTH = 200
 
-_SPLITS = {
-    "train": Split.TRAIN,
-    "training": Split.TRAIN,
-    "val": Split.VALIDATION,
-    "valid": Split.VALIDATION,
-    "validation": Split.VALIDATION,
-    "dev": Split.VALIDATION,
-    "test": Split.TEST,
-    "testing": Split.TEST,
-}
-_SET = re.compile(r"[ _-]?(?:set|data|images)")
 _COLUMNS = ("path", "split")
 _SHOWN = 5
 
 
-class LayoutKind(StrEnum):
-    """How splits are given."""
-
-    LABEL_FOLDERS = "label_folders"
-    SPLIT_FOLDERS = "split_folders"
-    SPLIT_FILE = "split_file"
-
-
 @dataclass(frozen=True)
 class Place:
-    """What an image's path says: the path below a folder around everything, the label, the split where one is given."""
+    """An image's path below the folder around everything, its target, and its split where one is given."""
 
     path: str
-    label: str
+    target: NamedTarget
     split: Split | None
 
 
@@ -57,17 +36,11 @@ class Layout:
     `around` is the path of the folders around everything, and `remarks` say where folders may not mean what was read.
     """
 
-    kind: LayoutKind
+    split_source: SplitSource
     places: tuple[Place | str, ...]
     held_out: Collection[Split]
     around: str = ""
     remarks: tuple[str, ...] = ()
-
-
-def is_split_file(path: str) -> bool:
-    """Say whether a file may be the archive's split file: at the root, or in a folder around everything."""
-    *folders, name = path.split("/")
-    return name == SPLIT_FILE and len(folders) <= 1
 
 
 def read_layout(paths: Sequence[str], split_files: Mapping[str, bytes], others: Iterable[str] = ()) -> Layout:
@@ -80,20 +53,21 @@ def read_layout(paths: Sequence[str], split_files: Mapping[str, bytes], others: 
     """
     around, in_folders = _found_folders(paths)
     below = [path.removeprefix(around) for path in paths]
-    chosen = _chosen_splits(split_files, around, below, [path.removeprefix(around) for path in others])
+    chosen = chosen_splits(split_files, around, below, [path.removeprefix(around) for path in others])
     if chosen is not None and in_folders is not None:
-        raise _refused(f"has folders of splits and a {SPLIT_FILE}: leave one of them out")
+        raise refused(f"has folders of splits and a {SPLIT_FILE}: leave one of them out")
     if chosen is None and in_folders is None:
-        return _layout(LayoutKind.LABEL_FOLDERS, around, below, below, [None] * len(below), HELD_OUT)
+        return _layout(SplitSource.ASSIGNED, around, below, below, [None] * len(below), HELD_OUT)
     if in_folders is not None:
         read = [in_folders(path) for path in below]
-        labelled, splits = [each for each, _ in read], [split for _, split in read]
-        return _layout(LayoutKind.SPLIT_FOLDERS, around, below, labelled, splits, frozenset(HELD_OUT) - set(splits))
-    return _layout(LayoutKind.SPLIT_FILE, around, below, below, chosen or (), frozenset(HELD_OUT) - set(chosen or ()))
+        splits, held_out = given_splits([split for _, split in read])
+        return _layout(SplitSource.FOLDERS, around, below, [each for each, _ in read], splits, held_out)
+    splits, held_out = given_splits(chosen or ())
+    return _layout(SplitSource.FILE, around, below, below, splits, held_out)
 
 
 def _layout(
-    kind: LayoutKind,
+    split_source: SplitSource,
     around: str,
     paths: Sequence[str],
     labelled: Sequence[str],
@@ -101,12 +75,9 @@ def _layout(
     held_out: Collection[Split],
 ) -> Layout:
     """Put together what each path says; `labelled` are the paths from their label on, nothing without a label."""
-    places = tuple(
-        _place(path, below, None if held_out and split is Split.TRAIN else split)
-        for path, below, split in zip(paths, labelled, splits, strict=True)
-    )
+    places = tuple(_place(path, below, split) for path, below, split in zip(paths, labelled, splits, strict=True))
     placed = [below for below, place in zip(labelled, places, strict=True) if isinstance(place, Place)]
-    return Layout(kind, places, held_out, around, tuple(_remarks(placed)))
+    return Layout(split_source, places, held_out, around, tuple(_remarks(placed)))
 
 
 _Reader = Callable[[str], tuple[str, Split | None]]
@@ -128,7 +99,7 @@ def _found_folders(paths: Sequence[str]) -> tuple[str, _Reader | None]:
         (top,) = tops
         around += f"{top}/"
         # One folder may be around all labels; more of them only around folders of splits, or as the split of all.
-        first = around if first is None or _split_of(top) is not None else first
+        first = around if first is None or split_of(top) is not None else first
 
 
 def _split_folders(paths: Sequence[str]) -> _Reader | None:
@@ -138,27 +109,22 @@ def _split_folders(paths: Sequence[str]) -> _Reader | None:
     """
     # Half a million paths have few folders: the outer two of each, or one.
     folders = {(parts[0], *parts[1:-1][:1]) for path in paths if len(parts := path.split("/", 2)) > 1}
-    tops = {_split_of(each[0]) for each in folders}
+    tops = {split_of(each[0]) for each in folders}
     is_whole = None not in tops or Split.TRAIN in tops
-    has_folders = any(_split_of(each[0]) is not None and len(each) > 1 for each in folders)
+    has_folders = any(split_of(each[0]) is not None and len(each) > 1 for each in folders)
     if len(tops - {None}) > 1 and is_whole and has_folders:
         return _of_split_folder
-    inner = {_split_of(each[1]) if len(each) > 1 else None for each in folders}
+    inner = {split_of(each[1]) if len(each) > 1 else None for each in folders}
     several = len({each[0] for each in folders}) > 1 and len(inner) > 1
     if several and None not in inner and Split.TRAIN in inner:
         return _of_label_folder
     return None
 
 
-@lru_cache(maxsize=1024)  # half a million paths have few folders
-def _split_of(folder: str) -> Split | None:
-    return _SPLITS.get(_SET.sub("", folder.lower()))
-
-
 def _of_split_folder(path: str) -> tuple[str, Split | None]:
     """Return what is below the folder of a split, and the split; nothing for what is in none."""
     top, _, below = path.partition("/")
-    split = _split_of(top) if below else None
+    split = split_of(top) if below else None
     return (below if split is not None else ""), split
 
 
@@ -167,7 +133,7 @@ def _of_label_folder(path: str) -> tuple[str, Split | None]:
     label, *below = path.split("/")
     if len(below) < 2:
         return "", None
-    return "/".join([label, *below[1:]]), _split_of(below[0])
+    return "/".join([label, *below[1:]]), split_of(below[0])
 
 
 def _place(path: str, labelled: str, split: Split | None) -> Place | str:
@@ -187,14 +153,15 @@ def _remarks(labelled: Iterable[str]) -> Iterator[str]:
     for path in labelled:
         label, *inner = path.split("/")[:-1]
         folders.setdefault(label, set()).add(inner[0] if inner else "")
-    if len(splits := sorted(label for label in folders if _split_of(label) is not None)) > 1:
-        yield f"labels have the names of splits: {_shown(splits)}; folders of splits hold a folder for each label"
+    if len(splits := sorted(label for label in folders if split_of(label) is not None)) > 1:
+        yield f"labels have the names of splits: {shown_paths(splits)}; folders of splits hold a folder for each label"
     if holding := {label: inner for label, inner in sorted(folders.items()) if "" not in inner}:
         inner_folders = sorted(set().union(*holding.values()))
-        yield f"labels {_shown(list(holding))} hold folders alone, {_shown(inner_folders)}: are these the labels?"
+        shown = shown_paths(inner_folders)
+        yield f"labels {shown_paths(list(holding))} hold folders alone, {shown}: are these the labels?"
 
 
-def _chosen_splits(
+def chosen_splits(
     split_files: Mapping[str, bytes], around: str, paths: Sequence[str], others: Sequence[str]
 ) -> list[Split] | None:
     """Return the split of each image by the split file; None where the archive has none."""
@@ -203,9 +170,9 @@ def _chosen_splits(
         return None
     chosen = _read_split_file(data)
     if lost := sorted(chosen.keys() - {*paths, *others}):
-        raise _refused(f"has no {_shown(lost)}, which its {SPLIT_FILE} names")
+        raise refused(f"has no {shown_paths(lost)}, which its {SPLIT_FILE} names")
     if unnamed := sorted(set(paths) - chosen.keys()):
-        raise _refused(f"has {_shown(unnamed)}, which its {SPLIT_FILE} does not name: it must name every image")
+        raise refused(f"has {shown_paths(unnamed)}, which its {SPLIT_FILE} does not name: it must name every image")
     return [chosen[path] for path in paths]
 
 
@@ -214,26 +181,23 @@ def _read_split_file(data: bytes) -> dict[str, Split]:
     try:
         lines = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), skipinitialspace=True)
         if tuple(lines.fieldnames or ()) != _COLUMNS:
-            raise _refused(f"has a {SPLIT_FILE} whose first line is not {','.join(_COLUMNS)}")
+            raise refused(f"has a {SPLIT_FILE} whose first line is not {','.join(_COLUMNS)}")
         for line in lines:
             path = normal_form(posixpath.normpath(str(line["path"]).replace("\\", "/")))
-            split = _split_of(str(line["split"]))
+            split = split_of(str(line["split"]))
             if split is None:
                 found = f"split {str(line['split'])[:80]!r} in line {lines.line_num} of its {SPLIT_FILE}"
-                raise _refused(f"has {found}: it must be one of {', '.join(_SPLITS)}")
+                raise refused(f"has {found}: it must be one of {', '.join(SPLIT_NAMES)}")
             if chosen.setdefault(path, split) is not split:
-                raise _refused(f"has a {SPLIT_FILE} that puts {path[:200]!r} into two splits")
+                raise refused(f"has a {SPLIT_FILE} that puts {path[:200]!r} into two splits")
     except UnicodeDecodeError as error:
-        raise _refused(f"has a {SPLIT_FILE} that cannot be read: save it as UTF-8") from error
+        raise refused(f"has a {SPLIT_FILE} that cannot be read: save it as UTF-8") from error
     except csv.Error as error:
-        raise _refused(f"has a {SPLIT_FILE} that cannot be read: {error}") from error
+        raise refused(f"has a {SPLIT_FILE} that cannot be read: {error}") from error
     return chosen
 
 
-def _shown(paths: Sequence[str]) -> str:
+def shown_paths(paths: Sequence[str]) -> str:
+    """Return the first few paths as a message names them."""
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return ", ".join(repr(path[:200]) for path in paths[:_SHOWN]) + more
-
-
-def _refused(reason: str) -> InvalidInput:
-    return InvalidInput.of("archive", reason)

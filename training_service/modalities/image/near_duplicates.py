@@ -1,8 +1,8 @@
 """Finds images that are one picture: encoded anew, resized or slightly changed, so that no split knows another's rows.
 
-What is kept of each image is its *look*: nine by eight grey levels. Two looks are near where their difference hashes,
-which say of each level whether it is well above its left neighbour, differ in few bits, and the levels differ little.
-The hash alone would take all handwritten ones for one picture.
+What is kept of each image is its *perceptual hash*: nine by eight grey levels. Two are near where their difference
+bits, which say of each level whether it is well above its left neighbour, differ in few places, and the levels differ
+little. The bits alone would take all handwritten ones for one picture.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Groups = NDArray[np.int64]
+from training_service.datasets.groups import Groups, joined
 
 _WIDTH, _HEIGHT = 9, 8
 _STANDS_OUT = 1  # levels; where a picture is plain, any encoding makes one level more of some
@@ -26,21 +26,21 @@ _NUM_BANDS = 4
 _WINDOW = 64
 
 
-def look_of(image: Image.Image) -> str:
-    """Return the look of an RGB image, as text."""
+def perceptual_hash(image: Image.Image) -> str:
+    """Return nine by eight grey levels of an RGB image, as text."""
     levels = image.convert("L").resize((_WIDTH, _HEIGHT), Image.Resampling.BILINEAR)
     return base64.b64encode(levels.tobytes()).decode()
 
 
-def group_near_duplicates(labels: Sequence[str], digests: Sequence[str], looks: Sequence[str]) -> Groups:
-    """Return a number for each image, equal for those of one label that are near, also by way of others.
+def group_near_duplicates(keys: Sequence[str], digests: Sequence[str], hashes: Sequence[str]) -> Groups:
+    """Return a number for each image, equal for those of one key that are near, also by way of others.
 
     Depends on no order but that of the digests. Memory grows with the number of images, time a little faster.
     """
     if not len(digests):
         return np.arange(0)
-    levels = np.frombuffer(base64.b64decode("".join(looks)), np.uint8).reshape(len(looks), _HEIGHT, _WIDTH)
-    names = np.unique(np.array(labels), return_inverse=True)[1]
+    levels = np.frombuffer(base64.b64decode("".join(hashes)), np.uint8).reshape(len(hashes), _HEIGHT, _WIDTH)
+    names = np.unique(np.array(keys), return_inverse=True)[1]
     by_digest = np.argsort(np.array(digests))
     groups = np.empty(len(digests), np.int64)
     groups[by_digest] = _grouped(names[by_digest], levels[by_digest])
@@ -55,7 +55,7 @@ def _grouped(names: Groups, levels: NDArray[np.uint8]) -> Groups:
         first, second = first[is_new], second[is_new]  # noqa: PLW2901  fewer of the same
         difference = np.abs(levels[first] - levels[second]).mean(axis=1)
         is_near = difference <= _MAX_MEAN_DIFFERENCE
-        groups = _joined(groups, first[is_near], second[is_near])
+        groups = joined(groups, first[is_near], second[is_near])
     return groups
 
 
@@ -84,16 +84,3 @@ def _hashes(levels: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def _num_bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
     bits = np.unpackbits(values.view(np.uint8).reshape(len(values), 8), axis=1)
     return np.asarray(bits.sum(axis=1, dtype=np.int64))
-
-
-def _joined(groups: Groups, first: Groups, second: Groups) -> Groups:
-    """Join the groups of each pair, under the smallest of their numbers, which are positions of members."""
-    while True:
-        roots = groups[first], groups[second]
-        if np.array_equal(*roots):
-            return groups
-        smallest = np.minimum(*roots)
-        parents = np.arange(len(groups))
-        for each in roots:
-            np.minimum.at(parents, each, smallest)
-        groups = np.asarray(parents[groups])

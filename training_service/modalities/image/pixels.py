@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import PIL
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 from model_store.blobs import BlobStore
 from model_store.modalities.image.spec import ImageInputSpec, Pixels, to_pixels
 from training_service.arrays.array_cache import ArrayCache
-from training_service.datasets.manifest import DatasetManifest, EncodedImages
+from training_service.datasets.manifest import DatasetManifest
+from training_service.datasets.packs import PackedRows
 from training_service.datasets.splits import Split
+from training_service.datasets.targets import TARGETS
+from training_service.modalities.image.stored_images import decode_stored
 
 Positions = NDArray[np.int64]
 
@@ -27,10 +31,10 @@ class LabelledPixels:
     """A decoded dataset: uint8 pixels [n, size, size, 3], labels [n], and the positions of each split's rows."""
 
     pixels: Pixels
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     positions: Mapping[Split, Positions]
 
-    def labels_of(self, split: Split) -> NDArray[np.int64]:
+    def labels_of(self, split: Split) -> NDArray[Any]:
         """Return one split's labels."""
         return self.labels[self.positions[split]]
 
@@ -59,13 +63,14 @@ def decode_dataset(
     rows = manifest.rows
 
     def fill(pixels: Pixels) -> None:
-        with EncodedImages(blobs, rows) as images:
+        with PackedRows(blobs, rows) as packs:
 
             def decode(start: int) -> int:
                 end = min(start + _ROWS_AT_ONCE, len(rows))
                 for position in range(start, end):
                     row, short_edge = rows[position], spec.resize_size
-                    pixels[position] = to_pixels(images.decode(row, max_pixels=max_pixels, short_edge=short_edge), spec)
+                    image = decode_stored(packs, row, max_pixels=max_pixels, short_edge=short_edge)
+                    pixels[position] = to_pixels(image, spec)
                 return end
 
             for num_done in threads.map(decode, range(0, len(rows), _ROWS_AT_ONCE)):
@@ -74,7 +79,7 @@ def decode_dataset(
     shape = (len(rows), spec.crop_size, spec.crop_size, 3)
     pixels = cache.load(pixel_key(digest, spec), shape, np.uint8, fill)
     on_rows(len(rows))
-    return LabelledPixels(pixels, np.array([row.label for row in rows]), _positions(manifest))
+    return LabelledPixels(pixels, TARGETS[manifest.task.kind].array(manifest.task, rows), _positions(manifest))
 
 
 def _positions(manifest: DatasetManifest) -> dict[Split, Positions]:

@@ -9,8 +9,10 @@ from itertools import groupby
 
 from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput
-from training_service.datasets.manifest import DatasetManifest, DatasetRow, EncodedImages
+from training_service.datasets.manifest import DatasetManifest, DatasetRow
+from training_service.datasets.packs import PackedRows
 from training_service.datasets.splits import Split
+from training_service.modalities.image.stored_images import decode_stored
 
 _QUALITY = 85
 
@@ -41,18 +43,25 @@ def choose_rows(manifest: DatasetManifest, split: str, num_images: int) -> list[
     Which of a label's rows these are seems random, and is always the same.
     """
     rows = [row for row in manifest.rows if split in {"", row.split}]
-    by_label = [sorted(group, key=lambda row: row.sha256) for _, group in groupby(rows, key=lambda row: row.label)]
+    by_label = [sorted(group, key=lambda row: row.sha256) for _, group in groupby(rows, key=_label)]
     places = ((place, row) for group in by_label for place, row in enumerate(group))
-    dealt = sorted(places, key=lambda each: (each[0], each[1].label))
+    dealt = sorted(places, key=lambda each: (each[0], _label(each[1])))
     order = list(Split)
-    return sorted((row for _, row in dealt[:num_images]), key=lambda row: (row.label, order.index(row.split), row.path))
+    return sorted(
+        (row for _, row in dealt[:num_images]), key=lambda row: (_label(row), order.index(row.split), row.path)
+    )
+
+
+def _label(row: DatasetRow) -> int:
+    """Return the index of a row's label; rows of another task count as of one."""
+    return row.target if isinstance(row.target, int) else 0
 
 
 def thumbnails(blobs: BlobStore, rows: Sequence[DatasetRow], edge: int) -> Iterator[bytes]:
     """Yield a JPEG of each row; raise MissingBlob, CorruptBlob, or DamagedStore for one that cannot be decoded."""
-    with EncodedImages(blobs, rows) as images:
+    with PackedRows(blobs, rows) as packs:
         for row in rows:
-            image = images.decode(row, max_pixels=row.width * row.height)
+            image = decode_stored(packs, row, max_pixels=row.facts["width"] * row.facts["height"])
             image.thumbnail((edge, edge))
             file = io.BytesIO()
             image.save(file, "JPEG", quality=_QUALITY)

@@ -1,10 +1,9 @@
-"""What a listing shows of a dataset: counts, sizes, colours, near duplicates, and the files that were left out."""
+"""What a listing shows of a dataset of images beside its targets: sizes and colours."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from typing import Any, Self
@@ -12,14 +11,10 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from training_service.datasets.examples import Example
 from training_service.datasets.manifest import DatasetManifest
-from training_service.datasets.splits import Split
-from training_service.modalities.image.layouts import LayoutKind
-from training_service.modalities.image.near_duplicates import Groups
+from training_service.datasets.modality import Remarked
 
-_MAX_REJECTED = 1000
-_MAX_GROUPS = 100
-_MAX_GROUP_PATHS = 20
 _LEVELS = np.arange(256) / 255
 
 
@@ -65,53 +60,38 @@ class Colours:
         return {"pixel_mean": list(self.mean), "pixel_std": [math.sqrt(max(each, 0)) for each in variances]}
 
 
-def summary(
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of an image when it was decoded."""
+
+    colours: Colours
+    is_dark: bool
+
+
+def summarise(
     manifest: DatasetManifest,
-    groups: Groups,
-    colours: Colours,
-    layout: LayoutKind,
-    rejected: Sequence[Mapping[str, str]],
-    remarks: Sequence[str],
-) -> dict[str, Any]:
-    """Return what a listing shows, as plain JSON values; `groups` numbers the rows, near duplicates alike."""
-    counts = Counter((row.label, row.split) for row in manifest.rows)
-    labels = [
-        {"label": name, **{f"num_{split}": counts[label, split] for split in Split}}
-        for label, name in enumerate(manifest.labels)
-    ]
-    return {
-        "labels": labels,
-        "split": manifest.split.to_json(),
-        "layout": str(layout),
-        "rejected_files": [dict(each) for each in rejected[:_MAX_REJECTED]],
-        "num_rejected_files": len(rejected),
-        "remarks": list(remarks),
-        **_near_duplicates(manifest, groups),
-        "width": _spread([row.width for row in manifest.rows]),
-        "height": _spread([row.height for row in manifest.rows]),
-        **colours.to_json(),
+    new: Sequence[Example],
+    observed: Mapping[str, Seen],
+    parent: tuple[int, Mapping[str, Any]] | None,
+) -> Remarked:
+    """Return the spread of sizes and the mean colours of all images, and say which of the new ones are dark."""
+    seen = [observed[example.sha256].colours for example in new]
+    if parent is not None:
+        seen.append(Colours.of_summary(*parent))
+    about = {
+        "width": _spread([row.facts["width"] for row in manifest.rows]),
+        "height": _spread([row.facts["height"] for row in manifest.rows]),
+        **Colours.of_all(seen).to_json(),
     }
+    dark = sorted(example.path for example in new if observed[example.sha256].is_dark)
+    return Remarked(about, [_dark_remark(dark)] if dark else [])
 
 
-def _near_duplicates(manifest: DatasetManifest, groups: Groups) -> dict[str, Any]:
-    """Return how many rows have near duplicates, how many have some in another split, and the largest groups."""
-    found = sorted(_groups(groups), key=lambda rows: (-len(rows), rows))
-    split = [rows for rows in found if len({manifest.rows[row].split for row in rows}) > 1]
-    return {
-        "num_near_duplicates": sum(map(len, found)),
-        "num_split_near_duplicates": sum(map(len, split)),
-        "near_duplicates": [
-            {"num_images": len(rows), "paths": [manifest.rows[row].path for row in rows[:_MAX_GROUP_PATHS]]}
-            for rows in found[:_MAX_GROUPS]
-        ],
-    }
-
-
-def _groups(groups: Groups) -> Iterator[list[int]]:
-    members: dict[int, list[int]] = defaultdict(list)
-    for row, group in enumerate(groups.tolist()):
-        members[group].append(row)
-    yield from (rows for rows in members.values() if len(rows) > 1)
+def _dark_remark(paths: Sequence[str]) -> str:
+    return (
+        f"no value of {len(paths)} images is above a quarter of the range, such as {paths[0]!r}: were 8 to 14 bits "
+        "written into 16?"
+    )
 
 
 def _spread(values: Sequence[int]) -> dict[str, int]:

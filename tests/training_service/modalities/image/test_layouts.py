@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from model_store.errors import InvalidInput
-from training_service.datasets.splits import Split
-from training_service.modalities.image.layouts import HELD_OUT, Layout, LayoutKind, Place, is_split_file, read_layout
+from training_service.datasets.splits import HELD_OUT, Split, SplitSource
+from training_service.modalities.image.layouts import Layout, Place, read_layout
+from training_service.modalities.image.table_files import is_table_file
 
 TRAIN, VALIDATION, TEST = Split
 
@@ -18,7 +19,7 @@ def splits(layout: Layout) -> dict[str, Split | None]:
 
 def labels(layout: Layout) -> set[str]:
     """Return the labels."""
-    return {place.label for place in layout.places if isinstance(place, Place)}
+    return {place.target for place in layout.places if isinstance(place, Place)}
 
 
 NO_FOLDER = "the image is not in a label's folder"
@@ -29,7 +30,7 @@ BESIDE = "the image lies beside the folders of splits"
 def test_folders_of_labels_say_nothing_of_splits(around: str) -> None:
     """A folder around everything is taken off; deeper folders belong to the label."""
     layout = read_layout([f"{around}red/1.png", f"{around}blue/day/2.png", f"{around}stray.png"], {})
-    assert (layout.kind, layout.held_out) == (LayoutKind.LABEL_FOLDERS, HELD_OUT)
+    assert (layout.split_source, layout.held_out) == (SplitSource.ASSIGNED, HELD_OUT)
     assert layout.places == (Place("red/1.png", "red", None), Place("blue/day/2.png", "blue", None), NO_FOLDER)
     assert layout.remarks == ("labels 'blue' hold folders alone, 'day': are these the labels?",)
 
@@ -40,7 +41,7 @@ def test_folders_of_splits_are_kept(around: str, validation: str) -> None:
     """Labels are the folders in them."""
     paths = [f"{around}{split}/red/1.png" for split in ("train", validation, "test")]
     layout = read_layout([*paths, f"{around}train/stray.png"], {})
-    assert (layout.kind, layout.held_out) == (LayoutKind.SPLIT_FOLDERS, frozenset())
+    assert (layout.split_source, layout.held_out) == (SplitSource.FOLDERS, frozenset())
     assert layout.places == (
         Place("train/red/1.png", "red", TRAIN),
         Place(f"{validation}/red/1.png", "red", VALIDATION),
@@ -59,11 +60,11 @@ def test_what_is_missing_is_dealt() -> None:
 def test_trains_and_tests_may_be_labels() -> None:
     """Folders without folders in them, which is remarked on, or one beside others, are labels."""
     layout = read_layout(["train/1.png", "test/2.png", "dog/3.png"], {})
-    assert layout.kind is LayoutKind.LABEL_FOLDERS
+    assert layout.split_source is SplitSource.ASSIGNED
     assert layout.remarks == (
         "labels have the names of splits: 'test', 'train'; folders of splits hold a folder for each label",
     )
-    assert read_layout(["train/a/1.png", "bus/a/2.png"], {}).kind is LayoutKind.LABEL_FOLDERS
+    assert read_layout(["train/a/1.png", "bus/a/2.png"], {}).split_source is SplitSource.ASSIGNED
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_splits_are_found_whatever_lies_beside_them(train: str, validation: str,
     inside = [f"{each}/{label}/1.png" for each in (train, validation, test) for label in ("red", "blue")]
     stray = ["cover.png", "examples/red/1.png", "examples/2.png", f"{train}/3.png"]
     layout = read_layout([f"{around}{path}" for path in (*inside, *stray)], {})
-    assert (layout.kind, labels(layout), layout.around) == (LayoutKind.SPLIT_FOLDERS, {"red", "blue"}, around)
+    assert (layout.split_source, labels(layout), layout.around) == (SplitSource.FOLDERS, {"red", "blue"}, around)
     assert list(splits(layout).values()) == [TRAIN, TRAIN, VALIDATION, VALIDATION, TEST, TEST]
     assert layout.places[6:] == (NO_FOLDER, BESIDE, BESIDE, NO_FOLDER)
 
@@ -98,19 +99,19 @@ def test_folders_of_splits_may_lie_in_folders_of_labels() -> None:
     """Where all labels have them."""
     paths = ["red/train/1.png", "red/test/2.png", "blue/train/day/3.png", "blue/test/4.png"]
     layout = read_layout(paths, {})
-    assert (layout.kind, layout.held_out, layout.remarks) == (LayoutKind.SPLIT_FOLDERS, {VALIDATION}, ())
+    assert (layout.split_source, layout.held_out, layout.remarks) == (SplitSource.FOLDERS, {VALIDATION}, ())
     assert layout.places[1:] == (
         Place("red/test/2.png", "red", TEST),
         Place("blue/train/day/3.png", "blue", None),
         Place("blue/test/4.png", "blue", TEST),
     )
-    assert read_layout([*paths, "green/5.png"], {}).kind is LayoutKind.LABEL_FOLDERS
+    assert read_layout([*paths, "green/5.png"], {}).split_source is SplitSource.ASSIGNED
 
 
 def test_one_split_of_all_is_a_folder_around_everything() -> None:
     """Its images are dealt."""
     layout = read_layout(["photos/train/red/1.png", "photos/train/blue/2.png"], {})
-    assert (layout.kind, labels(layout)) == (LayoutKind.LABEL_FOLDERS, {"red", "blue"})
+    assert (layout.split_source, labels(layout)) == (SplitSource.ASSIGNED, {"red", "blue"})
 
 
 def test_folders_of_folders_are_remarked_on() -> None:
@@ -137,7 +138,7 @@ def test_a_split_file_is_kept(around: str) -> None:
     data = "\ufeffpath,split\r\nred/1.png, train\r\nred\\2.png,TEST\r\nblue/3.png,train\r\nblue/broken.png,test\r\n"
     around_paths = [f"{around}{path}" for path in PATHS]
     layout = read_layout(around_paths, {f"{around}splits.csv": data.encode()}, [f"{around}blue/broken.png"])
-    assert (layout.kind, layout.held_out) == (LayoutKind.SPLIT_FILE, {VALIDATION})
+    assert (layout.split_source, layout.held_out) == (SplitSource.FILE, {VALIDATION})
     assert splits(layout) == {"red/1.png": None, "red/2.png": TEST, "blue/3.png": None}
 
 
@@ -172,7 +173,7 @@ def test_folders_and_a_file_are_too_much() -> None:
 
 def test_a_split_file_lies_beside_the_images() -> None:
     """In a label's folder it is a file like any other."""
-    assert [is_split_file(path) for path in ("splits.csv", "photos/splits.csv", "photos/red/splits.csv")] == [
+    assert [is_table_file(path) for path in ("splits.csv", "photos/splits.csv", "photos/red/splits.csv")] == [
         True,
         True,
         False,

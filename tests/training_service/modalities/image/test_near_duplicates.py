@@ -16,7 +16,7 @@ from PIL import Image
 
 from model_store.modalities.image.decoding import decode_image
 from tests.training_service.making import picture
-from training_service.modalities.image.near_duplicates import group_near_duplicates, look_of
+from training_service.modalities.image.near_duplicates import group_near_duplicates, perceptual_hash
 
 
 def smooth(seed: int) -> Image.Image:
@@ -49,8 +49,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_one_picture_is_found_in_other_clothes(change: str) -> None:
     """Of fifty pictures and changed copies of ten, each copy is in the group of its own."""
-    looks = [look_of(smooth(seed)) for seed in range(50)]
-    copies = [look_of(CHANGES[change](smooth(seed))) for seed in range(10)]
+    looks = [perceptual_hash(smooth(seed)) for seed in range(50)]
+    copies = [perceptual_hash(CHANGES[change](smooth(seed))) for seed in range(10)]
     groups = groups_of(looks + copies)
     assert groups[50:] == groups[:10]
     assert len(set(groups)) == 50
@@ -58,7 +58,7 @@ def test_one_picture_is_found_in_other_clothes(change: str) -> None:
 
 def test_pictures_of_one_kind_are_not_one_picture() -> None:
     """A disc of another place is another picture, but for the few that chance has put into nearly the same."""
-    looks = [look_of(decode_image(picture("red", seed), max_pixels=10**6)) for seed in range(60)]
+    looks = [perceptual_hash(decode_image(picture("red", seed), max_pixels=10**6)) for seed in range(60)]
     assert len(set(groups_of(looks))) >= 57
 
 
@@ -66,15 +66,15 @@ def test_other_brightness_is_another_picture() -> None:
     """The same shape in other light: their hashes are equal, and handwriting would be one heap if that was enough."""
     ramp = np.tile(np.arange(0, 240, 2, np.uint8), (100, 1))
     looks = [
-        look_of(Image.fromarray(ramp).convert("RGB").point(lambda level: level // 2)),
-        look_of(Image.fromarray(ramp).convert("RGB")),
+        perceptual_hash(Image.fromarray(ramp).convert("RGB").point(lambda level: level // 2)),
+        perceptual_hash(Image.fromarray(ramp).convert("RGB")),
     ]
     assert len(set(groups_of(looks))) == 2
 
 
 def test_labels_are_apart() -> None:
     """A picture under two labels is a contradiction, and no group."""
-    look = look_of(smooth(1))
+    look = perceptual_hash(smooth(1))
     assert len(set(groups_of([look] * 4, ["a", "b", "a", "b"]))) == 2
 
 
@@ -90,7 +90,7 @@ def test_what_is_near_by_way_of_others_is_together() -> None:
 @given(st.permutations(range(12)))
 def test_the_order_does_not_matter(order: list[int]) -> None:
     """The same images are together wherever they stand."""
-    looks = [look_of(smooth(seed // 2)) for seed in range(12)]
+    looks = [perceptual_hash(smooth(seed // 2)) for seed in range(12)]
     digests = [hashlib.sha256(bytes([number])).hexdigest() for number in range(12)]
     groups = group_near_duplicates(["a"] * 12, [digests[at] for at in order], [looks[at] for at in order])
     together = {frozenset(order[at] // 2 for at in np.flatnonzero(groups == group)) for group in groups}
@@ -100,7 +100,7 @@ def test_the_order_does_not_matter(order: list[int]) -> None:
 def test_none_and_one() -> None:
     """Nothing to compare is no error."""
     assert groups_of([]) == []
-    assert groups_of([look_of(smooth(0))]) == [0]
+    assert groups_of([perceptual_hash(smooth(0))]) == [0]
 
 
 def test_many_images_take_seconds() -> None:

@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from model_store.errors import DamagedStore
 from model_store.modalities.image.spec import ImageInputSpec
-from tests.training_service.datasets.test_sources import INVALID, MISSING
+from tests.training_service.datasets.files.test_sources import INVALID, MISSING
 from tests.training_service.making import photos, tar_of
 from tests.training_service.running import RunningService, refused
 from training_service.arrays.array_cache import ArrayCache

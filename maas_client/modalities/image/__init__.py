@@ -1,1 +1,0 @@
-"""Images: the files that are examples, and sheets of thumbnails."""

@@ -1,1 +1,0 @@
-"""Rows of numbers: the rows of a CSV file that are examples."""

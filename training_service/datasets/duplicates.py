@@ -1,0 +1,41 @@
+"""Leaves out examples that are in a dataset already, and those that contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training_service.datasets.examples import Example, NamedTarget, RejectedFile
+from training_service.datasets.splits import Split
+from training_service.datasets.targets import Targets
+
+# Of equal files the one that is held out is kept: who chose it wants to test on it.
+_KEPT_FIRST = (Split.TEST, Split.VALIDATION, Split.TRAIN, None)
+
+
+def without_duplicates(
+    found: Sequence[Example],
+    old: Sequence[Example],
+    parent: str,
+    noun: str,
+    targets: Targets,
+    rejected: list[RejectedFile],
+) -> list[Example]:
+    """Keep one of equal examples, and none that the parent has; none of those that have different targets.
+
+    Nobody knows which target is right. What the parent has stays as it is.
+    """
+    known = {example.sha256: f"{example.source} of {parent}" for example in old}
+    found_targets: dict[str, set[NamedTarget]] = {}
+    for example in (*old, *found):
+        found_targets.setdefault(example.sha256, set()).add(example.target)
+    kept = []
+    for example in sorted(found, key=lambda example: _KEPT_FIRST.index(example.split)):
+        if len(found_targets[example.sha256]) > 1:
+            why = targets.conflict(list(found_targets[example.sha256]))
+            rejected.append(RejectedFile(example.source, f"the same {noun} {why}"))
+        elif example.sha256 in known:
+            rejected.append(RejectedFile(example.source, f"the same {noun} as {known[example.sha256]}"))
+        else:
+            known[example.sha256] = example.source
+            kept.append(example)
+    return kept

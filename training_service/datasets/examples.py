@@ -1,0 +1,71 @@
+"""What a modality reads from an upload: examples with their targets, and what had to be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from training_service.datasets.columns import Column
+from training_service.datasets.splits import HELD_OUT, Split, SplitSource
+
+NamedTarget: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
+"""A target as people write it: a label, the labels of an example in their order, or a number for each target."""
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """A file that is not part of the dataset, and why."""
+
+    path: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example that may become a row.
+
+    It came from the file at `path`, or from the row `number` of a file, counted from 1. Its bytes lie in the spool at
+    `offset`, or, where it is a row of the parent, in the blob `pack`. Examples of one `group` go to one split. `facts`
+    are what the modality keeps with the row.
+    """
+
+    path: str
+    number: int
+    target: NamedTarget
+    split: Split | None
+    offset: int
+    size: int
+    sha256: str
+    facts: Mapping[str, Any]
+    pack: str = ""
+    group: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it came from, as a message names it."""
+        return self.path or f"row {self.number}"
+
+
+@dataclass(frozen=True)
+class ReadExamples:
+    """All examples of an upload, of one task.
+
+    `names` are the labels or targets in the upload's order, empty where the examples' labels are all there is. Splits
+    in `held_out` are assigned out of what is not fixed. `around` is the path of the folders around everything.
+    `observed` is what the modality saw of the examples and needs for its summary.
+    """
+
+    examples: Sequence[Example]
+    task: str
+    names: tuple[str, ...]
+    split_source: SplitSource
+    held_out: Collection[Split] = HELD_OUT
+    columns: tuple[Column, ...] = ()
+    around: str = ""
+    remarks: tuple[str, ...] = ()
+    observed: Any = None

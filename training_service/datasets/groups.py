@@ -1,0 +1,22 @@
+"""Numbers for rows that belong together: near duplicates, and groups of the user's."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Groups = NDArray[np.int64]
+"""A number for each row, equal for rows that belong together: the position of one of them."""
+
+
+def joined(groups: Groups, first: Groups, second: Groups) -> Groups:
+    """Join the groups of the rows in each pair of positions, under the smallest of their numbers."""
+    while True:
+        roots = groups[first], groups[second]
+        if np.array_equal(*roots):
+            return groups
+        smallest = np.minimum(*roots)
+        parents = np.arange(len(groups))
+        for each in roots:
+            np.minimum.at(parents, each, smallest)
+        groups = np.asarray(parents[groups])

@@ -1,0 +1,54 @@
+"""What every modality answers about datasets: how examples are read, compared, summed up, shown and prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from training_service.datasets.examples import Example, ReadExamples
+from training_service.datasets.groups import Groups
+from training_service.datasets.manifest import DatasetManifest
+from training_service.datasets.reading import Format, Reading
+
+
+@dataclass(frozen=True)
+class Remarked:
+    """A modality's own part of a dataset's summary, as plain JSON values, and sentences on what may not be meant."""
+
+    summary: Mapping[str, Any]
+    remarks: Sequence[str] = ()
+
+
+class Modality(Protocol):
+    """One modality; a package of functions."""
+
+    KIND: str
+    NOUN: str
+    """What one example is called: `image`, `row`."""
+    LABELS_ARE: str
+    """How labels are given, in the plural, after a number."""
+    FORMATS: frozenset[Format]
+    """What an upload may be: see `datasets.reading`."""
+    DROPS_DUPLICATES: bool
+    """Whether the second of two examples with the same bytes is left out."""
+
+    def read(self, reading: Reading) -> ReadExamples:
+        """Read an upload into the spool; raise InvalidInput where it cannot be used."""
+        ...
+
+    def near_duplicates(
+        self, keys: Sequence[str], digests: Sequence[str], facts: Sequence[Mapping[str, Any]]
+    ) -> Groups:
+        """Return a number for each example, equal for those of one key that are nearly the same."""
+        ...
+
+    def summarise(
+        self,
+        manifest: DatasetManifest,
+        new: Sequence[Example],
+        observed: Any,  # noqa: ANN401  its own `read` has returned it
+        parent: tuple[int, Mapping[str, Any]] | None,
+    ) -> Remarked:
+        """Sum up a dataset; `parent` is the number of rows that were there before, and their summary."""
+        ...

@@ -1,0 +1,66 @@
+"""One upload as a modality reads it: its file or files, what its caller asked for, and where examples' bytes go."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import IO
+
+from training_service.datasets.columns import ColumnRole
+from training_service.datasets.examples import RejectedFile
+from training_service.datasets.files.archives import ArchiveFile
+from training_service.datasets.manifest import DatasetManifest
+from training_service.datasets.packs import Spool
+
+
+class Format(StrEnum):
+    """What an upload is."""
+
+    ARCHIVE = "archive"
+    """An archive of files, or a folder."""
+    CSV = "csv"
+    """One file of comma-separated values."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """What was uploaded, or lies at a URL: the files of an archive or of a folder, or one file of text."""
+
+    format: Format
+    files: Iterator[ArchiveFile] = field(default_factory=lambda: iter(()))
+    text: IO[bytes] = field(default_factory=io.BytesIO)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caller says of the data: the task's kind, and what columns are used for; empty where the data says it."""
+
+    task: str = ""
+    roles: Sequence[tuple[str, ColumnRole]] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One upload while it is read.
+
+    `rejected` grows by the files that are left out. `check_going_on` is called between examples and ends the reading by
+    raising. `parent` is the dataset that the upload is appended to.
+    """
+
+    received: Received
+    asked: Asked
+    spool: Spool
+    rejected: list[RejectedFile]
+    threads: Executor
+    max_size: int
+    check_going_on: Callable[[], None]
+    parent: DatasetManifest | None = None
+    max_examples: int = 500_000
+
+    @property
+    def task(self) -> str:
+        """The kind of the task: as it was asked for, or that of the parent; empty where the data has to say it."""
+        return self.asked.task or (self.parent.task.kind if self.parent is not None else "")

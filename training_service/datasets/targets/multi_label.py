@@ -1,0 +1,105 @@
+"""Targets of multi-label: the indices of a row's labels, which may be none, in ascending order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.tasks import MultiLabel, Task
+from training_service.datasets.examples import Example, NamedTarget, ReadExamples
+from training_service.datasets.manifest import DatasetRow, Target
+from training_service.datasets.splits import MIN_ROWS_PER_LABEL, Split, SplitSpec
+from training_service.datasets.stratified import assign_stratified
+from training_service.datasets.targets.counts import label_counts, shown_counts
+from training_service.datasets.targets.protocol import TargetsRefused
+
+MAX_LABELS = 1000
+
+
+def make_task(names: Sequence[str], targets: Sequence[NamedTarget]) -> Task:
+    """Return the task with the upload's labels, or where it names none, those that occur, sorted."""
+    found = {str(label) for target in targets for label in _labels(target)}
+    return MultiLabel(tuple(names) or tuple(sorted(found)))
+
+
+def indexed(places: Mapping[str, int], target: NamedTarget) -> Target:
+    """Return the indices of labels."""
+    return tuple(sorted(places[label] for label in _labels(target)))
+
+
+def named(task: Task, target: Target) -> NamedTarget:
+    """Return the labels of indices."""
+    return tuple(task.names[index] for index in _indices(target))
+
+
+def near_key(target: NamedTarget) -> str:  # noqa: ARG001  whatever the labels are
+    """Return nothing: near duplicates may have other labels, and are kept in one split all the same."""
+    return ""
+
+
+def conflict(targets: Sequence[NamedTarget]) -> str:
+    """Name the sets of labels."""
+    shown = sorted(" and ".join(_labels(target)) or "none" for target in targets)
+    return f"has different labels: {', '.join(shown)}"
+
+
+def check(examples: Sequence[Example], read: ReadExamples, noun: str, labels_are: str) -> None:  # noqa: ARG001  labels are columns
+    """Raise TargetsRefused for too many labels, or for one with too few examples."""
+    counts = Counter(dict.fromkeys(read.names, 0))
+    counts.update(label for example in examples for label in _labels(example.target))
+    if not 1 <= len(counts) <= MAX_LABELS:
+        raise TargetsRefused(f"must have 1 to {MAX_LABELS} labels; found {len(counts)}")
+    if small := {label: count for label, count in counts.items() if count < MIN_ROWS_PER_LABEL}:
+        raise TargetsRefused(
+            f"needs at least {MIN_ROWS_PER_LABEL} different {noun}s with each label; too few with {shown_counts(small)}"
+        )
+
+
+def assign(examples: Sequence[Example], groups: Sequence[int], split: SplitSpec, read: ReadExamples) -> list[Split]:
+    """Assign so that each label has its share in each split."""
+    return assign_stratified(
+        [example.sha256 for example in examples],
+        [_labels(example.target) for example in examples],
+        split,
+        groups=groups,
+        fixed=[example.split for example in examples],
+        held_out=read.held_out,
+    )
+
+
+def check_splits(task: Task, rows: Sequence[DatasetRow]) -> None:
+    """Raise TargetsRefused where a label is on no row to train on."""
+    found = {index for row in rows if row.split is Split.TRAIN for index in _indices(row.target)}
+    if missing := [name for index, name in enumerate(task.names) if index not in found]:
+        raise TargetsRefused(f"has nothing to train on with the labels {', '.join(map(repr, missing[:20]))}")
+
+
+def array(task: Task, rows: Sequence[DatasetRow]) -> NDArray[Any]:
+    """Return float32 [n, labels], 1 where a row has a label, 0 elsewhere."""
+    array = np.zeros((len(rows), len(task.names)), np.float32)
+    for position, row in enumerate(rows):
+        array[position, list(_indices(row.target))] = 1
+    return array
+
+
+def statistics(task: Task, rows: Sequence[DatasetRow]) -> Mapping[str, Any]:
+    """Return for each label how many rows of each split have it."""
+    return {"labels": label_counts(task.names, ((each, row.split) for row in rows for each in _indices(row.target)))}
+
+
+def rows_per_output(statistics: Mapping[str, Any]) -> float:
+    """Return the mean over labels of the rows to train on that have them."""
+    counts = [each["num_train"] for each in statistics["labels"]]
+    return float(sum(counts) / max(len(counts), 1))
+
+
+def _labels(target: NamedTarget) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", target)
+
+
+def _indices(target: Target) -> tuple[int, ...]:
+    return cast("tuple[int, ...]", target)

@@ -1,0 +1,68 @@
+"""What every task answers about the targets of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from model_store.errors import StoreError
+from model_store.tasks import Task
+from training_service.datasets.examples import Example, NamedTarget, ReadExamples
+from training_service.datasets.manifest import DatasetRow, Target
+from training_service.datasets.splits import Split, SplitSpec
+
+
+class TargetsRefused(StoreError):
+    """The targets of an upload do not make a dataset; the text says why, as the rest of a sentence about the upload."""
+
+
+class Targets(Protocol):
+    """The targets of one task; a module of functions."""
+
+    def make_task(self, names: Sequence[str], targets: Sequence[NamedTarget]) -> Task:
+        """Return the task of examples with these targets; `names` are those that the upload gave, if it did."""
+        ...
+
+    def indexed(self, places: Mapping[str, int], target: NamedTarget) -> Target:
+        """Return a target as a manifest holds it; `places` are the indices of the task's names."""
+        ...
+
+    def named(self, task: Task, target: Target) -> NamedTarget:
+        """Return a manifest's target as people write it."""
+        ...
+
+    def near_key(self, target: NamedTarget) -> str:
+        """Return what near duplicates have in common: only examples of equal keys are compared."""
+        ...
+
+    def conflict(self, targets: Sequence[NamedTarget]) -> str:
+        """Say that examples with the same bytes have different targets."""
+        ...
+
+    def check(self, examples: Sequence[Example], read: ReadExamples, noun: str, labels_are: str) -> None:
+        """Raise TargetsRefused where the examples do not suffice."""
+        ...
+
+    def assign(
+        self, examples: Sequence[Example], groups: Sequence[int], split: SplitSpec, read: ReadExamples
+    ) -> list[Split]:
+        """Return a split for each example; those of one group stay together where that is possible."""
+        ...
+
+    def check_splits(self, task: Task, rows: Sequence[DatasetRow]) -> None:
+        """Raise TargetsRefused where the rows to train on say too little of a target."""
+        ...
+
+    def array(self, task: Task, rows: Sequence[DatasetRow]) -> NDArray[Any]:
+        """Return the targets of rows as training takes them."""
+        ...
+
+    def statistics(self, task: Task, rows: Sequence[DatasetRow]) -> Mapping[str, Any]:
+        """Return what a listing shows of the targets, as plain JSON values."""
+        ...
+
+    def rows_per_output(self, statistics: Mapping[str, Any]) -> float:
+        """Return how many rows there are to train each output on, by `statistics`."""
+        ...

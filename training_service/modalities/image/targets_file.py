@@ -1,0 +1,113 @@
+"""A file beside the images that says what they show: `labels.csv`, or `targets.csv` with numbers."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from model_store.normal_form import normal_form
+from training_service.datasets.examples import NamedTarget
+from training_service.datasets.files.csv_tables import Table, TableRow
+from training_service.datasets.splits import Split
+from training_service.modalities.image.table_files import LABELS_FILE, TARGETS_FILE, refused
+
+_FILE_COLUMNS = ("file", "path", "filename", "image")
+_SPLIT_COLUMN = "split"
+_LIST_COLUMN, _LABEL_COLUMN = "labels", "label"
+_LIST_SEPARATORS = re.compile(r"[|;]")
+
+
+@dataclass(frozen=True)
+class TargetsFile:
+    """What the file says: the task and the names of its labels or targets, and target and split of each path."""
+
+    name: str
+    task: str
+    names: tuple[str, ...]
+    targets: Mapping[str, NamedTarget]
+    splits: Mapping[str, Split]
+
+
+def choose_targets_file(files: Mapping[str, bytes], around: str, task: str) -> TargetsFile | None:
+    """Read the file that the images of this task have, of those that an archive holds; None where they need none.
+
+    `task` is what was asked for, or empty. Raises InvalidInput where the files contradict each other or the task.
+    """
+    found = {name: files.get(f"{around}{name}", files.get(name)) for name in (LABELS_FILE, TARGETS_FILE)}
+    labels, targets = found[LABELS_FILE], found[TARGETS_FILE]
+    if labels is not None and targets is not None and not task:
+        raise refused(f"has both {LABELS_FILE} and {TARGETS_FILE}: say which task it is for, or leave one of them out")
+    if task == "regression" and targets is None:
+        raise refused(f"has no {TARGETS_FILE}, which regression needs: a column file, and one for each target")
+    if task == "multi_label" and labels is None:
+        raise refused(
+            f"has no {LABELS_FILE}, which multi_label needs: a column file, and one of 0 and 1 for each label"
+        )
+    if targets is not None and task in {"", "regression"}:
+        return _read(TARGETS_FILE, targets, _numbers)
+    if labels is not None and task in {"", "multi_label"}:
+        return _read(LABELS_FILE, labels, _labels)
+    if labels is not None and _has_one_label(labels):
+        return _read(LABELS_FILE, labels, _one_label)
+    return None
+
+
+_Reader = Callable[[Table, Sequence[int]], tuple[str, tuple[str, ...], Callable[[TableRow], NamedTarget]]]
+
+
+def _read(name: str, data: bytes, reader: _Reader) -> TargetsFile:
+    """Read every row of a table, whose first column names the file; `reader` reads the others."""
+    table = Table(io.BytesIO(data), name, "archive")
+    if table.columns[0].lower() not in _FILE_COLUMNS or len(table.columns) < 2:
+        raise table.refused("the first column must be file, the path of the image, and others must follow")
+    split = table.columns.index(_SPLIT_COLUMN) if _SPLIT_COLUMN in table.columns else 0
+    task, names, target_of = reader(table, [place for place in range(1, len(table.columns)) if place != split])
+    targets: dict[str, NamedTarget] = {}
+    splits: dict[str, Split] = {}
+    for row in table.rows():
+        path = normal_form(posixpath.normpath(row.cells[0].replace("\\", "/")))
+        if path in targets:
+            raise table.refused(f"{row.place} names {path[:200]!r} a second time")
+        targets[path] = target_of(row)
+        if split:
+            splits[path] = table.split(row, split)
+    if task == "multi_label" and not names:
+        names = tuple(sorted({str(label) for target in targets.values() for label in target}))
+    return TargetsFile(name, task, names, targets, splits)
+
+
+def _numbers(table: Table, places: Sequence[int]) -> tuple[str, tuple[str, ...], Callable[[TableRow], NamedTarget]]:
+    def target_of(row: TableRow) -> NamedTarget:
+        return tuple(table.number(row, place) for place in places)
+
+    return "regression", tuple(table.columns[place] for place in places), target_of
+
+
+def _labels(table: Table, places: Sequence[int]) -> tuple[str, tuple[str, ...], Callable[[TableRow], NamedTarget]]:
+    """Read a column of 0 and 1 for each label, or one column `labels` with a list."""
+    names = tuple(table.columns[place] for place in places)
+    if len(places) == 1 and names[0].lower() in {_LIST_COLUMN, _LABEL_COLUMN}:
+        return "multi_label", (), lambda row: _listed(table, row, places[0])
+
+    def target_of(row: TableRow) -> NamedTarget:
+        return tuple(sorted(name for name, place in zip(names, places, strict=True) if table.flag(row, place)))
+
+    return "multi_label", names, target_of
+
+
+def _one_label(table: Table, places: Sequence[int]) -> tuple[str, tuple[str, ...], Callable[[TableRow], NamedTarget]]:
+    return "classification", (), lambda row: table.label(row, row.cells[places[0]])
+
+
+def _has_one_label(data: bytes) -> bool:
+    columns = Table(io.BytesIO(data), LABELS_FILE, "archive").columns
+    others = [name.lower() for name in columns[1:] if name != _SPLIT_COLUMN]
+    return columns[0].lower() in _FILE_COLUMNS and others in ([_LABEL_COLUMN], [_LIST_COLUMN])
+
+
+def _listed(table: Table, row: TableRow, place: int) -> tuple[str, ...]:
+    parts = {normal_form(part.strip()) for part in _LIST_SEPARATORS.split(row.cells[place])} - {""}
+    return tuple(sorted(table.label(row, part) for part in parts))

@@ -1,0 +1,32 @@
+"""Rows of numbers: a CSV file with a column for each number, and one or more for what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from training_service.datasets.groups import Groups
+from training_service.datasets.reading import Format
+from training_service.modalities.values.reading import read_values as read
+from training_service.modalities.values.summary import summarise
+
+KIND = "values"
+NOUN = "row"
+LABELS_ARE = "labels in its target column"
+FORMATS = frozenset({Format.CSV})
+DROPS_DUPLICATES = False
+
+
+def near_duplicates(
+    keys: Sequence[str],  # noqa: ARG001  equal rows are near duplicates whatever their targets are
+    digests: Sequence[str],
+    facts: Sequence[Mapping[str, Any]],  # noqa: ARG001  the digest says it all
+) -> Groups:
+    """Group rows with the same numbers."""
+    _, firsts, places = np.unique(np.array(digests), return_index=True, return_inverse=True)
+    return np.asarray(firsts[places], np.int64)
+
+
+__all__ = ["DROPS_DUPLICATES", "FORMATS", "KIND", "LABELS_ARE", "NOUN", "near_duplicates", "read", "summarise"]

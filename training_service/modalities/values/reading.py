@@ -1,0 +1,114 @@
+"""Reads a CSV file of numbers: each row's features go to the spool as float32, its target says the task."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.errors import InvalidInput, Violation
+from model_store.modalities.values.spec import MAX_SIZE
+from training_service.datasets.examples import Example, ReadExamples
+from training_service.datasets.files.csv_tables import MAX_NUMBER, Table, TableRow
+from training_service.datasets.reading import Format, Reading
+from training_service.datasets.split_names import given_splits
+from training_service.datasets.splits import HELD_OUT, Split, SplitSource
+from training_service.modalities.values.roles import Roles, read_roles
+from training_service.modalities.values.summary import ColumnSums
+from training_service.modalities.values.targets import CellTargets
+
+_SHOWN_FAULTS = 10
+_ROW_TYPE = np.dtype("<f4")
+
+
+def read_values(reading: Reading) -> ReadExamples:
+    """Return the rows of a CSV file; raise InvalidInput naming the rows and columns that cannot be used."""
+    if reading.received.format is not Format.CSV:
+        raise InvalidInput.of("modality", "rows of numbers come as one CSV file, not as an archive")
+    table = Table(reading.received.text, "the CSV file", "csv")
+    roles = read_roles(table, reading.asked.roles, reading.parent)
+    if not 1 <= len(roles.features) <= MAX_SIZE:
+        raise table.refused(f"must have 1 to {MAX_SIZE} columns of features; found {len(roles.features)}")
+    rows = _Rows(table, roles, reading)
+    for row in table.rows():
+        reading.check_going_on()
+        rows.take(row)
+    table.detach()
+    return rows.result()
+
+
+@dataclass
+class _Rows:
+    """The rows of a table, as far as they were read."""
+
+    table: Table
+    roles: Roles
+    reading: Reading
+
+    def __post_init__(self) -> None:
+        self._examples: list[Example] = []
+        self._targets = CellTargets(self.table, self.roles.targets)
+        self._splits: list[Split | None] = []
+        self._sums = ColumnSums(len(self.roles.features))
+        self._faults: list[str] = []
+
+    def take(self, row: TableRow) -> None:
+        """Check a row, and keep its numbers; a row with a fault is remembered, up to a few."""
+        if row.number > self.reading.max_examples:
+            raise self.table.refused(f"has more than {self.reading.max_examples} rows: split it into several datasets")
+        try:
+            numbers = self._numbers(row)
+            self._targets.take(row)
+            split = self.table.split(row, self.roles.split) if self.roles.split is not None else None
+        except InvalidInput as error:
+            self._faults.append(error.violations[0].description)
+            if len(self._faults) == _SHOWN_FAULTS:
+                raise self._refused() from error
+            return
+        spooled = self.reading.spool.add(numbers.tobytes())
+        self._sums.add(numbers)
+        self._splits.append(split)
+        group = row.cells[self.roles.group] if self.roles.group is not None else ""
+        self._examples.append(
+            Example("", row.number, "", split, spooled.offset, spooled.size, spooled.sha256, {}, group=group)
+        )
+
+    def result(self) -> ReadExamples:
+        """Return the examples with the targets that the whole columns make; raise InvalidInput for faults."""
+        if self._faults:
+            raise self._refused()
+        if not self._examples:
+            raise self.table.refused("has no rows below the first line")
+        found = self._targets.result(self.reading.task)
+        has_splits = self.roles.split is not None
+        splits, held_out = given_splits(self._splits) if has_splits else (self._splits, HELD_OUT)
+        examples = [
+            replace(example, target=target, split=split)
+            for example, target, split in zip(self._examples, found.targets, splits, strict=True)
+        ]
+        return ReadExamples(
+            examples,
+            task=found.task,
+            names=found.names,
+            split_source=SplitSource.COLUMN if has_splits else SplitSource.ASSIGNED,
+            held_out=held_out,
+            columns=self.roles.columns(self.table.columns, found.type),
+            remarks=found.remarks,
+            observed=self._sums,
+        )
+
+    def _numbers(self, row: TableRow) -> NDArray[np.float32]:
+        """Return a row's features, float32 little endian; raise InvalidInput naming the first that is no number."""
+        cells = [row.cells[place] for place in self.roles.features]
+        try:
+            numbers = np.array([float(cell) for cell in cells])
+        except ValueError:
+            numbers = np.array([math.nan])
+        if not (np.abs(numbers) <= MAX_NUMBER).all() or "_" in "".join(cells):
+            numbers = np.array([self.table.number(row, place) for place in self.roles.features])
+        return numbers.astype(_ROW_TYPE)
+
+    def _refused(self) -> InvalidInput:
+        return InvalidInput(*(Violation("csv", fault) for fault in self._faults))

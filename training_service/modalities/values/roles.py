@@ -1,0 +1,98 @@
+"""What each column of a CSV file is used for: as its caller says, as the parent has it, or else by where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from model_store.errors import InvalidInput
+from training_service.datasets.columns import Column, ColumnRole, ColumnType
+from training_service.datasets.files.csv_tables import Table
+from training_service.datasets.manifest import DatasetManifest
+
+_SPLIT = "split"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The places of the columns of each role, in the order in which their numbers are kept."""
+
+    features: tuple[int, ...]
+    targets: tuple[int, ...]
+    split: int | None
+    group: int | None
+
+    def columns(self, names: Sequence[str], target_type: ColumnType) -> tuple[Column, ...]:
+        """Return the columns that are kept: features, targets, split and group."""
+        return tuple(
+            [Column(names[place], ColumnType.NUMBER, ColumnRole.FEATURE) for place in self.features]
+            + [Column(names[place], target_type, ColumnRole.TARGET) for place in self.targets]
+            + [Column(names[place], ColumnType.TEXT, role) for place, role in self._others()]
+        )
+
+    def _others(self) -> Iterator[tuple[int, ColumnRole]]:
+        for place, role in ((self.split, ColumnRole.SPLIT), (self.group, ColumnRole.GROUP)):
+            if place is not None:
+                yield place, role
+
+
+def read_roles(table: Table, asked: Sequence[tuple[str, ColumnRole]], parent: DatasetManifest | None) -> Roles:
+    """Return what the columns of a table are used for; raise InvalidInput where that cannot be.
+
+    Without a word of the caller the last column is the target, a column `split` names splits, and all others are
+    features. What is appended has the parent's features and targets, wherever its columns stand.
+    """
+    if parent is not None:
+        return _roles_of(table, parent, asked)
+    roles = dict(asked)
+    if len(roles) < len(asked):
+        raise InvalidInput.of("schema", "names a column twice")
+    if unknown := sorted(roles.keys() - set(table.columns)):
+        found = ", ".join(map(repr, table.columns[:_SHOWN]))
+        raise InvalidInput.of("schema", f"names a column {unknown[0]!r} that the file lacks; it has {found}")
+    for name in table.columns:
+        if name.lower() == _SPLIT:
+            roles.setdefault(name, ColumnRole.SPLIT)
+    if ColumnRole.TARGET not in roles.values():
+        free = [name for name in table.columns if name not in roles]
+        if not free:
+            raise table.refused("has no column left for the target: the last one without another role is taken")
+        roles[free[-1]] = ColumnRole.TARGET
+    return _placed(table, roles)
+
+
+def _roles_of(table: Table, parent: DatasetManifest, asked: Sequence[tuple[str, ColumnRole]]) -> Roles:
+    if asked:
+        raise InvalidInput.of("schema", "must be unset where there is a parent: its columns are used as they are there")
+    roles = {column.name: column.role for column in parent.columns if column.role in _KEPT}
+    if lost := [name for name in roles if name not in table.columns]:
+        raise table.refused(f"has no column {lost[0]!r}, which the parent has")
+    optional = {column.name: column.role for column in parent.columns if column.role not in _KEPT}
+    return _placed(table, {**dict.fromkeys(table.columns, ColumnRole.IGNORED), **optional, **roles}, list(roles))
+
+
+_KEPT = {ColumnRole.FEATURE, ColumnRole.TARGET}
+
+
+def _placed(table: Table, roles: Mapping[str, ColumnRole], order: Sequence[str] = ()) -> Roles:
+    """Return the places of columns; columns in `order` come in it."""
+    found: dict[ColumnRole, list[int]] = {role: [] for role in ColumnRole}
+    places = {name: place for place, name in enumerate(table.columns)}
+    for name in order or table.columns:
+        found[roles.get(name, ColumnRole.FEATURE)].append(places[name])
+    if order:
+        for name in table.columns:
+            if (role := roles[name]) not in _KEPT:
+                found[role].append(places[name])
+    single = {}
+    for role in (ColumnRole.SPLIT, ColumnRole.GROUP):
+        if len(found[role]) > 1:
+            raise InvalidInput.of("schema", f"names {len(found[role])} columns for {role}: there may be one")
+        single[role] = found[role][0] if found[role] else None
+    return Roles(
+        tuple(found[ColumnRole.FEATURE]),
+        tuple(found[ColumnRole.TARGET]),
+        single[ColumnRole.SPLIT],
+        single[ColumnRole.GROUP],
+    )
