@@ -26,7 +26,7 @@ class BatchBuffer(threading.local):
 
     def joined(self, rows: Sequence[Rows]) -> Batch:
         """Return rows of one form one behind the other: valid until the thread's next call."""
-        size = sum(_aligned(each.arrays[name].nbytes) for each in rows for name in each.arrays)
+        size = sum(_aligned(sum(each.arrays[name].nbytes for each in rows)) for name in rows[0].arrays)
         if self._bytes.nbytes < size:
             self._bytes = torch.empty(size, dtype=torch.uint8, pin_memory=self._is_pinned)
         tensors, start = {}, 0

@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from grpc_runtime.child_process import command_of
+from model_store.modalities import Batch
 from tests.inference_service.inferring import NUMBERS, PROBE, decoded
 from tests.inference_service.making import expected, open_registry, photo, pixels
 from tests.inference_service.running import until
@@ -94,7 +95,7 @@ def call(address: str) -> Call:
 def logits(x: np.ndarray = X) -> torch.Tensor:
     """Run the model of numbers by hand."""
     with torch.inference_mode():
-        return NUMBERS.chain(torch.from_numpy(x))
+        return NUMBERS.chain(Batch.of(torch.from_numpy(x)))
 
 
 def test_the_client_knows_the_server(call: Call) -> None:

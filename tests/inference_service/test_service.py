@@ -179,13 +179,13 @@ def test_a_backbone_has_no_labels(service: RunningService) -> None:
 
 
 def test_a_model_of_numbers_takes_no_images(tmp_path: Path) -> None:
-    """The message says what to call instead; it is served, and its state is told, like any other."""
+    """The message says what it takes; it is served, and its state is told, like any other."""
     version = open_registry(tmp_path).publish_mlp(mlp())
     with running_service(tmp_path) as service:
         service.await_state(version.name, pb.VERSION_STATE_READY)
-        with refused(grpc.StatusCode.FAILED_PRECONDITION, "takes no images but rows of 6 numbers: call ModelInfer"):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, r"images\[0\].encoded: must be a row of 6 numbers"):
             service.predict("models/numbers", photo(1))
-        with refused(grpc.StatusCode.FAILED_PRECONDITION, "takes no images"):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "must be a row of 6 numbers"):
             service.embed("models/numbers", photo(1))
 
 

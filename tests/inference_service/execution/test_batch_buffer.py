@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from inference_service.execution.batch_buffer import BatchBuffer
+from model_store.modalities import Rows
 
 
 def test_rows_of_any_kind_come_in_order() -> None:
@@ -18,16 +19,21 @@ def test_rows_of_any_kind_come_in_order() -> None:
         pixels = [random.integers(0, 255, (size, 5, 7, 3), np.uint8) for size in sizes]
         numbers = [random.standard_normal((size, 3, 5, 7), np.float32) for size in sizes]
         for parts in (pixels, numbers):
-            np.testing.assert_array_equal(buffer.joined(parts).numpy(), np.concatenate(parts))
+            joined = buffer.joined([Rows({"x": part, "length": part[:, :1, 0, 0]}, len(part)) for part in parts])
+            assert len(joined) == sum(sizes)
+            np.testing.assert_array_equal(joined.x.numpy(), np.concatenate(parts))
+            np.testing.assert_array_equal(joined.tensors["length"].numpy(), joined.x.numpy()[:, :1, 0, 0])
 
 
 def test_memory_is_used_again() -> None:
     """By the same thread; another one has its own."""
     buffer = BatchBuffer(torch.device("cpu"))
-    rows = np.ones((4, 2, 2, 3), np.uint8)
-    first = buffer.joined([rows])
-    assert buffer.joined([rows[:1], rows[1:3]]).data_ptr() == first.data_ptr()
+    rows = Rows({"x": np.ones((4, 2, 2, 3), np.uint8)}, 4)
+    first = buffer.joined([rows]).x
+    assert buffer.joined([rows[:1], rows[1:3]]).x.data_ptr() == first.data_ptr()
     with ThreadPoolExecutor(1) as other:
-        elsewhere = other.submit(buffer.joined, [rows * 2]).result()
+        elsewhere = other.submit(buffer.joined, [Rows({"x": rows.arrays["x"] * 2}, 4)]).result().x
     assert elsewhere.data_ptr() != first.data_ptr()
-    assert int(first.sum()) == rows.size
+    assert int(first.sum()) == rows.size_bytes
+    assert buffer.holds(first[1:])
+    assert not buffer.holds(elsewhere)

@@ -15,12 +15,14 @@ from inference_service.batching.device_threads import DeviceThreads
 from inference_service.batching.queue_entry import Part
 from inference_service.execution.executor import Executor
 from inference_service.execution.row_threads import RowThreads
-from inference_service.execution.work import Answer, Output, Rows, Work
+from inference_service.execution.work import Answer, Output, Work
 from inference_service.models.loader import Loader
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
 from model_store.blobs.local import LocalBlobs
-from model_store.modalities.image.spec import ImageInputSpec, Pixels, normalise
+from model_store.modalities import Batch, Rows, X
+from model_store.modalities.calibration import batch_of
+from model_store.modalities.image.spec import PIXELS, ImageInputSpec
 from model_store.names import VersionName
 from tests.inference_service.making import SPEC, Recipe, expected, mlp, mlp_manifest, photo, pixels
 
@@ -29,9 +31,9 @@ SCORES, EMBEDDING = frozenset({Output.SCORES}), frozenset({Output.EMBEDDING})
 BOTH = SCORES | EMBEDDING
 
 
-def rows(*seeds: int, spec: ImageInputSpec | None = None) -> Pixels:
+def rows(*seeds: int, spec: ImageInputSpec | None = None) -> Rows:
     """Return the rows of these photos."""
-    return np.stack([pixels(photo(seed), spec or Recipe().spec) for seed in seeds])
+    return Rows({PIXELS: np.stack([pixels(photo(seed), spec or Recipe().spec) for seed in seeds])}, len(seeds))
 
 
 def whole(version: ResidentVersion, made: Rows, outputs: frozenset[Output]) -> Part[Work]:
@@ -39,10 +41,16 @@ def whole(version: ResidentVersion, made: Rows, outputs: frozenset[Output]) -> P
     return Part(Work(version, made, outputs), 0, len(made))
 
 
-def check(answer: Answer, recipe: Recipe, made: Pixels, outputs: frozenset[Output]) -> None:
+def normalised(made: Rows) -> Rows:
+    """Return rows as a caller sends them who has normalised them."""
+    x = SPEC.to_input(batch_of(made, torch.device("cpu"))).x
+    return Rows({X: x.contiguous().numpy()}, len(made))
+
+
+def check(answer: Answer, recipe: Recipe, made: Rows, outputs: frozenset[Output]) -> None:
     """Compare an answer with the one chain, run by hand over the one request."""
     assert set(answer) == outputs
-    scores, embeddings = expected(recipe, list(made))
+    scores, embeddings = expected(recipe, list(made.arrays[PIXELS]))
     for output, values in ((Output.SCORES, scores), (Output.EMBEDDING, embeddings)):
         if output in outputs:
             np.testing.assert_allclose(answer[output], values, rtol=0, atol=1e-5)
@@ -159,7 +167,7 @@ def test_normalised_rows_run_with_pixels(load: Load, executor: Executor) -> None
     one, two = load(Recipe(head=1), 1), load(Recipe(head=2), 2)
     runs = count_runs(one, two)
     some, more = rows(1, 2), rows(3)
-    prepared = {id(made): normalise(torch.from_numpy(made), SPEC).contiguous().numpy() for made in (some, more)}
+    prepared = {id(made): normalised(made) for made in (some, more)}
     asked = [(one, 1, some, False), (two, 2, more, True), (one, 1, more, True), (two, 2, some, False)]
     parts = [
         whole(version, prepared[id(made)] if is_prepared else made, BOTH) for version, _, made, is_prepared in asked
@@ -209,9 +217,9 @@ def test_rows_of_numbers_equal_a_plain_network(
     numbers = loader.load(VersionName("numbers", 1), blobs.put([mlp_manifest(blobs, base).to_json()]).digest)
     image, made = load(Recipe()), rows(1)
     x = np.random.default_rng(0).standard_normal((4, 6), np.float32)
-    answers = executor.run([whole(numbers, x, frozenset(Output)), whole(image, made, SCORES)])
+    answers = executor.run([whole(numbers, Rows({X: x}, 4), frozenset(Output)), whole(image, made, SCORES)])
     with torch.inference_mode():
-        logits, embedding = base.chain(torch.from_numpy(x)), base.chain.embed(torch.from_numpy(x))
+        logits, embedding = base.chain(Batch.of(torch.from_numpy(x))), base.chain.embed(Batch.of(torch.from_numpy(x)))
     np.testing.assert_allclose(answers[0][Output.LOGITS], logits, atol=1e-6)
     np.testing.assert_allclose(answers[0][Output.SCORES], logits.softmax(dim=-1), atol=1e-6)
     np.testing.assert_allclose(answers[0][Output.EMBEDDING], embedding, atol=1e-6)
@@ -232,7 +240,7 @@ def test_what_ran_is_counted(load: Load, executor: Executor) -> None:
     assert work.times.device_ns == sum(batches.ns for batches in counted.batches.values()) > 0
     assert two.statistics.num_batches == 1
     with pytest.raises(RuntimeError):
-        executor.run([whole(one, np.zeros((1, 4, 4, 3), np.uint8), SCORES)])
+        executor.run([whole(one, Rows({PIXELS: np.zeros((1, 4, 4, 3), np.uint8)}, 1), SCORES)])
     assert counted.num_batches == 2
 
 

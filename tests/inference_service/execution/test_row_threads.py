@@ -9,10 +9,10 @@ from contextlib import closing
 
 import pytest
 import torch
-from torch import Tensor
 
 from inference_service.execution.row_threads import RowThreads
 from inference_service.models.precision import Precision
+from model_store.modalities import Batch
 from tests.inference_service.running import until
 
 
@@ -33,12 +33,12 @@ class Seen:
         self.threads: set[int] = set()
         self._lock = threading.Lock()
 
-    def __call__(self, rows: Tensor) -> Tensor:
+    def __call__(self, rows: Batch) -> Batch:
         """Return the rows plus one."""
         with self._lock:
             self.shares.append((len(rows), torch.get_num_threads()))
             self.threads.add(threading.get_ident())
-        return rows + 1
+        return Batch.of(rows.x + 1)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_every_row_is_run_once(num_rows: int, precision: Precision, shares: list
     seen = Seen()
     rows = torch.arange(num_rows * 3).view(num_rows, 3)
     with closing(RowThreads(4, has_siblings=True)) as threads:
-        assert torch.equal(threads.run(seen, rows, precision), rows + 1)
+        assert torch.equal(threads.run(seen, Batch.of(rows), precision).x, rows + 1)
     assert sorted(seen.shares) == shares
 
 
@@ -74,7 +74,7 @@ def test_shares_of_large_rows_are_small(num_rows: int, precision: Precision, siz
     seen = Seen()
     rows = torch.zeros(num_rows, 3, 224, 224, dtype=torch.uint8)
     with closing(RowThreads(4)) as threads:
-        assert torch.equal(threads.run(seen, rows, precision), rows + 1)
+        assert torch.equal(threads.run(seen, Batch.of(rows), precision).x, rows + 1)
     assert sorted(seen.shares) == [(size, 1) for size in sizes]
 
 
@@ -83,7 +83,7 @@ def test_a_caller_with_one_thread_runs_it_itself() -> None:
     seen = Seen()
     torch.set_num_threads(1)
     with closing(RowThreads(4)) as threads:
-        threads.run(seen, torch.zeros(8, 1), Precision.FLOAT32)
+        threads.run(seen, Batch.of(torch.zeros(8, 1)), Precision.FLOAT32)
     assert seen.shares == [(8, 1)]
     assert seen.threads == {threading.get_ident()}
 
@@ -91,20 +91,21 @@ def test_a_caller_with_one_thread_runs_it_itself() -> None:
 def test_what_a_share_raises_is_raised() -> None:
     """No other share's answer hides it."""
 
-    def work(rows: Tensor) -> Tensor:
-        if bool((rows == 5).any()):
+    def work(rows: Batch) -> Batch:
+        if bool((rows.x == 5).any()):
             raise torch.OutOfMemoryError
         return rows
 
     with closing(RowThreads(4)) as threads, pytest.raises(torch.OutOfMemoryError):
-        threads.run(work, torch.arange(8), Precision.FLOAT32)
+        threads.run(work, Batch.of(torch.arange(8)), Precision.FLOAT32)
 
 
 def test_shares_know_of_no_gradients() -> None:
     """A thread of its own does not have its caller's mode."""
     layer = torch.nn.Linear(2, 2)
     with closing(RowThreads(4)) as threads, torch.inference_mode():
-        assert threads.run(layer, torch.zeros(8, 2), Precision.FLOAT32).is_inference()
+        run = threads.run(lambda rows: Batch.of(layer(rows.x)), Batch.of(torch.zeros(8, 2)), Precision.FLOAT32)
+        assert run.x.is_inference()
 
 
 class Held:
@@ -115,10 +116,10 @@ class Held:
         self.begun: list[int] = []
         self.has_begun = threading.Condition()
 
-    def __call__(self, rows: Tensor) -> Tensor:
+    def __call__(self, rows: Batch) -> Batch:
         """Return the rows."""
         with self.has_begun:
-            self.begun.append(int(rows[0]))
+            self.begun.append(int(rows.x[0]))
             self.has_begun.notify_all()
         assert self.free.wait(10)
         return rows
@@ -129,12 +130,12 @@ class Held:
             assert self.has_begun.wait_for(lambda: len(self.begun) >= num_shares, 10)
 
 
-def run_beside(threads: RowThreads, work: Held, rows: Tensor, turn: int) -> threading.Thread:
+def run_beside(threads: RowThreads, work: Held, rows: Batch, turn: int) -> threading.Thread:
     """Run rows from a thread of its own."""
 
     def run() -> None:
         torch.set_num_threads(4)
-        assert torch.equal(threads.run(work, rows, Precision.FLOAT32, turn=turn), rows)
+        assert torch.equal(threads.run(work, rows, Precision.FLOAT32, turn=turn).x, rows.x)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -145,12 +146,12 @@ def test_the_lowest_turn_goes_first() -> None:
     """What an earlier batch still has to run is not behind a later one that has begun meanwhile."""
     first, second, third = Held(), Held(), Held()
     with closing(RowThreads(2)) as threads:
-        running = [run_beside(threads, first, torch.zeros(2), 0)]
+        running = [run_beside(threads, first, Batch.of(torch.zeros(2)), 0)]
         first.await_begun(2)
-        running += [run_beside(threads, third, torch.full((2,), 3.0), 2)]
+        running += [run_beside(threads, third, Batch.of(torch.full((2,), 3.0)), 2)]
         while threads._shares.qsize() < 2:
             assert running[-1].is_alive()
-        running += [run_beside(threads, second, torch.full((2,), 2.0), 1)]
+        running += [run_beside(threads, second, Batch.of(torch.full((2,), 2.0)), 1)]
         while threads._shares.qsize() < 4:
             assert running[-1].is_alive()
         first.free.set()
@@ -175,7 +176,7 @@ def test_it_is_told_when_a_core_may_find_nothing_to_do(num_rows: int, is_told: b
             assert not threads._shares.qsize()
 
         work.free.set()
-        threads.run(work, torch.arange(num_rows), Precision.FLOAT32, last_is_taken=taken)
+        threads.run(work, Batch.of(torch.arange(num_rows)), Precision.FLOAT32, last_is_taken=taken)
         assert told.is_set() == is_told
 
 
@@ -183,12 +184,12 @@ def test_nothing_is_kept_of_what_has_run() -> None:
     """A version that is unloaded would else stay in memory until the next batch."""
 
     class Work:
-        def __call__(self, rows: Tensor) -> Tensor:
+        def __call__(self, rows: Batch) -> Batch:
             return rows
 
     with closing(RowThreads(4)) as threads:
         work = Work()
         gone = weakref.ref(work)
-        threads.run(work, torch.zeros(8), Precision.FLOAT32)
+        threads.run(work, Batch.of(torch.zeros(8)), Precision.FLOAT32)
         del work
         until(lambda: gone() is None)

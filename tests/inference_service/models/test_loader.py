@@ -18,6 +18,7 @@ from model_store.manifests import Manifest
 from model_store.modalities.image.spec import ImageInputSpec
 from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.names import VersionName
+from model_store.tasks import Classification
 from model_store.tensors.stages import write_stage
 from tests.inference_service.making import (
     LABELS,
@@ -49,7 +50,7 @@ def test_a_loaded_version_has_the_stored_tensors_ready_to_run(load: Load) -> Non
     """Every stage is in eval mode, takes no gradients, and none of it is left on the meta device."""
     version = load(Recipe())
     stored = chain(Recipe())
-    assert (version.labels, version.input_spec) == (LABELS, SPEC)
+    assert (version.names, version.input_spec) == (LABELS, SPEC)
     assert version.size_bytes == sum(tensor.nbytes for tensor in stored.state_dict().values())
     for stage in version.stages:
         assert not any(module.training for module in stage.module.modules())
@@ -75,7 +76,7 @@ def test_a_backbone_only_shares_with_its_fine_tunes(load: Load) -> None:
     """The base of a linear probe and the probe have the same stages but for the head."""
     base, probe = load(Recipe(head=None), 1), load(Recipe(), 2)
     assert base.head is None
-    assert base.labels == ()
+    assert (base.task, base.names) == (None, ())
     assert base.backbone == probe.backbone
 
 
@@ -165,7 +166,7 @@ def test_a_manifest_that_does_not_fit_its_architecture_is_refused(loader: Loader
     wrong = {
         "unknown architecture": replace(made, architecture="perceptron"),
         "stages of squeezenet1_1 must be": replace(made, stages=made.stages[::-1]),
-        "labels must be 3": replace(made, labels=("a", "b")),
+        "task must name 3": replace(made, task=Classification(("a", "b"))),
         "input_spec.crop_size": replace(made, input_spec={**made.input_spec, "crop_size": 0}),
     }
     for message, each in wrong.items():

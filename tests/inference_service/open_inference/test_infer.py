@@ -15,6 +15,7 @@ from maas.open_inference.v2 import open_inference_pb2 as pb
 from maas.open_inference.v2 import open_inference_pb2_grpc
 from numpy.typing import NDArray
 
+from model_store.modalities import Batch
 from model_store.modalities.image.spec import normalise
 from tests.inference_service.inferring import (
     BACKBONE,
@@ -60,7 +61,7 @@ def with_odd(number: float) -> bytes:
 def logits_of(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Run the model of numbers by hand."""
     with torch.inference_mode():
-        return NUMBERS.chain(torch.from_numpy(x)).numpy()
+        return NUMBERS.chain(Batch.of(torch.from_numpy(x))).numpy()
 
 
 def normalised(made: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -83,7 +84,7 @@ def test_rows_of_numbers_equal_the_chain_run_by_hand(service: OpenService) -> No
     np.testing.assert_allclose(outputs["LOGITS"], logits_of(X), atol=1e-6)
     np.testing.assert_allclose(outputs["SCORES"], torch.from_numpy(logits_of(X)).softmax(dim=-1), atol=1e-6)
     with torch.inference_mode():
-        np.testing.assert_allclose(outputs["EMBEDDING"], NUMBERS.chain.embed(torch.from_numpy(X)), atol=1e-6)
+        np.testing.assert_allclose(outputs["EMBEDDING"], NUMBERS.chain.embed(Batch.of(torch.from_numpy(X))), atol=1e-6)
 
 
 def test_typed_contents_equal_raw_ones(service: OpenService) -> None:

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference_service.pipeline import decoder as decoder_module
 from inference_service.pipeline.decoder import Decoder
 from model_store.errors import InvalidInput
-from model_store.modalities.image.spec import Pixels
+from model_store.modalities import Rows
+from model_store.modalities.image import spec as spec_module
+from model_store.modalities.image.spec import PIXELS, Pixels
 from tests.inference_service.loops import on_a_loop
 from tests.inference_service.making import SPEC, photo, pixels
 
@@ -54,8 +55,8 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     """Hold what decodes until it is let free."""
-    held = Held(decoder_module.decoded)
-    monkeypatch.setattr(decoder_module, "decoded", held)
+    held = Held(spec_module.decoded)
+    monkeypatch.setattr(spec_module, "decoded", held)
     return held
 
 
@@ -63,10 +64,10 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 async def decoding(num_threads: int, **limits: int) -> AsyncIterator[Decoder]:
     """A decoder with its threads."""
     with ThreadPoolExecutor(num_threads) as threads:
-        yield Decoder(threads, **{"max_pixels": 6_000_000, "max_request_pixels": 100_000_000, **limits})
+        yield Decoder(threads, **{"max_size": 6_000_000, "max_request_size": 100_000_000, **limits})
 
 
-def start(decoder: Decoder, images: Sequence[bytes | Pixels], flow: str = "flowers") -> asyncio.Task[Pixels]:
+def start(decoder: Decoder, images: Sequence[bytes | Pixels], flow: str = "flowers") -> asyncio.Task[Rows]:
     """Begin to decode a request's images."""
     return asyncio.create_task(decoder.rows(images, SPEC, "images[{}]".format, flow))
 
@@ -85,9 +86,9 @@ async def test_rows_are_in_the_order_of_the_images() -> None:
     raw = np.asarray(Image.open(io.BytesIO(photo(5))))
     async with decoding(3) as decoder:
         rows = await start(decoder, [*photos, raw])
-    encoded = [decoder_module.decoded(decoder_module.open_image(each, max_pixels=10**7)) for each in photos]
-    expected = [decoder_module.to_pixels(each, SPEC) for each in encoded]
-    np.testing.assert_array_equal(rows, np.stack([*expected, pixels(photo(5))]))
+    encoded = [spec_module.decoded(spec_module.open_image(each, max_pixels=10**7)) for each in photos]
+    expected = [spec_module.to_pixels(each, SPEC) for each in encoded]
+    np.testing.assert_array_equal(rows.arrays[PIXELS], np.stack([*expected, pixels(photo(5))]))
 
 
 def test_requests_and_models_take_turns(held: Held) -> None:
@@ -150,11 +151,11 @@ def test_what_nobody_waits_for_any_more_is_not_decoded(held: Held) -> None:
 @on_a_loop
 async def test_a_request_of_too_many_pixels_is_refused_before_they_are_decoded() -> None:
     """Large ones wait for their turn, and their request is over by then: hundreds of them cost next to nothing."""
-    async with decoding(2, max_pixels=50_000_000, max_request_pixels=10 * 4_200_000) as decoder:
+    async with decoding(2, max_size=50_000_000, max_request_size=10 * 4_200_000) as decoder:
         bomb = sized(*LARGE)
-        with pytest.raises(InvalidInput, match=r"images\[\d+\]: with it the images have over 42000000 pixels"):
+        with pytest.raises(InvalidInput, match=r"images\[\d+\]: with it the request has over 42000000 pixels"):
             await start(decoder, [bomb] * 200)
-        assert (await start(decoder, [bomb] * 10)).shape == (10, SPEC.crop_size, SPEC.crop_size, 3)
+        assert len(await start(decoder, [bomb] * 10)) == 10
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
@@ -162,10 +163,10 @@ def test_a_fault_in_a_thread_is_told_to_its_request(size: tuple[int, int], monke
     """Else it would wait for ever; the next one is answered, and has the room of the one before."""
 
     async def run() -> None:
-        async with decoding(1, max_pixels=5_000_000) as decoder:
+        async with decoding(1, max_size=5_000_000) as decoder:
             for broken in ("decoded", "open_image"):
                 with monkeypatch.context() as patch:
-                    patch.setattr(decoder_module, broken, _fail)
+                    patch.setattr(spec_module, broken, _fail)
                     with pytest.raises(ZeroDivisionError):
                         await asyncio.wait_for(start(decoder, [sized(*size)] * 3), 10)
                 assert len(await asyncio.wait_for(start(decoder, [sized(*size)] * 3), 10)) == 3
@@ -190,7 +191,7 @@ file = io.BytesIO()
 Image.new("RGB", (5000, 5000), (1, 2, 3)).save(file, "PNG", compress_level=1)
 with ThreadPoolExecutor(4) as threads:
     before = kept_mb()
-    assert list(threads.map(lambda _: decode_image(file.getvalue(), max_pixels=10**8).width, range(8))) == [5000] * 8
+    assert list(threads.map(lambda _: decode_image(file.getvalue(), max_size=10**8).width, range(8))) == [5000] * 8
     print(kept_mb() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from inference_service.pipeline.images import Images
 from maas.inference.v1 import inference_pb2
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from inference_service.execution.work import Output
 from inference_service.models.resident import ResidentVersion
+from inference_service.pipeline.examples import Examples
 from inference_service.pipeline.response_cache import ResponseCache, cache_key
+from model_store.modalities import Rows, X
+from model_store.modalities.image.spec import PIXELS
 from tests.inference_service.inferring import described, packed, serving_models
 from tests.inference_service.making import Recipe, open_registry, photo, pixels
 
@@ -20,15 +22,16 @@ SCORES = frozenset({Output.SCORES})
 Load = Callable[..., ResidentVersion]
 
 
-def images(*encoded: bytes) -> Images:
+def images(*encoded: bytes) -> Examples:
     """Wrap encoded images."""
-    return Images(encoded, str)
+    return Examples(encoded, str)
 
 
 def test_what_must_differ_has_another_key(load: Load) -> None:
     """Another version, output, image, form of an image, or split of the same bytes into images."""
     one, two = load(Recipe(head=1), 1), load(Recipe(head=2), 2)
-    row = pixels(photo(1))[None]
+    row = Rows({PIXELS: pixels(photo(1))[None]}, 1)
+    numbers = row.arrays[PIXELS].astype(np.float32)
     asked = [
         (one, images(b"ab", b"c"), SCORES),
         (one, images(b"a", b"bc"), SCORES),
@@ -36,9 +39,11 @@ def test_what_must_differ_has_another_key(load: Load) -> None:
         (two, images(b"abc"), SCORES),
         (one, images(b"abc"), frozenset(Output)),
         (one, row, SCORES),
-        (one, Images([row[0]], str), SCORES),
-        (one, row.astype(np.float32), SCORES),
-        (one, row.reshape(1, 3, 64, 64), SCORES),
+        (one, Examples([row.arrays[PIXELS][0]], str), SCORES),
+        (one, Examples(["abc"], str), SCORES),
+        (one, Rows({PIXELS: numbers}, 1), SCORES),
+        (one, Rows({X: numbers}, 1), SCORES),
+        (one, Rows({PIXELS: row.arrays[PIXELS].reshape(1, 3, 64, 64)}, 1), SCORES),
     ]
     keys = [cache_key(*each) for each in asked]
     assert len(set(keys)) == len(keys)

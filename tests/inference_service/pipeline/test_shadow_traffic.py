@@ -27,10 +27,12 @@ from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.precision import Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageKey
 from inference_service.pipeline.shadow_traffic import ShadowTraffic
+from model_store.modalities import Batch, Rows, X
 from model_store.modalities.spec import Numbers as Values
 from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.names import AliasName, VersionName
 from model_store.records.aliases import Share, Traffic
+from model_store.tasks import Classification
 from tests.inference_service.inferring import ask_numbers, rows, serving_models
 from tests.inference_service.loops import on_a_loop
 from tests.inference_service.making import Recipe, Registry, mlp, open_registry, photo
@@ -54,7 +56,7 @@ def answers(service: RunningService, model_id: str) -> str:
 def softmax(model_seed: int, x: Values) -> Values:
     """Run a model of numbers by hand."""
     with torch.inference_mode():
-        scores: Values = mlp(seed=model_seed).chain(torch.from_numpy(x)).softmax(dim=-1).numpy()
+        scores: Values = mlp(seed=model_seed).chain(Batch.of(torch.from_numpy(x))).softmax(dim=-1).numpy()
     return scores
 
 
@@ -170,7 +172,9 @@ class Setup:
         served = ServedVersion(version(2), "digest", state=VersionState.READY, resident=resident(labels))
         shadow = Shadow(lambda: Lease(served, lambda _: None), self.counts)
         answer = {Output.SCORES: np.array([scores] * num_rows, np.float32)}
-        self.shadow_traffic.begin(shadow, resident(("a", "b")), np.zeros((num_rows, 3), np.float32), answer)
+        self.shadow_traffic.begin(
+            shadow, resident(("a", "b")), Rows({X: np.zeros((num_rows, 3), np.float32)}, num_rows), answer
+        )
         while self.shadow_traffic._running:
             await asyncio.wait(self.shadow_traffic._running)
         assert served.num_leases == 0
@@ -180,7 +184,7 @@ class Setup:
 def resident(labels: Sequence[str]) -> ResidentVersion:
     """A version of vectors with these labels, whose one stage is its head."""
     stage = Stage(StageKey("mlp", "{}", "", "head", "digest"), Precision.FLOAT32, nn.Identity(), 0)
-    return ResidentVersion(version(1), "mlp", 3, ValuesInputSpec(3), tuple(labels), (), stage)
+    return ResidentVersion(version(1), "mlp", 3, ValuesInputSpec(3), Classification(tuple(labels)), (), stage)
 
 
 @asynccontextmanager

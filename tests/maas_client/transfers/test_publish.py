@@ -23,6 +23,7 @@ from model_store.bases.catalogue import LoadedBase, load_random
 from model_store.bases.tabular import load_random_mlp
 from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput, InvalidManifest
+from model_store.modalities import Batch
 from tests.maas_client.running import Maas, read
 from tests.training_service.registry_running import RunningRegistry
 from tests.training_service.running import refused
@@ -49,7 +50,7 @@ def test_torchvision_loads_what_is_exported_for_it(registry: RunningRegistry, tm
     model.load_state_dict(tensors, strict=True)
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert torch.equal(model.eval()(x), loaded.chain(x))
+        assert torch.equal(model.eval()(x), loaded.chain(Batch.of(x)))
     assert path.stat().st_size < 1.01 * version.size_bytes
     registry.client.publish("b", path, architecture=ARCHITECTURE)
     assert registry.client.version("b").manifest_digest == version.manifest_digest
