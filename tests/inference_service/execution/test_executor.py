@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from model_store.modalities.calibration import batch_of
 
 from inference_service.batching.device_threads import DeviceThreads
 from inference_service.batching.queue_entry import Part
@@ -21,7 +22,6 @@ from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
 from model_store.blobs.local import LocalBlobs
 from model_store.modalities import Batch, Rows, X
-from model_store.modalities.calibration import batch_of
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec
 from model_store.names import VersionName
 from tests.inference_service.making import SPEC, Recipe, expected, mlp, mlp_manifest, photo, pixels
