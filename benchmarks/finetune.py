@@ -151,7 +151,7 @@ def epochs(folder: Path, options: Options) -> Iterator[Figure]:
         service.client.upload_dataset("photos", photos)
         first, second = (service.job("photos", asked).check() for _ in range(2))
     (first_end, end), (again_end, _) = first.epoch_ends(), second.epoch_ends()
-    begun, begun_again = first.begun("decoding images"), second.job.start_time.ToNanoseconds() / 1e9
+    begun, begun_again = first.begun(pb.PHASE_DECODING), second.job.start_time.ToNanoseconds() / 1e9
     yield Figure(f"{num_photos} JPEGs of 500 px, epoch 1 with decoding", first_end - begun, "s")
     yield Figure("epoch 2 / epoch 1", (end - first_end) / (first_end - begun), "x", "<= 0.5")
     yield Figure("second job, from its start to the end of epoch 1", again_end - begun_again, "s")

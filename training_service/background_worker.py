@@ -25,9 +25,8 @@ from model_store.names import parse_dataset, parse_job, parse_target
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
-from training_service.api.evaluation_convert import evaluated_message, evaluating_message
+from training_service.api.evaluation_convert import evaluated_message, evaluating_message, read_split
 from training_service.background.order import ERROR, MESSAGE, Kind, SideOrder, error_content, frame
-from training_service.datasets.splits import Split
 from training_service.evaluation.evaluator import Evaluator, build_evaluator
 from training_service.evaluation.learned_rows import LearnedRows
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED
@@ -81,7 +80,7 @@ def _evaluate(evaluator: Evaluator, request: bytes, answer: Answer) -> None:
     evaluated = evaluator.evaluate(
         parse_target(wanted.name, "name"),
         parse_dataset(wanted.dataset, "dataset"),
-        wanted.split or Split.TEST,
+        read_split(wanted.split),
         on_progress=lambda phase, share: answer(evaluating_message(phase, share)),
         check_going_on=_go_on,
         allow_unknown_labels=wanted.allow_unknown_labels,

@@ -89,7 +89,7 @@ class Job:
         assert self.job.state == SUCCEEDED, self.job.error
         return self
 
-    def begun(self, phase: str) -> float:
+    def begun(self, phase: pb.Phase) -> float:
         """Return when a phase began, in seconds since the epoch."""
         return next(_time(event) for event in self.events if event.progress.phase == phase)
 
@@ -103,7 +103,7 @@ class Job:
 
     def epoch_seconds(self) -> list[float]:
         """Return how long each epoch of training took, its validation included."""
-        moments = [self.begun("training"), *self.epoch_ends()]
+        moments = [self.begun(pb.PHASE_TRAINING), *self.epoch_ends()]
         return [end - start for start, end in itertools.pairwise(moments)]
 
 

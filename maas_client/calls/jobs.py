@@ -10,6 +10,7 @@ from maas.training.v1 import training_pb2
 from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
 from maas_client.typed.recipes import AUTO, named_recipe
 from maas_client.typed.shorthand import dataset_name, job_name, model_name, target_name
+from maas_client.typed.splits import split_number
 from maas_client.wire.streams import responses
 
 
@@ -91,7 +92,7 @@ class JobCalls(Connection):
         request = training_pb2.EvaluateVersionRequest(
             name=target_name(version),
             dataset=dataset_name(dataset),
-            split=split,
+            split=split_number(split),
             allow_unknown_labels=allow_unknown_labels,
             held_out=held_out,
         )

@@ -22,6 +22,11 @@ def state_text(state: training_pb2.TrainingJobState) -> str:
     return training_pb2.TrainingJobState.Name(state).removeprefix(_PREFIX)
 
 
+def phase_text(phase: training_pb2.Phase) -> str:
+    """Return what a job does, as people say it."""
+    return training_pb2.Phase.Name(phase).removeprefix("PHASE_").replace("_", " ").lower()
+
+
 def promotion_state(promotion: training_pb2.Promotion) -> str:
     """Return how far a promotion is, as people say it."""
     return training_pb2.PromotionState.Name(promotion.state).removeprefix("PROMOTION_STATE_").lower()
@@ -63,7 +68,7 @@ def _show_progress(client: Client, job: str) -> None:
                     bar.update(
                         task,
                         completed=progress.fraction_done,
-                        description=progress.phase,
+                        description=phase_text(progress.phase),
                         live=live_text(progress),
                     )
 
@@ -90,10 +95,10 @@ def live_text(progress: training_pb2.Progress) -> str:
         parts.append(f"loss {progress.loss:.3f}")
     if progress.HasField("validation_metric"):
         parts.append(f"validation {metric_name(progress.metric_name)} {progress.validation_metric:.3f}")
-    if progress.images_per_second:
-        parts.append(f"{progress.images_per_second:.0f} images/s")
-    if progress.seconds_left:
-        parts.append(f"{progress.seconds_left:.0f} s left")
+    if progress.examples_per_second:
+        parts.append(f"{progress.examples_per_second:.0f} examples/s")
+    if seconds := progress.time_left.seconds:
+        parts.append(f"{seconds} s left")
     return "  ".join(parts)
 
 

@@ -74,7 +74,7 @@ class RunningService:
     def await_training(self, name: str, after_sequence: int = 0) -> int:
         """Wait until a job takes steps, and return the number of the event that said so."""
         for event in self.watch(name, after_sequence):
-            if event.progress.phase == "training" and event.progress.epoch:
+            if event.progress.phase == pb.PHASE_TRAINING and event.progress.epoch:
                 return event.sequence
         raise AssertionError(f"{name} ended before it trained: {self.job(name)}")
 

@@ -8,6 +8,7 @@ from typing import Any
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
 
+from model_store.errors import InvalidInput
 from model_store.names import dataset_name
 from model_store.records.metrics import (
     ClassificationDetail,
@@ -21,15 +22,39 @@ from model_store.records.metrics import (
 )
 from model_store.texts import MAX_LABEL, check_line
 from model_store.transactions.publication import check_metric_values
-from training_service.evaluation.evaluator import Evaluated
+from training_service.datasets.splits import Split
+from training_service.evaluation.evaluator import ALL, Evaluated
+from training_service.phases import Phase
 
 _NUMBERS_OF_LABELS = ("precision", "recall", "f1")
 _NUMBERS_OF_TARGETS = ("mae", "rmse")
+PHASES: Mapping[Phase, pb.Phase] = {
+    Phase.DECODING: pb.PHASE_DECODING,
+    Phase.COMPUTING_FEATURES: pb.PHASE_COMPUTING_FEATURES,
+    Phase.FITTING_HEAD: pb.PHASE_FITTING_HEAD,
+    Phase.TRAINING: pb.PHASE_TRAINING,
+    Phase.EVALUATING: pb.PHASE_EVALUATING,
+}
+"""Each phase on the wire."""
+_SPLITS: Mapping[int, str] = {
+    pb.SPLIT_UNSPECIFIED: Split.TEST,
+    pb.SPLIT_TRAIN: Split.TRAIN,
+    pb.SPLIT_VALIDATION: Split.VALIDATION,
+    pb.SPLIT_TEST: Split.TEST,
+    pb.SPLIT_ALL: ALL,
+}
 
 
-def evaluating_message(phase: str, fraction_done: float) -> pb.EvaluateVersionResponse:
+def read_split(split: pb.Split) -> str:
+    """Return the split that a request means; raise InvalidInput where there is none of this number."""
+    if split not in _SPLITS:
+        raise InvalidInput.of("split", f"must be one of {', '.join(pb.Split.keys()[1:])}, not {split}")
+    return _SPLITS[split]
+
+
+def evaluating_message(phase: Phase, fraction_done: float) -> pb.EvaluateVersionResponse:
     """Say how far an evaluation is."""
-    progress = pb.EvaluateVersionResponse.Progress(phase=phase, fraction_done=fraction_done)
+    progress = pb.EvaluateVersionResponse.Progress(phase=PHASES[phase], fraction_done=fraction_done)
     return pb.EvaluateVersionResponse(progress=progress)
 
 
@@ -42,8 +67,8 @@ def evaluated_message(evaluated: Evaluated) -> pb.EvaluateVersionResponse:
             dataset=dataset_name(evaluated.dataset_id),
             metrics=metrics_message(evaluation.metrics),
             unknown_labels=evaluation.names[evaluation.num_known :],
-            num_learned_rows=evaluated.num_learned,
-            num_left_out_rows=evaluated.num_left_out,
+            learned_row_count=evaluated.num_learned,
+            left_out_row_count=evaluated.num_left_out,
             warning=evaluated.warning,
         )
     )

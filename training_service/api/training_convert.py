@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_STATE_DELETED
@@ -21,12 +22,13 @@ from model_store.records.promotion import (
     PromotionState,
 )
 from model_store.records.resources import Dataset, ModelVersion
-from training_service.api.evaluation_convert import metrics_message
+from training_service.api.evaluation_convert import PHASES, metrics_message
 from training_service.api.job_requests import JobRequest
 from training_service.api.recipe_convert import read_recipe, recipe_message
 from training_service.api.registry_convert import timestamp
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.targets import TARGETS
+from training_service.phases import Phase
 from training_service.recipes.recipe import Recipe
 
 _STATES = {
@@ -113,12 +115,18 @@ def event_message(event: JobEvent, model_id: str) -> pb.TrainingJobEvent:
     if event.kind == "state":
         message.state = _STATES[JobState(event.payload["state"])]
     elif event.kind == "progress":
-        message.progress.CopyFrom(pb.Progress(**event.payload))
+        message.progress.CopyFrom(_progress_message(event.payload))
     elif event.kind == "promotion":
         message.promotion.CopyFrom(_promotion_message(Promotion.from_json(event.payload), model_id))
     else:
         message.message = event.payload["text"]
     return message
+
+
+def _progress_message(payload: Mapping[str, Any]) -> pb.Progress:
+    figures = {key: value for key, value in payload.items() if key not in {"phase", "seconds_left"}}
+    time_left = timedelta(seconds=payload["seconds_left"]) if "seconds_left" in payload else None
+    return pb.Progress(phase=PHASES[Phase(payload["phase"])], time_left=time_left, **figures)
 
 
 def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:

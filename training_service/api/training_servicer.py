@@ -26,6 +26,7 @@ from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from training_service.api import training_convert as convert
 from training_service.api.client_streams import Caller, in_threads
+from training_service.api.evaluation_convert import read_split
 from training_service.api.job_requests import job_spec
 from training_service.api.job_watch import JobWatch
 from training_service.api.uploads import Uploads
@@ -179,6 +180,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     def _check_names(self, request: pb.EvaluateVersionRequest) -> None:
         """Refuse names that mean nothing without the cost of a process."""
         target, dataset_id = parse_target(request.name, "name"), parse_dataset(request.dataset, "dataset")
+        read_split(request.split)
         self._store.resolve(target)
         self._datasets.living(dataset_id)
 

@@ -21,15 +21,14 @@ from training_service.devices import chosen_device
 from training_service.evaluation.evaluate_version import Evaluation, check_evaluable, evaluate_version
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.modalities.image.pixels import LabelledPixels, Positions, decode_dataset
-from training_service.phases import DECODING, EVALUATING
+from training_service.phases import Phase
 from training_service.recipes.refitting import REFITTED
 from training_service.settings import TrainingSettings
 
 ALL = "all"
-SPLITS = (*Split, ALL)
 _DECODING_SHARE = 0.5
 
-OnProgress = Callable[[str, float], object]
+OnProgress = Callable[[Phase, float], object]
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,9 @@ class Evaluator:
         """Measure a version on a split of a dataset, or on `all` of it.
 
         With `leave_out` the rows that the version learned from are left out, and these too. `on_progress` is told the
-        phase and the share of all that is done. Raises NotFound for a name that means nothing, InvalidInput for a split
-        or where no row is left, and what `evaluate_version` raises.
+        phase and the share of all that is done. Raises NotFound for a name that means nothing, InvalidInput where no
+        row is left, and what `evaluate_version` raises.
         """
-        if split not in SPLITS:
-            raise InvalidInput.of("split", f"must be one of {', '.join(SPLITS)}, not {split[:80]!r}")
         name = self._store.resolve(target)
         record = self._store.get_version(name)
         version = self._store.manifest(record)
@@ -121,7 +118,7 @@ class Evaluator:
 
         def on_decoded(num_done: int) -> None:
             check_going_on()
-            on_progress(DECODING, num_done / len(manifest.rows) * _DECODING_SHARE)
+            on_progress(Phase.DECODING, num_done / len(manifest.rows) * _DECODING_SHARE)
 
         data = decode_dataset(
             self._store.blobs,
@@ -145,7 +142,7 @@ class Evaluator:
                 raise InvalidInput.of("split", f"has no row that {name} did not learn from: choose another one")
 
         def on_rows(num_done: int) -> None:
-            on_progress(EVALUATING, _DECODING_SHARE + num_done / len(positions) * (1 - _DECODING_SHARE))
+            on_progress(Phase.EVALUATING, _DECODING_SHARE + num_done / len(positions) * (1 - _DECODING_SHARE))
 
         try:
             evaluation = evaluate_version(

@@ -43,7 +43,7 @@ from training_service.features.feature_cache import FeatureCache
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import die_with_the_service
 from training_service.modalities.image.pixels import decode_dataset
-from training_service.phases import DECODING
+from training_service.phases import Phase
 from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
 from training_service.recipes.recipe import Recipe, RecipeName, trained_stages
@@ -181,7 +181,7 @@ class Worker:
     ) -> TrainingContext:
         """Decode the dataset, unless somebody has, and lay out what recipes work with."""
         num_images, input_spec = len(manifest.rows), ImageInputSpec.from_json(base.input_spec)
-        meter.begin(DECODING, num_images)
+        meter.begin(Phase.DECODING, num_images)
 
         def on_rows(num_done: int) -> None:
             self._check_going_on()

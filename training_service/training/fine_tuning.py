@@ -16,7 +16,7 @@ from training_service.arrays.scratch import stacked
 from training_service.features.frozen_features import batches
 from training_service.modalities.image.augment import further_views
 from training_service.modalities.image.pixels import Positions
-from training_service.phases import DECODING, EVALUATING, FEATURES, FITTING, TRAINING
+from training_service.phases import Phase
 from training_service.recipes.recipe import CROPS, HeadStart, Recipe, RecipeName
 from training_service.recipes.refitting import REFITTED
 from training_service.tasks.classification.metrics import Labels
@@ -30,13 +30,19 @@ from training_service.training.trainer import Trainer, TrainingData
 from training_service.training.training_context import FineTuned, TrainingContext
 
 
-def phase_weights(recipe: Recipe) -> dict[str, float]:
+def phase_weights(recipe: Recipe) -> dict[Phase, float]:
     """Return the phases of a recipe, and about which share of the time each takes."""
     if recipe.name is RecipeName.LINEAR_PROBE:
-        return {DECODING: 0.15, FEATURES: 0.65, FITTING: 0.18, EVALUATING: 0.02}
-    weights = {DECODING: 0.1, FEATURES: 0.1, FITTING: 0.05, TRAINING: 0.7, EVALUATING: 0.05}
+        return {Phase.DECODING: 0.15, Phase.COMPUTING_FEATURES: 0.65, Phase.FITTING_HEAD: 0.18, Phase.EVALUATING: 0.02}
+    weights = {
+        Phase.DECODING: 0.1,
+        Phase.COMPUTING_FEATURES: 0.1,
+        Phase.FITTING_HEAD: 0.05,
+        Phase.TRAINING: 0.7,
+        Phase.EVALUATING: 0.05,
+    }
     if recipe.head_start is HeadStart.RANDOM:
-        del weights[FITTING]
+        del weights[Phase.FITTING_HEAD]
     return weights
 
 
@@ -62,7 +68,7 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
         trainer.load_state_dict(saved["trainer"])
     _train(trainer, hyperparameters, recipe, context)
     check_outcome(trainer, recipe, context)
-    context.begin(EVALUATING)
+    context.begin(Phase.EVALUATING)
     validation_logits = trainer.logits(context.validation)
     changed = (*trained, HEAD)
     if trainer.kept_epoch == 0:
@@ -136,7 +142,7 @@ def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe,
         )
         context.check_going_on()
 
-    context.begin(TRAINING, recipe.epoch_count * len(context.train), of_images=True)
+    context.begin(Phase.TRAINING, recipe.epoch_count * len(context.train), of_examples=True)
     trainer.train(on_step, check_going_on)
     if trainer.step < trainer.num_steps and not trainer.is_diverged:
         context.tell(

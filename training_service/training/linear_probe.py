@@ -11,7 +11,7 @@ from training_service.arrays.scratch import stacked
 from training_service.features.frozen_features import Activations, batches
 from training_service.modalities.image.augment import further_views
 from training_service.modalities.image.pixels import Positions
-from training_service.phases import EVALUATING, FITTING
+from training_service.phases import Phase
 from training_service.recipes.recipe import Recipe
 from training_service.recipes.refitting import REFITTED
 from training_service.tasks.classification.metrics import Labels
@@ -34,7 +34,7 @@ def linear_probe(chain: Chain, recipe: Recipe, context: TrainingContext) -> Fine
     best = best_candidate(fitter, _every_view([plain, *views], context.train, context), validation, context)
     head = fitter.fit(*every_view, len(context.labels), best.strength)
     load_head(chain.stage(HEAD), head)
-    context.begin(EVALUATING)
+    context.begin(Phase.EVALUATING)
     # The last fit has seen the validation rows: how sure a head is of rows that it has not seen, the candidate tells.
     logits = head.logits(plain[context.test])
     metrics = context.measured(logits, best.head.logits(validation[0]))
@@ -51,7 +51,7 @@ def best_candidate(
         figures = Figures(metric_name="accuracy", validation_metric=candidate.accuracy, validation_loss=candidate.loss)
         context.report(number, lambda: figures, is_milestone=True)
 
-    context.begin(FITTING, len(STRENGTHS))
+    context.begin(Phase.FITTING_HEAD, len(STRENGTHS))
     best = choose_head(fitter, train, validation, len(context.labels), on_candidate)
     context.tell(f"of {len(STRENGTHS)} strengths {best.strength:g} is best: validation accuracy {best.accuracy:.3f}")
     return best

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from training_service.phases import Phase
+
 
 @dataclass(frozen=True)
 class Progress:
-    """One report; the fields are those of maas.training.v1.Progress."""
+    """One report; the fields are those of maas.training.v1.Progress, but for the time left."""
 
-    phase: str
+    phase: Phase
     fraction_done: float = 0.0
     epoch: int = 0
     epoch_count: int = 0
@@ -22,7 +24,7 @@ class Progress:
     metric_name: str = ""
     validation_metric: float | None = None
     validation_loss: float | None = None
-    images_per_second: float = 0.0
+    examples_per_second: float = 0.0
     seconds_left: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class ProgressMeter:
 
     def __init__(
         self,
-        weights: Mapping[str, float],
+        weights: Mapping[Phase, float],
         emit: Callable[[Progress], None],
         *,
         interval_seconds: float = 0.4,
@@ -69,13 +71,13 @@ class ProgressMeter:
         self._interval = interval_seconds
         self._clock = clock
         self._started = self._emitted = clock()
-        self._phase, self._phase_started = "", self._started
-        self._num_items, self._of_images = 0, True
+        self._phase, self._phase_started = Phase.DECODING, self._started
+        self._num_items, self._of_examples = 0, True
 
-    def begin(self, phase: str, num_items: int, *, of_images: bool = True) -> None:
-        """Open a phase of so many images, or of so many other things, which have no rate."""
+    def begin(self, phase: Phase, num_items: int, *, of_examples: bool = True) -> None:
+        """Open a phase of so many examples, or of so many other things, which have no rate."""
         self._phase, self._phase_started = phase, self._clock()
-        self._num_items, self._of_images = num_items, of_images
+        self._num_items, self._of_examples = num_items, of_examples
         self.report(0, is_milestone=True)
 
     def report(self, num_done: int, figures: Callable[[], Figures] = Figures, *, is_milestone: bool = False) -> None:
@@ -90,7 +92,7 @@ class ProgressMeter:
         return Progress(
             phase=self._phase,
             fraction_done=fraction,
-            images_per_second=num_done / max(now - self._phase_started, 1e-6) if self._of_images else 0.0,
+            examples_per_second=num_done / max(now - self._phase_started, 1e-6) if self._of_examples else 0.0,
             seconds_left=(now - self._started) * (1 - fraction) / fraction if fraction > 0 else 0.0,
             **asdict(figures),
         )

@@ -21,7 +21,7 @@ from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import Activations, FrozenPrefix
 from training_service.modalities.image.augment import View
 from training_service.modalities.image.pixels import LabelledPixels, Positions
-from training_service.phases import FEATURES
+from training_service.phases import Phase
 from training_service.tasks.classification.metrics import Labels, Logits, measure
 from training_service.tasks.classification.temperature import fit_temperature
 from training_service.training.checkpoints import Checkpoints, State
@@ -118,10 +118,10 @@ class TrainingContext:
         if self.checkpoints is not None:
             self.checkpoints.save_if_due(step, make_state)
 
-    def begin(self, phase: str, num_items: int = 1, *, of_images: bool = False) -> None:
+    def begin(self, phase: Phase, num_items: int = 1, *, of_examples: bool = False) -> None:
         """Open a phase of the progress, unless the job is to stop."""
         self.check_going_on()
-        self.meter.begin(phase, num_items, of_images=of_images)
+        self.meter.begin(phase, num_items, of_examples=of_examples)
 
     def report(self, num_done: int, figures: Callable[[], Figures] = Figures, *, is_milestone: bool = False) -> None:
         """Report within the phase, unless the job is to stop."""
@@ -141,7 +141,7 @@ class TrainingContext:
             num_done += count
             self.report(num_done)
 
-        self.begin(FEATURES, len(everything) + len(views) * len(viewed), of_images=True)
+        self.begin(Phase.COMPUTING_FEATURES, len(everything) + len(views) * len(viewed), of_examples=True)
         plain = prefix.run(self.data.pixels, everything, folder=self.folder, on_rows=on_rows)
         others = [
             prefix.run(self.data.pixels, viewed, folder=self.folder, on_rows=on_rows, view=view) for view in views

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.typed.shorthand import short_name
+from maas_client.views.job import phase_text
 from maas_client.views.metrics import show_metrics
 from maas_client.views.output import AsJson, as_text, notes, out, print_json
 
@@ -38,7 +39,7 @@ def evaluate(
         task = bar.add_task("evaluating", total=1.0)
 
         def on_progress(progress: training_pb2.EvaluateVersionResponse.Progress) -> None:
-            bar.update(task, description=progress.phase, completed=progress.fraction_done)
+            bar.update(task, description=phase_text(progress.phase), completed=progress.fraction_done)
 
         found = client.evaluate(
             version,
@@ -54,12 +55,12 @@ def evaluate(
     title = f"{short_name(found.version)} on {found.dataset}, {found.metrics.split}: {found.metrics.num_rows} images"
     if found.warning:
         notes.print("[bold yellow]warning[/]", as_text(found.warning), highlight=False, soft_wrap=True)
-    is_remembered = found.num_learned_rows == found.metrics.num_rows
+    is_remembered = found.learned_row_count == found.metrics.num_rows
     show_metrics(
         f"{title}, all of them learned from" if is_remembered else title, found.metrics, is_remembered=is_remembered
     )
     if held_out:
-        out.print(f"left out: {found.num_left_out_rows} images that it learned from", highlight=False)
+        out.print(f"left out: {found.left_out_row_count} images that it learned from", highlight=False)
     if found.unknown_labels:
         out.print(as_text(f"the version lacks: {', '.join(found.unknown_labels)}; their images count as wrong"))
 

@@ -21,5 +21,6 @@ def test_only_a_job_that_succeeded_counts_as_success(state: str) -> None:
 def test_the_progress_line_says_only_what_is_known() -> None:
     """Nothing is shown as zero that was never measured."""
     assert live_text(training_pb2.Progress()) == ""
-    progress = training_pb2.Progress(epoch=2, epoch_count=5, loss=0.5, images_per_second=80.4, seconds_left=12)
-    assert live_text(progress) == "epoch 2/5  loss 0.500  80 images/s  12 s left"
+    progress = training_pb2.Progress(epoch=2, epoch_count=5, loss=0.5, examples_per_second=80.4)
+    progress.time_left.seconds = 12
+    assert live_text(progress) == "epoch 2/5  loss 0.500  80 examples/s  12 s left"

@@ -32,7 +32,7 @@ from training_service.background.tasks import BackgroundTasks, WorkerDied
 from training_service.jobs.work_order import EXIT_STOPPED
 
 SIDE_WORKER = "training_service.background_worker"
-REQUEST = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split="all")
+REQUEST = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
 
 
 @pytest.fixture

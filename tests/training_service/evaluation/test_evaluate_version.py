@@ -11,6 +11,7 @@ import pytest
 import torch
 from maas.training.v1 import training_pb2 as pb
 
+from maas_client.typed.splits import split_number
 from model_store.architectures import Head
 from model_store.errors import InvalidInput
 from model_store.names import parse_version
@@ -57,21 +58,21 @@ def test_an_evaluation_finds_what_the_job_measured(training_service: RunningServ
     shares = [each.progress.fraction_done for each in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    assert {each.progress.phase for each in told} == {"decoding images", "evaluating"}
+    assert {each.progress.phase for each in told} == {pb.PHASE_DECODING, pb.PHASE_EVALUATING}
 
 
 @pytest.mark.usefixtures("probe")
 @pytest.mark.parametrize(("split", "num_rows"), [("train", 21), ("validation", 6), ("all", 36)])
 def test_any_split_can_be_measured(training_service: RunningService, split: str, num_rows: int) -> None:
     """By the model's alias or newest version too."""
-    metrics = evaluate(training_service, "models/flowers", split=split)[-1].evaluation.metrics
+    metrics = evaluate(training_service, "models/flowers", split=split_number(split))[-1].evaluation.metrics
     assert (metrics.split, metrics.num_rows) == (split, num_rows)
 
 
 def test_labels_are_matched_by_name(training_service: RunningService, probe: ModelVersion) -> None:
     """In whatever order; one that the version lacks is refused, or its rows are counted as wrong."""
     training_service.upload(tar_of(photos(4, ("green", "red"))), "fewer")
-    *_, last = evaluate(training_service, probe.name, dataset="datasets/fewer", split="all")
+    *_, last = evaluate(training_service, probe.name, dataset="datasets/fewer", split=pb.SPLIT_ALL)
     assert last.evaluation.metrics.values["accuracy"] == 1.0
     assert [each.support for each in last.evaluation.metrics.classification.labels] == [0, 4, 4]
     renamed = {path.replace("red", "zinnober"): data for path, data in photos(4, ("green", "red")).items()}
@@ -97,7 +98,7 @@ def test_what_cannot_be_evaluated_is_refused(training_service: RunningService, p
     with refused(grpc.StatusCode.NOT_FOUND):
         evaluate(training_service, probe.name, dataset="datasets/none")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=["split"]):
-        evaluate(training_service, probe.name, split="tset")
+        evaluate(training_service, probe.name, split=99)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "without labels"):
         evaluate(training_service, "models/base")
     publish_mlp(training_service.store, "numbers")
@@ -112,7 +113,7 @@ def test_a_head_of_another_kind_is_evaluated_too(training_service: RunningServic
     assert training_service.store.manifest(version).names == ("label 0", "label 1", "label 2", "label 3")
     files = {path.replace("red", "label 2").replace("blue", "label 0"): data for path, data in photos(5).items()}
     training_service.upload(tar_of(files), "numbered")
-    *_, last = evaluate(training_service, version.name, dataset="datasets/numbered", split="all")
+    *_, last = evaluate(training_service, version.name, dataset="datasets/numbered", split=pb.SPLIT_ALL)
     assert [each.support for each in last.evaluation.metrics.classification.labels] == [5, 0, 5, 0]
 
 
@@ -198,7 +199,7 @@ def small_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 def test_what_comes_beyond_the_bound_is_refused_and_a_place_is_free_again(small_service: RunningService) -> None:
     """A caller that goes frees its place: its work ends in the middle."""
-    request = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split="all")
+    request = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
     running = small_service.training.EvaluateVersion(request, timeout=TIMEOUT)
     assert next(running).progress.fraction_done < 1
     with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "1 evaluations"):
@@ -222,7 +223,7 @@ def test_what_comes_beyond_the_bound_is_refused_and_a_place_is_free_again(small_
 
 def test_a_service_that_stops_leaves_no_evaluation_behind(small_service: RunningService) -> None:
     """It waits for one as long as for any other call, and the caller is told."""
-    request = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split="all")
+    request = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
     running = small_service.training.EvaluateVersion(request, timeout=TIMEOUT)
     assert next(running).progress.fraction_done < 1
     small_service.stop()

@@ -115,14 +115,14 @@ def test_a_fine_tune_of_a_fine_tune_learned_from_both(service: RunningService, s
     known = held_out_rows(service, "second") & learned(service, "first")
     assert f"{served.version} or a base of it learned from {len(known)} of the 15 test rows" in "".join(job.remarks)
     found = evaluated(service, job.version, "second")
-    assert found.num_learned_rows == len(known)
+    assert found.learned_row_count == len(known)
     assert f"{len(known)} of these 15 rows" in found.warning
-    every = evaluated(service, job.version, "first", split="all", held_out=True)
+    every = evaluated(service, job.version, "first", split=pb.SPLIT_ALL, held_out=True)
     left = held_out_rows(service, "first") & held_out_rows(service, "second")
-    assert (every.metrics.num_rows, every.num_left_out_rows, every.num_learned_rows) == (len(left), 60 - len(left), 0)
+    assert (every.metrics.num_rows, every.left_out_row_count, every.learned_row_count) == (len(left), 60 - len(left), 0)
     alone = train(service, "second", base=served.version, model="models/alone", recipe=scratch())
     assert not alone.remarks
-    assert evaluated(service, alone.version, "second").num_learned_rows == 0
+    assert evaluated(service, alone.version, "second").learned_row_count == 0
 
 
 def scratch() -> pb.Recipe:
@@ -133,17 +133,17 @@ def scratch() -> pb.Recipe:
 def test_an_evaluation_warns_of_rows_that_were_learned_from(service: RunningService, served: pb.TrainingJob) -> None:
     """With their number and share; a probe was trained on the validation rows, too."""
     clean = evaluated(service, served.version, "first")
-    assert (clean.num_learned_rows, clean.warning) == (0, "")
-    validation = evaluated(service, served.version, "first", split="validation")
-    assert validation.num_learned_rows == validation.metrics.num_rows == 9
+    assert (clean.learned_row_count, clean.warning) == (0, "")
+    validation = evaluated(service, served.version, "first", split=pb.SPLIT_VALIDATION)
+    assert validation.learned_row_count == validation.metrics.num_rows == 9
     assert "was trained on all 9 of these rows (its head was fitted again on training and validation rows" in (
         validation.warning
     )
-    every = evaluated(service, served.version, "first", split="all")
-    assert every.num_learned_rows == 45
+    every = evaluated(service, served.version, "first", split=pb.SPLIT_ALL)
+    assert every.learned_row_count == 45
     assert "45 of these 60 rows, 75%" in every.warning
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "did not learn from", fields=["split"]):
-        evaluated(service, served.version, "first", split="train", held_out=True)
+        evaluated(service, served.version, "first", split=pb.SPLIT_TRAIN, held_out=True)
 
 
 def test_the_command_shows_no_accuracy_of_rows_that_were_learned_from(
@@ -166,8 +166,8 @@ def test_images_encoded_anew_are_learned_from(service: RunningService, served: p
     """Their digests are others, and their looks are the same."""
     again = {path: picture(path.split("/")[0], int(path.split("/")[1][:-4]), "JPEG") for path in FILES}
     service.upload(tar_of(again), "again")
-    found = evaluated(service, served.version, "again", split="all")
-    assert 40 <= found.num_learned_rows <= 45, "JPEG changes a grey level of a look here and there"
+    found = evaluated(service, served.version, "again", split=pb.SPLIT_ALL)
+    assert 40 <= found.learned_row_count <= 45, "JPEG changes a grey level of a look here and there"
 
 
 def test_what_is_not_known_any_more_is_said(service: RunningService) -> None:

@@ -178,12 +178,13 @@ def test_progress_covers_the_job(training_service: RunningService, jobs: dict[st
     events = training_service.watch(jobs["last_stages"])
     progress = [event.progress for event in events if event.HasField("progress")]
     phases = list(dict.fromkeys(each.phase for each in progress))
-    assert phases == ["decoding images", "computing features", "fitting the head", "training", "evaluating"]
+    assert phases == list(pb.Phase.values()[1:])
     fractions = [each.fraction_done for each in progress]
     assert fractions == sorted(fractions)
-    epochs = [each for each in progress if each.phase == "training" and each.HasField("validation_metric")]
+    epochs = [each for each in progress if each.phase == pb.PHASE_TRAINING and each.HasField("validation_metric")]
     assert [(each.epoch, each.epoch_count) for each in epochs] == [(1, 3), (2, 3), (3, 3)]
-    assert all(each.images_per_second > 0 and each.HasField("loss") for each in epochs)
+    assert all(each.time_left.ToMilliseconds() >= 0 and each.HasField("time_left") for each in progress)
+    assert all(each.examples_per_second > 0 and each.HasField("loss") for each in epochs)
 
 
 def test_a_watch_resumes_after_a_number(training_service: RunningService, jobs: dict[str, str]) -> None:
