@@ -121,7 +121,7 @@ class _Alias:
 
     def _watch(self, served: Served) -> None:
         try:
-            for state in served.stub.WatchModels(pb.WatchModelsRequest(name=f"models/{MODEL}")):
+            for state in served.stub.WatchServedModels(pb.WatchServedModelsRequest(name=f"models/{MODEL}")):
                 self._served.put((time.monotonic(), next(each.version for each in state.aliases)))
         except grpc.RpcError as error:
             if error.code() not in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}:

@@ -80,7 +80,7 @@ def loading(folder: Path, options: Options) -> Iterator[Figure]:
             while not result.done():
                 number = len(models) + len(load_seconds)
                 version = probes.publish(f"probe-{number}", number)
-                load_seconds.append(served.await_ready(str(version.name)).load_seconds)
+                load_seconds.append(served.await_ready(str(version.name)).load_duration.ToNanoseconds() / 1e9)
                 wait([result], _LOAD_EVERY_SECONDS)
             return result.result()
 

@@ -105,7 +105,7 @@ def _beside_a_slow_store(
         version, proxy.delay_seconds = next(waiting), _STORE_SECONDS
         _point(store, version)
         result = calm()
-        load_seconds.append(served.await_ready(str(version)).load_seconds)
+        load_seconds.append(served.await_ready(str(version)).load_duration.ToNanoseconds() / 1e9)
         proxy.delay_seconds = 0.0
         return result
 
@@ -169,7 +169,7 @@ def _is_ready(stub: open_inference_pb2_grpc.GRPCInferenceServiceStub) -> bool:
 
 def _predict(stub: inference_pb2_grpc.InferenceServiceStub, *images: bytes) -> float:
     """Return how long a request of these images takes."""
-    request = pb.PredictRequest(name=f"models/{MODEL}", images=[pb.Image(encoded=each) for each in images])
+    request = pb.PredictRequest(name=f"models/{MODEL}", examples=[pb.Example(file=each) for each in images])
     began = time.perf_counter()
     stub.Predict(request, timeout=120)
     return time.perf_counter() - began

@@ -30,9 +30,9 @@ from inference_service.models.cuda_graphs import Recorder
 from inference_service.models.loader import Loader
 from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.repository import Repository
+from inference_service.open_inference.server_limits import ServerLimits
 from inference_service.open_inference.servicer import OpenInferenceServicer
 from inference_service.open_inference.shared_memory import SharedMemory
-from inference_service.open_inference.signature import ServerLimits
 from inference_service.pipeline.answering import Pipeline
 from inference_service.pipeline.decoder import Decoder
 from inference_service.pipeline.response_cache import ResponseCache
@@ -103,13 +103,11 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         manager = _manager(settings, loading, desired)
         short_seconds = _SHORT_SECONDS if device.type == "cpu" else 0.0
         scheduler = _scheduler(settings, executor, device_threads, short_seconds=short_seconds)
-        decoder = Decoder(
-            decode_threads, max_size=settings.max_image_pixels, max_request_size=settings.max_request_pixels
-        )
+        decoder = Decoder(decode_threads, settings.size_limits)
         shadow_traffic = ShadowTraffic(scheduler, max_queue_cost=settings.max_queue_cost)
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
         pipeline = Pipeline(scheduler, decoder, shadow_traffic, cache)
-        servicer = InferenceServicer(manager, pipeline, max_images_per_request=settings.max_images_per_request)
+        servicer = InferenceServicer(manager, pipeline, max_examples_per_request=settings.max_examples_per_request)
         source = _source(settings, desired, ChangeFeed(database), manager)
         open_servicer = OpenInferenceServicer(
             manager,
@@ -165,7 +163,7 @@ def _source(settings: InferenceSettings, desired: DesiredVersions, feed: ChangeF
 
 def _limits(settings: InferenceSettings, device: torch.device) -> ServerLimits:
     return ServerLimits(
-        max_rows_per_request=settings.max_images_per_request,
+        max_rows_per_request=settings.max_examples_per_request,
         max_batch_cost=settings.max_batch_cost,
         max_queue_cost=settings.max_queue_cost,
         has_gpu=device.type == "cuda",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -9,7 +10,9 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.settings import ServerSettings
 from inference_service.desired.desired_versions import Target
+from inference_service.pipeline.limits import check_sizes, limits_of, read_sizes
 from model_store.errors import InvalidInput
+from model_store.modalities import SizeLimits
 from model_store.names import parse_target
 
 
@@ -42,12 +45,17 @@ class InferenceSettings(ServerSettings):
         default=32, ge=1, description="Cost that the device runs at once; an image or a row of numbers costs 1."
     )
     max_queue_cost: int = Field(default=1024, ge=1, description="Cost that may wait; more is refused at once.")
-    max_images_per_request: int = Field(default=256, ge=1, description="Images, or rows of numbers.")
-    max_image_pixels: int = Field(
-        default=50_000_000, ge=1, description="Pixels of one image, and of all large ones that are decoded at once."
+    max_examples_per_request: int = Field(default=256, ge=1, description="Examples of one request.")
+    max_example_size: Annotated[Mapping[str, int], NoDecode] = Field(
+        default={},
+        description="Largest example, by modality and in its unit, such as image=50000000,values=65536 (the defaults): "
+        "pixels of an image as it is decoded, numbers of a row. All large examples that are decoded at once have "
+        "together no more than one may have.",
     )
-    max_request_pixels: int = Field(
-        default=500_000_000, ge=1, description="Pixels of one request's images together, as they are decoded."
+    max_request_size: Annotated[Mapping[str, int], NoDecode] = Field(
+        default={},
+        description="Largest sum of the examples of one request, in the same form; by default "
+        "image=500000000,values=16777216.",
     )
 
     response_cache_mb: int = Field(
@@ -107,6 +115,22 @@ class InferenceSettings(ServerSettings):
             raise ValueError(error.violations[0].description) from error
         return names
 
+    @field_validator("max_example_size", "max_request_size", mode="before")
+    @classmethod
+    def _read_sizes(cls, value: object) -> object:
+        return read_sizes(value) if isinstance(value, str) else value
+
+    @field_validator("max_example_size", "max_request_size")
+    @classmethod
+    def _check_sizes(cls, sizes: Mapping[str, int]) -> Mapping[str, int]:
+        check_sizes(sizes)
+        return sizes
+
+    @property
+    def size_limits(self) -> Mapping[str, SizeLimits]:
+        """How large examples of each modality may be."""
+        return limits_of(self.max_example_size, self.max_request_size)
+
     @property
     def pinned_targets(self) -> tuple[Target, ...]:
         """What is pinned."""
@@ -114,6 +138,8 @@ class InferenceSettings(ServerSettings):
 
     @model_validator(mode="after")
     def _check_queue(self) -> Self:
-        if self.max_queue_cost < self.max_images_per_request:
-            raise ValueError("max_queue_cost must be at least max_images_per_request, or no queue could take a request")
+        if self.max_queue_cost < self.max_examples_per_request:
+            raise ValueError(
+                "max_queue_cost must be at least max_examples_per_request, or no queue could take a request"
+            )
         return self

@@ -11,10 +11,11 @@ import sys
 import grpc
 import typer
 
-from maas_client.commands import demo, health, predict, stack
+from maas_client.commands import health, predict, stack
 from maas_client.commands.registry import aliases, bases, compare, edits, lineage, models, show, transfer, watch
 from maas_client.commands.store import app as store
 from maas_client.commands.training import datasets, evaluate, finetune, jobs, report
+from maas_client.demo import command as demo
 from maas_client.failures import CommandFailed, explain
 from maas_client.settings import InvalidAddress, mistyped_variables
 from maas_client.views.output import as_text, notes, out, prepare_output

@@ -39,20 +39,20 @@ class Served:
         """Send requests to models in turn; `plan` are the other fields of a Plan."""
         return load(Plan(self.address, str(body), heads_of(*models), **plan))
 
-    def states(self) -> Iterator[pb.ModelState]:
+    def states(self) -> Iterator[pb.ServedModel]:
         """Yield how each model stands."""
         token = ""
         while True:
-            page = self.stub.ListModels(pb.ListModelsRequest(page_size=1000, page_token=token))
-            yield from page.models
+            page = self.stub.ListServedModels(pb.ListServedModelsRequest(page_size=1000, page_token=token))
+            yield from page.served_models
             token = page.next_page_token
             if not token:
                 return
 
-    def await_ready(self, version: str) -> pb.VersionReport:
+    def await_ready(self, version: str) -> pb.ServedVersion:
         """Wait until a version answers, and return how it stands."""
         model = version.rpartition("/versions/")[0]
-        for state in self.stub.WatchModels(pb.WatchModelsRequest(name=model), timeout=60):
+        for state in self.stub.WatchServedModels(pb.WatchServedModelsRequest(name=model), timeout=60):
             for report in state.versions:
                 if report.name == version and report.state == pb.VERSION_STATE_READY:
                     return report
@@ -61,7 +61,7 @@ class Served:
     def precision(self, version: str) -> str:
         """Return what a version is served in, such as BFLOAT16."""
         model = version.rpartition("/versions/")[0]
-        state = self.stub.GetModelState(pb.GetModelStateRequest(name=model))
+        state = self.stub.GetServedModel(pb.GetServedModelRequest(name=model))
         (found,) = (each.precision for each in state.versions if each.name == version)
         return str(pb.Precision.Name(found)).removeprefix("PRECISION_")
 

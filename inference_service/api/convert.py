@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-import numpy as np
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from maas.inference.v1 import inference_pb2 as pb
+from maas.model_store.v1 import model_store_pb2 as store_pb
 
 from inference_service.lifecycle.policy import VersionState
 from inference_service.lifecycle.served_model import AliasReport, ModelReport
 from inference_service.lifecycle.served_version import VersionReport
+from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.precision import Agreement, Precision
 from inference_service.models.resident import ResidentVersion
-from inference_service.pipeline.examples import Examples
-from model_store.errors import InvalidInput, Violation
-from model_store.modalities.image.spec import Pixels
-from model_store.modalities.spec import Numbers as Values
+from inference_service.pipeline.signature import ANY, inputs_of, outputs_of
+from model_store.modalities import InputSpec
+from model_store.modalities.spec import Numbers
 from model_store.names import VersionName, model_name
 from model_store.records.aliases import Share
+from model_store.tasks import Task
 
 _STATES = {
     VersionState.PENDING: pb.VERSION_STATE_PENDING,
@@ -32,6 +32,12 @@ _STATES = {
     VersionState.UNLOADED: pb.VERSION_STATE_UNLOADED,
 }
 
+_TASKS = {
+    "classification": store_pb.TASK_CLASSIFICATION,
+    "multi_label": store_pb.TASK_MULTI_LABEL,
+    "regression": store_pb.TASK_REGRESSION,
+}
+
 _PRECISIONS = {
     Precision.FLOAT32: pb.PRECISION_FLOAT32,
     Precision.BFLOAT16: pb.PRECISION_BFLOAT16,
@@ -39,91 +45,59 @@ _PRECISIONS = {
 }
 
 
-def read_images(images: Sequence[pb.Image], max_images: int) -> Examples:
-    """Return encoded images as bytes and raw ones as uint8 [h, w, 3]; raise InvalidInput naming each that is wrong."""
-    if not 1 <= len(images) <= max_images:
-        raise InvalidInput.of("images", f"must be 1 to {max_images} images, not {len(images)}")
-    read = [_read_image(index, image) for index, image in enumerate(images)]
-    if violations := [each for each in read if isinstance(each, Violation)]:
-        raise InvalidInput(*violations)
-    usable = [each for each in read if not isinstance(each, Violation)]
-    return Examples(usable, lambda index: f"images[{index}].{images[index].WhichOneof('content')}")
-
-
-def read_top_k(top_k: int, num_labels: int) -> int:
-    """Return how many labels to answer with, at most all of them; raise InvalidInput below 0."""
-    if top_k < 0:
-        raise InvalidInput.of("top_k", f"must be 0 or more, not {top_k}")
-    return min(top_k or 5, num_labels)
-
-
-def predict_response(version: ResidentVersion, scores: Values, top_k: int) -> pb.PredictResponse:
-    """Answer with the best labels of each row of scores [n, labels]; the first label wins a tie."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-    predictions = [
-        pb.Prediction(scores=[pb.Score(label=version.names[i], score=row[i]) for i in order])
-        for row, order in zip(scores, best, strict=True)
-    ]
-    return pb.PredictResponse(predictions=predictions, version=str(version.name))
-
-
-def embed_response(version: ResidentVersion, embeddings: Values) -> pb.EmbedResponse:
+def embed_response(version: ResidentVersion, embeddings: Numbers) -> pb.EmbedResponse:
     """Answer with each row of embeddings [n, d]."""
     rows = [pb.Embedding(values=row) for row in embeddings.tolist()]
     return pb.EmbedResponse(embeddings=rows, version=str(version.name))
 
 
-def model_state(report: ModelReport) -> pb.ModelState:
+def served_model(report: ModelReport) -> pb.ServedModel:
     """Write a report."""
-    return pb.ModelState(
+    return pb.ServedModel(
         name=model_name(report.model_id),
-        versions=[_version_report(each) for each in report.versions],
+        versions=[_served_version(each) for each in report.versions],
         aliases=[_served_alias(each) for each in report.aliases],
         default_version=str(report.default_version or ""),
         not_ready_reason=report.obstacle,
     )
 
 
-def _read_image(index: int, image: pb.Image) -> bytes | Pixels | Violation:
-    kind = image.WhichOneof("content")
-    if kind is None:
-        return Violation(f"images[{index}]", "must have encoded bytes or pixels")
-    return image.encoded if kind == "encoded" else _read_pixels(f"images[{index}].pixels", image.pixels)
-
-
-def _read_pixels(field: str, pixels: pb.Pixels) -> Pixels | Violation:
-    for name, edge in (("height", pixels.height), ("width", pixels.width)):
-        if edge < 1:
-            return Violation(f"{field}.{name}", f"must be at least 1, not {edge}")
-    size = pixels.height * pixels.width * 3
-    if len(pixels.data) != size:
-        return Violation(
-            f"{field}.data", f"must have {pixels.height} x {pixels.width} x 3 = {size} bytes, not {len(pixels.data)}"
-        )
-    return np.frombuffer(pixels.data, np.uint8).reshape(pixels.height, pixels.width, 3)
-
-
-def _version_report(report: VersionReport) -> pb.VersionReport:
-    return pb.VersionReport(
+def _served_version(report: VersionReport) -> pb.ServedVersion:
+    return pb.ServedVersion(
         name=str(report.name),
         state=_STATES[report.state],
         reason=report.reason,
         update_time=_timestamp(report.updated_at),
         resident_bytes=report.resident_bytes,
         shared_bytes=report.shared_bytes,
-        load_seconds=report.load_seconds,
+        load_duration=_duration(report.load_seconds),
         last_used_time=_timestamp(report.last_used_at) if report.last_used_at else None,
         pinned=report.is_pinned,
         precision=_PRECISIONS[report.precision] if report.precision else pb.PRECISION_UNSPECIFIED,
         precision_trials=[_trial(each) for each in report.agreements],
-        temperature=report.temperature,
+        temperature=report.task.temperature if report.task else None,
+        modality=report.input_spec.kind if report.input_spec else "",
+        task=_TASKS[report.task.kind] if report.task else store_pb.TASK_UNSPECIFIED,
+        signature=_signature(report.input_spec, report.task, report.embedding_size) if report.input_spec else None,
     )
+
+
+def _signature(spec: InputSpec, task: Task | None, embedding_size: int) -> pb.Signature:
+    inputs = [
+        pb.TensorForm(name=each.name, datatypes=each.datatypes, shape=(ANY, *each.shape), alternative=each.alternative)
+        for each in inputs_of(spec).values()
+    ]
+    outputs = [
+        pb.TensorForm(name=each.name, datatypes=["FP32"], shape=(ANY, each.size))
+        for each in outputs_of(task, embedding_size).values()
+    ]
+    return pb.Signature(inputs=inputs, outputs=outputs)
 
 
 def _trial(agreement: Agreement) -> pb.PrecisionTrial:
     return pb.PrecisionTrial(
         precision=_PRECISIONS[agreement.precision],
-        num_rows=agreement.num_rows,
+        row_count=agreement.num_rows,
         top1_agreement=agreement.top1_agreement,
         max_score_shift=agreement.max_score_shift,
     )
@@ -137,8 +111,21 @@ def _served_alias(report: AliasReport) -> pb.ServedAlias:
         model_id, traffic = report.name.model_id, report.split.traffic
         served.canaries.extend(pb.ServedShare(**_share(model_id, each)) for each in traffic.canaries)
         if traffic.shadow is not None:
-            served.shadow.MergeFrom(pb.ServedShadow(**_share(model_id, traffic.shadow), **asdict(report.split.counts)))
+            served.shadow.MergeFrom(_served_shadow(model_id, traffic.shadow, report.split.counts))
     return served
+
+
+def _served_shadow(model_id: str, share: Share, counts: ShadowCounts) -> pb.ServedShadow:
+    return pb.ServedShadow(
+        **_share(model_id, share),
+        compared_count=counts.num_compared,
+        row_count=counts.num_rows,
+        agreeing_row_count=counts.num_agreeing_rows,
+        max_score_difference=counts.max_score_difference,
+        failed_count=counts.num_failed,
+        dropped_count=counts.num_dropped,
+        skipped_count=counts.num_skipped,
+    )
 
 
 def _share(model_id: str, share: Share) -> dict[str, Any]:
@@ -149,3 +136,9 @@ def _timestamp(moment: datetime) -> Timestamp:
     timestamp = Timestamp()
     timestamp.FromDatetime(moment)
     return timestamp
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

@@ -13,7 +13,8 @@ from maas.inference.v1 import inference_pb2 as pb
 from maas.inference.v1 import inference_pb2_grpc
 
 from inference_service.api import convert
-from inference_service.errors import NoHead
+from inference_service.api.answers import predictions, read_options
+from inference_service.api.examples import read_examples
 from inference_service.execution.work import Output
 from inference_service.lifecycle.lease import Shadow
 from inference_service.lifecycle.manager import Manager
@@ -30,51 +31,49 @@ _LISTING = "served models"
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Answers from leased versions; every refusal is a domain error, which the server maps to a code."""
 
-    def __init__(self, manager: Manager, pipeline: Pipeline, *, max_images_per_request: int) -> None:
+    def __init__(self, manager: Manager, pipeline: Pipeline, *, max_examples_per_request: int) -> None:
         self._manager = manager
         self._pipeline = pipeline
-        self._max_images = max_images_per_request
+        self._max_examples = max_examples_per_request
 
     async def Predict(
         self, request: pb.PredictRequest, context: grpc.aio.ServicerContext[pb.PredictRequest, pb.PredictResponse]
     ) -> pb.PredictResponse:
-        """Classify images."""
+        """Answer examples by the version's task."""
         target = parse_target(request.name, "name")
-        images = convert.read_images(request.images, self._max_images)
+        examples = read_examples(request.examples, self._max_examples)
         deadline = _deadline(context)
         lease = await self._manager.lease_when_ready(target, deadline, request.routing_key)
         with lease as version:
-            if version.head is None:
-                raise NoHead(f"{version.name} is a backbone and has no labels: fine-tune it first, or call Embed")
-            top_k = convert.read_top_k(request.top_k, len(version.names))
-            scores = await self._run(version, images, Output.SCORES, deadline, lease.shadow)
-            return convert.predict_response(version, scores, top_k)
+            task = read_options(request, version)
+            scores = await self._run(version, examples, Output.SCORES, deadline, lease.shadow)
+            return pb.PredictResponse(predictions=predictions(task, scores, request), version=str(version.name))
 
     async def Embed(
         self, request: pb.EmbedRequest, context: grpc.aio.ServicerContext[pb.EmbedRequest, pb.EmbedResponse]
     ) -> pb.EmbedResponse:
         """Compute embeddings."""
         target = parse_target(request.name, "name")
-        images = convert.read_images(request.images, self._max_images)
+        examples = read_examples(request.examples, self._max_examples)
         deadline = _deadline(context)
         lease = await self._manager.lease_when_ready(target, deadline, request.routing_key)
         with lease as version:
-            embeddings = await self._run(version, images, Output.EMBEDDING, deadline, lease.shadow)
+            embeddings = await self._run(version, examples, Output.EMBEDDING, deadline, lease.shadow)
             return convert.embed_response(version, embeddings)
 
-    async def GetModelState(
+    async def GetServedModel(
         self,
-        request: pb.GetModelStateRequest,
-        context: grpc.aio.ServicerContext[pb.GetModelStateRequest, pb.ModelState],  # noqa: ARG002
-    ) -> pb.ModelState:
+        request: pb.GetServedModelRequest,
+        context: grpc.aio.ServicerContext[pb.GetServedModelRequest, pb.ServedModel],  # noqa: ARG002
+    ) -> pb.ServedModel:
         """Say how one model stands."""
-        return convert.model_state(self._manager.report(parse_model(request.name, "name")))
+        return convert.served_model(self._manager.report(parse_model(request.name, "name")))
 
-    async def ListModels(
+    async def ListServedModels(
         self,
-        request: pb.ListModelsRequest,
-        context: grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse],  # noqa: ARG002
-    ) -> pb.ListModelsResponse:
+        request: pb.ListServedModelsRequest,
+        context: grpc.aio.ServicerContext[pb.ListServedModelsRequest, pb.ListServedModelsResponse],  # noqa: ARG002
+    ) -> pb.ListServedModelsResponse:
         """Say how all models stand, in pages."""
         limit = PageRequest(request.page_size, request.page_token).limit
         after = decode_token(_LISTING, request.page_token, str)
@@ -82,24 +81,29 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         start = bisect_right(ids, str(after)) if after is not None else 0
         wanted = ids[start : start + limit + 1]
         page = cut(_LISTING, wanted, wanted, limit)
-        states = [convert.model_state(self._manager.report(model_id)) for model_id in page.items]
-        return pb.ListModelsResponse(models=states, next_page_token=page.next_token)
+        states = [convert.served_model(self._manager.report(model_id)) for model_id in page.items]
+        return pb.ListServedModelsResponse(served_models=states, next_page_token=page.next_token)
 
-    async def WatchModels(
+    async def WatchServedModels(
         self,
-        request: pb.WatchModelsRequest,
-        context: grpc.aio.ServicerContext[pb.WatchModelsRequest, pb.ModelState],  # noqa: ARG002
-    ) -> AsyncIterator[pb.ModelState]:
+        request: pb.WatchServedModelsRequest,
+        context: grpc.aio.ServicerContext[pb.WatchServedModelsRequest, pb.ServedModel],  # noqa: ARG002
+    ) -> AsyncIterator[pb.ServedModel]:
         """Stream the state of models, now and whenever it changes."""
         model_id = parse_model(request.name, "name") if request.name else None
         async with aclosing(self._manager.watch(model_id)) as reports:
             async for report in reports:
-                yield convert.model_state(report)
+                yield convert.served_model(report)
 
     async def _run(
-        self, version: ResidentVersion, images: Examples, output: Output, deadline: float | None, shadow: Shadow | None
+        self,
+        version: ResidentVersion,
+        examples: Examples,
+        output: Output,
+        deadline: float | None,
+        shadow: Shadow | None,
     ) -> Numbers:
-        answer = await self._pipeline.answer(version, images, frozenset({output}), Urgency(deadline), shadow)
+        answer = await self._pipeline.answer(version, examples, frozenset({output}), Urgency(deadline), shadow)
         return answer[output]
 
 

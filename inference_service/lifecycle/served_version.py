@@ -13,7 +13,9 @@ from inference_service.lifecycle.policy import VersionSnapshot, VersionState
 from inference_service.models.precision import Agreement, Precision
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
+from model_store.modalities import InputSpec
 from model_store.names import VersionName
+from model_store.tasks import Task
 
 
 @dataclass(eq=False)
@@ -120,7 +122,10 @@ class VersionReport:
     is_pinned: bool = False
     precision: Precision | None = None
     agreements: tuple[Agreement, ...] = ()
-    temperature: float | None = None
+    input_spec: InputSpec | None = None
+    """What it takes; None where it is not loaded."""
+    task: Task | None = None
+    embedding_size: int = 0
 
 
 def version_report(version: ServedVersion) -> VersionReport:
@@ -139,5 +144,7 @@ def version_report(version: ServedVersion) -> VersionReport:
         version.is_pinned,
         version.resident.precision if version.resident else None,
         version.resident.agreements if version.resident else (),
-        version.resident.temperature if version.resident else None,
+        version.resident.input_spec if version.resident else None,
+        version.resident.task if version.resident else None,
+        version.resident.embedding_size if version.resident else 0,
     )

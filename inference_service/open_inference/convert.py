@@ -13,15 +13,9 @@ from inference_service.lifecycle.served_version import VersionReport
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import Duration
 from inference_service.open_inference.log_settings import Setting
+from inference_service.open_inference.server_limits import ServerLimits
 from inference_service.open_inference.shared_memory import Region
-from inference_service.open_inference.signature import (
-    ANY,
-    Layout,
-    ServerLimits,
-    TensorForm,
-    inputs_of,
-    outputs_of,
-)
+from inference_service.pipeline.signature import ANY, Layout, OutputForm, TensorForm, inputs_of, outputs_of
 from model_store.errors import InvalidInput
 from model_store.texts import quoted
 
@@ -34,7 +28,7 @@ _STATES = {
     VersionState.FAILED: "UNAVAILABLE",
     VersionState.UNLOADED: "UNAVAILABLE",
 }
-_DATA_TYPES = {"FP32": pb.TYPE_FP32, "UINT8": pb.TYPE_UINT8, "BYTES": pb.TYPE_STRING}
+_DATA_TYPES = {"FP32": pb.TYPE_FP32, "UINT8": pb.TYPE_UINT8, "INT64": pb.TYPE_INT64, "BYTES": pb.TYPE_STRING}
 _FORMATS = {
     Layout.NONE: pb.ModelInput.FORMAT_NONE,
     Layout.HEIGHT_WIDTH_CHANNELS: pb.ModelInput.FORMAT_NHWC,
@@ -49,7 +43,7 @@ def metadata(version: ResidentVersion, report: ModelReport) -> pb.ModelMetadataR
         versions=[str(number) for number in _ready(report)],
         platform=PLATFORM,
         inputs=[_tensor_metadata(form) for form in _first(inputs_of(version.input_spec))],
-        outputs=[_tensor_metadata(form) for form in outputs_of(version).values()],
+        outputs=[_output_metadata(form) for form in _outputs(version)],
     )
 
 
@@ -63,7 +57,7 @@ def config(version: ResidentVersion, report: ModelReport, limits: ServerLimits) 
         version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=_ready(report))),
         max_batch_size=limits.max_rows_per_request,
         input=[_model_input(form) for form in _first(forms)],
-        output=[_model_output(form) for form in outputs_of(version).values()],
+        output=[_model_output(form) for form in _outputs(version)],
         instance_group=[_instance_group(limits)],
         dynamic_batching=_batching(limits),
         parameters={
@@ -192,8 +186,16 @@ def _alternatives(forms: Mapping[str, TensorForm]) -> str:
     return json.dumps([{"name": each.name, "datatype": each.datatype, "shape": [ANY, *each.shape]} for each in others])
 
 
-def _model_output(form: TensorForm) -> pb.ModelOutput:
-    return pb.ModelOutput(name=form.name, data_type=_DATA_TYPES[form.datatype], dims=form.shape)
+def _outputs(version: ResidentVersion) -> Iterable[OutputForm]:
+    return outputs_of(version.task, version.embedding_size).values()
+
+
+def _output_metadata(form: OutputForm) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(name=form.name, datatype="FP32", shape=(ANY, form.size))
+
+
+def _model_output(form: OutputForm) -> pb.ModelOutput:
+    return pb.ModelOutput(name=form.name, data_type=pb.TYPE_FP32, dims=[form.size])
 
 
 def _instance_group(limits: ServerLimits) -> pb.ModelInstanceGroup:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from inference_service.errors import NotServed
-from inference_service.execution.work import Answer, Output
-from inference_service.models.resident import ResidentVersion
+from inference_service.execution.work import Answer
 from inference_service.open_inference.shared_memory import Slice
-from inference_service.open_inference.signature import ANY, TensorForm, inputs_of, outputs_of
-from inference_service.open_inference.tensors import BYTES, InputTensor, floats, joined, texts, uint8s
+from inference_service.open_inference.tensors import InputTensor, floats, int64s, joined, texts, uint8s
 from inference_service.pipeline.examples import Examples
+from inference_service.pipeline.signature import ANY, BYTES, OutputForm, TensorForm, inputs_of
 from model_store.errors import InvalidExample, InvalidInput
 from model_store.modalities import InputSpec, Rows
 from model_store.modalities.spec import Array
@@ -87,14 +86,7 @@ def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) ->
     Raises InvalidInput that says which input it is, what was expected and what was found.
     """
     forms = inputs_of(spec)
-    alternatives: dict[int, list[str]] = {}
-    for form in forms.values():
-        alternatives.setdefault(form.alternative, []).append(form.name)
-    names = [each.name for each in inputs]
-    if sorted(names) not in map(sorted, alternatives.values()):
-        wanted = ", ".join(" and ".join(each) for each in alternatives.values())
-        found = quoted(", ".join(names)) if inputs else "none"
-        raise InvalidInput.of("inputs", f"must be exactly one of {wanted}, not {found}")
+    _check_names(forms, [each.name for each in inputs])
     for tensor in inputs:
         _check_form(tensor, forms[tensor.name], max_rows)
     if len({tensor.shape[0] for tensor in inputs}) > 1:
@@ -102,13 +94,12 @@ def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) ->
     try:
         given = spec.read_tensors({tensor.name: _READERS[forms[tensor.name].datatype](tensor) for tensor in inputs})
     except InvalidExample as error:
-        raise inputs[0].refused(f"must have finite numbers: {error}") from error
+        raise InvalidInput.of(inputs[0].place, f"{', '.join(each.name for each in inputs)}: {error}") from error
     return given if isinstance(given, Rows) else Examples(given, _names_of(inputs[0]))
 
 
-def read_outputs(version: ResidentVersion, wanted: Sequence[WantedOutput]) -> tuple[WantedOutput, ...]:
+def read_outputs(names: Collection[str], wanted: Sequence[WantedOutput]) -> tuple[WantedOutput, ...]:
     """Return what is asked for, or all there is; raise InvalidInput for what this version does not give."""
-    names = outputs_of(version)
     if not wanted:
         return tuple(WantedOutput(name, "outputs") for name in names)
     for position, each in enumerate(wanted):
@@ -119,11 +110,10 @@ def read_outputs(version: ResidentVersion, wanted: Sequence[WantedOutput]) -> tu
     return tuple(wanted)
 
 
-def check_memory(version: ResidentVersion, wanted: Sequence[WantedOutput], num_rows: int) -> None:
+def check_memory(forms: Mapping[str, OutputForm], wanted: Sequence[WantedOutput], num_rows: int) -> None:
     """Raise InvalidInput where an output would not fit into the shared memory that should take it."""
-    forms = outputs_of(version)
     for each in wanted:
-        size = num_rows * forms[each.name].shape[0] * 4
+        size = num_rows * forms[each.name].size * 4
         if each.memory is not None and each.memory.byte_size < size:
             raise InvalidInput.of(each.place, f"{each.name} has {size} bytes, not {each.memory.byte_size}")
 
@@ -138,23 +128,31 @@ def check_answer(asked: InferRequest, rows: Examples | Rows, answer: Answer) -> 
             raise asked.inputs[0].refused(rule)
 
 
-def write_output(version: ResidentVersion, wanted: WantedOutput, values: Values) -> OutputTensor:
-    """Return an output as it was asked for, of float32 values [n, size]."""
+def write_output(wanted: WantedOutput, values: Values, names: Sequence[str]) -> OutputTensor:
+    """Return an output as it was asked for, of float32 values [n, size]; `names` are those of the columns, if any."""
     if not wanted.num_classes:
         return OutputTensor(
             wanted.name, "FP32", values.shape, values.astype("<f4", copy=False).tobytes(), wanted.memory
         )
-    labels = () if wanted.name == Output.EMBEDDING.name else version.names
     best = np.argsort(-values, axis=1, kind="stable")[:, : wanted.num_classes]
-    classes = [
-        _class(row[index], index, labels) for row, indices in zip(values, best, strict=True) for index in indices
-    ]
+    classes = [_class(row[index], index, names) for row, indices in zip(values, best, strict=True) for index in indices]
     return OutputTensor(wanted.name, BYTES, best.shape, joined(classes))
 
 
-def _class(value: np.float32, index: int, labels: Sequence[str]) -> bytes:
+def _check_names(forms: Mapping[str, TensorForm], names: Sequence[str]) -> None:
+    """Raise InvalidInput where these are not all inputs of one alternative, each once."""
+    alternatives: dict[int, list[str]] = {}
+    for form in forms.values():
+        alternatives.setdefault(form.alternative, []).append(form.name)
+    if sorted(names) not in map(sorted, alternatives.values()):
+        wanted = [" and ".join(each) for each in alternatives.values()]
+        rule = f"exactly one of {', '.join(wanted)}" if len(wanted) > 1 else wanted[0]
+        raise InvalidInput.of("inputs", f"must be {rule}, not {quoted(', '.join(names)) if names else 'none'}")
+
+
+def _class(value: np.float32, index: int, names: Sequence[str]) -> bytes:
     # str of a float32 is the shortest text that reads back as the same number.
-    return ":".join([str(value), str(index), *labels[index : index + 1]]).encode()
+    return ":".join([str(value), str(index), *names[index : index + 1]]).encode()
 
 
 def _check_form(tensor: InputTensor, form: TensorForm, max_rows: int) -> None:
@@ -177,7 +175,12 @@ def _first_odd(rows: Values) -> int:
     return int(np.isfinite(rows).reshape(len(rows), -1).all(axis=1).argmin())
 
 
-_READERS: dict[str, Callable[[InputTensor], Array]] = {"FP32": floats, "UINT8": uint8s, BYTES: texts}
+_READERS: dict[str, Callable[[InputTensor], Array]] = {
+    "FP32": floats,
+    "UINT8": uint8s,
+    "INT64": int64s,
+    BYTES: texts,
+}
 
 
 def _names_of(tensor: InputTensor) -> Callable[[int], str]:

@@ -17,14 +17,17 @@ from grpc_runtime.errors import Refusal
 from grpc_runtime.logs import log_level, set_log_level
 from inference_service.batching.queue_entry import DEFAULT_PRIORITY
 from inference_service.errors import NotOffered, NotServed
-from inference_service.execution.work import Output
+from inference_service.execution.work import Answer, Output
 from inference_service.lifecycle.manager import Manager
 from inference_service.lifecycle.served_version import VersionReport
+from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference import convert, infer_convert
 from inference_service.open_inference.log_settings import changed_level, settings_of
 from inference_service.open_inference.repository import Repository
 from inference_service.open_inference.requests import (
     InferRequest,
+    OutputTensor,
+    WantedOutput,
     check_answer,
     check_memory,
     read_input,
@@ -32,10 +35,11 @@ from inference_service.open_inference.requests import (
     read_target,
     write_output,
 )
+from inference_service.open_inference.server_limits import ServerLimits
 from inference_service.open_inference.shared_memory import SharedMemory
-from inference_service.open_inference.signature import ServerLimits
 from inference_service.open_inference.streams import Streams
 from inference_service.pipeline.answering import Pipeline, Urgency
+from inference_service.pipeline.signature import outputs_of
 from model_store.errors import InvalidInput
 from model_store.names import AliasName, ModelName, VersionName
 
@@ -252,12 +256,13 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         lease = await self._manager.lease_when_ready(target, urgency.deadline, asked.routing_key)
         with lease as version:
             rows = read_input(version.input_spec, asked.inputs, self._limits.max_rows_per_request)
-            wanted = read_outputs(version, asked.outputs)
-            check_memory(version, wanted, len(rows))
-            outputs = frozenset(Output[each.name] for each in wanted)
-            answer = await self._pipeline.answer(version, rows, outputs, urgency, lease.shadow)
+            forms = outputs_of(version.task, version.embedding_size)
+            wanted = read_outputs(forms, asked.outputs)
+            check_memory(forms, wanted, len(rows))
+            chosen = {each.name: forms[each.name].output for each in wanted}
+            answer = await self._pipeline.answer(version, rows, frozenset(chosen.values()), urgency, lease.shadow)
             check_answer(asked, rows, answer)
-            tensors = [write_output(version, each, answer[Output[each.name]]) for each in wanted]
+            tensors = [_written(version, each, chosen[each.name], answer) for each in wanted]
             return infer_convert.infer_response(version, request_id, tensors)
 
     def _versions(self, model: str, version: str) -> Iterator[VersionReport]:
@@ -273,6 +278,10 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     def _answering(self, target: ModelName | AliasName | VersionName) -> VersionName:
         with self._manager.lease(target) as version:
             return version.name
+
+
+def _written(version: ResidentVersion, wanted: WantedOutput, output: Output, answer: Answer) -> OutputTensor:
+    return write_output(wanted, answer[output], () if output is Output.EMBEDDING else version.names)
 
 
 def _refuse_repository(name: str) -> None:

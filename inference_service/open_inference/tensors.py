@@ -12,7 +12,6 @@ from numpy.typing import DTypeLike, NDArray
 from model_store.errors import InvalidInput
 from model_store.modalities.spec import Numbers as Values
 
-BYTES = "BYTES"
 _LENGTH_BYTES = 4
 
 
@@ -41,9 +40,10 @@ class InputTensor:
 
 # The types of numbers that inputs have: how an element lies in raw bytes, little-endian whatever the machine, and which
 # typed list takes it. Half floats have none, and NumPy knows no BF16: its bits are read.
-_RAW: dict[str, DTypeLike] = {"UINT8": "<u1", "FP32": "<f4", "FP16": "<f2", "BF16": "<u2"}
+_RAW: dict[str, DTypeLike] = {"UINT8": "<u1", "INT64": "<i8", "FP32": "<f4", "FP16": "<f2", "BF16": "<u2"}
 _TYPED: dict[str, tuple[str, DTypeLike]] = {
     "UINT8": ("uint_contents", np.uint32),
+    "INT64": ("int64_contents", np.int64),
     "FP32": ("fp32_contents", np.float32),
 }
 
@@ -62,6 +62,11 @@ def uint8s(tensor: InputTensor) -> NDArray[np.uint8]:
     if array.dtype != np.uint8 and array.max(initial=0) > 255:
         raise tensor.refused("must have elements of 0 to 255")
     return array.astype(np.uint8, copy=False)
+
+
+def int64s(tensor: InputTensor) -> NDArray[np.int64]:
+    """Return the elements of an INT64 tensor in its shape; raw ones are a view of their bytes."""
+    return _numbers(tensor).astype(np.int64, copy=False)
 
 
 def texts(tensor: InputTensor) -> NDArray[np.object_]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from inference_service.pipeline.fair_turns import Turns
 from model_store.errors import InvalidExample, InvalidInput, Violation
-from model_store.modalities import InputSpec, Opened, Rows
+from model_store.modalities import InputSpec, Opened, Rows, SizeLimits
 
 # Larger ones are few at once: of images 16 MB as Pillow keeps them, decoded in about 50 ms.
 _LARGE = 4_000_000
@@ -20,20 +21,18 @@ _LARGE = 4_000_000
 class Decoder:
     """Opens and prepares examples in `threads`; those of all requests take turns.
 
-    Sizes are in the modality's unit (pixels). An example may have up to `max_size`, those of a request together up to
-    `max_request_size`. Large examples that are in memory at once have together no more than one may have; small ones do
-    not wait for them.
+    Sizes are in the modality's unit, and bounded by the `limits` of each modality. Large examples that are in memory at
+    once have together no more than one may have; small ones do not wait for them.
     """
 
-    def __init__(self, threads: Executor, *, max_size: int, max_request_size: int) -> None:
+    def __init__(self, threads: Executor, limits: Mapping[str, SizeLimits]) -> None:
         self._threads = threads
-        self._max_size = max_size
-        self._max_request_size = max_request_size
+        self._limits = limits
         self._lock = threading.Lock()  # of all below
         self._waiting: Turns[_Job] = Turns()
         self._large: Turns[_Opened] = Turns()
         self._next_large: _Opened | None = None
-        self._large_size = 0
+        self._large_sizes: Counter[str] = Counter()  # in memory, by modality
 
     async def rows(
         self,
@@ -88,29 +87,33 @@ class Decoder:
                     opened.prepare()
         finally:
             with self._lock:
-                self._large_size -= opened.size
+                self._large_sizes[opened.kind] -= opened.size
             self._threads.submit(self._work_on_large)
 
     def _begun_large(self) -> _Opened | None:
         """Return the large example whose turn it is, where it fits; until it does no other one goes first."""
         with self._lock:
             opened = self._next_large or self._large.take()
-            if opened is None or self._large_size + opened.size > self._max_size:
+            if opened is None or not self._has_room(opened):
                 self._next_large = opened
                 return None
             self._next_large = None
-            self._large_size += opened.size
+            self._large_sizes[opened.kind] += opened.size
             return opened
+
+    def _has_room(self, opened: _Opened) -> bool:
+        return self._large_sizes[opened.kind] + opened.size <= self._limits[opened.kind].example
 
     def _opened(self, job: _Job) -> _Opened:
         """Return an example that is not prepared yet; raise InvalidExample or InvalidInput."""
-        request = job.request
-        opened = request.spec.open(request.examples[job.index], self._max_size)
+        request, spec = job.request, job.request.spec
+        limits = self._limits[spec.kind]
+        opened = spec.open(request.examples[job.index], limits.example)
         with self._lock:
             request.size += opened.size
-            is_too_much = request.size > self._max_request_size
+            is_too_much = request.size > limits.request
         if is_too_much:
-            rule = f"with it the request has over {self._max_request_size} {request.spec.unit}: send fewer at once"
+            rule = f"with it the request has over {limits.request} {spec.unit}: send fewer at once"
             raise InvalidInput.of(request.field_of(job.index), rule)
         return _Opened(job, opened, opened.size)
 
@@ -193,6 +196,11 @@ class _Opened:
     job: _Job
     example: Opened
     size: int
+
+    @property
+    def kind(self) -> str:
+        """The modality."""
+        return self.job.request.spec.kind
 
     def prepare(self) -> None:
         """Make a row of it, and tell its request; raise InvalidExample where that cannot be done."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 from maas.inference.v1 import inference_pb2
 
 from maas_client.calls.connection import Connection
+from maas_client.calls.examples import Given, example
 from maas_client.typed.shorthand import model_of, target_name
 from maas_client.wire.streams import responses
 
@@ -21,20 +21,23 @@ class PredictionCalls(Connection):
     """Calls to the inference service."""
 
     def predict(
-        self, model: str, images: Sequence[bytes | Path | str], *, top_k: int = 0, timeout: float | None = 60
+        self, model: str, examples: Iterable[Given], *, top_k: int = 0, timeout: float | None = 60
     ) -> inference_pb2.PredictResponse:
-        """Classify encoded images, given as bytes or as paths; waits up to `timeout` seconds.
+        """Ask a model about examples (see `Given`); waits up to `timeout` seconds.
 
-        They go in one message, of 64 MiB at most: `maas_client.files.classifying.classify` sends as many as it takes.
+        `top_k` is for classification alone. The examples go in one message, of 64 MiB at most:
+        `maas_client.transfers.predicting.predict_all` sends as many as it takes.
         """
-        request = inference_pb2.PredictRequest(name=target_name(model), images=_images(images), top_k=top_k)
+        request = inference_pb2.PredictRequest(
+            name=target_name(model), examples=[example(each) for each in examples], top_k=top_k
+        )
         return self.inference.Predict(request, timeout=timeout)
 
     def embed(
-        self, model: str, images: Sequence[bytes | Path | str], *, timeout: float | None = 60
+        self, model: str, examples: Iterable[Given], *, timeout: float | None = 60
     ) -> inference_pb2.EmbedResponse:
-        """Embed encoded images, given as bytes or as paths; waits up to `timeout` seconds."""
-        request = inference_pb2.EmbedRequest(name=target_name(model), images=_images(images))
+        """Embed examples (see `Given`); waits up to `timeout` seconds."""
+        request = inference_pb2.EmbedRequest(name=target_name(model), examples=[example(each) for each in examples])
         return self.inference.Embed(request, timeout=timeout)
 
     def await_ready(self, version: str, *, timeout: float = 60) -> None:
@@ -43,16 +46,11 @@ class PredictionCalls(Connection):
         Raises LoadFailed where the service cannot load it.
         """
         name = target_name(version)
-        request = inference_pb2.WatchModelsRequest(name=model_of(name))
-        watching = partial(self.inference.WatchModels, request, timeout=timeout, wait_for_ready=True)
+        request = inference_pb2.WatchServedModelsRequest(name=model_of(name))
+        watching = partial(self.inference.WatchServedModels, request, timeout=timeout, wait_for_ready=True)
         for model in responses(watching):
             for report in model.versions:
                 if report.name == name and report.state == inference_pb2.VERSION_STATE_READY:
                     return
                 if report.name == name and report.state == inference_pb2.VERSION_STATE_FAILED:
                     raise LoadFailed(f"{name} could not be loaded: {report.reason}")
-
-
-def _images(images: Iterable[bytes | Path | str]) -> list[inference_pb2.Image]:
-    read = (image if isinstance(image, bytes) else Path(image).read_bytes() for image in images)
-    return [inference_pb2.Image(encoded=data) for data in read]

@@ -18,10 +18,11 @@ from maas.training.v1 import training_pb2
 from maas_client.client import Client
 from maas_client.demo.photos import prepare_photos
 from maas_client.demo.traffic import Traffic
+from maas_client.modalities.image.contact_sheet import Tile, draw_contact_sheet, judged_tile
 from maas_client.stack.processes import Stack
-from maas_client.transfers.classifying import classify
+from maas_client.transfers.predicting import predict_all
 from maas_client.transfers.publish import publish_base
-from maas_client.views.contact_sheet import Tile, draw_contact_sheet, judged_tile
+from maas_client.transfers.questions import questions_of
 from maas_client.views.job import check_succeeded, follow
 from maas_client.views.output import notes, out, print_table, show_numbers, size
 from model_store.bases.catalogue import load_base, load_random
@@ -129,17 +130,12 @@ def _classify(client: Client, held_out: Sequence[tuple[Path, str]]) -> list[Tile
     """Classify photos evenly spread over the held-out ones, which come label by label."""
     num_shown = min(_NUM_SHOWN, len(held_out))
     chosen = [held_out[number * len(held_out) // num_shown] for number in range(num_shown)]
-    labels = dict(chosen)
-    classified = classify(client, f"{_MODEL}@{_ALIAS}", labels, top_k=1)
+    answers = predict_all(client, f"{_MODEL}@{_ALIAS}", questions_of(photo for photo, _ in chosen), top_k=1)
     return [
-        judged_tile(
-            decode_image(each.file.read_bytes(), max_pixels=_MAX_PIXELS),
-            labels[each.file],
-            each.scores[0].label,
-            each.scores[0].score,
-        )
-        for each in classified
-        if not each.error
+        judged_tile(decode_image(photo.read_bytes(), max_pixels=_MAX_PIXELS), label, best.label, best.score)
+        for (photo, label), answer in zip(chosen, answers, strict=True)
+        if answer.prediction is not None
+        for best in answer.prediction.classification.scores[:1]
     ]
 
 
@@ -190,12 +186,12 @@ def show_next_steps(output: Path, photo: Path) -> None:
     programs = Path(sys.executable).parent
     maas, grpcurl = programs / "maas", f"{programs / 'grpcurl'} -plaintext"
     inference = "127.0.0.1:50051 maas.inference.v1.InferenceService"
-    request = f'{{"name": "models/{_MODEL}", "images": [{{"encoded": "%s"}}]}}'
+    request = f'{{"name": "models/{_MODEL}", "examples": [{{"file": "%s"}}]}}'
     commands = [
         f"MAAS_HOME={output / 'home'} {maas} up      # in another terminal",
         f"{maas} predict {_MODEL} {photo}",
         f"{grpcurl} 127.0.0.1:50051 list",
-        f'{grpcurl} -d \'{{"name": "models/{_MODEL}"}}\' {inference}/GetModelState',
+        f'{grpcurl} -d \'{{"name": "models/{_MODEL}"}}\' {inference}/GetServedModel',
         f"printf '{request}' $(base64 -w0 {photo}) | {grpcurl} -d @ {inference}/Predict",
     ]
     for command in commands:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from maas.model_store.v1 import model_store_pb2
 from torch import Tensor
 
 from maas_client.calls.registry import RegistryCalls
-from maas_client.files.folders import FoundFile, files_below
+from maas_client.files.tables import Unusable
+from maas_client.modalities import EXAMPLES
 from maas_client.typed.shorthand import model_name
 from maas_client.wire.sending import Header, send
 from model_store.bases.catalogue import LoadedBase, load_tensors, load_weights_file
@@ -21,13 +22,10 @@ from model_store.blobs.local import LocalBlobs
 from model_store.calibration import chosen_rows, write_calibration
 from model_store.errors import InvalidExample, InvalidInput
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities import InputSpec, Rows
-from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities import LIMITS, InputSpec, Rows
 from model_store.tensors.stages import check_finite, write_stages
 
 _CHUNK_BYTES = 2 * 1024 * 1024
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_MAX_SIZE = 50_000_000
 
 
 def publish_base(
@@ -40,9 +38,10 @@ def publish_base(
 ) -> model_store_pb2.ModelVersion:
     """Register weights as the next version of `model`; `recipe` is what to remember besides where they come from.
 
-    `calibrate_by` is a folder of images that the weights were not trained on; some are kept with the version. `about`
+    `calibrate_by` has examples that the weights were not trained on (a folder of images, or a CSV file of numbers), of
+    which some are kept with the version. `about`
     are further fields of PublishVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
-    `base`, the full name of the version that they were made from. Raises StoreError where the folder is of no use, or a
+    `base`, the full name of the version that they were made from. Raises StoreError where they are of no use, or a
     number of the weights is not finite.
     """
     rows = calibration_rows(calibrate_by, weights) if calibrate_by is not None else None
@@ -62,20 +61,20 @@ def publish_base(
         return send(client.registry, header, sizes, lambda digest: _file_chunks(blobs, digest))
 
 
-def calibration_rows(folder: Path, weights: LoadedBase) -> Rows:
-    """Return up to 64 of the examples in files anywhere below a folder, an even spread in the order of their paths.
+def calibration_rows(path: Path, weights: LoadedBase) -> Rows:
+    """Return up to 64 of the examples at a path, an even spread in their order.
 
-    Raises InvalidInput where there are none, where one cannot be used, and for weights that are not calibrated.
+    Raises InvalidInput where there are none, where one cannot be used, and for a backbone only.
     """
     spec = weights.input_spec
-    if not isinstance(spec, ImageInputSpec) or not weights.labels:
-        reason = "are a backbone only" if not weights.labels else "take rows of numbers"
-        raise InvalidInput.of("calibration", f"is for classifiers of images, and these weights {reason}: leave it out")
-    found = (each.path for each in files_below(folder) if isinstance(each, FoundFile))
-    files = sorted(file for file in found if file.suffix.lower() in _SUFFIXES)
-    if not files:
-        raise InvalidInput.of("calibration", f"there are no images below {folder} ({', '.join(_SUFFIXES)})")
-    return spec.collate([_row(files[position], spec) for position in chosen_rows(len(files), spec)])
+    if not weights.labels:
+        raise InvalidInput.of("calibration", "is for weights with labels, and these are a backbone only: leave it out")
+    try:
+        found = EXAMPLES[spec.kind](path)
+    except Unusable as error:
+        raise InvalidInput.of("calibration", str(error)) from error
+    chosen = (found[int(position)] for position in chosen_rows(len(found), spec))
+    return spec.collate([_row(name, read, spec) for name, read in chosen])
 
 
 def load_weights(
@@ -95,11 +94,11 @@ def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
     return base.manifest([ManifestStage(name, blob.digest) for name, blob in stored.items()])
 
 
-def _row(file: Path, spec: InputSpec) -> Rows:
+def _row(name: str, read: Callable[[], object], spec: InputSpec) -> Rows:
     try:
-        return spec.open(file.read_bytes(), _MAX_SIZE).prepare()
-    except InvalidExample as error:
-        raise InvalidInput.of("calibration", f"{file}: {error}") from error
+        return spec.open(read(), LIMITS[spec.kind].example).prepare()
+    except (InvalidExample, Unusable) as error:
+        raise InvalidInput.of("calibration", f"{name}: {error}") from error
 
 
 def _file_chunks(blobs: BlobStore, digest: str) -> Iterator[bytes]:

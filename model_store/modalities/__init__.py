@@ -7,8 +7,10 @@ from typing import Any
 
 from model_store.modalities.batch import EMBEDDING, Batch, X, cast, concatenated, split
 from model_store.modalities.checks import check
+from model_store.modalities.image import spec as image
 from model_store.modalities.image.spec import ImageInputSpec
-from model_store.modalities.spec import InputSpec, Opened, Rows, TensorForm, prepared
+from model_store.modalities.spec import InputSpec, Opened, Rows, SizeLimits, TensorForm, prepared
+from model_store.modalities.values import spec as values
 from model_store.modalities.values.spec import ValuesInputSpec
 
 INPUT_SPECS: Mapping[str, Callable[[Mapping[str, Any]], InputSpec]] = {
@@ -16,22 +18,26 @@ INPUT_SPECS: Mapping[str, Callable[[Mapping[str, Any]], InputSpec]] = {
     "values": ValuesInputSpec.from_json,
 }
 """How a manifest's input spec is read, by modality."""
+LIMITS: Mapping[str, SizeLimits] = {"image": image.LIMITS, "values": values.LIMITS}
+"""How large examples may be where nothing else is set, by modality."""
 
 
-def read_input_spec(values: Mapping[str, Any]) -> InputSpec:
+def read_input_spec(entries: Mapping[str, Any]) -> InputSpec:
     """Read the input spec of a manifest; raise InvalidManifest naming the field that is wrong."""
-    kind = values.get("kind")
+    kind = entries.get("kind")
     known = ", ".join(INPUT_SPECS)
     check(isinstance(kind, str) and kind in INPUT_SPECS, "kind", f"must be one of {known}, not {kind!r}")
-    return INPUT_SPECS[str(kind)](values)
+    return INPUT_SPECS[str(kind)](entries)
 
 
 __all__ = [
     "EMBEDDING",
+    "LIMITS",
     "Batch",
     "InputSpec",
     "Opened",
     "Rows",
+    "SizeLimits",
     "TensorForm",
     "X",
     "cast",

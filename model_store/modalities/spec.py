@@ -58,6 +58,14 @@ class TensorForm:
     alternative: int = 0
 
 
+@dataclass(frozen=True)
+class SizeLimits:
+    """How large examples may be, in their modality's unit: one alone, and those of a request together."""
+
+    example: int
+    request: int
+
+
 class Opened(Protocol):
     """An example that was looked at and costs little memory yet; `prepare` does the rest of the work, once."""
 

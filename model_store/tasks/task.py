@@ -13,7 +13,8 @@ from model_store.normal_form import normal_form, unshowable
 from model_store.texts import MAX_LABEL
 
 Activation = Literal["softmax", "sigmoid", "identity"]
-_THRESHOLD = 0.5  # of a label's score, above which an example has it
+THRESHOLD = 0.5
+"""From which score on an example has a label."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
 
 
@@ -29,7 +30,7 @@ def compared(
     if activation == "softmax":
         same = found.argmax(axis=1) == wanted.argmax(axis=1)
     elif activation == "sigmoid":
-        same = ((found >= _THRESHOLD) == (wanted >= _THRESHOLD)).all(axis=1)
+        same = ((found >= THRESHOLD) == (wanted >= THRESHOLD)).all(axis=1)
     else:
         same = np.ones(len(wanted), np.bool_)
     if not finite.all():
@@ -40,6 +41,10 @@ def compared(
 
 class Task(Protocol):
     """A task as a manifest holds it; frozen and hashable."""
+
+    def __hash__(self) -> int:
+        """Equal tasks answer alike."""
+        ...
 
     @property
     def kind(self) -> str:

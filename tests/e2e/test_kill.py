@@ -73,7 +73,7 @@ def test_a_lost_blob_is_reported_and_the_rest_is_served(
     stack.services[INFERENCE.module].kill()
     stack.start(INFERENCE)
     with Client(stack.await_serving(or_not_ready=True)) as after:
-        state = after.inference.GetModelState(inference_pb2.GetModelStateRequest(name="models/shapes"))
+        state = after.inference.GetServedModel(inference_pb2.GetServedModelRequest(name="models/shapes"))
         assert state.versions[0].state == inference_pb2.VERSION_STATE_FAILED
         assert head in state.versions[0].reason
         assert after.predict("squeezenet", [next(photos.rglob("*.png"))]).version == "models/squeezenet/versions/1"

@@ -41,7 +41,7 @@ def test_from_a_folder_of_images_to_a_prediction(client: Client, photos: Path) -
     answer = client.predict("shapes", test_photos, top_k=1)
     assert answer.version == version.name
     hits = sum(
-        prediction.scores[0].label == path.parent.name
+        prediction.classification.scores[0].label == path.parent.name
         for prediction, path in zip(answer.predictions, test_photos, strict=True)
     )
     assert hits / len(test_photos) == version.metrics.values["accuracy"]
@@ -92,7 +92,7 @@ def test_the_command_does_the_whole_job(client: Client, stack: Stack, photos: Pa
     assert job["state"] == "TRAINING_JOB_STATE_SUCCEEDED"
     assert job["metrics"]["split"] == "test"
     # As it is: the command has waited until the version answers.
-    request = inference_pb2.PredictRequest(name="models/shapes", images=[_image(photos / "disc/00.png")])
+    request = inference_pb2.PredictRequest(name="models/shapes", examples=[_image(photos / "disc/00.png")])
     assert client.inference.Predict(request).version == job["version"]
     answers = json.loads(run("predict", "shapes", str(photos / "disc/00.png"), "--json"))
     assert answers[0]["version"] == job["version"]
@@ -160,8 +160,8 @@ def _finetune(client: Client, recipe: str, **options: Any) -> training_pb2.Train
     return client.job(job.name)
 
 
-def _image(path: Path) -> inference_pb2.Image:
-    return inference_pb2.Image(encoded=path.read_bytes())
+def _image(path: Path) -> inference_pb2.Example:
+    return inference_pb2.Example(file=path.read_bytes())
 
 
 def _grpcurl(address: str, *words: str, data: Mapping[str, Any] | None = None) -> str:

@@ -34,7 +34,7 @@ METHODS = [
 ]
 FAULTS = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS}
 # These go on for as long as their caller listens.
-ENDLESS = {"WatchChanges", "WatchModels", "Watch"}
+ENDLESS = {"WatchChanges", "WatchServedModels", "Watch"}
 MAX_METADATA_BYTES = 8192
 
 WHOLE = [0, 1, 2, -1, 100, 2**31 - 1, -(2**31), 2**32 - 1, 2**60, 2**63 - 1, -(2**63), 2**64 - 1]

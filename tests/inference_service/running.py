@@ -53,16 +53,16 @@ class RunningService:
 
     def embed(self, name: str, *images: bytes) -> pb.EmbedResponse:
         """Embed encoded images."""
-        return self.stub.Embed(pb.EmbedRequest(name=name, images=_encoded(images)), timeout=TIMEOUT)
+        return self.stub.Embed(pb.EmbedRequest(name=name, examples=_encoded(images)), timeout=TIMEOUT)
 
-    def state(self, model_id: str = "flowers") -> pb.ModelState:
+    def state(self, model_id: str = "flowers") -> pb.ServedModel:
         """Ask how a model stands."""
-        return self.stub.GetModelState(pb.GetModelStateRequest(name=f"models/{model_id}"), timeout=TIMEOUT)
+        return self.stub.GetServedModel(pb.GetServedModelRequest(name=f"models/{model_id}"), timeout=TIMEOUT)
 
-    def await_state(self, version: VersionName, state: pb.VersionState) -> pb.VersionReport:
+    def await_state(self, version: VersionName, state: pb.VersionState) -> pb.ServedVersion:
         """Wait until a version is in a state."""
         name = f"models/{version.model_id}"
-        for update in self.stub.WatchModels(pb.WatchModelsRequest(name=name), timeout=TIMEOUT):
+        for update in self.stub.WatchServedModels(pb.WatchServedModelsRequest(name=name), timeout=TIMEOUT):
             for report in update.versions:
                 if (report.name, report.state) == (str(version), state):
                     return report
@@ -85,7 +85,12 @@ def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
     """Run a service on the store in this folder and a free port, until the block ends."""
     address_file = home / "address"
     address_file.unlink(missing_ok=True)
-    defaults = {"bind": "127.0.0.1:0", "poll_seconds": 0.02, "retry_first_seconds": 0.05, "max_image_pixels": 10**6}
+    defaults = {
+        "bind": "127.0.0.1:0",
+        "poll_seconds": 0.02,
+        "retry_first_seconds": 0.05,
+        "max_example_size": {"image": 10**6},
+    }
     chosen = InferenceSettings(home=home, address_file=address_file, **(defaults | settings))
     started: list[tuple[InferenceServer, asyncio.AbstractEventLoop, asyncio.Event]] = []
     built = threading.Event()
@@ -124,7 +129,7 @@ def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
 
 def predict_request(name: str, *images: bytes, top_k: int = 0) -> pb.PredictRequest:
     """Ask for labels of encoded images."""
-    return pb.PredictRequest(name=name, images=_encoded(images), top_k=top_k)
+    return pb.PredictRequest(name=name, examples=_encoded(images), top_k=top_k)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -156,5 +161,5 @@ def refused_fields(*fields: str) -> Iterator[None]:
     assert tuple(each.field for each in bad_request.field_violations) == fields
 
 
-def _encoded(images: tuple[bytes, ...]) -> list[pb.Image]:
-    return [pb.Image(encoded=data) for data in images]
+def _encoded(images: tuple[bytes, ...]) -> list[pb.Example]:
+    return [pb.Example(file=data) for data in images]

@@ -63,7 +63,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends_with_0(
     until((tmp_path / "address").exists)
     with grpc.insecure_channel((tmp_path / "address").read_text()) as channel:
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
-        for state in stub.WatchModels(inference_pb2.WatchModelsRequest(name="models/flowers"), timeout=60):
+        for state in stub.WatchServedModels(inference_pb2.WatchServedModelsRequest(name="models/flowers"), timeout=60):
             if state.default_version:
                 break
         in_flight = [stub.Predict.future(predict_request("models/flowers", *[photo(1)] * 64)) for _ in range(3)]

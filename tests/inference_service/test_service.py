@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from maas.inference.v1 import inference_pb2 as pb
 from PIL import Image
 
-from tests.inference_service.making import LABELS, Recipe, Registry, expected, mlp, open_registry, photo, pixels
+from tests.inference_service.making import LABELS, Recipe, Registry, expected, open_registry, photo, pixels
 from tests.inference_service.running import RunningService, predict_request, refused, refused_fields, running_service
 from tests.odd_images import PALETTE_WITHOUT_COLOURS
 
@@ -30,19 +30,19 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     registry.publish(BASE, model_id="base", alias=None)
     registry.publish(PROBE, model_id="flowers", alias="production")
     registry.publish(BIRDS, model_id="birds", alias=None)
-    with running_service(home, max_images_per_request=8) as running:
+    with running_service(home, max_examples_per_request=8) as running:
         running.await_serving()
         yield running
 
 
-def raw(height: int, width: int, data: bytes) -> pb.Image:
+def raw(height: int, width: int, data: bytes) -> pb.Example:
     """Return an image of raw pixels."""
-    return pb.Image(pixels=pb.Pixels(height=height, width=width, data=data))
+    return pb.Example(pixels=pb.Pixels(height=height, width=width, data=data))
 
 
 def by_label(prediction: pb.Prediction, labels: tuple[str, ...]) -> list[float]:
     """Return a prediction's scores in the order of the labels."""
-    scores = {each.label: each.score for each in prediction.scores}
+    scores = {each.label: each.score for each in prediction.classification.scores}
     return [scores[label] for label in labels]
 
 
@@ -55,7 +55,7 @@ def test_predict_equals_the_chain_run_by_hand(service: RunningService, name: str
     assert answer.version == "models/flowers/versions/1"
     for prediction, row in zip(answer.predictions, scores, strict=True):
         np.testing.assert_allclose(by_label(prediction, LABELS), row, atol=1e-5)
-        best_first = [each.score for each in prediction.scores]
+        best_first = [each.score for each in prediction.classification.scores]
         assert best_first == sorted(best_first, reverse=True)
 
 
@@ -71,15 +71,17 @@ def test_embed_equals_the_chain_run_by_hand(service: RunningService) -> None:
 def test_raw_pixels_are_read_as_an_image_of_that_size(service: RunningService) -> None:
     """The same pixels, encoded and raw, give the same answer."""
     image = Image.open(io.BytesIO(photo(4)))
-    request = pb.PredictRequest(name="models/flowers", images=[raw(image.height, image.width, image.tobytes())])
+    request = pb.PredictRequest(name="models/flowers", examples=[raw(image.height, image.width, image.tobytes())])
     assert service.stub.Predict(request) == service.predict("models/flowers", photo(4))
 
 
 def test_top_k_limits_the_labels(service: RunningService) -> None:
     """The best ones are returned, best first; 0 means all of three."""
-    everything = service.predict("models/flowers", photo(1)).predictions[0].scores
+    everything = service.predict("models/flowers", photo(1)).predictions[0].classification.scores
     assert len(everything) == 3
-    assert list(service.predict("models/flowers", photo(1), top_k=2).predictions[0].scores) == list(everything[:2])
+    assert list(service.predict("models/flowers", photo(1), top_k=2).predictions[0].classification.scores) == list(
+        everything[:2]
+    )
 
 
 def test_a_request_larger_than_a_batch_is_answered_in_order(tmp_path: Path, registry: Registry) -> None:
@@ -96,17 +98,17 @@ def test_a_request_larger_than_a_batch_is_answered_in_order(tmp_path: Path, regi
 @pytest.mark.parametrize(
     ("image", "field"),
     [
-        (pb.Image(), "images[1]"),
-        (pb.Image(encoded=b""), "images[1].encoded"),
-        (pb.Image(encoded=b"no image"), "images[1].encoded"),
-        (pb.Image(encoded=photo(1)[:-200]), "images[1].encoded"),
-        (pb.Image(encoded=photo(1, (1100, 1000))), "images[1].encoded"),
-        (pb.Image(encoded=PALETTE_WITHOUT_COLOURS), "images[1].encoded"),
-        (raw(2, 2, bytes(11)), "images[1].pixels.data"),
-        (raw(0, 2, b""), "images[1].pixels.height"),
-        (raw(2, -1, b""), "images[1].pixels.width"),
-        (raw(1100, 1000, bytes(3_300_000)), "images[1].pixels"),
-        (raw(1, 1000, bytes(3000)), "images[1].pixels"),
+        (pb.Example(), "examples[1]"),
+        (pb.Example(file=b""), "examples[1].file"),
+        (pb.Example(file=b"no image"), "examples[1].file"),
+        (pb.Example(file=photo(1)[:-200]), "examples[1].file"),
+        (pb.Example(file=photo(1, (1100, 1000))), "examples[1].file"),
+        (pb.Example(file=PALETTE_WITHOUT_COLOURS), "examples[1].file"),
+        (raw(2, 2, bytes(11)), "examples[1].pixels.data"),
+        (raw(0, 2, b""), "examples[1].pixels.height"),
+        (raw(2, -1, b""), "examples[1].pixels.width"),
+        (raw(1100, 1000, bytes(3_300_000)), "examples[1].pixels"),
+        (raw(1, 1000, bytes(3000)), "examples[1].pixels"),
     ],
     ids=[
         "missing",
@@ -122,26 +124,26 @@ def test_a_request_larger_than_a_batch_is_answered_in_order(tmp_path: Path, regi
         "a-line",
     ],
 )
-def test_a_bad_image_is_named(service: RunningService, image: pb.Image, field: str) -> None:
+def test_a_bad_image_is_named(service: RunningService, image: pb.Example, field: str) -> None:
     """Predict and Embed refuse it by its place in the request, and the service goes on."""
-    images = [pb.Image(encoded=photo(1)), image]
+    images = [pb.Example(file=photo(1)), image]
     with refused_fields(field):
-        service.stub.Predict(pb.PredictRequest(name="models/flowers", images=images))
+        service.stub.Predict(pb.PredictRequest(name="models/flowers", examples=images))
     with refused_fields(field):
-        service.stub.Embed(pb.EmbedRequest(name="models/flowers", images=images))
+        service.stub.Embed(pb.EmbedRequest(name="models/flowers", examples=images))
     assert service.predict("models/flowers", photo(1)).predictions
 
 
 def test_every_bad_image_is_named(service: RunningService) -> None:
     """One answer lists all that must be changed."""
-    with refused_fields("images[0].encoded", "images[2].encoded"):
+    with refused_fields("examples[0].file", "examples[2].file"):
         service.predict("models/flowers", b"x", photo(1), b"y")
 
 
 @pytest.mark.parametrize("num_images", [0, 9])
 def test_too_few_or_too_many_images_are_refused(service: RunningService, num_images: int) -> None:
     """One at least; at most what the operator allows."""
-    with refused_fields("images"):
+    with refused_fields("examples"):
         service.predict("models/flowers", *[photo(1)] * num_images)
 
 
@@ -153,7 +155,7 @@ def test_a_negative_top_k_is_refused(service: RunningService) -> None:
 
 def test_a_top_k_beyond_the_labels_means_all_of_them(service: RunningService) -> None:
     """There are three labels."""
-    assert len(service.predict("models/flowers", photo(1), top_k=100).predictions[0].scores) == 3
+    assert len(service.predict("models/flowers", photo(1), top_k=100).predictions[0].classification.scores) == 3
 
 
 @pytest.mark.parametrize("name", ["", "flowers", "models/Flowers", "models/flowers/versions/0", "models/../x"])
@@ -162,7 +164,7 @@ def test_a_name_that_is_none_is_refused(service: RunningService, name: str) -> N
     with refused_fields("name"):
         service.predict(name, photo(1))
     with refused_fields("name"):
-        service.stub.GetModelState(pb.GetModelStateRequest(name=name))
+        service.stub.GetServedModel(pb.GetServedModelRequest(name=name))
 
 
 @pytest.mark.parametrize("name", ["models/cars", "models/flowers/versions/7", "models/flowers/aliases/canary"])
@@ -178,17 +180,6 @@ def test_a_backbone_has_no_labels(service: RunningService) -> None:
         service.predict("models/base", photo(1))
 
 
-def test_a_model_of_numbers_takes_no_images(tmp_path: Path) -> None:
-    """The message says what it takes; it is served, and its state is told, like any other."""
-    version = open_registry(tmp_path).publish_mlp(mlp())
-    with running_service(tmp_path) as service:
-        service.await_state(version.name, pb.VERSION_STATE_READY)
-        with refused(grpc.StatusCode.INVALID_ARGUMENT, r"images\[0\].encoded: must be a row of 6 numbers"):
-            service.predict("models/numbers", photo(1))
-        with refused(grpc.StatusCode.INVALID_ARGUMENT, "must be a row of 6 numbers"):
-            service.embed("models/numbers", photo(1))
-
-
 def test_the_state_shows_what_is_shared(service: RunningService) -> None:
     """A fine-tune's backbone is in memory once."""
     state = service.state("flowers")
@@ -199,7 +190,7 @@ def test_the_state_shows_what_is_shared(service: RunningService) -> None:
         pb.VERSION_STATE_READY,
     )
     assert 0 < report.resident_bytes - report.shared_bytes < 0.01 * report.resident_bytes
-    assert report.load_seconds > 0
+    assert report.load_duration.ToNanoseconds() > 0
     assert report.update_time.seconds > 0
     assert [(each.name, each.version, each.wanted_version) for each in state.aliases] == [
         ("models/flowers/aliases/production", "models/flowers/versions/1", "models/flowers/versions/1")
@@ -213,16 +204,16 @@ def test_models_are_listed_in_pages(service: RunningService) -> None:
     """By id, each once; a token of another listing is refused."""
     names, token = [], ""
     while True:
-        page = service.stub.ListModels(pb.ListModelsRequest(page_size=2, page_token=token))
-        names.append([each.name for each in page.models])
+        page = service.stub.ListServedModels(pb.ListServedModelsRequest(page_size=2, page_token=token))
+        names.append([each.name for each in page.served_models])
         token = page.next_page_token
         if not token:
             break
     assert names == [["models/base", "models/birds"], ["models/flowers"]]
     with refused_fields("page_token"):
-        service.stub.ListModels(pb.ListModelsRequest(page_token="nonsense"))  # noqa: S106  no password
+        service.stub.ListServedModels(pb.ListServedModelsRequest(page_token="nonsense"))  # noqa: S106  no password
     with refused_fields("page_size"):
-        service.stub.ListModels(pb.ListModelsRequest(page_size=-1))
+        service.stub.ListServedModels(pb.ListServedModelsRequest(page_size=-1))
 
 
 def test_health_and_reflection_know_the_service(service: RunningService) -> None:
@@ -252,8 +243,8 @@ def test_a_watch_tells_every_model_first_and_then_the_changes(tmp_path: Path, re
     registry.publish(BIRDS, model_id="birds")
     with running_service(tmp_path) as service:
         service.await_serving()
-        everything = service.stub.WatchModels(pb.WatchModelsRequest())
-        flowers = service.stub.WatchModels(pb.WatchModelsRequest(name="models/flowers"))
+        everything = service.stub.WatchServedModels(pb.WatchServedModelsRequest())
+        flowers = service.stub.WatchServedModels(pb.WatchServedModelsRequest(name="models/flowers"))
         assert {next(everything).name, next(everything).name} == {"models/birds", "models/flowers"}
         assert next(flowers).name == "models/flowers"
         registry.publish(BIRDS, model_id="birds")
@@ -267,8 +258,8 @@ def test_a_watch_tells_every_model_first_and_then_the_changes(tmp_path: Path, re
 
 def test_a_model_can_be_watched_before_it_exists(service: RunningService) -> None:
     """Its state has no versions until then."""
-    watch = service.stub.WatchModels(pb.WatchModelsRequest(name="models/cars"))
-    assert next(watch) == pb.ModelState(name="models/cars")
+    watch = service.stub.WatchServedModels(pb.WatchServedModelsRequest(name="models/cars"))
+    assert next(watch) == pb.ServedModel(name="models/cars")
     watch.cancel()
 
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from inference_service.settings import InferenceSettings
+from model_store.modalities import INPUT_SPECS, LIMITS, SizeLimits
 from model_store.names import AliasName, ModelName, VersionName
 
 
@@ -28,7 +29,7 @@ def test_the_defaults_listen_on_loopback_only() -> None:
 
 def test_a_queue_smaller_than_a_request_is_refused() -> None:
     """Such a service would refuse some requests for ever."""
-    with pytest.raises(ValidationError, match="max_queue_cost must be at least max_images_per_request"):
+    with pytest.raises(ValidationError, match="max_queue_cost must be at least max_examples_per_request"):
         InferenceSettings(max_queue_cost=8)
 
 
@@ -46,3 +47,23 @@ def test_a_pinned_name_that_is_none_is_refused_at_the_start(name: str) -> None:
     """With the name and the form that it must have."""
     with pytest.raises(ValidationError, match=rf"pinned\n.*must have the form models.*{name}"):
         InferenceSettings(pinned=(name,))
+
+
+def test_sizes_are_set_by_modality(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A modality that is left out keeps its own limit."""
+    monkeypatch.setenv("MAAS_INFERENCE_MAX_EXAMPLE_SIZE", "image=1000, values=8")
+    monkeypatch.setenv("MAAS_INFERENCE_MAX_REQUEST_SIZE", "image=2000")
+    limits = InferenceSettings().size_limits
+    assert limits["image"] == SizeLimits(1000, 2000)
+    assert limits["values"] == SizeLimits(8, LIMITS["values"].request)
+    assert limits.keys() == INPUT_SPECS.keys()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [("pictures=5", "must name modalities, image, values"), ("image", "must have the form"), ("image=0", "at least 1")],
+)
+def test_sizes_that_mean_nothing_are_refused_at_the_start(sizes: str, reason: str) -> None:
+    """With what is wrong of them."""
+    with pytest.raises(ValidationError, match=reason):
+        InferenceSettings(max_example_size=sizes)

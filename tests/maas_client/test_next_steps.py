@@ -40,7 +40,7 @@ def test_a_version_answers_when_the_wait_is_over(registry: Registry, client: Cli
     """Whoever asks then has its answer."""
     version = str(registry.publish(Recipe(head=1)).name)
     await_answer(client, version)
-    request = inference_pb2.PredictRequest(name="models/flowers", images=[inference_pb2.Image(encoded=photo())])
+    request = inference_pb2.PredictRequest(name="models/flowers", examples=[inference_pb2.Example(file=photo())])
     assert client.inference.Predict(request).version == version
 
 

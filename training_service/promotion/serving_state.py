@@ -57,12 +57,12 @@ class Serving:
         await self._watch(lambda: self.stand is not Stand.UNKNOWN)
 
     async def _watch(self, is_enough: Callable[[], bool]) -> None:
-        request = pb.WatchModelsRequest(name=model_name(self._alias.model_id))
+        request = pb.WatchServedModelsRequest(name=model_name(self._alias.model_id))
         async with grpc.aio.insecure_channel(self._address, channel_options(self._address)) as channel:
             service = inference_pb2_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
             while True:
                 try:
-                    async for state in service.WatchModels(request):
+                    async for state in service.WatchServedModels(request):
                         self._take(state)
                         if is_enough():
                             return
@@ -70,9 +70,9 @@ class Serving:
                     self._note_failure(error)
                 await asyncio.sleep(_RETRY_SECONDS)  # it ended the watch: it stops, or is not there
 
-    def _take(self, state: pb.ModelState) -> None:
+    def _take(self, state: pb.ServedModel) -> None:
         alias = next((each for each in state.aliases if each.name == str(self._alias)), pb.ServedAlias())
-        report = next((each for each in state.versions if each.name == str(self._version)), pb.VersionReport())
+        report = next((each for each in state.versions if each.name == str(self._version)), pb.ServedVersion())
         self.is_ready = report.state == pb.VERSION_STATE_READY
         if alias.shadow.version == str(self._version):
             self.shadow = alias.shadow
@@ -99,7 +99,7 @@ class Serving:
 def is_shadow_finished(servings: Sequence[Serving], min_rows: int) -> bool:
     """Say whether the verdict is known: enough rows ran on the shadow version, or one failed there."""
     shadows = [each.shadow for each in servings]
-    return any(each.num_failed for each in shadows) or sum(each.num_rows for each in shadows) >= min_rows
+    return any(each.failed_count for each in shadows) or sum(each.row_count for each in shadows) >= min_rows
 
 
 def shadow_verdict(verdict: Verdict, servings: Sequence[Serving], min_rows: int) -> Verdict:
@@ -111,18 +111,18 @@ def shadow_verdict(verdict: Verdict, servings: Sequence[Serving], min_rows: int)
         return replace(verdict, passes=False, reason="no inference service is named to ask about the shadow")
     if away := [each.text for each in servings if not each.is_ready]:
         return replace(verdict, passes=False, reason=f"was not ready as a shadow: {'; '.join(away)}")
-    num_failed = sum(each.shadow.num_failed for each in servings)
-    num_compared = sum(each.shadow.num_compared for each in servings)
+    num_failed = sum(each.shadow.failed_count for each in servings)
+    num_compared = sum(each.shadow.compared_count for each in servings)
     if num_failed:
         reason = f"failed {num_failed} of {num_failed + num_compared} requests as a shadow"
         return replace(verdict, passes=False, reason=reason)
-    num_rows = sum(each.shadow.num_rows for each in servings)
+    num_rows = sum(each.shadow.row_count for each in servings)
     if num_rows < min_rows:
         reason = (
             f"ran on {num_rows} rows as a shadow, and at least {min_rows} are asked for (shadow_min_rows): send the "
             "alias more requests, shadow for longer, or ask for fewer rows"
         )
         return replace(verdict, passes=False, reason=reason)
-    num_agreeing = sum(each.shadow.num_agreeing_rows for each in servings)
+    num_agreeing = sum(each.shadow.agreeing_row_count for each in servings)
     told = f", the same label for {num_agreeing} of {num_rows} rows" if num_rows else ""
     return replace(verdict, passes=True, reason=f"{verdict.reason}; shadowed {num_compared} requests{told}")

@@ -88,7 +88,8 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     calibration: Annotated[
         Path | None,
         typer.Option(
-            exists=True, file_okay=False, help="Folder of images to keep 64 of, for serving in less precision."
+            exists=True,
+            help="Examples to keep 64 of, for serving in less precision: a folder of images, or a CSV file.",
         ),
     ] = None,
     alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "",
@@ -143,8 +144,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         return
     added = size(version.added_bytes)
     out.print(f"{version.name}: {architecture}, {len(version.stages)} stages, {size(version.size_bytes)} (+{added})")
-    if base.input_spec.kind == "image":
-        out.print(f"next: maas finetune DIR --base {id_of(model)}")
+    out.print(f"next: maas finetune DATA --base {id_of(model)}")
 
 
 def _numbers(metrics: list[str]) -> dict[str, float]:

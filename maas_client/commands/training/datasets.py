@@ -130,7 +130,7 @@ def preview_dataset(
     """Write a sheet of some images of every label, and open it."""
     from PIL import Image
 
-    from maas_client.views.contact_sheet import Tile, draw_contact_sheet
+    from maas_client.modalities.image.contact_sheet import Tile, draw_contact_sheet
 
     name = dataset_name(dataset)
     with Client() as client:

@@ -32,7 +32,7 @@ def loader_of(service: RunningService) -> Loader:
 def scores(service: RunningService, name: str, image: bytes) -> list[float]:
     """Ask for a model's scores, in the order of the labels."""
     (prediction,) = service.predict(name, image).predictions
-    found = {each.label: each.score for each in prediction.scores}
+    found = {each.label: each.score for each in prediction.classification.scores}
     return [found[label] for label in LABELS]
 
 
@@ -109,4 +109,4 @@ def test_cycles_of_loads_and_unloads_leave_nothing_behind(tmp_path: Path, regist
             counts.append((num_stages, loader_of(service).resident_bytes))
         assert len(set(counts[1:])) == 1
         report = service.await_state(VersionName("model-1", 1), pb.VERSION_STATE_READY)
-        assert report.load_seconds > 0
+        assert report.load_duration.ToNanoseconds() > 0

@@ -34,7 +34,7 @@ def test_swaps_under_load_fail_no_request(tmp_path: Path, registry: Registry) ->
             answers = []
             while not done.is_set():
                 answer = service.predict(FLOWERS, image, top_k=1)
-                answers.append((answer.version, answer.predictions[0].scores[0].score))
+                answers.append((answer.version, answer.predictions[0].classification.scores[0].score))
             return answers
 
         with ThreadPoolExecutor(8) as clients:

@@ -47,7 +47,7 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenService]:
     """A service with a classifier, a backbone and a model of numbers."""
-    with serving_models(tmp_path_factory.mktemp("home"), max_images_per_request=8) as serving:
+    with serving_models(tmp_path_factory.mktemp("home"), max_examples_per_request=8) as serving:
         yield serving
 
 

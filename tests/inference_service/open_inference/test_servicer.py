@@ -485,7 +485,7 @@ def test_a_log_setting_needs_a_value(service: OpenService) -> None:
 
 def test_both_protocols_answer_alike(service: OpenService) -> None:
     """The same photo gives the same best label."""
-    ours = service.running.predict("models/flowers", photo(3)).predictions[0].scores[0]
+    ours = service.running.predict("models/flowers", photo(3)).predictions[0].classification.scores[0]
     answer = service.infer("flowers", described("IMAGE", "BYTES", 1), raw=[packed(photo(3))])
     (scores,) = [
         raw for each, raw in zip(answer.outputs, answer.raw_output_contents, strict=True) if each.name == "SCORES"

@@ -77,14 +77,14 @@ def test_what_both_say_is_compared(tmp_path: Path, wanted: list[str]) -> None:
                 ask_numbers(x, outputs=[output(name=name) for name in wanted]), timeout=TIMEOUT
             )
             assert answer.model_version == "1"
-        until(lambda: shadow_of(service.running, "numbers").num_compared == 3)
+        until(lambda: shadow_of(service.running, "numbers").compared_count == 3)
         x = np.concatenate(asked)
         right, found = softmax(0, x), softmax(1, x)
         shadow = shadow_of(service.running, "numbers")
-        assert (shadow.version, shadow.num_rows) == (str(second), 6)
-        assert shadow.num_agreeing_rows == (right.argmax(axis=1) == found.argmax(axis=1)).sum()
+        assert (shadow.version, shadow.row_count) == (str(second), 6)
+        assert shadow.agreeing_row_count == (right.argmax(axis=1) == found.argmax(axis=1)).sum()
         assert shadow.max_score_difference == pytest.approx(np.abs(right - found).max(), abs=1e-6)
-        assert shadow.num_failed + shadow.num_dropped + shadow.num_skipped == 0
+        assert shadow.failed_count + shadow.dropped_count + shadow.skipped_count == 0
         statistics = service.stub.ModelStatistics(open_pb.ModelStatisticsRequest(name="numbers")).model_stats
         counted = {each.version: (each.inference_stats.success.count, each.inference_count) for each in statistics}
         assert counted == {"1": (3, 6), "2": (0, 6)}
@@ -102,14 +102,14 @@ def test_a_shadow_that_fails_fails_no_request(tmp_path: Path, registry: Registry
         with service.server._manager.lease(VersionName("flowers", 2)) as shadow:
             shadow.backbone[0].module.register_forward_hook(_fail)
         right = service.predict("models/flowers", photo(1))
-        until(lambda: shadow_of(service).num_failed == 1)
+        until(lambda: shadow_of(service).failed_count == 1)
         assert service.embed("models/flowers", photo(1)).embeddings
-        until(lambda: shadow_of(service).num_skipped == 1)
+        until(lambda: shadow_of(service).skipped_count == 1)
         registry.store.set_alias(production, first, Traffic((), Share(3, ALL)))
         until(lambda: shadow_of(service).version.endswith("3"))
         assert service.predict("models/flowers", photo(1)) == right
-        until(lambda: shadow_of(service).num_skipped == 1)
-        assert shadow_of(service).num_failed == 0
+        until(lambda: shadow_of(service).skipped_count == 1)
+        assert shadow_of(service).failed_count == 0
 
 
 def test_a_canary_answers_its_share_over_the_wire(tmp_path: Path, registry: Registry) -> None:
@@ -123,11 +123,11 @@ def test_a_canary_answers_its_share_over_the_wire(tmp_path: Path, registry: Regi
         (alias,) = service.state().aliases
         assert [(each.version, each.percent) for each in alias.canaries] == [("models/flowers/versions/2", 50.0)]
         assert not alias.HasField("shadow")
-        image = pb.Image(encoded=photo(1))
+        image = pb.Example(file=photo(1))
         found: dict[str, set[str]] = {}
         for key in [f"user {number}" for number in range(20)] * 2:
-            predict = pb.PredictRequest(name=str(target), images=[image], routing_key=key)
-            embed = pb.EmbedRequest(name="models/flowers", images=[image], routing_key=key)
+            predict = pb.PredictRequest(name=str(target), examples=[image], routing_key=key)
+            embed = pb.EmbedRequest(name="models/flowers", examples=[image], routing_key=key)
             found.setdefault(key, set()).update(
                 {service.stub.Predict(predict).version, service.stub.Embed(embed).version}
             )

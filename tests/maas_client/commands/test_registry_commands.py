@@ -88,7 +88,7 @@ def test_weights_are_imported_with_images_to_calibrate_by(maas: Maas, tmp_path: 
     (tmp_path / "red.png").write_bytes(picture())
     given = ["import", "squeezenet1_1", "--random", "0", "--calibration", str(tmp_path)]
     code, _, err = maas(*given)
-    assert (code, "calibration: is for classifiers of images" in err) == (1, True)
+    assert (code, "calibration: is for weights with labels" in err) == (1, True)
     assert read(maas, *given, "--num-labels", "3")["calibration"]["logits_size_bytes"]
     assert "calibration" in maas("show", "squeezenet1-1/1")[1]
 

@@ -76,8 +76,8 @@ def test_weights_that_cannot_be_calibrated_are_refused(
     """Each with what is wrong, before anything is sent."""
     backbone, numbers = load_random("squeezenet1_1", seed=0), load_random_mlp([4, 8], ["a", "b"], seed=0)
     for weights, reason in (
-        (backbone, "these weights are a backbone only: leave it out"),
-        (numbers, "these weights take rows of numbers: leave it out"),
+        (backbone, "these are a backbone only: leave it out"),
+        (numbers, f"must be a CSV file of numbers, which {tmp_path} is not"),
         (base, f"there are no images below {tmp_path}"),
     ):
         with pytest.raises(InvalidInput, match=reason):
@@ -86,6 +86,18 @@ def test_weights_that_cannot_be_calibrated_are_refused(
     with pytest.raises(InvalidInput, match=r"a\.png: not an image"):
         publish_base(registry.client, "a", base, calibrate_by=tmp_path)
     assert list(registry.client.models()) == []
+
+
+def test_weights_of_rows_of_numbers_are_calibrated_by_a_csv_file(registry: RunningRegistry, tmp_path: Path) -> None:
+    """Up to 64 of its rows are kept with the version; a row that is none is named by its line."""
+    numbers, file = load_random_mlp([2, 8], ["a", "b"], seed=0), tmp_path / "rows.csv"
+    file.write_text("x,y\n" + "".join(f"{number},{number / 7}\n" for number in range(100)))
+    version = publish_base(registry.client, "numbers", numbers, calibrate_by=file)
+    assert version.calibration.rows_size_bytes >= 64 * 2 * 4
+    assert version.calibration.logits_size_bytes >= 64 * 2 * 4
+    file.write_text("x,y\n1,2\n1,one\n")
+    with pytest.raises(InvalidInput, match=r"rows\.csv:3: must have a number in each cell"):
+        publish_base(registry.client, "numbers", numbers, calibrate_by=file)
 
 
 def test_weights_that_were_trained_elsewhere_are_published(registry: RunningRegistry, base: LoadedBase) -> None:

@@ -15,7 +15,7 @@ def serving(num_rows: int, num_failed: int = 0) -> Serving:
     """Return a service in which the version is ready, and ran on so many rows."""
     made = Serving(1, "127.0.0.1:1", AliasName("flowers", "production"), VersionName("flowers", 2))
     made.is_ready = True
-    made.shadow = inference_pb2.ServedShadow(num_rows=num_rows, num_compared=num_rows, num_failed=num_failed)
+    made.shadow = inference_pb2.ServedShadow(row_count=num_rows, compared_count=num_rows, failed_count=num_failed)
     return made
 
 

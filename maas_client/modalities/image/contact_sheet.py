@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from maas_client.views.fonts import Fonts, drawable
+from maas_client.modalities.image.fonts import Fonts, drawable
 
 _TILE = 168
 _CAPTION = 44

@@ -1,4 +1,4 @@
-"""What tensors a version takes and gives, their names, types and shapes, and what is the same for all versions."""
+"""The tensors that a version takes and gives: names, types and shapes, as Open Inference has them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from inference_service.execution.work import Output
-from inference_service.models.resident import ResidentVersion
-from inference_service.open_inference.tensors import BYTES
 from model_store.modalities import InputSpec
+from model_store.tasks import Activation, Task
 
 ANY = -1
-_DATATYPES = {"float32": "FP32", "uint8": "UINT8", "bytes": BYTES}
+BYTES = "BYTES"
+_DATATYPES = {"float32": "FP32", "uint8": "UINT8", "int64": "INT64", "bytes": BYTES}
 _ALSO = {"float32": ("FP16", "BF16")}
 
 
@@ -28,7 +28,7 @@ class Layout(Enum):
 
 @dataclass(frozen=True)
 class TensorForm:
-    """One input or output; `shape` is that of one row, where ANY is a size that requests choose.
+    """One input; `shape` is that of one row, where ANY is a size that requests choose.
 
     `also` are further types that an input may be sent as. A request sends all inputs of one `alternative`.
     """
@@ -47,14 +47,12 @@ class TensorForm:
 
 
 @dataclass(frozen=True)
-class ServerLimits:
-    """What is the same for all models of a server."""
+class OutputForm:
+    """One output: float32 [n, size]."""
 
-    max_rows_per_request: int
-    max_batch_cost: int
-    max_queue_cost: int
-    has_gpu: bool
-    has_response_cache: bool
+    name: str
+    output: Output
+    size: int
 
 
 @lru_cache(maxsize=1024)
@@ -75,16 +73,21 @@ def inputs_of(spec: InputSpec) -> Mapping[str, TensorForm]:
     )
 
 
-def outputs_of(version: ResidentVersion) -> Mapping[str, TensorForm]:
-    """Return the outputs by name, which is that of an Output; a request chooses any."""
-    return _outputs(len(version.names), version.embedding_size)
-
-
 @lru_cache(maxsize=1024)
-def _outputs(num_outputs: int, embedding_size: int) -> Mapping[str, TensorForm]:
-    sizes = {Output.SCORES: num_outputs, Output.LOGITS: num_outputs} if num_outputs else {}
-    sizes[Output.EMBEDDING] = embedding_size
-    return _by_name(*(TensorForm(output.name, "FP32", (size,)) for output, size in sizes.items()))
+def outputs_of(task: Task | None, embedding_size: int) -> Mapping[str, OutputForm]:
+    """Return the outputs of a task by name, and the embedding; a request chooses any."""
+    size = len(task.names) if task is not None else 0
+    found = _OUTPUTS[task.activation] if task is not None else {}
+    forms = [OutputForm(name, output, size) for name, output in found.items()]
+    forms.append(OutputForm("EMBEDDING", Output.EMBEDDING, embedding_size))
+    return MappingProxyType({form.name: form for form in forms})
+
+
+_OUTPUTS: Mapping[Activation, Mapping[str, Output]] = {
+    "softmax": {"SCORES": Output.SCORES, "LOGITS": Output.LOGITS},
+    "sigmoid": {"SCORES": Output.SCORES, "LOGITS": Output.LOGITS},
+    "identity": {"VALUES": Output.SCORES},  # its logits are the same numbers
+}
 
 
 def _by_name(*forms: TensorForm) -> Mapping[str, TensorForm]:

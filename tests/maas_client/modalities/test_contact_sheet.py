@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from maas_client.views.contact_sheet import INK, PAPER, RIGHT, WRONG, Tile, draw_contact_sheet, judged_tile
-from maas_client.views.fonts import Fonts
+from maas_client.modalities.image.contact_sheet import INK, PAPER, RIGHT, WRONG, Tile, draw_contact_sheet, judged_tile
+from maas_client.modalities.image.fonts import Fonts
 
 BLUE = Image.new("RGB", (300, 200), (0, 0, 255))
 

@@ -1,0 +1,54 @@
+"""Rows of numbers in CSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+
+class Unusable(Exception):
+    """What somebody names cannot be read as an example; the text says why."""
+
+
+def number_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, Callable[[], list[float]]]]:
+    """Yield each row's name, `FILE:LINE`, and what reads its numbers; that may raise Unusable.
+
+    A first line without any number is a header. `columns` are those of the header to read, in this order; without them
+    all are. Raises Unusable where the file cannot be read, or has no such column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            chosen = _positions(header, columns)
+            if not columns and any(map(_is_number, header)):
+                yield f"{path}:1", partial(_numbers, header, chosen)
+            for cells in filter(None, reader):
+                yield f"{path}:{reader.line_num}", partial(_numbers, cells, chosen)
+    except OSError as error:
+        raise Unusable(error.strerror or str(error)) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Unusable(f"is no CSV file: {error}") from error
+
+
+def _numbers(cells: Sequence[str], chosen: Sequence[int]) -> list[float]:
+    try:
+        return [float(cells[position]) for position in chosen] if chosen else [float(cell) for cell in cells]
+    except (ValueError, IndexError) as error:
+        raise Unusable(f"must have a number in each cell, not {','.join(cells)[:200]!r}") from error
+
+
+def _positions(header: Sequence[str], columns: Sequence[str]) -> list[int]:
+    if missing := [column for column in columns if column not in header]:
+        raise Unusable(f"has no column {missing[0]!r}: the first line has {', '.join(header)}")
+    return [header.index(column) for column in columns]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

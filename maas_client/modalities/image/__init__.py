@@ -1,0 +1,1 @@
+"""Images: the files that are examples, and sheets of thumbnails."""

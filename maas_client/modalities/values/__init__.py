@@ -1,0 +1,1 @@
+"""Rows of numbers: the rows of a CSV file that are examples."""
