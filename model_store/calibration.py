@@ -28,7 +28,7 @@ from model_store.tensors.stages import read_stage, write_stage
 
 MAX_ROWS = 64
 _MAX_BYTES = 64 * 1024 * 1024  # of all rows, decoded
-_MAX_ENTRY_BYTES = 1024  # of a tensor's entry in the header, and of what a JPEG has beside its pixels
+_MAX_ENTRY_BYTES = 1024  # of a tensor's entry in the header, and of what an encoded row has beside its content
 _BATCH_SIZE = 16
 _LOGITS = "logits"
 

@@ -122,7 +122,7 @@ class SchemaMismatch(StoreError):
 
 
 class InvalidExample(StoreError):
-    """These bytes are not an image that can be used; the text says why."""
+    """An example cannot be used by the modality that it is given for; the text says why."""
 
 
 class InvalidManifest(StoreError):

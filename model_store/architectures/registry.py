@@ -1,6 +1,7 @@
 """Which architectures there are, and how a chain of each is built, checked and filled.
 
-A family of architectures is one module with a dict `BUILDERS` from name to builder, and `check_input`; add it here.
+A family of architectures is one module with a dict `BUILDERS` from name to builder, its `MODALITY`, and `check_input`;
+add it here.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ def check_input(architecture: str, arguments: Mapping[str, Any], spec: InputSpec
     """Raise InvalidManifest unless the architecture takes what the input spec prepares."""
     for family in _FAMILIES:
         if architecture in family.BUILDERS:
+            if spec.kind != family.MODALITY:
+                wanted = f"{family.MODALITY!r} for {architecture}"
+                raise InvalidManifest(f"input_spec.kind must be {wanted}, not {spec.kind!r}")
             family.check_input(arguments, spec)
 
 

@@ -14,19 +14,17 @@ from torch import nn
 from model_store.architectures.chain import HEAD, Chain, Head
 from model_store.errors import InvalidManifest
 from model_store.modalities.spec import InputSpec
-from model_store.modalities.values.spec import ValuesInputSpec
 
+MODALITY = "values"
 _MAX_WIDTH = 65536
 _MAX_LAYERS = 64
 
 
 def check_input(arguments: Mapping[str, Any], spec: InputSpec) -> None:
     """Raise InvalidManifest unless the spec is that of rows of as many numbers as the first of the widths."""
-    size = _widths(arguments)[0]
-    if not isinstance(spec, ValuesInputSpec):
-        raise InvalidManifest(f"input_spec.kind must be 'values' for mlp, not {spec.kind!r}")
-    if spec.size != size:
-        raise InvalidManifest(f"input_spec.size must be {size}, the first of the widths, not {spec.size}")
+    size, found = _widths(arguments)[0], spec.to_json()["size"]
+    if found != size:
+        raise InvalidManifest(f"input_spec.size must be {size}, the first of the widths, not {found}")
 
 
 def _mlp(arguments: Mapping[str, Any], head: Head) -> Chain:

@@ -1,4 +1,4 @@
-"""torchvision's image classifiers, each cut into a chain of stages.
+"""torchvision's classifiers, each cut into a chain of stages.
 
 The cuts follow resolution: `stem`, then `layer1` … `layer4`, each of which starts where the feature map halves (a group
 of three blocks in ViT, whose resolution never changes). So "train the last stage" means about the same share of every
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from model_store.architectures.chain import HEAD, Chain, Head, Stages, Step
 from model_store.errors import InvalidManifest
 from model_store.modalities.batch import EMBEDDING
-from model_store.modalities.image.spec import ImageInputSpec
 from model_store.modalities.spec import InputSpec
 
 # Where in `features` each of stem, layer1, layer2 … begins.
@@ -35,9 +34,10 @@ _FEATURE_CUTS = {
     "convnext_base": (0, 1, 2, 4, 6),
     "swin_t": (0, 1, 2, 4, 6),
 }
+MODALITY = "image"
 _PATCH_SIZE = 16
 _VIT_GROUP = 3
-_MAX_IMAGE_SIZE = 1024  # of a ViT: the tokens, and so the memory, grow with its square
+_MAX_SIZE = 1024  # of a ViT: the tokens, and so the memory, grow with its square
 _NUM_CLASSES = 1000  # torchvision's own default
 
 # Published checkpoints of DenseNet and ViT still carry the names of older torchvision releases.
@@ -222,10 +222,8 @@ def _build(name: str, arguments: Mapping[str, Any], head: Head) -> Chain:
     return Chain([stage for stage in stages if head.kind != "none" or stage[0] != HEAD], size)
 
 
-def check_input(_: Mapping[str, Any], spec: InputSpec) -> None:
-    """Raise InvalidManifest unless the spec is that of images."""
-    if not isinstance(spec, ImageInputSpec):
-        raise InvalidManifest(f"input_spec.kind must be 'image' for torchvision's networks, not {spec.kind!r}")
+def check_input(_: Mapping[str, Any], __: InputSpec) -> None:
+    """Take any spec of the modality: these networks end in a mean over space."""
 
 
 def _embedding_size(head: nn.Module | Sequence[Step]) -> int:
@@ -251,10 +249,8 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     if unknown := set(arguments) - allowed:
         raise InvalidManifest(f"architecture {name} has no argument {', '.join(sorted(unknown))}")
     size = arguments.get("image_size", _PATCH_SIZE)
-    if type(size) is not int or size <= 0 or size % _PATCH_SIZE or size > _MAX_IMAGE_SIZE:
-        raise InvalidManifest(
-            f"image_size must be a multiple of {_PATCH_SIZE}, at most {_MAX_IMAGE_SIZE}, not {size!r}"
-        )
+    if type(size) is not int or size <= 0 or size % _PATCH_SIZE or size > _MAX_SIZE:
+        raise InvalidManifest(f"image_size must be a multiple of {_PATCH_SIZE}, at most {_MAX_SIZE}, not {size!r}")
 
 
 def rename_legacy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

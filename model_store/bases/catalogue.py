@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from model_store.architectures import (
@@ -22,24 +19,22 @@ from model_store.architectures import (
     check_stage_tensors,
     torchvision_architectures,
 )
-from model_store.architectures.torchvision_compat import torchvision
 from model_store.architectures.vision import rename_legacy
+from model_store.bases.official_weights import download, is_official, licence, official_weights, sha256_of
 from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, PackagedWeights
 from model_store.bases.weights_files import read_weights, state_dict_in, without_prefixes
-from model_store.errors import BaseUnavailable, InvalidInput
+from model_store.errors import InvalidInput
 from model_store.labels import check_labels
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities.image.spec import ImageInputSpec, image_input_spec
+from model_store.modalities.image.spec import spec_of_transforms
 from model_store.modalities.spec import InputSpec
 from model_store.normal_form import normal_form
 from model_store.tasks import Classification
 from model_store.tensors.stages import check_finite
 
 TORCHVISION = "torchvision"
-_TORCHVISION_LICENCE = "BSD-3-Clause"
 _MEBIBYTE = 1024 * 1024  # torchvision's `_file_size` counts in these
 _COUNTER = "num_batches_tracked"  # of BatchNorm; files from before PyTorch 0.4.1 have none
-_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.pth$")
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Base:
     licence: str
     download_bytes: int
     num_parameters: int
-    input_spec: ImageInputSpec
+    input_spec: InputSpec
     labels: tuple[str, ...]
 
 
@@ -95,7 +90,7 @@ def load_base(architecture: str, source: str = TORCHVISION, *, show_progress: bo
     not in the catalogue.
     """
     if source == TORCHVISION:
-        file = _download(_official_weights(architecture), show_progress=show_progress)
+        file = download(official_weights(architecture), show_progress=show_progress)
         return load_weights_file(architecture, file)
     for packaged in PACKAGED_WEIGHTS:
         if (packaged.architecture, packaged.distribution) == (architecture, source):
@@ -111,11 +106,11 @@ def load_weights_file(architecture: str, path: Path, labels: Sequence[str] | Non
     the numbers from 0 where nothing names them. Raise InvalidInput or InvalidManifest for a file that does not fit, or
     holds numbers that are not finite.
     """
-    weights = _official_weights(architecture)
+    weights = official_weights(architecture)
     tensors = read_weights(path)
-    origin = {"source": "file", "file": path.name, "sha256": _sha256(path)}
-    if _is_official(weights, origin["sha256"]):
-        origin |= {"source": TORCHVISION, "weights": str(weights), "url": weights.url, "licence": _licence(weights)}
+    origin = {"source": "file", "file": path.name, "sha256": sha256_of(path)}
+    if is_official(weights, origin["sha256"]):
+        origin |= {"source": TORCHVISION, "weights": str(weights), "url": weights.url, "licence": licence(weights)}
         labels = labels or weights.meta["categories"]
     return load_tensors(architecture, tensors, labels, origin)
 
@@ -124,7 +119,7 @@ def load_tensors(
     architecture: str, tensors: Mapping[str, Tensor], labels: Sequence[str] | None, origin: Mapping[str, str]
 ) -> LoadedBase:
     """Load a state dict that is in memory, otherwise as `load_weights_file` does."""
-    weights = _official_weights(architecture)
+    weights = official_weights(architecture)
     tensors = without_prefixes(state_dict_in("the mapping", tensors))
     tensors = rename_legacy({name: _as_float32(tensor) for name, tensor in tensors.items()})
     head = _head_of(architecture, tensors)
@@ -133,7 +128,7 @@ def load_tensors(
         arguments={},
         chain=_filled(architecture, head, tensors),
         head=head,
-        input_spec=image_input_spec(weights.transforms()),
+        input_spec=spec_of_transforms(weights.transforms()),
         labels=_labels(labels, head, repeats_of=weights.meta["categories"]),
         origin=origin,
     )
@@ -147,7 +142,7 @@ def load_random(architecture: str, seed: int, num_labels: int = 0) -> LoadedBase
         arguments={},
         chain=build_random(architecture, {}, head, seed).eval(),
         head=head,
-        input_spec=image_input_spec(_official_weights(architecture).transforms()),
+        input_spec=spec_of_transforms(official_weights(architecture).transforms()),
         labels=_labels(None, head),
         origin={"source": "random", "seed": str(seed)},
     )
@@ -160,14 +155,14 @@ def native_head(architecture: str, num_labels: int) -> Head:
 
 
 def _torchvision_base(architecture: str) -> Base:
-    weights = _official_weights(architecture)
+    weights = official_weights(architecture)
     return Base(
         architecture=architecture,
         source=TORCHVISION,
-        licence=_licence(weights),
+        licence=licence(weights),
         download_bytes=round(weights.meta["_file_size"] * _MEBIBYTE),
         num_parameters=weights.meta["num_params"],
-        input_spec=image_input_spec(weights.transforms()),
+        input_spec=spec_of_transforms(weights.transforms()),
         labels=tuple(weights.meta["categories"]),
     )
 
@@ -205,51 +200,8 @@ def _load_packaged(packaged: PackagedWeights) -> LoadedBase:
 
 def _packaged_labels(packaged: PackagedWeights) -> tuple[str, ...]:
     """Return ImageNet's names where there is a head: Caffe orders the classes as torchvision does."""
-    weights = _official_weights(packaged.architecture)
+    weights = official_weights(packaged.architecture)
     return tuple(weights.meta["categories"]) if packaged.head.outputs else ()
-
-
-def _official_weights(architecture: str) -> Any:  # noqa: ANN401  torchvision carries no types
-    if architecture not in torchvision_architectures():
-        known = ", ".join(torchvision_architectures())
-        raise InvalidInput.of("architecture", f"there are no weights of {architecture!r}; there are of {known}")
-    return torchvision.models.get_model_weights(architecture).DEFAULT
-
-
-def _licence(weights: Any) -> str:  # noqa: ANN401  torchvision carries no types
-    return str(weights.meta.get("license", _TORCHVISION_LICENCE))
-
-
-def _download(weights: Any, *, show_progress: bool) -> Path:  # noqa: ANN401  torchvision carries no types
-    """Return the official file in torch's own cache, downloaded where needed, its hash checked in either case."""
-    name: str = weights.url.rpartition("/")[2]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / name
-    instead = "download it elsewhere and import it with --weights FILE, or use a packaged base (maas bases lists them)"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(weights.url, str(file), _hash_prefix(weights), progress=show_progress)
-        except (OSError, RuntimeError) as error:
-            raise BaseUnavailable(f"cannot download {weights.url} ({error}); {instead}") from error
-    if not _is_official(weights, _sha256(file)):
-        raise BaseUnavailable(f"{file} is damaged: its SHA-256 is not the one in its name; delete it and try again")
-    return file
-
-
-def _hash_prefix(weights: Any) -> str:  # noqa: ANN401  torchvision carries no types
-    match = _HASH_IN_NAME.search(weights.url)
-    if match is None:
-        raise BaseUnavailable(f"{weights.url} has no hash in its name, so that it cannot be checked")
-    return match[1]
-
-
-def _is_official(weights: Any, sha256: str) -> bool:  # noqa: ANN401  torchvision carries no types
-    return sha256.startswith(_hash_prefix(weights))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _as_float32(tensor: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from model_store.architectures import Head, build
 from model_store.errors import BaseUnavailable, DamagedStore
 from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities.spec import InputSpec
 
 # SqueezeNet numbers its fire modules from 2; torchvision's sequence also counts the poolings between them.
 _FIRE_POSITIONS = {2: 3, 3: 4, 4: 6, 5: 7, 6: 9, 7: 10, 8: 11, 9: 12}
@@ -37,7 +38,7 @@ class PackagedWeights:
     sha256: str
     licence: str
     head: Head
-    input_spec: ImageInputSpec
+    input_spec: InputSpec
     read: Callable[[bytes], dict[str, Tensor]]
 
     def load(self) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ def list_bases(*, as_json: AsJson = False) -> None:
             base.licence,
             size(base.download_bytes),
             f"{base.num_parameters / 1e6:.1f} M",
-            f"{base.input_spec.crop_size} px",
+            f"{base.input_spec.kind} " + " x ".join(map(str, base.input_spec.tensors()[0].shape)),
             len(base.labels) or "none: a backbone",
         )
         for base in bases

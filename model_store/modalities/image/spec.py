@@ -177,7 +177,7 @@ class OpenedImage:
         return Rows({PIXELS: to_pixels(decoded(self.image), self.spec)[None]}, 1)
 
 
-def image_input_spec(transforms: Any) -> ImageInputSpec:  # noqa: ANN401  torchvision carries no types
+def spec_of_transforms(transforms: Any) -> ImageInputSpec:  # noqa: ANN401  torchvision carries no types
     """Return the spec that equals a torchvision weight set's `transforms()`."""
     return ImageInputSpec(
         resize_size=transforms.resize_size[0],

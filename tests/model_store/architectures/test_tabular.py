@@ -187,5 +187,5 @@ def test_a_manifest_must_take_what_its_architecture_takes() -> None:
         embedding_size=512,
         stages=tuple(ManifestStage(name, "0" * 64) for name in stage_names("resnet18", {}, HEADED)),
     )
-    with pytest.raises(InvalidManifest, match=r"input_spec\.kind must be 'image' for torchvision's networks"):
+    with pytest.raises(InvalidManifest, match=r"input_spec\.kind must be 'image' for resnet18"):
         check_manifest(resnet)

@@ -17,7 +17,7 @@ from model_store.architectures import torchvision_architectures
 from model_store.architectures.torchvision_compat import torchvision
 from model_store.errors import InvalidExample, InvalidManifest
 from model_store.modalities.image.decoding import decode_image
-from model_store.modalities.image.spec import ImageInputSpec, image_input_spec, normalise, to_pixels
+from model_store.modalities.image.spec import ImageInputSpec, normalise, spec_of_transforms, to_pixels
 from tests.odd_images import PALETTE_WITHOUT_COLOURS
 
 MAX_PIXELS = 1_000_000
@@ -63,7 +63,7 @@ def tensor_of(image: Image.Image, spec: ImageInputSpec) -> torch.Tensor:
 def test_preprocessing_equals_torchvision(architecture: str, size: tuple[int, int]) -> None:
     """Each weight set's own transforms give the same pixels to the bit, and the same tensor."""
     transforms = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
-    spec, image = image_input_spec(transforms), photo(*size)
+    spec, image = spec_of_transforms(transforms), photo(*size)
     functional = torchvision.transforms.functional
     resized = functional.resize(image, transforms.resize_size, interpolation=transforms.interpolation)
     expected = np.asarray(functional.center_crop(resized, transforms.crop_size))
