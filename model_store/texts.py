@@ -8,6 +8,7 @@ from model_store.errors import InvalidInput
 from model_store.normal_form import unshowable
 
 MAX_DESCRIPTION, MAX_REASON, MAX_ACTOR, MAX_REQUEST_ID, MAX_ERROR = 10_000, 1000, 200, 128, 10_000
+MAX_PRINCIPAL = 255
 MAX_LABEL = 200
 # A terminal obeys control characters; of them only tabs and ends of lines are text.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]|\r(?!\n)")

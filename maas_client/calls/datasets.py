@@ -79,9 +79,17 @@ class DatasetCalls(Connection):
         """Return one dataset, a deleted one too."""
         return self.training.GetDataset(training_pb2.GetDatasetRequest(name=dataset_name(dataset)))
 
-    def datasets(self, *, show_deleted: bool = False) -> Iterator[training_pb2.Dataset]:
-        """Yield every dataset, by id."""
-        request = training_pb2.ListDatasetsRequest(page_size=PAGE_SIZE, show_deleted=show_deleted)
+    def datasets(
+        self,
+        *,
+        filter: str = "",  # noqa: A002  the field's own name
+        order_by: str = "",
+        show_deleted: bool = False,
+    ) -> Iterator[training_pb2.Dataset]:
+        """Yield the datasets that a filter such as `example_count >= 1000` leaves, by id unless ordered."""
+        request = training_pb2.ListDatasetsRequest(
+            filter=filter, order_by=order_by, show_deleted=show_deleted, page_size=PAGE_SIZE
+        )
         yield from all_pages(self.training.ListDatasets, request, "datasets")
 
     def dataset_rows(self, dataset: str, split: str = "") -> Iterator[training_pb2.DatasetRow]:

@@ -66,9 +66,14 @@ class JobCalls(Connection):
         """Return one training job."""
         return self.training.GetTrainingJob(training_pb2.GetTrainingJobRequest(name=job_name(job)))
 
-    def jobs(self) -> Iterator[training_pb2.TrainingJob]:
-        """Yield every training job, newest first."""
-        request = training_pb2.ListTrainingJobsRequest(page_size=PAGE_SIZE)
+    def jobs(
+        self,
+        *,
+        filter: str = "",  # noqa: A002  the field's own name
+        order_by: str = "",
+    ) -> Iterator[training_pb2.TrainingJob]:
+        """Yield the training jobs that a filter such as `state = RUNNING` leaves, newest first by default."""
+        request = training_pb2.ListTrainingJobsRequest(filter=filter, order_by=order_by, page_size=PAGE_SIZE)
         yield from all_pages(self.training.ListTrainingJobs, request, "training_jobs")
 
     def report(self, job: str) -> str:

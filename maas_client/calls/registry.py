@@ -71,6 +71,10 @@ class RegistryCalls(Connection):
         )
         yield from all_pages(self.registry.ListModels, request, "models")
 
+    def alias(self, model: str, alias: str) -> model_store_pb2.Alias:
+        """Return one alias."""
+        return self.registry.GetAlias(model_store_pb2.GetAliasRequest(name=alias_name(model, alias)))
+
     def alias_history(self, model: str, alias: str) -> Iterator[model_store_pb2.AliasMove]:
         """Yield an alias's history, newest first."""
         request = model_store_pb2.ListAliasHistoryRequest(parent=alias_name(model, alias), page_size=PAGE_SIZE)

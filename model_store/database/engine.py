@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
 from model_store.database.errors import lost_connection, meaning_of, translated
+from model_store.database.principals import act_for
 from model_store.errors import InvalidInput, SchemaMismatch
 
 _BUSY_TIMEOUT_SECONDS = 30  # how long one writer waits for another, on either server
@@ -48,9 +49,10 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Run a block in one write transaction: all of it is kept, or none."""
+    def write(self, principal: str = "") -> Iterator[Session]:
+        """Run a block in one write transaction, on behalf of a principal: all of it is kept, or none."""
         with translated(self._place), self._writers.begin() as session:
+            act_for(session, principal)
             yield session
 
     @contextmanager

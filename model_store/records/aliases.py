@@ -64,12 +64,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Alias:
-    """A name that points at one version of a model, and may give others a share of its requests."""
+    """A name that points at one version of a model, and may give others a share of its requests.
+
+    The `etag` is that of its last move: it is never given twice, not even where the alias is deleted and set again.
+    """
 
     name: AliasName
     version: VersionName
     updated_at: datetime
     traffic: Traffic = NO_SPLIT
+    etag: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class AliasMove:
     """One entry of an alias's append-only history; `to_version` is None where the alias was deleted.
 
     A change of `traffic` alone, which is what it was since, is a move from a version to itself. One that `is_refused`
-    was not made: a gate did not let `to_version` pass.
+    was not made: a gate did not let `to_version` pass. The `actor` is who the mover said it was, the `principal` who it
+    was found to be.
     """
 
     name: AliasName
@@ -88,3 +93,4 @@ class AliasMove:
     reason: str
     created_at: datetime
     is_refused: bool = False
+    principal: str = ""

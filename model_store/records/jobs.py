@@ -58,6 +58,7 @@ class TrainingJob:
 
     `num_attempts` counts the runners that started it, and `num_failures` those of them that died in a row, without a
     checkpoint in between; it waits until `next_attempt_at` for the next one. `step` is that of its newest checkpoint.
+    The `etag` changes with the state of the job and of its promotion; the `principal` asked for it.
     """
 
     id: str
@@ -74,6 +75,8 @@ class TrainingJob:
     ended_at: datetime | None
     last_sequence: int
     promotion: Promotion | None = None
+    etag: str = ""
+    principal: str = ""
 
     @property
     def name(self) -> str:

@@ -111,6 +111,7 @@ class ModelVersion:
     """One version of a model: all but its notes is immutable.
 
     `metric_values` are the numbers that listings filter and order by: those of `metrics`, and any a publisher gave.
+    The `principal` published it, or asked for the training job that did.
     """
 
     name: VersionName
@@ -128,6 +129,7 @@ class ModelVersion:
     timestamps: Timestamps
     aliases: tuple[str, ...]
     calibration: StoredCalibration | None = None
+    principal: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -147,7 +149,8 @@ class Dataset:
 
     `digest` names the blob of its manifest, `packs` the blobs that hold its rows; `summary` holds what a listing shows:
     label counts, split, rejected files. Its rows are those of the dataset `parent_id`, where it has one, and more.
-    One that was deleted can be brought back until `purge_at`.
+    One that was deleted can be brought back until `purge_at`. The `etag` changes when it is deleted or brought back;
+    the `principal` registered it.
     """
 
     id: str
@@ -160,6 +163,8 @@ class Dataset:
     parent_id: str | None = None
     deleted_at: datetime | None = None
     purge_at: datetime | None = None
+    etag: str = ""
+    principal: str = ""
 
     @property
     def name(self) -> str:
@@ -174,9 +179,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Change:
-    """One entry of the change feed: what happened to which resource."""
+    """One entry of the change feed: what happened to which resource, and which principal did it."""
 
     sequence: int
     kind: str
     resource: str
     created_at: datetime
+    principal: str = ""

@@ -6,17 +6,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore
 from model_store.database.engine import Database
-from model_store.database.paging import Page, PageRequest, cut, decode_token
+from model_store.database.paging import Page, cut
 from model_store.errors import AlreadyExists
 from model_store.records.resources import Dataset
 from model_store.tables import DatasetPackRow, DatasetRow
 from model_store.transactions import deletion
 from model_store.transactions.changes import append_change, take_writer_lock
-from model_store.transactions.lookups import dataset_row, living_dataset_row
+from model_store.transactions.listings import ListRequest, datasets_listing
+from model_store.transactions.lookups import check_etag, dataset_row, living_dataset_row
 from model_store.transactions.tombstones import check_kept, look_at
 
 
@@ -27,7 +28,7 @@ class DatasetStore:
         self._database = database
         self._blobs = blobs
 
-    def register(self, dataset: Dataset) -> Dataset:
+    def register(self, dataset: Dataset, *, principal: str = "") -> Dataset:
         """Insert a dataset whose blobs are stored; the same id and digest again return the first.
 
         One that was purged comes back so. Raises AlreadyExists where the id has, or had, other content, IllegalState
@@ -39,7 +40,7 @@ class DatasetStore:
                 return registered
         # Before the transaction: others do not wait while an object store answers.
         seen = look_at(self._database, self._blobs, [dataset.digest, *dataset.packs])
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             take_writer_lock(session)
             if (registered := _registered(session, dataset)) is not None:
                 return registered
@@ -52,10 +53,12 @@ class DatasetStore:
                     summary=dict(dataset.summary),
                     packs=packs,
                     is_purged=False,
+                    principal=principal,
                     **{key: getattr(dataset, key) for key in values},
                 )
             )
             append_change(session, "dataset_registered", dataset.name)
+            session.flush()
             return row.record()
 
     def check_free(self, dataset_id: str) -> None:
@@ -83,36 +86,41 @@ class DatasetStore:
         with self._database.read() as session:
             return tuple(row.record() for row in session.scalars(query))
 
-    def delete(self, dataset_id: str, kept_for: timedelta = deletion.KEPT_FOR) -> Dataset:
+    def delete(
+        self,
+        dataset_id: str,
+        kept_for: timedelta = deletion.KEPT_FOR,
+        *,
+        etag: str | None = None,
+        principal: str = "",
+    ) -> Dataset:
         """Hide a dataset until it is undeleted or purged; versions that were made from it stay.
 
-        Raises DatasetNotFound, and IllegalState where it was deleted, or naming the unfinished jobs that train on it.
+        Raises DatasetNotFound, Conflict where the etag is another, and IllegalState where it was deleted, or naming the
+        unfinished jobs that train on it.
         """
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             take_writer_lock(session)
             row = living_dataset_row(session, dataset_id)
+            check_etag(row, row.record().name, etag)
             deletion.delete_dataset(session, row, kept_for)
             return row.record()
 
-    def undelete(self, dataset_id: str) -> Dataset:
+    def undelete(self, dataset_id: str, *, principal: str = "") -> Dataset:
         """Bring a deleted dataset back; raise DatasetNotFound or IllegalState."""
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             take_writer_lock(session)
             row = dataset_row(session, dataset_id)
             deletion.undelete_dataset(session, row)
             return row.record()
 
-    def list(self, request: PageRequest, *, show_deleted: bool = False) -> Page[Dataset]:
-        """Return a page of datasets by id."""
-        after = decode_token("datasets", request.token, str)
-        shown = DatasetRow.is_purged.is_(False) if show_deleted else DatasetRow.deleted_at.is_(None)
-        query = select(DatasetRow).where(shown).order_by(DatasetRow.id).limit(request.limit + 1)
-        query = query.options(selectinload(DatasetRow.packs))
-        if after is not None:
-            query = query.where(DatasetRow.id > after)
+    def list(self, request: ListRequest) -> Page[Dataset]:
+        """Return a page of datasets, by id where nothing else is asked; raise InvalidInput."""
+        listing = datasets_listing(request)
         with self._database.read() as session:
-            datasets = [row.record() for row in session.scalars(query)]
-        return cut("datasets", datasets, [dataset.id for dataset in datasets], request.limit)
+            rows = list(session.scalars(listing.query))
+            datasets = [row.record() for row in rows]
+        return cut(listing.name, datasets, [listing.keys(row) for row in rows], request.page.limit)
 
 
 def _registered(session: Session, dataset: Dataset) -> Dataset | None:

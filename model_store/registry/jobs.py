@@ -12,12 +12,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, or_, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore
 from model_store.database.engine import Database
-from model_store.database.paging import Page, PageRequest, cut, decode_token
+from model_store.database.paging import Page, cut
 from model_store.errors import AlreadyExists, Expired, IllegalState, JobStopping
 from model_store.names import VersionName, job_name
 from model_store.records.job_lifecycle import (
@@ -33,8 +33,10 @@ from model_store.records.job_lifecycle import (
 from model_store.records.jobs import JobCheckpoint, JobEvent, JobSpec, TrainingJob
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
 from model_store.transactions.changes import take_writer_lock
+from model_store.transactions.job_queue import end_overdue, is_due, overdue, release_lost, wants_attention
 from model_store.transactions.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
-from model_store.transactions.lookups import living_dataset_row, living_version_row
+from model_store.transactions.listings import ListRequest, jobs_listing
+from model_store.transactions.lookups import check_etag, living_dataset_row, living_version_row
 from model_store.transactions.tombstones import check_kept, look_at
 
 __all__ = ["Claim", "JobStore"]
@@ -50,13 +52,13 @@ class JobStore:
         self._database = database
         self._lease = timedelta(seconds=lease_seconds)
 
-    def enqueue(self, spec: JobSpec, request_id: str | None = None) -> TrainingJob:
+    def enqueue(self, spec: JobSpec, request_id: str | None = None, *, principal: str = "") -> TrainingJob:
         """Queue a job; a repeat of `request_id` with the same spec returns the first one.
 
         Raises VersionNotFound, DatasetNotFound, or IllegalState, where base or dataset are not there any more; from now
         on they cannot be deleted.
         """
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             take_writer_lock(session)  # of two calls with one request id, the second then finds the first one's job
             if request_id is not None:
                 query = select(JobRow).where(JobRow.request_id == request_id)
@@ -67,6 +69,7 @@ class JobStore:
             row = JobRow(
                 id=uuid.uuid4().hex,
                 request_id=request_id,
+                principal=principal,
                 base_model_id=spec.base.model_id,
                 base_number=spec.base.number,
                 state=JobState.QUEUED,
@@ -85,15 +88,13 @@ class JobStore:
         with self._database.read() as session:
             return job_row(session, job_id).record()
 
-    def list(self, request: PageRequest) -> Page[TrainingJob]:
-        """Return a page of jobs, newest first."""
-        before = decode_token("jobs", request.token, int)
-        query = select(JobRow).order_by(JobRow.sequence.desc()).limit(request.limit + 1)
-        if before is not None:
-            query = query.where(JobRow.sequence < before)
+    def list(self, request: ListRequest) -> Page[TrainingJob]:
+        """Return a page of jobs, newest first where nothing else is asked; raise InvalidInput."""
+        listing = jobs_listing(request)
         with self._database.read() as session:
-            rows = list(session.scalars(query.options(selectinload(JobRow.checkpoints))))
-            return cut("jobs", [row.record() for row in rows], [row.sequence for row in rows], request.limit)
+            rows = list(session.scalars(listing.query))
+            jobs = [row.record() for row in rows]
+        return cut(listing.name, jobs, [listing.keys(row) for row in rows], request.page.limit)
 
     def events_after(self, job_id: str, sequence: int, limit: int = 1000) -> tuple[JobEvent, ...]:
         """Return a job's events after this one, oldest first; after 0, those that are still kept.
@@ -121,13 +122,15 @@ class JobStore:
         with self._database.read() as session:
             return {row.id: row.last_sequence for row in session.execute(query)}
 
-    def wish(self, job_id: str, wish: DesiredAction) -> TrainingJob:
+    def wish(self, job_id: str, wish: DesiredAction, *, etag: str | None = None, principal: str = "") -> TrainingJob:
         """Pause, resume, cancel or retry a job; raise IllegalState where that cannot be. A repeat changes nothing.
 
-        What a runner has is stopped by it soon. A job that is tried again goes on from its newest checkpoint.
+        What a runner has is stopped by it soon. A job that is tried again goes on from its newest checkpoint. Raises
+        Conflict where the etag is another.
         """
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             row = job_row(session, job_id, lock=True)
+            check_etag(row, job_name(job_id), etag)
             wanted = after_action(JobState(row.state), wish)
             if wanted is None:
                 raise IllegalState(f"{job_name(job_id)}{_why_not(JobState(row.state), wish)}")
@@ -144,14 +147,14 @@ class JobStore:
         whose deadline is over end.
         """
         with self._database.read() as session:
-            if session.scalar(select(JobRow.sequence).where(_wants_attention()).limit(1)) is None:
+            if session.scalar(select(JobRow.sequence).where(wants_attention()).limit(1)) is None:
                 return None
         with self._database.write() as session:
-            _end_overdue(session)
-            _release_lost(session)
+            end_overdue(session)
+            release_lost(session)
             row = session.scalar(
                 select(JobRow)
-                .where(_is_due())
+                .where(is_due())
                 .order_by(JobRow.priority.desc(), JobRow.sequence)
                 .limit(1)
                 .with_for_update(skip_locked=True)
@@ -174,7 +177,7 @@ class JobStore:
             row = claimed_row(session, claim)
             row.lease_expires_at = datetime.now(UTC) + self._lease
             if row.deadline is not None and row.deadline < datetime.now(UTC):
-                _overdue(session, row)
+                overdue(session, row)
             return JobState(row.state)
 
     def advance(self, claim: Claim, state: JobState, *, error: str = "") -> TrainingJob:
@@ -241,40 +244,6 @@ class JobStore:
                 append(session, row, "message", {"text": "its runner was stopped; the next one goes on with it"})
             move(session, row, state)
             return row.record()
-
-
-def _is_due() -> Any:  # noqa: ANN401  SQLAlchemy's own types of expressions
-    return and_(
-        JobRow.state == JobState.QUEUED,
-        or_(JobRow.next_attempt_at.is_(None), JobRow.next_attempt_at <= datetime.now(UTC)),
-    )
-
-
-def _is_lost() -> Any:  # noqa: ANN401
-    return and_(JobRow.state.in_(ACTIVE), JobRow.lease_expires_at < datetime.now(UTC))
-
-
-def _is_overdue() -> Any:  # noqa: ANN401
-    return and_(JobRow.state.in_({JobState.QUEUED, JobState.PAUSED}), JobRow.deadline < datetime.now(UTC))
-
-
-def _wants_attention() -> Any:  # noqa: ANN401
-    return or_(_is_due(), _is_lost(), _is_overdue())
-
-
-def _release_lost(session: Session) -> None:
-    for row in session.scalars(select(JobRow).where(_is_lost()).with_for_update(skip_locked=True)):
-        lose(session, row, "its runner stopped answering")
-
-
-def _end_overdue(session: Session) -> None:
-    for row in session.scalars(select(JobRow).where(_is_overdue()).with_for_update(skip_locked=True)):
-        _overdue(session, row)
-
-
-def _overdue(session: Session, row: JobRow) -> None:
-    row.error = f"it had not ended at its deadline: `maas jobs retry {row.id}` goes on without one"
-    move(session, row, JobState.FAILED)
 
 
 def _begin_again(session: Session, row: JobRow) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from model_store.blobs import BlobStore
 from model_store.database.engine import Database
 from model_store.database.paging import Page, PageRequest, cut, decode_token
+from model_store.database.principals import act_for
 from model_store.errors import AlreadyExists, Conflict, IllegalState, VersionNotFound
 from model_store.manifests import Manifest
 from model_store.names import AliasName, DatasetName, JobName, ModelName, VersionName
@@ -18,7 +19,7 @@ from model_store.records.resources import Model, ModelVersion, Notes
 from model_store.registry.comparison import Comparison, compare
 from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
 from model_store.transactions import deletion
-from model_store.transactions.aliases import before_last_move, check_target, end_alias, move_alias
+from model_store.transactions.aliases import check_target, end_alias, move_alias, roll_back_alias
 from model_store.transactions.changes import append_change, take_writer_lock
 from model_store.transactions.job_rows import claimed_row, finish
 from model_store.transactions.lineage import MAX_NODES, LineageGraph, family_of
@@ -32,6 +33,7 @@ from model_store.transactions.lookups import (
     moves_of,
     newest_living,
     version_row,
+    versions_named,
 )
 from model_store.transactions.promotions import carry_out
 from model_store.transactions.publication import Publication, insert_version, lock_model, published_before, write_notes
@@ -67,10 +69,10 @@ class ModelStore:
         stored = self.blobs.put([manifest.to_json()], manifest.digest)
         # Before the transaction: others do not wait while an object store answers.
         seen = look_at(self._database, self.blobs, [manifest.digest, *publication.digests])
-        with self._database.write() as session:
+        with self._database.write(publication.principal) as session:
             # The job's row before the model's, here as in every other transaction: no two can wait for one another.
             if publication.claim is not None:
-                claimed_row(session, publication.claim)
+                act_for(session, claimed_row(session, publication.claim).principal)
             lock_model(session, publication.model_id)
             if (earlier := published_before(session, publication)) is not None:
                 return earlier.record()
@@ -91,9 +93,9 @@ class ModelStore:
             session.refresh(row, ["aliases"])
             return row.record()
 
-    def create_model(self, model_id: str, notes: Notes) -> Model:
+    def create_model(self, model_id: str, notes: Notes, *, principal: str = "") -> Model:
         """Create a model that has no version yet; raise AlreadyExists, unless the same was created before."""
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             existing = session.get(ModelRow, model_id)
             if existing is not None and not existing.is_purged:
                 if existing.last_number or existing.deleted_at is not None or existing.record().notes != notes:
@@ -117,29 +119,33 @@ class ModelStore:
             models = [row.record() for row in rows]
             return cut(listing.name, models, [listing.keys(row) for row in rows], request.page.limit)
 
-    def update_model(self, model_id: str, change: NotesChange, etag: str | None = None) -> Model:
+    def update_model(
+        self, model_id: str, change: NotesChange, etag: str | None = None, *, principal: str = ""
+    ) -> Model:
         """Change a model's notes; raise ModelNotFound, IllegalState, or Conflict where the etag is another."""
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             row = living_model_row(session, model_id, lock=True)
             check_etag(row, ModelName(model_id), etag)
             _update(session, row, change, "model_updated", ModelName(model_id))
             return row.record()
 
-    def delete_model(self, model_id: str, *, force: bool = False, etag: str | None = None) -> Model:
+    def delete_model(
+        self, model_id: str, *, force: bool = False, etag: str | None = None, principal: str = ""
+    ) -> Model:
         """Hide a model, with `force` also its versions, until it is undeleted or purged.
 
         Raises ModelNotFound, Conflict, and IllegalState naming what stands on it.
         """
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             row = living_model_row(session, model_id, lock=True)
             take_writer_lock(session)
             check_etag(row, ModelName(model_id), etag)
             deletion.delete_model(session, row, self._kept_for, force=force)
             return row.record()
 
-    def undelete_model(self, model_id: str) -> Model:
+    def undelete_model(self, model_id: str, *, principal: str = "") -> Model:
         """Bring a deleted model back, with the versions that went with it; raise ModelNotFound or IllegalState."""
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             row = model_row(session, model_id, lock=True)
             take_writer_lock(session)
             if row.deleted_at is None:
@@ -151,6 +157,11 @@ class ModelStore:
         """Return one version, a deleted one too; raise ModelNotFound or VersionNotFound."""
         with self._database.read() as session:
             return version_row(session, name).record()
+
+    def get_versions(self, names: Collection[VersionName]) -> dict[VersionName, ModelVersion]:
+        """Return those of these versions that were not purged, in one transaction."""
+        with self._database.read() as session:
+            return {row.name: row.record() for row in session.scalars(versions_named(names))}
 
     def resolve(self, target: ModelName | AliasName | VersionName) -> VersionName:
         """Return the version that a name stands for: for a model its `production` alias, else its newest version.
@@ -178,21 +189,23 @@ class ModelStore:
             versions = [row.record() for row in rows]
             return cut(listing.name, versions, [listing.keys(row) for row in rows], request.page.limit)
 
-    def update_version(self, name: VersionName, change: NotesChange, etag: str | None = None) -> ModelVersion:
+    def update_version(
+        self, name: VersionName, change: NotesChange, etag: str | None = None, *, principal: str = ""
+    ) -> ModelVersion:
         """Change a version's notes; raise VersionNotFound, IllegalState, or Conflict where the etag is another."""
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             living_model_row(session, name.model_id, lock=True)
             row = living_version_row(session, name)
             check_etag(row, name, etag)
             _update(session, row, change, "version_updated", name)
             return row.record()
 
-    def delete_version(self, name: VersionName, etag: str | None = None) -> ModelVersion:
+    def delete_version(self, name: VersionName, etag: str | None = None, *, principal: str = "") -> ModelVersion:
         """Hide a version until it is undeleted or purged.
 
         Raises VersionNotFound, Conflict, and IllegalState naming the aliases, versions or jobs that stand on it.
         """
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             living_model_row(session, name.model_id, lock=True)
             take_writer_lock(session)
             row = living_version_row(session, name)
@@ -200,9 +213,9 @@ class ModelStore:
             deletion.delete_version(session, row, self._kept_for)
             return row.record()
 
-    def undelete_version(self, name: VersionName) -> ModelVersion:
+    def undelete_version(self, name: VersionName, *, principal: str = "") -> ModelVersion:
         """Bring a deleted version back; raise VersionNotFound or IllegalState."""
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             model_row(session, name.model_id, lock=True)
             take_writer_lock(session)
             row = version_row(session, name)
@@ -250,12 +263,13 @@ class ModelStore:
         *,
         actor: str = "",
         reason: str = "",
-        expected: VersionName | None = None,
+        etag: str | None = None,
+        principal: str = "",
     ) -> Alias:
         """Point an alias at a version of its model, and give other versions of it a share of its requests, or none.
 
         Raises VersionNotFound, IllegalState where a version was deleted, InvalidInput where requests cannot be split
-        like this, and Conflict where the alias does not point at `expected`.
+        like this, and Conflict where the alias has moved since it had the etag.
         """
         if version.model_id != name.model_id:
             raise VersionNotFound(
@@ -263,42 +277,34 @@ class ModelStore:
             )
         target = Target(version.number, traffic)
         check_target(target)
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             living_model_row(session, name.model_id, lock=True)
             for number in (version.number, *sorted(target.numbers - {version.number})):
                 living_version_row(session, VersionName(name.model_id, number))
-            _check_points_at(session, name, expected)
+            _check_alias_etag(session, name, etag)
             return move_alias(session, name, target, actor, reason).record()
 
-    def roll_back_alias(self, name: AliasName, *, actor: str = "", reason: str = "") -> Alias:
+    def roll_back_alias(
+        self, name: AliasName, *, actor: str = "", reason: str = "", etag: str | None = None, principal: str = ""
+    ) -> Alias:
         """Point an alias back at what it named before its last move, the shares of other versions included.
 
-        Raises AliasNotFound, and IllegalState where it was never elsewhere, or a version is not there any more.
+        Raises AliasNotFound, Conflict as `set_alias` does, and IllegalState where it was never elsewhere, or a version
+        is not there any more.
         """
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             living_model_row(session, name.model_id, lock=True)
-            alias_row(session, name)
-            earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
-            if earlier is None:
-                raise IllegalState(f"{name} has no earlier version to roll back to: point it at a version instead")
-            for number in sorted(earlier.numbers):
-                row = session.get(VersionRow, (name.model_id, number))
-                if row is None or row.deleted_at is not None:
-                    gone = VersionName(name.model_id, number)
-                    raise IllegalState(
-                        f"{name} was at {gone} before, which was deleted: undelete it, or point the alias elsewhere"
-                    )
-            reason = reason or "rolled back"
-            return move_alias(session, name, earlier, actor, reason, rolls_back=True).record()
+            check_etag(alias_row(session, name), name, etag)
+            return roll_back_alias(session, name, actor, reason or "rolled back").record()
 
     def delete_alias(
-        self, name: AliasName, *, actor: str = "", reason: str = "", expected: VersionName | None = None
+        self, name: AliasName, *, actor: str = "", reason: str = "", etag: str | None = None, principal: str = ""
     ) -> None:
         """Delete an alias, and keep its history; raise AliasNotFound, or Conflict as `set_alias` does."""
-        with self._database.write() as session:
+        with self._database.write(principal) as session:
             living_model_row(session, name.model_id, lock=True)
             row = alias_row(session, name)
-            _check_points_at(session, name, expected)
+            check_etag(row, name, etag)
             end_alias(session, row, actor, reason)
 
     def list_alias_history(self, name: AliasName, request: PageRequest) -> Page[AliasMove]:
@@ -323,8 +329,9 @@ def _update(session: Session, row: ModelRow | VersionRow, change: NotesChange, k
     append_change(session, kind, name)
 
 
-def _check_points_at(session: Session, name: AliasName, expected: VersionName | None) -> None:
-    current = session.get(AliasRow, (name.model_id, name.alias))
-    if expected is not None and (current is None or current.record().version != expected):
-        now = f"points at version {current.number}" if current is not None else "does not exist"
-        raise Conflict(f"{name} {now}, not at {expected}: look again, then decide")
+def _check_alias_etag(session: Session, name: AliasName, etag: str | None) -> None:
+    row = session.get(AliasRow, (name.model_id, name.alias))
+    if row is None and etag:
+        raise Conflict(f"{name} was deleted meanwhile: look again, then decide")
+    if row is not None:
+        check_etag(row, name, etag)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from model_store.names import AliasName, VersionName
 from model_store.records.aliases import NO_SPLIT, Alias, AliasMove, Target, Traffic
 from model_store.tables.base import CheckedText, CutText, Json, Row, Sequence, version_name
-from model_store.texts import MAX_ACTOR, MAX_REASON
+from model_store.texts import MAX_ACTOR, MAX_PRINCIPAL, MAX_REASON
 
 
 class AliasRow(Row):
@@ -24,6 +24,8 @@ class AliasRow(Row):
     alias: Mapped[str] = mapped_column(CheckedText(63), primary_key=True)
     number: Mapped[int]
     traffic: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    revision: Mapped[int] = mapped_column(BigInteger)
+    """The sequence of its last move, which no other move has."""
     updated_at: Mapped[datetime]
 
     @property
@@ -38,7 +40,8 @@ class AliasRow(Row):
 
     def record(self) -> Alias:
         """Return the alias."""
-        return Alias(self.name, VersionName(self.model_id, self.number), self.updated_at, self.target.traffic)
+        version = VersionName(self.model_id, self.number)
+        return Alias(self.name, version, self.updated_at, self.target.traffic, str(self.revision))
 
 
 class AliasMoveRow(Row):
@@ -56,6 +59,7 @@ class AliasMoveRow(Row):
     rolls_back: Mapped[bool]
     is_refused: Mapped[bool] = mapped_column(default=False)
     actor: Mapped[str] = mapped_column(CutText(MAX_ACTOR))
+    principal: Mapped[str] = mapped_column(CheckedText(MAX_PRINCIPAL), default="")
     reason: Mapped[str] = mapped_column(CutText(MAX_REASON))
     created_at: Mapped[datetime]
 
@@ -75,6 +79,7 @@ class AliasMoveRow(Row):
             reason=self.reason,
             created_at=self.created_at,
             is_refused=self.is_refused,
+            principal=self.principal,
         )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from model_store.records.resources import Change
 from model_store.tables.base import CheckedText, Row, Sequence
+from model_store.texts import MAX_PRINCIPAL
 
 
 class ChangeRow(Row):
@@ -18,8 +19,9 @@ class ChangeRow(Row):
     sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
     kind: Mapped[str] = mapped_column(CheckedText(32))
     resource: Mapped[str] = mapped_column(CheckedText(200))
+    principal: Mapped[str] = mapped_column(CheckedText(MAX_PRINCIPAL), default="")
     created_at: Mapped[datetime]
 
     def record(self) -> Change:
         """Return the change."""
-        return Change(self.sequence, self.kind, self.resource, self.created_at)
+        return Change(self.sequence, self.kind, self.resource, self.created_at, self.principal)

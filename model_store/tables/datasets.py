@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from model_store.records.resources import Dataset
 from model_store.tables.base import CheckedText, Row
+from model_store.texts import MAX_PRINCIPAL
 
 
 class DatasetRow(Row):
@@ -23,6 +24,8 @@ class DatasetRow(Row):
     num_rows: Mapped[int]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     summary: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(default=1)
+    principal: Mapped[str] = mapped_column(CheckedText(MAX_PRINCIPAL), default="")
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
     purge_at: Mapped[datetime | None]
@@ -43,6 +46,8 @@ class DatasetRow(Row):
             parent_id=self.parent_id,
             deleted_at=self.deleted_at,
             purge_at=self.purge_at,
+            etag=str(self.revision),
+            principal=self.principal,
         )
 
 

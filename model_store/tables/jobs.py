@@ -13,7 +13,7 @@ from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import JobCheckpoint, JobEvent, JobSpec, JobUrgency, TrainingJob
 from model_store.records.promotion import Promotion, PromotionSpec
 from model_store.tables.base import CheckedText, CutText, Json, Row, Sequence, version_name
-from model_store.texts import MAX_ERROR, MAX_REQUEST_ID
+from model_store.texts import MAX_ERROR, MAX_PRINCIPAL, MAX_REQUEST_ID
 
 
 class JobRow(Row):
@@ -50,6 +50,8 @@ class JobRow(Row):
     lease_owner: Mapped[str | None] = mapped_column(CheckedText(200))
     lease_expires_at: Mapped[datetime | None]
     last_sequence: Mapped[int] = mapped_column(default=0)
+    revision: Mapped[int] = mapped_column(default=1)
+    principal: Mapped[str] = mapped_column(CheckedText(MAX_PRINCIPAL), default="")
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -83,6 +85,8 @@ class JobRow(Row):
             ended_at=self.ended_at,
             last_sequence=self.last_sequence,
             promotion=Promotion.from_json(self.promotion) if self.promotion is not None else None,
+            etag=str(self.revision),
+            principal=self.principal,
         )
 
 

@@ -12,7 +12,7 @@ from model_store.names import VersionName
 from model_store.records.metrics import Metrics
 from model_store.records.resources import Lineage, ModelVersion, Notes, StoredCalibration, StoredStage
 from model_store.tables.base import CheckedText, Row, TimestampedRow, version_name
-from model_store.texts import MAX_REQUEST_ID
+from model_store.texts import MAX_PRINCIPAL, MAX_REQUEST_ID
 
 if TYPE_CHECKING:
     from model_store.tables.aliases import AliasRow
@@ -50,6 +50,7 @@ class VersionRow(TimestampedRow, Row):
     calibration_logits_bytes: Mapped[int | None]
     added_bytes: Mapped[int] = mapped_column(BigInteger)
     request_id: Mapped[str | None] = mapped_column(CheckedText(MAX_REQUEST_ID), unique=True)
+    principal: Mapped[str] = mapped_column(CheckedText(MAX_PRINCIPAL), default="")
     stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position", cascade="all, delete-orphan")
     tags: Mapped[list[VersionTagRow]] = relationship(order_by="VersionTagRow.key", cascade="all, delete-orphan")
     metric_values: Mapped[list[VersionMetricRow]] = relationship(
@@ -86,6 +87,7 @@ class VersionRow(TimestampedRow, Row):
             timestamps=self.timestamps(),
             aliases=tuple(row.alias for row in self.aliases),
             calibration=stored_calibration(getattr(self, column.key) for column in CALIBRATION_COLUMNS),
+            principal=self.principal,
         )
 
 

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from model_store.errors import InvalidInput, Violation
-from model_store.names import AliasName
+from model_store.database.principals import principal_of
+from model_store.errors import IllegalState, InvalidInput, Violation
+from model_store.names import AliasName, VersionName
 from model_store.records.aliases import NO_SPLIT, Target, Traffic
-from model_store.tables import AliasMoveRow, AliasRow
+from model_store.tables import AliasMoveRow, AliasRow, VersionRow
 from model_store.transactions.changes import append_change
+from model_store.transactions.lookups import moves_of
 
 MAX_CANARIES = 8
 _DECIMALS = 9  # of percents: ten canaries of a tenth each are a whole, whatever floats make of them
@@ -59,11 +61,12 @@ def move_alias(
     previous = row.target if row is not None else None
     if row is None:
         row = AliasRow(model_id=name.model_id, alias=name.alias)
-        session.add(row)
     if previous != target:
+        move = _remember(session, name, previous, target, actor, reason, rolls_back=rolls_back)
         row.number, row.traffic, row.updated_at = target.number, _to_json(target.traffic), now
-        _remember(session, name, previous, target, actor, reason, rolls_back=rolls_back)
+        row.revision = move.sequence
         append_change(session, "alias_moved", name)
+    session.add(row)
     session.flush()
     return row
 
@@ -80,6 +83,21 @@ def end_alias(session: Session, row: AliasRow, actor: str, reason: str) -> None:
     session.delete(row)
     _remember(session, row.name, row.target, None, actor, reason)
     append_change(session, "alias_deleted", row.name)
+
+
+def roll_back_alias(session: Session, name: AliasName, actor: str, reason: str) -> AliasRow:
+    """Point an alias back at what it named before; raise IllegalState where that was nothing, or is not there now."""
+    earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
+    if earlier is None:
+        raise IllegalState(f"{name} has no earlier version to roll back to: point it at a version instead")
+    for number in sorted(earlier.numbers):
+        row = session.get(VersionRow, (name.model_id, number))
+        if row is None or row.deleted_at is not None:
+            gone = VersionName(name.model_id, number)
+            raise IllegalState(
+                f"{name} was at {gone} before, which was deleted: undelete it, or point the alias elsewhere"
+            )
+    return move_alias(session, name, earlier, actor, reason, rolls_back=True)
 
 
 def before_last_move(moves: Iterable[AliasMoveRow]) -> Target | None:
@@ -110,7 +128,8 @@ def _remember(
     *,
     rolls_back: bool = False,
     is_refused: bool = False,
-) -> None:
+) -> AliasMoveRow:
+    """Add an entry to the history of an alias, and return it with its number."""
     move = AliasMoveRow(
         model_id=name.model_id,
         alias=name.alias,
@@ -120,10 +139,13 @@ def _remember(
         rolls_back=rolls_back,
         is_refused=is_refused,
         actor=actor,
+        principal=principal_of(session),
         reason=reason,
         created_at=datetime.now(UTC),
     )
     session.add(move)
+    session.flush()
+    return move
 
 
 def _to_json(traffic: Traffic) -> dict[str, object] | None:

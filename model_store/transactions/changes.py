@@ -17,6 +17,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from model_store.database.engine import Database
+from model_store.database.principals import principal_of
 from model_store.errors import Expired, Unavailable
 from model_store.records.resources import Change
 from model_store.tables import ChangeRow
@@ -44,7 +45,8 @@ def append_change(session: Session, kind: str, resource: object) -> None:
     Writers take turns: sequence numbers become visible in order, and a follower that has seen one has seen all before.
     """
     take_writer_lock(session)
-    session.add(ChangeRow(kind=kind, resource=str(resource), created_at=datetime.now(UTC)))
+    change = ChangeRow(kind=kind, resource=str(resource), principal=principal_of(session), created_at=datetime.now(UTC))
+    session.add(change)
     if _on_postgres(session):
         session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": _CHANNEL})
 

@@ -82,6 +82,7 @@ def delete_dataset(session: Session, row: DatasetRow, kept_for: timedelta) -> No
     _refuse(name, "is what unfinished jobs train on, {}: cancel those first", tuple(map(job_name, jobs)))
     row.deleted_at = datetime.now(UTC)
     row.purge_at = row.deleted_at + kept_for
+    row.revision += 1
     append_change(session, "dataset_deleted", name)
 
 
@@ -90,6 +91,7 @@ def undelete_dataset(session: Session, row: DatasetRow) -> None:
     if row.deleted_at is None:
         raise IllegalState(f"{dataset_name(row.id)} was not deleted")
     row.deleted_at = row.purge_at = None
+    row.revision += 1
     append_change(session, "dataset_undeleted", dataset_name(row.id))
 
 
@@ -120,6 +122,7 @@ def purge(session: Session, now: datetime, at_once: int | None = None) -> tuple[
     is_due = and_(DatasetRow.purge_at <= now, DatasetRow.is_purged.is_(False))
     for dataset in session.scalars(select(DatasetRow).where(is_due).limit(at_once)):
         dataset.is_purged, dataset.packs, dataset.summary = True, [], {}
+        dataset.revision += 1
         names.append(dataset_name(dataset.id))
     for name in names:
         append_change(session, "purged", name)

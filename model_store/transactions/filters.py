@@ -34,6 +34,11 @@ class Condition:
     operator: str
     value: str
 
+    @property
+    def name(self) -> str:
+        """Return its field as a listing declares it: `metrics.` for one with keys."""
+        return f"{self.field}." if self.key else self.field
+
 
 @dataclass(frozen=True)
 class Order:
@@ -77,7 +82,8 @@ def number_of(condition: Condition) -> float:
     except ValueError:
         number = math.nan
     if math.isnan(number):  # which PostgreSQL and SQLite compare in different ways
-        raise _wrong(f"{condition.field}.{condition.key} is compared to a number, not {condition.value!r}")
+        name = f"{condition.name}{condition.key}"
+        raise _wrong(f"{name} is compared to a number, not {condition.value!r}")
     return number
 
 

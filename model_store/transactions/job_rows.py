@@ -59,6 +59,7 @@ def move(session: Session, row: JobRow, state: JobState) -> None:
     if not may_move(JobState(row.state), state):
         raise IllegalState(f"{job_name(row.id)} is {row.state} and cannot become {state}")
     row.state = state
+    row.revision += 1
     if state not in ACTIVE:
         row.lease_owner = row.lease_expires_at = None
     row.ended_at = datetime.now(UTC) if state in ENDED else None

@@ -20,11 +20,15 @@ MAX_NODES = 10_000
 
 @dataclass(frozen=True)
 class LineageNode:
-    """One resource of the family; `state` is ACTIVE, DELETED, a job's state, or PURGED where only its name is left."""
+    """One resource of the family, and the principal that made it.
+
+    `state` is ACTIVE, DELETED, a job's state, or PURGED where only its name is left.
+    """
 
     name: str
     state: str
     created_at: datetime | None
+    principal: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -54,13 +58,15 @@ class _Family:
     edges: set[LineageEdge] = field(default_factory=set)
     is_truncated: bool = False
 
-    def add(self, name: str, state: str, created_at: datetime | None) -> bool:
-        """Add a node; say whether it is new and there was room."""
-        if name in self.nodes or len(self.nodes) >= self.max_nodes:
-            self.is_truncated |= name not in self.nodes
-            return False
-        self.nodes[name] = LineageNode(name, state, created_at)
-        return True
+    def add(self, node: LineageNode) -> None:
+        """Add a node where it is new and there is room."""
+        if node.name not in self.nodes and len(self.nodes) < self.max_nodes:
+            self.nodes[node.name] = node
+        self.is_truncated |= node.name not in self.nodes
+
+    def add_purged(self, name: str) -> None:
+        """Add a node of which only the name may be left, where it is new."""
+        self.add(LineageNode(name, "PURGED", None))
 
     def link(self, source: str, target: str, role: str) -> None:
         """Add an edge between two nodes of the graph."""
@@ -82,7 +88,7 @@ def family_of(
     """
     family = _Family(max_nodes)
     start, versions = _start(session, name)
-    _add(family, start)
+    family.add(start)
     _add_generation(session, family, versions)
     _climb(session, family, versions, num_up)
     _descend(session, family, versions, num_down)
@@ -107,16 +113,17 @@ def _start(session: Session, name: VersionName | DatasetName | JobName) -> tuple
 
 
 def _version_node(row: VersionRow) -> LineageNode:
-    return LineageNode(str(row.name), "DELETED" if row.deleted_at is not None else "ACTIVE", row.created_at)
+    state = "DELETED" if row.deleted_at is not None else "ACTIVE"
+    return LineageNode(str(row.name), state, row.created_at, row.principal)
 
 
 def _job_node(row: JobRow) -> LineageNode:
-    return LineageNode(job_name(row.id), row.state.upper(), row.created_at)
+    return LineageNode(job_name(row.id), row.state.upper(), row.created_at, row.principal)
 
 
 def _dataset_node(row: DatasetRow) -> LineageNode:
     state = "PURGED" if row.is_purged else "DELETED" if row.deleted_at is not None else "ACTIVE"
-    return LineageNode(dataset_name(row.id), state, row.created_at)
+    return LineageNode(dataset_name(row.id), state, row.created_at, row.principal)
 
 
 def _climb(session: Session, family: _Family, versions: list[VersionRow], num_generations: int) -> None:
@@ -129,7 +136,7 @@ def _climb(session: Session, family: _Family, versions: list[VersionRow], num_ge
         for child in versions:
             if child.base_model_id is not None and child.base_number is not None:
                 base = str(VersionName(child.base_model_id, child.base_number))
-                family.add(base, "PURGED", None)
+                family.add_purged(base)
                 family.link(base, str(child.name), "base")
         versions = found
         if not versions:
@@ -162,25 +169,21 @@ def _descend(session: Session, family: _Family, versions: list[VersionRow], num_
 def _add_generation(session: Session, family: _Family, versions: list[VersionRow]) -> None:
     """Add versions, and the datasets and jobs that made them."""
     for row in versions:
-        _add(family, _version_node(row))
+        family.add(_version_node(row))
     new = [row for row in versions if str(row.name) in family.nodes]
     datasets = {row.dataset_id for row in new if row.dataset_id is not None}
     jobs = {row.job_id for row in new if row.job_id is not None}
     for dataset in session.scalars(select(DatasetRow).where(DatasetRow.id.in_(datasets))):
-        _add(family, _dataset_node(dataset))
+        family.add(_dataset_node(dataset))
     for job in session.scalars(select(JobRow).where(JobRow.id.in_(jobs))):
-        _add(family, _job_node(job))
+        family.add(_job_node(job))
     for row in new:
         if row.dataset_id is not None:
-            family.add(dataset_name(row.dataset_id), "PURGED", None)
+            family.add_purged(dataset_name(row.dataset_id))
             family.link(dataset_name(row.dataset_id), str(row.name), "dataset")
         if row.job_id is not None:
-            family.add(job_name(row.job_id), "PURGED", None)
+            family.add_purged(job_name(row.job_id))
             family.link(job_name(row.job_id), str(row.name), "training_job")
-
-
-def _add(family: _Family, node: LineageNode) -> bool:
-    return family.add(node.name, node.state, node.created_at)
 
 
 def _is_one_of(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, and_, func, select
-from sqlalchemy.orm import Session
+from collections.abc import Collection
+
+from sqlalchemy import Select, and_, func, select, tuple_
+from sqlalchemy.orm import Session, selectinload
 
 from model_store.errors import (
     AliasNotFound,
@@ -14,8 +16,13 @@ from model_store.errors import (
     VersionNotFound,
 )
 from model_store.names import AliasName, VersionName, dataset_name, model_name
-from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, ModelRow, VersionRow
+from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, JobRow, ModelRow, VersionRow
 from model_store.texts import quoted
+
+WHOLE_VERSION = tuple(
+    selectinload(part) for part in (VersionRow.stages, VersionRow.aliases, VersionRow.tags, VersionRow.metric_values)
+)
+"""Options of a query that read all parts of its versions in a statement each, not in one for each version."""
 
 
 def model_row(session: Session, model_id: str, *, lock: bool = False) -> ModelRow:
@@ -41,6 +48,12 @@ def version_row(session: Session, name: VersionName) -> VersionRow:
     if row is None:
         raise VersionNotFound(f"{name} does not exist; `maas versions {name.model_id}` lists those that do")
     return row
+
+
+def versions_named(names: Collection[VersionName]) -> Select[VersionRow]:
+    """Select these versions, deleted ones included, with all that their records hold; some may not be there."""
+    pairs = [(name.model_id, name.number) for name in names]
+    return select(VersionRow).where(tuple_(VersionRow.model_id, VersionRow.number).in_(pairs)).options(*WHOLE_VERSION)
 
 
 def living_version_row(session: Session, name: VersionName) -> VersionRow:
@@ -112,8 +125,8 @@ def shown(names: tuple[object, ...]) -> str:
     return ", ".join(str(name) for name in names[:_SHOWN]) + (" and more" if len(names) > _SHOWN else "")
 
 
-def check_etag(row: ModelRow | VersionRow, name: object, etag: str | None) -> None:
-    """Raise Conflict where the caller saw another state of the resource."""
+def check_etag(row: ModelRow | VersionRow | AliasRow | DatasetRow | JobRow, name: object, etag: str | None) -> None:
+    """Raise Conflict where the caller saw another state of the resource; without an etag, any state is meant."""
     if etag and etag != str(row.revision):
         raise Conflict(
             f"{name} was changed meanwhile (its etag is {row.revision}, not {quoted(etag)}): read it again, then decide"

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from model_store.database.engine import Database
+from model_store.database.principals import act_for
 from model_store.errors import AliasMoved
 from model_store.names import AliasName, VersionName, job_name, model_name
 from model_store.records.aliases import Share, Target
@@ -118,8 +119,12 @@ class PromotionStore:
         return f"the alias is back at {earlier.number}"
 
     def _locked(self, session: Session, job_id: str, state: PromotionState) -> tuple[JobRow, Promotion | None]:
-        """Lock a job, its model and the feed's turn, in the order of all; no promotion where it has gone on since."""
+        """Lock a job, its model and the feed's turn, in the order of all; no promotion where it has gone on since.
+
+        What is written then is noted as done for the principal that asked for the job.
+        """
         row = job_row(session, job_id, lock=True)
+        act_for(session, row.principal)
         model = session.get(ModelRow, row.model_id, with_for_update=True)
         take_writer_lock(session)
         promotion = row.record().promotion
@@ -166,4 +171,5 @@ def _after(seconds: float) -> datetime:
 
 def _note(session: Session, row: JobRow, promotion: Promotion) -> None:
     row.promotion, row.promotion_state = promotion.to_json(), promotion.state
+    row.revision += 1
     append(session, row, "promotion", promotion.to_json())

@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from model_store.database.principals import principal_of
 from model_store.errors import AlreadyExists, InvalidInput
 from model_store.manifests import Manifest
 from model_store.names import VersionName, check_key
@@ -33,7 +34,8 @@ class Publication:
 
     `new_digests` are the blobs that this publication added: what `added_bytes` counts. `metric_values` are numbers that
     a publisher gives besides `metrics`. A `claim` ends the training job in the same transaction, so that a job
-    publishes once or not at all; a `gated` verdict is carried out in it too.
+    publishes once or not at all; a `gated` verdict is carried out in it too. The `principal` is who publishes; with a
+    `claim` it is that of the job.
     """
 
     model_id: str
@@ -45,6 +47,7 @@ class Publication:
     notes: Notes = field(default_factory=Notes)
     alias: str | None = None
     actor: str = ""
+    principal: str = ""
     reason: str = ""
     new_digests: Collection[str] = ()
     request_id: str | None = None
@@ -109,6 +112,7 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
         calibration_logits_bytes=sizes[calibration.logits] if calibration else None,
         added_bytes=added,
         request_id=publication.request_id,
+        principal=principal_of(session),
         description=publication.notes.description,
         created_at=now,
         updated_at=now,

@@ -139,7 +139,15 @@ def listing_calls(setting: Setting, text: str) -> Iterator[tuple[str, Callable[[
     listing = ListRequest().listing("models")
     yield "token", lambda: store.list_models(ListRequest(PageRequest(0, encode_token(listing, text))))
     yield "token of anything", lambda: store.list_models(ListRequest(PageRequest(0, text)))
-    yield "datasets.token", lambda: datasets.list(PageRequest(0, encode_token("datasets", text)))
+    for of in (datasets.list, setting.jobs.list):
+        for asked in ("filter", "order_by"):
+            yield asked, lambda of=of, asked=asked: of(ListRequest(**{asked: text}))
+    for condition in (f'digest = "{text[:1000]}"', f'parent = "{text[:1000]}"'):
+        yield "datasets.filter", lambda condition=condition: datasets.list(ListRequest(filter=condition))
+    for condition in (f'alias = "{text[:1000]}"', f'state = "{text[:1000]}"'):
+        yield "jobs.filter", lambda condition=condition: setting.jobs.list(ListRequest(filter=condition))
+    token = encode_token(ListRequest().listing("datasets"), text)
+    yield "datasets.token", lambda: datasets.list(ListRequest(PageRequest(0, token)))
 
 
 def dataset_calls(setting: Setting, text: str) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -196,8 +204,8 @@ def test_every_text_is_kept_cut_or_refused(setting: Setting, text: str) -> None:
         setting.store.list_models(ListRequest(PageRequest(1000))).items,
         [setting.store.list_versions(each, ListRequest()).items for each in ("base", "flowers")],
         setting.store.list_alias_history(AliasName("flowers", "production"), PageRequest()).items,
-        setting.datasets.list(PageRequest(1000)).items,
-        jobs := setting.jobs.list(PageRequest(1000)).items,
+        setting.datasets.list(ListRequest(PageRequest(1000))).items,
+        jobs := setting.jobs.list(ListRequest(PageRequest(1000))).items,
         [setting.jobs.events_after(job.id, 0) for job in jobs],
     ]
     assert repr(everything)

@@ -21,6 +21,7 @@ from maas.model_store.v1 import model_store_pb2_grpc
 from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
+from grpc_runtime.principals import authenticated
 from model_store.registry.models import ModelStore
 from tests.training_service.making import open_store
 from training_service.__main__ import build
@@ -98,8 +99,8 @@ def settings_of(home: Path, kind: type[TrainingSettings] = TrainingSettings, **c
 
 
 @contextmanager
-def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
-    """Run a service on the store in this folder and a free port, until the block ends."""
+def running_service(home: Path, *, principal: str = "", **settings: Any) -> Iterator[RunningService]:
+    """Run a service on the store in this folder and a free port, until the block ends; calls are this principal's."""
     chosen = settings_of(home, **settings)
     (home / "address").unlink(missing_ok=True)
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -107,7 +108,7 @@ def running_service(home: Path, **settings: Any) -> Iterator[RunningService]:
     async def serve() -> None:
         stopping = asyncio.Event()
         loops.append((asyncio.get_running_loop(), stopping))
-        with build(chosen, stopping) as server:
+        with authenticated(principal), build(chosen, stopping) as server:
             await server.run()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="service")

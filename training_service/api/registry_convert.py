@@ -41,6 +41,7 @@ def alias_message(alias: Alias) -> pb.Alias:
         name=str(alias.name),
         version=str(alias.version),
         update_time=timestamp(alias.updated_at),
+        etag=alias.etag,
         **_traffic(alias.traffic, alias.name.model_id),
     )
 
@@ -55,6 +56,7 @@ def move_message(move: AliasMove) -> pb.AliasMove:
         reason=move.reason,
         create_time=timestamp(move.created_at),
         is_refused=move.is_refused,
+        principal=move.principal,
         **_traffic(move.traffic, move.name.model_id),
     )
 
@@ -80,6 +82,7 @@ def version_message(
         size_bytes=version.size_bytes,
         added_bytes=version.added_bytes,
         aliases=version.aliases,
+        principal=version.principal,
         calibration=_calibration_message(version.calibration) if version.calibration is not None else None,
         **_kept(version.notes, version.timestamps),
     )
@@ -107,7 +110,9 @@ def lineage_graph_message(graph: LineageGraph) -> pb.LineageGraph:
     """Write a family."""
     return pb.LineageGraph(
         nodes=[
-            pb.LineageGraph.Node(name=node.name, state=node.state, create_time=_optional(node.created_at))
+            pb.LineageGraph.Node(
+                name=node.name, state=node.state, create_time=_optional(node.created_at), principal=node.principal
+            )
             for node in graph.nodes
         ],
         edges=[pb.LineageGraph.Edge(source=edge.source, target=edge.target, role=edge.role) for edge in graph.edges],
@@ -122,6 +127,7 @@ def change_message(change: Change) -> pb.Change:
         kind=change.kind,
         resource=change.resource,
         create_time=timestamp(change.created_at),
+        principal=change.principal,
     )
 
 

@@ -28,8 +28,16 @@ _MAX_DIGESTS = 10_000
 _NO_DIGEST = "must be 64 lower-case hexadecimal digits"
 _DEFAULT_GENERATIONS, _MAX_GENERATIONS = 10, 100
 _DEFAULT_NODES, _MAX_NODES = 1000, 10_000
-Paged = pb.ListModelsRequest | pb.ListVersionsRequest
 Named = pb.SetAliasRequest | pb.RollBackAliasRequest | pb.DeleteAliasRequest
+
+
+class Listed(Protocol):
+    """A request for a page of a listing."""
+
+    page_size: int
+    page_token: str
+    filter: str
+    order_by: str
 
 
 class Noted(Protocol):
@@ -42,10 +50,10 @@ class Noted(Protocol):
         """Return its tags."""
 
 
-def list_request(request: Paged) -> ListRequest:
-    """Read how a listing is asked for."""
+def list_request(request: Listed) -> ListRequest:
+    """Read how a listing is asked for; one of resources that are never deleted has no `show_deleted`."""
     page = PageRequest(request.page_size, request.page_token)
-    return ListRequest(page, request.filter, request.order_by, request.show_deleted)
+    return ListRequest(page, request.filter, request.order_by, getattr(request, "show_deleted", False))
 
 
 def notes(message: Noted, field: str) -> Notes:
@@ -88,13 +96,6 @@ def version_or_alias(text: str, field: str) -> names.AliasName | names.VersionNa
     return target
 
 
-def expected_version(request: pb.SetAliasRequest | pb.DeleteAliasRequest) -> names.VersionName | None:
-    """Read where the caller thinks that an alias points."""
-    if not request.expected_version:
-        return None
-    return names.parse_version(request.expected_version, "expected_version")
-
-
 def traffic(request: pb.SetAliasRequest, model_id: str) -> Traffic:
     """Read what other versions of the alias's model are given of its requests."""
     canaries = [_share(share, model_id, f"canaries[{index}]") for index, share in enumerate(request.canaries)]
@@ -102,10 +103,10 @@ def traffic(request: pb.SetAliasRequest, model_id: str) -> Traffic:
     return Traffic(tuple(canaries), shadow)
 
 
-def who_and_why(request: Named) -> dict[str, str]:
-    """Read the actor and the reason for an alias's history."""
+def alias_note(request: Named) -> dict[str, str | None]:
+    """Read the actor and the reason for an alias's history, and the etag that the caller saw."""
     _check_texts(reason=(request.reason, MAX_REASON), actor=(request.actor, MAX_ACTOR))
-    return {"actor": request.actor, "reason": request.reason}
+    return {"actor": request.actor, "reason": request.reason, "etag": request.etag or None}
 
 
 def digests(given: Iterable[str], field: str, *, at_least: int) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
 from maas.model_store.v1 import model_store_pb2 as pb
 from maas.model_store.v1 import model_store_pb2_grpc as pb_grpc
 
+from grpc_runtime.principals import current_principal
 from model_store import names
 from model_store.database.paging import PageRequest
 from model_store.errors import InvalidInput
@@ -23,6 +26,7 @@ from training_service.api.registry_streams import blob_messages, receive_version
 from training_service.threads import CallThreads
 
 Context = grpc.aio.ServicerContext[Any, Any]
+_Changed = TypeVar("_Changed")
 
 
 class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
@@ -38,7 +42,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         """Create a model without versions."""
         model_id = names.check_id(request.model_id, "model_id")
         notes = requests.notes(request.model, "model")
-        return convert.model_message(await self._threads.writes.run(self._store.create_model, model_id, notes))
+        return convert.model_message(await self._write(self._store.create_model, model_id, notes))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
         """Get one model."""
@@ -55,21 +59,19 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         """Change a model's description or tags."""
         model_id = names.parse_model(request.model.name, "model.name")
         change = requests.notes_change(request.model, request.update_mask, "model")
-        model = await self._threads.writes.run(self._store.update_model, model_id, change, request.model.etag)
+        model = await self._write(self._store.update_model, model_id, change, request.model.etag or None)
         return convert.model_message(model)
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
         """Hide a model."""
         model_id = names.parse_model(request.name, "name")
-        model = await self._threads.writes.run(
-            self._store.delete_model, model_id, force=request.force, etag=request.etag or None
-        )
+        model = await self._write(self._store.delete_model, model_id, force=request.force, etag=request.etag or None)
         return convert.model_message(model)
 
     async def UndeleteModel(self, request: pb.UndeleteModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
         """Bring a deleted model back."""
         model_id = names.parse_model(request.name, "name")
-        return convert.model_message(await self._threads.writes.run(self._store.undelete_model, model_id))
+        return convert.model_message(await self._write(self._store.undelete_model, model_id))
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
         """Get one version, by number or by alias."""
@@ -88,19 +90,19 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         name = names.parse_version(request.version.name, "version.name")
         change = requests.notes_change(request.version, request.update_mask, "version")
         etag = request.version.etag or None
-        version = await self._threads.writes.run(self._store.update_version, name, change, etag)
+        version = await self._write(self._store.update_version, name, change, etag)
         return await self._threads.slow.run(self._message, version)
 
     async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
         """Hide a version."""
         name = names.parse_version(request.name, "name")
-        version = await self._threads.writes.run(self._store.delete_version, name, request.etag or None)
+        version = await self._write(self._store.delete_version, name, request.etag or None)
         return convert.version_message(version)
 
     async def UndeleteVersion(self, request: pb.UndeleteVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
         """Bring a deleted version back."""
         name = names.parse_version(request.name, "name")
-        version = await self._threads.writes.run(self._store.undelete_version, name)
+        version = await self._write(self._store.undelete_version, name)
         return await self._threads.slow.run(self._message, version)
 
     async def FindMissingBlobs(
@@ -119,7 +121,8 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.ModelVersion:
         """Register a version made elsewhere."""
-        return await in_threads(self._threads.uploads, self._publish, request_iterator)
+        publish = partial(self._publish, current_principal())
+        return await in_threads(self._threads.uploads, publish, request_iterator)
 
     async def DownloadVersion(
         self,
@@ -159,21 +162,20 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         """Point an alias at a version."""
         name = names.parse_alias(request.name, "name")
         version = names.parse_version(request.version, "version")
-        expected, note = requests.expected_version(request), requests.who_and_why(request)
-        traffic = requests.traffic(request, name.model_id)
-        alias = await self._threads.writes.run(self._store.set_alias, name, version, traffic, expected=expected, **note)
+        note, traffic = requests.alias_note(request), requests.traffic(request, name.model_id)
+        alias = await self._write(self._store.set_alias, name, version, traffic, **note)
         return convert.alias_message(alias)
 
     async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
         """Point an alias back at the version before."""
-        name, note = names.parse_alias(request.name, "name"), requests.who_and_why(request)
-        return convert.alias_message(await self._threads.writes.run(self._store.roll_back_alias, name, **note))
+        name, note = names.parse_alias(request.name, "name"), requests.alias_note(request)
+        alias = await self._write(self._store.roll_back_alias, name, **note)
+        return convert.alias_message(alias)
 
     async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:  # noqa: ARG002
         """Delete an alias."""
-        name = names.parse_alias(request.name, "name")
-        expected, note = requests.expected_version(request), requests.who_and_why(request)
-        await self._threads.writes.run(self._store.delete_alias, name, expected=expected, **note)
+        name, note = names.parse_alias(request.name, "name"), requests.alias_note(request)
+        await self._write(self._store.delete_alias, name, **note)
         return pb.DeleteAliasResponse()
 
     async def ListAliasHistory(
@@ -206,13 +208,19 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
                     yield convert.change_message(change)
             changes = await self._notifier.after(sequence)
 
+    async def _write(self, change: Callable[..., _Changed], *arguments: object, **options: object) -> _Changed:
+        """Change the store on behalf of the call's principal."""
+        return await self._threads.writes.run(change, *arguments, **options, principal=current_principal())
+
     def _read_version(self, target: names.AliasName | names.VersionName) -> pb.ModelVersion:
         name = target if isinstance(target, names.VersionName) else self._store.resolve(target)
         return self._message(self._store.get_version(name))
 
-    def _publish(self, check_client: Callable[[], None]) -> Receiver[pb.PublishVersionRequest, pb.ModelVersion]:
+    def _publish(
+        self, principal: str, check_client: Callable[[], None]
+    ) -> Receiver[pb.PublishVersionRequest, pb.ModelVersion]:
         publication = yield from receive_version(check_client, self._store.blobs)
-        return self._message(self._store.publish(publication))
+        return self._message(self._store.publish(replace(publication, principal=principal)))
 
     def _compare(
         self, first: names.AliasName | names.VersionName, second: names.AliasName | names.VersionName

@@ -104,6 +104,8 @@ def job_message(job: TrainingJob, version: ModelVersion | None = None) -> pb.Tra
         checkpoint_step=job.step,
         promotion=_promotion_message(job.promotion, job.spec.model_id) if job.promotion is not None else None,
         remarks=version.lineage.recipe.get(REMARKS, []) if version is not None else [],
+        etag=job.etag,
+        principal=job.principal,
     )
     message.MergeFrom(standing)
     return message
@@ -159,6 +161,8 @@ def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:
         state=RESOURCE_STATE_ACTIVE if dataset.deleted_at is None else RESOURCE_STATE_DELETED,
         delete_time=_timestamp(dataset.deleted_at),
         purge_time=_timestamp(dataset.purge_at),
+        etag=dataset.etag,
+        principal=dataset.principal,
     )
 
 

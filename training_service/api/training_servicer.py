@@ -16,6 +16,7 @@ import grpc
 from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
+from grpc_runtime.principals import current_principal
 from model_store.database.paging import PageRequest, cut, decode_token
 from model_store.errors import InvalidInput
 from model_store.names import parse_dataset, parse_job, parse_target
@@ -29,6 +30,7 @@ from training_service.api.client_streams import Caller, in_threads
 from training_service.api.evaluation_convert import read_split
 from training_service.api.job_requests import job_spec
 from training_service.api.job_watch import JobWatch
+from training_service.api.registry_requests import list_request
 from training_service.api.uploads import Uploads
 from training_service.api.violations import check_request_id
 from training_service.background.order import Kind
@@ -38,6 +40,9 @@ from training_service.modalities.image.preview import PreviewSize, check_split, 
 from training_service.threads import CallThreads
 
 Context = grpc.aio.ServicerContext[Any, Any]
+_Wished = (
+    pb.CancelTrainingJobRequest | pb.PauseTrainingJobRequest | pb.ResumeTrainingJobRequest | pb.RetryTrainingJobRequest
+)
 
 
 class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
@@ -66,7 +71,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def UploadDataset(self, messages: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> pb.Dataset:
         """Receive an archive and register it as a dataset."""
-        dataset = await in_threads(self._threads.uploads, self._uploads.receive, messages)
+        receive = partial(self._uploads.receive, current_principal())
+        dataset = await in_threads(self._threads.uploads, receive, messages)
         return convert.dataset_message(dataset)
 
     async def QueryUpload(self, request: pb.QueryUploadRequest, context: Context) -> pb.QueryUploadResponse:
@@ -76,7 +82,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:
         """Read what lies at a URL and register it as a dataset."""
         caller = Caller()
-        register = partial(self._uploads.register, request, caller.check)
+        register = partial(self._uploads.register, request, current_principal(), caller.check)
         try:
             return convert.dataset_message(
                 await asyncio.get_running_loop().run_in_executor(self._threads.uploads, register)
@@ -94,21 +100,24 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return convert.dataset_message(await self._threads.reads.run(self._datasets.get, dataset_id))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
-        """Return a page of datasets by id."""
-        wanted = PageRequest(request.page_size, request.page_token)
-        page = await self._threads.reads.run(self._datasets.list, wanted, show_deleted=request.show_deleted)
+        """Return a page of datasets."""
+        page = await self._threads.reads.run(self._datasets.list, list_request(request))
         datasets = [convert.dataset_message(each, with_files=False) for each in page.items]
         return pb.ListDatasetsResponse(datasets=datasets, next_page_token=page.next_token)
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.Dataset:
         """Hide a dataset."""
         dataset_id = parse_dataset(request.name, "name")
-        return convert.dataset_message(await self._threads.writes.run(self._datasets.delete, dataset_id))
+        dataset = await self._threads.writes.run(
+            self._datasets.delete, dataset_id, etag=request.etag or None, principal=current_principal()
+        )
+        return convert.dataset_message(dataset)
 
     async def UndeleteDataset(self, request: pb.UndeleteDatasetRequest, context: Context) -> pb.Dataset:
         """Bring a dataset back."""
         dataset_id = parse_dataset(request.name, "name")
-        return convert.dataset_message(await self._threads.writes.run(self._datasets.undelete, dataset_id))
+        undelete = partial(self._datasets.undelete, dataset_id, principal=current_principal())
+        return convert.dataset_message(await self._threads.writes.run(undelete))
 
     async def ListDatasetRows(self, request: pb.ListDatasetRowsRequest, context: Context) -> pb.ListDatasetRowsResponse:
         """Return a page of a dataset's rows, in the manifest's order."""
@@ -120,7 +129,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         spec = await self._threads.slow.run(self._spec, request)
         if request.validate_only:
             return convert.spec_message(spec)
-        return convert.job_message(await self._threads.writes.run(self._jobs.enqueue, spec, request_id))
+        enqueue = partial(self._jobs.enqueue, spec, request_id, principal=current_principal())
+        return convert.job_message(await self._threads.writes.run(enqueue))
 
     async def GetTrainingJob(self, request: pb.GetTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Return one job, with its version's metrics."""
@@ -129,24 +139,24 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def ListTrainingJobs(
         self, request: pb.ListTrainingJobsRequest, context: Context
     ) -> pb.ListTrainingJobsResponse:
-        """Return a page of jobs, newest first."""
+        """Return a page of jobs."""
         return await self._threads.reads.run(self._list_jobs, request)
 
     async def CancelTrainingJob(self, request: pb.CancelTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Ask a job to stop."""
-        return await self._wish(request.name, DesiredAction.CANCEL)
+        return await self._wish(request, DesiredAction.CANCEL)
 
     async def PauseTrainingJob(self, request: pb.PauseTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Ask a job to wait."""
-        return await self._wish(request.name, DesiredAction.PAUSE)
+        return await self._wish(request, DesiredAction.PAUSE)
 
     async def ResumeTrainingJob(self, request: pb.ResumeTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Let a paused job go on."""
-        return await self._wish(request.name, DesiredAction.RESUME)
+        return await self._wish(request, DesiredAction.RESUME)
 
     async def RetryTrainingJob(self, request: pb.RetryTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Queue a job again that failed or was cancelled."""
-        return await self._wish(request.name, DesiredAction.RETRY)
+        return await self._wish(request, DesiredAction.RETRY)
 
     async def WatchTrainingJob(
         self, request: pb.WatchTrainingJobRequest, context: Context
@@ -173,9 +183,11 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         (report,) = [message async for message in self._background.run(Kind.REPORT, request)]
         return pb.Report.FromString(report)
 
-    async def _wish(self, name: str, wish: DesiredAction) -> pb.TrainingJob:
-        job_id = parse_job(name, "name")
-        return await self._threads.writes.run(lambda: self._message(self._jobs.wish(job_id, wish)))
+    async def _wish(self, request: _Wished, wish: DesiredAction) -> pb.TrainingJob:
+        job_id, etag, principal = parse_job(request.name, "name"), request.etag or None, current_principal()
+        return await self._threads.writes.run(
+            lambda: self._message(self._jobs.wish(job_id, wish, etag=etag, principal=principal))
+        )
 
     def _check_names(self, request: pb.EvaluateVersionRequest) -> None:
         """Refuse names that mean nothing without the cost of a process."""
@@ -194,8 +206,9 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         )
 
     def _list_jobs(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
-        page = self._jobs.list(PageRequest(request.page_size, request.page_token))
-        jobs = [self._message(job) for job in page.items]
+        page = self._jobs.list(list_request(request))
+        versions = self._store.get_versions([job.version for job in page.items if job.version is not None])
+        jobs = [convert.job_message(job, versions.get(job.version) if job.version else None) for job in page.items]
         return pb.ListTrainingJobsResponse(training_jobs=jobs, next_page_token=page.next_token)
 
     def _list_rows(self, request: pb.ListDatasetRowsRequest) -> pb.ListDatasetRowsResponse:
@@ -220,5 +233,5 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return pb.PreviewDatasetResponse(thumbnails=[pb.Thumbnail(row=row, jpeg=jpeg) for row, jpeg in pictures])
 
     def _message(self, job: TrainingJob) -> pb.TrainingJob:
-        version = self._store.get_version(job.version) if job.version is not None else None
-        return convert.job_message(job, version)
+        versions = self._store.get_versions([job.version]) if job.version is not None else {}
+        return convert.job_message(job, versions.get(job.version) if job.version is not None else None)

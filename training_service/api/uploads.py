@@ -70,7 +70,7 @@ class Uploads:
         self._limits = limits
         self._max_archive_bytes = max_archive_bytes
 
-    def receive(self, check_client: Callable[[], None]) -> Receiver[pb.UploadDatasetRequest, Dataset]:
+    def receive(self, principal: str, check_client: Callable[[], None]) -> Receiver[pb.UploadDatasetRequest, Dataset]:
         """Read one upload and register its dataset; one with an id that breaks off can go on where it stopped."""
         header = _header((yield))
         upload_id = _check_upload_id(header.upload_id, "header.upload_id") if header.upload_id else ""
@@ -85,19 +85,22 @@ class Uploads:
                 check_client()
                 upload.check_not_taken()
 
-            return self._made(begun, read_archive(upload.content, self._limits, encoding), "", check_going_on)
+            files = read_archive(upload.content, self._limits, encoding)
+            return self._made(begun, files, "", principal, check_going_on)
 
     def kept(self, request: pb.QueryUploadRequest) -> pb.QueryUploadResponse:
         """Say how much of an upload is here; raise UploadNotFound."""
         kept = self._spool.kept(_check_upload_id(request.upload_id, "upload_id"))
         return pb.QueryUploadResponse(committed_size=kept.size_bytes, expire_time=timestamp(kept.expires_at))
 
-    def register(self, request: pb.RegisterDatasetRequest, check_going_on: Callable[[], None]) -> Dataset:
+    def register(
+        self, request: pb.RegisterDatasetRequest, principal: str, check_going_on: Callable[[], None]
+    ) -> Dataset:
         """Read what lies at a URL and register it as a dataset; raise what `Sources` raises."""
         source, encoding = self._sources.find(request.uri), check_encoding(request.file_name_encoding)
         begun = self._begun(request)
         with self._blobs.temporary_file() as file:
-            return self._made(begun, self._sources.read(source, file, encoding), source.uri, check_going_on)
+            return self._made(begun, self._sources.read(source, file, encoding), source.uri, principal, check_going_on)
 
     def _begun(self, wanted: Wanted) -> _Begun:
         """Check what can be known before the files are read."""
@@ -119,9 +122,9 @@ class Uploads:
         return dataset if is_made_of_it and dataset.deleted_at is None else None
 
     def _made(
-        self, begun: _Begun, files: Iterable[ArchiveFile], uri: str, check_going_on: Callable[[], None]
+        self, begun: _Begun, files: Iterable[ArchiveFile], uri: str, principal: str, check_going_on: Callable[[], None]
     ) -> Dataset:
-        """Register the dataset of these files.
+        """Register the dataset of these files for a principal.
 
         Of equal content the dataset that is there is the answer where `reuse` is set; else it is remarked on.
         """
@@ -133,7 +136,7 @@ class Uploads:
         equal = self._datasets.living_of_digest(ingested.digest)
         if equal and begun.reuse:
             return equal[0]
-        return self._datasets.register(_record(begun, ingested, uri, equal))
+        return self._datasets.register(_record(begun, ingested, uri, equal), principal=principal)
 
     def _parent(self, wanted: Wanted) -> Parent | None:
         """Return the dataset to append to; raise DatasetNotFound, or InvalidInput where it is to be dealt anew."""

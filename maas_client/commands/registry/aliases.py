@@ -1,4 +1,4 @@
-"""`maas alias`: point an alias somewhere, roll it back, delete it, read its history."""
+"""`maas alias`: point an alias somewhere, show it, roll it back, delete it, read its history."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from maas_client.typed.caller import caller
 from maas_client.typed.numbers import INT32_MAX
 from maas_client.typed.shorthand import alias_name, alias_text, id_of, target_name
 from maas_client.views.new_alias import say_where_new
-from maas_client.views.output import AsJson, Yes, confirm, moment, out, print_json, print_table
+from maas_client.views.output import AsJson, Yes, confirm, moment, out, print_facts, print_json, print_table
 
-app = typer.Typer(help="Point an alias at a version, roll it back, delete it, read its history.", no_args_is_help=True)
+app = typer.Typer(help="Set, show, roll back and delete aliases, and read their history.", no_args_is_help=True)
 
 Model = Annotated[str, typer.Argument(help="Id of the model, such as flowers.")]
 AliasId = Annotated[str, typer.Argument(help="Id of the alias, such as production.")]
-Expected = Annotated[int, typer.Option(min=0, max=INT32_MAX, help="Version it must point at now; 0 means any.")]
+Etag = Annotated[str, typer.Option(help="Change it only if it still has this etag, as `maas alias show` prints it.")]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 
 
@@ -37,7 +37,7 @@ def set_alias(
         typer.Option(metavar="NUMBER:PERCENT", help="A version that a share of requests is run on too, to compare."),
     ] = "",
     reason: Reason = "",
-    expected: Expected = 0,
+    etag: Etag = "",
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +47,7 @@ def set_alias(
         version=_version(model, version),
         canaries=[_share(model, each, "--canary") for each in canary or []],
         shadow=_share(model, shadow, "--shadow") if shadow else None,
-        expected_version=_version(model, expected),
+        etag=etag,
         reason=reason,
         actor=caller(),
     )
@@ -56,10 +56,24 @@ def set_alias(
         _show(client.registry.SetAlias(request), as_json=as_json)
 
 
+@app.command("show")
+def show_alias(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None:
+    """Show where an alias points, and its etag."""
+    with Client() as client:
+        found = client.alias(model, alias)
+    if as_json:
+        print_json(found)
+        return
+    target, changed = alias_text(found, found.version), moment(found.update_time)
+    print_facts(found.name, [("points at", target), ("changed", changed), ("etag", found.etag)])
+
+
 @app.command("rollback")
-def roll_back(model: Model, alias: AliasId, reason: Reason = "", *, as_json: AsJson = False) -> None:
+def roll_back(model: Model, alias: AliasId, reason: Reason = "", etag: Etag = "", *, as_json: AsJson = False) -> None:
     """Point an alias back at what it named before, canaries and shadow included."""
-    request = model_store_pb2.RollBackAliasRequest(name=alias_name(model, alias), reason=reason, actor=caller())
+    request = model_store_pb2.RollBackAliasRequest(
+        name=alias_name(model, alias), reason=reason, actor=caller(), etag=etag
+    )
     with Client() as client:
         _show(client.registry.RollBackAlias(request), as_json=as_json)
 
@@ -69,7 +83,7 @@ def delete_alias(
     model: Model,
     alias: AliasId,
     reason: Reason = "",
-    expected: Expected = 0,
+    etag: Etag = "",
     *,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -77,9 +91,7 @@ def delete_alias(
     """Delete an alias; its history stays, and setting it again begins anew."""
     name = alias_name(model, alias)
     confirm(f"Delete {name}?", yes=yes)
-    request = model_store_pb2.DeleteAliasRequest(
-        name=name, expected_version=_version(model, expected), reason=reason, actor=caller()
-    )
+    request = model_store_pb2.DeleteAliasRequest(name=name, etag=etag, reason=reason, actor=caller())
     with Client() as client:
         client.registry.DeleteAlias(request)
     if as_json:

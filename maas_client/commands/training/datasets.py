@@ -46,6 +46,10 @@ AppendTo = Annotated[
 @app.callback()
 def list_datasets(
     context: typer.Context,
+    filter_: Annotated[
+        str, typer.Option("--filter", help="Conditions, such as 'example_count >= 1000 AND parent = datasets/flowers'.")
+    ] = "",
+    sort: Annotated[str, typer.Option(help="'create_time desc' or 'example_count', say; default: by id.")] = "",
     *,
     deleted: Annotated[bool, typer.Option("--deleted", help="Show those that were deleted, too.")] = False,
     as_json: AsJson = False,
@@ -54,7 +58,7 @@ def list_datasets(
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
-        datasets = list(client.datasets(show_deleted=deleted))
+        datasets = list(client.datasets(filter=filter_, order_by=sort, show_deleted=deleted))
     if as_json:
         print_json(datasets)
         return
@@ -70,7 +74,8 @@ def list_datasets(
         for each in datasets
     ]
     columns = ["dataset", "images", "labels", "size", "digest", "created"]
-    print_table("datasets", columns, rows, "no datasets yet: `maas datasets upload DIR` makes one")
+    empty = "nothing passes the filter" if filter_ else "no datasets yet: `maas datasets upload DIR` makes one"
+    print_table("datasets", columns, rows, empty)
 
 
 @app.command("upload")

@@ -20,12 +20,20 @@ Job = Annotated[str, typer.Argument(help=JOB_HELP)]
 
 
 @app.callback()
-def list_jobs(context: typer.Context, *, as_json: AsJson = False) -> None:
+def list_jobs(
+    context: typer.Context,
+    filter_: Annotated[
+        str, typer.Option("--filter", help="Conditions, such as 'state = RUNNING AND model = models/flowers'.")
+    ] = "",
+    sort: Annotated[str, typer.Option(help="'priority desc' or 'create_time', say; default: newest first.")] = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
     """List the training jobs, newest first."""
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
-        jobs = list(client.jobs())
+        jobs = list(client.jobs(filter=filter_, order_by=sort))
     if as_json:
         print_json(jobs)
         return
@@ -42,7 +50,8 @@ def list_jobs(context: typer.Context, *, as_json: AsJson = False) -> None:
         for job in jobs
     ]
     columns = ["job", "state", "model", "recipe", "dataset", "created", "version or error"]
-    print_table("training jobs", columns, rows, "no jobs yet: `maas finetune DIR --base MODEL` starts one")
+    empty = "nothing passes the filter" if filter_ else "no jobs yet: `maas finetune DIR --base MODEL` starts one"
+    print_table("training jobs", columns, rows, empty)
 
 
 @app.command("show")

@@ -135,7 +135,19 @@ def test_what_was_deleted_comes_back(registry: RunningRegistry, maas: Maas) -> N
     assert "delete with force" in maas("delete", "flowers")[2]
     assert read(maas, "delete", "flowers", "--force")["state"] == "RESOURCE_STATE_DELETED"
     assert maas("undelete", "flowers")[1] == "models/flowers is back\n"
-    assert "ABORTED" in maas("alias", "set", "flowers", "live", "1", "--expected", "1")[2]
+    assert "ABORTED" in maas("alias", "set", "flowers", "live", "1", "--etag", "1")[2]
+
+
+def test_an_alias_is_shown_with_the_etag_that_guards_it(registry: RunningRegistry, maas: Maas) -> None:
+    """What `alias show` prints lets one move pass, and no second one."""
+    for seeds in ((1, 2), (1, 3)):
+        publish(registry, seeds=seeds)
+    assert maas("alias", "set", "flowers", "live", "1")[0] == 0
+    etag = read(maas, "alias", "show", "flowers", "live")["etag"]
+    assert f"etag       {etag}" in maas("alias", "show", "flowers", "live")[1]
+    assert read(maas, "alias", "set", "flowers", "live", "2", "--etag", etag)["version"] == "models/flowers/versions/2"
+    for guarded in (("rollback", "flowers", "live"), ("delete", "flowers", "live", "--yes")):
+        assert "was changed meanwhile" in maas("alias", *guarded, "--etag", etag)[2]
 
 
 @pytest.mark.parametrize(

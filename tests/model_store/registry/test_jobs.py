@@ -27,6 +27,7 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import NUM_CHECKPOINTS, Claim, JobStore
 from model_store.registry.models import ModelStore
 from model_store.tables import JobRow
+from model_store.transactions.listings import ListRequest
 from model_store.upkeep.gc import Collector
 from tests.model_store.making import publication, registered_dataset
 
@@ -148,14 +149,14 @@ def test_a_repeated_request_queues_one_job(jobs: JobStore) -> None:
     assert jobs.enqueue(SPEC, "r1") == first
     with pytest.raises(AlreadyExists, match="r1"):
         jobs.enqueue(JobSpec("other", SPEC.base, "d", {}, 0, None), "r1")
-    assert len(jobs.list(PageRequest()).items) == 1
+    assert len(jobs.list(ListRequest()).items) == 1
 
 
 def test_jobs_come_newest_first_in_pages(jobs: JobStore) -> None:
     """Keyset pages visit every job once."""
     made = [jobs.enqueue(SPEC).id for _ in range(5)]
-    first = jobs.list(PageRequest(3))
-    second = jobs.list(PageRequest(3, first.next_token))
+    first = jobs.list(ListRequest(PageRequest(3)))
+    second = jobs.list(ListRequest(PageRequest(3, first.next_token)))
     assert [job.id for job in (*first.items, *second.items)] == made[::-1]
     assert second.next_token == ""
 

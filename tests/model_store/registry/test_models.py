@@ -129,14 +129,26 @@ def test_the_history_of_an_alias_says_who_and_why(store: ModelStore) -> None:
     assert moves[0].reason == "better"
 
 
-def test_an_alias_moves_only_from_where_it_is_expected(store: ModelStore) -> None:
-    """Two people who decide at once do not overwrite one another."""
+def test_an_alias_moves_only_from_where_it_was_read(store: ModelStore) -> None:
+    """Two people who decide at once do not overwrite one another: an etag is never given twice."""
     for _ in range(2):
         store.publish(publication(store, alias="production"))
     one, two = VersionName("flowers", 1), VersionName("flowers", 2)
-    with pytest.raises(Conflict, match="points at version 2"):
-        store.set_alias(PRODUCTION, one, expected=one)
-    assert store.set_alias(PRODUCTION, one, expected=two).version == one
+    read = store.get_alias(PRODUCTION).etag
+    moved = store.set_alias(PRODUCTION, one, etag=read)
+    assert (moved.version, store.get_alias(PRODUCTION)) == (one, moved)
+    for change in (
+        lambda: store.set_alias(PRODUCTION, two, etag=read),
+        lambda: store.roll_back_alias(PRODUCTION, etag=read),
+        lambda: store.delete_alias(PRODUCTION, etag=read),
+    ):
+        with pytest.raises(Conflict, match="was changed meanwhile"):
+            change()
+    assert store.set_alias(PRODUCTION, one, etag=moved.etag) == moved  # no move, no other etag
+    store.delete_alias(PRODUCTION, etag=moved.etag)
+    with pytest.raises(Conflict, match="was deleted meanwhile"):
+        store.set_alias(PRODUCTION, one, etag=moved.etag)
+    assert store.set_alias(PRODUCTION, one).etag not in {read, moved.etag}
 
 
 def test_what_does_not_exist_is_named(store: ModelStore) -> None:

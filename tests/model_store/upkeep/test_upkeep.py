@@ -23,6 +23,7 @@ from model_store.registry.models import ModelStore
 from model_store.tables import AliasMoveRow, ChangeRow, JobCheckpointRow, JobEventRow, JobRow, LeaseRow
 from model_store.transactions.changes import ChangeFeed, append_change
 from model_store.transactions.leases import WorkLease
+from model_store.transactions.listings import ListRequest
 from model_store.upkeep import history
 from model_store.upkeep.keeping import Ages, Counts, Upkeep
 from model_store.upkeep.turns import Turns
@@ -145,7 +146,7 @@ def test_old_jobs_that_left_nothing_go(database: Database, store: ModelStore) ->
         checkpoint = {"job_id": cancelled, "step": 1, "digest": "0" * 64, "size_bytes": 1}
         session.execute(insert(JobCheckpointRow).values(checkpoint))
     assert keep(database, store)["jobs"] == {"num_jobs": 1}
-    assert {job.id for job in jobs.list(PageRequest()).items} == {open_job, young, published}
+    assert {job.id for job in jobs.list(ListRequest()).items} == {open_job, young, published}
     with pytest.raises(JobNotFound):
         jobs.get(cancelled)
     with database.read() as session:

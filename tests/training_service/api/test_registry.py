@@ -74,14 +74,14 @@ def test_only_missing_blobs_are_sent(client: Client, base: LoadedBase) -> None:
 
 
 def test_aliases_move_and_roll_back_over_the_wire(client: Client, base: LoadedBase) -> None:
-    """SetAlias with an expectation, RollBackAlias, and the history of both."""
+    """SetAlias with an etag, RollBackAlias, and the history of both."""
     for _ in range(2):
         publish_base(client, "squeezenet", base)
     name, one, two = ("models/squeezenet/" + rest for rest in ("aliases/live", "versions/1", "versions/2"))
-    client.registry.SetAlias(pb.SetAliasRequest(name=name, version=one, actor="ann"))
-    client.registry.SetAlias(pb.SetAliasRequest(name=name, version=two, expected_version=one, reason="better"))
-    with _fails(grpc.StatusCode.ABORTED, "points at version 2"):
-        client.registry.SetAlias(pb.SetAliasRequest(name=name, version=one, expected_version=one))
+    read = client.registry.SetAlias(pb.SetAliasRequest(name=name, version=one, actor="ann"))
+    client.registry.SetAlias(pb.SetAliasRequest(name=name, version=two, etag=read.etag, reason="better"))
+    with _fails(grpc.StatusCode.ABORTED, "was changed meanwhile"):
+        client.registry.SetAlias(pb.SetAliasRequest(name=name, version=one, etag=read.etag))
     assert client.registry.RollBackAlias(pb.RollBackAliasRequest(name=name)).version == one
     assert [move.to_version for move in client.alias_history("squeezenet", "live")] == [one, two, one]
     with _fails(grpc.StatusCode.FAILED_PRECONDITION, "no earlier version"):

@@ -122,7 +122,7 @@ def test_an_etag_that_was_overtaken_changes_nothing(registry: RunningRegistry) -
         ("DeleteVersion", pb.DeleteVersionRequest(name=FLOWERS), "name"),
         ("UndeleteModel", pb.UndeleteModelRequest(name="flowers"), "name"),
         ("UndeleteVersion", pb.UndeleteVersionRequest(name=f"{FLOWERS}/versions/0"), "name"),
-        ("DeleteAlias", pb.DeleteAliasRequest(name=f"{FLOWERS}/aliases/a", expected_version="1"), "expected_version"),
+        ("DeleteAlias", pb.DeleteAliasRequest(name=f"{FLOWERS}/aliases/a", actor="a\0b"), "actor"),
     ],
 )
 def test_a_wrong_edit_names_its_field(registry: RunningRegistry, call: str, message: object, field: str) -> None:
@@ -182,13 +182,18 @@ def test_a_deleted_model_takes_its_versions_with_it(registry: RunningRegistry) -
 
 
 def test_an_alias_is_deleted_and_its_history_stays(registry: RunningRegistry) -> None:
-    """Only where it points as expected; then it is NOT_FOUND, and its last move says who and why."""
+    """Only where it has the etag that was read; then it is NOT_FOUND, and its last move says who and why."""
     publish(registry, alias="live")
     publish(registry, seed=2)
     service, name = registry.client.registry, f"{FLOWERS}/aliases/live"
-    with refused(grpc.StatusCode.ABORTED, "points at version 1"):
-        service.DeleteAlias(pb.DeleteAliasRequest(name=name, expected_version=f"{FLOWERS}/versions/2"))
-    service.DeleteAlias(pb.DeleteAliasRequest(name=name, expected_version=FIRST, actor="ann", reason="old"))
+    etag = registry.client.alias("flowers", "live").etag
+    for call, request in (
+        (service.DeleteAlias, pb.DeleteAliasRequest(name=name, etag=f"{etag}0")),
+        (service.RollBackAlias, pb.RollBackAliasRequest(name=name, etag=f"{etag}0")),
+    ):
+        with refused(grpc.StatusCode.ABORTED, f"its etag is {etag}"):
+            call(request)
+    service.DeleteAlias(pb.DeleteAliasRequest(name=name, etag=etag, actor="ann", reason="old"))
     for call, request in (
         (service.GetAlias, pb.GetAliasRequest(name=name)),
         (service.DeleteAlias, pb.DeleteAliasRequest(name=name)),

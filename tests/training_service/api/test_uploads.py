@@ -256,7 +256,7 @@ def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> Non
         sources = Sources((), limits, max_archive_bytes=10**7)
         spool = UploadSpool(tmp_path / "uploads", max_bytes=10**8, idle_seconds=60, keep_seconds=60)
         uploads = Uploads(datasets, blobs, ingestor, sources, spool, limits, max_archive_bytes=10**7)
-        receiver = uploads.receive(check_client)
+        receiver = uploads.receive("", check_client)
         next(receiver)
         for message in upload_messages(ARCHIVE):
             receiver.send(message)

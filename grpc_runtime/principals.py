@@ -1,0 +1,24 @@
+"""Who makes a call, as an authenticator has found out; servicers pass it to the store, whose history notes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_PRINCIPAL: ContextVar[str] = ContextVar("principal", default="")
+
+
+def current_principal() -> str:
+    """Return the principal of the call that the current task answers; empty where nobody authenticated it."""
+    return _PRINCIPAL.get()
+
+
+@contextmanager
+def authenticated(principal: str) -> Iterator[None]:
+    """Run a call on behalf of a principal: what an authenticator puts around the behaviour of a call."""
+    token = _PRINCIPAL.set(principal)
+    try:
+        yield
+    finally:
+        _PRINCIPAL.reset(token)

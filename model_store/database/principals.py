@@ -1,0 +1,18 @@
+"""On whose behalf a transaction writes: the principal that the store notes beside every entry of its history."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+_KEY = "principal"
+
+
+def act_for(session: Session, principal: str) -> None:
+    """Let what a transaction writes from now on be noted as this principal's; empty where nobody was authenticated."""
+    session.info[_KEY] = principal
+
+
+def principal_of(session: Session) -> str:
+    """Return the principal that a transaction writes for."""
+    principal: str = session.info.get(_KEY, "")
+    return principal
