@@ -13,6 +13,7 @@ from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.files.version_archive import write_archive
 from model_store.manifests import Manifest, ManifestStage
+from model_store.tasks import Classification
 
 BLOBS = (b"first stage", b"second stage " * 100_000)
 DIGESTS = tuple(hashlib.sha256(data).hexdigest() for data in BLOBS)
@@ -23,7 +24,8 @@ def version(**more: object) -> pb.ModelVersion:
     """Return a version of two blobs, the first of which is two stages."""
     order = (0, 1, 0)
     stages = tuple(ManifestStage(f"stage{position}", DIGESTS[blob]) for position, blob in enumerate(order))
-    manifest = Manifest("tiny", {}, stages, {"kind": "image"}, ("a", "ü"), {"kind": "linear", "num_labels": 2})
+    task, head = Classification(("a", "ü")), {"kind": "linear", "outputs": 2}
+    manifest = Manifest("tiny", {}, stages, {"kind": "image"}, task, head, embedding_size=4)
     made = pb.ModelVersion(
         name="models/flowers/versions/3",
         manifest_digest=manifest.digest,

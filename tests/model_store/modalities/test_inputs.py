@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 import io
-import random
-import struct
-import zlib
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps
 
 from model_store.architectures import torchvision_architectures
 from model_store.architectures.torchvision_compat import torchvision
-from model_store.errors import InvalidExample, InvalidManifest
 from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import ImageInputSpec, normalise, spec_of_transforms, to_pixels
-from tests.odd_images import PALETTE_WITHOUT_COLOURS
-
-MAX_PIXELS = 1_000_000
-SPEC = {
-    "kind": "image",
-    "resize_size": 256,
-    "crop_size": 224,
-    "interpolation": "bilinear",
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-}
-
-
-def photo(width: int, height: int) -> Image.Image:
-    """Return a seeded image with smooth shades and hard edges."""
-    y, x = np.mgrid[0:height, 0:width]
-    noise = np.random.default_rng(0).integers(0, 60, (height, width, 3))
-    shades = np.stack([x * 255 // width, y * 255 // height, (x * y) % 256], axis=-1)
-    return Image.fromarray(np.clip(shades + noise * (x % 7 == 0)[..., None], 0, 255).astype(np.uint8))
-
-
-def encoded(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
-    """Return the image as a file's bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
-    return buffer.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    """Return a PNG that declares its size and holds no pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-
-
-def tensor_of(image: Image.Image, spec: ImageInputSpec) -> torch.Tensor:
-    """Run the whole preprocessing for one image."""
-    return normalise(torch.from_numpy(to_pixels(image, spec))[None], spec)
+from tests.model_store.modalities.pictures import MAX_PIXELS, encoded, photo, tensor_of
 
 
 @pytest.mark.parametrize("size", [(331, 217), (217, 331), (23, 17), (500, 40), (256, 256), (224, 224)])
@@ -184,106 +142,6 @@ def test_animation_gives_its_first_frame() -> None:
     red, blue = Image.new("RGB", (8, 8), (255, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 255))
     decoded = decode_image(encoded(red, "GIF", save_all=True, append_images=[blue]), max_pixels=MAX_PIXELS)
     assert decoded.getpixel((0, 0)) == (255, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"", "not an image"),
-        (b"hello, world", "not an image"),
-        (encoded(photo(40, 24), "PPM"), "not an image"),
-        (encoded(photo(40, 24))[:-200], "damaged"),
-        (encoded(photo(40, 24), "JPEG")[:-200], "damaged"),
-        (encoded(photo(40, 24), "WEBP")[:-200], "damaged|not an image"),
-        (encoded(Image.new("F", (8, 8)), "TIFF"), "8 or 16 bits"),
-        # No pixels follow these headers: a refusal that names the size came before decoding.
-        (png_header(1001, 1000), "1001 x 1000 pixels are over the limit of 1000000"),
-        (png_header(65000, 65000), "exceeds limit|over the limit"),
-        (png_header(1, 65), "over 64 times"),
-        (PALETTE_WITHOUT_COLOURS, "damaged or unsupported image: the decoder failed with AssertionError"),
-    ],
-)
-def test_bad_images_are_refused(data: bytes, reason: str) -> None:
-    """Anything else than a whole image of a fair size is refused with a reason."""
-    with pytest.raises(InvalidExample, match=reason):
-        decode_image(data, max_pixels=MAX_PIXELS)
-
-
-@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
-def test_pillows_own_warning_is_the_same_error() -> None:
-    """Where warnings are errors, Pillow's own about a bomb is InvalidExample as well."""
-    with pytest.raises(InvalidExample, match=r"decompression bomb|over the limit"):
-        decode_image(png_header(10_000, 10_000), max_pixels=MAX_PIXELS)
-
-
-@pytest.mark.parametrize("error", [AssertionError(), MemoryError(), RuntimeError("of\x1b[2J a plugin " + "x" * 1000)])
-def test_whatever_a_decoder_raises_is_the_files_fault(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not only the errors that were seen so far, and in a line that a terminal can show."""
-
-    def load(_: Image.Image) -> None:
-        raise error
-
-    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
-    with pytest.raises(InvalidExample) as caught:
-        decode_image(encoded(photo(40, 24)), max_pixels=MAX_PIXELS)
-    assert str(caught.value).startswith("damaged or unsupported image: ")
-    assert len(str(caught.value)) < 300
-    assert str(caught.value).isprintable()
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_files_raise_nothing_else() -> None:
-    """Random damage to files of every format gives an RGB image or InvalidExample, never another error."""
-    chosen = random.Random(0)
-    originals = [encoded(photo(40, 24), each) for each in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")]
-    originals.append(encoded(photo(40, 24), "TIFF", compression="tiff_lzw"))
-    for _ in range(2000):
-        data = bytearray(chosen.choice(originals))
-        for _ in range(chosen.randrange(1, 6)):
-            data[chosen.randrange(min(len(data), 300))] = chosen.randrange(256)
-        try:
-            assert decode_image(bytes(data), max_pixels=MAX_PIXELS).mode == "RGB"
-        except InvalidExample:
-            continue
-
-
-def test_spec_survives_json() -> None:
-    """A spec is what its JSON says."""
-    spec = ImageInputSpec.from_json(SPEC)
-    assert spec.to_json() == SPEC
-    assert ImageInputSpec.from_json(spec.to_json()) == spec
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("kind", "audio"),
-        ("resize_size", 0),
-        ("resize_size", 5000),
-        ("crop_size", 224.0),
-        ("crop_size", True),
-        ("crop_size", "224"),
-        ("interpolation", "cubic"),
-        ("interpolation", ["bilinear"]),
-        ("mean", [0.5, 0.5]),
-        ("mean", "abc"),
-        ("mean", [0.5, float("nan"), 0.5]),
-        ("std", [0.5, 0.0, 0.5]),
-        ("std", None),
-        ("gamma", 2.2),
-    ],
-)
-def test_spec_is_validated(field: str, value: object) -> None:
-    """A field that is wrong or unknown is refused by name."""
-    with pytest.raises(InvalidManifest, match=rf"input_spec\.{field}"):
-        ImageInputSpec.from_json({**SPEC, field: value})
-
-
-@pytest.mark.parametrize("field", SPEC)
-def test_every_field_is_required(field: str) -> None:
-    """A field that is missing is named."""
-    with pytest.raises(InvalidManifest, match=rf"input_spec\.{field} is missing"):
-        ImageInputSpec.from_json({name: value for name, value in SPEC.items() if name != field})
 
 
 @pytest.mark.parametrize(

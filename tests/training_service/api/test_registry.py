@@ -208,7 +208,7 @@ def test_an_unknown_fault_is_answered_without_its_text(client: Client, store: Mo
 
 def _manifest(base: LoadedBase, digest: str) -> Manifest:
     stages = tuple(ManifestStage(name, digest) for name in base.chain.stage_names)
-    return Manifest(ARCHITECTURE, {}, stages, base.input_spec.to_json(), tuple(base.labels), base.head.to_json())
+    return base.manifest(stages)
 
 
 def _changed(manifest: Manifest, change: dict[str, object]) -> str:
