@@ -145,8 +145,8 @@ def test_bad_requests_are_answered_with_their_field(
     ("change", "text"),
     [
         ({"architecture": {"name": "nonet", "arguments": {}}}, "nonet"),
-        ({"labels": ["a"]}, "labels must be 3"),
-        ({"head": {"kind": "linear", "num_labels": -1}}, "num_labels"),
+        ({"task": {"kind": "classification", "labels": ["a"]}}, "task.labels must be 3"),
+        ({"head": {"kind": "linear", "outputs": -1, "activation": "softmax"}}, "outputs"),
         ({"input_spec": {"kind": "image"}}, "missing"),
         ({"stages": [{"name": "stem", "digest": "0" * 64}]}, "must be stem"),
         ({"format": 9}, "format"),
