@@ -21,12 +21,12 @@ from model_store.architectures.torchvision_compat import torchvision
 from model_store.bases.catalogue import (
     TORCHVISION,
     LoadedBase,
-    _download,
     catalogue,
     load_base,
     load_random,
     load_weights_file,
 )
+from model_store.bases.official_weights import download
 from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, ArrayUnpickler
 from model_store.errors import BaseUnavailable, InvalidInput
 
@@ -288,7 +288,7 @@ def test_download_checks_the_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     bad = tmp_path / "model-00000000.pth"
     for file in (good, bad):
         file.write_bytes(content)
-    assert _download(SimpleNamespace(url=good.as_uri()), show_progress=False).read_bytes() == content
+    assert download(SimpleNamespace(url=good.as_uri()), show_progress=False).read_bytes() == content
     with pytest.raises(BaseUnavailable, match="invalid hash value"):
-        _download(SimpleNamespace(url=bad.as_uri()), show_progress=False)
+        download(SimpleNamespace(url=bad.as_uri()), show_progress=False)
     assert not (tmp_path / "home" / "hub" / "checkpoints" / bad.name).exists()
