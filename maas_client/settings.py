@@ -30,11 +30,16 @@ class InvalidAddress(ValueError):
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """Addresses, as `host:port`, and how long to wait for a service that was there and does not answer any more."""
+    """Addresses, as `host:port`, and how long to wait for a service that was there and does not answer any more.
+
+    While a call is under way, a silent connection is tested every `keepalive_seconds`, and broken off where no answer
+    comes in as long: a link that was cut is closed by no packet.
+    """
 
     training_address: str
     inference_address: str
     reconnect_seconds: float = 60.0
+    keepalive_seconds: float = 20.0
 
     def __post_init__(self) -> None:
         """Raise InvalidAddress where an address is none."""

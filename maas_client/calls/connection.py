@@ -17,6 +17,7 @@ from maas_client.wire.resuming import resumed
 
 PAGE_SIZE = 1000
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_LONGEST_BACKOFF_MS = 5000
 
 
 class Connection:
@@ -25,8 +26,8 @@ class Connection:
     def __init__(self, settings: ClientSettings | None = None) -> None:
         settings = settings or ClientSettings.from_environment()
         self.settings = settings
-        self.training_channel = _channel(settings.training_address)
-        self.inference_channel = _channel(settings.inference_address)
+        self.training_channel = _channel(settings.training_address, settings.keepalive_seconds)
+        self.inference_channel = _channel(settings.inference_address, settings.keepalive_seconds)
         self.training = training_pb2_grpc.TrainingServiceStub(self.training_channel)
         self.registry = model_store_pb2_grpc.ModelStoreServiceStub(self.training_channel)
         self.inference = inference_pb2_grpc.InferenceServiceStub(self.inference_channel)
@@ -59,6 +60,17 @@ def all_pages(call: Callable[[Any], Any], request: Any, field: str) -> Iterator[
         request.page_token = response.next_page_token
 
 
-def _channel(address: str) -> grpc.Channel:
+def _channel(address: str, keepalive_seconds: float) -> grpc.Channel:
     limits = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("send", "receive")]
-    return grpc.insecure_channel(address, [*limits, *channel_options(address)])
+    keepalive_ms = round(1000 * keepalive_seconds)
+    keepalive = [
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        ("grpc.keepalive_timeout_ms", keepalive_ms),
+        ("grpc.http2.ping_timeout_ms", keepalive_ms),  # of the pings that measure the bandwidth: others wait for them
+        ("grpc.http2.max_pings_without_data", 0),
+        (
+            "grpc.max_reconnect_backoff_ms",
+            _LONGEST_BACKOFF_MS,
+        ),  # else 2 minutes, longer than a call waits for a service
+    ]
+    return grpc.insecure_channel(address, [*limits, *keepalive, *channel_options(address)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from maas.training.v1 import training_pb2
 from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
 from maas_client.files.archive import Contents
 from maas_client.typed.shorthand import dataset_name
-from maas_client.wire.request_streams import sent
+from maas_client.wire.resumed_uploads import ResumedUpload
 
 
 class DatasetCalls(Connection):
@@ -30,6 +31,9 @@ class DatasetCalls(Connection):
     ) -> training_pb2.Dataset:
         """Upload a folder (one sub-folder for each label) or an archive of one; `on_sent` is told of bytes sent.
 
+        When the connection breaks, it goes on where it stopped, and gives up where nothing arrives within
+        `reconnect_seconds`. Begun once more with the same arguments and files, it goes on, too, for as long as the
+        service keeps what arrived. What files that have changed meanwhile are in is sent anew.
         With a parent the dataset has that one's images too, each in the split that it is in. `encoding` is that of an
         archive's names that are not marked as UTF-8. With `reuse` the answer is a dataset that has just this content
         already, where there is one. Files of a folder that cannot be read are in `left_out` of a
@@ -44,17 +48,15 @@ class DatasetCalls(Connection):
             reuse=reuse,
         )
 
-        def messages() -> Iterator[training_pb2.UploadDatasetRequest]:
-            hasher = hashlib.sha256()
-            yield training_pb2.UploadDatasetRequest(header=header)
-            for chunk in contents.chunks():
-                hasher.update(chunk)
-                if on_sent is not None:
-                    on_sent(len(chunk))
-                yield training_pb2.UploadDatasetRequest(chunk=chunk)
-            yield training_pb2.UploadDatasetRequest(sha256=hasher.hexdigest())
-
-        return sent(self.training.UploadDataset, messages())
+        header.upload_id = _upload_id(contents, header)
+        upload = ResumedUpload(
+            self.training_channel,
+            header,
+            contents.chunks,
+            on_sent or (lambda _: None),
+            reconnect_seconds=self.settings.reconnect_seconds,
+        )
+        return upload.run()
 
     def register_dataset(
         self,
@@ -96,3 +98,9 @@ class DatasetCalls(Connection):
         """Yield the rows of a dataset, or of one of its splits."""
         request = training_pb2.ListDatasetRowsRequest(parent=dataset_name(dataset), split=split, page_size=PAGE_SIZE)
         yield from all_pages(self.training.ListDatasetRows, request, "rows")
+
+
+def _upload_id(contents: Contents, header: training_pb2.UploadDatasetRequest.Header) -> str:
+    """Return an id that the same upload has when it is begun once more; who does not see all of it cannot guess it."""
+    wanted = header.SerializeToString(deterministic=True)
+    return hashlib.sha256(repr((platform.node(), contents.fingerprint, wanted)).encode()).hexdigest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import queue
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -20,18 +22,34 @@ _READ_WHOLE_BYTES = 8 * CHUNK_BYTES
 
 
 class Contents:
-    """What a folder, or an archive file, holds for an upload; `left_out` grows while it is read."""
+    """What a folder, or an archive file, holds for an upload; equal files make equal bytes each time it is read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: list[FoundFile] = []
-        self.left_out: list[LeftOut] = []
+        self._not_found: list[LeftOut] = []
+        self._not_read: list[LeftOut] = []
         if path.is_dir():
             for each in files_below(path):
                 if isinstance(each, FoundFile):
                     self._files.append(each)
                 else:
-                    self.left_out.append(each)
+                    self._not_found.append(each)
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """Return what cannot be read, as far as is known: the list grows while the contents are read."""
+        return self._not_found + self._not_read
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a digest of the path, and of the names, sizes and times of all files: it changes where they do."""
+        hasher = hashlib.sha256(os.fsencode(self._path.resolve()))
+        status = self._path.stat()
+        listed = [(each.name, each.size, each.modified_ns) for each in self._files]
+        for each in listed or [("", status.st_size, status.st_mtime_ns)]:
+            hasher.update(repr(each).encode())
+        return hasher.hexdigest()
 
     @property
     def num_bytes(self) -> int:
@@ -44,6 +62,7 @@ class Contents:
         A file of a folder that cannot be read is left out. Raises OSError for an archive that cannot be read, and for a
         large file that changes while it is.
         """
+        self._not_read = []
         if self._path.is_dir():
             yield from self._tar()
             return
@@ -78,7 +97,7 @@ class Contents:
         try:
             file = found.path.open("rb")
         except OSError as error:
-            self.left_out.append(LeftOut(found.name, reason_of(error)))
+            self._not_read.append(LeftOut(found.name, reason_of(error)))
             return
         with file:
             info.size = os.fstat(file.fileno()).st_size
@@ -89,7 +108,7 @@ class Contents:
             try:
                 data = file.read(_READ_WHOLE_BYTES)
             except OSError as error:
-                self.left_out.append(LeftOut(found.name, reason_of(error)))
+                self._not_read.append(LeftOut(found.name, reason_of(error)))
                 return
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
@@ -117,20 +136,23 @@ class _ChunkQueue:
         self._abandoned = threading.Event()
 
     def write(self, data: bytes) -> int:
-        while not self._abandoned.is_set():
-            try:
-                self._queue.put(bytes(data), timeout=0.1)
-            except queue.Full:
-                continue
-            return len(data)
-        raise OSError("the receiver has gone")
+        self._put(bytes(data))
+        if self._abandoned.is_set():
+            raise OSError("the receiver has gone")
+        return len(data)
 
     def close(self) -> None:
-        self._queue.put(None)
+        self._put(None)
 
     def fail(self, error: OSError) -> None:
-        if not self._abandoned.is_set():
-            self._queue.put(error)
+        self._put(error)
+
+    def _put(self, item: bytes | OSError | None) -> None:
+        """Wait for room; the receiver may go at any moment, which leaves none for ever."""
+        while not self._abandoned.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return
 
     def abandon(self) -> None:
         self._abandoned.set()

@@ -12,11 +12,12 @@ _FolderId = tuple[int, int]
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file to read, its path below the folder, and its size."""
+    """A file to read, its path below the folder, its size, and when it was modified (nanoseconds since the epoch)."""
 
     path: Path
     name: str
     size: int
+    modified_ns: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,6 @@ def _entry(path: Path, name: str, around: tuple[_FolderId, ...]) -> Iterator[Fou
         if stat.S_ISDIR(found.st_mode):
             yield from _below(path, name, around)
         elif stat.S_ISREG(found.st_mode):
-            yield FoundFile(path, name, found.st_size)
+            yield FoundFile(path, name, found.st_size, found.st_mtime_ns)
         else:
             yield LeftOut(name, "it is neither a file nor a folder")

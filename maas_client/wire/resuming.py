@@ -37,7 +37,7 @@ def resumed(
             except grpc.RpcError as error:
                 give_up = give_up or time.monotonic() + reconnect_seconds
                 is_gone = error.code() is grpc.StatusCode.UNAVAILABLE
-                if not is_gone or not thread.run(partial(_is_back, channel, give_up)):
+                if not is_gone or not thread.run(partial(is_back, channel, give_up)):
                     raise
             else:
                 return
@@ -52,7 +52,8 @@ def _remember_start(stream: Any, request: Any) -> None:  # noqa: ANN401  as abov
             request.after_sequence = int(value)
 
 
-def _is_back(channel: grpc.Channel, give_up: float) -> bool:
+def is_back(channel: grpc.Channel, give_up: float, pause_seconds: float = _PAUSE_SECONDS) -> bool:
+    """Wait until a service can be had again, and a moment more; return False where it cannot be by then."""
     seconds_left = give_up - time.monotonic()
     if seconds_left <= 0:
         return False
@@ -60,5 +61,5 @@ def _is_back(channel: grpc.Channel, give_up: float) -> bool:
         grpc.channel_ready_future(channel).result(seconds_left)
     except grpc.FutureTimeoutError:
         return False
-    time.sleep(min(_PAUSE_SECONDS, seconds_left))
+    time.sleep(min(pause_seconds, seconds_left))
     return True

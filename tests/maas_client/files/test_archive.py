@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,16 @@ def test_a_receiver_that_leaves_does_not_hang_the_sender(tmp_path: Path) -> None
         (tmp_path / f"{number}.bin").write_bytes(bytes(10_000_000))
     chunks = Contents(tmp_path).chunks()
     next(chunks)
+    chunks.close()  # type: ignore[attr-defined]
+
+
+def test_a_receiver_that_leaves_before_the_end_does_not_hang_the_sender(tmp_path: Path) -> None:
+    """The packing thread may have nothing left to do but to say so, to a queue that is full."""
+    (tmp_path / "a.bin").write_bytes(bytes(10 * CHUNK_BYTES - 1024))
+    chunks = Contents(tmp_path).chunks()
+    for _ in range(2):
+        next(chunks)
+    time.sleep(0.3)  # nobody announces that the thread waits to say that it has ended
     chunks.close()  # type: ignore[attr-defined]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from maas.model_store.v1 import model_store_pb2 as registry_pb
 from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
+from tests.links import Link
 from tests.training_service.making import photos, tar_of
 from tests.training_service.running import TIMEOUT, RunningService, running_service, until, upload_messages
 
@@ -82,50 +82,6 @@ def test_silent_publishers_hold_up_nobody(tmp_path: Path) -> None:
         for call in calls:
             stack.callback(call.cancel)
         assert service.upload(ARCHIVE).num_images == 20
-
-
-class Link:
-    """A link to a server that can be cut without a packet: what either side sends then goes nowhere."""
-
-    def __init__(self, address: str) -> None:
-        self._host, _, port = address.rpartition(":")
-        self._port = int(port)
-        self._loop = asyncio.new_event_loop()
-        self._is_cut = False
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._join, "127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        self._writers: list[asyncio.StreamWriter] = []
-        self._carrying: list[asyncio.Task[None]] = []
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-
-    def cut(self) -> None:
-        """Let nothing through any more."""
-        self._is_cut = True
-
-    def close(self) -> None:
-        """End it."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(TIMEOUT)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(TIMEOUT)
-        self._loop.close()
-
-    async def _end(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-        await asyncio.gather(*self._carrying, return_exceptions=True)
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
-        self._writers += [writer, far_writer]
-        carrying = (self._carry(reader, far_writer), self._carry(far_reader, writer))
-        self._carrying += [asyncio.create_task(each) for each in carrying]
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if not self._is_cut:
-                writer.write(data)
 
 
 def test_a_link_that_is_cut_ends_its_calls(tmp_path: Path) -> None:
