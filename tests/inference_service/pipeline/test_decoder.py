@@ -17,7 +17,7 @@ from PIL import Image
 
 from inference_service.pipeline.decoder import Decoder
 from model_store.errors import InvalidInput
-from model_store.modalities import Rows
+from model_store.modalities import Rows, SizeLimits
 from model_store.modalities.image import spec as spec_module
 from model_store.modalities.image.spec import PIXELS, Pixels
 from tests.inference_service.loops import on_a_loop
@@ -64,7 +64,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 async def decoding(num_threads: int, **limits: int) -> AsyncIterator[Decoder]:
     """A decoder with its threads."""
     with ThreadPoolExecutor(num_threads) as threads:
-        yield Decoder(threads, **{"max_size": 6_000_000, "max_request_size": 100_000_000, **limits})
+        yield Decoder(threads, {"image": SizeLimits(**{"example": 6_000_000, "request": 100_000_000, **limits})})
 
 
 def start(decoder: Decoder, images: Sequence[bytes | Pixels], flow: str = "flowers") -> asyncio.Task[Rows]:
@@ -151,7 +151,7 @@ def test_what_nobody_waits_for_any_more_is_not_decoded(held: Held) -> None:
 @on_a_loop
 async def test_a_request_of_too_many_pixels_is_refused_before_they_are_decoded() -> None:
     """Large ones wait for their turn, and their request is over by then: hundreds of them cost next to nothing."""
-    async with decoding(2, max_size=50_000_000, max_request_size=10 * 4_200_000) as decoder:
+    async with decoding(2, example=50_000_000, request=10 * 4_200_000) as decoder:
         bomb = sized(*LARGE)
         with pytest.raises(InvalidInput, match=r"images\[\d+\]: with it the request has over 42000000 pixels"):
             await start(decoder, [bomb] * 200)
@@ -163,7 +163,7 @@ def test_a_fault_in_a_thread_is_told_to_its_request(size: tuple[int, int], monke
     """Else it would wait for ever; the next one is answered, and has the room of the one before."""
 
     async def run() -> None:
-        async with decoding(1, max_size=5_000_000) as decoder:
+        async with decoding(1, example=5_000_000) as decoder:
             for broken in ("decoded", "open_image"):
                 with monkeypatch.context() as patch:
                     patch.setattr(spec_module, broken, _fail)
@@ -191,7 +191,7 @@ file = io.BytesIO()
 Image.new("RGB", (5000, 5000), (1, 2, 3)).save(file, "PNG", compress_level=1)
 with ThreadPoolExecutor(4) as threads:
     before = kept_mb()
-    assert list(threads.map(lambda _: decode_image(file.getvalue(), max_size=10**8).width, range(8))) == [5000] * 8
+    assert list(threads.map(lambda _: decode_image(file.getvalue(), max_pixels=10**8).width, range(8))) == [5000] * 8
     print(kept_mb() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
