@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from grpc_runtime.child_process import command_of
-from model_store.modalities import Batch
+from model_store.modalities import INPUT_SPECS, Batch
 from tests.inference_service.inferring import NUMBERS, PROBE, decoded
 from tests.inference_service.making import expected, open_registry, photo, pixels
 from tests.inference_service.running import until
+from tests.inference_service.tasks import PHOTOS, ROWS, TASK_OF, by_hand, model_of, publish_tasks
 from tests.missing import skip_or_fail
 
 Call = Callable[..., dict[str, Any]]
@@ -80,16 +82,17 @@ def service(home: Path) -> Iterator[str]:
 @pytest.fixture
 def call(address: str) -> Call:
     """Run one of the script's functions and return what it found."""
+    return partial(called, address)
 
-    def call(name: str, *arguments: Path) -> dict[str, Any]:
-        command = [sys.executable, SCRIPT, address, name, *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(CLIENT)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
 
-    return call
+def called(address: str, name: str, *arguments: Path) -> dict[str, Any]:
+    """Run one of the script's functions against a service and return what it found."""
+    command = [sys.executable, SCRIPT, address, name, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def logits(x: np.ndarray = X) -> torch.Tensor:
@@ -158,6 +161,27 @@ def test_images_are_inferred(call: Call, tmp_path: Path) -> None:
     scores, _ = expected(PROBE, [pixels(photo(1))])
     for each in ("encoded", "square", "pixels"):
         np.testing.assert_allclose(found[each]["SCORES"], scores, atol=1e-5)
+
+
+def test_each_task_has_outputs_of_its_own(tmp_path: Path) -> None:
+    """Of images and rows of numbers: scores and logits where there are labels, values of targets, embeddings."""
+    publish_tasks(open_registry(tmp_path))
+    np.save(tmp_path / "rows.npy", ROWS)
+    np.save(tmp_path / "files.npy", np.frombuffer(b"".join(PHOTOS), np.uint8))
+    np.save(tmp_path / "ends.npy", np.cumsum([len(each) for each in PHOTOS])[:-1])
+    with service(tmp_path) as address:
+        found = called(address, "tasks", *(tmp_path / f"{name}.npy" for name in ("rows", "files", "ends")))
+    assert set(found) == {model_of(modality, kind) for modality in INPUT_SPECS for kind in TASK_OF}
+    for modality in INPUT_SPECS:
+        logits, embedding = by_hand(modality)
+        activated = {"classification": (logits / 2).softmax(dim=-1), "multi_label": (logits / 0.5).sigmoid()}
+        for kind in TASK_OF:
+            each = found[model_of(modality, kind)]
+            wanted = {"VALUES": logits} if kind == "regression" else {"SCORES": activated[kind], "LOGITS": logits}
+            wanted["EMBEDDING"] = embedding
+            assert each["told"] == {name: [-1, values.shape[1]] for name, values in wanted.items()}
+            for name, values in wanted.items():
+                np.testing.assert_allclose(each["outputs"][name], values, rtol=1e-4, atol=1e-5)
 
 
 def test_the_best_classes_are_named(call: Call) -> None:

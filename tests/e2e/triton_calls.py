@@ -147,6 +147,21 @@ def images(client: triton.InferenceServerClient) -> dict[str, Any]:
     }
 
 
+def tasks(client: triton.InferenceServerClient) -> dict[str, Any]:
+    """Ask a model of each modality and task for all outputs that it tells of."""
+    rows, encoded = np.load(sys.argv[3]), np.load(sys.argv[4], allow_pickle=False)
+    files = np.array([each.tobytes() for each in np.split(encoded, np.load(sys.argv[5]))], dtype=np.object_)
+    found = {}
+    for each in client.get_model_repository_index().models:
+        metadata = client.get_model_metadata(each.name)
+        given = tensor(rows) if len(metadata.inputs[0].shape) == 2 else tensor(files, "IMAGE", "BYTES")
+        found[each.name] = {
+            "told": {output.name: list(output.shape) for output in metadata.outputs},
+            "outputs": outputs(client.infer(each.name, [given])),
+        }
+    return found
+
+
 def classify(client: triton.InferenceServerClient) -> dict[str, Any]:
     """Ask for the best classes."""
     wanted = [triton.InferRequestedOutput("SCORES", class_count=2)]
@@ -273,7 +288,7 @@ def _values(enum: Any) -> list[tuple[str, int]]:
 
 CALLS: Mapping[str, Any] = {
     each.__name__: each
-    for each in (describe, infer, load, images, classify, call_back, stream, share, fail, call_on_a_loop, forms)
+    for each in (describe, infer, load, images, tasks, classify, call_back, stream, share, fail, call_on_a_loop, forms)
 }
 
 if __name__ == "__main__":

@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-import torch
 from google.protobuf import struct_pb2
 from maas.inference.v1 import inference_pb2 as pb
 from maas.model_store.v1 import model_store_pb2 as store_pb
 from numpy.typing import NDArray
 
 from inference_service.api.answers import predictions
-from model_store.architectures import Chain, Head
-from model_store.manifests import Manifest
-from model_store.modalities import INPUT_SPECS, Batch
-from model_store.modalities.image.spec import normalise
+from model_store.modalities import INPUT_SPECS
 from model_store.names import VersionName
-from model_store.tasks import TASKS, Classification, MultiLabel, Regression, Task
-from model_store.transactions.publication import Publication
-from tests.inference_service.making import (
-    SPEC,
-    Recipe,
-    Registry,
-    chain,
-    manifest,
-    mlp,
-    mlp_manifest,
-    open_registry,
-    photo,
-    pixels,
-)
+from model_store.tasks import TASKS
+from tests.inference_service.making import open_registry
 from tests.inference_service.running import TIMEOUT, RunningService, refused, refused_fields, running_service
-
-NAMES = ("red", "round", "large")
-TASK_OF: dict[str, Task] = {
-    "classification": Classification(NAMES, temperature=2.0),
-    "multi_label": MultiLabel(NAMES, temperature=0.5),
-    "regression": Regression(NAMES),
-}
-IMAGES, NUMBERS = Recipe(head=1), mlp()
-ROWS = np.random.default_rng(0).standard_normal((5, 6), np.float32)
-PHOTOS = [photo(seed) for seed in range(3)]
+from tests.inference_service.tasks import NAMES, NUMBERS, PHOTOS, ROWS, TASK_OF, by_hand, model_of, publish_tasks
 
 
 def of_image(*photos: bytes) -> list[pb.Example]:
@@ -61,50 +35,26 @@ def of_numbers(rows: NDArray[np.float32]) -> list[pb.Example]:
 EXAMPLES = {"image": of_image(*PHOTOS), "values": of_numbers(ROWS)}
 
 
-def with_task(made: Manifest, task: Task) -> Manifest:
-    """Return the manifest of the same stages with another task."""
-    return replace(made, task=task, head=Head("linear", len(task.names), task.activation).to_json())
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with a model `{modality}-{task}` of each modality and task."""
     home = tmp_path_factory.mktemp("home")
-    registry = open_registry(home)
-    for kind, task in TASK_OF.items():
-        for modality, made in of_modalities(registry).items():
-            model_id = f"{modality}-{kind.replace('_', '-')}"
-            registry.store.publish(Publication(model_id, with_task(made, task), alias="production"))
+    publish_tasks(open_registry(home))
     with running_service(home) as running:
         running.await_serving()
         yield running
 
 
-def of_modalities(registry: Registry) -> dict[str, Manifest]:
-    """Store a model of each modality and return their manifests."""
-    return {"image": manifest(registry.store.blobs, IMAGES), "values": mlp_manifest(registry.store.blobs, NUMBERS)}
-
-
-def logits(modality: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits and embeddings of EXAMPLES by running the one chain by hand."""
-    made: Chain = chain(IMAGES) if modality == "image" else NUMBERS.chain
-    x = torch.from_numpy(ROWS)
-    if modality == "image":
-        x = normalise(torch.from_numpy(np.stack([pixels(each) for each in PHOTOS])), SPEC)
-    with torch.inference_mode():
-        return made(Batch.of(x)), made.embed(Batch.of(x))
-
-
 def predict(service: RunningService, modality: str, task: str, **options: int) -> pb.PredictResponse:
     """Ask the model of a modality and a task about all its examples."""
-    name = f"models/{modality}-{task.replace('_', '-')}"
+    name = f"models/{model_of(modality, task)}"
     return service.stub.Predict(pb.PredictRequest(name=name, examples=EXAMPLES[modality], **options), timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize("modality", INPUT_SPECS)
 def test_a_classification_answers_with_scores_that_sum_to_one(service: RunningService, modality: str) -> None:
     """Softmax of the logits divided by the temperature, the best label first."""
-    wanted = (logits(modality)[0] / 2.0).softmax(dim=1).numpy()
+    wanted = (by_hand(modality)[0] / 2.0).softmax(dim=1).numpy()
     for prediction, row in zip(predict(service, modality, "classification").predictions, wanted, strict=True):
         scores = prediction.classification.scores
         assert [each.label for each in scores] == [NAMES[i] for i in np.argsort(-row)]
@@ -114,7 +64,7 @@ def test_a_classification_answers_with_scores_that_sum_to_one(service: RunningSe
 @pytest.mark.parametrize("modality", INPUT_SPECS)
 def test_a_multi_label_model_decides_on_each_label(service: RunningService, modality: str) -> None:
     """Sigmoid of each logit divided by the temperature; a label is assigned from a half on."""
-    wanted = (logits(modality)[0] / 0.5).sigmoid().numpy()
+    wanted = (by_hand(modality)[0] / 0.5).sigmoid().numpy()
     for prediction, row in zip(predict(service, modality, "multi_label").predictions, wanted, strict=True):
         labels = prediction.multi_label.labels
         assert [each.label for each in labels] == [NAMES[i] for i in np.argsort(-row)]
@@ -125,7 +75,7 @@ def test_a_multi_label_model_decides_on_each_label(service: RunningService, moda
 @pytest.mark.parametrize("modality", INPUT_SPECS)
 def test_a_regression_answers_with_values(service: RunningService, modality: str) -> None:
     """The outputs as they are, target by target."""
-    wanted = logits(modality)[0].numpy()
+    wanted = by_hand(modality)[0].numpy()
     for prediction, row in zip(predict(service, modality, "regression").predictions, wanted, strict=True):
         targets = prediction.regression.targets
         assert tuple(each.target for each in targets) == NAMES
@@ -137,7 +87,7 @@ def test_every_modality_is_embedded(service: RunningService, modality: str) -> N
     """A model of any task gives what its head reads."""
     request = pb.EmbedRequest(name=f"models/{modality}-regression", examples=EXAMPLES[modality])
     answer = service.stub.Embed(request, timeout=TIMEOUT)
-    np.testing.assert_allclose([each.values for each in answer.embeddings], logits(modality)[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose([each.values for each in answer.embeddings], by_hand(modality)[1], rtol=1e-4, atol=1e-5)
 
 
 def test_scores_at_the_threshold_are_assigned() -> None:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,11 @@ from PIL import Image
 
 from maas_client.client import Client
 from maas_client.settings import ClientSettings
-from model_store.architectures import Head
-from model_store.tasks import Classification, MultiLabel, Regression, Task
-from model_store.transactions.publication import Publication
-from tests.inference_service.making import LABELS, Recipe, mlp, mlp_manifest, open_registry, photo
+from tests.inference_service.making import LABELS, Recipe, open_registry, photo
 from tests.inference_service.running import RunningService, running_service
+from tests.inference_service.tasks import TASK_OF, model_of, publish_tasks
 from tests.maas_client.running import Maas, read
 
-NAMES = ("red", "round", "large")
-TASKS: dict[str, Task] = {
-    "classification": Classification(NAMES),
-    "multi-label": MultiLabel(NAMES),
-    "regression": Regression(NAMES),
-}
 FIELDS = {"classification": ("label", "score"), "multi_label": ("label", "score"), "regression": ("target", "value")}
 
 
@@ -174,11 +165,7 @@ def test_answers_before_a_failure_are_shown(
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with a model of rows of six numbers for each task."""
     home = tmp_path_factory.mktemp("numbers")
-    registry, base = open_registry(home), mlp()
-    for kind, task in TASKS.items():
-        head = Head("linear", len(task.names), task.activation).to_json()
-        made = replace(mlp_manifest(registry.store.blobs, base), task=task, head=head)
-        registry.store.publish(Publication(kind, made, alias="production"))
+    publish_tasks(open_registry(home))
     with running_service(home) as running:
         running.await_serving()
         yield running
@@ -202,10 +189,10 @@ def test_the_rows_of_a_csv_file_are_answered_by_task(ask: Maas, tmp_path: Path, 
     """Each by the line that it is in, as the Python client answers it; the header is no row."""
     rows = np.random.default_rng(0).standard_normal((100, 6), np.float32)
     file = table(tmp_path / "x.csv", "a,b,c,d,e,f", *(",".join(map(str, row)) for row in rows.tolist()))
-    answers = read(ask, "predict", kind.replace("_", "-"), file)
+    answers = read(ask, "predict", model_of("values", kind), file)
     with Client() as client:
-        expected = client.predict(kind.replace("_", "-"), rows).predictions
-        lists = client.predict(kind.replace("_", "-"), [row.tolist() for row in rows]).predictions
+        expected = client.predict(model_of("values", kind), rows).predictions
+        lists = client.predict(model_of("values", kind), [row.tolist() for row in rows]).predictions
     assert lists == expected
     assert [each["example"] for each in answers] == [f"{file}:{line}" for line in range(2, 102)]
     for answer, prediction in zip(answers, expected, strict=True):
@@ -218,9 +205,9 @@ def test_the_rows_of_a_csv_file_are_answered_by_task(ask: Maas, tmp_path: Path, 
 def test_each_task_is_shown_in_its_own_words(ask: Maas, tmp_path: Path) -> None:
     """The best labels with scores, the labels that are assigned, and each target's value."""
     file = table(tmp_path / "x.csv", "0.5,-1,2,0,1,3")
-    shown = {kind: " ".join(ask("predict", kind, file)[1].split()) for kind in TASKS}
+    shown = {kind: " ".join(ask("predict", model_of("values", kind), file)[1].split()) for kind in TASK_OF}
     assert re.search(r"x.csv:1 (red|round|large) 0\.\d{3} (red|round|large) 0\.\d{3}", shown["classification"])
-    assert re.search(r"x.csv:1 (no label|(red|round|large) (0\.\d{3}|1\.000))", shown["multi-label"])
+    assert re.search(r"x.csv:1 (no label|(red|round|large) (0\.\d{3}|1\.000))", shown["multi_label"])
     assert re.search(r"x.csv:1 red -?[\d.e-]+ round -?[\d.e-]+ large -?[\d.e-]+ answered by", shown["regression"])
 
 
@@ -229,11 +216,11 @@ def test_columns_are_chosen_by_name(ask: Maas, tmp_path: Path) -> None:
     plain = table(tmp_path / "plain.csv", "1,2,3,4,5,6")
     wide = table(tmp_path / "wide.csv", "label,f,e,d,c,b,a", "rose,6,5,4,3,2,1")
     (one,), (other,) = (
-        read(ask, "predict", "regression", plain),
-        read(ask, "predict", "regression", wide, "--columns", "a,b,c, d,e,f"),
+        read(ask, "predict", "values-regression", plain),
+        read(ask, "predict", "values-regression", wide, "--columns", "a,b,c, d,e,f"),
     )
     assert one["regression"] == other["regression"]
-    code, _, err = ask("predict", "regression", wide, "--columns", "a,b,x")
+    code, _, err = ask("predict", "values-regression", wide, "--columns", "a,b,x")
     assert (code, "has no column 'x': the first line has label, f" in err) == (1, True)
 
 
@@ -241,7 +228,7 @@ def test_an_unusable_row_costs_the_others_nothing(ask: Maas, tmp_path: Path) -> 
     """A word, a number too few and one that is not finite; each is named by its line."""
     good = "1,2,3,4,5,6"
     file = table(tmp_path / "x.csv", good, "1,2,three,4,5,6", good, "1,2,3,4,5", "1,2,3,4,5,inf", "", good)
-    code, out, err = ask("predict", "regression", file, "--json")
+    code, out, err = ask("predict", "values-regression", file, "--json")
     answers = {each["example"].rpartition(":")[2]: each for each in json.loads(out)}
     assert code == 1
     assert [line for line, each in answers.items() if "error" in each] == ["2", "4", "5"]
@@ -255,9 +242,9 @@ def test_an_unusable_row_costs_the_others_nothing(ask: Maas, tmp_path: Path) -> 
 
 def test_a_model_says_what_it_takes(ask: Maas, tmp_path: Path) -> None:
     """Where it is asked about a photo, or an option of another task is given."""
-    _, out, _ = ask("predict", "regression", *photos(tmp_path / "photos", 1), "--json")
+    _, out, _ = ask("predict", "values-regression", *photos(tmp_path / "photos", 1), "--json")
     assert json.loads(out)[0]["error"] == "must be a row of 6 numbers"
-    code, _, err = ask("predict", "regression", table(tmp_path / "x.csv", "1,2,3,4,5,6"), "--top-k", "2")
+    code, _, err = ask("predict", "values-regression", table(tmp_path / "x.csv", "1,2,3,4,5,6"), "--top-k", "2")
     assert (code, "top_k: is an option of classification" in " ".join(err.split())) == (1, True)
 
 
