@@ -1,4 +1,4 @@
-"""The registry: models, their immutable versions, and the aliases that point at them. Each call is one transaction."""
+"""Models and their immutable versions: each call is one transaction."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from sqlalchemy.orm import Session
 
 from model_store.blobs import BlobStore
 from model_store.database.engine import Database
-from model_store.database.paging import Page, PageRequest, cut, decode_token
+from model_store.database.paging import Page, cut
 from model_store.database.principals import act_for
-from model_store.errors import AlreadyExists, Conflict, IllegalState, VersionNotFound
+from model_store.errors import AlreadyExists, IllegalState
 from model_store.manifests import Manifest
 from model_store.names import AliasName, DatasetName, JobName, ModelName, VersionName
-from model_store.records.aliases import NO_SPLIT, Alias, AliasMove, Target, Traffic
+from model_store.records.aliases import Target
 from model_store.records.resources import Model, ModelVersion, Notes
+from model_store.registry.aliases import AliasStore
 from model_store.registry.comparison import Comparison, compare
-from model_store.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
+from model_store.tables import AliasRow, ModelRow, VersionRow
 from model_store.transactions import deletion
-from model_store.transactions.aliases import check_target, end_alias, move_alias, roll_back_alias
+from model_store.transactions.aliases import move_alias
 from model_store.transactions.changes import append_change, take_writer_lock
 from model_store.transactions.job_rows import claimed_row, finish
 from model_store.transactions.lineage import MAX_NODES, LineageGraph, family_of
@@ -30,7 +31,6 @@ from model_store.transactions.lookups import (
     living_model_row,
     living_version_row,
     model_row,
-    moves_of,
     newest_living,
     version_row,
     versions_named,
@@ -44,16 +44,16 @@ PRODUCTION = "production"
 """The alias that answers requests which name no version."""
 
 
-class ModelStore:
-    """Models, versions and aliases in one database with one blob store; safe to share between threads.
+class ModelStore(AliasStore):
+    """Models, their versions and their aliases, in one database with one blob store; safe to share between threads.
 
-    Writers of one model wait for one another at its row, and all writers at the change feed's turn: what a transaction
-    checks after that cannot change before it commits.
+    Transactions that write to one model lock its row, then the writer lock of the database. What a transaction checks
+    while it holds the writer lock cannot change before it commits.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, *, kept_for: timedelta = deletion.KEPT_FOR) -> None:
-        """Take how long what is deleted can be brought back."""
-        self._database = database
+        """`kept_for`: the time for which a deleted resource can be undeleted."""
+        super().__init__(database)
         self._kept_for = kept_for
         self.blobs = blobs
 
@@ -249,89 +249,9 @@ class ModelStore:
         with self._database.read() as session:
             return family_of(session, name, num_up=num_up, num_down=num_down, max_nodes=max_nodes)
 
-    def get_alias(self, name: AliasName) -> Alias:
-        """Return one alias; raise ModelNotFound, AliasNotFound, or IllegalState where the model was deleted."""
-        with self._database.read() as session:
-            living_model_row(session, name.model_id)
-            return alias_row(session, name).record()
-
-    def set_alias(
-        self,
-        name: AliasName,
-        version: VersionName,
-        traffic: Traffic = NO_SPLIT,
-        *,
-        actor: str = "",
-        reason: str = "",
-        etag: str | None = None,
-        principal: str = "",
-    ) -> Alias:
-        """Point an alias at a version of its model, and give other versions of it a share of its requests, or none.
-
-        Raises VersionNotFound, IllegalState where a version was deleted, InvalidInput where requests cannot be split
-        like this, and Conflict where the alias has moved since it had the etag.
-        """
-        if version.model_id != name.model_id:
-            raise VersionNotFound(
-                f"{version} is not a version of models/{name.model_id}: an alias stays within its model"
-            )
-        target = Target(version.number, traffic)
-        check_target(target)
-        with self._database.write(principal) as session:
-            living_model_row(session, name.model_id, lock=True)
-            for number in (version.number, *sorted(target.numbers - {version.number})):
-                living_version_row(session, VersionName(name.model_id, number))
-            _check_alias_etag(session, name, etag)
-            return move_alias(session, name, target, actor, reason).record()
-
-    def roll_back_alias(
-        self, name: AliasName, *, actor: str = "", reason: str = "", etag: str | None = None, principal: str = ""
-    ) -> Alias:
-        """Point an alias back at what it named before its last move, the shares of other versions included.
-
-        Raises AliasNotFound, Conflict as `set_alias` does, and IllegalState where it was never elsewhere, or a version
-        is not there any more.
-        """
-        with self._database.write(principal) as session:
-            living_model_row(session, name.model_id, lock=True)
-            check_etag(alias_row(session, name), name, etag)
-            return roll_back_alias(session, name, actor, reason or "rolled back").record()
-
-    def delete_alias(
-        self, name: AliasName, *, actor: str = "", reason: str = "", etag: str | None = None, principal: str = ""
-    ) -> None:
-        """Delete an alias, and keep its history; raise AliasNotFound, or Conflict as `set_alias` does."""
-        with self._database.write(principal) as session:
-            living_model_row(session, name.model_id, lock=True)
-            row = alias_row(session, name)
-            check_etag(row, name, etag)
-            end_alias(session, row, actor, reason)
-
-    def list_alias_history(self, name: AliasName, request: PageRequest) -> Page[AliasMove]:
-        """Return a page of an alias's history, newest first; raise ModelNotFound."""
-        listing = f"history of {name}"
-        before = decode_token(listing, request.token, int)
-        query = moves_of(name).order_by(AliasMoveRow.sequence.desc()).limit(request.limit + 1)
-        if before is not None:
-            query = query.where(AliasMoveRow.sequence < before)
-        with self._database.read() as session:
-            model_row(session, name.model_id)
-            rows = list(session.scalars(query))
-            if not rows and before is None:
-                alias_row(session, name)
-        return cut(listing, [row.record() for row in rows], [row.sequence for row in rows], request.limit)
-
 
 def _update(session: Session, row: ModelRow | VersionRow, change: NotesChange, kind: str, name: object) -> None:
     write_notes(row, change(row.record().notes))
     row.revision += 1
     row.updated_at = datetime.now(UTC)
     append_change(session, kind, name)
-
-
-def _check_alias_etag(session: Session, name: AliasName, etag: str | None) -> None:
-    row = session.get(AliasRow, (name.model_id, name.alias))
-    if row is None and etag:
-        raise Conflict(f"{name} was deleted meanwhile: look again, then decide")
-    if row is not None:
-        check_etag(row, name, etag)

@@ -20,8 +20,8 @@ from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec, to_pixels
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import write_stage
-from tests.training_service.api.publications import chunks, download, header
 from tests.training_service.making import picture
+from tests.training_service.publications import chunks, download, header
 from tests.training_service.registry_running import RunningRegistry
 from tests.training_service.running import refused
 

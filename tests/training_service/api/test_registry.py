@@ -145,7 +145,7 @@ def test_bad_requests_are_answered_with_their_field(
     ("change", "text"),
     [
         ({"architecture": {"name": "nonet", "arguments": {}}}, "nonet"),
-        ({"task": {"kind": "classification", "labels": ["a"]}}, "task.labels must be 3"),
+        ({"task": {"kind": "classification", "labels": ["a"]}}, "task must name 3 outputs"),
         ({"head": {"kind": "linear", "outputs": -1, "activation": "softmax"}}, "outputs"),
         ({"input_spec": {"kind": "image"}}, "missing"),
         ({"stages": [{"name": "stem", "digest": "0" * 64}]}, "must be stem"),

@@ -19,7 +19,7 @@ from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.tasks import Classification
 from tests.model_store.making import publication
-from tests.training_service.api.publications import MEBIBYTE, chunks, download, header
+from tests.training_service.publications import MEBIBYTE, chunks, download, header
 from tests.training_service.registry_running import TIMEOUT, RunningRegistry
 from tests.training_service.running import refused, until
 
