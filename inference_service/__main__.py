@@ -69,8 +69,8 @@ async def _serve(settings: InferenceSettings) -> None:
 def build(settings: InferenceSettings, opened: Database | None = None) -> Iterator[InferenceServer]:
     """Build a service inside the running event loop; raise SchemaMismatch or Unavailable where the store cannot serve.
 
-    Two threads at most use the device, one reads and verifies what is loaded, and a few decode images. A database that
-    is open already is closed in the end, too.
+    Two threads at most use the device, one reads and verifies what is loaded, and a few prepare examples. A
+    database that is open already is closed in the end, too.
     """
     device = _device(settings.device)
     num_threads = settings.num_threads or torch.get_num_threads()

@@ -17,7 +17,7 @@ from maas_client.calls.registry import RegistryCalls
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from model_store.modalities.image.spec import ImageInputSpec
+    from model_store.modalities import InputSpec
 
 
 class Client(DatasetCalls, JobCalls, PredictionCalls, RegistryCalls):
@@ -33,17 +33,17 @@ class Client(DatasetCalls, JobCalls, PredictionCalls, RegistryCalls):
         *,
         architecture: str,
         labels: Sequence[str] | None = None,
-        input_spec: ImageInputSpec | None = None,
+        input_spec: InputSpec | None = None,
         recipe: Mapping[str, Any] | None = None,
         base: str = "",
         **about: Any,  # noqa: ANN401  each as its field wants it
     ) -> model_store_pb2.ModelVersion:
         """Register weights that were trained elsewhere: a state dict by torchvision's names, or a file of one.
 
-        `input_spec` says how its images are prepared, where that is not torchvision's way; `recipe` is what to remember
-        of the training, `base` the version it started from. `about` are further fields of PublishVersion's header, such
-        as `metrics`, `metric_values={"accuracy": 0.93}`, `description`, `tags={"team": "vision"}`, `alias`, `seed` and
-        `request_id`, and `calibrate_by`, examples that it was not trained on. Raises
+        `input_spec` says how its examples are prepared, where that is not torchvision's way; `recipe` is what to
+        remember of the training, `base` the version it started from. `about` are further fields of PublishVersion's
+        header, such as `metrics`, `metric_values={"accuracy": 0.93}`, `description`, `tags={"team": "vision"}`,
+        `alias`, `seed` and `request_id`, and `calibrate_by`, examples that it was not trained on. Raises
         model_store.errors.StoreError where the weights do not fit the architecture.
         """
         from maas_client.transfers.publish import load_weights, publish_base

@@ -72,7 +72,7 @@ def show_next_steps(client: Client, job: training_pb2.TrainingJob) -> None:
     standing = standing_of(client, job.version)
     if told := _not_promoted(job, standing):
         out.print(as_text(told), soft_wrap=True)
-    out.print(as_text(f"next: maas report {id_of(job.name)}, maas predict {standing.name} PHOTO"), soft_wrap=True)
+    out.print(as_text(f"next: maas report {id_of(job.name)}, maas predict {standing.name} FILE"), soft_wrap=True)
 
 
 def _not_promoted(job: training_pb2.TrainingJob, standing: Standing) -> str:

@@ -25,7 +25,7 @@ from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import check_finite, read_stages
 
-_MAX_PLANS = 256  # an architecture's arguments, such as an image size, can be any
+_MAX_PLANS = 256  # an architecture's arguments, such as sizes, can be any
 
 
 class Loader:

@@ -34,7 +34,7 @@ class DatasetCalls(Connection):
         When the connection breaks, it goes on where it stopped, and gives up where nothing arrives within
         `reconnect_seconds`. Begun once more with the same arguments and files, it goes on, too, for as long as the
         service keeps what arrived. What files that have changed meanwhile are in is sent anew.
-        With a parent the dataset has that one's images too, each in the split that it is in. `encoding` is that of an
+        With a parent the dataset has that one's examples too, each in the split that it is in. `encoding` is that of an
         archive's names that are not marked as UTF-8. With `reuse` the answer is a dataset that has just this content
         already, where there is one. Files of a folder that cannot be read are in `left_out` of a
         `maas_client.files.archive.Contents`, where one is given. Raises OSError where what must be read cannot be.

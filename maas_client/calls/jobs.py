@@ -34,7 +34,7 @@ class JobCalls(Connection):
     ) -> training_pb2.TrainingJob:
         """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
 
-        Without a recipe the service chooses one by the number of training images. With `validate_only` it queues
+        Without a recipe the service chooses one by the number of training examples. With `validate_only` it queues
         nothing and checks all but the dataset, which may be empty then.
         """
         job = training_pb2.TrainingJob(

@@ -1,1 +1,1 @@
-"""Weights, versions and images carried between files of this machine and the services."""
+"""Weights, versions and examples carried between files of this machine and the services."""

@@ -15,7 +15,7 @@ from maas_client.typed.recipes import AUTO, RECIPES, named_recipe
 from maas_client.typed.shorthand import pairs
 
 _RECIPE, _TRAINING = (
-    "Recipe (left out, the service chooses by the number of images)",
+    "Recipe (left out, the service chooses by the number of examples)",
     "Training (of every other recipe)",
 )
 
@@ -28,13 +28,15 @@ NumStages = Annotated[
     typer.Option(min=0, max=INT32_MAX, help="last_stages: backbone stages to train.", rich_help_panel=_RECIPE),
 ]
 ClassWeights = Annotated[
-    str, typer.Option(help="balanced: labels count alike, however few images they have.", rich_help_panel=_RECIPE)
+    str, typer.Option(help="balanced: labels count alike, however few examples they have.", rich_help_panel=_RECIPE)
 ]
 Augmentation = Annotated[str, typer.Option(help="none, mirror, crop_and_mirror or strong.", rich_help_panel=_RECIPE)]
 Epochs = Annotated[
-    int | None, typer.Option(min=0, max=INT32_MAX, help="Passes over the training images.", rich_help_panel=_TRAINING)
+    int | None, typer.Option(min=0, max=INT32_MAX, help="Passes over the training examples.", rich_help_panel=_TRAINING)
 ]
-BatchSize = Annotated[int | None, typer.Option(min=0, max=INT32_MAX, help="Images a batch.", rich_help_panel=_TRAINING)]
+BatchSize = Annotated[
+    int | None, typer.Option(min=0, max=INT32_MAX, help="Examples a batch.", rich_help_panel=_TRAINING)
+]
 LearningRate = Annotated[
     float | None, typer.Option(callback=finite, help="Learning rate of the head.", rich_help_panel=_TRAINING)
 ]

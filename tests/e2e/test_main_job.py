@@ -112,16 +112,16 @@ def test_a_fine_tune_says_which_version_answers(client: Client, photos: Path) ->
     """Its own, where an alias was to name it; else the one before, and how to promote the new one."""
     run = _command(client)
     given = ("finetune", str(photos), "--base", "squeezenet", "--model", "shapes")
-    assert "maas predict shapes PHOTO" in run(*given, "--alias", "production")
+    assert "maas predict shapes FILE" in run(*given, "--alias", "production")
     second = run(*given)
     assert "production still names 1; promote with `maas alias set shapes production 2`" in second
-    assert "maas predict shapes/2 PHOTO" in second
+    assert "maas predict shapes/2 FILE" in second
     run(*given, "--promote", "production", "--min-delta", "0.99", "--detach")
     watched = run("jobs", "watch", "latest", may_fail=True)
     assert "production still names 1; promote with `maas alias set shapes production 3`" in watched
     run("alias", "set", "shapes", "production", "3")
-    assert "maas predict shapes PHOTO" in run("jobs", "watch", "latest", may_fail=True)
-    assert "maas predict shapes@next PHOTO" in run(*given, "--alias", "next")
+    assert "maas predict shapes FILE" in run("jobs", "watch", "latest", may_fail=True)
+    assert "maas predict shapes@next FILE" in run(*given, "--alias", "next")
 
 
 def test_a_zip_archive_is_a_dataset_too(client: Client, photos: Path, tmp_path: Path) -> None:

@@ -112,4 +112,4 @@ def test_the_last_lines_say_which_version_answers(
     out = capsys.readouterr().out
     assert told in out
     assert ("promote with" in out) == bool(told)
-    assert f"next: maas report 1f, maas predict {name} PHOTO\n" in out
+    assert f"next: maas report 1f, maas predict {name} FILE\n" in out

@@ -22,10 +22,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
     *,
     allow_unknown_labels: Annotated[
-        bool, typer.Option("--allow-unknown-labels", help="Count images of labels that the version lacks as wrong.")
+        bool, typer.Option("--allow-unknown-labels", help="Count examples of labels that the version lacks as wrong.")
     ] = False,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Leave out images that the version, or a base of it, learned from.")
+        bool, typer.Option("--held-out", help="Leave out examples that the version, or a base of it, learned from.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +52,7 @@ def evaluate(
     if as_json:
         print_json(found)
         return
-    title = f"{short_name(found.version)} on {found.dataset}, {found.metrics.split}: {found.metrics.num_rows} images"
+    title = f"{short_name(found.version)} on {found.dataset}, {found.metrics.split}: {found.metrics.num_rows} examples"
     if found.warning:
         notes.print("[bold yellow]warning[/]", as_text(found.warning), highlight=False, soft_wrap=True)
     is_remembered = found.learned_row_count == found.metrics.num_rows
@@ -60,9 +60,9 @@ def evaluate(
         f"{title}, all of them learned from" if is_remembered else title, found.metrics, is_remembered=is_remembered
     )
     if held_out:
-        out.print(f"left out: {found.left_out_row_count} images that it learned from", highlight=False)
+        out.print(f"left out: {found.left_out_row_count} examples that it learned from", highlight=False)
     if found.unknown_labels:
-        out.print(as_text(f"the version lacks: {', '.join(found.unknown_labels)}; their images count as wrong"))
+        out.print(as_text(f"the version lacks: {', '.join(found.unknown_labels)}; their examples count as wrong"))
 
 
 def _own_dataset(client: Client, version: str) -> str:

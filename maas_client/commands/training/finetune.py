@@ -1,8 +1,7 @@
-"""`maas finetune`: from a folder of images to a registered version."""
+"""`maas finetune`: from a dataset to a registered version."""
 
 from __future__ import annotations
 
-import json
 import secrets
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -74,7 +73,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         typer.Option(
             min=0,
             max=INT32_MAX,
-            help="Test images that neither version learned from, at least; on fewer nothing is judged; default: 20.",
+            help="Test examples that neither version learned from, at least; on fewer nothing is judged; default: 20.",
             rich_help_panel=_PROMOTION,
         ),
     ] = None,
@@ -92,7 +91,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         typer.Option(
             min=0,
             max=INT32_MAX,
-            help="Images of requests that it must have run on as a shadow, at least; default: 100.",
+            help="Examples of requests that it must have run on as a shadow, at least; default: 100.",
             rich_help_panel=_PROMOTION,
         ),
     ] = None,
@@ -119,7 +118,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         typer.Option(
             min=0,
             max=INT64_MAX,
-            help="Seed of the split of images that are uploaded; versions are compared on equal splits; default: 0.",
+            help="Seed of the split of examples that are uploaded; versions are compared on equal splits; default: 0.",
         ),
     ] = None,
     *,
@@ -142,7 +141,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job is queued.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune a model on a folder of images, and register the result.
+    """Fine-tune a model on a dataset, and register the result.
 
     Exits with 3 where the version is registered, but was refused for the alias that --promote names.
     """
@@ -211,12 +210,10 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
 
 
 def _only_base(client: Client) -> str:
-    """Return the one model in the store that takes images and was not made by a fine-tune."""
+    """Return the one model in the store that was not made by a fine-tune."""
     newest = (next(iter(client.versions(model.name)), None) for model in client.models())
     imported = (client.version(each.name) for each in newest if each is not None and not each.lineage.training_job)
-    names = [
-        model_of(each.name) for each in imported if json.loads(each.manifest_json)["input_spec"]["kind"] == "image"
-    ]
+    names = [model_of(each.name) for each in imported]
     if not names:
         raise CommandFailed("there is no model to start from: `maas bases` lists what `maas import` can bring in")
     if len(names) > 1:
@@ -244,7 +241,7 @@ def _dataset(client: Client, data: str, dataset_id: str, split_seed: int | None,
     dataset = upload(client, Path(data), dataset_id, split_seed or 0, encoding=encoding, reuse=reuse)
     if dataset.name != dataset_name(dataset_id):
         notes.print(f"{dataset.name} has just this content already: it is used", highlight=False)
-    notes.print(f"{dataset.name}: {dataset.num_images} images of {len(dataset.labels)} labels", highlight=False)
+    notes.print(f"{dataset.name}: {dataset.num_images} examples of {len(dataset.labels)} labels", highlight=False)
     show_rejections(dataset, notes)
     return dataset.name
 

@@ -32,8 +32,8 @@ def upload(
     contents = Contents(path)
     try:
         if contents.num_bytes == 0:
-            raise CommandFailed(f"{path} holds no files: it needs one sub-folder of images for each label")
-        with byte_bar(f"uploading {path.name}", contents.num_bytes, then="checking the images") as advance:
+            raise CommandFailed(f"{path} holds no files: it needs one sub-folder for each label")
+        with byte_bar(f"uploading {path.name}", contents.num_bytes, then="checking the examples") as advance:
             return client.upload_dataset(
                 dataset_id,
                 contents,

@@ -86,7 +86,7 @@ def test_labels_that_a_version_lacks_are_named(maas: Maas) -> None:
     code, out, _ = maas("evaluate", "flowers/1", "--dataset", "others", "--split", "all", "--allow-unknown-labels")
     assert code == 0
     assert "accuracy 0.500" in out
-    assert "the version lacks: [b]purple; their images count as wrong" in out
+    assert "the version lacks: [b]purple; their examples count as wrong" in out
 
 
 def test_what_cannot_be_evaluated_is_explained(maas: Maas) -> None:
