@@ -29,6 +29,8 @@ class Rows:
 
     def __getitem__(self, rows: slice) -> Rows:
         """Return some rows, as views."""
+        if (rows.start, rows.stop, rows.step) == (0, self.num_rows, None):
+            return self
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         return Rows(arrays, len(range(*rows.indices(self.num_rows))))
 
@@ -40,7 +42,7 @@ class Rows:
     @property
     def form(self) -> Hashable:
         """Names, types and shapes of the arrays without the number of rows: equal forms can be concatenated."""
-        return tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(self.arrays.items()))
+        return tuple((name, array.dtype.str, array.shape[1:]) for name, array in self.arrays.items())
 
 
 @dataclass(frozen=True)
