@@ -62,9 +62,14 @@ class Refusal:
     trailing_metadata: tuple[tuple[str, bytes], ...] = ()
 
 
+def code_of(error: Exception, codes: Mapping[type[Exception], grpc.StatusCode] = STORE_CODES) -> grpc.StatusCode | None:
+    """Return the code of an error that `codes` or the store's table knows, or None."""
+    return next((known[kind] for kind in type(error).__mro__ for known in (codes, STORE_CODES) if kind in known), None)
+
+
 def refusal(error: Exception, codes: Mapping[type[Exception], grpc.StatusCode], method: str) -> Refusal:
     """Return what a caller is told of an error; one that neither `codes` nor the store's table knows is logged."""
-    code = next((known[kind] for kind in type(error).__mro__ for known in (codes, STORE_CODES) if kind in known), None)
+    code = code_of(error, codes)
     if code is not None:
         if isinstance(error, errors.StoreError) and error.detail:
             _log.warning("request_refused", method=method, code=code.name, reason=error.in_full)

@@ -45,7 +45,7 @@ def kills(folder: Path, options: Options) -> Iterator[Figure]:
     yield Figure("job that nobody disturbs", ran, "s")
     yield Figure(f"kills of worker and service, jobs of {num_jobs} that end SUCCEEDED", _num_succeeded(jobs), "")
     yield Figure("… of them with the weights of the undisturbed one", num_equal, "", f">= {num_jobs}")
-    yield Figure("… attempts a job, mean", sum(each.job.num_attempts for each in jobs) / num_jobs, "")
+    yield Figure("… attempts a job, mean", sum(each.job.attempt_count for each in jobs) / num_jobs, "")
     yield from _lost(folder / "lost", photos, options)
 
 

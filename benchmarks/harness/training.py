@@ -86,7 +86,7 @@ class Job:
 
     def check(self) -> Job:
         """Return it, having asserted that it has succeeded."""
-        assert self.job.state == SUCCEEDED, self.job.error
+        assert self.job.state == SUCCEEDED, self.job.error.message
         return self
 
     def begun(self, phase: pb.Phase) -> float:

@@ -9,7 +9,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
 from maas_client.typed.recipes import AUTO, named_recipe
-from maas_client.typed.shorthand import dataset_name, job_name, model_name, target_name
+from maas_client.typed.shorthand import alias_name, dataset_name, job_name, model_name, target_name
 from maas_client.typed.splits import split_number
 from maas_client.wire.streams import responses
 
@@ -43,7 +43,7 @@ class JobCalls(Connection):
             dataset=dataset_name(dataset) if dataset else "",
             recipe=named_recipe(recipe or AUTO) if isinstance(recipe, str) else recipe,
             seed=seed,
-            alias=alias,
+            alias=alias_name(model, alias) if alias else "",
             promote=promote,
             priority=priority,
             max_failures=max_failures,

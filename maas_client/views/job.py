@@ -76,7 +76,7 @@ def _show_progress(client: Client, job: str) -> None:
 def check_succeeded(job: training_pb2.TrainingJob) -> None:
     """Raise CommandFailed where a job has no version to show."""
     if job.state != training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
-        reason = f": {job.error}" if job.error else ""
+        reason = f": {job.error.message}" if job.HasField("error") else ""
         raise CommandFailed(f"{job.name} is {state_text(job.state)}{reason}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 from typing import Any
 
 from model_store.names import VersionName, job_name
@@ -14,6 +15,30 @@ from model_store.records.promotion import Promotion, PromotionSpec
 DEFAULT_MAX_FAILURES = 3
 REMARKS = "remarks"
 """The hyperparameter that holds what to know of how a version was made, a list of sentences."""
+
+
+class ErrorCode(IntEnum):
+    """Why a job failed, by the numbers of google.rpc.Code."""
+
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed: a code for programs and a message for people."""
+
+    code: ErrorCode
+    message: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +89,7 @@ class TrainingJob:
     id: str
     spec: JobSpec
     state: JobState
-    error: str
+    error: JobError | None
     version: VersionName | None
     num_attempts: int
     num_failures: int

@@ -30,7 +30,7 @@ from model_store.records.job_lifecycle import (
     after_stop,
     may_move,
 )
-from model_store.records.jobs import JobCheckpoint, JobEvent, JobSpec, TrainingJob
+from model_store.records.jobs import JobCheckpoint, JobError, JobEvent, JobSpec, TrainingJob
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
 from model_store.transactions.changes import take_writer_lock
 from model_store.transactions.job_queue import end_overdue, is_due, overdue, release_lost, wants_attention
@@ -180,7 +180,7 @@ class JobStore:
                 overdue(session, row)
             return JobState(row.state)
 
-    def advance(self, claim: Claim, state: JobState, *, error: str = "") -> TrainingJob:
+    def advance(self, claim: Claim, state: JobState, *, error: JobError | None = None) -> TrainingJob:
         """Move a claimed job to another state; raise IllegalState where that move is not legal, or LeaseLost.
 
         Raises JobStopping where a pause or a cancel came first: the worker ends, and its runner hands the job back.
@@ -189,7 +189,7 @@ class JobStore:
             row = claimed_row(session, claim)
             if row.state in STOPPING and not may_move(JobState(row.state), state):
                 raise JobStopping(f"{job_name(row.id)} is {row.state}: its runner gives it up")
-            row.error = error
+            row.fail(error)
             move(session, row, state)
             return row.record()
 
@@ -251,7 +251,8 @@ def _begin_again(session: Session, row: JobRow) -> None:
     take_writer_lock(session)
     living_version_row(session, VersionName(row.base_model_id, row.base_number))
     living_dataset_row(session, row.dataset_id)
-    row.error, row.num_failures, row.next_attempt_at, row.deadline = "", 0, None, None
+    row.fail(None)
+    row.num_failures, row.next_attempt_at, row.deadline = 0, None, None
 
 
 def _why_not(current: JobState, wish: DesiredAction) -> str:

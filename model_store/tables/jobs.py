@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from model_store.names import VersionName
 from model_store.records.job_lifecycle import JobState
-from model_store.records.jobs import JobCheckpoint, JobEvent, JobSpec, JobUrgency, TrainingJob
+from model_store.records.jobs import ErrorCode, JobCheckpoint, JobError, JobEvent, JobSpec, JobUrgency, TrainingJob
 from model_store.records.promotion import Promotion, PromotionSpec
 from model_store.tables.base import CheckedText, CutText, Json, Row, Sequence, version_name
 from model_store.texts import MAX_ERROR, MAX_PRINCIPAL, MAX_REQUEST_ID
@@ -42,6 +42,7 @@ class JobRow(Row):
     deadline: Mapped[datetime | None]
     max_failures: Mapped[int]
     state: Mapped[str] = mapped_column(CheckedText(16))
+    error_code: Mapped[int | None]
     error: Mapped[str] = mapped_column(CutText(MAX_ERROR, is_bounded=False), default="")
     version_number: Mapped[int | None]
     num_attempts: Mapped[int] = mapped_column(default=0)
@@ -59,6 +60,11 @@ class JobRow(Row):
         order_by="JobCheckpointRow.step.desc()", cascade="all, delete-orphan"
     )
 
+    def fail(self, error: JobError | None) -> None:
+        """Note why the job failed, or forget it."""
+        self.error_code = error.code if error is not None else None
+        self.error = error.message if error is not None else ""
+
     def record(self) -> TrainingJob:
         """Return the job."""
         return TrainingJob(
@@ -74,7 +80,7 @@ class JobRow(Row):
                 promote=PromotionSpec.from_json(self.promote) if self.promote is not None else None,
             ),
             state=JobState(self.state),
-            error=self.error,
+            error=JobError(ErrorCode(self.error_code), self.error) if self.error_code is not None else None,
             version=version_name(self.model_id, self.version_number),
             num_attempts=self.num_attempts,
             num_failures=self.num_failures,

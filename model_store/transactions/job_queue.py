@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from model_store.records.job_lifecycle import ACTIVE, JobState
+from model_store.records.jobs import ErrorCode, JobError
 from model_store.tables import JobRow
 from model_store.transactions.job_rows import lose, move
 
@@ -49,5 +50,6 @@ def end_overdue(session: Session) -> None:
 
 def overdue(session: Session, row: JobRow) -> None:
     """End a job whose deadline is over."""
-    row.error = f"it had not ended at its deadline: `maas jobs retry {row.id}` goes on without one"
+    text = f"it had not ended at its deadline: `maas jobs retry {row.id}` goes on without one"
+    row.fail(JobError(ErrorCode.DEADLINE_EXCEEDED, text))
     move(session, row, JobState.FAILED)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from model_store.errors import IllegalState, JobNotFound, LeaseLost
 from model_store.names import job_name
 from model_store.records.job_lifecycle import ACTIVE, ENDED, JobState, after_lost_runner, may_move
+from model_store.records.jobs import ErrorCode, JobError
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
 from model_store.transactions.changes import append_change
 
@@ -74,7 +75,8 @@ def lose(session: Session, row: JobRow, reason: str) -> None:
     append(session, row, "message", {"text": f"attempt {row.num_attempts} was lost: {reason}"})
     state = after_lost_runner(JobState(row.state), row.num_failures, row.max_failures)
     if state is JobState.FAILED:
-        row.error = f"gave up after {row.num_failures} attempts in a row without progress: {reason}"
+        text = f"gave up after {row.num_failures} attempts in a row without progress: {reason}"
+        row.fail(JobError(ErrorCode.ABORTED, text))
     if state is JobState.QUEUED:
         row.next_attempt_at = datetime.now(UTC) + backoff(row.num_failures)
     move(session, row, state)

@@ -26,7 +26,7 @@ def served(client: Client, photos: Path) -> pb.TrainingJob:
 
 def promoted(client: Client, recipe: str = "linear_probe", **promote: Any) -> pb.TrainingJob:
     """Fine-tune, promote, and wait until all that was promised has come."""
-    gate = pb.Promote(alias="production", min_rows=1, **promote)
+    gate = pb.Promote(alias="models/shapes/aliases/production", min_rows=1, **promote)
     job = client.finetune("shapes", base="squeezenet", dataset="shapes", recipe=recipe, promote=gate)
     states = [each.promotion.state for each in client.watch(job.name) if each.WhichOneof("event") == "promotion"]
     ended = client.job(job.name)
@@ -86,7 +86,13 @@ def test_a_kill_between_publishing_and_serving_loses_no_promotion(
     served: pb.TrainingJob, client: Client, stack: Stack
 ) -> None:
     """A service that is back goes on where the promotion stood."""
-    gate = pb.Promote(alias="production", min_rows=1, min_delta=-1, shadow_for=timedelta(seconds=2), shadow_min_rows=0)
+    gate = pb.Promote(
+        alias="models/shapes/aliases/production",
+        min_rows=1,
+        min_delta=-1,
+        shadow_for=timedelta(seconds=2),
+        shadow_min_rows=0,
+    )
     job = client.finetune("shapes", base="squeezenet", dataset="shapes", recipe="linear_probe", promote=gate)
     for event in client.watch(job.name):
         if event.promotion.state == pb.PROMOTION_STATE_SHADOWING:

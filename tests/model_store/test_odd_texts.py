@@ -17,7 +17,7 @@ from model_store.errors import InvalidInput, InvalidManifest, StoreError
 from model_store.manifests import Manifest
 from model_store.names import AliasName, VersionName
 from model_store.records.job_lifecycle import JobState
-from model_store.records.jobs import JobSpec, JobUrgency
+from model_store.records.jobs import ErrorCode, JobError, JobSpec, JobUrgency
 from model_store.records.metrics import ClassificationDetail, LabelMetrics, Metrics
 from model_store.records.promotion import PromotionSpec, PromotionState, Verdict
 from model_store.records.resources import Dataset, Lineage, Notes
@@ -172,7 +172,7 @@ def job_calls(setting: Setting, text: str) -> Iterator[tuple[str, Callable[[], A
         yield "job", lambda read=read: read(text)
     yield "claim", lambda: jobs.claim(text)
     yield "append", lambda: jobs.append(setting.claim(), "message", {"text": text})
-    yield "advance", lambda: jobs.advance(setting.claim(), JobState.FAILED, error=text)
+    yield "advance", lambda: jobs.advance(setting.claim(), JobState.FAILED, error=JobError(ErrorCode.INTERNAL, text))
     yield "release", lambda: jobs.release(setting.claim(), text)
 
 

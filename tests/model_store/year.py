@@ -116,6 +116,7 @@ def _job(number: int, use: Use, span: Span) -> dict[str, Any]:
         "priority": 0,
         "max_failures": 3,
         "state": JobState.SUCCEEDED if is_published else JobState.FAILED,
+        "error_code": None if is_published else 10,
         "error": "" if is_published else "gave up after 3 attempts in a row without progress",
         "version_number": number + 1 if is_published else None,
         "num_attempts": 1,

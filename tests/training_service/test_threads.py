@@ -115,7 +115,7 @@ def test_a_running_job_keeps_its_lease_while_the_object_store_does_not_answer(ho
             until(lambda: lease_ends() > later)
             assert not any(call.done() for call in waiting)
         found = service.job(job.name)
-        assert (found.state, found.num_attempts) == (pb.TRAINING_JOB_STATE_RUNNING, 1)
+        assert (found.state, found.attempt_count) == (pb.TRAINING_JOB_STATE_RUNNING, 1)
         assert [list(call.result().missing_digests) for call in waiting] == [[SOME_DIGEST]] * NUM_CALLS
         service.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job.name))
         assert service.await_end(job.name).state == pb.TRAINING_JOB_STATE_CANCELLED

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from model_store.errors import InvalidInput
-from model_store.names import AliasName, ModelName, VersionName, check_id, parse_dataset, parse_model, parse_target
+from model_store.names import (
+    AliasName,
+    ModelName,
+    VersionName,
+    model_name,
+    parse_alias,
+    parse_dataset,
+    parse_model,
+    parse_target,
+)
 from model_store.records.jobs import DEFAULT_MAX_FAILURES, JobSpec, JobUrgency
 from model_store.records.promotion import PromotionSpec
 from model_store.records.resources import Dataset
@@ -28,7 +37,7 @@ _MAX_FAILURES = 100
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a caller asked for, as it was written."""
+    """What a caller asked for, as it was written: names are resource names, that of the alias in `promote` too."""
 
     model: str
     base: str
@@ -71,17 +80,20 @@ def job_spec(
     if request.recipe.name is not None:
         with violations.collected():
             recipe = resolve(request.recipe.name, request.recipe, _RECIPE)
-    if request.alias is not None:
+    alias, promote = request.alias, request.promote
+    if alias is not None:
         with violations.collected():
-            check_id(request.alias, f"{_PLACE}.alias")
+            alias = _alias_id(alias, model_id, f"{_PLACE}.alias")
     with violations.collected():
         check_seed(request.seed, f"{_PLACE}.seed")
     with violations.collected():
         _check_urgency(request)
-    if request.promote is not None:
+    if promote is not None:
         with violations.collected():
-            check_promotion(request.promote, f"{_PLACE}.promote", can_shadow=can_shadow)
-            if request.alias is not None:
+            promote = replace(promote, alias=_alias_id(promote.alias, model_id, f"{_PLACE}.promote.alias"))
+        with violations.collected():
+            check_promotion(promote, f"{_PLACE}.promote", can_shadow=can_shadow)
+            if alias is not None:
                 raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
     violations.raise_any()
     dataset = datasets.living(dataset_id) if dataset_id else None
@@ -92,13 +104,19 @@ def job_spec(
         recipe = choose_any(request.recipe, _RECIPE)
     _check_base(store, version, recipe)
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
-    return JobSpec(
-        model_id, version, dataset_id, recipe.to_json(), request.seed, request.alias, urgency, request.promote
-    )
+    return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, alias, urgency, promote)
 
 
 def _rows_per_output(dataset: Dataset) -> float:
     return TARGETS[dataset.summary["task"]].rows_per_output(dataset.summary["targets"])
+
+
+def _alias_id(name: str, model_id: str, field: str) -> str:
+    """Return the id of an alias of the job's model; `model_id` is empty where that name was malformed."""
+    alias = parse_alias(name, field)
+    if model_id and alias.model_id != model_id:
+        raise InvalidInput.of(field, f"must be an alias of {model_name(model_id)}, not of {model_name(alias.model_id)}")
+    return alias.alias
 
 
 def _check_urgency(request: JobRequest) -> None:

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.status_pb2 import Status
 from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2 as pb
 
-from model_store.names import VersionName, dataset_name, model_name
+from model_store.names import AliasName, VersionName, dataset_name, model_name
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import DEFAULT_MAX_FAILURES, REMARKS, JobEvent, JobSpec, TrainingJob
 from model_store.records.promotion import (
@@ -76,11 +77,11 @@ def spec_message(spec: JobSpec) -> pb.TrainingJob:
         dataset=dataset_name(spec.dataset_id) if spec.dataset_id else "",
         recipe=recipe_message(Recipe.from_json(spec.recipe)),
         seed=spec.seed,
-        alias=spec.alias or "",
+        alias=str(AliasName(spec.model_id, spec.alias)) if spec.alias is not None else "",
         priority=spec.urgency.priority,
         deadline=_timestamp(spec.urgency.deadline),
         max_failures=spec.urgency.max_failures,
-        promote=_promote_message(spec.promote) if spec.promote is not None else None,
+        promote=_promote_message(spec.promote, spec.model_id) if spec.promote is not None else None,
     )
 
 
@@ -91,15 +92,15 @@ def job_message(job: TrainingJob, version: ModelVersion | None = None) -> pb.Tra
     standing = pb.TrainingJob(
         name=job.name,
         state=_STATES[job.state],
-        error=job.error,
+        error=Status(code=job.error.code, message=job.error.message) if job.error is not None else None,
         version=str(job.version) if job.version is not None else "",
         metrics=metrics_message(metrics) if metrics is not None else None,
-        num_attempts=job.num_attempts,
+        attempt_count=job.num_attempts,
         create_time=_timestamp(job.created_at),
         start_time=_timestamp(job.started_at),
         end_time=_timestamp(job.ended_at),
         last_sequence=job.last_sequence,
-        num_failures=job.num_failures,
+        failure_count=job.num_failures,
         next_attempt_time=_timestamp(job.next_attempt_at),
         checkpoint_step=job.step,
         promotion=_promotion_message(job.promotion, job.spec.model_id) if job.promotion is not None else None,
@@ -192,9 +193,9 @@ def _read_promote(promote: pb.Promote) -> PromotionSpec:
     )
 
 
-def _promote_message(spec: PromotionSpec) -> pb.Promote:
+def _promote_message(spec: PromotionSpec, model_id: str) -> pb.Promote:
     return pb.Promote(
-        alias=spec.alias,
+        alias=str(AliasName(model_id, spec.alias)),
         metric=spec.metric,
         threshold=spec.threshold,
         min_delta=spec.min_delta,
@@ -212,8 +213,8 @@ def _promotion_message(promotion: Promotion, model_id: str) -> pb.Promotion:
         figure=verdict.figure,
         incumbent=str(VersionName(model_id, verdict.incumbent)) if verdict.incumbent is not None else "",
         incumbent_figure=verdict.incumbent_figure,
-        num_rows=verdict.num_rows,
-        num_left_out_rows=verdict.num_left_out,
+        row_count=verdict.num_rows,
+        left_out_row_count=verdict.num_left_out,
         update_time=_timestamp(promotion.updated_at),
     )
 

@@ -122,7 +122,9 @@ class Runner:
         if job.state in ACTIVE:
             with contextlib.suppress(LeaseLost):  # then it is another runner's to settle
                 job = self._give_up(claim, job.state, code)
-        _log.info("job_left", job=job.name, state=str(job.state), error=job.error)
+        _log.info(
+            "job_left", job=job.name, state=str(job.state), error=job.error.message if job.error is not None else ""
+        )
 
     def _give_up(self, claim: Claim, state: JobState, code: int) -> TrainingJob:
         if state in STOPPING or self._stopping.is_set():

@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 import torch
 
+from grpc_runtime.errors import code_of
 from grpc_runtime.logs import configure_logs
 from model_store.architectures import HEAD, Chain
 from model_store.database.engine import Database
@@ -27,7 +28,7 @@ from model_store.manifests import Manifest
 from model_store.modalities.image.spec import ImageInputSpec
 from model_store.names import AliasName, job_name
 from model_store.records.job_lifecycle import JobState
-from model_store.records.jobs import REMARKS, JobSpec, TrainingJob
+from model_store.records.jobs import REMARKS, ErrorCode, JobError, JobSpec, TrainingJob
 from model_store.records.resources import ModelVersion
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import Claim, JobStore
@@ -105,12 +106,17 @@ class Worker:
             return EXIT_STOPPED
         except StoreError as error:
             _log.warning("job_failed", job=job_name(self._claim.job_id), reason=error.in_full)
-            return self._fail(str(error))
+            return self._fail(_code_of(error), str(error))
         except torch.OutOfMemoryError:
-            return self._fail("the device has too little memory for this batch_size: choose a smaller one")
+            return self._fail(
+                ErrorCode.RESOURCE_EXHAUSTED,
+                "the device has too little memory for this batch_size: choose a smaller one",
+            )
         except Exception as error:  # noqa: BLE001  the outermost frame of a job
             _log.exception("job_failed", job=job_name(self._claim.job_id))
-            return self._fail(f"internal error ({type(error).__name__}); the service's log tells more")
+            return self._fail(
+                ErrorCode.INTERNAL, f"internal error ({type(error).__name__}); the service's log tells more"
+            )
         return EXIT_ENDED
 
     def _run(self, job: TrainingJob) -> None:
@@ -231,9 +237,9 @@ class Worker:
     def _emit(self, progress: Progress) -> None:
         self._jobs.append(self._claim, "progress", progress.to_json())
 
-    def _fail(self, reason: str) -> int:
+    def _fail(self, code: ErrorCode, reason: str) -> int:
         try:
-            self._jobs.advance(self._claim, JobState.FAILED, error=reason)
+            self._jobs.advance(self._claim, JobState.FAILED, error=JobError(code, reason))
         except (Conflict, Unavailable) as error:
             _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=error.in_full, after=reason)
             return EXIT_STOPPED
@@ -241,6 +247,12 @@ class Worker:
 
     def _scratch_folder(self) -> Path:
         return self._settings.folder / "scratch"
+
+
+def _code_of(error: StoreError) -> ErrorCode:
+    """Return the code that a caller of the service would see for the same error."""
+    code = code_of(error)
+    return ErrorCode[code.name] if code is not None else ErrorCode.INTERNAL
 
 
 def _plan(recipe: Recipe, trained: Sequence[str], context: TrainingContext) -> str:

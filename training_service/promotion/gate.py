@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from model_store.errors import InvalidInput, Violation
-from model_store.names import VersionName, check_id
+from model_store.names import VersionName
 from model_store.records.metrics import Metrics
 from model_store.records.promotion import PromotionSpec, Verdict
 
@@ -48,10 +48,6 @@ def check_promotion(spec: PromotionSpec, field: str, *, can_shadow: bool) -> Non
 
 
 def _violations(spec: PromotionSpec, field: str, *, can_shadow: bool) -> Iterator[Violation]:
-    try:
-        check_id(spec.alias, f"{field}.alias")
-    except InvalidInput as error:
-        yield from error.violations
     if spec.metric not in METRICS:
         yield Violation(f"{field}.metric", f"must be one of {', '.join(METRICS)}, not {spec.metric[:80]!r}")
     for name, number in (("threshold", spec.threshold), ("min_delta", spec.min_delta)):

@@ -29,7 +29,7 @@ def header(facts: JobFacts) -> Markup:
     state = "good" if job.state in _GOOD else "bad" if job.state in _BAD else "open"
     title = f"{spec.model_id} / {job.version.number}" if job.version is not None else spec.model_id
     about = f"{spec.recipe['name']} on datasets/{spec.dataset_id}, from {spec.base}"
-    error = [element("p", job.error, class_="error")] if job.error else []
+    error = [element("p", job.error.message, class_="error")] if job.error is not None else []
     told = facts.version.lineage.recipe.get(REMARKS, []) if facts.version is not None else []
     return element(
         "header",

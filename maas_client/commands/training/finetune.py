@@ -18,7 +18,7 @@ from maas_client.failures import CommandFailed
 from maas_client.next_steps import await_answer, show_next_steps
 from maas_client.typed import recipe_options as options
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX, finite
-from maas_client.typed.shorthand import dataset_name, id_from_path, id_of, model_of
+from maas_client.typed.shorthand import alias_name, dataset_name, id_from_path, id_of, model_of
 from maas_client.views.dataset import show_rejections
 from maas_client.views.job import check_promoted, check_succeeded, follow, show_result
 from maas_client.views.new_alias import say_where_new
@@ -167,7 +167,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     model = model or (id_of(data) if data.startswith(_DATASETS) else id_from_path(Path(data), "--model"))
     made_up = f"{id_of(model)[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     gate = _gate(
-        promote,
+        alias_name(model, promote) if promote else "",
         metric=metric,
         threshold=threshold,
         min_delta=min_delta,

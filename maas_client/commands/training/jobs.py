@@ -45,7 +45,7 @@ def list_jobs(
             job.recipe.WhichOneof("recipe"),
             job.dataset.removeprefix("datasets/"),
             moment(job.create_time),
-            id_of(job.version) or job.error,
+            id_of(job.version) or job.error.message,
         )
         for job in jobs
     ]
@@ -64,7 +64,7 @@ def show_job(job: Job, *, as_json: AsJson = False) -> None:
         elif found.state == training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
             show_result(client, found)
         else:
-            out.print(f"{found.name} is {state_text(found.state)} {found.error}".rstrip())
+            out.print(f"{found.name} is {state_text(found.state)} {found.error.message}".rstrip())
 
 
 @app.command("watch")

@@ -108,6 +108,7 @@ def upgrade() -> None:
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=True),
         sa.Column("max_failures", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("error_code", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("version_number", sa.Integer(), nullable=True),
         sa.Column("num_attempts", sa.Integer(), nullable=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from google.rpc.status_pb2 import Status
 from maas.training.v1 import training_pb2
 
 from maas_client.failures import CommandFailed
@@ -14,7 +15,9 @@ def test_only_a_job_that_succeeded_counts_as_success(state: str) -> None:
     """Any other state is a failure of the command, with the job's own reason."""
     number = training_pb2.TrainingJobState.Value(f"TRAINING_JOB_STATE_{state}")
     with pytest.raises(CommandFailed, match=f"{state}: no such luck"):
-        check_succeeded(training_pb2.TrainingJob(name="trainingJobs/0", state=number, error="no such luck"))
+        check_succeeded(
+            training_pb2.TrainingJob(name="trainingJobs/0", state=number, error=Status(code=13, message="no such luck"))
+        )
     check_succeeded(training_pb2.TrainingJob(state=training_pb2.TRAINING_JOB_STATE_SUCCEEDED))
 
 

@@ -21,7 +21,15 @@ from model_store.errors import (
 )
 from model_store.names import VersionName
 from model_store.records.job_lifecycle import DesiredAction, JobState
-from model_store.records.jobs import DEFAULT_MAX_FAILURES, JobCheckpoint, JobSpec, JobUrgency
+from model_store.records.jobs import (
+    DEFAULT_MAX_FAILURES,
+    ErrorCode,
+    JobCheckpoint,
+    JobError,
+    JobSpec,
+    JobUrgency,
+    TrainingJob,
+)
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import NUM_CHECKPOINTS, Claim, JobStore
@@ -33,6 +41,12 @@ from tests.model_store.making import publication, registered_dataset
 
 SPEC = JobSpec("flowers", VersionName("base", 1), "d", {"name": "linear_probe"}, 0, "production")
 EXPIRED = -1.0
+
+
+def error_of(job: TrainingJob) -> JobError:
+    """Return why a job failed."""
+    assert job.error is not None
+    return job.error
 
 
 @pytest.fixture
@@ -107,7 +121,8 @@ def test_a_job_that_keeps_losing_runners_fails(database: Database) -> None:
         end_backoff(database)
     ended = jobs.get(job.id)
     assert ended.state is JobState.FAILED
-    assert "gave up after 3 attempts" in ended.error
+    assert "gave up after 3 attempts" in error_of(ended).message
+    assert error_of(ended).code is ErrorCode.ABORTED
 
 
 def test_a_cancelled_job_whose_runner_dies_ends_cancelled(database: Database, jobs: JobStore) -> None:
@@ -225,8 +240,9 @@ def test_a_job_ends_at_its_deadline(database: Database, jobs: JobStore) -> None:
     assert jobs.claim("runner") is None
     for job in (running, queued):
         assert jobs.get(job.id).state is JobState.FAILED
-        assert "deadline" in jobs.get(job.id).error
-    assert jobs.wish(queued.id, DesiredAction.RETRY).error == ""
+        assert "deadline" in error_of(jobs.get(job.id)).message
+        assert error_of(jobs.get(job.id)).code is ErrorCode.DEADLINE_EXCEEDED
+    assert jobs.wish(queued.id, DesiredAction.RETRY).error is None
     again = jobs.claim("runner")
     assert again is not None
     assert again.job_id == queued.id
@@ -256,7 +272,7 @@ def test_checkpoints_live_as_long_as_a_job_may_go_on(database: Database, jobs: J
     claim = jobs.claim("runner")
     assert claim is not None
     checkpoint(jobs, store, claim, 1)
-    jobs.advance(claim, JobState.FAILED, error="no luck")
+    jobs.advance(claim, JobState.FAILED, error=JobError(ErrorCode.INTERNAL, "no luck"))
     collector = Collector(database, store.blobs, grace_seconds=60)
     collector.collect()
     assert len(jobs.checkpoints(job.id)) == 1

@@ -26,9 +26,12 @@ Recipe = pb.Recipe
 
 def test_a_job_is_queued_with_every_default(ready_service: RunningService) -> None:
     """The base is resolved to a version, and the recipe says what it will do."""
-    job = ready_service.create(recipe=Recipe(last_stages={"epoch_count": 3}), seed=7, alias="live")
+    job = ready_service.create(
+        recipe=Recipe(last_stages={"epoch_count": 3}), seed=7, alias="models/flowers/aliases/live"
+    )
     assert (job.base, job.dataset, job.model) == ("models/base/versions/1", "datasets/photos", "models/flowers")
-    assert (job.state, job.seed, job.alias, job.num_attempts) == (QUEUED, 7, "live", 0)
+    assert (job.state, job.seed, job.attempt_count) == (QUEUED, 7, 0)
+    assert (job.alias, job.HasField("error")) == ("models/flowers/aliases/live", False)
     assert (job.recipe.last_stages.stage_count, job.recipe.last_stages.epoch_count) == (1, 3)
     assert job.recipe.last_stages.optimizer.learning_rate == 1e-4
     assert ready_service.job(job.name) == job
@@ -81,7 +84,11 @@ def test_a_repeated_request_makes_one_job(ready_service: RunningService) -> None
         ({"base": "base"}, ["training_job.base"]),
         ({"base": "models/base/versions/0"}, ["training_job.base"]),
         ({"dataset": "photos"}, ["training_job.dataset"]),
-        ({"alias": "Not An Alias"}, ["training_job.alias"]),
+        ({"alias": "live"}, ["training_job.alias"]),
+        ({"alias": "models/flowers/aliases/Not An Alias"}, ["training_job.alias"]),
+        ({"alias": "models/roses/aliases/live"}, ["training_job.alias"]),
+        ({"promote": pb.Promote()}, ["training_job.promote.alias"]),
+        ({"promote": pb.Promote(alias="models/roses/aliases/live")}, ["training_job.promote.alias"]),
         (
             {"recipe": Recipe(linear_probe={"class_weights": 7})},  # type: ignore[arg-type]
             ["training_job.recipe.linear_probe.class_weights"],
@@ -204,8 +211,8 @@ def test_a_job_can_be_checked_before_its_dataset_is_there(ready_service: Running
         ({"recipe": Recipe(last_stages={"view_count": 3})}, INVALID),
         ({"recipe": Recipe(last_stages={"stage_count": 99})}, INVALID),
         ({"alias": "No!"}, INVALID),
-        ({"alias": "live", "promote": pb.Promote(alias="live")}, INVALID),
-        ({"promote": pb.Promote(alias="live", metric="none")}, INVALID),
+        ({"alias": "models/flowers/aliases/live", "promote": pb.Promote(alias="models/flowers/aliases/live")}, INVALID),
+        ({"promote": pb.Promote(alias="models/flowers/aliases/live", metric="none")}, INVALID),
         ({"priority": 9999}, INVALID),
         ({"max_failures": 0}, INVALID),
     ],
@@ -236,7 +243,7 @@ def numbers(message: type[Message], *, but: frozenset[str] = frozenset()) -> lis
 
 
 TRAINING = frozenset(
-    {"state", "num_attempts", "num_failures", "last_sequence", "checkpoint_step"}  # output only
+    {"state", "attempt_count", "failure_count", "last_sequence", "checkpoint_step"}  # output only
 )
 
 
@@ -270,7 +277,7 @@ def test_every_number_of_a_job_is_checked(ready_service: RunningService, field: 
 def test_every_number_of_a_gate_is_checked(ready_service: RunningService, field: str, value: float) -> None:
     """As are those of all else."""
     with refused(INVALID, fields=[f"training_job.promote.{field}"]):
-        ready_service.create(promote=pb.Promote(alias="production", **{field: value}))
+        ready_service.create(promote=pb.Promote(alias="models/flowers/aliases/production", **{field: value}))
 
 
 @pytest.mark.parametrize(("field", "value"), numbers(pb.SplitSpec))

@@ -65,7 +65,7 @@ def test_a_native_crash_ends_an_evaluation_and_nothing_else(service: RunningServ
     *_, last = service.training.EvaluateVersion(REQUEST, timeout=TIMEOUT)
     assert last.evaluation.metrics.num_rows == 120
     found = service.job(job.name)
-    assert (found.state, found.num_attempts) == (pb.TRAINING_JOB_STATE_RUNNING, 1)
+    assert (found.state, found.attempt_count) == (pb.TRAINING_JOB_STATE_RUNNING, 1)
     service.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job.name))
     assert service.await_end(job.name).state == pb.TRAINING_JOB_STATE_CANCELLED
 

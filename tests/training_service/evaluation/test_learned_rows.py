@@ -37,9 +37,9 @@ def service(home: Path) -> Iterator[RunningService]:
 @pytest.fixture(scope="module")
 def served(service: RunningService) -> pb.TrainingJob:
     """The job whose version, a probe of `first`, is behind the alias."""
-    job = train(service, "first", promote=pb.Promote(alias="production"))
+    job = train(service, "first", promote=pb.Promote(alias=PRODUCTION))
     assert job.promotion.state == pb.PROMOTION_STATE_PROMOTED
-    assert (job.promotion.num_rows, job.promotion.num_left_out_rows) == (15, 0)
+    assert (job.promotion.row_count, job.promotion.left_out_row_count) == (15, 0)
     return job
 
 
@@ -70,10 +70,10 @@ def test_the_gate_compares_on_rows_that_neither_learned_from(service: RunningSer
     """On another split of the same photos most test rows are the other version's training rows: they are left out."""
     left = held_out_rows(service, "second") - learned(service, "first")
     assert 0 < len(left) < len(held_out_rows(service, "second")) / 2
-    job = train(service, "second", promote=pb.Promote(alias="production", min_delta=2.0, min_rows=1))
+    job = train(service, "second", promote=pb.Promote(alias=PRODUCTION, min_delta=2.0, min_rows=1))
     promotion = job.promotion
     assert promotion.state == pb.PROMOTION_STATE_REFUSED
-    assert (promotion.num_rows, promotion.num_left_out_rows) == (len(left), 15 - len(left))
+    assert (promotion.row_count, promotion.left_out_row_count) == (len(left), 15 - len(left))
     held_out = evaluated(service, served.version, "second", held_out=True)
     assert held_out.metrics.num_rows == len(left)
     assert promotion.incumbent_figure == pytest.approx(held_out.metrics.values["accuracy"])
@@ -94,7 +94,7 @@ def test_too_few_rows_are_not_judged(service: RunningService, home: Path, monkey
     assert app([*command.split(), "production"], standalone_mode=False) == 3
     (job, *_) = service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
     assert job.promotion.state == pb.PROMOTION_STATE_REFUSED
-    assert job.promotion.num_rows < 20
+    assert job.promotion.row_count < 20
     assert "at least 20 are asked for (min_rows): fine-tune on the dataset of models/flowers/versions/" in (
         job.promotion.reason
     )
@@ -105,8 +105,8 @@ def test_an_appended_dataset_keeps_its_test_rows(service: RunningService) -> Non
     """Nothing is left out where the new version was trained on what the served one was trained on, and on more."""
     more = {f"{label}/more-{seed}.png": picture(label, 100 + seed) for label in LABELS for seed in range(4)}
     service.upload(tar_of(more), "appended", parent="datasets/first")
-    job = train(service, "appended", promote=pb.Promote(alias="production", min_rows=15, min_delta=-1.0))
-    assert (job.promotion.state, job.promotion.num_left_out_rows) == (pb.PROMOTION_STATE_PROMOTED, 0)
+    job = train(service, "appended", promote=pb.Promote(alias=PRODUCTION, min_rows=15, min_delta=-1.0))
+    assert (job.promotion.state, job.promotion.left_out_row_count) == (pb.PROMOTION_STATE_PROMOTED, 0)
 
 
 def test_a_fine_tune_of_a_fine_tune_learned_from_both(service: RunningService, served: pb.TrainingJob) -> None:

@@ -246,7 +246,8 @@ def check(play: Play) -> None:
         assert all(may_move(before, after) for before, after in pairwise(states)), states
         assert states[-1] is job.state
         assert states.count(JobState.SUCCEEDED) == (job.version is not None)
-        assert job.state is not JobState.FAILED or job.error == REFUSED or job.error.startswith("gave up after")
+        text = job.error.message if job.error is not None else ""
+        assert job.state is not JobState.FAILED or text == REFUSED or text.startswith("gave up after")
         numbers += [job.version.number] if job.version is not None else []
     listed = play.store.list_versions(job.spec.model_id, ListRequest()).items if numbers else ()
     assert sorted(version.name.number for version in listed) == sorted(numbers)

@@ -114,7 +114,7 @@ def test_a_killed_job_ends_with_the_weights_of_one_that_was_not(home: Path) -> N
         until(lambda: service.job(job.name).checkpoint_step >= 2)
         (worker,) = worker_pids()
         os.kill(worker, signal.SIGKILL)
-        until(lambda: service.job(job.name).num_attempts == 2)
+        until(lambda: service.job(job.name).attempt_count == 2)
         seen = service.job(job.name).checkpoint_step
         until(lambda: service.job(job.name).checkpoint_step > seen)
         service.training.PauseTrainingJob(pb.PauseTrainingJobRequest(name=job.name))

@@ -14,7 +14,7 @@ from model_store.records.promotion import PromotionSpec
 from training_service.promotion.gate import METRICS, Incumbent, LeftOut, check_promotion, judge
 
 SPEC = PromotionSpec("production", min_rows=10)
-FIELDS = ("alias", "metric", "threshold", "min_delta", "shadow_for", "min_rows", "shadow_min_rows")
+FIELDS = ("metric", "threshold", "min_delta", "shadow_for", "min_rows", "shadow_min_rows")
 THERE = VersionName("flowers", 3)
 
 

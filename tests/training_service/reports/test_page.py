@@ -18,6 +18,7 @@ from maas.training.v1 import training_pb2 as pb
 from PIL import Image
 
 from model_store.names import parse_job, parse_version
+from model_store.records.jobs import ErrorCode, JobError
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import JobStore
 from tests.training_service.making import photos, publish_base, tar_of
@@ -33,6 +34,8 @@ from training_service.evaluation.evaluator import build_evaluator
 from training_service.reports.facts import FactFinder, JobFacts
 from training_service.reports.mistakes import MAX_PICTURES
 from training_service.reports.page import render
+
+PRODUCTION = "models/flowers/aliases/production"
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +58,14 @@ def service(home: Path) -> Iterator[RunningService]:
 def tuned(service: RunningService) -> pb.TrainingJob:
     """A job of three epochs whose version passes the gate."""
     recipe = pb.Recipe(last_stages={"epoch_count": 3, "batch_size": 8})
-    job = service.create(recipe=recipe, seed=7, promote=pb.Promote(alias="production", threshold=0.1, min_rows=9))
+    job = service.create(recipe=recipe, seed=7, promote=pb.Promote(alias=PRODUCTION, threshold=0.1, min_rows=9))
     return service.await_end(job.name)
 
 
 @pytest.fixture(scope="module")
 def hostile(service: RunningService) -> pb.TrainingJob:
     """A job on noise: it is wrong more often than a report shows, and the gate refuses its version."""
-    promote = pb.Promote(alias="production", metric="macro_f1", threshold=0.9)
+    promote = pb.Promote(alias=PRODUCTION, metric="macro_f1", threshold=0.9)
     return service.await_end(service.create(model="models/noise", dataset="datasets/hostile", promote=promote).name)
 
 
@@ -139,7 +142,9 @@ def test_an_error_message_is_text_too(home: Path, service: RunningService, hosti
     """Whatever a library said of somebody's file."""
     facts = facts_of(home, service, hostile)
     error = "cannot read <script>alert(1)</script> & </style>"
-    failed = replace(facts, job=replace(facts.job, error=error), evaluated=None, not_evaluated=error)
+    failed = replace(
+        facts, job=replace(facts.job, error=JobError(ErrorCode.INTERNAL, error)), evaluated=None, not_evaluated=error
+    )
     assert error in parse(render(failed)).texts["header"][0]
 
 
@@ -158,7 +163,7 @@ def test_the_page_stays_small(service: RunningService, hostile: pb.TrainingJob) 
 
 def test_a_refusal_is_told_with_both_figures(service: RunningService, tuned: pb.TrainingJob) -> None:
     """The version that was there, its figure on the same rows, and what was asked for."""
-    promote = pb.Promote(alias="production", min_delta=0.5, min_rows=1)
+    promote = pb.Promote(alias=PRODUCTION, min_delta=0.5, min_rows=1)
     refused_job = service.await_end(service.create(promote=promote).name)
     assert refused_job.promotion.state == pb.PROMOTION_STATE_REFUSED
     text = report(service, refused_job.name).texts["body"][0]
@@ -191,7 +196,7 @@ def test_a_job_that_has_made_nothing_yet_has_a_report(tmp_path: Path) -> None:
     with running_service(tmp_path, num_concurrent_jobs=0) as service:
         publish_base(service.store)
         service.upload(tar_of(photos()))
-        job = service.create(promote=pb.Promote(alias="production", threshold=0.5))
+        job = service.create(promote=pb.Promote(alias=PRODUCTION, threshold=0.5))
         page = report(service, job.name)
         text = page.texts["body"][0]
         assert "queued" in page.texts["h1"][0]

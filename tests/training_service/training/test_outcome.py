@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from google.rpc import code_pb2
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.names import parse_version
@@ -45,5 +46,6 @@ def test_what_diverged_from_a_random_start_fails(training_service: RunningServic
     rate = rate if name == "classic" else {"optimizer": rate}
     job = ended(training_service, name, epoch_count=3, batch_size=8, **rate)
     assert job.state == FAILED
-    assert "choose a learning_rate below 1e+06" in job.error
+    assert "choose a learning_rate below 1e+06" in job.error.message
+    assert job.error.code == code_pb2.FAILED_PRECONDITION
     assert not job.version

@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 import torch
+from google.rpc.status_pb2 import Status
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
 from torch import Tensor
@@ -58,6 +59,11 @@ def predict(store: ModelStore, version: str, image: bytes) -> str:
     return manifest.names[int(answer(store, manifest, pixels).argmax())]
 
 
+def model_of(recipe: str) -> str:
+    """Return the name of the model that a recipe makes here."""
+    return f"models/{recipe.replace('_', '-')}"
+
+
 RECIPES = {
     "linear_probe": pb.Recipe(linear_probe={}),
     "last_stages": pb.Recipe(
@@ -83,7 +89,9 @@ def jobs(training_service: RunningService) -> dict[str, str]:
     """One job of each recipe, and one whose base has a head of another kind, queued together; their names."""
     publish_base(training_service.store, "conv", head=Head("conv", 5))
     queued = {
-        name: training_service.create(model=f"models/{name.replace('_', '-')}", recipe=recipe, seed=3, alias="live")
+        name: training_service.create(
+            model=model_of(name), recipe=recipe, seed=3, alias=f"{model_of(name)}/aliases/live"
+        )
         for name, recipe in RECIPES.items()
     }
     queued["conv"] = training_service.create(base="models/conv", model="models/conv-tuned")
@@ -95,7 +103,7 @@ def test_each_recipe_makes_a_version(training_service: RunningService, jobs: dic
     """It has lineage and metrics, and its alias points at it."""
     events = list(training_service.watch(jobs[recipe]))
     job = training_service.job(jobs[recipe])
-    assert (job.state, job.error, job.num_attempts) == (SUCCEEDED, "", 1)
+    assert (job.state, job.error, job.attempt_count) == (SUCCEEDED, Status(), 1)
     assert states(events) == [QUEUED, PREPARING, RUNNING, SUCCEEDED]
     version = get_version(training_service, job.version)
     lineage = version.lineage
@@ -223,7 +231,7 @@ def test_a_killed_worker_is_followed_by_another(training_service: RunningService
     for pid in worker_pids():
         os.kill(pid, signal.SIGKILL)
     events = list(training_service.watch(job.name))
-    assert training_service.job(job.name).num_attempts == 2
+    assert training_service.job(job.name).attempt_count == 2
     assert states(events) == [QUEUED, PREPARING, RUNNING, QUEUED, PREPARING, RUNNING, SUCCEEDED]
     assert any("attempt 1 was lost: its worker was ended by SIGKILL" in event.message for event in events)
 
@@ -235,6 +243,6 @@ def test_a_damaged_base_fails_the_job_with_the_reason(training_service: RunningS
     path.chmod(0o644)
     path.write_bytes(b"damaged")
     job = training_service.await_end(training_service.create(base="models/damaged", model="models/none").name)
-    assert (job.state, job.num_attempts) == (pb.TRAINING_JOB_STATE_FAILED, 1)
-    assert damaged.stages[0].digest in job.error
-    assert "is corrupt" in job.error
+    assert (job.state, job.attempt_count) == (pb.TRAINING_JOB_STATE_FAILED, 1)
+    assert damaged.stages[0].digest in job.error.message
+    assert "is corrupt" in job.error.message
