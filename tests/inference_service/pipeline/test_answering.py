@@ -25,7 +25,7 @@ from inference_service.pipeline.answering import Pipeline, Urgency
 from inference_service.pipeline.decoder import Decoder
 from inference_service.pipeline.examples import Examples
 from inference_service.pipeline.shadow_traffic import ShadowTraffic
-from model_store.modalities import ValuesInputSpec
+from model_store.modalities import SizeLimits, ValuesInputSpec
 from model_store.modalities.values.spec import OpenedValues
 from model_store.names import VersionName
 from model_store.tasks import Classification
@@ -73,7 +73,7 @@ class Setup:
         self.scheduler = Scheduler[Work, Answer](
             self.device.run, device_threads, max_batch_cost=4, max_queue_cost=64, clock=lambda: self.device.seconds
         )
-        decoder = Decoder(decode_threads, max_size=100, max_request_size=1000)
+        decoder = Decoder(decode_threads, {"values": SizeLimits(example=100, request=1000)})
         self.pipeline = Pipeline(self.scheduler, decoder, ShadowTraffic(self.scheduler, max_queue_cost=64))
 
     def model(self, model_id: str) -> ResidentVersion:
