@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import grpc
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from inference_service.open_inference.tensors import InputTensor, joined, texts
 from model_store.errors import InvalidInput
-from tests.inference_service.inferring import OpenService, Output, arrays, ask_numbers, described, rows, serving_models
+from tests.inference_service.inferring import OpenService, Output, arrays, ask_numbers, described, rows
 
 REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -23,7 +21,9 @@ REFUSALS = {
     grpc.StatusCode.FAILED_PRECONDITION,  # shared memory is off
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
 NAMES = st.sampled_from(["INPUT", "PIXELS", "IMAGE", "SCORES", "LOGITS", "EMBEDDING", "", "\0", "ü" * 200])
+
 KEYS = st.sampled_from(
     [
         "timeout",
@@ -36,7 +36,9 @@ KEYS = st.sampled_from(
         "other",
     ]
 )
+
 WHOLE = st.sampled_from([-(2**63), -1, 0, 1, 2, 3, 6, 64, 2**31, 2**63 - 1])
+
 PARAMETERS = st.dictionaries(
     KEYS,
     st.one_of(
@@ -49,6 +51,7 @@ PARAMETERS = st.dictionaries(
     ),
     max_size=3,
 )
+
 CONTENTS = st.builds(
     pb.InferTensorContents,
     fp32_contents=st.lists(st.floats(width=32), max_size=6),
@@ -56,6 +59,7 @@ CONTENTS = st.builds(
     bytes_contents=st.lists(st.binary(max_size=5), max_size=2),
     int64_contents=st.lists(WHOLE, max_size=1),
 )
+
 TENSORS = st.builds(
     pb.ModelInferRequest.InferInputTensor,
     name=NAMES,
@@ -64,6 +68,7 @@ TENSORS = st.builds(
     parameters=PARAMETERS,
     contents=st.one_of(st.none(), CONTENTS),
 )
+
 REQUESTS = st.builds(
     pb.ModelInferRequest,
     model_name=st.sampled_from(["numbers", "flowers", "base", "cars", "", "/", "\0"]),
@@ -74,13 +79,6 @@ REQUESTS = st.builds(
     outputs=st.lists(st.builds(Output, name=NAMES, parameters=PARAMETERS), max_size=2),
     raw_input_contents=st.lists(st.binary(max_size=30), max_size=2),
 )
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenService]:
-    """A service with models of both kinds."""
-    with serving_models(tmp_path_factory.mktemp("home")) as serving:
-        yield serving
 
 
 @given(REQUESTS)

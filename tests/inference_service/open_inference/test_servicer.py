@@ -3,64 +3,30 @@
 from __future__ import annotations
 
 import json
-import logging
-import threading
-from collections.abc import Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
-import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from maas.inference.v1 import inference_pb2
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
-from grpc_runtime.logs import log_level as current_level
-from grpc_runtime.logs import set_log_level
-from model_store.names import AliasName, VersionName
 from tests.inference_service.inferring import OpenService, ask_numbers, described, packed, rows, serving_models
 from tests.inference_service.inferring import request as infer_request
-from tests.inference_service.making import LABELS, Recipe, mlp, open_registry, photo
-from tests.inference_service.running import refused, refused_fields, until
+from tests.inference_service.making import LABELS, Recipe, open_registry, photo
+from tests.inference_service.open_inference.codes import INVALID, NOT_FOUND
+from tests.inference_service.running import refused, refused_fields
 
 SERVICE = "inference.GRPCInferenceService"
-INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
-UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
-UNIMPLEMENTED, FAILED_PRECONDITION = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.FAILED_PRECONDITION
+
 READY = inference_pb2.VERSION_STATE_READY
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenService]:
-    """A service with a classifier, a backbone and a model of numbers."""
-    with serving_models(tmp_path_factory.mktemp("home")) as serving:
-        yield serving
-
-
-@pytest.fixture
-def log_level() -> Iterator[None]:
-    """Put the process's log level back afterwards."""
-    loggers = logging.getLogger(), logging.getLogger("maas")
-    levels, configuration = [each.level for each in loggers], structlog.get_config()
-    set_log_level("info")
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-    structlog.configure(**configuration)
 
 
 def metadata(*tensors: pb.ModelMetadataResponse.TensorMetadata) -> list[tuple[str, str, list[int]]]:
     """Return tensors as they are described."""
     return [(each.name, each.datatype, list(each.shape)) for each in tensors]
-
-
-def index(service: OpenService, *, ready: bool = False) -> list[tuple[str, str, str]]:
-    """Return the versions that are listed."""
-    models = service.stub.RepositoryIndex(pb.RepositoryIndexRequest(ready=ready)).models
-    return [(each.name, each.version, each.state) for each in models]
 
 
 def test_the_server_describes_itself(service: OpenService) -> None:
@@ -274,213 +240,6 @@ def test_the_counts_of_a_request_change_at_one_moment(tmp_path: Path, cache_mb: 
         assert flowers.inference_stats.fail.count == 20
         assert numbers.inference_stats.cache_hit.count == (15 if cache_mb else 0)
         assert numbers.inference_count == (10 if cache_mb else 40)
-
-
-def test_the_index_tells_where_versions_stand(tmp_path: Path) -> None:
-    """Ready, loading, failed with the reason, unloading and gone."""
-    with serving_models(tmp_path, retry_first_seconds=60.0) as service:
-        registry = open_registry(tmp_path)
-        served = [("base", "1", "READY"), ("flowers", "1", "READY"), ("numbers", "1", "READY")]
-        assert index(service) == index(service, ready=True) == served
-        broken, digest = registry.publish_damaged(Recipe(head=5), "head", lambda data: data[:-1])
-        service.running.await_state(broken.name, inference_pb2.VERSION_STATE_FAILED)
-        assert ("flowers", "2", "UNAVAILABLE") in index(service)
-        assert index(service, ready=True) == served
-        (reason,) = [
-            each.reason
-            for each in service.stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
-            if each.version == "2"
-        ]
-        assert digest in reason
-        free = threading.Event()
-        blocked = service.running.loader_thread.submit(free.wait, 20)
-        until(lambda: service.running.loader_thread._work_queue.qsize() == 0)
-        registry.publish_mlp(mlp(seed=1))
-        until(lambda: ("numbers", "2", "LOADING") in index(service))
-        free.set()
-        assert blocked.result()
-        service.running.await_state(VersionName("numbers", 1), inference_pb2.VERSION_STATE_UNLOADED)
-        assert ("numbers", "1", "UNAVAILABLE") in index(service)
-        service.running.await_state(VersionName("numbers", 2), READY)
-        with service.busy_device():
-            asked = service.stub.ModelInfer.future(ask_numbers(rows()))
-            numbers = service.running.server._manager._models.by_id["numbers"]
-            until(lambda: numbers.versions[VersionName("numbers", 2)].num_leases == 1)
-            registry.store.delete_model("numbers", force=True)
-            until(lambda: ("numbers", "2", "UNLOADING") in index(service))
-        assert asked.result(20).model_version == "2"
-
-
-def test_load_waits_until_the_model_answers(tmp_path: Path) -> None:
-    """Whether it loads, has not been heard of yet, or is ready."""
-    with serving_models(tmp_path) as service:
-        load = service.stub.RepositoryModelLoad
-        assert load(pb.RepositoryModelLoadRequest(model_name="numbers")) == pb.RepositoryModelLoadResponse()
-        free = threading.Event()
-        blocked = service.running.loader_thread.submit(free.wait, 20)
-        open_registry(tmp_path).publish_mlp(mlp(), "late")
-        waiting = load.future(pb.RepositoryModelLoadRequest(model_name="late"), timeout=20)
-        service.running.await_state(VersionName("late", 1), inference_pb2.VERSION_STATE_LOADING)
-        assert not waiting.done()
-        free.set()
-        assert blocked.result()
-        waiting.result()
-        assert service.stub.ModelReady(pb.ModelReadyRequest(name="late")).ready
-
-
-def test_what_the_store_does_not_want_served_is_not_loaded(tmp_path: Path) -> None:
-    """The message says what decides; an unknown model, and one that cannot be loaded, are other errors."""
-    with serving_models(tmp_path, num_newest_versions=0) as service:
-        registry = open_registry(tmp_path)
-        load = service.stub.RepositoryModelLoad
-        with refused(FAILED_PRECONDITION, "maas alias set"):
-            load(pb.RepositoryModelLoadRequest(model_name="numbers"), timeout=20)
-        for unknown in ("cars", "No such model"):
-            with refused(NOT_FOUND):
-                load(pb.RepositoryModelLoadRequest(model_name=unknown), timeout=20)
-        registry.point(VersionName("numbers", 1), "canary")
-        load(pb.RepositoryModelLoadRequest(model_name="numbers"), timeout=20)
-        registry.store.delete_alias(AliasName("flowers", "production"))
-        until(lambda: not any(name == "flowers" for name, _, _ in index(service)))
-        registry.publish_damaged(Recipe(head=5), "head", lambda data: data[:-1])
-        with refused(FAILED_PRECONDITION, "could not be loaded"):
-            load(pb.RepositoryModelLoadRequest(model_name="flowers"), timeout=20)
-
-
-def test_an_unloaded_model_stays_so_until_it_is_loaded(tmp_path: Path) -> None:
-    """Requests are refused meanwhile, and a version that is published then waits too; other models go on."""
-    with serving_models(tmp_path) as service:
-        unload, load = service.stub.RepositoryModelUnload, service.stub.RepositoryModelLoad
-        with refused(NOT_FOUND, "models/cars"):
-            unload(pb.RepositoryModelUnloadRequest(model_name="cars"))
-        for _ in range(2):
-            assert unload(pb.RepositoryModelUnloadRequest(model_name="numbers")) == pb.RepositoryModelUnloadResponse()
-            assert ("numbers", "1", "UNAVAILABLE") in index(service)
-        assert not service.stub.ModelReady(pb.ModelReadyRequest(name="numbers")).ready
-        open_registry(tmp_path).publish_mlp(mlp(seed=1))
-        service.running.await_state(VersionName("numbers", 2), inference_pb2.VERSION_STATE_UNLOADED)
-        for version in ("", "1", "2"):
-            with refused(UNAVAILABLE, "RepositoryModelLoad"):
-                service.stub.ModelInfer(ask_numbers(rows(), model_version=version))
-        assert service.running.predict("models/flowers", photo(1)).predictions
-        load(pb.RepositoryModelLoadRequest(model_name="numbers"), timeout=20)
-        assert service.stub.ModelInfer(ask_numbers(rows())).model_version == "2"
-
-
-def test_an_unload_ends_when_the_last_request_has(tmp_path: Path) -> None:
-    """That one is answered; new ones are refused at once."""
-    with serving_models(tmp_path) as service:
-        with service.busy_device():
-            asked = service.stub.ModelInfer.future(ask_numbers(rows()), timeout=20)
-            numbers = service.running.server._manager._models.by_id["numbers"].versions[VersionName("numbers", 1)]
-            until(lambda: numbers.num_leases == 1)
-            unloading = service.stub.RepositoryModelUnload.future(
-                pb.RepositoryModelUnloadRequest(model_name="numbers"), timeout=20
-            )
-            until(lambda: ("numbers", "1", "UNLOADING") in index(service))
-            with refused(UNAVAILABLE):
-                service.stub.ModelInfer(ask_numbers(rows()), timeout=20)
-            assert not unloading.done()
-        assert asked.result().model_version == "1"
-        unloading.result()
-        assert numbers.resident is None
-
-
-def test_a_pinned_model_is_not_unloaded(tmp_path: Path) -> None:
-    """The message names the setting."""
-    with serving_models(tmp_path, pinned=("models/numbers",)) as service:
-        with refused(FAILED_PRECONDITION, "MAAS_INFERENCE_PINNED"):
-            service.stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="numbers"))
-        assert service.stub.ModelReady(pb.ModelReadyRequest(name="numbers")).ready
-
-
-def test_there_is_one_repository_and_one_configuration(service: OpenService) -> None:
-    """What chooses another is not offered."""
-    config = {"config": pb.ModelRepositoryParameter(string_param="{}")}
-    for call, request in (
-        (service.stub.RepositoryIndex, pb.RepositoryIndexRequest(repository_name="x")),
-        (service.stub.RepositoryModelLoad, pb.RepositoryModelLoadRequest(repository_name="x", model_name="numbers")),
-        (service.stub.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name="numbers", parameters=config)),
-        (
-            service.stub.RepositoryModelUnload,
-            pb.RepositoryModelUnloadRequest(repository_name="x", model_name="numbers"),
-        ),
-        (service.stub.CudaSharedMemoryStatus, pb.CudaSharedMemoryStatusRequest()),
-        (service.stub.CudaSharedMemoryRegister, pb.CudaSharedMemoryRegisterRequest(name="x")),
-        (service.stub.CudaSharedMemoryUnregister, pb.CudaSharedMemoryUnregisterRequest()),
-    ):
-        with refused(UNIMPLEMENTED):
-            call(request)
-
-
-def test_nothing_is_traced(service: OpenService) -> None:
-    """That can be read, and not changed."""
-    settings = service.stub.TraceSetting(pb.TraceSettingRequest(model_name="numbers")).settings
-    assert {name: list(each.value) for name, each in settings.items()} == {"trace_level": ["OFF"]}
-    change = {"trace_level": pb.TraceSettingRequest.SettingValue(value=["TIMESTAMPS"])}
-    with refused(UNIMPLEMENTED, "nothing is traced"):
-        service.stub.TraceSetting(pb.TraceSettingRequest(settings=change))
-
-
-def log_settings(service: OpenService, **changes: bool | int | str) -> dict[str, bool | int | str]:
-    """Change log settings and return all of them."""
-    kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
-    setting = pb.LogSettingsRequest.SettingValue
-    asked = {name: setting(**{kinds[type(value)]: value}) for name, value in changes.items()}
-    settings = service.stub.LogSettings(pb.LogSettingsRequest(settings=asked)).settings
-    return {name: getattr(each, each.WhichOneof("parameter_choice")) for name, each in settings.items()}
-
-
-@pytest.mark.usefixtures("log_level")
-def test_the_log_level_is_read_and_changed(service: OpenService) -> None:
-    """For the whole process, and as one level: what is verbose comes with information."""
-    at_info = {
-        "log_file": "",
-        "log_info": True,
-        "log_warnings": True,
-        "log_errors": True,
-        "log_verbose_level": 0,
-        "log_format": "default",
-    }
-    assert log_settings(service) == at_info
-    assert log_settings(service, log_verbose_level=3) == {**at_info, "log_verbose_level": 1}
-    assert (current_level(), structlog.get_logger().is_enabled_for(logging.DEBUG)) == ("debug", True)
-    assert logging.getLogger().level == logging.WARNING  # of libraries
-    quiet = log_settings(service, log_verbose_level=0, log_info=False)
-    assert (quiet["log_info"], quiet["log_warnings"]) == (False, True)
-    assert (current_level(), structlog.get_logger().is_enabled_for(logging.INFO)) == ("warning", False)
-    assert log_settings(service, log_warnings=False)["log_errors"]
-    assert current_level() == "error"
-    assert logging.getLogger().level == logging.ERROR
-
-
-@pytest.mark.usefixtures("log_level")
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"log_colour": True}, "has an unknown 'log_colour'"),
-        ({"log_info": 1}, "settings[log_info]: must be a bool_param"),
-        ({"log_verbose_level": True}, "settings[log_verbose_level]: must be a uint32_param"),
-        ({"log_file": "/tmp/log"}, "settings: do not fit together"),  # noqa: S108
-        ({"log_errors": False}, "settings: do not fit together"),
-        ({"log_warnings": False}, "settings: do not fit together"),
-        ({"log_format": "ISO8601"}, "settings: do not fit together"),
-    ],
-)
-def test_log_settings_that_cannot_be_are_refused(
-    service: OpenService, changes: dict[str, bool | int | str], text: str
-) -> None:
-    """Nothing changes then."""
-    with refused(INVALID, text):
-        log_settings(service, **changes)
-    assert current_level() == "info"
-
-
-def test_a_log_setting_needs_a_value(service: OpenService) -> None:
-    """It is named."""
-    empty = {"log_info": pb.LogSettingsRequest.SettingValue()}
-    with refused_fields("settings['log_info']"):
-        service.stub.LogSettings(pb.LogSettingsRequest(settings=empty))
 
 
 def test_both_protocols_answer_alike(service: OpenService) -> None:

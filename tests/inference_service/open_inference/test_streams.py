@@ -21,13 +21,6 @@ from tests.inference_service.loops import on_a_loop
 from tests.inference_service.running import refused, until
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenService]:
-    """A service with a model of numbers among others."""
-    with serving_models(tmp_path_factory.mktemp("home")) as serving:
-        yield serving
-
-
 class Asking:
     """The requests of a stream that the test sends one by one; leave it by `end`."""
 
