@@ -73,11 +73,16 @@ def inputs_of(spec: InputSpec) -> Mapping[str, TensorForm]:
     )
 
 
-@lru_cache(maxsize=1024)
 def outputs_of(task: Task | None, embedding_size: int) -> Mapping[str, OutputForm]:
     """Return the outputs of a task by name, and the embedding; a request chooses any."""
-    size = len(task.names) if task is not None else 0
-    found = _OUTPUTS[task.activation] if task is not None else {}
+    if task is None:
+        return _outputs(None, 0, embedding_size)
+    return _outputs(task.activation, len(task.names), embedding_size)
+
+
+@lru_cache(maxsize=1024)
+def _outputs(activation: Activation | None, size: int, embedding_size: int) -> Mapping[str, OutputForm]:
+    found = _OUTPUTS[activation] if activation is not None else {}
     forms = [OutputForm(name, output, size) for name, output in found.items()]
     forms.append(OutputForm("EMBEDDING", Output.EMBEDDING, embedding_size))
     return MappingProxyType({form.name: form for form in forms})
