@@ -9,6 +9,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # matters of them comes as an error as well. None here forks without starting another program.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-# Before Pillow is imported, which reads this once: an image is then in one block. Of the 16 MB blocks that it takes by
-# default glibc keeps what it has once seen freed: after a few large images at once the process kept 1.5 GB for good.
+# Before Pillow is imported, which reads this once: what it decodes is then in one block. Of the 16 MB blocks that it
+# takes by default glibc keeps what it has once seen freed: after a few large files at once that was 1.5 GB for good.
 os.environ.setdefault("PILLOW_BLOCK_SIZE", "256M")

@@ -44,16 +44,16 @@ def _read(place: str, example: pb.Example) -> object:
     return _READERS[kind](f"{place}.{kind}", getattr(example, kind))
 
 
-def _read_pixels(place: str, pixels: pb.Pixels) -> NDArray[np.uint8]:
+def _read_rgb(place: str, rgb: pb.Pixels) -> NDArray[np.uint8]:
     """Return uint8 [height, width, 3]."""
-    for name, edge in (("height", pixels.height), ("width", pixels.width)):
+    for name, edge in (("height", rgb.height), ("width", rgb.width)):
         if edge < 1:
             raise InvalidInput.of(f"{place}.{name}", f"must be at least 1, not {edge}")
-    size = pixels.height * pixels.width * 3
-    if len(pixels.data) != size:
-        form = f"{pixels.height} x {pixels.width} x 3 = {size}"
-        raise InvalidInput.of(f"{place}.data", f"must have {form} bytes, not {len(pixels.data)}")
-    return np.frombuffer(pixels.data, np.uint8).reshape(pixels.height, pixels.width, 3)
+    size = rgb.height * rgb.width * 3
+    if len(rgb.data) != size:
+        rule = f"must have {rgb.height} x {rgb.width} x 3 = {size} bytes, not {len(rgb.data)}"
+        raise InvalidInput.of(f"{place}.data", rule)
+    return np.frombuffer(rgb.data, np.uint8).reshape(rgb.height, rgb.width, 3)
 
 
 def _read_row(place: str, row: pb.Row) -> Mapping[str, float | str | bool | None]:
@@ -85,7 +85,7 @@ def _read_samples(place: str, samples: pb.Samples) -> tuple[int, Numbers]:
 _CELLS = ("number_value", "string_value", "bool_value", "null_value")
 _READERS: Mapping[str, Callable[[str, Any], object]] = {
     "file": lambda _, data: data,
-    "pixels": _read_pixels,
+    "pixels": _read_rgb,
     "text": lambda _, text: text,
     "row": _read_row,
     "values": _read_values,

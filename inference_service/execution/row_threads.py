@@ -20,7 +20,7 @@ from inference_service.batching.device_threads import set_torch_threads
 from inference_service.models.precision import Precision
 from model_store.modalities import Batch, concatenated, split
 
-# Of four images of 224 pixels a share in float32, and eight in bfloat16, what a stage leaves for the next is still in
+# Of four rows of 3 x 224 x 224 a share in float32, and eight in bfloat16, what a stage leaves for the next is still in
 # the core's cache: MobileNetV2 answers 1.4 to 1.6 times the rows a second that it does with 24 rows for each of two
 # cores. Shares of half as many cost a fiftieth to a fifth, as the weights are then read twice as often.
 _SHARE_BYTES = 4 * 3 * 224 * 224 * 4

@@ -63,6 +63,8 @@ def config(version: ResidentVersion, report: ModelReport, limits: ServerLimits) 
         parameters={
             "architecture": pb.ModelParameter(string_value=version.architecture),
             "version": pb.ModelParameter(string_value=str(version.name)),
+            "modality": pb.ModelParameter(string_value=version.input_spec.kind),
+            "task": pb.ModelParameter(string_value=version.task.kind if version.task else ""),
             "temperature": pb.ModelParameter(string_value=f"{version.temperature:g}"),
             "alternative_inputs": pb.ModelParameter(string_value=_alternatives(forms)),
         },
@@ -181,9 +183,12 @@ def _alternatives(forms: Mapping[str, TensorForm]) -> str:
 
     They are no inputs of the metadata: a tool fills each that it is told of, and a request sends one alternative.
     """
-    first = _first(forms)
-    others = [form for form in forms.values() if form not in first]
-    return json.dumps([{"name": each.name, "datatype": each.datatype, "shape": [ANY, *each.shape]} for each in others])
+    others = [form for form in forms.values() if form.alternative != 0]
+    return json.dumps([{**_described(form), "alternative": form.alternative} for form in others])
+
+
+def _described(form: TensorForm) -> dict[str, object]:
+    return {"name": form.name, "datatype": form.datatype, "shape": [ANY, *form.shape]}
 
 
 def _outputs(version: ResidentVersion) -> Iterable[OutputForm]:

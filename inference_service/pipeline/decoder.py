@@ -14,7 +14,7 @@ from inference_service.pipeline.fair_turns import Turns
 from model_store.errors import InvalidExample, InvalidInput, Violation
 from model_store.modalities import InputSpec, Opened, Rows, SizeLimits
 
-# Larger ones are few at once: of images 16 MB as Pillow keeps them, decoded in about 50 ms.
+# Larger ones are few at once: 16 MB at four bytes a unit, prepared in about 50 ms.
 _LARGE = 4_000_000
 
 

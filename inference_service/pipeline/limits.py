@@ -8,7 +8,7 @@ from model_store.modalities import LIMITS, SizeLimits
 
 
 def read_sizes(text: str) -> dict[str, str]:
-    """Read `image=50000000,values=65536`; raise ValueError for another form."""
+    """Read `KIND=SIZE,KIND=SIZE`; raise ValueError for another form."""
     pairs = [each.strip().partition("=") for each in text.split(",") if each.strip()]
     if wrong := [f"{key}{separator}" for key, separator, size in pairs if not size]:
         raise ValueError(f"must have the form image=50000000,values=65536: {wrong[0]!r} has no size")

@@ -38,7 +38,7 @@ def publish_base(
 ) -> model_store_pb2.ModelVersion:
     """Register weights as the next version of `model`; `recipe` is what to remember besides where they come from.
 
-    `calibrate_by` has examples that the weights were not trained on (a folder of images, or a CSV file of numbers), of
+    `calibrate_by` has examples that the weights were not trained on (a folder of files, or a CSV file of numbers), of
     which some are kept with the version. `about`
     are further fields of PublishVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
     `base`, the full name of the version that they were made from. Raises StoreError where they are of no use, or a

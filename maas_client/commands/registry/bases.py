@@ -89,7 +89,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         Path | None,
         typer.Option(
             exists=True,
-            help="Examples to keep 64 of, for serving in less precision: a folder of images, or a CSV file.",
+            help="Examples to keep 64 of, for serving in less precision: a folder of them, or a CSV file.",
         ),
     ] = None,
     alias: Annotated[str, typer.Option(help="Alias to point at the new version.")] = "",

@@ -133,9 +133,11 @@ def test_the_configuration_is_in_tritons_terms(service: OpenService) -> None:
     assert config.parameters["architecture"].string_value == "squeezenet1_1"
     assert config.parameters["version"].string_value == "models/flowers/versions/1"
     assert config.parameters["temperature"].string_value == "1"
+    assert config.parameters["modality"].string_value == "image"
+    assert config.parameters["task"].string_value == "classification"
     assert json.loads(config.parameters["alternative_inputs"].string_value) == [
-        {"name": "PIXELS", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
-        {"name": "IMAGE", "datatype": "BYTES", "shape": [-1]},
+        {"name": "PIXELS", "datatype": "UINT8", "shape": [-1, -1, -1, 3], "alternative": 1},
+        {"name": "IMAGE", "datatype": "BYTES", "shape": [-1], "alternative": 2},
     ]
     assert config.HasField("response_cache")
     assert not config.response_cache.enable
