@@ -144,10 +144,9 @@ class Handlers(grpc.GenericRpcHandler):
             try:
                 with self._place(method):
                     answering = behaviour(await request(messages, context), context)
+                    # gRPC's other style writes to the context: health.Watch is such a handler.
                     if inspect.isawaitable(answering):
-                        await (
-                            answering
-                        )  # gRPC's other style, which writes to the context: health.Watch is such a handler
+                        await answering
                     else:
                         async for message in answering:
                             yield message

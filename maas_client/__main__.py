@@ -13,7 +13,7 @@ import typer
 
 from maas_client.commands import health, predict, stack
 from maas_client.commands.registry import aliases, bases, compare, edits, lineage, models, show, transfer, watch
-from maas_client.commands.store import app as store
+from maas_client.commands.store import upkeep as store
 from maas_client.commands.training import datasets, evaluate, finetune, jobs, report
 from maas_client.demo import command as demo
 from maas_client.failures import CommandFailed, explain

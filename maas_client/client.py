@@ -54,12 +54,12 @@ class Client(DatasetCalls, JobCalls, PredictionCalls, RegistryCalls):
 
     def export(self, version: str, path: Path | str, *, on_bytes: Callable[[int], object] = lambda _: None) -> None:
         """Write a version to a file, to be imported into another store; `on_bytes` is told of bytes received."""
-        from maas_client.transfers.transfer import export_archive
+        from maas_client.transfers.version_transfer import export_archive
 
         export_archive(self, self.version(version), Path(path), on_bytes)
 
     def import_archive(self, path: Path | str, *, model: str = "", alias: str = "") -> model_store_pb2.ModelVersion:
         """Register what `export` wrote, as the next version of a model; importing it again changes nothing."""
-        from maas_client.transfers.transfer import import_archive
+        from maas_client.transfers.version_transfer import import_archive
 
         return import_archive(self, Path(path), model=model, alias=alias)

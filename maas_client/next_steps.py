@@ -21,8 +21,8 @@ _NEWEST_LOAD_SECONDS = 10.0  # where no alias names it, the operator may have it
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The shortest name that means a version, and the aliases of its model; `answers` says whether it is not a number.
+class ShortName:
+    """The shortest name of a version, and the aliases of its model; `answers`: that is not a number.
 
     A model's own name means what its alias `production` names, else the newest version.
     """
@@ -32,15 +32,15 @@ class Standing:
     aliases: list[model_store_pb2.Alias]
 
 
-def standing_of(client: Client, version: str) -> Standing:
+def short_name_of(client: Client, version: str) -> ShortName:
     """Return what a version is called now."""
     model_name, _, number = version.partition("/versions/")
     model = id_of(model_name)
     aliases = list(client.model(model_name).aliases)
     own = [id_of(alias.name) for alias in aliases if alias.version == version]
     if _DEFAULT in own or all(id_of(alias.name) != _DEFAULT for alias in aliases):
-        return Standing(model, answers=True, aliases=aliases)
-    return Standing(f"{model}@{own[0]}" if own else f"{model}/{number}", answers=bool(own), aliases=aliases)
+        return ShortName(model, answers=True, aliases=aliases)
+    return ShortName(f"{model}@{own[0]}" if own else f"{model}/{number}", answers=bool(own), aliases=aliases)
 
 
 def await_answer(client: Client, version: str) -> None:
@@ -48,10 +48,10 @@ def await_answer(client: Client, version: str) -> None:
 
     Raises CommandFailed where it cannot load the version.
     """
-    standing = standing_of(client, version)
-    if not standing.answers:
+    short = short_name_of(client, version)
+    if not short.answers:
         return
-    is_aliased = any(alias.version == version for alias in standing.aliases)
+    is_aliased = any(alias.version == version for alias in short.aliases)
     try:
         grpc.channel_ready_future(client.inference_channel).result(_CONNECT_SECONDS)
         with notes.status("waiting until it is served"):
@@ -69,16 +69,16 @@ def await_answer(client: Client, version: str) -> None:
 
 def show_next_steps(client: Client, job: training_pb2.TrainingJob) -> None:
     """Say where another version answers still, and what to type next."""
-    standing = standing_of(client, job.version)
-    if told := _not_promoted(job, standing):
+    short = short_name_of(client, job.version)
+    if told := _not_promoted(job, short):
         out.print(as_text(told), soft_wrap=True)
-    out.print(as_text(f"next: maas report {id_of(job.name)}, maas predict {standing.name} FILE"), soft_wrap=True)
+    out.print(as_text(f"next: maas report {id_of(job.name)}, maas predict {short.name} FILE"), soft_wrap=True)
 
 
-def _not_promoted(job: training_pb2.TrainingJob, standing: Standing) -> str:
+def _not_promoted(job: training_pb2.TrainingJob, short: ShortName) -> str:
     """Say which version the alias names that the job was to move, or else `production`, where it is another one."""
     asked = job.promote.alias or job.alias or _DEFAULT
-    alias = next((each for each in standing.aliases if id_of(each.name) == asked), None)
+    alias = next((each for each in short.aliases if id_of(each.name) == asked), None)
     model, number = id_of(job.model), id_of(job.version)
     if alias is None and not job.promote.alias:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from model_store.errors import InvalidInput
 from model_store.normal_form import unshowable
@@ -45,6 +46,12 @@ def is_storable(text: str) -> bool:
 def quoted(text: str) -> str:
     """Return a text as an error shows it: in quotes, and no more than its beginning."""
     return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}...")
+
+
+def listed(texts: Sequence[str], most: int) -> str:
+    """Return the first few of some texts, separated by commas, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def storable(text: str) -> str:

@@ -21,7 +21,7 @@ from model_store.registry.models import ModelStore
 from model_store.transactions.changes import ChangeFeed
 from model_store.transactions.leases import WorkLease
 from model_store.transactions.promotions import PromotionStore
-from model_store.upkeep.keeping import Upkeep
+from model_store.upkeep.steps import Upkeep
 from training_service.api.change_notifier import ChangeNotifier
 from training_service.api.job_watch import JobWatch
 from training_service.api.registry_servicer import ModelStoreServicer

@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.addresses import check_target
 from grpc_runtime.settings import ServerSettings
-from model_store.upkeep.keeping import Ages
+from model_store.upkeep.steps import Ages
 
 _MEBIBYTE = 1024 * 1024
 _UPLOAD_ROOM_BYTES = 16 * _MEBIBYTE  # what an upload must find free before it writes so much more

@@ -10,7 +10,7 @@ import structlog
 
 from model_store.errors import LeaseLost, StoreError
 from model_store.transactions.leases import WorkLease
-from model_store.upkeep.keeping import Upkeep
+from model_store.upkeep.steps import Upkeep
 from training_service.threads import Threads
 
 _log = structlog.get_logger()

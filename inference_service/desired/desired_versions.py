@@ -1,4 +1,4 @@
-"""What the operator's policies want of the registry: which versions to load, and which version a name means."""
+"""The desired versions by the operator's policies: which versions to load, and which version a name means."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ class Policies:
 
 @dataclass(frozen=True)
 class WantedModel:
-    """All that should be loaded of one model; a version that is left out should be unloaded.
+    """The desired versions of one model; a version that is left out should be unloaded.
 
-    `versions` gives each wanted version's manifest digest, `aliases` the version number that each alias points at, and
-    `traffic` the shares of those that give other versions some of their requests.
-    `pinned` ones are never evicted. `newest` is the newest version there is, wanted or not. `deleted` are versions that
-    were deleted since the last time; where the model `is_gone`, all that there were by then. With `has_gap` it is not
-    known which were: changes are missing between the last time and this one.
+    `versions` maps each desired version to its manifest digest, `aliases` each alias to its version number, and
+    `traffic` each alias that has one to its traffic split. `pinned` versions are never evicted. `newest` is the newest
+    version, desired or not. `deleted` are the versions deleted since the last update, and all versions where the model
+    `is_gone`. With `has_gap` these are unknown, because changes are missing since the last update.
     """
 
     model_id: str
@@ -47,7 +46,7 @@ class WantedModel:
 
 @dataclass(frozen=True)
 class Found:
-    """A version that a name means in the registry, and what is wanted of its model."""
+    """The version of the registry that a name means, and the desired versions of its model."""
 
     name: VersionName
     manifest_digest: str

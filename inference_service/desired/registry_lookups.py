@@ -1,4 +1,4 @@
-"""Finds in the registry what requests name and the service does not hold, without becoming a burden to the database."""
+"""Looks up names of requests that the service does not hold, with few queries to the registry."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _NUM_REMEMBERED = 10_000
 
 @dataclass(eq=False)
 class _LookUp:
-    """One question under way; `is_stale` where its model changed since it was put."""
+    """One running lookup; `is_stale` where its model has changed since it began."""
 
     task: asyncio.Task[None]
     is_stale: bool = False
 
 
 class Lookups:
-    """Asks `look_up` in threads, a few at once and each name once; use it on the event loop only.
+    """Calls `look_up` in threads, a few at once and once per name; use it on the event loop only.
 
-    `take` gets what was found, while no change of its model can come between. That a name does not exist is remembered
-    for a moment, so that a flood of wrong names is no flood of queries.
+    `take` receives each result before any later change of its model. A name that does not exist is cached for
+    `remember_seconds`, so that many requests for a wrong name make one query.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Lookups:
         self._refused: OrderedDict[Target, tuple[float, StoreError]] = OrderedDict()
 
     async def find(self, target: Target) -> None:
-        """Take in what a name means; raise NotFound, IllegalState where it was deleted, or Unavailable.
+        """Look up a name and pass the result to `take`; raise NotFound, Unavailable, or IllegalState after a deletion.
 
-        A caller that leaves does not end the question for others.
+        A caller that is cancelled does not cancel the lookup for others.
         """
         until, error = self._refused.get(target, (0.0, None))
         if error is not None and time.monotonic() < until:
@@ -53,7 +53,7 @@ class Lookups:
         await asyncio.shield(self._running[target].task)
 
     def note_change(self, model_id: str) -> None:
-        """Forget what was found of a model: the registry has changed it."""
+        """Forget the lookups of a model, because the registry has changed it."""
         for target, running in self._running.items():
             running.is_stale |= target.model_id == model_id
         for target in [each for each in self._refused if each.model_id == model_id]:
@@ -70,7 +70,7 @@ class Lookups:
             del self._running[target]
 
     async def _current(self, target: Target) -> Found:
-        """Look up again where the model changed meanwhile: an older answer would outlive what the change feed says."""
+        """Look up again where the model changed meanwhile: an older result would overwrite a newer change."""
         running = self._running[target]
         while True:
             running.is_stale = False

@@ -19,12 +19,11 @@ _log = structlog.get_logger()
 
 
 class Source:
-    """Says what is wanted, and again what changed.
+    """Emits the desired versions of every model, then those of each model that changes.
 
-    `emit` gets every model that has a version once at the start, in one call, and then the models that changed; it is
-    called in the thread of `run`. While the database does not answer nothing is emitted, so what is served stays. Where
-    it did not answer for so long that changes were pruned, or was restored, everything is read and emitted again, gone
-    models included.
+    `emit` is called in the thread of `run`: once at the start with every model that has a version, then with the models
+    that changed. While the database does not answer, nothing is emitted, and the served versions stay. After an outage
+    in which changes were pruned, or after a restore, every model is read and emitted again, deleted ones included.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class Source:
         self._emitted: set[str] = set()  # ids of models that may still be served
 
     def run(self, stop: threading.Event) -> None:
-        """Follow the feed until `stop` is set; whatever goes wrong is tried again and again."""
+        """Follow the feed until `stop` is set; retry with backoff after every error."""
         num_failures = 0
         while not stop.is_set():
             try:

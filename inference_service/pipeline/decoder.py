@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from inference_service.pipeline.fair_turns import Turns
+from inference_service.pipeline.fair_queue import FairQueue
 from model_store.errors import InvalidExample, InvalidInput, Violation
 from model_store.modalities import InputSpec, Opened, Rows, SizeLimits
 
@@ -29,8 +29,8 @@ class Decoder:
         self._threads = threads
         self._limits = limits
         self._lock = threading.Lock()  # of all below
-        self._waiting: Turns[_Job] = Turns()
-        self._large: Turns[_Opened] = Turns()
+        self._waiting: FairQueue[_Job] = FairQueue()
+        self._large: FairQueue[_Opened] = FairQueue()
         self._next_large: _Opened | None = None
         self._large_sizes: Counter[str] = Counter()  # in memory, by modality
 

@@ -7,7 +7,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from model_store.errors import InvalidInput
+from model_store.texts import listed
 
 # What torch and safetensors raise for files that are something else.
 _READING_ERRORS = (
@@ -81,7 +82,7 @@ def state_dict_in(name: str, values: object) -> dict[str, Tensor]:
         for key in _NESTED:
             if isinstance(values.get(key), Mapping):
                 return state_dict_in(name, values[key])
-        found = f"a dict of {_shown([str(key) for key in values])}"
+        found = f"a dict of {_listed(values)}"
     else:
         found = "nothing" if isinstance(values, Mapping) else f"an object of type {type(values).__name__}"
     raise InvalidInput.of("weights", f"{name} holds {found}, and no state dict: {_SAVE}")
@@ -126,7 +127,7 @@ def _check_zip(path: Path) -> None:
     if any(name.endswith("/constants.pkl") for name in names):
         raise _refused(path, f"is a TorchScript program, which is not run here: {_SAVE} of torch.jit.load(FILE)")
     if not any(name.endswith("/data.pkl") for name in names):
-        raise _refused(path, f"is a zip archive of {_shown(names)}: unpack it, and name the file of weights")
+        raise _refused(path, f"is a zip archive of {_listed(names)}: unpack it, and name the file of weights")
 
 
 def _reason(error: str) -> str:
@@ -145,9 +146,8 @@ def _dense(path: Path, name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _shown(names: list[str]) -> str:
-    more = len(names) - 5
-    return ", ".join(name[:60] for name in names[:5]) + (f" and {more} more" if more > 0 else "")
+def _listed(names: Iterable[object]) -> str:
+    return listed([str(name)[:60] for name in names], 5)
 
 
 def _refused(path: Path, said: str) -> InvalidInput:

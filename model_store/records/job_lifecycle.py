@@ -1,6 +1,6 @@
-"""The legal moves of a training job, as one pure table.
+"""The legal transitions of a training job, as one pure table.
 
-It lives beside the job store, which holds every move to it inside the transaction that makes the move.
+The job store checks each transition against it, inside the transaction that makes the change.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a training job stands."""
+    """The lifecycle of a training job."""
 
     QUEUED = "queued"
     PREPARING = "preparing"
@@ -23,7 +23,7 @@ class JobState(StrEnum):
 
 
 class DesiredAction(StrEnum):
-    """What a person may ask of a job."""
+    """The actions that a caller may request of a job."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -37,17 +37,17 @@ _MOVES: dict[JobState, frozenset[JobState]] = {
     # Back to QUEUED: the runner died, and another may take the job.
     JobState.PREPARING: _ACTIVE_MOVES | {JobState.RUNNING},
     JobState.RUNNING: _ACTIVE_MOVES | {JobState.SUCCEEDED},
-    # Published before it saw the wish: a finished version is kept rather than thrown away.
+    # To SUCCEEDED: the worker published before it saw the request, and a finished version is kept.
     JobState.PAUSING: frozenset({JobState.PAUSED, JobState.CANCELLING, JobState.SUCCEEDED, JobState.FAILED}),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
     JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED}),
     JobState.SUCCEEDED: frozenset(),
-    # Back to QUEUED: somebody wants it tried again.
+    # Back to QUEUED: a retry.
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 _STOPS = {JobState.PAUSING: JobState.PAUSED, JobState.CANCELLING: JobState.CANCELLED}
-_WISHES: dict[DesiredAction, dict[JobState, JobState]] = {
+_AFTER_ACTION: dict[DesiredAction, dict[JobState, JobState]] = {
     DesiredAction.PAUSE: {
         JobState.QUEUED: JobState.PAUSED,
         JobState.PREPARING: JobState.PAUSING,
@@ -70,9 +70,9 @@ _WISHES: dict[DesiredAction, dict[JobState, JobState]] = {
 ACTIVE = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING})
 """A runner has the job."""
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
-"""Nothing moves the job any more but a wish to try it again."""
+"""The job has ended; only a retry moves it again."""
 STOPPING = frozenset(_STOPS)
-"""A runner has the job, and is to give it up."""
+"""A runner has the job, and has been asked to stop."""
 
 
 def may_move(current: JobState, wanted: JobState) -> bool:
@@ -80,18 +80,18 @@ def may_move(current: JobState, wanted: JobState) -> bool:
     return wanted in _MOVES[current]
 
 
-def after_action(current: JobState, wish: DesiredAction) -> JobState | None:
-    """Return the state that a wish leads to, the same where it holds already; None where it cannot be met."""
-    return _WISHES[wish].get(current)
+def after_action(current: JobState, action: DesiredAction) -> JobState | None:
+    """Return the state after an action, which may be the current one; None where the action is illegal."""
+    return _AFTER_ACTION[action].get(current)
 
 
 def after_stop(current: JobState) -> JobState:
-    """Return where an active job goes whose runner gives it up in good order."""
+    """Return the state of an active job after its runner has stopped it as asked."""
     return _STOPS.get(current, JobState.QUEUED)
 
 
 def after_lost_runner(current: JobState, num_failures: int, max_failures: int) -> JobState:
-    """Return where an active job goes whose runner died: again to the queue while failures are left."""
+    """Return the state of an active job whose runner died: QUEUED while failures are left."""
     if current in _STOPS:
         return _STOPS[current]
     return JobState.QUEUED if num_failures < max_failures else JobState.FAILED

@@ -11,7 +11,7 @@ from model_store.names import AliasName, VersionName
 from model_store.records.aliases import NO_SPLIT, Alias, AliasMove, Target, Traffic
 from model_store.tables import AliasMoveRow, AliasRow
 from model_store.transactions.aliases import check_target, end_alias, move_alias, roll_back_alias
-from model_store.transactions.lookups import (
+from model_store.transactions.resource_rows import (
     alias_row,
     check_etag,
     living_model_row,

@@ -17,7 +17,7 @@ from model_store.tables import DatasetPackRow, DatasetRow
 from model_store.transactions import deletion
 from model_store.transactions.changes import append_change, take_writer_lock
 from model_store.transactions.listings import ListRequest, datasets_listing
-from model_store.transactions.lookups import check_etag, dataset_row, living_dataset_row
+from model_store.transactions.resource_rows import check_etag, dataset_row, living_dataset_row
 from model_store.transactions.tombstones import check_kept, look_at
 
 

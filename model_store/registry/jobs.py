@@ -36,7 +36,7 @@ from model_store.transactions.changes import take_writer_lock
 from model_store.transactions.job_queue import end_overdue, is_due, overdue, release_lost, wants_attention
 from model_store.transactions.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
 from model_store.transactions.listings import ListRequest, jobs_listing
-from model_store.transactions.lookups import check_etag, living_dataset_row, living_version_row
+from model_store.transactions.resource_rows import check_etag, living_dataset_row, living_version_row
 from model_store.transactions.tombstones import check_kept, look_at
 
 __all__ = ["Claim", "JobStore"]
@@ -122,20 +122,22 @@ class JobStore:
         with self._database.read() as session:
             return {row.id: row.last_sequence for row in session.execute(query)}
 
-    def wish(self, job_id: str, wish: DesiredAction, *, etag: str | None = None, principal: str = "") -> TrainingJob:
-        """Pause, resume, cancel or retry a job; raise IllegalState where that cannot be. A repeat changes nothing.
+    def request_action(
+        self, job_id: str, action: DesiredAction, *, etag: str | None = None, principal: str = ""
+    ) -> TrainingJob:
+        """Pause, resume, cancel or retry a job; a repeat changes nothing.
 
-        What a runner has is stopped by it soon. A job that is tried again goes on from its newest checkpoint. Raises
-        Conflict where the etag is another.
+        A running job is stopped by its runner soon after. A retried job continues from its newest checkpoint. Raises
+        IllegalState where the state does not allow the action, and Conflict where the etag is another.
         """
         with self._database.write(principal) as session:
             row = job_row(session, job_id, lock=True)
             check_etag(row, job_name(job_id), etag)
-            wanted = after_action(JobState(row.state), wish)
+            wanted = after_action(JobState(row.state), action)
             if wanted is None:
-                raise IllegalState(f"{job_name(job_id)}{_why_not(JobState(row.state), wish)}")
+                raise IllegalState(f"{job_name(job_id)}{_why_not(JobState(row.state), action)}")
             if wanted != row.state:
-                if wish is DesiredAction.RETRY:
+                if action is DesiredAction.RETRY:
                     _begin_again(session, row)
                 move(session, row, wanted)
             return row.record()
@@ -255,13 +257,13 @@ def _begin_again(session: Session, row: JobRow) -> None:
     row.num_failures, row.next_attempt_at, row.deadline = 0, None, None
 
 
-def _why_not(current: JobState, wish: DesiredAction) -> str:
-    """Say why a wish cannot be met, and what to do where it can be met soon."""
+def _why_not(current: JobState, action: DesiredAction) -> str:
+    """Say why an action is illegal now, and when it will be legal."""
     stopped = after_stop(current)
-    if current in STOPPING and after_action(stopped, wish) is not None:
-        return f" is still {current}: {wish} it once it is {stopped}"
-    ended = " has ended already: it" if current in ENDED and wish is not DesiredAction.RETRY else ""
-    return f"{ended} is {current}, so there is nothing to {wish}"
+    if current in STOPPING and after_action(stopped, action) is not None:
+        return f" is still {current}: {action} it once it is {stopped}"
+    ended = " has ended already: it" if current in ENDED and action is not DesiredAction.RETRY else ""
+    return f"{ended} is {current}, so there is nothing to {action}"
 
 
 def _same(job: TrainingJob, spec: JobSpec, request_id: str) -> TrainingJob:

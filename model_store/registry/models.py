@@ -25,7 +25,9 @@ from model_store.transactions.changes import append_change, take_writer_lock
 from model_store.transactions.job_rows import claimed_row, finish
 from model_store.transactions.lineage import MAX_NODES, LineageGraph, family_of
 from model_store.transactions.listings import ListRequest, models_listing, versions_listing
-from model_store.transactions.lookups import (
+from model_store.transactions.promotions import carry_out
+from model_store.transactions.publication import Publication, insert_version, lock_model, published_before, write_notes
+from model_store.transactions.resource_rows import (
     alias_row,
     check_etag,
     living_model_row,
@@ -35,8 +37,6 @@ from model_store.transactions.lookups import (
     version_row,
     versions_named,
 )
-from model_store.transactions.promotions import carry_out
-from model_store.transactions.publication import Publication, insert_version, lock_model, published_before, write_notes
 from model_store.transactions.tombstones import check_kept, look_at
 
 NotesChange = Callable[[Notes], Notes]

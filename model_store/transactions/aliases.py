@@ -14,7 +14,7 @@ from model_store.names import AliasName, VersionName
 from model_store.records.aliases import NO_SPLIT, Target, Traffic
 from model_store.tables import AliasMoveRow, AliasRow, VersionRow
 from model_store.transactions.changes import append_change
-from model_store.transactions.lookups import moves_of
+from model_store.transactions.resource_rows import moves_of
 
 MAX_CANARIES = 8
 _DECIMALS = 9  # of percents: ten canaries of a tenth each are a whole, whatever floats make of them

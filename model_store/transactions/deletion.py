@@ -17,7 +17,7 @@ from model_store.records.job_lifecycle import ENDED
 from model_store.tables import AliasRow, DatasetRow, JobRow, ModelRow, VersionRow
 from model_store.transactions.aliases import end_alias
 from model_store.transactions.changes import append_change, take_writer_lock
-from model_store.transactions.lookups import living_children, living_version_row, model_row, shown
+from model_store.transactions.resource_rows import living_children, living_version_row, model_row, shown
 
 KEPT_FOR = timedelta(days=30)
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from model_store.errors import DatasetNotFound, JobNotFound
 from model_store.names import DatasetName, JobName, VersionName, dataset_name, job_name
 from model_store.tables import DatasetRow, JobRow, VersionRow
-from model_store.transactions.lookups import version_row
+from model_store.transactions.resource_rows import version_row
 
 MAX_NODES = 10_000
 

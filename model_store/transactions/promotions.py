@@ -23,7 +23,7 @@ from model_store.tables import AliasMoveRow, AliasRow, JobRow, ModelRow
 from model_store.transactions.aliases import before_last_move, move_alias, refuse_move
 from model_store.transactions.changes import take_writer_lock
 from model_store.transactions.job_rows import append, job_row
-from model_store.transactions.lookups import moves_of
+from model_store.transactions.resource_rows import moves_of
 
 _WHOLE = 100.0
 

@@ -24,8 +24,8 @@ from model_store.records.resources import CalibrationDigests, Lineage, Notes
 from model_store.tables import ModelRow, ModelTagRow, StageRow, VersionMetricRow, VersionRow, VersionTagRow
 from model_store.transactions.changes import append_change
 from model_store.transactions.job_rows import Claim
-from model_store.transactions.lookups import living_model_row
 from model_store.transactions.promotions import Gated
+from model_store.transactions.resource_rows import living_model_row
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from model_store.tables import DatasetPackRow, DatasetRow, JobCheckpointRow, Sta
 from model_store.transactions.deletion import due, due_datasets, purge
 from model_store.transactions.job_rows import drop_checkpoints, ended_jobs
 from model_store.transactions.tombstones import burying
+from model_store.upkeep.paced_writes import PacedWrites
 from model_store.upkeep.references import VERSION_COLUMNS, batches, named_among, named_blobs
-from model_store.upkeep.turns import Turns
 
 MIN_GRACE_SECONDS = 60.0
 DEFAULT_GRACE_SECONDS = 24 * 3600.0
@@ -88,7 +88,7 @@ class Collector:
         *,
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
         checkpoints_kept_for: timedelta = CHECKPOINTS_KEPT_FOR,
-        turns: Turns | None = None,
+        writes: PacedWrites | None = None,
     ) -> None:
         if grace_seconds < MIN_GRACE_SECONDS:
             raise InvalidInput.of("grace_seconds", f"must be at least {MIN_GRACE_SECONDS:.0f}, not {grace_seconds:g}")
@@ -96,7 +96,7 @@ class Collector:
         self._blobs = blobs
         self._grace_seconds = grace_seconds
         self._checkpoints_kept_for = checkpoints_kept_for
-        self._turns = turns or Turns(database)
+        self._writes = writes or PacedWrites(database)
 
     def find(self) -> Garbage:
         """Say what `collect` would remove now."""
@@ -123,11 +123,11 @@ class Collector:
 
     def _purge(self) -> tuple[int, int, int]:
         """Purge what is due, and let checkpoints go; say how many versions, models and datasets that were."""
-        with self._turns.write() as session:
+        with self._writes.write() as session:
             drop_checkpoints(session, ended_before=datetime.now(UTC) - self._checkpoints_kept_for)
         all_names: list[str] = []
         while True:
-            with self._turns.write() as session:
+            with self._writes.write() as session:
                 names = purge(session, datetime.now(UTC), _BATCH)
             if not names:
                 break
@@ -144,7 +144,7 @@ class Collector:
             return [digest for digest in digests if digest not in named]
 
         # Not between the two transactions of a burial: meanwhile nobody may name what is buried.
-        self._turns.rest()
+        self._writes.rest()
         with burying(self._database.write, unnamed) as garbage, ThreadPoolExecutor(_NUM_THREADS) as threads:
             gone = threads.map(lambda digest: self._blobs.delete(digest, before=self._oldest()), garbage)
             return [digest for digest, is_gone in zip(garbage, gone, strict=True) if is_gone]
@@ -153,7 +153,7 @@ class Collector:
         """Look at every file of the store, and tell old from young."""
         found, oldest = _Found(), self._oldest()
         for blob in self._blobs.all():
-            self._turns.check_going_on()
+            self._writes.check_going_on()
             (found.old if blob.put_at < oldest else found.young)[blob.digest] = blob.size_bytes
         for each in self._blobs.unfinished():
             (found.old_unfinished if each.started_at < oldest else found.young_unfinished).append(each)

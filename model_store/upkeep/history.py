@@ -15,7 +15,7 @@ from model_store.records.job_lifecycle import ENDED
 from model_store.records.promotion import OPEN
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow, VersionRow
 from model_store.transactions.changes import append_change, prune_changes, take_writer_lock
-from model_store.upkeep.turns import Turns
+from model_store.upkeep.paced_writes import PacedWrites
 
 _BATCH = 1000  # rows that are removed in one transaction: other writers wait for no more than that
 _NUM_JOBS = 200  # each with a few rows besides its own
@@ -34,17 +34,17 @@ class _Events:
 
 
 class HistoryPruner:
-    """Removes what is older than an age; may run at any time, also twice at once, and be stopped between two turns."""
+    """Removes what is older than an age; may run at any time, also twice at once, and be stopped between two writes."""
 
-    def __init__(self, database: Database, turns: Turns) -> None:
+    def __init__(self, database: Database, writes: PacedWrites) -> None:
         self._database = database
-        self._turns = turns
+        self._writes = writes
 
     def prune_changes(self, age: timedelta) -> int:
         """Remove changes that are older than this; return how many. The last one stays as a mark."""
         total, before = 0, datetime.now(UTC) - age
         while True:
-            with self._turns.write() as session:
+            with self._writes.write() as session:
                 num_pruned = prune_changes(session, before, _BATCH)
             if not num_pruned:
                 return total
@@ -55,16 +55,16 @@ class HistoryPruner:
         with self._database.read() as session:
             old = list(_old_events(session, datetime.now(UTC) - age))
         total = 0
-        for turn in _turns(old):
-            with self._turns.write() as session:
-                total += sum(_delete_events(session, events) for events in turn)
+        for batch in _batches(old):
+            with self._writes.write() as session:
+                total += sum(_delete_events(session, events) for events in batch)
         return total
 
     def prune_jobs(self, age: timedelta) -> int:
         """Remove jobs that ended longer ago than this, where no version of theirs is left; return how many."""
         total, before = 0, datetime.now(UTC) - age
         while True:
-            with self._turns.write() as session:
+            with self._writes.write() as session:
                 ids = _delete_jobs(session, before)
             if not ids:
                 return total
@@ -84,20 +84,20 @@ def _old_events(session: Session, before: datetime) -> Iterator[_Events]:
         yield _Events(*row)
 
 
-def _turns(old: Sequence[_Events]) -> Iterator[list[_Events]]:
+def _batches(old: Sequence[_Events]) -> Iterator[list[_Events]]:
     """Split all of these into lists of at most `_BATCH` events together, each job's from the first one on."""
-    turn: list[_Events] = []
+    batch: list[_Events] = []
     room = _BATCH
     for events in old:
         first = events.first
         while first <= events.last:
-            turn.append(part := _Events(events.job_id, first, min(events.last, first + room - 1)))
+            batch.append(part := _Events(events.job_id, first, min(events.last, first + room - 1)))
             first, room = part.last + 1, room - len(part)
             if not room:
-                yield turn
-                turn, room = [], _BATCH
-    if turn:
-        yield turn
+                yield batch
+                batch, room = [], _BATCH
+    if batch:
+        yield batch
 
 
 def _delete_events(session: Session, events: _Events) -> int:

@@ -17,7 +17,7 @@ from model_store.names import VersionName, job_name
 from model_store.records.job_lifecycle import ENDED
 from model_store.registry.models import ModelStore
 from model_store.tables import AliasRow, JobRow, VersionRow
-from model_store.transactions.lookups import living_model_row
+from model_store.transactions.resource_rows import living_model_row
 
 
 @dataclass(frozen=True)

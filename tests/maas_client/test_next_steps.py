@@ -11,7 +11,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.failures import CommandFailed
-from maas_client.next_steps import await_answer, show_next_steps, standing_of
+from maas_client.next_steps import await_answer, short_name_of, show_next_steps
 from maas_client.settings import ClientSettings
 from tests.inference_service.making import Recipe, Registry, open_registry, photo
 from tests.inference_service.running import running_service
@@ -67,7 +67,7 @@ def test_what_is_not_meant_by_any_name_is_not_waited_for(registry: Registry, cli
     second, _ = registry.publish_damaged(Recipe(head=2), "head", lambda data: data[:-1] + b"\xff")
     registry.point(first.name)
     await_answer(client, str(second.name))
-    assert standing_of(client, str(second.name)).name == "flowers/2"
+    assert short_name_of(client, str(second.name)).name == "flowers/2"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from model_store.blobs.local import LocalBlobs
 from model_store.database.engine import Database
 from model_store.records.job_lifecycle import JobState
 from model_store.tables import ChangeRow, DatasetRow, JobCheckpointRow, JobEventRow, JobRow, ModelRow, VersionRow
-from model_store.upkeep.keeping import Ages
+from model_store.upkeep.steps import Ages
 
 TABLES = {"changes": ChangeRow, "events": JobEventRow, "jobs": JobRow, "checkpoints": JobCheckpointRow}
 CHECKPOINT_BYTES = 4096

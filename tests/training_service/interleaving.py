@@ -17,7 +17,7 @@ from model_store.database.engine import Database
 _BLOCKED_SECONDS = 0.01  # who has the turn for longer waits in the database for another
 
 
-class Turns:
+class Interleaver:
     """Gives the turn to one thread after the other.
 
     A thread that waits in the database cannot give its turn back: it loses it after a moment, and goes on beside
@@ -73,7 +73,7 @@ class Turns:
 
 
 @contextmanager
-def switched(database: Database, turns: Turns) -> Iterator[list[BaseException]]:
+def switched(database: Database, interleaver: Interleaver) -> Iterator[list[BaseException]]:
     """Make every statement of a database a switch point, for the length of a block; give what the driver raised.
 
     On SQLite these are the beginnings of transactions: it has one writer at a time, from its BEGIN on.
@@ -91,7 +91,7 @@ def switched(database: Database, turns: Turns) -> Iterator[list[BaseException]]:
 
     def pause() -> None:
         if threading.current_thread().name.startswith(PREFIX):
-            turns.pause()
+            interleaver.pause()
 
     def on_error(context: sqlalchemy.engine.ExceptionContext) -> None:
         raised.append(context.original_exception)
@@ -109,18 +109,18 @@ def switched(database: Database, turns: Turns) -> Iterator[list[BaseException]]:
 PREFIX = "actor-"
 
 
-def run_interleaved(turns: Turns, actors: Mapping[str, Callable[[], object]]) -> None:
-    """Run each actor in a thread of its own, in the order of the turns; raise what one of them raised."""
+def run_interleaved(interleaver: Interleaver, actors: Mapping[str, Callable[[], object]]) -> None:
+    """Run each actor in a thread of its own, in the order of the interleaver; raise what one of them raised."""
     outcomes: list[Future[object]] = []
 
     def run(actor: Callable[[], object], outcome: Future[object]) -> None:
         try:
-            turns.pause()
+            interleaver.pause()
             outcome.set_result(actor())
         except BaseException as error:  # noqa: BLE001  raised again below
             outcome.set_exception(error)
         finally:
-            turns.leave()
+            interleaver.leave()
 
     threads = []
     for name, actor in actors.items():

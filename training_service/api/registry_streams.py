@@ -15,7 +15,7 @@ from model_store.modalities import read_input_spec
 from model_store.records.resources import ModelVersion
 from model_store.transactions.publication import Publication
 from training_service.api.client_streams import Receiver
-from training_service.api.publish_checks import check_blobs, check_stages
+from training_service.api.imported_version_checks import check_blobs, check_stages
 from training_service.api.registry_requests import named_in, publication
 
 _MAX_CHUNK_BYTES = 3 * 1024 * 1024

@@ -40,7 +40,7 @@ from training_service.modalities.image.preview import PreviewSize, check_split, 
 from training_service.threads import CallThreads
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_Wished = (
+_ActionRequest = (
     pb.CancelTrainingJobRequest | pb.PauseTrainingJobRequest | pb.ResumeTrainingJobRequest | pb.RetryTrainingJobRequest
 )
 
@@ -144,19 +144,19 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def CancelTrainingJob(self, request: pb.CancelTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Ask a job to stop."""
-        return await self._wish(request, DesiredAction.CANCEL)
+        return await self._request_action(request, DesiredAction.CANCEL)
 
     async def PauseTrainingJob(self, request: pb.PauseTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Ask a job to wait."""
-        return await self._wish(request, DesiredAction.PAUSE)
+        return await self._request_action(request, DesiredAction.PAUSE)
 
     async def ResumeTrainingJob(self, request: pb.ResumeTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Let a paused job go on."""
-        return await self._wish(request, DesiredAction.RESUME)
+        return await self._request_action(request, DesiredAction.RESUME)
 
     async def RetryTrainingJob(self, request: pb.RetryTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Queue a job again that failed or was cancelled."""
-        return await self._wish(request, DesiredAction.RETRY)
+        return await self._request_action(request, DesiredAction.RETRY)
 
     async def WatchTrainingJob(
         self, request: pb.WatchTrainingJobRequest, context: Context
@@ -165,8 +165,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         job_id, sequence = parse_job(request.name, "name"), request.after_sequence
         if sequence < 0:
             raise InvalidInput.of("after_sequence", f"must be at least 0, not {sequence}")
-        async with aclosing(self._job_watch.follow(job_id, sequence)) as happenings:
-            async for job, event in happenings:
+        async with aclosing(self._job_watch.follow(job_id, sequence)) as events:
+            async for job, event in events:
                 yield convert.event_message(event, job.spec.model_id)
 
     async def EvaluateVersion(
@@ -183,10 +183,10 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         (report,) = [message async for message in self._background.run(Kind.REPORT, request)]
         return pb.Report.FromString(report)
 
-    async def _wish(self, request: _Wished, wish: DesiredAction) -> pb.TrainingJob:
+    async def _request_action(self, request: _ActionRequest, action: DesiredAction) -> pb.TrainingJob:
         job_id, etag, principal = parse_job(request.name, "name"), request.etag or None, current_principal()
         return await self._threads.writes.run(
-            lambda: self._message(self._jobs.wish(job_id, wish, etag=etag, principal=principal))
+            lambda: self._message(self._jobs.request_action(job_id, action, etag=etag, principal=principal))
         )
 
     def _check_names(self, request: pb.EvaluateVersionRequest) -> None:

@@ -23,14 +23,14 @@ from training_service.evaluation.evaluator import Evaluated, Evaluator
 class JobFacts:
     """A job, what it was made from and what came of it; `not_evaluated` says why nothing was measured now.
 
-    `epochs` are the last figures of each epoch, by number, and `tries` those of each try to fit a head; `happenings`
+    `epochs` are the last figures of each epoch, by number, and `tries` those of each try to fit a head; `history`
     are all events but progress. `num_forgotten` events before all of these are not kept any more.
     """
 
     job: TrainingJob
     epochs: Mapping[int, Mapping[str, Any]]
     tries: tuple[Mapping[str, Any], ...]
-    happenings: tuple[JobEvent, ...]
+    history: tuple[JobEvent, ...]
     num_forgotten: int
     base: ModelVersion | None
     dataset: Dataset | None
@@ -62,7 +62,7 @@ class FactFinder:
             job=job,
             epochs={each["epoch"]: each for each in progress if each.get("epoch")},
             tries=_last_tries(progress),
-            happenings=tuple(event for event in events if event.kind != "progress"),
+            history=tuple(event for event in events if event.kind != "progress"),
             num_forgotten=first[0].sequence - 1 if first else 0,
             base=self._version(job.spec.base),
             dataset=self._dataset(job.spec.dataset_id),

@@ -11,7 +11,7 @@ from training_service.reports.mistakes import mistakes
 from training_service.reports.origin import data, lineage, recipe, reproduction
 from training_service.reports.promotion import promotion_section
 from training_service.reports.quality import calibration, confusions, labels, summary
-from training_service.reports.story import happenings, header, learning
+from training_service.reports.story import header, history, learning
 
 _STYLE = Markup(files("training_service.reports").joinpath("report.css").read_text(encoding="utf-8"))
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -28,7 +28,7 @@ SECTIONS: Sequence[tuple[str, Section]] = (
     ("Data", data),
     ("Recipe", recipe),
     ("Lineage", lineage),
-    ("History", happenings),
+    ("History", history),
     ("How to reproduce", reproduction),
 )
 """Headings and what stands below them; a section that has nothing to say is left out."""

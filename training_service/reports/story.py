@@ -15,7 +15,7 @@ from training_service.reports.facts import JobFacts
 from training_service.reports.words import duration_text, moment_text
 from training_service.training.heads import STRENGTHS
 
-_SHOWN_HAPPENINGS = 60
+_MAX_EVENTS = 60
 _REFITTED_NOTE = (
     "The strength was chosen on validation images, by a head fitted on training images. The version's head was then "
     "fitted again on both together: figures of the validation split say nothing of it."
@@ -62,10 +62,10 @@ def learning(facts: JobFacts) -> Markup:
     return joined(parts)
 
 
-def happenings(facts: JobFacts) -> Markup:
+def history(facts: JobFacts) -> Markup:
     """Show how the job went, and when."""
-    job, shown = facts.job, facts.happenings[-_SHOWN_HAPPENINGS:]
-    rows = [(moment_text(each.created_at), _happening_text(each)) for each in shown]
+    job, shown = facts.job, facts.history[-_MAX_EVENTS:]
+    rows = [(moment_text(each.created_at), _event_text(each)) for each in shown]
     ended = job.ended_at - job.started_at if job.ended_at is not None and job.started_at is not None else None
     known = fact_list(
         [
@@ -105,7 +105,7 @@ def _epochs(figures: Mapping[int, Mapping[str, Any]]) -> Markup:
     return long_table(columns, rows, "Loss and accuracy by epoch", "epochs")
 
 
-def _happening_text(event: JobEvent) -> str:
+def _event_text(event: JobEvent) -> str:
     payload = event.payload
     if event.kind == "promotion":
         return f"promotion {payload['state']}: {payload['reason']}"

@@ -11,7 +11,7 @@ import typer
 from maas_client.client import Client
 from maas_client.failures import store_errors_explained
 from maas_client.files.version_archive import blob_sizes
-from maas_client.transfers.transfer import export_archive, export_torchvision, import_archive
+from maas_client.transfers.version_transfer import export_archive, export_torchvision, import_archive
 from maas_client.typed.caller import caller
 from maas_client.views.output import AsJson, out, print_json, size
 from maas_client.views.progress import byte_bar

@@ -9,7 +9,7 @@ from model_store.tables import AliasRow, VersionMetricRow, VersionRow, VersionTa
 from model_store.transactions.filters import Condition, Order, parse_order
 from model_store.transactions.listings import clauses
 from model_store.transactions.listings.requests import Listing, ListRequest, filtered, paged
-from model_store.transactions.lookups import WHOLE_VERSION
+from model_store.transactions.resource_rows import WHOLE_VERSION
 
 _OF_VERSION = and_(VersionMetricRow.model_id == VersionRow.model_id, VersionMetricRow.number == VersionRow.number)
 

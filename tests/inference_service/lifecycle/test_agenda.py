@@ -29,10 +29,10 @@ def chosen(
 
 
 @given(st.lists(changes, max_size=80), st.sampled_from([BUDGET, 10**6]))
-def test_the_step_is_that_of_all(happenings: list[VersionSnapshot | VersionName | float], budget_bytes: int) -> None:
+def test_the_step_is_that_of_all(steps: list[VersionSnapshot | VersionName | float], budget_bytes: int) -> None:
     """After every change, and as time passes; only few are looked at, however many wait."""
     agenda, everybody, now = Agenda(), dict[VersionName, VersionSnapshot](), 0.0
-    for each in happenings:
+    for each in steps:
         if isinstance(each, VersionSnapshot):
             everybody[each.name] = each
             agenda.note(each)

@@ -126,12 +126,12 @@ async def _called(call: Callable[[str], Awaitable[None]]) -> None:
         return
 
 
-async def play(happenings: list[tuple[object, ...]]) -> None:
+async def play(steps: list[tuple[object, ...]]) -> None:
     """Let all of it happen, then let everybody end."""
     async with running(on_demand=True, budget_bytes=BUDGET) as setup:
         world = World(setup)
         setup.manager.update([])
-        for name, *arguments in happenings:
+        for name, *arguments in steps:
             getattr(world, str(name))(*arguments)
             for _ in range(3):
                 await asyncio.sleep(0)
@@ -167,6 +167,6 @@ async def _answers_again(setup: Setup) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(events, max_size=25))
-def test_whatever_happens_promises_are_kept(happenings: list[tuple[object, ...]]) -> None:
+def test_whatever_happens_promises_are_kept(steps: list[tuple[object, ...]]) -> None:
     """Memory stays within the budget, everybody is answered, and in the end all that there is can be had."""
-    asyncio.run(play(happenings))
+    asyncio.run(play(steps))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from maas_client.failures import CommandFailed
 from maas_client.transfers import publish
 from maas_client.transfers.publish import publish_base
-from maas_client.transfers.transfer import export_torchvision
+from maas_client.transfers.version_transfer import export_torchvision
 from model_store.architectures import Head, build, initialise_head
 from model_store.architectures.torchvision_compat import torchvision
 from model_store.bases.catalogue import LoadedBase, load_random

@@ -32,9 +32,9 @@ from model_store.transactions.promotions import Gated, PromotionStore
 from model_store.upkeep.fsck import Checker
 from model_store.upkeep.gc import Collector
 from model_store.upkeep.history import HistoryPruner
+from model_store.upkeep.paced_writes import PacedWrites
 from model_store.upkeep.repair import Repairer
 from model_store.upkeep.retention import Pruner, Rule
-from model_store.upkeep.turns import Turns
 from tests.model_store.making import age, publication, registered_dataset
 
 JOB, MODEL, WRITER = "1 job", "2 model", "3 writer lock"
@@ -136,9 +136,9 @@ class Setting:
             "collect": lambda: Collector(database, blobs, grace_seconds=60).collect(),
             "find garbage": lambda: Collector(database, blobs).find(),
             "prune": lambda: Pruner(database, self.store).prune(Rule(keep_last=1)),
-            "prune_jobs": lambda: HistoryPruner(database, Turns(database)).prune_jobs(timedelta(0)),
-            "prune_events": lambda: HistoryPruner(database, Turns(database)).prune_events(timedelta(0)),
-            "prune_changes": lambda: HistoryPruner(database, Turns(database)).prune_changes(timedelta(0)),
+            "prune_jobs": lambda: HistoryPruner(database, PacedWrites(database)).prune_jobs(timedelta(0)),
+            "prune_events": lambda: HistoryPruner(database, PacedWrites(database)).prune_events(timedelta(0)),
+            "prune_changes": lambda: HistoryPruner(database, PacedWrites(database)).prune_changes(timedelta(0)),
             "repair": lambda: Repairer(database, blobs).repair(Checker(database, blobs).check(deep=True)),
         }
 
@@ -209,7 +209,7 @@ class Setting:
             "release": lambda: jobs.release(self.claim(), "lost"),
             "release_gone": lambda: jobs.release_gone(lambda _: True),
             "hand_back": lambda: jobs.hand_back(self.claim()),
-            "wish": self.wish_everything,
+            "request_action": self.request_every_action,
         }
         of_datasets: dict[str, Callable[[], Any]] = {
             "register": lambda: registered_dataset(store, f"data-{next(_numbers)}"),
@@ -229,13 +229,13 @@ class Setting:
         kinds = {ModelStore: of_store, JobStore: of_jobs, DatasetStore: of_datasets, PromotionStore: of_promotions}
         return {(kind, name): call for kind, calls in kinds.items() for name, call in calls.items()}
 
-    def wish_everything(self) -> None:
+    def request_every_action(self) -> None:
         """Ask everything of jobs in several states."""
         for first in DesiredAction:
             job_id = self.claim().job_id
-            for wish in (first, *DesiredAction):
+            for action in (first, *DesiredAction):
                 with suppress(StoreError):
-                    self.jobs.wish(job_id, wish)
+                    self.jobs.request_action(job_id, action)
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_every_method_takes_its_locks_in_one_order(setting: Setting, database: D
     assert {(JOB, MODEL, WRITER), (JOB, WRITER), (MODEL, WRITER), (WRITER,)} <= orders
 
 
-def test_a_checkpoint_and_a_wish_do_not_wait_for_one_another(setting: Setting, database: Database) -> None:
+def test_a_checkpoint_and_an_action_do_not_wait_for_one_another(setting: Setting, database: Database) -> None:
     """Each holds its first lock before either goes on: both end."""
     claim, blob = setting.claim(), setting.blobs.put([b"state"])
     both_hold_one, seen = threading.Barrier(2), threading.local()
@@ -281,7 +281,7 @@ def test_a_checkpoint_and_a_wish_do_not_wait_for_one_another(setting: Setting, d
         checkpoint = JobCheckpoint(1, blob.digest, blob.size_bytes)
         writers = [
             threads.submit(setting.jobs.add_checkpoint, claim, checkpoint, setting.blobs),
-            threads.submit(setting.jobs.wish, claim.job_id, DesiredAction.CANCEL),
+            threads.submit(setting.jobs.request_action, claim.job_id, DesiredAction.CANCEL),
         ]
         for writer in writers:
             writer.result(20)

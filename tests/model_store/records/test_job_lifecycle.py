@@ -29,12 +29,12 @@ def test_an_ended_job_moves_only_to_be_tried_again(current: JobState, wanted: Jo
     assert after_action(current, DesiredAction.PAUSE) is None
 
 
-@given(current=STATES, wish=st.sampled_from(DesiredAction))
-def test_a_wish_is_a_legal_move(current: JobState, wish: DesiredAction) -> None:
-    """Where a wish leads, the table allows it, or the job is there already; from there it leads nowhere else."""
-    wanted = after_action(current, wish)
+@given(current=STATES, action=st.sampled_from(DesiredAction))
+def test_an_action_is_a_legal_move(current: JobState, action: DesiredAction) -> None:
+    """Where a action leads, the table allows it, or the job is there already; from there it leads nowhere else."""
+    wanted = after_action(current, action)
     assert wanted is None or wanted is current or may_move(current, wanted)
-    assert wanted is None or after_action(wanted, wish) in {None, wanted}
+    assert wanted is None or after_action(wanted, action) in {None, wanted}
 
 
 @given(current=st.sampled_from(sorted(ACTIVE)))

@@ -29,18 +29,18 @@ from tests.model_store.registry.queueing import SPEC, begun, end_backoff, error_
 
 
 def test_a_paused_job_waits_until_it_is_resumed(jobs: JobStore) -> None:
-    """In the queue at once; one that runs when its runner has given it up. A repeat of a wish changes nothing."""
+    """In the queue at once; one that runs when its runner has given it up. A repeat of an action changes nothing."""
     job = jobs.enqueue(SPEC)
-    assert jobs.wish(job.id, DesiredAction.PAUSE).state is JobState.PAUSED
-    assert jobs.wish(job.id, DesiredAction.PAUSE).last_sequence == jobs.get(job.id).last_sequence
+    assert jobs.request_action(job.id, DesiredAction.PAUSE).state is JobState.PAUSED
+    assert jobs.request_action(job.id, DesiredAction.PAUSE).last_sequence == jobs.get(job.id).last_sequence
     assert jobs.claim("runner") is None
-    assert jobs.wish(job.id, DesiredAction.RESUME).state is JobState.QUEUED
+    assert jobs.request_action(job.id, DesiredAction.RESUME).state is JobState.QUEUED
     claim = jobs.claim("runner")
     assert claim is not None
-    assert jobs.wish(job.id, DesiredAction.PAUSE).state is JobState.PAUSING
+    assert jobs.request_action(job.id, DesiredAction.PAUSE).state is JobState.PAUSING
     assert jobs.heartbeat(claim) is JobState.PAUSING
     with pytest.raises(IllegalState, match="is still pausing: resume it once it is paused"):
-        jobs.wish(job.id, DesiredAction.RESUME)
+        jobs.request_action(job.id, DesiredAction.RESUME)
     assert jobs.hand_back(claim).state is JobState.PAUSED
 
 
@@ -65,7 +65,7 @@ def test_a_job_ends_at_its_deadline(database: Database, jobs: JobStore) -> None:
         assert jobs.get(job.id).state is JobState.FAILED
         assert "deadline" in error_of(jobs.get(job.id)).message
         assert error_of(jobs.get(job.id)).code is ErrorCode.DEADLINE_EXCEEDED
-    assert jobs.wish(queued.id, DesiredAction.RETRY).error is None
+    assert jobs.request_action(queued.id, DesiredAction.RETRY).error is None
     again = jobs.claim("runner")
     assert again is not None
     assert again.job_id == queued.id

@@ -102,10 +102,10 @@ def test_a_job_that_keeps_losing_runners_fails(database: Database) -> None:
 
 
 def test_a_cancelled_job_whose_runner_dies_ends_cancelled(database: Database, jobs: JobStore) -> None:
-    """The wish to cancel outlives the runner."""
+    """The request to cancel outlives the runner."""
     job = jobs.enqueue(SPEC)
     JobStore(database, lease_seconds=EXPIRED).claim("dead")
-    jobs.wish(job.id, DesiredAction.CANCEL)
+    jobs.request_action(job.id, DesiredAction.CANCEL)
     assert jobs.claim("alive") is None
     assert jobs.get(job.id).state is JobState.CANCELLED
 
@@ -113,14 +113,14 @@ def test_a_cancelled_job_whose_runner_dies_ends_cancelled(database: Database, jo
 def test_cancel_is_immediate_in_the_queue_and_seen_by_the_runner(jobs: JobStore) -> None:
     """A queued job ends at once; a running one is told at its next heartbeat; an ended one refuses."""
     queued = jobs.enqueue(SPEC)
-    assert jobs.wish(queued.id, DesiredAction.CANCEL).state is JobState.CANCELLED
+    assert jobs.request_action(queued.id, DesiredAction.CANCEL).state is JobState.CANCELLED
     with pytest.raises(IllegalState, match="has ended already"):
-        jobs.wish(queued.id, DesiredAction.CANCEL)
+        jobs.request_action(queued.id, DesiredAction.CANCEL)
     running = jobs.enqueue(SPEC)
     claim = jobs.claim("runner")
     assert claim is not None
-    jobs.wish(running.id, DesiredAction.CANCEL)
-    assert jobs.wish(running.id, DesiredAction.CANCEL).state is JobState.CANCELLING
+    jobs.request_action(running.id, DesiredAction.CANCEL)
+    assert jobs.request_action(running.id, DesiredAction.CANCEL).state is JobState.CANCELLING
     assert jobs.heartbeat(claim) is JobState.CANCELLING
 
 

@@ -94,13 +94,13 @@ def test_what_an_unfinished_job_trains_on_stays(datasets: DatasetStore, store: M
     job = jobs.enqueue(JOB)
     with pytest.raises(IllegalState, match=f"datasets/d is what unfinished jobs train on, trainingJobs/{job.id}"):
         datasets.delete("d")
-    jobs.wish(job.id, DesiredAction.CANCEL)
+    jobs.request_action(job.id, DesiredAction.CANCEL)
     datasets.delete("d")
-    for use in (lambda: jobs.wish(job.id, DesiredAction.RETRY), lambda: jobs.enqueue(JOB)):
+    for use in (lambda: jobs.request_action(job.id, DesiredAction.RETRY), lambda: jobs.enqueue(JOB)):
         with pytest.raises(IllegalState, match="datasets/d was deleted"):
             use()
     datasets.undelete("d")
-    jobs.wish(job.id, DesiredAction.RETRY)
+    jobs.request_action(job.id, DesiredAction.RETRY)
     with pytest.raises(IllegalState, match="unfinished jobs"):
         datasets.delete("d")
 

@@ -88,7 +88,7 @@ def test_what_others_stand_on_is_not_deleted(store: ModelStore, database: Databa
     ):
         with pytest.raises(IllegalState, match=job.name):
             refused()
-    jobs.wish(job.id, DesiredAction.CANCEL)
+    jobs.request_action(job.id, DesiredAction.CANCEL)
     assert store.delete_version(ONE).timestamps.is_deleted
     with pytest.raises(IllegalState, match=f"{ONE} was deleted"):
         store.undelete_version(child.name)

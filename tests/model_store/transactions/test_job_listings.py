@@ -89,7 +89,7 @@ def jobs(database: Database, store: ModelStore) -> tuple[JobStore, dict[str, str
     ran("refused", Verdict(False, "bad", 0.1, incumbent=1))
     names[jobs.enqueue(replace(SPEC, alias="staging")).id] = "queued"
     names[jobs.enqueue(replace(SPEC, urgency=JobUrgency(priority=5))).id] = "cancelled"
-    jobs.wish(next(reversed(names)), DesiredAction.CANCEL)
+    jobs.request_action(next(reversed(names)), DesiredAction.CANCEL)
     names[jobs.enqueue(replace(SPEC, base=VersionName("base", 2), model_id="roses", dataset_id="e")).id] = "other"
     return jobs, names
 
@@ -163,19 +163,19 @@ def test_a_dataset_is_deleted_only_as_it_was_read(datasets: DatasetStore) -> Non
 
 
 def test_a_job_is_stopped_only_as_it_was_read(database: Database, store: ModelStore) -> None:
-    """A wish with the etag of an earlier state is a conflict; progress alone changes no etag."""
+    """An action with the etag of an earlier state is a conflict; progress alone changes no etag."""
     store.publish(publication(store, "base"))
     registered_dataset(store, "d")
     jobs = JobStore(database)
     queued = jobs.enqueue(SPEC)
     claim = jobs.claim("runner")
     assert claim is not None
-    for wish in DesiredAction:
+    for action in DesiredAction:
         with pytest.raises(Conflict, match="was changed meanwhile"):
-            jobs.wish(queued.id, wish, etag=queued.etag)
+            jobs.request_action(queued.id, action, etag=queued.etag)
     preparing = jobs.get(queued.id)
     jobs.append(claim, "progress", {"epoch": 1})
-    pausing = jobs.wish(queued.id, DesiredAction.PAUSE, etag=preparing.etag)
+    pausing = jobs.request_action(queued.id, DesiredAction.PAUSE, etag=preparing.etag)
     assert (pausing.state, pausing.etag == preparing.etag) == ("pausing", False)
 
 

@@ -23,7 +23,7 @@ from model_store.registry.models import ModelStore
 from model_store.tables import TombstoneRow
 from model_store.tensors.stages import read_stage
 from model_store.upkeep.gc import Collector, Garbage, Young
-from model_store.upkeep.turns import Turns
+from model_store.upkeep.paced_writes import PacedWrites
 from tests.model_store.making import age, age_unfinished, calibrated, publication, registered_dataset
 
 NOTHING = Garbage(0, 0, 0)
@@ -32,7 +32,7 @@ NOTHING = Garbage(0, 0, 0)
 @pytest.fixture
 def collector(database: Database, blobs: LocalBlobs) -> Collector:
     """A collector with a short grace period."""
-    return Collector(database, blobs, grace_seconds=60, turns=Turns(database, lambda _: None))
+    return Collector(database, blobs, grace_seconds=60, writes=PacedWrites(database, lambda _: None))
 
 
 def test_what_rows_name_stays_and_what_they_do_not_goes(
@@ -223,6 +223,6 @@ def test_upkeep_that_is_stopped_leaves_no_blob_half_buried(database: Database, b
         with database.read() as session:
             assert not session.scalar(select(func.count()).where(TombstoneRow.is_settled.is_(False)))
 
-    assert Collector(database, blobs, grace_seconds=60, turns=Turns(database, pause)).collect().num_blobs == 1
+    assert Collector(database, blobs, grace_seconds=60, writes=PacedWrites(database, pause)).collect().num_blobs == 1
     with database.read() as session:
         assert session.scalar(select(func.count()).where(TombstoneRow.is_settled)) == 1

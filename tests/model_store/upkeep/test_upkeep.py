@@ -25,8 +25,8 @@ from model_store.transactions.changes import ChangeFeed, append_change
 from model_store.transactions.leases import WorkLease
 from model_store.transactions.listings import ListRequest
 from model_store.upkeep import history
-from model_store.upkeep.keeping import Ages, Counts, Upkeep
-from model_store.upkeep.turns import Turns
+from model_store.upkeep.paced_writes import PacedWrites
+from model_store.upkeep.steps import Ages, Counts, Upkeep
 from tests.model_store.blob_places import Place, local_place, remote_place
 from tests.model_store.making import age, publication, registered_dataset
 from tests.model_store.year import Use, allowed, count, fill, last_days
@@ -100,7 +100,7 @@ def test_a_feed_of_old_changes_alone_goes_on_counting(database: Database, store:
 def test_more_than_one_transaction_of_changes_goes(
     database: Database, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In several short turns, and the mark moves along."""
+    """In several short writes, and the mark moves along."""
     monkeypatch.setattr(history, "_BATCH", 3)
     write(database, *"abcdefgh", made_at=LONG_AGO)
     assert keep(database, store)["changes"] == {"num_changes": 8}
@@ -137,7 +137,7 @@ def test_old_jobs_that_left_nothing_go(database: Database, store: ModelStore) ->
     jobs, cancelled = queued_job(database, store)
     open_job, young, published = (jobs.enqueue(SPEC).id for _ in range(3))
     for job_id in (cancelled, young):
-        jobs.wish(job_id, DesiredAction.CANCEL)
+        jobs.request_action(job_id, DesiredAction.CANCEL)
     store.publish(publication(store, lineage=Lineage(job_id=published)))
     with database.write() as session:
         values = {"state": JobState.SUCCEEDED, "ended_at": LONG_AGO}
@@ -200,11 +200,11 @@ def test_a_step_that_is_told_to_stop_does_so_between_two_transactions(
     """What went is gone, the rest is left for the next round."""
     monkeypatch.setattr(history, "_BATCH", 3)
     write(database, *"abcdefgh", made_at=LONG_AGO)
-    turns: list[float] = []
+    writes: list[float] = []
 
     def pause(seconds: float) -> None:
-        turns.append(seconds)
-        if len(turns) > 2:
+        writes.append(seconds)
+        if len(writes) > 2:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -279,9 +279,9 @@ def test_what_is_left_of_a_year_is_bounded_by_the_ages(database: Database, blobs
 def test_other_writers_have_time_between_two_turns(database: Database) -> None:
     """A writer of SQLite sleeps 100 ms before it looks again: it would starve beside turn after turn."""
     rests: list[float] = []
-    turns = Turns(database, rests.append)
+    writes = PacedWrites(database, rests.append)
     for _ in range(3):
-        with turns.write():
+        with writes.write():
             pass
     assert rests[0] == 0.0
     assert all(seconds >= 0.1 for seconds in rests[1:])

@@ -105,16 +105,16 @@ def test_datasets_are_filtered_over_the_wire(ready_service: RunningService) -> N
 
 
 @pytest.mark.parametrize("call", ["Cancel", "Pause", "Resume", "Retry"])
-def test_a_wish_with_an_old_etag_is_aborted(ready_service: RunningService, call: str) -> None:
-    """The job is as it was; with the etag that is read anew, a wish that can be met is."""
+def test_an_action_with_an_old_etag_is_aborted(ready_service: RunningService, call: str) -> None:
+    """The job is as it was; with the etag that is read anew, an action that can be met is."""
     read = ready_service.create()
     request = getattr(pb, f"{call}TrainingJobRequest")
-    wish = getattr(ready_service.training, f"{call}TrainingJob")
+    action = getattr(ready_service.training, f"{call}TrainingJob")
     with refused(ABORTED, f"{read.name} was changed meanwhile"):
-        wish(request(name=read.name, etag=f"{read.etag}0"))
+        action(request(name=read.name, etag=f"{read.etag}0"))
     assert ready_service.job(read.name) == read
     if call in {"Cancel", "Pause"}:
-        assert wish(request(name=read.name, etag=read.etag)).etag != read.etag
+        assert action(request(name=read.name, etag=read.etag)).etag != read.etag
 
 
 def test_a_dataset_that_was_changed_is_not_deleted(ready_service: RunningService) -> None:

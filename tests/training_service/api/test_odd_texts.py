@@ -157,11 +157,11 @@ class Requests:
             DatasetStore(self._store._database, self._store.blobs).delete(dataset.name.removeprefix("datasets/"))
         return dataset.name
 
-    def _job(self, *wishes: DesiredAction) -> str:
+    def _job(self, *actions: DesiredAction) -> str:
         recipe = DEFAULTS[RecipeName.LINEAR_PROBE].to_json()
         job = self._jobs.enqueue(JobSpec("flowers", VersionName("base", 1), "photos", recipe, 0, None))
-        for wish in wishes:
-            self._jobs.wish(job.id, wish)
+        for action in actions:
+            self._jobs.request_action(job.id, action)
         return job.name
 
 

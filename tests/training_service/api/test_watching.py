@@ -49,7 +49,7 @@ class EndingJobs(CountedJobs):
         job = super().get(job_id)
         if self.is_armed:
             self.is_armed = False
-            self.wish(job_id, DesiredAction.CANCEL)
+            self.request_action(job_id, DesiredAction.CANCEL)
         return job
 
 
@@ -90,8 +90,8 @@ async def job_watch(jobs: JobStore) -> AsyncIterator[tuple[JobWatch, asyncio.Eve
 
 async def told(watch: JobWatch, job_id: str, sequence: int = 0) -> list[int]:
     """Return the numbers of the events that a watcher is told of, to the job's end."""
-    async with aclosing(watch.follow(job_id, sequence)) as happenings:
-        return [event.sequence async for _, event in happenings]
+    async with aclosing(watch.follow(job_id, sequence)) as events:
+        return [event.sequence async for _, event in events]
 
 
 def test_an_event_is_read_once_for_all_who_watch_its_job(jobs: CountedJobs) -> None:
@@ -102,9 +102,9 @@ def test_an_event_is_read_once_for_all_who_watch_its_job(jobs: CountedJobs) -> N
         async with job_watch(jobs) as (watch, _):
             tasks = [asyncio.create_task(told(watch, job.id, job.last_sequence)) for _ in range(NUM_WATCHERS)]
             await _until_followed(watch, job.id, NUM_WATCHERS)
-            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.PAUSE)
+            await asyncio.to_thread(jobs.request_action, job.id, DesiredAction.PAUSE)
             late = asyncio.create_task(told(watch, job.id))
-            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.CANCEL)
+            await asyncio.to_thread(jobs.request_action, job.id, DesiredAction.CANCEL)
             assert await asyncio.gather(*tasks) == [[2, 3]] * NUM_WATCHERS
             assert await late == [1, 2, 3]
             assert jobs.num_reads <= 4  # two for all, as the job changed twice, and those of who came later
@@ -122,7 +122,7 @@ def test_a_job_that_ends_while_it_is_read_ends_its_watches(jobs: CountedJobs, da
             watching = asyncio.create_task(told(watch, job.id, job.last_sequence))
             await _until_followed(watch, job.id, 1)
             ending.is_armed = True
-            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.PAUSE)
+            await asyncio.to_thread(jobs.request_action, job.id, DesiredAction.PAUSE)
             assert await asyncio.wait_for(watching, 30) == [2, 3]
 
     asyncio.run(run())
@@ -141,7 +141,7 @@ def test_more_events_than_are_kept_are_told_all(jobs: CountedJobs) -> None:
             quick = asyncio.create_task(told(watch, job.id))
             for number in range(40):
                 await asyncio.to_thread(jobs.append, claim, "progress", {"number": number})
-            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.CANCEL)
+            await asyncio.to_thread(jobs.request_action, job.id, DesiredAction.CANCEL)
             await asyncio.to_thread(jobs.hand_back, claim)
             numbers = [*range(1, 45)]
             assert await quick == numbers
@@ -161,7 +161,7 @@ def test_a_watch_outlives_a_database_that_does_not_answer(jobs: CountedJobs, dat
             events = watch.follow(job.id, job.last_sequence)
             first = asyncio.create_task(anext(events))
             await _until_followed(watch, job.id, 1)
-            await asyncio.to_thread(jobs.wish, job.id, DesiredAction.PAUSE)
+            await asyncio.to_thread(jobs.request_action, job.id, DesiredAction.PAUSE)
             assert (await first)[1].payload == {"state": "paused"}
             last = asyncio.create_task(anext(events))
             stopping.set()

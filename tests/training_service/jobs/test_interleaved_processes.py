@@ -42,7 +42,7 @@ def test_a_job_that_is_paused_while_it_prepares_is_paused(tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_a_job_has_one_end_whatever_meets_it(tmp_path: Path, seed: int) -> None:
-    """Two jobs, two runners, and six seeded wishes or kills; then both are let go on."""
+    """Two jobs, two runners, and six seeded actions or kills; then both are let go on."""
     chance = random.Random(seed)
     with running_service(tmp_path, num_concurrent_jobs=2, heartbeat_seconds=1, checkpoint_seconds=0) as service:
         publish_base(service.store)
@@ -58,9 +58,9 @@ def test_a_job_has_one_end_whatever_meets_it(tmp_path: Path, seed: int) -> None:
 
 
 def act(service: RunningService, name: str, chance: random.Random) -> None:
-    """DesiredAction something of a job, or kill a worker; a wish that cannot be met is refused."""
+    """Request an action on a job, or kill a worker; an action that cannot be met is refused."""
     training = service.training
-    wishes = [
+    actions = [
         lambda: training.PauseTrainingJob(pb.PauseTrainingJobRequest(name=name)),
         lambda: training.ResumeTrainingJob(pb.ResumeTrainingJobRequest(name=name)),
         lambda: training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=name)),
@@ -72,9 +72,9 @@ def act(service: RunningService, name: str, chance: random.Random) -> None:
                 os.kill(pid, signal.SIGKILL)
         return
     try:
-        chance.choice(wishes)()
+        chance.choice(actions)()
     except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error  # noqa: PT017  most wishes are met
+        assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error  # noqa: PT017  most actions are met
 
 
 def go_on(service: RunningService, name: str) -> None:

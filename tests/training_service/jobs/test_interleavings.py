@@ -29,7 +29,7 @@ from model_store.tables import JobRow
 from model_store.transactions.listings import ListRequest
 from tests.model_store.making import publication, registered_dataset
 from tests.postgres_server import new_database
-from tests.training_service.interleaving import Turns, run_interleaved, switched
+from tests.training_service.interleaving import Interleaver, run_interleaved, switched
 from training_service.jobs.runner import Runner
 from training_service.jobs.work_order import WorkOrder
 from training_service.jobs.worker import Worker
@@ -120,7 +120,7 @@ class Play:
         while unfinished := [job for job in map(self.jobs.get, self.ids) if job.state not in ENDED]:
             for job in unfinished:
                 if job.state is JobState.PAUSED:
-                    self.jobs.wish(job.id, DesiredAction.RESUME)
+                    self.jobs.request_action(job.id, DesiredAction.RESUME)
             self._pass_time()
             if (claim := self.jobs.claim("last")) is not None:
                 self._attempt(claim, threading.Event(), "publishes", 0)
@@ -174,9 +174,9 @@ class Play:
     def _person(self, chance: random.Random) -> Callable[[], None]:
         def run() -> None:
             for _ in range(8):
-                wish, job_id = chance.choice([*DesiredAction]), chance.choice(self.ids)
+                action, job_id = chance.choice([*DesiredAction]), chance.choice(self.ids)
                 with contextlib.suppress(IllegalState):
-                    self.jobs.wish(job_id, wish)
+                    self.jobs.request_action(job_id, action)
 
         return run
 
@@ -225,9 +225,9 @@ def play_out(settings: TrainingSettings, seed: int) -> None:
     with closing(settings.connect()) as database:
         play = Play(seed, settings, database)
         actors = play.actors()
-        turns = Turns(seed, len(actors))
-        with switched(database, turns) as raised:
-            run_interleaved(turns, actors)
+        interleaver = Interleaver(seed, len(actors))
+        with switched(database, interleaver) as raised:
+            run_interleaved(interleaver, actors)
         assert raised == []
         check(play)
         play.finish()

@@ -89,23 +89,23 @@ def jobs(database: Database) -> JobStore:
 
 def pause(jobs: JobStore, job_id: str) -> None:
     """Pause the job."""
-    jobs.wish(job_id, DesiredAction.PAUSE)
+    jobs.request_action(job_id, DesiredAction.PAUSE)
 
 
 def cancel(jobs: JobStore, job_id: str) -> None:
     """Cancel the job."""
-    jobs.wish(job_id, DesiredAction.CANCEL)
+    jobs.request_action(job_id, DesiredAction.CANCEL)
 
 
 def pause_and_cancel(jobs: JobStore, job_id: str) -> None:
     """Pause the job, ask for what it cannot do while it is pausing, then cancel it."""
-    jobs.wish(job_id, DesiredAction.PAUSE)
-    for wish in (DesiredAction.RESUME, DesiredAction.RETRY):
+    jobs.request_action(job_id, DesiredAction.PAUSE)
+    for action in (DesiredAction.RESUME, DesiredAction.RETRY):
         with pytest.raises(IllegalState):
-            jobs.wish(job_id, wish)
-    jobs.wish(job_id, DesiredAction.CANCEL)
+            jobs.request_action(job_id, action)
+    jobs.request_action(job_id, DesiredAction.CANCEL)
     with pytest.raises(IllegalState, match="retry it once it is cancelled"):
-        jobs.wish(job_id, DesiredAction.RETRY)
+        jobs.request_action(job_id, DesiredAction.RETRY)
 
 
 def lose(jobs: JobStore, _: str) -> None:
@@ -189,7 +189,7 @@ def test_a_job_without_a_process_goes_back_to_the_queue_at_once(
     found = jobs.get(job.id)
     assert (found.state, found.num_attempts) == (JobState.QUEUED, 1)
     assert "no worker process could be started" in jobs.events_after(job.id, 0)[-2].payload["text"]
-    jobs.wish(job.id, DesiredAction.CANCEL)
+    jobs.request_action(job.id, DesiredAction.CANCEL)
 
 
 def claimed(jobs: JobStore) -> Claim:
@@ -233,7 +233,7 @@ def attempt(
 def finished(database: Database, settings: TrainingSettings, jobs: JobStore, job: TrainingJob) -> TrainingJob:
     """Let a job go on and run to its end."""
     if job.state is not JobState.QUEUED:
-        jobs.wish(job.id, DesiredAction.RESUME if job.state is JobState.PAUSED else DesiredAction.RETRY)
+        jobs.request_action(job.id, DesiredAction.RESUME if job.state is JobState.PAUSED else DesiredAction.RETRY)
     with database.write() as session:
         session.execute(update(JobRow).values(next_attempt_at=None))
     claim = jobs.claim("another runner")

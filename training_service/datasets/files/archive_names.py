@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from model_store.errors import InvalidInput
 from model_store.normal_form import normal_form
+from model_store.texts import quoted
 
 ENCODINGS = (
     "utf-8, cp437, cp850, cp852, cp866, cp932, cp936, cp949, cp950, cp1250, cp1251, cp1252, cp1253, cp1254, cp1255, "
@@ -33,10 +34,10 @@ def checked_path(name: str) -> str:
     # Windows' separators are read as such: what is harmless here may be unpacked elsewhere.
     path = normal_form(name.replace("\\", "/"))
     if path.startswith("/") or _DRIVE.match(path):
-        raise _refused(f"holds {_shown(name)}, an absolute path")
+        raise _refused(f"holds {quoted(name)}, an absolute path")
     parts = path.split("/")
     if ".." in parts:
-        raise _refused(f"holds {_shown(name)}, a path with '..'")
+        raise _refused(f"holds {quoted(name)}, a path with '..'")
     return "/".join(part for part in parts if part not in {"", "."})
 
 
@@ -49,7 +50,7 @@ def check_encoding(name: str) -> str:
     except (LookupError, ValueError):
         found = ""
     if found not in {codecs.lookup(each).name for each in ENCODINGS.split(", ")}:
-        raise InvalidInput.of("file_name_encoding", f"must be one of {ENCODINGS}, not {_shown(name)}")
+        raise InvalidInput.of("file_name_encoding", f"must be one of {ENCODINGS}, not {quoted(name)}")
     return found
 
 
@@ -127,10 +128,6 @@ def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
         kind, size = struct.unpack_from("<HH", extra)
         yield kind, extra[4 : 4 + size]
         extra = extra[4 + size :]
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 200 else text[:197] + "...")
 
 
 def _refused(reason: str) -> InvalidInput:

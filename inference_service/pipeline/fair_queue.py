@@ -1,4 +1,4 @@
-"""Jobs of many requests in the order in which they are done: models take turns, and so do the requests for one."""
+"""A fair queue of decoding jobs: round robin over models, and over the requests of each model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 J = TypeVar("J")
 
 
-class Turns(Generic[J]):
-    """Gives one job of each request in turn, so that a request of few jobs does not wait for one of many."""
+class FairQueue(Generic[J]):
+    """Yields one job of each request at a time, so that a small request does not wait for a large one."""
 
     def __init__(self) -> None:
         self._flows: dict[Hashable, dict[Hashable, deque[J]]] = {}

@@ -1,4 +1,4 @@
-"""Keeps a store from growing without bound: what is older than its age goes, step by step, beside everything else."""
+"""The steps of upkeep: each removes what is older than its age, while the store is in use."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from model_store.blobs import BlobStore
 from model_store.database.engine import Database
 from model_store.upkeep.gc import CHECKPOINTS_KEPT_FOR, DEFAULT_GRACE_SECONDS, Collector
 from model_store.upkeep.history import HistoryPruner
-from model_store.upkeep.turns import Turns
+from model_store.upkeep.paced_writes import PacedWrites
 
 Counts = Mapping[str, int]
-"""How much of each kind went."""
+"""How much of each kind was removed."""
 Step = Callable[[], Counts]
 
 
 @dataclass(frozen=True)
 class Ages:
-    """How long each kind is kept; `garbage` are blobs that nothing names, from when they were written last."""
+    """How long each kind is kept; `garbage` is blobs that no row names, counted from their last write."""
 
     changes: timedelta = timedelta(days=30)
     events: timedelta = timedelta(days=90)
@@ -41,27 +41,27 @@ class Upkeep:
     def steps(self, pause: Callable[[float], None] = time.sleep) -> dict[str, Step]:
         """Return the steps by name, in their order.
 
-        A step calls `pause` before each of its transactions, which are short, with the seconds to leave to other
-        writers; what that raises ends the step.
+        A step calls `pause` before each of its short transactions, with the seconds to leave to other writers. An
+        exception that `pause` raises ends the step.
         """
-        ages, turns = self._ages, Turns(self._database, pause)
-        history = HistoryPruner(self._database, turns)
+        ages, writes = self._ages, PacedWrites(self._database, pause)
+        history = HistoryPruner(self._database, writes)
         return {
             "changes": lambda: {"num_changes": history.prune_changes(ages.changes)},
             "events": lambda: {"num_events": history.prune_events(ages.events)},
             "jobs": lambda: {"num_jobs": history.prune_jobs(ages.jobs)},
-            "garbage": lambda: self._collect(turns),
-            "quarantine": lambda: self._empty_quarantine(turns),
+            "garbage": lambda: self._collect(writes),
+            "quarantine": lambda: self._empty_quarantine(writes),
         }
 
-    def _collect(self, turns: Turns) -> Counts:
-        """Purge what was deleted long ago, drop checkpoints of jobs that ended, and remove what nothing names."""
+    def _collect(self, writes: PacedWrites) -> Counts:
+        """Purge deleted resources, drop checkpoints of ended jobs, and remove blobs that no row names."""
         garbage = Collector(
             self._database,
             self._blobs,
             grace_seconds=self._ages.garbage.total_seconds(),
             checkpoints_kept_for=self._ages.checkpoints,
-            turns=turns,
+            writes=writes,
         ).collect()
         return {
             "num_versions": garbage.num_versions,
@@ -72,10 +72,10 @@ class Upkeep:
             "size_bytes": garbage.size_bytes,
         }
 
-    def _empty_quarantine(self, turns: Turns) -> Counts:
+    def _empty_quarantine(self, writes: PacedWrites) -> Counts:
         before = time.time() - self._ages.quarantine.total_seconds()
         old = [blob for blob in self._blobs.quarantined() if blob.moved_at < before]
         for blob in old:
-            turns.check_going_on()
+            writes.check_going_on()
             self._blobs.drop_quarantined(blob)
         return {"num_blobs": len(old), "size_bytes": sum(blob.size_bytes for blob in old)}

@@ -1,4 +1,4 @@
-"""Looks rows of the registry up inside a transaction, and says what is missing or deleted."""
+"""Finds rows of models, versions, aliases and datasets inside a transaction, or raises why there is none."""
 
 from __future__ import annotations
 

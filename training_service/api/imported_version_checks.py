@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from model_store.architectures import check_stage_tensors
 from model_store.blobs import BlobStore
 from model_store.errors import IllegalState
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
 from model_store.tensors.stages import read_forms
+from model_store.texts import listed
 from model_store.transactions.publication import Publication
 
 _SHOWN_DIGESTS = 3
@@ -19,7 +18,8 @@ def check_blobs(publication: Publication, blobs: BlobStore) -> None:
     """Raise IllegalState naming the blobs that are not stored."""
     if missing := blobs.missing(publication.digests):
         raise IllegalState(
-            f"{len(missing)} blobs were neither stored nor sent: {_shown(missing)}; send them and try again"
+            f"{len(missing)} blobs were neither stored nor sent: {listed(missing, _SHOWN_DIGESTS)}; "
+            "send them and try again"
         )
 
 
@@ -32,8 +32,3 @@ def check_stages(manifest: Manifest, blobs: BlobStore) -> None:
     forms = read_forms(blobs, [stage.digest for stage in manifest.stages])
     for stage in manifest.stages:
         check_stage_tensors(manifest.architecture, manifest.arguments, head, stage.name, forms[stage.digest])
-
-
-def _shown(digests: Sequence[str]) -> str:
-    more = len(digests) - _SHOWN_DIGESTS
-    return ", ".join(digests[:_SHOWN_DIGESTS]) + (f" and {more} more" if more > 0 else "")

@@ -1,6 +1,6 @@
 """A year of use, and what the keeper leaves of it: rows and bytes against the ages, and how long writers wait.
 
-    python -m benchmarks.keeping [--quick] [--json FILE] [--only once weekly] [--folder DIR]
+    python -m benchmarks.upkeep [--quick] [--json FILE] [--only once weekly] [--folder DIR]
 
 `once` lets a year pile up in SQLite before the first round; `weekly` does a round each week. SQLite gives no page back
 to the disk: it uses those of removed rows for the next ones. So a store that is kept from the start has a file as large
@@ -27,8 +27,8 @@ from model_store.blobs.local import LocalBlobs
 from model_store.database.engine import Database, sqlite_url
 from model_store.transactions.changes import append_change
 from model_store.upkeep.history import HistoryPruner
-from model_store.upkeep.keeping import Ages, Upkeep
-from model_store.upkeep.turns import Turns
+from model_store.upkeep.paced_writes import PacedWrites
+from model_store.upkeep.steps import Ages, Upkeep
 from tests.model_store.year import Span, Use, allowed, count, fill, last_days
 
 DAYS, WEEKS = 365, 52
@@ -77,7 +77,7 @@ def weekly(folder: Path, options: Options) -> Iterator[Figure]:
             end = start + timedelta(weeks=week + 1)
             fill(database, blobs, use, Span(end - timedelta(weeks=1), end), first_job=week * use.num_jobs)
             pruner, ahead = (
-                HistoryPruner(database, Turns(database, lambda _: None)),
+                HistoryPruner(database, PacedWrites(database, lambda _: None)),
                 datetime.now(UTC) - end,
             )  # as if it were the end of that week
             pruner.prune_changes(AGES.changes + ahead)
