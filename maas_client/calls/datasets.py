@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from maas.training.v1 import training_pb2
@@ -27,9 +27,16 @@ class DatasetCalls(Connection):
         parent: str = "",
         encoding: str = "",
         reuse: bool = False,
+        modality: str = "",
+        task: str = "",
+        columns: Mapping[str, str] | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> training_pb2.Dataset:
-        """Upload a folder (one sub-folder for each label) or an archive of one; `on_sent` is told of bytes sent.
+        """Upload a folder of images, an archive of one, or a CSV file of numbers; `on_sent` is told of bytes sent.
+
+        Images lie in one sub-folder for each label, or a `labels.csv` or `targets.csv` beside them says what they show.
+        `task` is `classification`, `multi_label` or `regression`, where the data does not say it; `columns` are the
+        roles of columns of a CSV file, such as {"price": "target", "id": "ignored"}.
 
         When the connection breaks, it goes on where it stopped, and gives up where nothing arrives within
         `reconnect_seconds`. Begun once more with the same arguments and files, it goes on, too, for as long as the
@@ -46,8 +53,10 @@ class DatasetCalls(Connection):
             parent=dataset_name(parent) if parent else "",
             file_name_encoding=encoding,
             reuse=reuse,
+            modality=modality,
+            task=_task(task),
+            schema=_schema(columns or {}),
         )
-
         header.upload_id = _upload_id(contents, header)
         upload = ResumedUpload(
             self.training_channel,
@@ -66,14 +75,20 @@ class DatasetCalls(Connection):
         split: training_pb2.SplitSpec | None = None,
         parent: str = "",
         encoding: str = "",
+        modality: str = "",
+        task: str = "",
+        columns: Mapping[str, str] | None = None,
     ) -> training_pb2.Dataset:
-        """Make a dataset of a folder or an archive that the service reads from a URL, where its operator allows it."""
+        """Make a dataset of what the service reads from a URL, where its operator allows it; see `upload_dataset`."""
         request = training_pb2.RegisterDatasetRequest(
             dataset_id=dataset_id,
             uri=uri,
             split=split,
             parent=dataset_name(parent) if parent else "",
             file_name_encoding=encoding,
+            modality=modality,
+            task=_task(task),
+            schema=_schema(columns or {}),
         )
         return self.training.RegisterDataset(request)
 
@@ -98,6 +113,17 @@ class DatasetCalls(Connection):
         """Yield the rows of a dataset, or of one of its splits."""
         request = training_pb2.ListDatasetRowsRequest(parent=dataset_name(dataset), split=split, page_size=PAGE_SIZE)
         yield from all_pages(self.training.ListDatasetRows, request, "rows")
+
+
+def _task(name: str) -> str:
+    """Return a task by its name on the wire; the message raises ValueError for one that there is not."""
+    return f"TASK_{(name or 'unspecified').upper()}"
+
+
+def _schema(columns: Mapping[str, str]) -> training_pb2.Schema | None:
+    """Return the roles of columns; raise ValueError for one that there is not."""
+    found = [training_pb2.Column(name=name, role=f"COLUMN_ROLE_{role.upper()}") for name, role in columns.items()]
+    return training_pb2.Schema(columns=found) if found else None
 
 
 def _upload_id(contents: Contents, header: training_pb2.UploadDatasetRequest.Header) -> str:

@@ -94,7 +94,7 @@ def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
         first = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(linear_probe={}))
     with _step("the same probe on the untrained backbone"):
         untrained = _finetune(client, _COMPARISON, _UNTRAINED, training_pb2.Recipe(linear_probe={}))
-    held_out = [(photos / row.path, row.label) for row in client.dataset_rows(dataset.name, "test")]
+    held_out = [(photos / row.path, row.target.label) for row in client.dataset_rows(dataset.name, "test")]
     with _step(f"version 2: last stages too, while {_NUM_CLIENTS} clients keep predicting"):
         second, swap = _swap_under_load(client, [path for path, _ in held_out[:_NUM_CLIENTS]])
     with _step("held-out photos classified by version 2"):

@@ -11,7 +11,7 @@ from maas.model_store.v1.model_store_pb2 import Alias, AliasMove
 
 from maas_client.failures import CommandFailed
 
-_ARCHIVE_ENDING = r"\.(zip|tar|tgz|tar\.gz)$"
+_ENDING = r"\.(zip|tar|tgz|tar\.gz|csv)$"
 _MAX_ID = 63
 
 
@@ -98,7 +98,7 @@ def id_from_path(path: Path, option: str) -> str:
     different data one id.
     """
     name = path.resolve().name
-    letters = unicodedata.normalize("NFKD", re.sub(_ARCHIVE_ENDING, "", name, flags=re.IGNORECASE)).casefold()
+    letters = unicodedata.normalize("NFKD", re.sub(_ENDING, "", name, flags=re.IGNORECASE)).casefold()
     words = re.sub(r"[^a-z0-9]+", "-", "".join(each for each in letters if not unicodedata.combining(each))).strip("-")
     number, rest = re.fullmatch(r"([0-9-]*)(.*)", words, re.DOTALL).groups()  # type: ignore[union-attr]
     made = "-".join(filter(None, [rest, number.strip("-")]))

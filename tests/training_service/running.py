@@ -42,10 +42,16 @@ class RunningService:
     stop: Callable[[], None]
 
     def upload(
-        self, archive: bytes, dataset_id: str = "photos", split: pb.SplitSpec | None = None, parent: str = ""
+        self,
+        archive: bytes,
+        dataset_id: str = "photos",
+        split: pb.SplitSpec | None = None,
+        parent: str = "",
+        **header: Any,
     ) -> pb.Dataset:
-        """Upload an archive."""
-        return self.training.UploadDataset(upload_messages(archive, dataset_id, split, parent), timeout=TIMEOUT)
+        """Upload an archive, or a table; `header` are further fields of its header."""
+        messages = upload_messages(archive, dataset_id, split, parent, **header)
+        return self.training.UploadDataset(messages, timeout=TIMEOUT)
 
     def rows(self, dataset_id: str = "photos") -> dict[str, pb.DatasetRow]:
         """Return the rows of a dataset by path."""
@@ -138,12 +144,15 @@ def upload_messages(
     parent: str = "",
     upload_id: str = "",
     offset: int = 0,
+    **header: Any,
 ) -> Iterator[pb.UploadDatasetRequest]:
     """Yield the messages of an upload, or of what is left of it from an offset on."""
-    header = pb.UploadDatasetRequest.Header(dataset_id=dataset_id, split=split, parent=parent, upload_id=upload_id)
+    first = pb.UploadDatasetRequest.Header(
+        dataset_id=dataset_id, split=split, parent=parent, upload_id=upload_id, **header
+    )
     if offset:
-        header.write_offset, header.committed_sha256 = offset, hashlib.sha256(archive[:offset]).hexdigest()
-    yield pb.UploadDatasetRequest(header=header)
+        first.write_offset, first.committed_sha256 = offset, hashlib.sha256(archive[:offset]).hexdigest()
+    yield pb.UploadDatasetRequest(header=first)
     for start in range(offset, len(archive), CHUNK):
         yield pb.UploadDatasetRequest(chunk=archive[start : start + CHUNK])
     yield pb.UploadDatasetRequest(sha256=hashlib.sha256(archive).hexdigest())

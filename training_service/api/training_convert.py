@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
-from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.names import AliasName, VersionName, dataset_name, model_name
@@ -22,13 +21,11 @@ from model_store.records.promotion import (
     PromotionSpec,
     PromotionState,
 )
-from model_store.records.resources import Dataset, ModelVersion
+from model_store.records.resources import ModelVersion
 from training_service.api.evaluation_convert import PHASES, metrics_message
 from training_service.api.job_requests import JobRequest
 from training_service.api.recipe_convert import read_recipe, recipe_message
 from training_service.api.registry_convert import timestamp
-from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.datasets.targets import TARGETS
 from training_service.phases import Phase
 from training_service.recipes.recipe import Recipe
 
@@ -130,55 +127,6 @@ def _progress_message(payload: Mapping[str, Any]) -> pb.Progress:
     figures = {key: value for key, value in payload.items() if key not in {"phase", "seconds_left"}}
     time_left = timedelta(seconds=payload["seconds_left"]) if "seconds_left" in payload else None
     return pb.Progress(phase=PHASES[Phase(payload["phase"])], time_left=time_left, **figures)
-
-
-def dataset_message(dataset: Dataset, *, with_files: bool = True) -> pb.Dataset:
-    """Return a dataset; a listing leaves out which files were rejected or look alike, which may be many."""
-    summary, about = dataset.summary, dataset.summary["about"]
-    rejected, near_duplicates = (summary[key] if with_files else [] for key in ("rejected_files", "near_duplicates"))
-    return pb.Dataset(
-        name=dataset.name,
-        digest=dataset.digest,
-        labels=[pb.LabelCount(**each) for each in summary["targets"]["labels"]],
-        num_images=dataset.num_rows,
-        size_bytes=dataset.size_bytes,
-        split=pb.SplitSpec(**summary["split"]),
-        rejected_files=[pb.RejectedFile(**each) for each in rejected],
-        num_rejected_files=summary["num_rejected_files"],
-        create_time=_timestamp(dataset.created_at),
-        layout=summary["split_source"],
-        parent=dataset.parent_name,
-        num_near_duplicates=summary["num_near_duplicates"],
-        num_split_near_duplicates=summary["num_split_near_duplicates"],
-        near_duplicates=[
-            pb.NearDuplicates(num_images=each["num_rows"], paths=each["sources"]) for each in near_duplicates
-        ],
-        width=pb.Spread(**about["width"]),
-        height=pb.Spread(**about["height"]),
-        pixel_mean=about["pixel_mean"],
-        pixel_std=about["pixel_std"],
-        uri=summary["uri"],
-        remarks=summary["remarks"],
-        state=RESOURCE_STATE_ACTIVE if dataset.deleted_at is None else RESOURCE_STATE_DELETED,
-        delete_time=_timestamp(dataset.deleted_at),
-        purge_time=_timestamp(dataset.purge_at),
-        etag=dataset.etag,
-        principal=dataset.principal,
-    )
-
-
-def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[pb.DatasetRow]:
-    """Return rows of a dataset."""
-    return [
-        pb.DatasetRow(
-            path=row.path,
-            label=str(TARGETS[manifest.task.kind].named(manifest.task, row.target)),
-            split=row.split,
-            size_bytes=row.size,
-            sha256=row.sha256,
-        )
-        for row in rows
-    ]
 
 
 def _read_promote(promote: pb.Promote) -> PromotionSpec:

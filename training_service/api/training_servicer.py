@@ -27,6 +27,7 @@ from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from training_service.api import training_convert as convert
 from training_service.api.client_streams import Caller, in_threads
+from training_service.api.datasets.convert import dataset_message, previewed_message, row_messages
 from training_service.api.evaluation_convert import read_split
 from training_service.api.job_requests import job_spec
 from training_service.api.job_watch import JobWatch
@@ -36,7 +37,9 @@ from training_service.api.violations import check_request_id
 from training_service.background.order import Kind
 from training_service.background.tasks import BackgroundTasks
 from training_service.datasets.manifest import read_manifest
-from training_service.modalities.image.preview import PreviewSize, check_split, choose_rows, thumbnails
+from training_service.datasets.packs import PackedRows
+from training_service.datasets.preview import PreviewSize, check_split, choose_rows
+from training_service.modalities import MODALITIES
 from training_service.threads import CallThreads
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -73,7 +76,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         """Receive an archive and register it as a dataset."""
         receive = partial(self._uploads.receive, current_principal())
         dataset = await in_threads(self._threads.uploads, receive, messages)
-        return convert.dataset_message(dataset)
+        return dataset_message(dataset)
 
     async def QueryUpload(self, request: pb.QueryUploadRequest, context: Context) -> pb.QueryUploadResponse:
         """Say from where on an upload can go on."""
@@ -84,9 +87,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         caller = Caller()
         register = partial(self._uploads.register, request, current_principal(), caller.check)
         try:
-            return convert.dataset_message(
-                await asyncio.get_running_loop().run_in_executor(self._threads.uploads, register)
-            )
+            return dataset_message(await asyncio.get_running_loop().run_in_executor(self._threads.uploads, register))
         finally:
             caller.leave()
 
@@ -97,12 +98,12 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.Dataset:
         """Return one dataset."""
         dataset_id = parse_dataset(request.name, "name")
-        return convert.dataset_message(await self._threads.reads.run(self._datasets.get, dataset_id))
+        return dataset_message(await self._threads.reads.run(self._datasets.get, dataset_id))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         """Return a page of datasets."""
         page = await self._threads.reads.run(self._datasets.list, list_request(request))
-        datasets = [convert.dataset_message(each, with_files=False) for each in page.items]
+        datasets = [dataset_message(each, with_files=False) for each in page.items]
         return pb.ListDatasetsResponse(datasets=datasets, next_page_token=page.next_token)
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.Dataset:
@@ -111,13 +112,13 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         dataset = await self._threads.writes.run(
             self._datasets.delete, dataset_id, etag=request.etag or None, principal=current_principal()
         )
-        return convert.dataset_message(dataset)
+        return dataset_message(dataset)
 
     async def UndeleteDataset(self, request: pb.UndeleteDatasetRequest, context: Context) -> pb.Dataset:
         """Bring a dataset back."""
         dataset_id = parse_dataset(request.name, "name")
         undelete = partial(self._datasets.undelete, dataset_id, principal=current_principal())
-        return convert.dataset_message(await self._threads.writes.run(undelete))
+        return dataset_message(await self._threads.writes.run(undelete))
 
     async def ListDatasetRows(self, request: pb.ListDatasetRowsRequest, context: Context) -> pb.ListDatasetRowsResponse:
         """Return a page of a dataset's rows, in the manifest's order."""
@@ -220,17 +221,18 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         manifest = read_manifest(self._store.blobs, dataset.digest)
         rows = [row for row in manifest.rows if split in {"", row.split}][start : start + limit + 1]
         page = cut(listing, rows, range(start + 1, start + 1 + len(rows)), limit)
-        messages = convert.row_messages(manifest, page.items)
+        messages = row_messages(manifest, page.items)
         return pb.ListDatasetRowsResponse(rows=messages, next_page_token=page.next_token)
 
     def _preview(self, request: pb.PreviewDatasetRequest) -> pb.PreviewDatasetResponse:
         dataset = self._datasets.get(parse_dataset(request.name, "name"))
-        size = PreviewSize(request.num_images or PreviewSize.num_images, request.edge or PreviewSize.edge)
+        size = PreviewSize(request.example_count or PreviewSize.example_count, request.edge or PreviewSize.edge)
         manifest = read_manifest(self._store.blobs, dataset.digest)
-        chosen = choose_rows(manifest, check_split(request.split), size.num_images)
-        rows = convert.row_messages(manifest, chosen)
-        pictures = zip(rows, thumbnails(self._store.blobs, chosen, size.edge), strict=True)
-        return pb.PreviewDatasetResponse(thumbnails=[pb.Thumbnail(row=row, jpeg=jpeg) for row, jpeg in pictures])
+        chosen = choose_rows(manifest, check_split(request.split), size.example_count)
+        with PackedRows(self._store.blobs, chosen) as packs:
+            shown = [MODALITIES[manifest.modality].preview(packs, row, size.edge) for row in chosen]
+        rows = zip(row_messages(manifest, chosen), shown, strict=True)
+        return pb.PreviewDatasetResponse(rows=[previewed_message(*each) for each in rows])
 
     def _message(self, job: TrainingJob) -> pb.TrainingJob:
         versions = self._store.get_versions([job.version]) if job.version is not None else {}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import IO
 
 from maas.training.v1 import training_pb2 as pb
 
@@ -16,16 +17,17 @@ from model_store.names import check_id, parse_dataset
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
 from training_service.api.client_streams import Receiver
+from training_service.api.datasets.requests import Wanted, check_modality, modality_of, read_asked
 from training_service.api.registry_convert import timestamp
 from training_service.datasets.files.archive_names import check_encoding
-from training_service.datasets.files.archives import ArchiveFile, ArchiveLimits, read_archive
+from training_service.datasets.files.archives import ArchiveLimits, read_archive
+from training_service.datasets.files.formats import is_table
 from training_service.datasets.files.sources import Sources
 from training_service.datasets.files.upload_spool import SpooledUpload, UploadSpool, UploadUnfinished, upload_key
 from training_service.datasets.ingest import Ingested, Ingestor, Parent
 from training_service.datasets.manifest import read_manifest
-from training_service.datasets.reading import Format, Received
+from training_service.datasets.reading import Asked, Format, Received
 from training_service.datasets.splits import SplitSpec
-from training_service.modalities import MODALITIES
 
 MAX_CHUNK_BYTES = 3 * 1024 * 1024
 _UPLOAD_ID = re.compile("[0-9A-Za-z_-]{16,64}")
@@ -33,18 +35,19 @@ _UPLOAD = "upload"  # where a dataset's summary says which upload it was made of
 _SHOWN_EQUAL = 3
 
 Header = pb.UploadDatasetRequest.Header
-Wanted = Header | pb.RegisterDatasetRequest
-"""What the dataset is to be."""
 
 
 @dataclass(frozen=True)
 class _Begun:
     """A dataset that is being made."""
 
+    wanted: Wanted
     dataset_id: str
     split: SplitSpec
     parent: Parent | None
-    reuse: bool
+    encoding: str
+    asked: Asked
+    modality: str
     upload: str = ""
 
 
@@ -76,7 +79,7 @@ class Uploads:
         upload_id = _check_upload_id(header.upload_id, "header.upload_id") if header.upload_id else ""
         if (made := self._made_before(header)) is not None:
             return made
-        encoding, begun = check_encoding(header.file_name_encoding), self._begun(header)
+        begun = self._begun(header)
         place = (upload_id, _offset(header), header.committed_sha256)
         with self._spool.receiving(*place, check_client) as upload:
             yield from self._written(upload)
@@ -85,8 +88,7 @@ class Uploads:
                 check_client()
                 upload.check_not_taken()
 
-            files = read_archive(upload.content, self._limits, encoding)
-            return self._made(begun, files, "", principal, check_going_on)
+            return self._made(begun, self._received(begun, upload.content), "", principal, check_going_on)
 
     def kept(self, request: pb.QueryUploadRequest) -> pb.QueryUploadResponse:
         """Say how much of an upload is here; raise UploadNotFound."""
@@ -97,18 +99,34 @@ class Uploads:
         self, request: pb.RegisterDatasetRequest, principal: str, check_going_on: Callable[[], None]
     ) -> Dataset:
         """Read what lies at a URL and register it as a dataset; raise what `Sources` raises."""
-        source, encoding = self._sources.find(request.uri), check_encoding(request.file_name_encoding)
+        source = self._sources.find(request.uri)
         begun = self._begun(request)
         with self._blobs.temporary_file() as file:
-            return self._made(begun, self._sources.read(source, file, encoding), source.uri, principal, check_going_on)
+            files = self._sources.fetch(source, file)
+            received = Received(Format.ARCHIVE, files) if files is not None else self._received(begun, file)
+            return self._made(begun, received, source.uri, principal, check_going_on)
+
+    def _received(self, begun: _Begun, file: IO[bytes]) -> Received:
+        """Return what a file is: a table, or an archive of files."""
+        if is_table(file):
+            return Received(Format.CSV, text=file)
+        return Received(Format.ARCHIVE, read_archive(file, self._limits, begun.encoding))
 
     def _begun(self, wanted: Wanted) -> _Begun:
         """Check what can be known before the files are read."""
         dataset_id, split = check_id(wanted.dataset_id, "dataset_id"), _split(wanted.split)
         parent = self._parent(wanted)
         self._datasets.check_free(dataset_id)
-        upload = upload_key(wanted.upload_id) if isinstance(wanted, Header) and wanted.upload_id else ""
-        return _Begun(dataset_id, parent.manifest.split if parent is not None else split, parent, wanted.reuse, upload)
+        return _Begun(
+            wanted,
+            dataset_id,
+            parent.manifest.split if parent is not None else split,
+            parent,
+            encoding=check_encoding(wanted.file_name_encoding),
+            asked=read_asked(wanted, parent),
+            modality=check_modality(wanted, parent),
+            upload=upload_key(wanted.upload_id) if isinstance(wanted, Header) and wanted.upload_id else "",
+        )
 
     def _made_before(self, header: Header) -> Dataset | None:
         """Return the dataset that was made of this very upload: its answer was lost on the way."""
@@ -122,19 +140,23 @@ class Uploads:
         return dataset if is_made_of_it and dataset.deleted_at is None else None
 
     def _made(
-        self, begun: _Begun, files: Iterable[ArchiveFile], uri: str, principal: str, check_going_on: Callable[[], None]
+        self, begun: _Begun, received: Received, uri: str, principal: str, check_going_on: Callable[[], None]
     ) -> Dataset:
-        """Register the dataset of these files for a principal.
+        """Register the dataset of what was received for a principal.
 
         Of equal content the dataset that is there is the answer where `reuse` is set; else it is remarked on.
         """
-        received = Received(Format.ARCHIVE, iter(files))
         ingested = self._ingestor.ingest(
-            MODALITIES["image"], received, begun.split, check_going_on, parent=begun.parent
+            modality_of(begun.modality, received.format),
+            received,
+            begun.split,
+            check_going_on,
+            asked=begun.asked,
+            parent=begun.parent,
         )
         check_going_on()
         equal = self._datasets.living_of_digest(ingested.digest)
-        if equal and begun.reuse:
+        if equal and begun.wanted.reuse:
             return equal[0]
         return self._datasets.register(_record(begun, ingested, uri, equal), principal=principal)
 

@@ -8,8 +8,12 @@ from typing import Any, Protocol
 
 from training_service.datasets.examples import Example, ReadExamples
 from training_service.datasets.groups import Groups
-from training_service.datasets.manifest import DatasetManifest
+from training_service.datasets.manifest import DatasetManifest, DatasetRow
+from training_service.datasets.packs import PackedRows
 from training_service.datasets.reading import Format, Reading
+
+Shown = bytes | tuple[float, ...]
+"""What people see of a row: the bytes of a JPEG, or its first numbers."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ class Modality(Protocol):
         self, keys: Sequence[str], digests: Sequence[str], facts: Sequence[Mapping[str, Any]]
     ) -> Groups:
         """Return a number for each example, equal for those of one key that are nearly the same."""
+        ...
+
+    def preview(self, packs: PackedRows, row: DatasetRow, edge: int) -> Shown:
+        """Return what people see of a row: a picture whose longer edge has so many pixels at most, or numbers."""
         ...
 
     def summarise(

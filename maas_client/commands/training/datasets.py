@@ -1,8 +1,9 @@
-"""`maas datasets`: bring images in, look at them, and delete what is not needed."""
+"""`maas datasets`: bring examples in, look at them, and delete what is not needed."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,11 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.commands.training.uploading import split_spec, upload
+from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options
 from maas_client.typed.numbers import INT64_MAX
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
 from maas_client.views.browser import show_in_browser
-from maas_client.views.dataset import show
+from maas_client.views.dataset import show, target_text
 from maas_client.views.output import (
     AsJson,
     Yes,
@@ -30,6 +32,8 @@ from maas_client.views.output import (
     size,
 )
 
+_SHOWN_FEATURES = 8
+
 app = typer.Typer(help="List, upload, show and delete datasets.", invoke_without_command=True)
 
 Name = Annotated[str, typer.Argument(help="Id of the dataset.")]
@@ -39,7 +43,7 @@ Encoding = Annotated[
 ]
 AppendTo = Annotated[
     str,
-    typer.Option(metavar="DATASET", help="Have this dataset's images too, in the splits that they are in."),
+    typer.Option(metavar="DATASET", help="Have this dataset's examples too, in the splits that they are in."),
 ]
 
 
@@ -65,7 +69,7 @@ def list_datasets(
     rows = [
         (
             id_of(each.name),
-            each.num_images,
+            each.example_count,
             len(each.labels),
             size(each.size_bytes),
             each.digest[:12],
@@ -73,15 +77,20 @@ def list_datasets(
         )
         for each in datasets
     ]
-    columns = ["dataset", "images", "labels", "size", "digest", "created"]
+    columns = ["dataset", "examples", "labels", "size", "digest", "created"]
     empty = "nothing passes the filter" if filter_ else "no datasets yet: `maas datasets upload DIR` makes one"
     print_table("datasets", columns, rows, empty)
 
 
 @app.command("upload")
-def upload_dataset(
+def upload_dataset(  # noqa: PLR0917  every one is an option of the command line
     path: Annotated[
-        Path, typer.Argument(exists=True, help="Folder with one sub-folder for each label, or an archive.")
+        Path,
+        typer.Argument(
+            exists=True,
+            help="Folder of images, one sub-folder for each label or with a labels.csv or targets.csv; an archive of "
+            "one; or a CSV file of numbers.",
+        ),
     ],
     dataset_id: Annotated[
         str, typer.Option("--id", help="Id of the new dataset; default: from the folder's name.")
@@ -89,30 +98,44 @@ def upload_dataset(
     seed: Seed = None,
     append_to: AppendTo = "",
     encoding: Encoding = "",
+    task: Task = "",
+    modality: Modality = "",
+    target: Targets = None,
+    ignore: Ignored = None,
+    group: Group = "",
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a folder or an archive (zip, tar, tar.gz) of images."""
+    """Upload images, or rows of numbers."""
     dataset_id = dataset_id or id_from_path(path, "--id")
+    data = data_options(task, modality, target, ignore, group)
     with Client() as client:
-        _print(upload(client, path, dataset_id, seed, append_to, encoding=encoding), as_json=as_json)
+        _print(upload(client, path, dataset_id, seed, append_to, encoding=encoding, **data), as_json=as_json)
 
 
 @app.command("register")
-def register_dataset(
+def register_dataset(  # noqa: PLR0917  as above
     dataset_id: Annotated[str, typer.Argument(metavar="NAME", help="Id of the new dataset.")],
     uri: Annotated[
-        str, typer.Argument(help="Folder or archive as the service sees it: file:///data/photos, s3://bucket/x.tar.")
+        str, typer.Argument(help="What lies where the service sees it: file:///data/photos, s3://bucket/x.tar.")
     ],
     seed: Seed = None,
     append_to: AppendTo = "",
     encoding: Encoding = "",
+    task: Task = "",
+    modality: Modality = "",
+    target: Targets = None,
+    ignore: Ignored = None,
+    group: Group = "",
     *,
     as_json: AsJson = False,
 ) -> None:
     """Make a dataset of what lies where the service can read it, and its operator allows that."""
+    data = data_options(task, modality, target, ignore, group)
     with Client() as client, notes.status(as_text(f"reading {uri}")):
-        dataset = client.register_dataset(dataset_id, uri, split=split_spec(seed), parent=append_to, encoding=encoding)
+        dataset = client.register_dataset(
+            dataset_id, uri, split=split_spec(seed), parent=append_to, encoding=encoding, **data
+        )
     _print(dataset, as_json=as_json)
 
 
@@ -128,27 +151,48 @@ def preview_dataset(
     dataset: Name,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write; default: DATASET.png.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test alone.")] = "",
-    images: Annotated[int, typer.Option(min=1, max=200, help="Images at most.")] = 60,
+    examples: Annotated[int, typer.Option(min=1, max=200, help="Examples at most.")] = 60,
     *,
     no_open: Annotated[bool, typer.Option("--no-open", help="Write the picture and do not show it.")] = False,
 ) -> None:
-    """Write a sheet of some images of every label, and open it."""
+    """Write a sheet of some pictures of every label, and open it; or print some rows of numbers."""
+    name = dataset_name(dataset)
+    with Client() as client:
+        rows = client.training.PreviewDataset(
+            training_pb2.PreviewDatasetRequest(name=name, split=split, example_count=examples)
+        ).rows
+        if any(each.HasField("numbers") for each in rows):
+            _print_rows(client.dataset(name), rows)
+            return
+    path = output or Path(f"{id_of(name)}.png")
+    title = f"{name}: {len(rows)} examples {f'of {split}' if split else ''}".rstrip()
+    _draw_pictures(rows, title, path)
+    out.print(as_text(str(path)), soft_wrap=True)
+    if not no_open:
+        show_in_browser(path)
+
+
+def _draw_pictures(rows: Sequence[training_pb2.PreviewedRow], title: str, path: Path) -> None:
     from PIL import Image
 
     from maas_client.modalities.image.contact_sheet import Tile, draw_contact_sheet
 
-    name = dataset_name(dataset)
-    with Client() as client:
-        thumbnails = client.training.PreviewDataset(
-            training_pb2.PreviewDatasetRequest(name=name, split=split, num_images=images)
-        ).thumbnails
-    tiles = [Tile(Image.open(io.BytesIO(each.jpeg)), each.row.label, each.row.split) for each in thumbnails]
-    path = output or Path(f"{id_of(name)}.png")
-    title = f"{name}: {len(tiles)} images {f'of {split}' if split else ''}".rstrip()
+    tiles = [Tile(Image.open(io.BytesIO(each.jpeg)), target_text(each.row.target), each.row.split) for each in rows]
     show_numbers(draw_contact_sheet(tiles, title, path))
-    out.print(as_text(str(path)), soft_wrap=True)
-    if not no_open:
-        show_in_browser(path)
+
+
+def _print_rows(dataset: training_pb2.Dataset, rows: Sequence[training_pb2.PreviewedRow]) -> None:
+    names = [each.name for each in dataset.schema.columns if each.role == training_pb2.COLUMN_ROLE_FEATURE]
+    lines = [
+        (
+            each.row.row_number,
+            each.row.split,
+            target_text(each.row.target),
+            *(f"{number:g}" for number in each.numbers.values[:_SHOWN_FEATURES]),
+        )
+        for each in rows
+    ]
+    print_table(dataset.name, ["row", "split", "target", *names[:_SHOWN_FEATURES]], lines, "no rows")
 
 
 @app.command("delete")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,9 +18,10 @@ from maas_client.commands.training.uploading import upload
 from maas_client.failures import CommandFailed
 from maas_client.next_steps import await_answer, show_next_steps
 from maas_client.typed import recipe_options as options
+from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options, modality_of
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX, finite
 from maas_client.typed.shorthand import alias_name, dataset_name, id_from_path, id_of, model_of
-from maas_client.views.dataset import show_rejections
+from maas_client.views.dataset import show_rejections, size_text
 from maas_client.views.job import check_promoted, check_succeeded, follow, show_result
 from maas_client.views.new_alias import say_where_new
 from maas_client.views.output import AsJson, notes, print_json
@@ -32,7 +34,10 @@ _MAX_SECONDS = 1e9  # of a duration; the service allows a week
 
 def finetune(  # noqa: PLR0917  every one is an option of the command line
     data: Annotated[
-        str, typer.Argument(help="Folder or archive of images, one folder for each label; or datasets/ID.")
+        str,
+        typer.Argument(
+            help="Folder or archive of images, one folder for each label; a CSV file of numbers; or datasets/ID."
+        ),
     ],
     base: Annotated[
         str,
@@ -121,6 +126,11 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             help="Seed of the split of examples that are uploaded; versions are compared on equal splits; default: 0.",
         ),
     ] = None,
+    task: Task = "",
+    modality: Modality = "",
+    target: Targets = None,
+    ignore: Ignored = None,
+    group: Group = "",
     *,
     recipe: options.Recipe = "",
     num_stages: options.NumStages = None,
@@ -179,7 +189,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         queue = partial(
             client.finetune,
             model,
-            base=base or _only_base(client),
+            base=base or _only_base(client, modality or _modality_of(client, data)),
             recipe=chosen,
             seed=seed,
             alias=alias,
@@ -190,7 +200,9 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         # Before the upload: a mistyped option should not leave a dataset behind.
         queue(dataset="", validate_only=True)
         say_where_new(client, model, alias or promote)
-        job = queue(dataset=_dataset(client, data, dataset_id or made_up, split_seed, encoding, reuse=not dataset_id))
+        asked = data_options(task, modality, target, ignore, group)
+        made_of = partial(_dataset, client, data, dataset_id or made_up, split_seed, encoding)
+        job = queue(dataset=made_of(reuse=not dataset_id, **asked))
         if not detach:
             job = follow(client, job.name)
         if as_json:
@@ -209,13 +221,26 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         check_promoted(job)
 
 
-def _only_base(client: Client) -> str:
-    """Return the one model in the store that was not made by a fine-tune."""
+def _modality_of(client: Client, data: str) -> str:
+    """Return the modality of a dataset, or that of an upload by its form."""
+    if data.startswith(_DATASETS):
+        _check_is_dataset(client, data)
+        return client.dataset(data).modality
+    return modality_of(Path(data))
+
+
+def _only_base(client: Client, modality: str) -> str:
+    """Return the one model in the store that takes examples of a modality and was not made by a fine-tune."""
     newest = (next(iter(client.versions(model.name)), None) for model in client.models())
     imported = (client.version(each.name) for each in newest if each is not None and not each.lineage.training_job)
-    names = [model_of(each.name) for each in imported]
+    names = [
+        model_of(each.name) for each in imported if json.loads(each.manifest_json)["input_spec"]["kind"] == modality
+    ]
     if not names:
-        raise CommandFailed("there is no model to start from: `maas bases` lists what `maas import` can bring in")
+        raise CommandFailed(
+            f"there is no model to start from, for the modality {modality}: `maas bases` lists what `maas import` can "
+            "bring in"
+        )
     if len(names) > 1:
         raise CommandFailed(f"name the model to start from: --base with one of {', '.join(map(id_of, names))}")
     notes.print(f"base: {id_of(names[0])}, the only one there is", highlight=False)
@@ -233,22 +258,33 @@ def _gate(alias: str, **asked: Any) -> training_pb2.Promote | None:  # noqa: ANN
     return None
 
 
-def _dataset(client: Client, data: str, dataset_id: str, split_seed: int | None, encoding: str, *, reuse: bool) -> str:
-    """Return the name of an uploaded dataset, uploading a folder or an archive first."""
+def _dataset(
+    client: Client,
+    data: str,
+    dataset_id: str,
+    split_seed: int | None,
+    encoding: str,
+    *,
+    reuse: bool,
+    **asked: Any,  # noqa: ANN401  each as its argument wants it
+) -> str:
+    """Return the name of an uploaded dataset, uploading a folder, an archive or a CSV file first."""
     if data.startswith(_DATASETS):
         _check_is_dataset(client, data)
         return data
-    dataset = upload(client, Path(data), dataset_id, split_seed or 0, encoding=encoding, reuse=reuse)
+    dataset = upload(client, Path(data), dataset_id, split_seed or 0, encoding=encoding, reuse=reuse, **asked)
     if dataset.name != dataset_name(dataset_id):
         notes.print(f"{dataset.name} has just this content already: it is used", highlight=False)
-    notes.print(f"{dataset.name}: {dataset.num_images} examples of {len(dataset.labels)} labels", highlight=False)
+    notes.print(f"{dataset.name}: {size_text(dataset)}", highlight=False)
     show_rejections(dataset, notes)
     return dataset.name
 
 
 def _check_exists(data: str) -> None:
     if not data.startswith(_DATASETS) and not Path(data).exists():
-        raise CommandFailed(f"{data} does not exist: give a folder, an archive, or a dataset as datasets/ID")
+        raise CommandFailed(
+            f"{data} does not exist: give a folder, an archive, a CSV file, or a dataset as datasets/ID"
+        )
 
 
 def _check_is_dataset(client: Client, data: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from maas.training.v1 import training_pb2
 
@@ -24,10 +25,12 @@ def upload(
     *,
     encoding: str = "",
     reuse: bool = False,
+    **data: Any,  # noqa: ANN401  each as its argument wants it
 ) -> training_pb2.Dataset:
-    """Upload a folder or archive; raise CommandFailed where there is nothing to upload.
+    """Upload a folder, an archive or a CSV file; raise CommandFailed where there is nothing to upload.
 
-    What cannot be read is listed, whether the upload succeeds or not.
+    `data` says what it is: see `Client.upload_dataset`. What cannot be read is listed, whether the upload succeeds or
+    not.
     """
     contents = Contents(path)
     try:
@@ -42,13 +45,14 @@ def upload(
                 encoding=encoding,
                 reuse=reuse,
                 on_sent=advance,
+                **data,
             )
     finally:
         _show_left_out(contents)
 
 
 def split_spec(seed: int | None) -> training_pb2.SplitSpec | None:
-    """Return how to deal by a seed; what is appended is dealt as its parent was, and so has none."""
+    """Return how to assign splits by a seed; what is appended is assigned as in its parent, and so has none."""
     return training_pb2.SplitSpec(seed=seed) if seed is not None else None
 
 

@@ -65,10 +65,10 @@ def test_an_upload_is_shown(maas: Maas, place: Path) -> None:
     out = done(maas, "upload", str(place / "photos"), "--seed", "3")
     for text in (
         "datasets/photos",
-        "17 of 2 labels",
+        "17 examples (image), 2 labels",
         "blue has 4.0 times as many to train on as red: think of --class-weights balanced",
-        "dealt with seed 3",
-        "2 images, none across splits",
+        "assigned with seed 3",
+        "2 examples, none across splits",
         "90 wide, 80 high",
         "look alike: blue/0.png, blue/again.jpg",
         "left out: red/[b]x.txt: ",
@@ -76,7 +76,7 @@ def test_an_upload_is_shown(maas: Maas, place: Path) -> None:
         assert text in out
     assert [line.count("█") for line in out.splitlines() if "█" in line] == [20, 6]
     assert out == done(maas, "show", "photos")
-    assert json.loads(done(maas, "show", "photos", "--json"))["num_near_duplicates"] == "2"
+    assert json.loads(done(maas, "show", "photos", "--json"))["near_duplicate_count"] == "2"
 
 
 def test_an_upload_can_be_appended(maas: Maas, place: Path) -> None:
@@ -86,7 +86,7 @@ def test_an_upload_can_be_appended(maas: Maas, place: Path) -> None:
     done(maas, "upload", str(place / "photos"))
     out = done(maas, "upload", str(place / "more.tar"), "--append-to", "photos")
     assert "datasets/more" in out
-    assert "16 of 2 labels" in out
+    assert "16 examples (image), 2 labels" in out
     assert "appended to  datasets/photos" in out
     code, _, err = maas("datasets", "upload", str(place / "more.tar"), "--append-to", "photos", "--seed", "1")
     assert (code, "split: must be unset" in err) == (1, True)
@@ -127,3 +127,17 @@ def test_what_is_deleted_can_come_back(maas: Maas, place: Path) -> None:
     assert "deleted" in done(maas, "show", "photos")
     assert done(maas, "undelete", "photos") == "datasets/photos is back\n"
     assert "photos" in done(maas)
+
+
+def test_a_table_of_numbers_is_uploaded_shown_and_previewed(maas: Maas, place: Path) -> None:
+    """Its targets and features are summed up; a column may be left out, and a task be asked for."""
+    rows = [f"{number},{number / 2},{number % 3},{number}" for number in range(20)]
+    (place / "houses.csv").write_text("\n".join(["id,size,rooms,price", *rows]))
+    out = done(maas, "upload", str(place / "houses.csv"), "--ignore", "id", "--task", "regression")
+    for text in ("20 examples (values), 1 target", "task        regression", "2 numbers a row", "price", "rooms"):
+        assert text in out
+    shown = done(maas, "preview", "houses", "--split", "test")
+    assert "datasets/houses" in shown
+    assert {"size", "rooms", "target"} <= set(shown.split())
+    code, _, err = maas("datasets", "upload", str(place / "houses.csv"), "--id", "other", "--task", "ranking")
+    assert (code, "--task must be one of classification, multi_label, regression" in err) == (1, True)

@@ -69,7 +69,7 @@ class Requests:
         self.made: Mapping[str, Callable[[], Any]] = {
             "UploadDataset": lambda: list(upload_messages(self._archive, f"photos-{next(_numbers)}")),
             "RegisterDataset": lambda: pb.RegisterDatasetRequest(dataset_id="other", uri="file:///nowhere"),
-            "PreviewDataset": lambda: pb.PreviewDatasetRequest(name="datasets/photos", num_images=1, edge=16),
+            "PreviewDataset": lambda: pb.PreviewDatasetRequest(name="datasets/photos", example_count=1, edge=16),
             "GetDataset": lambda: pb.GetDatasetRequest(name="datasets/photos"),
             "ListDatasets": lambda: pb.ListDatasetsRequest(page_size=1),
             "DeleteDataset": lambda: pb.DeleteDatasetRequest(name=self._dataset()),

@@ -145,7 +145,7 @@ def test_the_older_of_two_streams_is_ended(service: RunningService) -> None:
         older.go_on.set()
         assert older.call.code() is grpc.StatusCode.ABORTED
         assert "another stream" in older.call.details()
-    assert dataset.num_images == 20
+    assert dataset.example_count == 20
 
 
 def test_an_upload_goes_on_after_a_restart(home: Path) -> None:
@@ -157,7 +157,7 @@ def test_an_upload_goes_on_after_a_restart(home: Path) -> None:
     with running_service(home, num_concurrent_jobs=0) as service:
         offset = committed(service, upload_id)
         assert offset >= 4 * CHUNK
-        assert go_on(service, upload_id, offset).num_images == 20
+        assert go_on(service, upload_id, offset).example_count == 20
 
 
 def test_two_services_that_share_the_folder_share_the_uploads(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_two_services_that_share_the_folder_share_the_uploads(tmp_path: Path) ->
     upload_id = new_id()
     with running_service(tmp_path, num_concurrent_jobs=0) as first, begun(first, upload_id, 4 * CHUNK) as older:
         with running_service(tmp_path, num_concurrent_jobs=0) as second:
-            assert go_on(second, upload_id, committed(second, upload_id)).num_images == 20
+            assert go_on(second, upload_id, committed(second, upload_id)).example_count == 20
         older.go_on.set()
         assert older.call.code() is grpc.StatusCode.ABORTED
 
@@ -185,7 +185,7 @@ def test_what_a_crash_of_the_machine_left_is_verified(service: RunningService, h
     with refused(FAILED_PRECONDITION, "go on from there" if damage == "torn" else "begin again with write_offset 0"):
         go_on(service, upload_id, offset)
     assert committed(service, upload_id) == (offset - 1000 if damage == "torn" else offset)
-    assert go_on(service, upload_id, offset - 1000).num_images == 20
+    assert go_on(service, upload_id, offset - 1000).example_count == 20
 
 
 def test_a_client_that_has_changed_its_files_is_told(service: RunningService) -> None:
@@ -240,7 +240,7 @@ def test_a_client_that_lies_about_the_offset_gets_nowhere(service: RunningServic
             service.training.UploadDataset(iter([pb.UploadDatasetRequest(header=header)]), timeout=TIMEOUT)
         assert sum(file.stat().st_size for file in kept(home)) <= len(ARCHIVE)
         honest.go_on.set()
-        assert honest.call.result(TIMEOUT).num_images == 20
+        assert honest.call.result(TIMEOUT).example_count == 20
 
 
 def test_a_refused_upload_leaves_nothing(service: RunningService, home: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_stream_without_its_end_is_kept(service: RunningService) -> None:
     with refused(INVALID, fields=["sha256"]):
         service.training.UploadDataset(iter(list(upload_messages(ARCHIVE, upload_id=upload_id))[:5]), timeout=TIMEOUT)
     assert committed(service, upload_id) == 4 * CHUNK
-    assert go_on(service, upload_id, 4 * CHUNK).num_images == 20
+    assert go_on(service, upload_id, 4 * CHUNK).example_count == 20
 
 
 def test_a_client_that_never_comes_back_is_forgotten(home: Path) -> None:
@@ -286,7 +286,7 @@ def test_an_upload_that_is_given_up_by_the_service_can_go_on(home: Path) -> None
     with running_service(home, num_concurrent_jobs=0, upload_idle_seconds=0.5) as service:
         with begun(service, upload_id, 2 * CHUNK) as silent:
             assert silent.call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert go_on(service, upload_id, committed(service, upload_id)).num_images == 20
+        assert go_on(service, upload_id, committed(service, upload_id)).example_count == 20
 
 
 MEBIBYTE = 1024 * 1024
@@ -323,4 +323,4 @@ def test_a_full_disk_is_given_back(small_disk: Path, home: Path) -> None:
                 messages = upload_messages(bytes(9_000_000), upload_id=new_id())
                 service.training.UploadDataset(messages, timeout=TIMEOUT)
             until(lambda: os.statvfs(small_disk).f_bavail >= free - 2)
-        assert go_on(service, new_id(), 0).num_images == 20
+        assert go_on(service, new_id(), 0).example_count == 20

@@ -50,7 +50,7 @@ def silent_uploads(service: RunningService, home: Path, num: int) -> Iterator[li
 def test_silent_clients_hold_up_nobody(tmp_path: Path) -> None:
     """Other uploads are taken beside them, and other publishers are answered."""
     with running_service(tmp_path, num_concurrent_jobs=0) as service, silent_uploads(service, tmp_path, NUM_SILENT):
-        assert service.upload(ARCHIVE).num_images == 20
+        assert service.upload(ARCHIVE).example_count == 20
         with pytest.raises(grpc.RpcError) as caught:
             service.registry.PublishVersion(iter([registry_pb.PublishVersionRequest()]), timeout=TIMEOUT)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -81,7 +81,7 @@ def test_silent_publishers_hold_up_nobody(tmp_path: Path) -> None:
         calls = [service.registry.PublishVersion.future(begun(), timeout=TIMEOUT) for _ in range(NUM_SILENT)]
         for call in calls:
             stack.callback(call.cancel)
-        assert service.upload(ARCHIVE).num_images == 20
+        assert service.upload(ARCHIVE).example_count == 20
 
 
 def test_a_link_that_is_cut_ends_its_calls(tmp_path: Path) -> None:
@@ -106,4 +106,4 @@ def test_a_link_that_is_cut_ends_its_calls(tmp_path: Path) -> None:
         until(lambda: num_kept_uploads(tmp_path) == 1)
         link.cut()
         until(lambda: num_kept_uploads(tmp_path) == 0)
-        assert service.upload(ARCHIVE).num_images == 20
+        assert service.upload(ARCHIVE).example_count == 20

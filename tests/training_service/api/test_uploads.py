@@ -40,9 +40,11 @@ def rejected(dataset: pb.Dataset) -> dict[str, str]:
 def test_an_upload_becomes_a_dataset(service: RunningService) -> None:
     """Labels are sorted and counted by split, and the dataset can be got, listed and read row by row."""
     dataset = service.upload(tar_of(photos(8)), split=pb.SplitSpec(test_fraction=0.5, seed=3))
-    counts = [(each.label, each.num_train, each.num_validation, each.num_test) for each in dataset.labels]
+    counts = [
+        (each.label, each.examples.train, each.examples.validation, each.examples.test) for each in dataset.labels
+    ]
     assert counts == [("blue", 3, 1, 4), ("red", 3, 1, 4)]
-    assert (dataset.name, dataset.num_images, dataset.num_rejected_files) == ("datasets/photos", 16, 0)
+    assert (dataset.name, dataset.example_count, dataset.rejected_file_count) == ("datasets/photos", 16, 0)
     assert dataset.size_bytes == sum(len(data) for data in photos(8).values())
     assert (dataset.split.validation_fraction, dataset.split.test_fraction, dataset.split.seed) == (0.15, 0.5, 3)
     assert service.training.GetDataset(pb.GetDatasetRequest(name="datasets/photos")) == dataset
@@ -64,7 +66,7 @@ def test_rows_come_in_pages(service: RunningService) -> None:
     assert len(rows) == 10
     assert {row.split for row in rows} == {"train"}
     for row in rows:
-        assert row.label == row.path.split("/")[0]
+        assert row.target.label == row.path.split("/")[0]
         assert (row.size_bytes, row.sha256) == (len(files[row.path]), hashlib.sha256(files[row.path]).hexdigest())
     with refused(INVALID, fields=["split"]):
         service.training.ListDatasetRows(pb.ListDatasetRowsRequest(parent="datasets/photos", split="all"))
@@ -77,7 +79,7 @@ def test_equal_photos_make_equal_datasets(service: RunningService) -> None:
     wrapped = {f"my photos/{path}": data for path, data in reversed(files.items())}
     junk = {"__MACOSX/blue/._0.png": b"junk", "my photos/.DS_Store": b"junk", "my photos/red/Thumbs.db": b"junk"}
     again = service.upload(zip_of(wrapped | junk), "two")
-    assert (again.digest, again.num_rejected_files) == (digest, 0)
+    assert (again.digest, again.rejected_file_count) == (digest, 0)
     assert service.upload(tar_of(files), "three", pb.SplitSpec(seed=1)).digest != digest
 
 
@@ -105,8 +107,8 @@ def test_files_that_are_no_images_are_listed(service: RunningService) -> None:
     }
     dataset = service.upload(tar_of(photos(4) | bad))
     reasons = rejected(dataset)
-    assert dataset.num_images == 8
-    assert dataset.num_rejected_files == len(bad)
+    assert dataset.example_count == 8
+    assert dataset.rejected_file_count == len(bad)
     assert "damaged" in reasons["red/broken.jpg"]
     assert "not an image" in reasons["red/text.png"]
     assert "not an image" in reasons["red/empty.png"]
@@ -121,7 +123,7 @@ def test_copies_are_kept_once_and_contradictions_not_at_all(service: RunningServ
     """A second copy tells nothing new; an image under two labels tells nothing true."""
     copies = {"red/z.png": picture("red", 0), "blue/x.png": picture("green", 9), "red/x.png": picture("green", 9)}
     dataset = service.upload(tar_of(photos(4) | copies))
-    assert dataset.num_images == 8
+    assert dataset.example_count == 8
     assert rejected(dataset) == {
         "red/z.png": "the same image as red/0.png",
         "blue/x.png": "the same image has different labels: blue, red",
@@ -140,7 +142,7 @@ def test_unusual_images_are_taken(service: RunningService) -> None:
     exif[0x0112] = 6
     decode_image(picture("red", 99), max_pixels=10**6).save(rotated, "JPEG", exif=exif)
     dataset = service.upload(tar_of(photos(3) | unusual | {"red/rotated.jpg": rotated.getvalue()}))
-    assert (dataset.num_images, dataset.num_rejected_files) == (11, 0)
+    assert (dataset.example_count, dataset.rejected_file_count) == (11, 0)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_bad_archives_are_refused(service: RunningService, files: dict[str, byte
     with refused(INVALID, text, fields=["archive"]):
         service.upload(zip_of(files))
     assert not service.training.ListDatasets(pb.ListDatasetsRequest()).datasets
-    assert service.upload(tar_of(photos(3))).num_images == 6
+    assert service.upload(tar_of(photos(3))).example_count == 6
 
 
 def test_an_archive_over_the_limit_is_refused(service: RunningService) -> None:
@@ -237,7 +239,7 @@ def test_a_client_that_vanishes_leaves_nothing(service: RunningService) -> None:
 
     with pytest.raises(grpc.RpcError):
         service.training.UploadDataset(broken())
-    assert service.upload(ARCHIVE).num_images == 6
+    assert service.upload(ARCHIVE).example_count == 6
     until(lambda: not list(service.store.blobs.unfinished()))
 
 

@@ -43,10 +43,12 @@ def encoded_anew(data: bytes) -> bytes:
 def test_folders_of_splits_are_kept(service: RunningService) -> None:
     """Labels are those within them, and every row is where its folder says."""
     dataset = service.upload(tar_of(photos_in(["my/train/", "my/val/", "my/test/"])))
-    assert (dataset.layout, [each.label for each in dataset.labels]) == ("folders", ["blue", "red"])
+    assert (dataset.split_source, [each.label for each in dataset.labels]) == (pb.SPLIT_SOURCE_FOLDERS, ["blue", "red"])
     names = {"train": "train", "val": "validation", "test": "test"}
     assert all(row.split == names[path.split("/")[0]] for path, row in service.rows().items())
-    assert [(each.num_train, each.num_validation, each.num_test) for each in dataset.labels] == [(4, 4, 4)] * 2
+    assert [(each.examples.train, each.examples.validation, each.examples.test) for each in dataset.labels] == [
+        (4, 4, 4)
+    ] * 2
 
 
 def test_a_missing_validation_is_dealt_out_of_training(service: RunningService) -> None:
@@ -63,7 +65,7 @@ def test_a_split_file_is_kept(service: RunningService) -> None:
     chosen = {path: ("train", "val", "test")[number % 3] for number, path in enumerate(files)}
     lines = "".join(f"{path},{split}\n" for path, split in chosen.items())
     dataset = service.upload(zip_of({"splits.csv": f"path,split\n{lines}".encode(), **files}))
-    assert (dataset.layout, dataset.num_images, dataset.num_rejected_files) == ("file", 12, 0)
+    assert (dataset.split_source, dataset.example_count, dataset.rejected_file_count) == (pb.SPLIT_SOURCE_FILE, 12, 0)
     assert {path: row.split.replace("validation", "val") for path, row in service.rows().items()} == chosen
 
 
@@ -99,19 +101,19 @@ def test_near_duplicates_are_dealt_together(service: RunningService) -> None:
         dataset = service.upload(tar_of(files | copies), f"seed-{seed}", pb.SplitSpec(seed=seed))
         rows = service.rows(f"seed-{seed}")
         assert all(rows[path].split == rows[path.replace(".png", "-again.jpg")].split for path in files)
-        assert (dataset.num_near_duplicates, dataset.num_split_near_duplicates) == (32, 0)
-        assert {tuple(group.paths) for group in dataset.near_duplicates} == {
+        assert (dataset.near_duplicate_count, dataset.split_near_duplicate_count) == (32, 0)
+        assert {tuple(group.sources) for group in dataset.near_duplicates} == {
             (path.replace(".png", "-again.jpg"), path) for path in files
         }
     (listed, *_) = service.training.ListDatasets(pb.ListDatasetsRequest()).datasets
-    assert (listed.num_near_duplicates, len(listed.near_duplicates)) == (32, 0)
+    assert (listed.near_duplicate_count, len(listed.near_duplicates)) == (32, 0)
 
 
 def test_near_duplicates_in_the_users_splits_are_reported(service: RunningService) -> None:
     """They stay where the user has put them."""
     files = photos_in(["train/", "val/", "test/"])
     dataset = service.upload(tar_of(files | {"test/red/again.jpg": encoded_anew(files["train/red/0.png"])}))
-    assert (dataset.num_near_duplicates, dataset.num_split_near_duplicates) == (2, 2)
+    assert (dataset.near_duplicate_count, dataset.split_near_duplicate_count) == (2, 2)
     assert service.rows()["test/red/again.jpg"].split == "test"
 
 
@@ -119,10 +121,10 @@ def test_sizes_and_colours_are_summed_up(service: RunningService) -> None:
     """As NumPy has them of the same pixels, each image counting alike."""
     files = photos_in([""], 3) | {"red/wide.png": picture("red", 7, size=(150, 100))}
     dataset = service.upload(tar_of(files))
-    assert (dataset.width.min, dataset.width.median, dataset.width.max) == (90, 90, 150)
-    assert (dataset.height.min, dataset.height.median, dataset.height.max) == (80, 80, 100)
+    assert (dataset.image.width.min, dataset.image.width.median, dataset.image.width.max) == (90, 90, 150)
+    assert (dataset.image.height.min, dataset.image.height.median, dataset.image.height.max) == (80, 80, 100)
     images = [np.asarray(decode_image(data, max_pixels=10**6)) / 255 for data in files.values()]
     mean = np.mean([image.mean(axis=(0, 1)) for image in images], axis=0)
     square = np.mean([(image**2).mean(axis=(0, 1)) for image in images], axis=0)
-    np.testing.assert_allclose(dataset.pixel_mean, mean, atol=1e-6)
-    np.testing.assert_allclose(dataset.pixel_std, np.sqrt(square - mean**2), atol=1e-6)
+    np.testing.assert_allclose(dataset.image.pixel_mean, mean, atol=1e-6)
+    np.testing.assert_allclose(dataset.image.pixel_std, np.sqrt(square - mean**2), atol=1e-6)

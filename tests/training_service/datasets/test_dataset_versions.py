@@ -45,8 +45,10 @@ def test_rows_stay_in_their_splits_and_new_ones_are_dealt(service: RunningServic
     parent = service.upload(tar_of(photos(10)), split=pb.SplitSpec(seed=5))
     child = append(service, more(10))
     assert (child.parent, child.split) == ("datasets/photos", parent.split)
-    assert (child.num_images, child.size_bytes) == (40, sum(map(len, [*photos(10).values(), *more(10).values()])))
-    assert [(each.num_train, each.num_validation, each.num_test) for each in child.labels] == [(12, 3, 5)] * 2
+    assert (child.example_count, child.size_bytes) == (40, sum(map(len, [*photos(10).values(), *more(10).values()])))
+    assert [(each.examples.train, each.examples.validation, each.examples.test) for each in child.labels] == [
+        (12, 3, 5)
+    ] * 2
     old, new = by_digest(service, "photos"), by_digest(service, "more")
     assert all(new[digest].split == row.split and new[digest].pack == row.pack for digest, row in old.items())
     with PackedRows(service.store.blobs, list(new.values())) as images:
@@ -61,8 +63,8 @@ def test_a_dataset_of_the_same_files_has_the_same_colours(service: RunningServic
     child = append(service, more(4))
     whole = service.upload(tar_of(photos(4) | {f"{path[:-4]}b.png": data for path, data in more(4).items()}), "whole")
     for name in ("pixel_mean", "pixel_std"):
-        assert list(getattr(child, name)) == pytest.approx(list(getattr(whole, name)))
-    assert (child.width, child.height) == (whole.width, whole.height)
+        assert list(getattr(child.image, name)) == pytest.approx(list(getattr(whole.image, name)))
+    assert (child.image.width, child.image.height) == (whole.image.width, whole.image.height)
 
 
 def test_a_copy_of_what_is_there_is_rejected(service: RunningService) -> None:
@@ -89,7 +91,7 @@ def test_a_new_label_may_come(service: RunningService) -> None:
     service.upload(tar_of(photos(4, ("blue", "red"))))
     child = append(service, photos(4, ("green",)))
     assert [each.label for each in child.labels] == ["blue", "green", "red"]
-    assert all(path.startswith(row.label) for path, row in service.rows("more").items())
+    assert all(path.startswith(row.target.label) for path, row in service.rows("more").items())
 
 
 def test_versions_go_on(service: RunningService) -> None:
@@ -97,7 +99,7 @@ def test_versions_go_on(service: RunningService) -> None:
     service.upload(tar_of(photos(4)))
     append(service, more(4))
     child = service.upload(tar_of(more(4, 40)), "most", parent="datasets/more")
-    assert (child.parent, child.num_images) == ("datasets/more", 24)
+    assert (child.parent, child.example_count) == ("datasets/more", 24)
     assert len({row.pack for row in by_digest(service, "most").values()}) == 3
 
 

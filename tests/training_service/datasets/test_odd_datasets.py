@@ -49,7 +49,7 @@ def test_labels_of_every_language_are_taken(service: RunningService) -> None:
         "\u05e9\u05dc\u200f",
     ]
     dataset = service.upload(tar_of(labelled(*labels)))
-    assert (labels_of(dataset), dataset.num_rejected_files) == (sorted(labels), 0)
+    assert (labels_of(dataset), dataset.rejected_file_count) == (sorted(labels), 0)
     assert not dataset.remarks
 
 
@@ -70,7 +70,11 @@ def test_one_name_in_two_forms_is_one_label(service: RunningService) -> None:
         f"{path.replace(composed, apart)},{('train', 'val', 'test')[number % 3]}\n" for number, path in enumerate(files)
     )
     dataset = service.upload(tar_of(files | {"splits.csv": f"path,split\n{lines}".encode()}))
-    assert (labels_of(dataset), dataset.num_images, dataset.layout) == ([composed, "red"], 7, "file")
+    assert (labels_of(dataset), dataset.example_count, dataset.split_source) == (
+        [composed, "red"],
+        7,
+        pb.SPLIT_SOURCE_FILE,
+    )
 
 
 def test_labels_that_look_alike_are_remarked_on(service: RunningService) -> None:
@@ -93,7 +97,7 @@ def test_hard_links_of_a_tar_are_images_again(service: RunningService) -> None:
         info.size = len(data)
     members += [(tar_member(path, tarfile.LNKTYPE, target), b"") for path, target in links.items()]
     dataset = service.upload(tar_with(members))
-    assert dataset.num_images == 7
+    assert dataset.example_count == 7
     assert rejected(dataset) == {
         "blue/8.png": "a link to 'red/none.png', which is no image before it",
         "blue/9.png": "the same image has different labels: blue, red",
@@ -156,7 +160,7 @@ def test_a_split_file_that_is_not_used_is_listed(service: RunningService) -> Non
     """Beside a folder around everything it is; within a label's folder it is no split file."""
     files = {f"all/train/{path}": data for path, data in photos(4).items()}
     dataset = service.upload(tar_of(files | {"all/splits.csv": b"path,split\n"}))
-    assert (dataset.layout, list(rejected(dataset))) == ("assigned", ["all/splits.csv"])
+    assert (dataset.split_source, list(rejected(dataset))) == (pb.SPLIT_SOURCE_ASSIGNED, ["all/splits.csv"])
 
 
 def test_dark_images_are_remarked_on(service: RunningService) -> None:
@@ -232,4 +236,4 @@ def test_a_registered_folder_has_names_in_one_form(tmp_path: Path) -> None:
     write(tmp_path / "data", labelled("cafe\u0301", "red"))
     with running_service(tmp_path / "home", num_concurrent_jobs=0, dataset_roots=str(tmp_path / "data")) as service:
         dataset = register(service, (tmp_path / "data").as_uri())
-        assert (labels_of(dataset), dataset.num_images) == (["caf\u00e9", "red"], 6)
+        assert (labels_of(dataset), dataset.example_count) == (["caf\u00e9", "red"], 6)

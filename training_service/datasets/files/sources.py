@@ -13,7 +13,7 @@ from model_store.blobs.urls import remote_folder
 from model_store.errors import InvalidInput, NotFound, StorageFull, StoreError
 from model_store.texts import quoted
 from training_service.datasets.files.archive_names import checked_path
-from training_service.datasets.files.archives import ArchiveFile, ArchiveLimits, read_archive, too_large
+from training_service.datasets.files.archives import ArchiveFile, ArchiveLimits, too_large
 from training_service.datasets.files.local_root import LocalRoot
 
 _FILE = "file://"
@@ -80,13 +80,11 @@ class Sources:
             "MAAS_TRAINING_DATASET_ROOTS=file:///data,s3://bucket/photos, or upload the dataset"
         )
 
-    def read(self, source: Source, spool: IO[bytes], encoding: str = "") -> Iterator[ArchiveFile]:
-        """Yield the files of an archive, by way of the spool, or of a folder, some at a time.
+    def fetch(self, source: Source, spool: IO[bytes]) -> Iterator[ArchiveFile] | None:
+        """Return the files of a folder, read some at a time; None where there is one file, which is in the spool then.
 
-        `encoding` is that of an archive's names, where it is known.
-
-        Raises SourceNotFound, StorageFull for too large an archive, InvalidInput for a folder over a limit or with
-        links, what `read_archive` raises, and Unavailable where the file system does not answer.
+        Raises SourceNotFound, StorageFull for too large a file, InvalidInput for a folder over a limit or with links,
+        and Unavailable where the file system does not answer.
         """
         size = source.root.size(source.name)
         if size is None:
@@ -97,7 +95,7 @@ class Sources:
             spool.write(chunk)
             if spool.tell() > size:
                 raise InvalidInput.of("uri", f"{source.uri} is being written to: try again when it is whole")
-        return read_archive(spool, self._limits, encoding)
+        return None
 
     def _folder(self, source: Source) -> Iterator[ArchiveFile]:
         found: list[tuple[str, int]] = []

@@ -9,6 +9,7 @@ from training_service.datasets.groups import Groups
 from training_service.datasets.reading import Format
 from training_service.modalities.image.near_duplicates import group_near_duplicates
 from training_service.modalities.image.reading import read_images as read
+from training_service.modalities.image.stored_images import preview
 from training_service.modalities.image.summary import summarise
 
 KIND = "image"
@@ -23,4 +24,14 @@ def near_duplicates(keys: Sequence[str], digests: Sequence[str], facts: Sequence
     return group_near_duplicates(keys, digests, [each["perceptual_hash"] for each in facts])
 
 
-__all__ = ["DROPS_DUPLICATES", "FORMATS", "KIND", "LABELS_ARE", "NOUN", "near_duplicates", "read", "summarise"]
+__all__ = [
+    "DROPS_DUPLICATES",
+    "FORMATS",
+    "KIND",
+    "LABELS_ARE",
+    "NOUN",
+    "near_duplicates",
+    "preview",
+    "read",
+    "summarise",
+]

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import io
+
 from PIL import Image
 
 from model_store.errors import DamagedStore, InvalidExample
 from model_store.modalities.image.decoding import decode_image
 from training_service.datasets.manifest import DatasetRow
 from training_service.datasets.packs import PackedRows
+
+_QUALITY = 85
+
+
+def preview(packs: PackedRows, row: DatasetRow, edge: int) -> bytes:
+    """Return a JPEG whose longer edge has so many pixels at most; raise DamagedStore as `decode_stored` does."""
+    image = decode_stored(packs, row, max_pixels=row.facts["width"] * row.facts["height"])
+    image.thumbnail((edge, edge))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
 
 
 def decode_stored(packs: PackedRows, row: DatasetRow, *, max_pixels: int, short_edge: int = 0) -> Image.Image:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from training_service.datasets.groups import Groups
+from training_service.datasets.manifest import DatasetRow
+from training_service.datasets.packs import PackedRows
 from training_service.datasets.reading import Format
 from training_service.modalities.values.reading import read_values as read
 from training_service.modalities.values.summary import summarise
@@ -17,6 +19,7 @@ NOUN = "row"
 LABELS_ARE = "labels in its target column"
 FORMATS = frozenset({Format.CSV})
 DROPS_DUPLICATES = False
+_SHOWN_NUMBERS = 100
 
 
 def near_duplicates(
@@ -29,4 +32,19 @@ def near_duplicates(
     return np.asarray(firsts[places], np.int64)
 
 
-__all__ = ["DROPS_DUPLICATES", "FORMATS", "KIND", "LABELS_ARE", "NOUN", "near_duplicates", "read", "summarise"]
+def preview(packs: PackedRows, row: DatasetRow, edge: int) -> tuple[float, ...]:  # noqa: ARG001  for pictures
+    """Return a row's first numbers."""
+    return tuple(np.frombuffer(packs.read(row), "<f4")[:_SHOWN_NUMBERS].tolist())
+
+
+__all__ = [
+    "DROPS_DUPLICATES",
+    "FORMATS",
+    "KIND",
+    "LABELS_ARE",
+    "NOUN",
+    "near_duplicates",
+    "preview",
+    "read",
+    "summarise",
+]

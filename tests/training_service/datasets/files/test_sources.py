@@ -82,7 +82,7 @@ def test_a_folder_can_be_appended(service: RunningService, place: Path) -> None:
     write(place / "second", photos(8))
     parent = register(service, f"{place.as_uri()}/first", "parent")
     child = register(service, f"{place.as_uri()}/second", parent=parent.name)
-    assert (child.parent, child.num_images, parent.num_images) == (parent.name, 16, 8)
+    assert (child.parent, child.example_count, parent.example_count) == (parent.name, 16, 8)
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,24 @@
-"""Small pictures of a few rows of a dataset, for people to look at."""
+"""Chooses a few rows of a dataset for people to look at."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.datasets.packs import PackedRows
 from training_service.datasets.splits import Split
-from training_service.modalities.image.stored_images import decode_stored
-
-_QUALITY = 85
 
 
 @dataclass(frozen=True)
 class PreviewSize:
-    """How many pictures, and how many pixels the longer edge of each has at most."""
+    """How many rows, and how many pixels the longer edge of a picture has at most."""
 
-    num_images: int = 60
+    example_count: int = 60
     edge: int = 160
 
     def __post_init__(self) -> None:
-        for name, low, high in (("num_images", 1, 200), ("edge", 16, 320)):
+        for name, low, high in (("example_count", 1, 200), ("edge", 16, 320)):
             if not low <= getattr(self, name) <= high:
                 raise InvalidInput.of(name, f"must be {low} to {high}, not {getattr(self, name)}")
 
@@ -37,7 +30,7 @@ def check_split(text: str) -> str:
     return text
 
 
-def choose_rows(manifest: DatasetManifest, split: str, num_images: int) -> list[DatasetRow]:
+def choose_rows(manifest: DatasetManifest, split: str, example_count: int) -> list[DatasetRow]:
     """Return so many rows at most, by label and split: of each label as many as of any other, while it has them.
 
     Which of a label's rows these are seems random, and is always the same.
@@ -48,21 +41,10 @@ def choose_rows(manifest: DatasetManifest, split: str, num_images: int) -> list[
     dealt = sorted(places, key=lambda each: (each[0], _label(each[1])))
     order = list(Split)
     return sorted(
-        (row for _, row in dealt[:num_images]), key=lambda row: (_label(row), order.index(row.split), row.path)
+        (row for _, row in dealt[:example_count]), key=lambda row: (_label(row), order.index(row.split), row.path)
     )
 
 
 def _label(row: DatasetRow) -> int:
     """Return the index of a row's label; rows of another task count as of one."""
     return row.target if isinstance(row.target, int) else 0
-
-
-def thumbnails(blobs: BlobStore, rows: Sequence[DatasetRow], edge: int) -> Iterator[bytes]:
-    """Yield a JPEG of each row; raise MissingBlob, CorruptBlob, or DamagedStore for one that cannot be decoded."""
-    with PackedRows(blobs, rows) as packs:
-        for row in rows:
-            image = decode_stored(packs, row, max_pixels=row.facts["width"] * row.facts["height"])
-            image.thumbnail((edge, edge))
-            file = io.BytesIO()
-            image.save(file, "JPEG", quality=_QUALITY)
-            yield file.getvalue()

@@ -1,0 +1,59 @@
+"""What a command says of the data that it uploads: its modality, its task, and what columns are used for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maas_client.failures import CommandFailed
+
+_PANEL = "Data"
+_TASKS = ("classification", "multi_label", "regression")
+Task = Annotated[
+    str,
+    typer.Option(help="classification, multi_label or regression; default: as the data says.", rich_help_panel=_PANEL),
+]
+Modality = Annotated[
+    str, typer.Option(help="image or values; default: as the form of the upload says.", rich_help_panel=_PANEL)
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="Column of a CSV file to predict, once for each; default: the last one.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Ignored = Annotated[
+    list[str] | None,
+    typer.Option("--ignore", metavar="COLUMN", help="Column of a CSV file not to use.", rich_help_panel=_PANEL),
+]
+Group = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN", help="Column of a CSV file whose equal cells stay in one split.", rich_help_panel=_PANEL
+    ),
+]
+
+
+def modality_of(path: Path) -> str:
+    """Return the modality of uploads of this form."""
+    return "values" if path.suffix.lower() == ".csv" else "image"
+
+
+def data_options(
+    task: str, modality: str, targets: Sequence[str] | None, ignored: Sequence[str] | None, group: str
+) -> Mapping[str, Any]:
+    """Return the arguments of `Client.upload_dataset` that say what the data is; raise CommandFailed."""
+    if task not in {"", *_TASKS}:
+        raise CommandFailed(f"--task must be one of {', '.join(_TASKS)}, not {task!r}")
+    columns = {
+        **dict.fromkeys(ignored or (), "ignored"),
+        **({group: "group"} if group else {}),
+        **dict.fromkeys(targets or (), "target"),
+    }
+    return {"task": task, "modality": modality, "columns": columns}

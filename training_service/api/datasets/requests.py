@@ -1,0 +1,65 @@
+"""What a request says of the data that comes with it: modality, task, and what columns are used for."""
+
+from __future__ import annotations
+
+from maas.model_store.v1 import model_store_pb2
+from maas.training.v1 import training_pb2 as pb
+
+from model_store.errors import InvalidInput
+from model_store.tasks import TASKS
+from model_store.texts import quoted
+from training_service.datasets.columns import ColumnRole
+from training_service.datasets.ingest import Parent
+from training_service.datasets.modality import Modality
+from training_service.datasets.reading import Asked, Format
+from training_service.modalities import MODALITIES
+
+Wanted = pb.UploadDatasetRequest.Header | pb.RegisterDatasetRequest
+"""What a dataset is to be."""
+
+
+def read_asked(wanted: Wanted, parent: Parent | None) -> Asked:
+    """Return what is asked of the data; raise InvalidInput where that cannot be, or does not fit the parent."""
+    task = _task(wanted)
+    if parent is not None and task not in {"", parent.manifest.task.kind}:
+        raise InvalidInput.of("task", f"must be {parent.manifest.task.kind}, that of {parent.name}, not {task}")
+    return Asked(task, tuple(_roles(wanted.schema)))
+
+
+def check_modality(wanted: Wanted, parent: Parent | None) -> str:
+    """Return the modality that is asked for, or that of the parent; nothing where the upload's form says it.
+
+    Raises InvalidInput for one that there is not, or that is not the parent's.
+    """
+    asked = wanted.modality
+    if asked and asked not in MODALITIES:
+        raise InvalidInput.of("modality", f"must be one of {', '.join(MODALITIES)}, not {quoted(asked)}")
+    if parent is None:
+        return asked
+    own = parent.manifest.modality
+    if asked and asked != own:
+        raise InvalidInput.of("modality", f"must be {own}, that of {parent.name}, not {asked}")
+    return own
+
+
+def modality_of(kind: str, form: Format) -> Modality:
+    """Return the modality of this kind, or where there is none the first one of uploads of this form."""
+    return MODALITIES[kind] if kind else next(each for each in MODALITIES.values() if form in each.FORMATS)
+
+
+def _task(wanted: Wanted) -> str:
+    if not wanted.task:
+        return ""
+    known = {model_store_pb2.Task.Value(f"TASK_{kind.upper()}"): kind for kind in TASKS}
+    if wanted.task not in known:
+        raise InvalidInput.of("task", f"must be one of {', '.join(known.values())}")
+    return known[wanted.task]
+
+
+def _roles(schema: pb.Schema) -> list[tuple[str, ColumnRole]]:
+    """Return the columns whose role is not to be found out."""
+    roles = {number: role for role in ColumnRole for number in [pb.ColumnRole.Value(f"COLUMN_ROLE_{role.upper()}")]}
+    for number, column in enumerate(schema.columns):
+        if column.role and column.role not in roles:
+            raise InvalidInput.of(f"schema.columns[{number}].role", "is unknown")
+    return [(column.name, roles[column.role]) for column in schema.columns if column.role]
