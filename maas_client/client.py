@@ -41,10 +41,10 @@ class Client(DatasetCalls, JobCalls, PredictionCalls, RegistryCalls):
         """Register weights that were trained elsewhere: a state dict by torchvision's names, or a file of one.
 
         `input_spec` says how its examples are prepared, where that is not torchvision's way; `recipe` is what to
-        remember of the training, `base` the version it started from. `about` are further fields of PublishVersion's
-        header, such as `metrics`, `metric_values={"accuracy": 0.93}`, `description`, `tags={"team": "vision"}`,
-        `alias`, `seed` and `request_id`, and `calibrate_by`, examples that it was not trained on. Raises
-        model_store.errors.StoreError where the weights do not fit the architecture.
+        remember of the training, `base` the version it started from. `about` are further fields of the
+        header of PublishModelVersion, such as `metrics`, `metric_values={"accuracy": 0.93}`, `description`,
+        `tags={"team": "vision"}`, `alias`, `seed` and `request_id`, and `calibrate_by`, examples that it was not
+        trained on. Raises model_store.errors.StoreError where the weights do not fit the architecture.
         """
         from maas_client.transfers.publish import load_weights, publish_base
 

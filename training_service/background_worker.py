@@ -76,7 +76,7 @@ def _work(order: SideOrder, answer: Answer) -> None:
 
 
 def _evaluate(evaluator: Evaluator, request: bytes, answer: Answer) -> None:
-    wanted = pb.EvaluateVersionRequest.FromString(request)
+    wanted = pb.EvaluateModelVersionRequest.FromString(request)
     evaluated = evaluator.evaluate(
         parse_target(wanted.name, "name"),
         parse_dataset(wanted.dataset, "dataset"),

@@ -12,7 +12,7 @@ from inference_service.backoff import Backoff
 from inference_service.desired.desired_versions import DesiredVersions, WantedModel
 from model_store.errors import Expired, StoreError
 from model_store.names import model_name, parse_version
-from model_store.records.resources import Change
+from model_store.records.changes import Change, ChangeKind
 from model_store.transactions.changes import ChangeFeed
 
 _log = structlog.get_logger()
@@ -85,8 +85,9 @@ class Source:
             (self._emitted.discard if model.is_gone else self._emitted.add)(model.model_id)
 
     def _changed(self, changes: Iterable[Change]) -> tuple[WantedModel, ...]:
-        versions = {parse_version(each.resource, "resource") for each in changes if each.kind == "version_deleted"}
-        models = {each.resource for each in changes if each.kind == "model_deleted"}
+        gone = [each.resource for each in changes if each.kind == ChangeKind.VERSION_DELETED]
+        versions = {parse_version(name, "resource") for name in gone}
+        models = {each.resource for each in changes if each.kind == ChangeKind.MODEL_DELETED}
         return tuple(
             replace(
                 wanted,

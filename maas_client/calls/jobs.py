@@ -88,21 +88,21 @@ class JobCalls(Connection):
         split: str = "test",
         allow_unknown_labels: bool = False,
         held_out: bool = False,
-        on_progress: Callable[[training_pb2.EvaluateVersionResponse.Progress], object] = lambda _: None,
+        on_progress: Callable[[training_pb2.EvaluateModelVersionResponse.Progress], object] = lambda _: None,
     ) -> training_pb2.Evaluation:
         """Measure a version, by number or by alias, on a split of a dataset, or on `all` of it.
 
         The answer's `warning` says where the version learned from the rows; `held_out` leaves these out.
         """
-        request = training_pb2.EvaluateVersionRequest(
+        request = training_pb2.EvaluateModelVersionRequest(
             name=target_name(version),
             dataset=dataset_name(dataset),
             split=split_number(split),
             allow_unknown_labels=allow_unknown_labels,
             held_out=held_out,
         )
-        response = training_pb2.EvaluateVersionResponse()
-        for response in responses(partial(self.training.EvaluateVersion, request)):
+        response = training_pb2.EvaluateModelVersionResponse()
+        for response in responses(partial(self.training.EvaluateModelVersion, request)):
             if response.HasField("progress"):
                 on_progress(response.progress)
         return response.evaluation

@@ -15,7 +15,7 @@ class RegistryCalls(Connection):
 
     def version(self, name: str) -> model_store_pb2.ModelVersion:
         """Return one version, by number or by alias; of a model, what its alias `production` names, else its newest."""
-        return self.registry.GetVersion(model_store_pb2.GetVersionRequest(name=self.version_name(name)))
+        return self.registry.GetModelVersion(model_store_pb2.GetModelVersionRequest(name=self.version_name(name)))
 
     def version_name(self, name: str) -> str:
         """Return the resource name of a version or an alias; for a model, of the version that answers for it."""
@@ -25,7 +25,8 @@ class RegistryCalls(Connection):
         production = alias_name(name, "production")
         if any(alias.name == production for alias in self.model(name).aliases):
             return production
-        newest = self.registry.ListVersions(model_store_pb2.ListVersionsRequest(parent=name, page_size=1)).versions
+        request = model_store_pb2.ListModelVersionsRequest(parent=name, page_size=1)
+        newest = self.registry.ListModelVersions(request).model_versions
         return newest[0].name if newest else production
 
     def versions(
@@ -40,19 +41,20 @@ class RegistryCalls(Connection):
 
         Such as filter `metrics.accuracy >= 0.9 AND aliases:*`, and order `metrics.accuracy desc`.
         """
-        request = model_store_pb2.ListVersionsRequest(
+        request = model_store_pb2.ListModelVersionsRequest(
             parent=model_name(model),
             filter=filter,
             order_by=order_by,
             show_deleted=show_deleted,
             page_size=PAGE_SIZE,
         )
-        yield from all_pages(self.registry.ListVersions, request, "versions")
+        yield from all_pages(self.registry.ListModelVersions, request, "model_versions")
 
-    def compare(self, first: str, second: str) -> model_store_pb2.CompareVersionsResponse:
+    def compare(self, first: str, second: str) -> model_store_pb2.CompareModelVersionsResponse:
         """Say what changed from one version to another."""
         first, second = self.version_name(first), self.version_name(second)
-        return self.registry.CompareVersions(model_store_pb2.CompareVersionsRequest(first=first, second=second))
+        request = model_store_pb2.CompareModelVersionsRequest(first=first, second=second)
+        return self.registry.CompareModelVersions(request)
 
     def model(self, model: str) -> model_store_pb2.Model:
         """Return one model, a deleted one too."""

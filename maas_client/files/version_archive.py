@@ -86,7 +86,7 @@ def blob_sizes(version: model_store_pb2.ModelVersion) -> dict[str, int]:
 def write_archive(
     file: IO[bytes],
     version: model_store_pb2.ModelVersion,
-    chunks: Iterator[model_store_pb2.DownloadVersionResponse.BlobChunk],
+    chunks: Iterator[model_store_pb2.DownloadModelVersionResponse.BlobChunk],
 ) -> None:
     """Write a version with the blobs that come in the order of `blob_sizes`.
 

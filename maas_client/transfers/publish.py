@@ -40,7 +40,7 @@ def publish_base(
 
     `calibrate_by` has examples that the weights were not trained on (a folder of files, or a CSV file of numbers), of
     which some are kept with the version. `about`
-    are further fields of PublishVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
+    are further fields of PublishModelVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
     `base`, the full name of the version that they were made from. Raises StoreError where they are of no use, or a
     number of the weights is not finite.
     """

@@ -19,7 +19,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas_client.calls.registry import RegistryCalls
 from maas_client.failures import CommandFailed
 from maas_client.files.version_archive import VersionArchive, opened_archive, write_archive
-from maas_client.typed.shorthand import alias_name, model_name, model_of
+from maas_client.typed.shorthand import alias_name, id_of, model_name, model_of
 from maas_client.wire.sending import Header, send
 from maas_client.wire.streams import responses
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OnBytes = Callable[[int], object]
-_Chunks = Iterator[model_store_pb2.DownloadVersionResponse.BlobChunk]
+_Chunks = Iterator[model_store_pb2.DownloadModelVersionResponse.BlobChunk]
 
 
 def export_archive(client: RegistryCalls, version: model_store_pb2.ModelVersion, path: Path, on_bytes: OnBytes) -> None:
@@ -83,7 +83,7 @@ def import_archive(
         version = send(client.registry, header, archive.blobs, archive.chunks, on_bytes)
     if version.state == model_store_pb2.RESOURCE_STATE_DELETED:
         raise CommandFailed(f"{version.name} is what was imported from {path}, and was deleted: undelete it first")
-    if alias and alias not in version.aliases:
+    if alias and alias not in map(id_of, version.aliases):
         name = alias_name(parent, alias)
         client.registry.SetAlias(model_store_pb2.SetAliasRequest(name=name, version=version.name, actor=actor))
         version = client.version(version.name)
@@ -92,8 +92,8 @@ def import_archive(
 
 def _download(client: RegistryCalls, version: model_store_pb2.ModelVersion, on_bytes: OnBytes) -> _Chunks:
     """Yield a version's blobs; the call is made at once."""
-    request = model_store_pb2.DownloadVersionRequest(name=version.name)
-    stream = responses(partial(client.registry.DownloadVersion, request))
+    request = model_store_pb2.DownloadModelVersionRequest(name=version.name)
+    stream = responses(partial(client.registry.DownloadModelVersion, request))
     next(stream)
 
     def chunks() -> _Chunks:

@@ -43,7 +43,7 @@ def names_of_versions(versions: Iterable[model_store_pb2.ModelVersion]) -> Mappi
     return {
         "metrics": {name for version in found for name in version.metric_values},
         "tags": {key for version in found for key in version.tags},
-        "aliases": {alias for version in found for alias in version.aliases},
+        "aliases": {id_of(alias) for version in found for alias in version.aliases},
     }
 
 

@@ -8,7 +8,7 @@ from maas.model_store.v1 import model_store_pb2, model_store_pb2_grpc
 
 from maas_client.wire.request_streams import sent
 
-Header = model_store_pb2.PublishVersionRequest.Header
+Header = model_store_pb2.PublishModelVersionRequest.Header
 
 
 def send(
@@ -25,7 +25,7 @@ def send(
     request = model_store_pb2.FindMissingBlobsRequest(digests=list(sizes))
     missing = registry.FindMissingBlobs(request).missing_digests
     on_sent(sum(sizes[digest] for digest in sizes.keys() - set(missing)))
-    return sent(registry.PublishVersion, _messages(header, missing, chunks, on_sent))
+    return sent(registry.PublishModelVersion, _messages(header, missing, chunks, on_sent))
 
 
 def _messages(
@@ -33,10 +33,10 @@ def _messages(
     missing: Iterable[str],
     chunks: Callable[[str], Iterable[bytes]],
     on_sent: Callable[[int], object],
-) -> Iterator[model_store_pb2.PublishVersionRequest]:
-    yield model_store_pb2.PublishVersionRequest(header=header)
+) -> Iterator[model_store_pb2.PublishModelVersionRequest]:
+    yield model_store_pb2.PublishModelVersionRequest(header=header)
     for digest in missing:
         for data in chunks(digest):
-            chunk = model_store_pb2.PublishVersionRequest.BlobChunk(digest=digest, data=data)
-            yield model_store_pb2.PublishVersionRequest(blob_chunk=chunk)
+            chunk = model_store_pb2.PublishModelVersionRequest.BlobChunk(digest=digest, data=data)
+            yield model_store_pb2.PublishModelVersionRequest(blob_chunk=chunk)
             on_sent(len(data))

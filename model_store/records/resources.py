@@ -175,14 +175,3 @@ class Dataset:
     def parent_name(self) -> str:
         """Resource name of the dataset that it was appended to; empty where there is none."""
         return dataset_name(self.parent_id) if self.parent_id is not None else ""
-
-
-@dataclass(frozen=True)
-class Change:
-    """One entry of the change feed: what happened to which resource, and which principal did it."""
-
-    sequence: int
-    kind: str
-    resource: str
-    created_at: datetime
-    principal: str = ""

@@ -12,6 +12,7 @@ from model_store.blobs import BlobStore
 from model_store.database.engine import Database
 from model_store.database.paging import Page, cut
 from model_store.errors import AlreadyExists
+from model_store.records.changes import ChangeKind
 from model_store.records.resources import Dataset
 from model_store.tables import DatasetPackRow, DatasetRow
 from model_store.transactions import deletion
@@ -57,7 +58,7 @@ class DatasetStore:
                     **{key: getattr(dataset, key) for key in values},
                 )
             )
-            append_change(session, "dataset_registered", dataset.name)
+            append_change(session, ChangeKind.DATASET_REGISTERED, dataset.name)
             session.flush()
             return row.record()
 

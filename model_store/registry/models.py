@@ -15,6 +15,7 @@ from model_store.errors import AlreadyExists, IllegalState
 from model_store.manifests import Manifest
 from model_store.names import AliasName, DatasetName, JobName, ModelName, VersionName
 from model_store.records.aliases import Target
+from model_store.records.changes import ChangeKind
 from model_store.records.resources import Model, ModelVersion, Notes
 from model_store.registry.aliases import AliasStore
 from model_store.registry.comparison import Comparison, compare
@@ -103,7 +104,7 @@ class ModelStore(AliasStore):
                 return existing.record()
             row = lock_model(session, model_id)
             write_notes(row, notes)
-            append_change(session, "model_created", ModelName(model_id))
+            append_change(session, ChangeKind.MODEL_CREATED, ModelName(model_id))
             return row.record()
 
     def get_model(self, model_id: str) -> Model:
@@ -126,7 +127,7 @@ class ModelStore(AliasStore):
         with self._database.write(principal) as session:
             row = living_model_row(session, model_id, lock=True)
             check_etag(row, ModelName(model_id), etag)
-            _update(session, row, change, "model_updated", ModelName(model_id))
+            _update(session, row, change, ChangeKind.MODEL_UPDATED, ModelName(model_id))
             return row.record()
 
     def delete_model(
@@ -197,7 +198,7 @@ class ModelStore(AliasStore):
             living_model_row(session, name.model_id, lock=True)
             row = living_version_row(session, name)
             check_etag(row, name, etag)
-            _update(session, row, change, "version_updated", name)
+            _update(session, row, change, ChangeKind.VERSION_UPDATED, name)
             return row.record()
 
     def delete_version(self, name: VersionName, etag: str | None = None, *, principal: str = "") -> ModelVersion:
@@ -250,7 +251,7 @@ class ModelStore(AliasStore):
             return family_of(session, name, num_up=num_up, num_down=num_down, max_nodes=max_nodes)
 
 
-def _update(session: Session, row: ModelRow | VersionRow, change: NotesChange, kind: str, name: object) -> None:
+def _update(session: Session, row: ModelRow | VersionRow, change: NotesChange, kind: ChangeKind, name: object) -> None:
     write_notes(row, change(row.record().notes))
     row.revision += 1
     row.updated_at = datetime.now(UTC)

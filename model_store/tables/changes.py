@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from model_store.records.resources import Change
+from model_store.records.changes import Change
 from model_store.tables.base import CheckedText, Row, Sequence
 from model_store.texts import MAX_PRINCIPAL
 

@@ -12,6 +12,7 @@ from model_store.database.principals import principal_of
 from model_store.errors import IllegalState, InvalidInput, Violation
 from model_store.names import AliasName, VersionName
 from model_store.records.aliases import NO_SPLIT, Target, Traffic
+from model_store.records.changes import ChangeKind
 from model_store.tables import AliasMoveRow, AliasRow, VersionRow
 from model_store.transactions.changes import append_change
 from model_store.transactions.resource_rows import moves_of
@@ -65,7 +66,7 @@ def move_alias(
         move = _remember(session, name, previous, target, actor, reason, rolls_back=rolls_back)
         row.number, row.traffic, row.updated_at = target.number, _to_json(target.traffic), now
         row.revision = move.sequence
-        append_change(session, "alias_moved", name)
+        append_change(session, ChangeKind.ALIAS_MOVED, name)
     session.add(row)
     session.flush()
     return row
@@ -75,14 +76,14 @@ def refuse_move(session: Session, name: AliasName, target: Target | None, number
     """Write down that an alias stays where it is, and which version it was not moved to."""
     refused = Target(number, target.traffic if target is not None else NO_SPLIT)
     _remember(session, name, target, refused, actor, reason, is_refused=True)
-    append_change(session, "alias_move_refused", name)
+    append_change(session, ChangeKind.ALIAS_MOVE_REFUSED, name)
 
 
 def end_alias(session: Session, row: AliasRow, actor: str, reason: str) -> None:
     """Delete an alias; its history stays."""
     session.delete(row)
     _remember(session, row.name, row.target, None, actor, reason)
-    append_change(session, "alias_deleted", row.name)
+    append_change(session, ChangeKind.ALIAS_DELETED, row.name)
 
 
 def roll_back_alias(session: Session, name: AliasName, actor: str, reason: str) -> AliasRow:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from model_store.database.engine import Database
 from model_store.database.principals import principal_of
 from model_store.errors import Expired, Unavailable
-from model_store.records.resources import Change
+from model_store.records.changes import Change, ChangeKind
 from model_store.tables import ChangeRow
 
 _FEED_LOCK = 0x6D616174  # next to the migration lock
@@ -39,7 +39,7 @@ def take_writer_lock(session: Session) -> None:
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _FEED_LOCK})
 
 
-def append_change(session: Session, kind: str, resource: object) -> None:
+def append_change(session: Session, kind: ChangeKind, resource: object) -> None:
     """Add an entry in the caller's transaction; its commit wakes the followers.
 
     Writers take turns: sequence numbers become visible in order, and a follower that has seen one has seen all before.
@@ -60,7 +60,8 @@ def prune_changes(session: Session, before: datetime, limit: int) -> int:
         return 0
     mark = due[-1].sequence
     session.execute(delete(ChangeRow).where(ChangeRow.sequence < mark))
-    session.execute(update(ChangeRow).where(ChangeRow.sequence == mark).values(kind=_PRUNED, resource=""))
+    pruned = {"kind": _PRUNED, "resource": "", "principal": ""}
+    session.execute(update(ChangeRow).where(ChangeRow.sequence == mark).values(pruned))
     return sum(row.kind != _PRUNED for row in due)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, aliased, selectinload
 
 from model_store.errors import IllegalState
 from model_store.names import VersionName, dataset_name, job_name, model_name
+from model_store.records.changes import ChangeKind
 from model_store.records.job_lifecycle import ENDED
 from model_store.tables import AliasRow, DatasetRow, JobRow, ModelRow, VersionRow
 from model_store.transactions.aliases import end_alias
@@ -35,7 +36,7 @@ def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> No
         row.name, "is the base of unfinished jobs, {}: cancel those first", _jobs(session, row.model_id, row.number)
     )
     _hide(row, datetime.now(UTC), kept_for)
-    append_change(session, "version_deleted", row.name)
+    append_change(session, ChangeKind.VERSION_DELETED, row.name)
 
 
 def undelete_version(session: Session, row: VersionRow) -> None:
@@ -45,7 +46,7 @@ def undelete_version(session: Session, row: VersionRow) -> None:
     if row.base_model_id is not None and row.base_number is not None:
         living_version_row(session, VersionName(row.base_model_id, row.base_number))
     _show(row)
-    append_change(session, "version_undeleted", row.name)
+    append_change(session, ChangeKind.VERSION_UNDELETED, row.name)
 
 
 def delete_model(session: Session, row: ModelRow, kept_for: timedelta, *, force: bool) -> None:
@@ -61,7 +62,7 @@ def delete_model(session: Session, row: ModelRow, kept_for: timedelta, *, force:
     _hide(row, now, kept_for)
     for version in living:
         _hide(version, now, kept_for)
-    append_change(session, "model_deleted", name)
+    append_change(session, ChangeKind.MODEL_DELETED, name)
 
 
 def undelete_model(session: Session, row: ModelRow) -> None:
@@ -72,7 +73,7 @@ def undelete_model(session: Session, row: ModelRow) -> None:
             living_version_row(session, VersionName(str(version.base_model_id), version.base_number))
         _show(version)
     _show(row)
-    append_change(session, "model_undeleted", model_name(row.id))
+    append_change(session, ChangeKind.MODEL_UNDELETED, model_name(row.id))
 
 
 def delete_dataset(session: Session, row: DatasetRow, kept_for: timedelta) -> None:
@@ -83,7 +84,7 @@ def delete_dataset(session: Session, row: DatasetRow, kept_for: timedelta) -> No
     row.deleted_at = datetime.now(UTC)
     row.purge_at = row.deleted_at + kept_for
     row.revision += 1
-    append_change(session, "dataset_deleted", name)
+    append_change(session, ChangeKind.DATASET_DELETED, name)
 
 
 def undelete_dataset(session: Session, row: DatasetRow) -> None:
@@ -92,7 +93,7 @@ def undelete_dataset(session: Session, row: DatasetRow) -> None:
         raise IllegalState(f"{dataset_name(row.id)} was not deleted")
     row.deleted_at = row.purge_at = None
     row.revision += 1
-    append_change(session, "dataset_undeleted", dataset_name(row.id))
+    append_change(session, ChangeKind.DATASET_UNDELETED, dataset_name(row.id))
 
 
 def purge(session: Session, now: datetime, at_once: int | None = None) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ def purge(session: Session, now: datetime, at_once: int | None = None) -> tuple[
         dataset.revision += 1
         names.append(dataset_name(dataset.id))
     for name in names:
-        append_change(session, "purged", name)
+        append_change(session, ChangeKind.PURGED, name)
     return tuple(names)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from model_store.errors import IllegalState, JobNotFound, LeaseLost
 from model_store.names import job_name
+from model_store.records.changes import ChangeKind
 from model_store.records.job_lifecycle import ACTIVE, ENDED, JobState, after_lost_runner, may_move
 from model_store.records.jobs import ErrorCode, JobError
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
@@ -104,7 +105,7 @@ def ended_jobs(before: datetime) -> Select[str]:
 def append_state(session: Session, row: JobRow) -> None:
     """Tell the job's followers, and those of the store, what state it is in."""
     append(session, row, "state", {"state": str(row.state)})
-    append_change(session, f"job_{row.state}", job_name(row.id))
+    append_change(session, ChangeKind(f"job_{row.state}"), job_name(row.id))
 
 
 def append(session: Session, row: JobRow, kind: str, payload: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from model_store.database.principals import principal_of
 from model_store.errors import AlreadyExists, InvalidInput
 from model_store.manifests import Manifest
 from model_store.names import VersionName, check_key
+from model_store.records.changes import ChangeKind
 from model_store.records.metrics import Metrics
 from model_store.records.resources import CalibrationDigests, Lineage, Notes
 from model_store.tables import ModelRow, ModelTagRow, StageRow, VersionMetricRow, VersionRow, VersionTagRow
@@ -124,7 +125,7 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
         metric_values=[VersionMetricRow(name=name, value=value) for name, value in sorted(values.items())],
     )
     session.add(row)
-    append_change(session, "version_published", VersionName(row.model_id, row.number))
+    append_change(session, ChangeKind.VERSION_PUBLISHED, VersionName(row.model_id, row.number))
     session.flush()
     return row
 

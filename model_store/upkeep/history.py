@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from model_store.database.engine import Database
 from model_store.names import job_name
+from model_store.records.changes import ChangeKind
 from model_store.records.job_lifecycle import ENDED
 from model_store.records.promotion import OPEN
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow, VersionRow
@@ -120,5 +121,5 @@ def _delete_jobs(session: Session, before: datetime) -> list[str]:
             session.execute(delete(table).where(table.job_id.in_(ids)))
         session.execute(delete(JobRow).where(JobRow.id.in_(ids)))
         for job_id in ids:
-            append_change(session, "purged", job_name(job_id))
+            append_change(session, ChangeKind.PURGED, job_name(job_id))
     return ids

@@ -51,7 +51,7 @@ def test_a_refusal_leaves_the_alias_and_says_why(served: pb.TrainingJob, client:
     assert refused.promotion.figure == refused.metrics.values["accuracy"]
     assert refused.promotion.incumbent_figure == served.metrics.values["accuracy"]
     entry = next(client.alias_history("shapes", "production"))
-    assert (entry.is_refused, entry.to_version, entry.reason) == (True, refused.version, refused.promotion.reason)
+    assert (entry.refused, entry.to_version, entry.reason) == (True, refused.version, refused.promotion.reason)
     assert client.predict("shapes@production", [next(photos.rglob("*.png"))]).version == served.version
 
 

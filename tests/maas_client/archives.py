@@ -17,7 +17,7 @@ from model_store.tasks import Classification
 
 BLOBS = (b"first stage", b"second stage " * 100_000)
 DIGESTS = tuple(hashlib.sha256(data).hexdigest() for data in BLOBS)
-Chunk = pb.DownloadVersionResponse.BlobChunk
+Chunk = pb.DownloadModelVersionResponse.BlobChunk
 
 
 def version(**more: object) -> pb.ModelVersion:

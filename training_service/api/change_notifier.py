@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from model_store.errors import Expired, StoreError, Unavailable
-from model_store.records.resources import Change
+from model_store.records.changes import Change
 from model_store.transactions.changes import ChangeFeed
 from training_service.threads import Threads
 

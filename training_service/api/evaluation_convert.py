@@ -52,16 +52,16 @@ def read_split(split: pb.Split) -> str:
     return _SPLITS[split]
 
 
-def evaluating_message(phase: Phase, fraction_done: float) -> pb.EvaluateVersionResponse:
+def evaluating_message(phase: Phase, fraction_done: float) -> pb.EvaluateModelVersionResponse:
     """Say how far an evaluation is."""
-    progress = pb.EvaluateVersionResponse.Progress(phase=PHASES[phase], fraction_done=fraction_done)
-    return pb.EvaluateVersionResponse(progress=progress)
+    progress = pb.EvaluateModelVersionResponse.Progress(phase=PHASES[phase], fraction_done=fraction_done)
+    return pb.EvaluateModelVersionResponse(progress=progress)
 
 
-def evaluated_message(evaluated: Evaluated) -> pb.EvaluateVersionResponse:
+def evaluated_message(evaluated: Evaluated) -> pb.EvaluateModelVersionResponse:
     """Say what an evaluation has measured."""
     evaluation = evaluated.evaluation
-    return pb.EvaluateVersionResponse(
+    return pb.EvaluateModelVersionResponse(
         evaluation=pb.Evaluation(
             version=str(evaluated.version),
             dataset=dataset_name(evaluated.dataset_id),

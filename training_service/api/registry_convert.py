@@ -10,9 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from model_store.manifests import Manifest
-from model_store.names import VersionName
+from model_store.names import AliasName, VersionName
 from model_store.records.aliases import Alias, AliasMove, Share, Traffic
-from model_store.records.resources import Change, Lineage, Model, ModelVersion, Notes, StoredCalibration, Timestamps
+from model_store.records.changes import Change, ChangeKind
+from model_store.records.resources import Lineage, Model, ModelVersion, Notes, StoredCalibration, Timestamps
 from model_store.registry.comparison import Comparison, Difference
 from model_store.transactions.lineage import LineageGraph
 from training_service.api.evaluation_convert import metrics_message
@@ -55,7 +56,7 @@ def move_message(move: AliasMove) -> pb.AliasMove:
         actor=move.actor,
         reason=move.reason,
         create_time=timestamp(move.created_at),
-        is_refused=move.is_refused,
+        refused=move.is_refused,
         principal=move.principal,
         **_traffic(move.traffic, move.name.model_id),
     )
@@ -72,7 +73,9 @@ def version_message(
         stages=[
             pb.Stage(name=stage.name, digest=stage.digest, size_bytes=stage.size_bytes) for stage in version.stages
         ],
-        num_labels=version.num_outputs,
+        modality=version.modality,
+        task=f"TASK_{version.task.upper()}" if version.task is not None else None,
+        output_count=version.num_outputs,
         labels=manifest.names if manifest is not None else (),
         manifest_json=manifest.to_json().decode() if manifest is not None else "",
         temperature=manifest.task.temperature if manifest is not None and manifest.task is not None else None,
@@ -81,20 +84,22 @@ def version_message(
         metric_values=version.metric_values,
         size_bytes=version.size_bytes,
         added_bytes=version.added_bytes,
-        aliases=version.aliases,
+        aliases=[str(AliasName(version.name.model_id, alias)) for alias in version.aliases],
         principal=version.principal,
         calibration=_calibration_message(version.calibration) if version.calibration is not None else None,
         **_kept(version.notes, version.timestamps),
     )
 
 
-def comparison_message(first: VersionName, second: VersionName, comparison: Comparison) -> pb.CompareVersionsResponse:
+def comparison_message(
+    first: VersionName, second: VersionName, comparison: Comparison
+) -> pb.CompareModelVersionsResponse:
     """Write what differs between two versions."""
-    return pb.CompareVersionsResponse(
+    return pb.CompareModelVersionsResponse(
         first=str(first),
         second=str(second),
         metrics=[
-            pb.CompareVersionsResponse.MetricDifference(name=each.name, first=each.first, second=each.second)
+            pb.CompareModelVersionsResponse.MetricDifference(name=each.name, first=each.first, second=each.second)
             for each in comparison.metrics
         ],
         stages=_differences(comparison.stages),
@@ -111,11 +116,17 @@ def lineage_graph_message(graph: LineageGraph) -> pb.LineageGraph:
     return pb.LineageGraph(
         nodes=[
             pb.LineageGraph.Node(
-                name=node.name, state=node.state, create_time=_optional(node.created_at), principal=node.principal
+                name=node.name,
+                state=f"STATE_{node.state.upper()}",
+                create_time=_optional(node.created_at),
+                principal=node.principal,
             )
             for node in graph.nodes
         ],
-        edges=[pb.LineageGraph.Edge(source=edge.source, target=edge.target, role=edge.role) for edge in graph.edges],
+        edges=[
+            pb.LineageGraph.Edge(source=edge.source, target=edge.target, role=f"ROLE_{edge.role.upper()}")
+            for edge in graph.edges
+        ],
         truncated=graph.is_truncated,
     )
 
@@ -124,7 +135,7 @@ def change_message(change: Change) -> pb.Change:
     """Write one entry of the change feed."""
     return pb.Change(
         sequence=change.sequence,
-        kind=change.kind,
+        kind=f"KIND_{change.kind.upper()}" if change.kind in set(ChangeKind) else None,
         resource=change.resource,
         create_time=timestamp(change.created_at),
         principal=change.principal,
@@ -160,9 +171,9 @@ def _optional(moment: datetime | None) -> Timestamp | None:
     return timestamp(moment) if moment is not None else None
 
 
-def _differences(differences: Iterable[Difference]) -> list[pb.CompareVersionsResponse.Difference]:
+def _differences(differences: Iterable[Difference]) -> list[pb.CompareModelVersionsResponse.Difference]:
     return [
-        pb.CompareVersionsResponse.Difference(name=each.name, first=each.first, second=each.second)
+        pb.CompareModelVersionsResponse.Difference(name=each.name, first=each.first, second=each.second)
         for each in differences
     ]
 

@@ -125,13 +125,13 @@ def digests(given: Iterable[str], field: str, *, at_least: int) -> list[str]:
 def lineage_limits(request: pb.GetLineageRequest) -> dict[str, int]:
     """Read how much of a family is asked for."""
     return {
-        "num_up": _generations(request.num_generations_up, "num_generations_up"),
-        "num_down": _generations(request.num_generations_down, "num_generations_down"),
+        "num_up": _generations(request, "max_generations_up"),
+        "num_down": _generations(request, "max_generations_down"),
         "max_nodes": _in_range(request.max_nodes or _DEFAULT_NODES, 1, _MAX_NODES, "max_nodes"),
     }
 
 
-def publication(header: pb.PublishVersionRequest.Header) -> Publication:
+def publication(header: pb.PublishModelVersionRequest.Header) -> Publication:
     """Read what a publisher says of a version; raise InvalidInput naming what cannot be kept."""
     _check_texts(
         **{
@@ -152,7 +152,7 @@ def publication(header: pb.PublishVersionRequest.Header) -> Publication:
         calibration=_calibration(header.calibration) if header.HasField("calibration") else None,
         notes=notes(header, "header"),
         alias=names.check_id(header.alias, "header.alias") if header.alias else None,
-        actor=header.actor or "PublishVersion",
+        actor=header.actor or "PublishModelVersion",
         request_id=header.request_id or None,
     )
 
@@ -180,9 +180,10 @@ def _recipe(message: Struct) -> dict[str, Any]:
         raise InvalidInput.of("header.recipe", f"must be JSON, with finite numbers only: {error}") from error
 
 
-def _generations(number: int, field: str) -> int:
-    """Read a number of generations: 0 means the default, and -1 none."""
-    return _in_range(number or _DEFAULT_GENERATIONS, -1, _MAX_GENERATIONS, field) if number != -1 else 0
+def _generations(request: pb.GetLineageRequest, field: str) -> int:
+    """Read a number of generations."""
+    given = getattr(request, field) if request.HasField(field) else _DEFAULT_GENERATIONS
+    return _in_range(given, 0, _MAX_GENERATIONS, field)
 
 
 def _share(message: pb.VersionShare, model_id: str, field: str) -> Share:

@@ -1,4 +1,5 @@
 """The registry over gRPC: maas.model_store.v1.ModelStoreService."""
+# ruff: noqa: ARG002  the RPCs have gRPC's names and arguments
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.empty_pb2 import Empty
 from maas.model_store.v1 import model_store_pb2 as pb
 from maas.model_store.v1 import model_store_pb2_grpc as pb_grpc
 
@@ -15,7 +17,8 @@ from grpc_runtime.principals import current_principal
 from model_store import names
 from model_store.database.paging import PageRequest
 from model_store.errors import InvalidInput
-from model_store.records.resources import Change, ModelVersion
+from model_store.records.changes import Change
+from model_store.records.resources import ModelVersion
 from model_store.registry.models import ModelStore
 from model_store.transactions.changes import ChangeFeed
 from training_service.api import registry_convert as convert
@@ -38,68 +41,70 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         self._notifier = notifier
         self._threads = threads
 
-    async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+    async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.Model:
         """Create a model without versions."""
         model_id = names.check_id(request.model_id, "model_id")
         notes = requests.notes(request.model, "model")
         return convert.model_message(await self._write(self._store.create_model, model_id, notes))
 
-    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.Model:
         """Get one model."""
         model_id = names.parse_model(request.name, "name")
         return convert.model_message(await self._threads.reads.run(self._store.get_model, model_id))
 
-    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: ARG002
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """List models."""
         page = await self._threads.reads.run(self._store.list_models, requests.list_request(request))
         models = [convert.model_message(model) for model in page.items]
         return pb.ListModelsResponse(models=models, next_page_token=page.next_token)
 
-    async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+    async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.Model:
         """Change a model's description or tags."""
         model_id = names.parse_model(request.model.name, "model.name")
         change = requests.notes_change(request.model, request.update_mask, "model")
         model = await self._write(self._store.update_model, model_id, change, request.model.etag or None)
         return convert.model_message(model)
 
-    async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+    async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.Model:
         """Hide a model."""
         model_id = names.parse_model(request.name, "name")
         model = await self._write(self._store.delete_model, model_id, force=request.force, etag=request.etag or None)
         return convert.model_message(model)
 
-    async def UndeleteModel(self, request: pb.UndeleteModelRequest, context: Context) -> pb.Model:  # noqa: ARG002
+    async def UndeleteModel(self, request: pb.UndeleteModelRequest, context: Context) -> pb.Model:
         """Bring a deleted model back."""
         model_id = names.parse_model(request.name, "name")
         return convert.model_message(await self._write(self._store.undelete_model, model_id))
 
-    async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+    async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.ModelVersion:
         """Get one version, by number or by alias."""
         target = requests.version_or_alias(request.name, "name")
         return await self._threads.slow.run(self._read_version, target)
 
-    async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:  # noqa: ARG002
+    async def ListModelVersions(
+        self, request: pb.ListModelVersionsRequest, context: Context
+    ) -> pb.ListModelVersionsResponse:
         """List the versions of one model."""
         model_id = names.parse_model(request.parent, "parent")
         page = await self._threads.reads.run(self._store.list_versions, model_id, requests.list_request(request))
         versions = [convert.version_message(version) for version in page.items]
-        return pb.ListVersionsResponse(versions=versions, next_page_token=page.next_token)
+        return pb.ListModelVersionsResponse(model_versions=versions, next_page_token=page.next_token)
 
-    async def UpdateVersion(self, request: pb.UpdateVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+    async def UpdateModelVersion(self, request: pb.UpdateModelVersionRequest, context: Context) -> pb.ModelVersion:
         """Change a version's description or tags."""
-        name = names.parse_version(request.version.name, "version.name")
-        change = requests.notes_change(request.version, request.update_mask, "version")
-        etag = request.version.etag or None
+        name = names.parse_version(request.model_version.name, "model_version.name")
+        change = requests.notes_change(request.model_version, request.update_mask, "model_version")
+        etag = request.model_version.etag or None
         version = await self._write(self._store.update_version, name, change, etag)
         return await self._threads.slow.run(self._message, version)
 
-    async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+    async def DeleteModelVersion(self, request: pb.DeleteModelVersionRequest, context: Context) -> pb.ModelVersion:
         """Hide a version."""
         name = names.parse_version(request.name, "name")
         version = await self._write(self._store.delete_version, name, request.etag or None)
         return convert.version_message(version)
 
-    async def UndeleteVersion(self, request: pb.UndeleteVersionRequest, context: Context) -> pb.ModelVersion:  # noqa: ARG002
+    async def UndeleteModelVersion(self, request: pb.UndeleteModelVersionRequest, context: Context) -> pb.ModelVersion:
         """Bring a deleted version back."""
         name = names.parse_version(request.name, "name")
         version = await self._write(self._store.undelete_version, name)
@@ -108,57 +113,57 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     async def FindMissingBlobs(
         self,
         request: pb.FindMissingBlobsRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> pb.FindMissingBlobsResponse:
         """Say which blobs the store lacks."""
         wanted = requests.digests(request.digests, "digests", at_least=1)
         missing = await self._threads.slow.run(self._store.blobs.missing, wanted)
         return pb.FindMissingBlobsResponse(missing_digests=missing)
 
-    async def PublishVersion(
+    async def PublishModelVersion(
         self,
-        request_iterator: AsyncIterator[pb.PublishVersionRequest],
-        context: Context,  # noqa: ARG002
+        request_iterator: AsyncIterator[pb.PublishModelVersionRequest],
+        context: Context,
     ) -> pb.ModelVersion:
         """Register a version made elsewhere."""
         publish = partial(self._publish, current_principal())
         return await in_threads(self._threads.uploads, publish, request_iterator)
 
-    async def DownloadVersion(
+    async def DownloadModelVersion(
         self,
-        request: pb.DownloadVersionRequest,
-        context: Context,  # noqa: ARG002
-    ) -> AsyncIterator[pb.DownloadVersionResponse]:
+        request: pb.DownloadModelVersionRequest,
+        context: Context,
+    ) -> AsyncIterator[pb.DownloadModelVersionResponse]:
         """Send a version's manifest and blobs."""
         target = requests.version_or_alias(request.name, "name")
         known = set(requests.digests(request.known_digests, "known_digests", at_least=0))
         version = await self._threads.reads.run(lambda: self._store.get_version(self._store.resolve(target)))
-        yield pb.DownloadVersionResponse(version=await self._threads.slow.run(self._message, version))
+        yield pb.DownloadModelVersionResponse(version=await self._threads.slow.run(self._message, version))
         # Not closed here: where the caller goes, a thread may still read. The last reference closes the file.
         messages = blob_messages(version, self._store.blobs, known)
         while (message := await self._threads.slow.run(next, messages, None)) is not None:
             yield message
 
-    async def CompareVersions(
+    async def CompareModelVersions(
         self,
-        request: pb.CompareVersionsRequest,
-        context: Context,  # noqa: ARG002
-    ) -> pb.CompareVersionsResponse:
+        request: pb.CompareModelVersionsRequest,
+        context: Context,
+    ) -> pb.CompareModelVersionsResponse:
         """Say what changed from one version to another."""
         first, second = (requests.version_or_alias(getattr(request, field), field) for field in ("first", "second"))
         return await self._threads.slow.run(self._compare, first, second)
 
-    async def GetLineage(self, request: pb.GetLineageRequest, context: Context) -> pb.LineageGraph:  # noqa: ARG002
+    async def GetLineage(self, request: pb.GetLineageRequest, context: Context) -> pb.LineageGraph:
         """Get what a resource was made from, and what was made from it."""
         name, limits = names.parse_origin(request.name, "name"), requests.lineage_limits(request)
         return convert.lineage_graph_message(await self._threads.reads.run(self._store.lineage, name, **limits))
 
-    async def GetAlias(self, request: pb.GetAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
+    async def GetAlias(self, request: pb.GetAliasRequest, context: Context) -> pb.Alias:
         """Get one alias."""
         name = names.parse_alias(request.name, "name")
         return convert.alias_message(await self._threads.reads.run(self._store.get_alias, name))
 
-    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.Alias:
         """Point an alias at a version."""
         name = names.parse_alias(request.name, "name")
         version = names.parse_version(request.version, "version")
@@ -166,22 +171,22 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         alias = await self._write(self._store.set_alias, name, version, traffic, **note)
         return convert.alias_message(alias)
 
-    async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:  # noqa: ARG002
+    async def RollBackAlias(self, request: pb.RollBackAliasRequest, context: Context) -> pb.Alias:
         """Point an alias back at the version before."""
         name, note = names.parse_alias(request.name, "name"), requests.alias_note(request)
         alias = await self._write(self._store.roll_back_alias, name, **note)
         return convert.alias_message(alias)
 
-    async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:  # noqa: ARG002
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> Empty:
         """Delete an alias."""
         name, note = names.parse_alias(request.name, "name"), requests.alias_note(request)
         await self._write(self._store.delete_alias, name, **note)
-        return pb.DeleteAliasResponse()
+        return Empty()
 
     async def ListAliasHistory(
         self,
         request: pb.ListAliasHistoryRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> pb.ListAliasHistoryResponse:
         """List the history of an alias, newest first."""
         name = names.parse_alias(request.parent, "parent")
@@ -218,13 +223,13 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
 
     def _publish(
         self, principal: str, check_client: Callable[[], None]
-    ) -> Receiver[pb.PublishVersionRequest, pb.ModelVersion]:
+    ) -> Receiver[pb.PublishModelVersionRequest, pb.ModelVersion]:
         publication = yield from receive_version(check_client, self._store.blobs)
         return self._message(self._store.publish(replace(publication, principal=principal)))
 
     def _compare(
         self, first: names.AliasName | names.VersionName, second: names.AliasName | names.VersionName
-    ) -> pb.CompareVersionsResponse:
+    ) -> pb.CompareModelVersionsResponse:
         versions = self._store.resolve(first), self._store.resolve(second)
         return convert.comparison_message(*versions, self._store.compare(*versions))
 

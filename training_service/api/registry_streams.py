@@ -24,7 +24,7 @@ _SENT_CHUNK_BYTES = 1024 * 1024
 
 def receive_version(
     check_client: Callable[[], None], blobs: BlobStore
-) -> Receiver[pb.PublishVersionRequest, Publication]:
+) -> Receiver[pb.PublishModelVersionRequest, Publication]:
     """Store the blobs that a publisher sends, and return what is ready to be registered.
 
     Raises InvalidInput where a message, the manifest or a blob does not fit, and IllegalState where blobs are missing.
@@ -47,13 +47,13 @@ def receive_version(
 
 def blob_messages(
     version: ModelVersion, blobs: BlobStore, known: Collection[str]
-) -> Iterator[pb.DownloadVersionResponse]:
+) -> Iterator[pb.DownloadModelVersionResponse]:
     """Yield a version's blobs in chunks, each once, in the order of `blob_sizes`; raise MissingBlob or CorruptBlob."""
     for digest in version.blob_sizes:
         if digest not in known:
             for data in _verified(blobs, digest):
-                chunk = pb.DownloadVersionResponse.BlobChunk(digest=digest, data=data)
-                yield pb.DownloadVersionResponse(blob_chunk=chunk)
+                chunk = pb.DownloadModelVersionResponse.BlobChunk(digest=digest, data=data)
+                yield pb.DownloadModelVersionResponse(blob_chunk=chunk)
 
 
 def _check_calibration(publication: Publication, blobs: BlobStore) -> None:
@@ -75,7 +75,7 @@ def _verified(blobs: BlobStore, digest: str) -> Iterator[bytes]:
     check_digest(digest, hasher.hexdigest(), "the stored copy")
 
 
-def _stored_blobs(wanted: Container[str], blobs: BlobStore) -> Receiver[pb.PublishVersionRequest, set[str]]:
+def _stored_blobs(wanted: Container[str], blobs: BlobStore) -> Receiver[pb.PublishModelVersionRequest, set[str]]:
     """Store blobs that come one after the other, each verified against its digest; return those that were new."""
     added = set()
     message = yield
@@ -90,7 +90,7 @@ def _stored_blobs(wanted: Container[str], blobs: BlobStore) -> Receiver[pb.Publi
     return added
 
 
-def _chunk(message: pb.PublishVersionRequest, wanted: Container[str]) -> pb.PublishVersionRequest.BlobChunk:
+def _chunk(message: pb.PublishModelVersionRequest, wanted: Container[str]) -> pb.PublishModelVersionRequest.BlobChunk:
     if message.WhichOneof("part") != "blob_chunk":
         raise InvalidInput.of("blob_chunk", "must be in every message after the first")
     chunk = message.blob_chunk

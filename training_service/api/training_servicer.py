@@ -170,13 +170,13 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             async for job, event in events:
                 yield convert.event_message(event, job.spec.model_id)
 
-    async def EvaluateVersion(
-        self, request: pb.EvaluateVersionRequest, context: Context
-    ) -> AsyncIterator[pb.EvaluateVersionResponse]:
+    async def EvaluateModelVersion(
+        self, request: pb.EvaluateModelVersionRequest, context: Context
+    ) -> AsyncIterator[pb.EvaluateModelVersionResponse]:
         """Stream how far an evaluation is, then what was measured."""
         await self._threads.reads.run(self._check_names, request)
         async for message in self._background.run(Kind.EVALUATE, request):
-            yield pb.EvaluateVersionResponse.FromString(message)
+            yield pb.EvaluateModelVersionResponse.FromString(message)
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.Report:
         """Write a page about a job."""
@@ -190,7 +190,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             lambda: self._message(self._jobs.request_action(job_id, action, etag=etag, principal=principal))
         )
 
-    def _check_names(self, request: pb.EvaluateVersionRequest) -> None:
+    def _check_names(self, request: pb.EvaluateModelVersionRequest) -> None:
         """Refuse names that mean nothing without the cost of a process."""
         target, dataset_id = parse_target(request.name, "name"), parse_dataset(request.dataset, "dataset")
         read_split(request.split)

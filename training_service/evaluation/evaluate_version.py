@@ -1,4 +1,4 @@
-"""Measures any version on any rows: what the gate, EvaluateVersion and reports have in common."""
+"""Measures any version on any rows: what the gate, EvaluateModelVersion and reports have in common."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def history(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None:
         (
             moment(move.create_time),
             id_of(move.from_version),
-            f"{'refused: ' if move.is_refused else ''}{alias_text(move, move.to_version)}",
+            f"{'refused: ' if move.refused else ''}{alias_text(move, move.to_version)}",
             move.actor,
             move.reason,
         )

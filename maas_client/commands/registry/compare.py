@@ -12,7 +12,7 @@ from maas_client.client import Client
 from maas_client.typed.shorthand import short_name
 from maas_client.views.output import AsJson, as_text, metric, out, print_json, print_table, size
 
-Difference = pb.CompareVersionsResponse.Difference
+Difference = pb.CompareModelVersionsResponse.Difference
 _SHOWN_DIGITS = 12
 
 
@@ -43,7 +43,7 @@ def compare(
     out.print(f"{names[1]} shares {size(answer.shared_bytes)} of its {size(versions[1].size_bytes)}", highlight=False)
 
 
-def _metric_row(each: pb.CompareVersionsResponse.MetricDifference) -> tuple[str, str, str, str]:
+def _metric_row(each: pb.CompareModelVersionsResponse.MetricDifference) -> tuple[str, str, str, str]:
     first = metric(each.first) if each.HasField("first") else ""
     second = metric(each.second) if each.HasField("second") else ""
     return each.name, first, second, f"{each.second - each.first:+.4g}" if first and second else ""

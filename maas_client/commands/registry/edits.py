@@ -66,7 +66,7 @@ def delete(
     with Client() as client:
         deleted: Resource
         if _is_version(name):
-            deleted = client.registry.DeleteVersion(pb.DeleteVersionRequest(name=name, etag=etag))
+            deleted = client.registry.DeleteModelVersion(pb.DeleteModelVersionRequest(name=name, etag=etag))
         else:
             deleted = client.registry.DeleteModel(pb.DeleteModelRequest(name=name, etag=etag, force=force))
     if as_json:
@@ -82,7 +82,7 @@ def undelete(name: Name, *, as_json: AsJson = False) -> None:
     with Client() as client:
         back: Resource
         if _is_version(name):
-            back = client.registry.UndeleteVersion(pb.UndeleteVersionRequest(name=name))
+            back = client.registry.UndeleteModelVersion(pb.UndeleteModelVersionRequest(name=name))
         else:
             back = client.registry.UndeleteModel(pb.UndeleteModelRequest(name=name))
     if as_json:
@@ -102,7 +102,7 @@ def _update(
             return client.registry.UpdateModel(pb.UpdateModelRequest(model=model, update_mask=mask))
         name = name if _is_version(name) else client.version(name).name
         version = pb.ModelVersion(name=name, description=description, tags=tags, etag=etag)
-        return client.registry.UpdateVersion(pb.UpdateVersionRequest(version=version, update_mask=mask))
+        return client.registry.UpdateModelVersion(pb.UpdateModelVersionRequest(model_version=version, update_mask=mask))
 
 
 def _is_version(name: str) -> bool:

@@ -31,7 +31,7 @@ def lineage(
     with Client() as client:
         name = find_job(client, name) if name.startswith("trainingJobs/") else resource_name(name)
         name = client.version(name).name if name.startswith("models/") else name
-        limits = {"num_generations_up": up or -1, "num_generations_down": down or -1}
+        limits = {"max_generations_up": up, "max_generations_down": down}
         graph = client.registry.GetLineage(pb.GetLineageRequest(name=name, **limits))
     if as_json:
         print_json(graph)
@@ -45,7 +45,7 @@ def _tree(graph: pb.LineageGraph) -> Tree:
     nodes = {node.name: node for node in graph.nodes}
     sources, targets = defaultdict(list), defaultdict(list)
     for edge in graph.edges:
-        sources[edge.target].append((edge.source, edge.role.replace("_", " ")))
+        sources[edge.target].append((edge.source, _word(pb.LineageGraph.Role.Name(edge.role)).lower()))
         targets[edge.source].append((edge.target, ""))
     start = graph.nodes[0].name
     tree = Tree(_label(nodes[start], ""))
@@ -66,6 +66,12 @@ def _grow(tree: Tree, name: str, steps: Steps, nodes: Mapping[str, pb.LineageGra
 
 def _label(node: pb.LineageGraph.Node, role: str) -> Text:
     created = moment(node.create_time) if node.HasField("create_time") else ""
-    state = "" if node.state == "ACTIVE" else node.state
+    is_active = node.state == pb.LineageGraph.STATE_ACTIVE
+    state = "" if is_active else _word(pb.LineageGraph.State.Name(node.state))
     words = [(f"{role} ", "dim"), (short_name(node.name), "bold"), (f"  {created}", "dim"), (f"  {state}", "yellow")]
     return Text.assemble(*(word for word in words if word[0].strip()))
+
+
+def _word(value: str) -> str:
+    """Return the name of an enum's value without its prefix, in words."""
+    return value.partition("_")[2].replace("_", " ")

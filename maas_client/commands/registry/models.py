@@ -130,10 +130,10 @@ def _cells(version: model_store_pb2.ModelVersion, metrics: Iterable[str]) -> dic
         "recipe": str(recipe["name"]) if "name" in recipe else "",
         "base": short_name(version.lineage.base),
         **{name: metric(values[name]) if name in values else "" for name in metrics},
-        "labels": str(version.num_labels),
+        "labels": str(version.output_count),
         "size (added)": f"{size(version.size_bytes)} (+{size(version.added_bytes)})",
         "created": f"{moment(version.create_time)} {_deleted(version)}".rstrip(),
-        "aliases": ", ".join(version.aliases),
+        "aliases": ", ".join(map(id_of, version.aliases)),
         "tags": tags_text(version.tags),
     }
 

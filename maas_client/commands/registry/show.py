@@ -41,9 +41,9 @@ def _show_model(model: pb.Model) -> None:
 def _show_version(version: pb.ModelVersion, recipe: str) -> None:
     lineage = version.lineage
     labels = ", ".join(version.labels[:_SHOWN_LABELS])
-    more = version.num_labels - _SHOWN_LABELS
+    more = version.output_count - _SHOWN_LABELS
     facts = [
-        ("aliases", ", ".join(version.aliases)),
+        ("aliases", ", ".join(map(id_of, version.aliases))),
         ("architecture", version.architecture),
         ("labels", f"{labels}, and {more} more" if more > 0 else labels or "none: a backbone"),
         ("metrics", "  ".join(f"{name} {metric(value)}" for name, value in sorted(version.metric_values.items()))),

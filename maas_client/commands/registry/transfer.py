@@ -46,7 +46,7 @@ def export_version(
         print_json({**facts, "file": str(file), "size_bytes": written})
         return
     out.print(f"{found.name} -> {file}: {size(written)}, manifest {found.manifest_digest}", highlight=False)
-    if kind is Format.TORCHVISION and not found.num_labels:
+    if kind is Format.TORCHVISION and not found.output_count:
         out.print("it is a backbone without a head: load it with strict=False")
 
 

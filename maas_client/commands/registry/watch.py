@@ -7,6 +7,7 @@ from datetime import UTC
 from typing import Annotated
 
 import typer
+from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.client import Client
 from maas_client.typed.numbers import INT64_MAX
@@ -28,5 +29,6 @@ def watch(
             if as_json:
                 print_json_line(change)
                 continue
+            kind = pb.Change.Kind.Name(change.kind).removeprefix("KIND_").lower()
             when = f"{change.create_time.ToDatetime(UTC).astimezone():%Y-%m-%d %H:%M:%S}"
-            out.print(f"{change.sequence:>6}  {when}  {change.kind:18} {change.resource}", highlight=False)
+            out.print(f"{change.sequence:>6}  {when}  {kind:18} {change.resource}", highlight=False)

@@ -38,7 +38,7 @@ def evaluate(
         dataset = dataset or _own_dataset(client, version)
         task = bar.add_task("evaluating", total=1.0)
 
-        def on_progress(progress: training_pb2.EvaluateVersionResponse.Progress) -> None:
+        def on_progress(progress: training_pb2.EvaluateModelVersionResponse.Progress) -> None:
             bar.update(task, description=phase_text(progress.phase), completed=progress.fraction_done)
 
         found = client.evaluate(

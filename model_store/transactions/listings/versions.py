@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, and_, exists, select
 
 from model_store.names import parse_dataset, parse_job
 from model_store.tables import AliasRow, VersionMetricRow, VersionRow, VersionTagRow
+from model_store.tasks import TASKS
 from model_store.transactions.filters import Condition, Order, parse_order
 from model_store.transactions.listings import clauses
 from model_store.transactions.listings.requests import Listing, ListRequest, filtered, paged
@@ -28,6 +29,8 @@ _FIELDS = {
         VersionTagRow, and_(VersionTagRow.model_id == VersionRow.model_id, VersionTagRow.number == VersionRow.number)
     ),
     "architecture": clauses.text(VersionRow.architecture),
+    "modality": clauses.text(VersionRow.modality),
+    "task": clauses.choice(VersionRow.task, {kind.upper(): kind for kind in TASKS}),
     "base": clauses.version(VersionRow.base_model_id, VersionRow.base_number),
     "dataset": clauses.text(VersionRow.dataset_id, parse_dataset),
     "training_job": clauses.text(VersionRow.job_id, parse_job),

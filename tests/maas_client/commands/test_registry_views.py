@@ -93,7 +93,7 @@ def test_changes_are_printed_as_they_happen(registry: RunningRegistry) -> None:
     with _watching(registry, "flowers", "--after", "0", "--json") as watching:
         assert watching.stdout is not None
         first = json.loads(watching.stdout.readline())
-        assert (first["kind"], first["resource"]) == ("version_published", "models/flowers/versions/1")
+        assert (first["kind"], first["resource"]) == ("KIND_VERSION_PUBLISHED", "models/flowers/versions/1")
         publish(registry, "roses")
         publish(registry, seeds=(3,))
         second = json.loads(watching.stdout.readline())

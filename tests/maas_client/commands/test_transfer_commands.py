@@ -55,7 +55,7 @@ def test_weights_of_ones_own_are_imported_with_what_is_known(
     options = ["--model", "flowers", "--weights", str(weights), "--labels", str(labels), "--base", "base/1"]
     said = ["--metric", "accuracy=0.93", "--metric", "f1=0.9", "--tag", "team=vision", "--description", "Ours."]
     version = read(maas, "import", "squeezenet1_1", *options, *said, "--alias", "staging")
-    assert (version["labels"], version["aliases"]) == (["rose", "tulip"], ["staging"])
+    assert (version["labels"], version["aliases"]) == (["rose", "tulip"], ["models/flowers/aliases/staging"])
     assert (version["metric_values"], version["tags"]) == ({"accuracy": 0.93, "f1": 0.9}, {"team": "vision"})
     assert (version["description"], version["lineage"]["base"]) == ("Ours.", "models/base/versions/1")
     for wrong, text in (("accuracy", "'accuracy' must have the form"), ("accuracy=high", "could not convert")):

@@ -26,15 +26,15 @@ class Counted:
     sent: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        call = self.client.registry.PublishVersion
+        call = self.client.registry.PublishModelVersion
 
-        def publish(messages: Iterator[pb.PublishVersionRequest]) -> pb.ModelVersion:
+        def publish(messages: Iterator[pb.PublishModelVersionRequest]) -> pb.ModelVersion:
             self.sent.append(0)
             return call(self._counted(messages))
 
-        self.client.registry.PublishVersion = publish
+        self.client.registry.PublishModelVersion = publish
 
-    def _counted(self, messages: Iterator[pb.PublishVersionRequest]) -> Iterator[pb.PublishVersionRequest]:
+    def _counted(self, messages: Iterator[pb.PublishModelVersionRequest]) -> Iterator[pb.PublishModelVersionRequest]:
         for message in messages:
             self.sent[-1] += len(message.blob_chunk.data)
             yield message

@@ -24,12 +24,12 @@ def test_an_import_that_broke_goes_on(
 ) -> None:
     """What had arrived whole is not sent again, and the version is there once."""
     here.client.export(flowers.name, tmp_path / "flowers")
-    call = there.client.registry.PublishVersion
+    call = there.client.registry.PublishModelVersion
     digests = list(dict.fromkeys(stage.digest for stage in flowers.stages))
     arrived, cut = digests[:2], digests[2]
 
-    def broken(messages: Iterator[pb.PublishVersionRequest]) -> pb.ModelVersion:
-        def until_the_third_blob() -> Iterator[pb.PublishVersionRequest]:
+    def broken(messages: Iterator[pb.PublishModelVersionRequest]) -> pb.ModelVersion:
+        def until_the_third_blob() -> Iterator[pb.PublishModelVersionRequest]:
             for message in messages:
                 if message.blob_chunk.digest != cut:
                     yield message
@@ -41,11 +41,11 @@ def test_an_import_that_broke_goes_on(
 
         return call(until_the_third_blob())
 
-    there.client.registry.PublishVersion = broken
+    there.client.registry.PublishModelVersion = broken
     with pytest.raises(grpc.RpcError):
         there.client.import_archive(tmp_path / "flowers")
     assert list(there.client.models()) == []
-    there.client.registry.PublishVersion = call
+    there.client.registry.PublishModelVersion = call
     counted = Counted(there.client)
     there.client.import_archive(tmp_path / "flowers")
     assert counted.sent == [sum(stage.size_bytes for stage in flowers.stages if stage.digest not in arrived)]

@@ -117,7 +117,10 @@ def test_weights_that_were_trained_elsewhere_are_published(registry: RunningRegi
         alias="staging",
         **content,
     )
-    assert (list(version.labels), list(version.aliases)) == (["a", "b", "caf\u00e9"], ["staging"])
+    assert (list(version.labels), list(version.aliases)) == (
+        ["a", "b", "caf\u00e9"],
+        ["models/flowers/aliases/staging"],
+    )
     assert (version.lineage.base, version.lineage.recipe["optimiser"]) == ("models/base/versions/1", "adam")
     assert version.lineage.recipe["source"] == "memory"
     assert (dict(version.metric_values), dict(version.tags)) == ({"accuracy": 0.93}, {"team": "vision"})

@@ -27,7 +27,7 @@ def test_a_version_is_the_same_in_another_store(
     here.client.export("flowers", tmp_path / "flowers.maas")
     found = there.client.import_archive(tmp_path / "flowers.maas", alias="production")
     assert (found.name, found.manifest_digest) == ("models/flowers/versions/1", flowers.manifest_digest)
-    assert list(found.aliases) == ["production"]
+    assert list(found.aliases) == ["models/flowers/aliases/production"]
     for stage in flowers.stages:
         assert there.blobs.read(stage.digest) == here.blobs.read(stage.digest)
     for same in (
@@ -38,7 +38,7 @@ def test_a_version_is_the_same_in_another_store(
         "metric_values",
         "description",
         "tags",
-        "num_labels",
+        "output_count",
         "calibration",
     ):
         assert getattr(found, same) == getattr(flowers, same), same
@@ -112,7 +112,7 @@ def test_another_base_of_the_same_name_is_not_taken_for_it(
     name = publish_base(there.client, "base", tuned if kind == "other content" else base).name
     assert name == flowers.lineage.base
     if kind == "deleted":
-        there.client.registry.DeleteVersion(pb.DeleteVersionRequest(name=name))
+        there.client.registry.DeleteModelVersion(pb.DeleteModelVersionRequest(name=name))
     assert there.client.import_archive(tmp_path / "flowers").lineage.base == ""
 
 
@@ -123,12 +123,16 @@ def test_importing_again_changes_nothing_but_the_alias(
     here.client.export(flowers.name, tmp_path / "flowers")
     first = there.client.import_archive(tmp_path / "flowers")
     assert there.client.import_archive(tmp_path / "flowers") == first
-    assert list(there.client.import_archive(tmp_path / "flowers", alias="canary").aliases) == ["canary"]
+    assert list(there.client.import_archive(tmp_path / "flowers", alias="canary").aliases) == [
+        "models/flowers/aliases/canary"
+    ]
     assert there.client.import_archive(tmp_path / "flowers", model="roses").name == "models/roses/versions/1"
-    here.client.registry.UpdateVersion(pb.UpdateVersionRequest(version=pb.ModelVersion(name=flowers.name)))
+    here.client.registry.UpdateModelVersion(
+        pb.UpdateModelVersionRequest(model_version=pb.ModelVersion(name=flowers.name))
+    )
     here.client.export(flowers.name, tmp_path / "retold")
     assert there.client.import_archive(tmp_path / "retold").name == "models/flowers/versions/2"
-    there.client.registry.DeleteVersion(pb.DeleteVersionRequest(name="models/flowers/versions/2"))
+    there.client.registry.DeleteModelVersion(pb.DeleteModelVersionRequest(name="models/flowers/versions/2"))
     with pytest.raises(CommandFailed, match=r"versions/2 .* was deleted: undelete it first"):
         there.client.import_archive(tmp_path / "retold")
 

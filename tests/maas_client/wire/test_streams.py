@@ -69,9 +69,9 @@ def test_a_stream_that_is_left_is_cancelled(registry: RunningRegistry) -> None:
 
 def test_what_a_stream_raises_is_raised_where_it_is_read(registry: RunningRegistry) -> None:
     """With its code, as if the reader had called."""
-    request = model_store_pb2.DownloadVersionRequest(name="models/none/versions/1")
+    request = model_store_pb2.DownloadModelVersionRequest(name="models/none/versions/1")
     with pytest.raises(grpc.RpcError) as raised:
-        list(responses(partial(registry.client.registry.DownloadVersion, request)))
+        list(responses(partial(registry.client.registry.DownloadModelVersion, request)))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 

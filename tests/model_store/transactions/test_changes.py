@@ -16,7 +16,7 @@ import sqlalchemy
 from model_store.database.engine import Database
 from model_store.errors import Unavailable
 from model_store.names import AliasName, VersionName
-from model_store.records.resources import Change
+from model_store.records.changes import Change
 from model_store.registry.models import ModelStore
 from model_store.transactions.changes import ChangeFeed, append_change
 from tests.model_store.making import publication

@@ -55,6 +55,10 @@ def versions(store: ModelStore) -> ModelStore:
         ("aliases:staging", "", []),
         ("architecture = tiny AND base = models/flowers/versions/1", "", [2]),
         ("dataset = datasets/d", "", []),
+        ("dataset != datasets/d AND base != models/flowers/versions/1", "", [5, 4, 1]),
+        ("modality = image AND task = CLASSIFICATION", "", [5, 4, 2, 1]),
+        ("modality = values", "", []),
+        ("task != CLASSIFICATION", "", []),
         ('create_time > "2020-01-01T00:00:00Z"', "", [5, 4, 2, 1]),
         ('create_time < "2020-01-01T00:00:00+02:00"', "", []),
     ],
@@ -80,6 +84,7 @@ def test_versions_are_filtered_and_ordered(
         ("create_time > yesterday", "filter"),
         ('create_time > "2020-01-01T00:00:00"', "filter"),
         ("architecture > a", "filter"),
+        ("task = classification", "filter"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(versions: ModelStore, filter_: str, field: str) -> None:

@@ -90,7 +90,9 @@ class Requests:
             "ResumeTrainingJob": lambda: pb.ResumeTrainingJobRequest(name=self._job(DesiredAction.PAUSE)),
             "RetryTrainingJob": lambda: pb.RetryTrainingJobRequest(name=self._job(DesiredAction.CANCEL)),
             "WatchTrainingJob": lambda: pb.WatchTrainingJobRequest(name=self._job(DesiredAction.CANCEL)),
-            "EvaluateVersion": lambda: pb.EvaluateVersionRequest(name="models/base", dataset="datasets/photos"),
+            "EvaluateModelVersion": lambda: pb.EvaluateModelVersionRequest(
+                name="models/base", dataset="datasets/photos"
+            ),
             "GetReport": lambda: pb.GetReportRequest(name=self._job(DesiredAction.CANCEL)),
             "CreateModel": lambda: registry_pb.CreateModelRequest(model_id=f"new-{next(_numbers)}"),
             "GetModel": lambda: registry_pb.GetModelRequest(name="models/base"),
@@ -98,23 +100,23 @@ class Requests:
             "UpdateModel": lambda: registry_pb.UpdateModelRequest(model=registry_pb.Model(name=self._model())),
             "DeleteModel": lambda: registry_pb.DeleteModelRequest(name=self._model()),
             "UndeleteModel": lambda: registry_pb.UndeleteModelRequest(name=self._model(deleted=True)),
-            "GetVersion": lambda: registry_pb.GetVersionRequest(name="models/base/versions/1"),
-            "ListVersions": lambda: registry_pb.ListVersionsRequest(parent="models/base", page_size=1),
-            "UpdateVersion": lambda: registry_pb.UpdateVersionRequest(
+            "GetModelVersion": lambda: registry_pb.GetModelVersionRequest(name="models/base/versions/1"),
+            "ListModelVersions": lambda: registry_pb.ListModelVersionsRequest(parent="models/base", page_size=1),
+            "UpdateModelVersion": lambda: registry_pb.UpdateModelVersionRequest(
                 version=registry_pb.ModelVersion(name=self._version())
             ),
-            "DeleteVersion": lambda: registry_pb.DeleteVersionRequest(name=self._version()),
-            "UndeleteVersion": lambda: registry_pb.UndeleteVersionRequest(name=self._version(deleted=True)),
+            "DeleteModelVersion": lambda: registry_pb.DeleteModelVersionRequest(name=self._version()),
+            "UndeleteModelVersion": lambda: registry_pb.UndeleteModelVersionRequest(name=self._version(deleted=True)),
             "FindMissingBlobs": lambda: registry_pb.FindMissingBlobsRequest(digests=["0" * 64]),
-            "PublishVersion": lambda: [
-                registry_pb.PublishVersionRequest(
-                    header=registry_pb.PublishVersionRequest.Header(
+            "PublishModelVersion": lambda: [
+                registry_pb.PublishModelVersionRequest(
+                    header=registry_pb.PublishModelVersionRequest.Header(
                         parent="models/published", manifest_json=self._manifest.to_json().decode()
                     )
                 )
             ],
-            "DownloadVersion": lambda: registry_pb.DownloadVersionRequest(name="models/base/versions/1"),
-            "CompareVersions": lambda: registry_pb.CompareVersionsRequest(
+            "DownloadModelVersion": lambda: registry_pb.DownloadModelVersionRequest(name="models/base/versions/1"),
+            "CompareModelVersions": lambda: registry_pb.CompareModelVersionsRequest(
                 first="models/base/versions/1", second="models/base/versions/1"
             ),
             "GetLineage": lambda: registry_pb.GetLineageRequest(name="models/base/versions/1"),
@@ -237,7 +239,9 @@ def test_what_was_kept_can_be_read(service: RunningService) -> None:
     registry, training = service.registry, service.training
     models = registry.ListModels(registry_pb.ListModelsRequest(page_size=1000), timeout=TIMEOUT).models
     for model in models:
-        registry.ListVersions(registry_pb.ListVersionsRequest(parent=model.name, page_size=1000), timeout=TIMEOUT)
+        registry.ListModelVersions(
+            registry_pb.ListModelVersionsRequest(parent=model.name, page_size=1000), timeout=TIMEOUT
+        )
         for alias in model.aliases:
             registry.ListAliasHistory(registry_pb.ListAliasHistoryRequest(parent=alias.name), timeout=TIMEOUT)
     training.ListTrainingJobs(pb.ListTrainingJobsRequest(page_size=1000), timeout=TIMEOUT)
@@ -248,9 +252,9 @@ def test_what_was_kept_can_be_read(service: RunningService) -> None:
 @pytest.mark.parametrize("label", [r"a\ud800", r"a\u0000b", r"\u001b[31mred", "a" * 201])
 def test_labels_that_cannot_be_shown_are_refused(service: RunningService, requests: Requests, label: str) -> None:
     """JSON can name what the wire cannot carry: halves of characters; NUL and what terminals obey are refused too."""
-    (message,) = requests.made["PublishVersion"]()
+    (message,) = requests.made["PublishModelVersion"]()
     message.header.manifest_json = message.header.manifest_json.replace('"labels":[]', f'"labels":["{label}"]')
-    error = call(service, next(each for each in METHODS if each.name == "PublishVersion"), [message])
+    error = call(service, next(each for each in METHODS if each.name == "PublishModelVersion"), [message])
     assert error is not None
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "manifest_json" in violated(error)

@@ -42,7 +42,7 @@ def test_what_a_publisher_says_is_kept(registry: RunningRegistry, local: tuple[M
         manifest, metrics=metrics, metric_values={"top5": 0.99}, description="Ours.", tags={"a": "b"}, seed=2**62
     )
     said.header.recipe.update({"name": "ours", "nested": {"rate": 0.1}})
-    version = registry.client.registry.PublishVersion(
+    version = registry.client.registry.PublishModelVersion(
         iter([said, *chunks(blobs, [stage.digest for stage in manifest.stages])])
     )
     assert (version.metrics, version.description, dict(version.tags)) == (metrics, "Ours.", {"a": "b"})
@@ -86,10 +86,10 @@ def test_a_calibration_that_does_not_fit_is_refused_with_its_field(
     def publish(*digests: str) -> pb.ModelVersion:
         calibration = pb.Calibration(rows_digest=digests[0], logits_digest=digests[1])
         sent = chunks(blobs, [digest for digest in digests if blobs.has(digest)])
-        return registry.client.registry.PublishVersion(iter([header(manifest, calibration=calibration), *sent]))
+        return registry.client.registry.PublishModelVersion(iter([header(manifest, calibration=calibration), *sent]))
 
     with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=["header.calibration.logits_digest"]):
-        registry.client.registry.PublishVersion(
+        registry.client.registry.PublishModelVersion(
             iter([header(manifest, calibration=pb.Calibration(rows_digest=rows, logits_digest="../x"))])
         )
     with refused(grpc.StatusCode.FAILED_PRECONDITION, f"neither stored nor sent: {'0' * 64}"):
@@ -138,5 +138,5 @@ def test_what_cannot_be_kept_is_refused_with_its_field(
         message = header(manifest, **change) if "manifest_json" not in change else message
         message.header.manifest_json = change.get("manifest_json", message.header.manifest_json)
     with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=[field]):
-        registry.client.registry.PublishVersion(iter([message]))
+        registry.client.registry.PublishModelVersion(iter([message]))
     assert list(registry.client.models()) == []

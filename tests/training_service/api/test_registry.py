@@ -56,7 +56,7 @@ def test_a_published_base_is_read_back(client: Client, base: LoadedBase, store: 
     assert version.architecture == ARCHITECTURE
     assert [stage.name for stage in version.stages] == list(base.chain.stage_names)
     assert version.lineage.recipe["source"] == "random"
-    assert list(version.aliases) == ["production"]
+    assert list(version.aliases) == ["models/squeezenet/aliases/production"]
     assert client.version("squeezenet@production") == client.version("squeezenet/1")
     assert Manifest.from_json(version.manifest_json.encode()).digest == version.manifest_digest
     assert version.added_bytes == version.size_bytes + len(version.manifest_json)
@@ -92,11 +92,11 @@ def test_versions_come_in_pages(client: Client, base: LoadedBase) -> None:
     """Tokens lead through the listing; a token of another one is refused."""
     for _ in range(3):
         publish_base(client, "squeezenet", base)
-    request = pb.ListVersionsRequest(parent="models/squeezenet", page_size=2)
-    first = client.registry.ListVersions(request)
+    request = pb.ListModelVersionsRequest(parent="models/squeezenet", page_size=2)
+    first = client.registry.ListModelVersions(request)
     request.page_token = first.next_page_token
-    second = client.registry.ListVersions(request)
-    assert [version.name[-1] for version in (*first.versions, *second.versions)] == ["3", "2", "1"]
+    second = client.registry.ListModelVersions(request)
+    assert [version.name[-1] for version in (*first.model_versions, *second.model_versions)] == ["3", "2", "1"]
     with _fails(grpc.StatusCode.INVALID_ARGUMENT, "page_token"):
         client.registry.ListModels(pb.ListModelsRequest(page_token=first.next_page_token))
 
@@ -107,10 +107,10 @@ def test_versions_come_in_pages(client: Client, base: LoadedBase) -> None:
         ("GetModel", pb.GetModelRequest(name="models/nowhere"), "NOT_FOUND", "models/nowhere"),
         ("GetModel", pb.GetModelRequest(name="models/../x"), "INVALID_ARGUMENT", "name"),
         ("GetModel", pb.GetModelRequest(), "INVALID_ARGUMENT", "name"),
-        ("GetVersion", pb.GetVersionRequest(name="models/a"), "INVALID_ARGUMENT", "name"),
-        ("GetVersion", pb.GetVersionRequest(name="models/a/versions/1"), "NOT_FOUND", "models/a"),
+        ("GetModelVersion", pb.GetModelVersionRequest(name="models/a"), "INVALID_ARGUMENT", "name"),
+        ("GetModelVersion", pb.GetModelVersionRequest(name="models/a/versions/1"), "NOT_FOUND", "models/a"),
         ("ListModels", pb.ListModelsRequest(page_size=-1), "INVALID_ARGUMENT", "page_size"),
-        ("ListVersions", pb.ListVersionsRequest(parent="models/a"), "NOT_FOUND", "models/a"),
+        ("ListModelVersions", pb.ListModelVersionsRequest(parent="models/a"), "NOT_FOUND", "models/a"),
         ("FindMissingBlobs", pb.FindMissingBlobsRequest(), "INVALID_ARGUMENT", "digests"),
         ("FindMissingBlobs", pb.FindMissingBlobsRequest(digests=["x"]), "INVALID_ARGUMENT", r"digests\[0\]"),
         ("SetAlias", pb.SetAliasRequest(name="models/a/aliases/A"), "INVALID_ARGUMENT", "name"),
@@ -155,45 +155,45 @@ def test_bad_requests_are_answered_with_their_field(
 def test_a_manifest_that_does_not_fit_is_refused(client: Client, change: dict[str, object], text: str) -> None:
     """The field is named, and nothing is registered."""
     manifest = _manifest(load_random(ARCHITECTURE, 0, num_labels=3), "1" * 64)
-    header = pb.PublishVersionRequest.Header(parent="models/a", manifest_json=_changed(manifest, change))
+    header = pb.PublishModelVersionRequest.Header(parent="models/a", manifest_json=_changed(manifest, change))
     with _fails(grpc.StatusCode.INVALID_ARGUMENT, text) as caught:
-        client.registry.PublishVersion(iter([pb.PublishVersionRequest(header=header)]))
+        client.registry.PublishModelVersion(iter([pb.PublishModelVersionRequest(header=header)]))
     assert _violations(caught.value) == ["header.manifest_json"]
     assert list(client.models()) == []
 
 
 def test_blobs_that_were_never_sent_are_named(client: Client, base: LoadedBase) -> None:
     """A version appears whole or not at all."""
-    header = pb.PublishVersionRequest.Header(
+    header = pb.PublishModelVersionRequest.Header(
         parent="models/a", manifest_json=_manifest(base, "1" * 64).to_json().decode()
     )
     with _fails(grpc.StatusCode.FAILED_PRECONDITION, "neither stored nor sent: 1111"):
-        client.registry.PublishVersion(iter([pb.PublishVersionRequest(header=header)]))
+        client.registry.PublishModelVersion(iter([pb.PublishModelVersionRequest(header=header)]))
 
 
 def test_damaged_and_foreign_blobs_are_refused(client: Client, base: LoadedBase, store: ModelStore) -> None:
     """Bytes that do not have their digest, and a digest that the manifest does not name."""
-    header = pb.PublishVersionRequest.Header(
+    header = pb.PublishModelVersionRequest.Header(
         parent="models/a", manifest_json=_manifest(base, "1" * 64).to_json().decode()
     )
     for digest, text in (("1" * 64, "send them again"), ("2" * 64, "not the digest of a stage")):
-        chunk = pb.PublishVersionRequest.BlobChunk(digest=digest, data=b"damaged")
-        messages = [pb.PublishVersionRequest(header=header), pb.PublishVersionRequest(blob_chunk=chunk)]
+        chunk = pb.PublishModelVersionRequest.BlobChunk(digest=digest, data=b"damaged")
+        messages = [pb.PublishModelVersionRequest(header=header), pb.PublishModelVersionRequest(blob_chunk=chunk)]
         with _fails(grpc.StatusCode.INVALID_ARGUMENT, text):
-            client.registry.PublishVersion(iter(messages))
+            client.registry.PublishModelVersion(iter(messages))
     with _fails(grpc.StatusCode.INVALID_ARGUMENT, "header"):
-        client.registry.PublishVersion(iter(messages[1:]))
+        client.registry.PublishModelVersion(iter(messages[1:]))
     assert not store.blobs.has("1" * 64)
 
 
 def test_tensors_of_another_architecture_are_refused(client: Client, base: LoadedBase, store: ModelStore) -> None:
     """Names, shapes and dtypes are held to the architecture before anything is registered."""
     digest = write_stage(store.blobs, {"features.0.weight": torch.zeros(3)}).digest
-    header = pb.PublishVersionRequest.Header(
+    header = pb.PublishModelVersionRequest.Header(
         parent="models/a", manifest_json=_manifest(base, digest).to_json().decode()
     )
     with _fails(grpc.StatusCode.INVALID_ARGUMENT, "stem"):
-        client.registry.PublishVersion(iter([pb.PublishVersionRequest(header=header)]))
+        client.registry.PublishModelVersion(iter([pb.PublishModelVersionRequest(header=header)]))
     assert list(client.models()) == []
 
 

@@ -73,7 +73,9 @@ def test_a_mask_says_what_is_changed(
     version = pb.ModelVersion(name=FIRST, description="new", tags={"a": "9"})
     changed = (
         registry.client.registry.UpdateModel(pb.UpdateModelRequest(model=model, update_mask=update_mask)),
-        registry.client.registry.UpdateVersion(pb.UpdateVersionRequest(version=version, update_mask=update_mask)),
+        registry.client.registry.UpdateModelVersion(
+            pb.UpdateModelVersionRequest(model_version=version, update_mask=update_mask)
+        ),
     )
     for each in changed:
         assert (each.description, dict(each.tags)) == (description, tags)
@@ -86,12 +88,14 @@ def test_an_etag_that_was_overtaken_changes_nothing(registry: RunningRegistry) -
     model, version = client.model("flowers"), client.version("flowers/1")
     for name, etag in (("x", model.etag), ("y", "")):
         service.UpdateModel(pb.UpdateModelRequest(model=pb.Model(name=FLOWERS, description=name, etag=etag)))
-    service.UpdateVersion(pb.UpdateVersionRequest(version=pb.ModelVersion(name=FIRST, etag=version.etag)))
+    service.UpdateModelVersion(
+        pb.UpdateModelVersionRequest(model_version=pb.ModelVersion(name=FIRST, etag=version.etag))
+    )
     for call, request in (
         (service.UpdateModel, pb.UpdateModelRequest(model=model)),
-        (service.UpdateVersion, pb.UpdateVersionRequest(version=version)),
+        (service.UpdateModelVersion, pb.UpdateModelVersionRequest(model_version=version)),
         (service.DeleteModel, pb.DeleteModelRequest(name=FLOWERS, etag=model.etag, force=True)),
-        (service.DeleteVersion, pb.DeleteVersionRequest(name=FIRST, etag=version.etag)),
+        (service.DeleteModelVersion, pb.DeleteModelVersionRequest(name=FIRST, etag=version.etag)),
     ):
         with refused(grpc.StatusCode.ABORTED, "read it again"):
             call(request)
@@ -112,16 +116,20 @@ def test_an_etag_that_was_overtaken_changes_nothing(registry: RunningRegistry) -
             pb.UpdateModelRequest(model=pb.Model(name=FLOWERS, tags={"team": "a\nb"})),
             "model.tags['team']",
         ),
-        ("UpdateVersion", pb.UpdateVersionRequest(version=pb.ModelVersion(name=FLOWERS)), "version.name"),
         (
-            "UpdateVersion",
-            pb.UpdateVersionRequest(version=pb.ModelVersion(name=FIRST, description="a\0b")),
-            "version.description",
+            "UpdateModelVersion",
+            pb.UpdateModelVersionRequest(model_version=pb.ModelVersion(name=FLOWERS)),
+            "model_version.name",
+        ),
+        (
+            "UpdateModelVersion",
+            pb.UpdateModelVersionRequest(model_version=pb.ModelVersion(name=FIRST, description="a\0b")),
+            "model_version.description",
         ),
         ("DeleteModel", pb.DeleteModelRequest(name=FIRST), "name"),
-        ("DeleteVersion", pb.DeleteVersionRequest(name=FLOWERS), "name"),
+        ("DeleteModelVersion", pb.DeleteModelVersionRequest(name=FLOWERS), "name"),
         ("UndeleteModel", pb.UndeleteModelRequest(name="flowers"), "name"),
-        ("UndeleteVersion", pb.UndeleteVersionRequest(name=f"{FLOWERS}/versions/0"), "name"),
+        ("UndeleteModelVersion", pb.UndeleteModelVersionRequest(name=f"{FLOWERS}/versions/0"), "name"),
         ("DeleteAlias", pb.DeleteAliasRequest(name=f"{FLOWERS}/aliases/a", actor="a\0b"), "actor"),
     ],
 )
@@ -138,25 +146,25 @@ def test_what_something_stands_on_is_not_deleted(registry: RunningRegistry) -> N
     publish(registry, alias="production")
     child = publish(registry, "roses", seed=2, lineage=Lineage(base=VersionName("flowers", 1)))
     with refused(grpc.StatusCode.FAILED_PRECONDITION, f"{FLOWERS}/aliases/production"):
-        service.DeleteVersion(pb.DeleteVersionRequest(name=FIRST))
+        service.DeleteModelVersion(pb.DeleteModelVersionRequest(name=FIRST))
     with refused(grpc.StatusCode.FAILED_PRECONDITION, FIRST):
         service.DeleteModel(pb.DeleteModelRequest(name=FLOWERS))
     service.DeleteAlias(pb.DeleteAliasRequest(name=f"{FLOWERS}/aliases/production"))
     for call, request in (
-        (service.DeleteVersion, pb.DeleteVersionRequest(name=FIRST)),
+        (service.DeleteModelVersion, pb.DeleteModelVersionRequest(name=FIRST)),
         (service.DeleteModel, pb.DeleteModelRequest(name=FLOWERS, force=True)),
     ):
         with refused(grpc.StatusCode.FAILED_PRECONDITION, child):
             call(request)
-    assert service.DeleteVersion(pb.DeleteVersionRequest(name=child)).state == DELETED
-    gone = service.DeleteVersion(pb.DeleteVersionRequest(name=FIRST))
+    assert service.DeleteModelVersion(pb.DeleteModelVersionRequest(name=child)).state == DELETED
+    gone = service.DeleteModelVersion(pb.DeleteModelVersionRequest(name=FIRST))
     assert (gone.state, gone.purge_time.seconds > gone.delete_time.seconds) == (DELETED, True)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, f"{FIRST} was deleted"):
-        service.UndeleteVersion(pb.UndeleteVersionRequest(name=child))
+        service.UndeleteModelVersion(pb.UndeleteModelVersionRequest(name=child))
     for name in (FIRST, child):
-        assert service.UndeleteVersion(pb.UndeleteVersionRequest(name=name)).state == ACTIVE
+        assert service.UndeleteModelVersion(pb.UndeleteModelVersionRequest(name=name)).state == ACTIVE
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "was not deleted"):
-        service.UndeleteVersion(pb.UndeleteVersionRequest(name=FIRST))
+        service.UndeleteModelVersion(pb.UndeleteModelVersionRequest(name=FIRST))
 
 
 def test_a_deleted_model_takes_its_versions_with_it(registry: RunningRegistry) -> None:
@@ -168,15 +176,15 @@ def test_a_deleted_model_takes_its_versions_with_it(registry: RunningRegistry) -
     assert [model.name for model in client.models(show_deleted=True)] == [FLOWERS]
     assert client.version("flowers/1").state == DELETED
     for call, request in (
-        (service.GetVersion, pb.GetVersionRequest(name=f"{FLOWERS}/aliases/production")),
+        (service.GetModelVersion, pb.GetModelVersionRequest(name=f"{FLOWERS}/aliases/production")),
         (service.SetAlias, pb.SetAliasRequest(name=f"{FLOWERS}/aliases/x", version=FIRST)),
         (service.UpdateModel, pb.UpdateModelRequest(model=pb.Model(name=FLOWERS))),
-        (service.UndeleteVersion, pb.UndeleteVersionRequest(name=FIRST)),
+        (service.UndeleteModelVersion, pb.UndeleteModelVersionRequest(name=FIRST)),
     ):
         with refused(grpc.StatusCode.FAILED_PRECONDITION, "undelete it first"):
             call(request)
     assert service.UndeleteModel(pb.UndeleteModelRequest(name=FLOWERS)).state == ACTIVE
-    assert list(client.version("flowers@production").aliases) == ["production"]
+    assert list(client.version("flowers@production").aliases) == [f"{FLOWERS}/aliases/production"]
     with refused(grpc.StatusCode.NOT_FOUND, "models/nowhere"):
         service.UndeleteModel(pb.UndeleteModelRequest(name="models/nowhere"))
 
@@ -224,7 +232,7 @@ def test_a_split_goes_over_the_wire_and_back(registry: RunningRegistry) -> None:
     back = service.RollBackAlias(pb.RollBackAliasRequest(name=name))
     assert (list(back.canaries), back.shadow) == ([canary], shadow)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, f"canary or the shadow of {name}"):
-        service.DeleteVersion(pb.DeleteVersionRequest(name=canary.version))
+        service.DeleteModelVersion(pb.DeleteModelVersionRequest(name=canary.version))
 
 
 @pytest.mark.parametrize(
@@ -272,11 +280,11 @@ def test_versions_are_found_by_what_is_known_of_them(
     publish(registry, seed=2, metric_values={"accuracy": 0.9}, notes=Notes(tags={"team": "vision"}))
     publish(registry, seed=3, metric_values={"accuracy": 0.8})
     registry.store.delete_version(VersionName("flowers", number_of(publish(registry, seed=4))))
-    request = pb.ListVersionsRequest(parent=FLOWERS, filter=filter_, order_by=order_by, page_size=1)
+    request = pb.ListModelVersionsRequest(parent=FLOWERS, filter=filter_, order_by=order_by, page_size=1)
     found = []
     while True:
-        response = registry.client.registry.ListVersions(request)
-        found += [number_of(version.name) for version in response.versions]
+        response = registry.client.registry.ListModelVersions(request)
+        found += [number_of(version.name) for version in response.model_versions]
         request.page_token = response.next_page_token
         if not request.page_token:
             break
@@ -286,23 +294,23 @@ def test_versions_are_found_by_what_is_known_of_them(
 @pytest.mark.parametrize(
     ("request_", "field", "text"),
     [
-        (pb.ListVersionsRequest(parent=FLOWERS, filter="accuracy > 1"), "filter", "knows no field"),
-        (pb.ListVersionsRequest(parent=FLOWERS, filter="metrics.accuracy > high"), "filter", "a number"),
-        (pb.ListVersionsRequest(parent=FLOWERS, filter="state = ACTIVE OR state = DELETED"), "filter", "AND"),
-        (pb.ListVersionsRequest(parent=FLOWERS, order_by="metrics.accuracy down"), "order_by", "desc"),
-        (pb.ListVersionsRequest(parent=FLOWERS, order_by="create_time"), "order_by", "knows no field"),
+        (pb.ListModelVersionsRequest(parent=FLOWERS, filter="accuracy > 1"), "filter", "knows no field"),
+        (pb.ListModelVersionsRequest(parent=FLOWERS, filter="metrics.accuracy > high"), "filter", "a number"),
+        (pb.ListModelVersionsRequest(parent=FLOWERS, filter="state = ACTIVE OR state = DELETED"), "filter", "AND"),
+        (pb.ListModelVersionsRequest(parent=FLOWERS, order_by="metrics.accuracy down"), "order_by", "desc"),
+        (pb.ListModelVersionsRequest(parent=FLOWERS, order_by="create_time"), "order_by", "knows no field"),
         (pb.ListModelsRequest(filter="metrics.accuracy > 1"), "filter", "knows no field"),
         (pb.ListModelsRequest(filter="create_time > yesterday"), "filter", "create_time"),
         (pb.ListModelsRequest(order_by="tags.team"), "order_by", "knows no field"),
     ],
 )
 def test_a_listing_that_cannot_be_read_says_where(
-    registry: RunningRegistry, request_: pb.ListVersionsRequest | pb.ListModelsRequest, field: str, text: str
+    registry: RunningRegistry, request_: pb.ListModelVersionsRequest | pb.ListModelsRequest, field: str, text: str
 ) -> None:
     """INVALID_ARGUMENT on `filter` or `order_by`, with the reason."""
     publish(registry)
     service = registry.client.registry
-    call = service.ListVersions if isinstance(request_, pb.ListVersionsRequest) else service.ListModels
+    call = service.ListModelVersions if isinstance(request_, pb.ListModelVersionsRequest) else service.ListModels
     with refused(grpc.StatusCode.INVALID_ARGUMENT, text, fields=[field]):
         call(request_)
 

@@ -69,7 +69,7 @@ def test_a_caller_who_leaves_a_download_leaves_nothing_open(
     name = publish_base(registry.client, "a", base).name
     folder = str(tmp_path / "home/blobs")
     for _ in range(20):
-        call = registry.client.registry.DownloadVersion(pb.DownloadVersionRequest(name=name))
+        call = registry.client.registry.DownloadModelVersion(pb.DownloadModelVersionRequest(name=name))
         next(call)
         next(call)
         call.cancel()
@@ -86,13 +86,13 @@ def test_a_broken_publication_goes_on_with_what_is_missing(
     arrived, cut = digests[:2], digests[2]
     broke = threading.Event()
 
-    def broken() -> Iterator[pb.PublishVersionRequest]:
+    def broken() -> Iterator[pb.PublishModelVersionRequest]:
         yield header(manifest, request_id="r")
         yield from chunks(blobs, [*arrived])
         yield next(chunks(blobs, [cut], 100))
         broke.wait(TIMEOUT)
 
-    call = registry.client.registry.PublishVersion.future(broken())
+    call = registry.client.registry.PublishModelVersion.future(broken())
     # A blob is stored once the first chunk of the next one has come.
     until(lambda: registry.blobs.has(arrived[-1]))
     call.cancel()
@@ -102,13 +102,13 @@ def test_a_broken_publication_goes_on_with_what_is_missing(
     assert missing == digests[2:]
     assert list(registry.client.models()) == []
     message = [header(manifest, request_id="r"), *chunks(blobs, missing)]
-    version = registry.client.registry.PublishVersion(iter(message))
+    version = registry.client.registry.PublishModelVersion(iter(message))
     assert version.name == "models/a/versions/1"
-    assert registry.client.registry.PublishVersion(iter(message[:1])) == version
+    assert registry.client.registry.PublishModelVersion(iter(message[:1])) == version
     other = header(replace(manifest, task=Classification(("x", "y", "z"))))
     other.header.request_id = "r"
     with refused(grpc.StatusCode.ALREADY_EXISTS, "take a new one"):
-        registry.client.registry.PublishVersion(iter([other]))
+        registry.client.registry.PublishModelVersion(iter([other]))
 
 
 def test_a_chunk_of_more_than_three_mebibytes_is_refused(
@@ -118,10 +118,10 @@ def test_a_chunk_of_more_than_three_mebibytes_is_refused(
     manifest, _ = local
     digest = manifest.stages[0].digest
     for num_bytes, text in ((3 * MEBIBYTE + 1, "at most 3145728 bytes"), (3 * MEBIBYTE, "send them again")):
-        chunk = pb.PublishVersionRequest.BlobChunk(digest=digest, data=bytes(num_bytes))
+        chunk = pb.PublishModelVersionRequest.BlobChunk(digest=digest, data=bytes(num_bytes))
         with refused(grpc.StatusCode.INVALID_ARGUMENT, text):
-            registry.client.registry.PublishVersion(
-                iter([header(manifest), pb.PublishVersionRequest(blob_chunk=chunk)])
+            registry.client.registry.PublishModelVersion(
+                iter([header(manifest), pb.PublishModelVersionRequest(blob_chunk=chunk)])
             )
     assert not registry.blobs.has(digest)
 

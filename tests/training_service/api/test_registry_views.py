@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.wire.resuming import resumed
 from model_store.names import AliasName, VersionName
+from model_store.records.changes import Change, ChangeKind
+from model_store.records.job_lifecycle import JobState
 from model_store.records.resources import Lineage, Notes
+from model_store.transactions.lineage import LineageGraph, LineageNode
 from tests.model_store.making import publication
 from tests.training_service.registry_running import TIMEOUT, RunningRegistry, running_registry
 from tests.training_service.running import refused
+from training_service.api.registry_convert import change_message, lineage_graph_message
 
 FIRST, SECOND = (f"models/flowers/versions/{number}" for number in (1, 2))
 
@@ -57,8 +62,8 @@ def test_two_versions_are_compared(registry: RunningRegistry) -> None:
     with refused(grpc.StatusCode.NOT_FOUND, "models/flowers/versions/3"):
         registry.client.compare("flowers/1", "flowers/3")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=["second"]):
-        registry.client.registry.CompareVersions(
-            pb.CompareVersionsRequest(first="models/flowers/versions/1", second="models/flowers")
+        registry.client.registry.CompareModelVersions(
+            pb.CompareModelVersionsRequest(first="models/flowers/versions/1", second="models/flowers")
         )
 
 
@@ -72,10 +77,10 @@ def test_a_lineage_leads_up_and_down(registry: RunningRegistry) -> None:
     whole = call(pb.GetLineageRequest(name=SECOND))
     assert [node.name for node in whole.nodes] == [SECOND, FIRST, *names[2:]]
     assert [(edge.source, edge.target, edge.role) for edge in whole.edges] == [
-        (above, below, "base") for above, below in pairwise(names)
+        (above, below, pb.LineageGraph.ROLE_BASE) for above, below in pairwise(names)
     ]
     assert not whole.truncated
-    near = call(pb.GetLineageRequest(name=SECOND, num_generations_up=-1, num_generations_down=1))
+    near = call(pb.GetLineageRequest(name=SECOND, max_generations_up=0, max_generations_down=1))
     assert ([node.name for node in near.nodes], near.truncated) == (names[1:3], True)
     few = call(pb.GetLineageRequest(name=SECOND, max_nodes=1))
     assert ([node.name for node in few.nodes], few.truncated) == ([SECOND], True)
@@ -96,8 +101,8 @@ def test_a_version_says_what_its_base_is_made_of(registry: RunningRegistry) -> N
     ("message", "code", "text"),
     [
         (pb.GetLineageRequest(name="models/flowers"), "INVALID_ARGUMENT", "name"),
-        (pb.GetLineageRequest(name=FIRST, num_generations_up=101), "INVALID_ARGUMENT", "num_generations_up"),
-        (pb.GetLineageRequest(name=FIRST, num_generations_down=-2), "INVALID_ARGUMENT", "num_generations_down"),
+        (pb.GetLineageRequest(name=FIRST, max_generations_up=101), "INVALID_ARGUMENT", "max_generations_up"),
+        (pb.GetLineageRequest(name=FIRST, max_generations_down=-1), "INVALID_ARGUMENT", "max_generations_down"),
         (pb.GetLineageRequest(name=FIRST, max_nodes=10_001), "INVALID_ARGUMENT", "max_nodes"),
         (pb.GetLineageRequest(name=SECOND), "NOT_FOUND", SECOND),
         (pb.GetLineageRequest(name="datasets/photos"), "NOT_FOUND", "datasets/photos"),
@@ -194,6 +199,24 @@ def watch_request(registry: RunningRegistry, request: pb.WatchChangesRequest) ->
     return changes
 
 
+def kind_of(change: pb.Change) -> str:
+    """Return what happened, in lower case."""
+    return pb.Change.Kind.Name(change.kind).removeprefix("KIND_").lower()
+
+
 def taken(changes: Iterator[pb.Change], number: int) -> list[tuple[str, str]]:
     """Return the next changes, once they come."""
-    return [(change.kind, change.resource) for change in islice(changes, number)]
+    return [(kind_of(change), change.resource) for change in islice(changes, number)]
+
+
+def test_every_kind_of_change_has_its_value_on_the_wire() -> None:
+    """So has every state in which a job can be, in a lineage; one that a newer service wrote is unspecified."""
+    sent = [change_message(Change(1, kind, "models/flowers", datetime.now(UTC))) for kind in ChangeKind]
+    assert [kind_of(each) for each in sent] == [str(kind) for kind in ChangeKind]
+    assert {f"job_{state}" for state in JobState} <= set(ChangeKind)
+    newer = change_message(Change(1, "model_renamed", "models/flowers", datetime.now(UTC)))
+    assert newer.kind == pb.Change.KIND_UNSPECIFIED
+    states = [*(state.upper() for state in JobState), "ACTIVE", "DELETED", "PURGED"]
+    graph = LineageGraph(tuple(LineageNode(state, state, None) for state in states), (), is_truncated=False)
+    for node in lineage_graph_message(graph).nodes:
+        assert pb.LineageGraph.State.Name(node.state) == f"STATE_{node.name}"

@@ -52,7 +52,7 @@ def test_silent_clients_hold_up_nobody(tmp_path: Path) -> None:
     with running_service(tmp_path, num_concurrent_jobs=0) as service, silent_uploads(service, tmp_path, NUM_SILENT):
         assert service.upload(ARCHIVE).example_count == 20
         with pytest.raises(grpc.RpcError) as caught:
-            service.registry.PublishVersion(iter([registry_pb.PublishVersionRequest()]), timeout=TIMEOUT)
+            service.registry.PublishModelVersion(iter([registry_pb.PublishModelVersionRequest()]), timeout=TIMEOUT)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -74,11 +74,11 @@ def test_silent_publishers_hold_up_nobody(tmp_path: Path) -> None:
         go_on = threading.Event()
         stack.callback(go_on.set)
 
-        def begun() -> Iterator[registry_pb.PublishVersionRequest]:
+        def begun() -> Iterator[registry_pb.PublishModelVersionRequest]:
             yield from ()
             go_on.wait(TIMEOUT)
 
-        calls = [service.registry.PublishVersion.future(begun(), timeout=TIMEOUT) for _ in range(NUM_SILENT)]
+        calls = [service.registry.PublishModelVersion.future(begun(), timeout=TIMEOUT) for _ in range(NUM_SILENT)]
         for call in calls:
             stack.callback(call.cancel)
         assert service.upload(ARCHIVE).example_count == 20

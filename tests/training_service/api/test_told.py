@@ -17,7 +17,7 @@ from tests.postgres_server import new_database
 from tests.training_service.making import publish_base
 from tests.training_service.running import TIMEOUT, RunningService, running_service
 
-BASE = registry_pb.DownloadVersionRequest(name="models/base/versions/1")
+BASE = registry_pb.DownloadModelVersionRequest(name="models/base/versions/1")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_where_a_blob_lies_is_not_told(service: RunningService, home: Path, dama
         elif file.is_file():
             file.chmod(0o644)
             file.write_bytes(b"x")
-    code, told, logged = refusal_of(lambda: list(service.registry.DownloadVersion(BASE, timeout=TIMEOUT)))
+    code, told, logged = refusal_of(lambda: list(service.registry.DownloadModelVersion(BASE, timeout=TIMEOUT)))
     assert code is grpc.StatusCode.DATA_LOSS
     assert "publish the model again" in told
     assert str(home) not in told
@@ -89,7 +89,7 @@ def test_where_the_database_runs_is_not_told(postgres: str, home: Path, monkeypa
         administrator.exec_driver_sql(kill, (name,))
         request = registry_pb.CreateModelRequest(model_id="cats")
         for call in (
-            lambda: list(service.registry.DownloadVersion(BASE, timeout=TIMEOUT)),
+            lambda: list(service.registry.DownloadModelVersion(BASE, timeout=TIMEOUT)),
             lambda: service.registry.CreateModel(request, timeout=TIMEOUT),
         ):
             code, told, logged = refusal_of(call)

@@ -11,9 +11,10 @@ import pytest
 from model_store.database.engine import Database
 from model_store.errors import JobNotFound, Unavailable
 from model_store.names import VersionName
+from model_store.records.changes import Change
 from model_store.records.job_lifecycle import DesiredAction
 from model_store.records.jobs import JobEvent, JobSpec, TrainingJob
-from model_store.records.resources import Change, Notes
+from model_store.records.resources import Notes
 from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from model_store.transactions.changes import ChangeFeed

@@ -32,7 +32,7 @@ from training_service.background.tasks import BackgroundTasks, WorkerDied
 from training_service.jobs.work_order import EXIT_STOPPED
 
 SIDE_WORKER = "training_service.background_worker"
-REQUEST = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
+REQUEST = pb.EvaluateModelVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def service(tmp_path: Path) -> Iterator[RunningService]:
 
 def evaluating(service: RunningService) -> tuple[grpc.Call, int]:
     """Begin an evaluation; return it, and its process."""
-    running = service.training.EvaluateVersion(REQUEST, timeout=TIMEOUT)
+    running = service.training.EvaluateModelVersion(REQUEST, timeout=TIMEOUT)
     assert next(running).progress.fraction_done < 1
     (pid,) = worker_pids(module=SIDE_WORKER)
     return running, pid
@@ -62,7 +62,7 @@ def test_a_native_crash_ends_an_evaluation_and_nothing_else(service: RunningServ
     os.kill(pid, signal.SIGSEGV)
     with refused(grpc.StatusCode.INTERNAL, "evaluation was ended by SIGSEGV"):
         list(running)
-    *_, last = service.training.EvaluateVersion(REQUEST, timeout=TIMEOUT)
+    *_, last = service.training.EvaluateModelVersion(REQUEST, timeout=TIMEOUT)
     assert last.evaluation.metrics.num_rows == 120
     found = service.job(job.name)
     assert (found.state, found.attempt_count) == (pb.TRAINING_JOB_STATE_RUNNING, 1)

@@ -34,10 +34,10 @@ def probe(training_service: RunningService) -> ModelVersion:
     return training_service.store.get_version(parse_version(job.version, "version"))
 
 
-def evaluate(service: RunningService, version: object, **asked: object) -> list[pb.EvaluateVersionResponse]:
+def evaluate(service: RunningService, version: object, **asked: object) -> list[pb.EvaluateModelVersionResponse]:
     """Evaluate a version on the photos, or on what is asked for instead."""
-    request = pb.EvaluateVersionRequest(**({"name": str(version), "dataset": "datasets/photos"} | asked))  # type: ignore[arg-type]
-    return list(service.training.EvaluateVersion(request, timeout=TIMEOUT))
+    request = pb.EvaluateModelVersionRequest(**({"name": str(version), "dataset": "datasets/photos"} | asked))  # type: ignore[arg-type]
+    return list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))
 
 
 def test_an_evaluation_finds_what_the_job_measured(training_service: RunningService, probe: ModelVersion) -> None:
@@ -199,16 +199,16 @@ def small_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 def test_what_comes_beyond_the_bound_is_refused_and_a_place_is_free_again(small_service: RunningService) -> None:
     """A caller that goes frees its place: its work ends in the middle."""
-    request = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
-    running = small_service.training.EvaluateVersion(request, timeout=TIMEOUT)
+    request = pb.EvaluateModelVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
+    running = small_service.training.EvaluateModelVersion(request, timeout=TIMEOUT)
     assert next(running).progress.fraction_done < 1
     with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "1 evaluations"):
-        list(small_service.training.EvaluateVersion(request, timeout=TIMEOUT))
+        list(small_service.training.EvaluateModelVersion(request, timeout=TIMEOUT))
     running.cancel()
 
     def is_free() -> bool:
         try:
-            return next(small_service.training.EvaluateVersion(request, timeout=TIMEOUT)).HasField("progress")
+            return next(small_service.training.EvaluateModelVersion(request, timeout=TIMEOUT)).HasField("progress")
         except grpc.RpcError as error:
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017  it is asked again
             return False
@@ -223,8 +223,8 @@ def test_what_comes_beyond_the_bound_is_refused_and_a_place_is_free_again(small_
 
 def test_a_service_that_stops_leaves_no_evaluation_behind(small_service: RunningService) -> None:
     """It waits for one as long as for any other call, and the caller is told."""
-    request = pb.EvaluateVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
-    running = small_service.training.EvaluateVersion(request, timeout=TIMEOUT)
+    request = pb.EvaluateModelVersionRequest(name="models/conv", dataset="datasets/photos", split=pb.SPLIT_ALL)
+    running = small_service.training.EvaluateModelVersion(request, timeout=TIMEOUT)
     assert next(running).progress.fraction_done < 1
     small_service.stop()
     with pytest.raises(grpc.RpcError) as ended:

@@ -62,8 +62,8 @@ def held_out_rows(service: RunningService, dataset: str) -> set[str]:
 
 def evaluated(service: RunningService, version: str, dataset: str, **asked: object) -> pb.Evaluation:
     """Evaluate a version on a dataset."""
-    request = pb.EvaluateVersionRequest(name=version, dataset=f"datasets/{dataset}", **asked)  # type: ignore[arg-type]
-    return list(service.training.EvaluateVersion(request, timeout=TIMEOUT))[-1].evaluation
+    request = pb.EvaluateModelVersionRequest(name=version, dataset=f"datasets/{dataset}", **asked)  # type: ignore[arg-type]
+    return list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
 
 
 def test_the_gate_compares_on_rows_that_neither_learned_from(service: RunningService, served: pb.TrainingJob) -> None:

@@ -90,7 +90,7 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     assert len(ids) == len(set(ids))
     assert {link.removeprefix("#") for link in page.values("href")} == set(ids)
     (text,) = page.texts["body"]
-    version = service.registry.GetVersion(model_store_pb2.GetVersionRequest(name=tuned.version))
+    version = service.registry.GetModelVersion(model_store_pb2.GetModelVersionRequest(name=tuned.version))
     for expected in (
         f"{tuned.metrics.values['accuracy']:.3f}",
         f"{tuned.metrics.values['log_loss']:.3f}",
@@ -184,8 +184,8 @@ def test_the_command_on_the_page_does_the_same_again(
     assert program == "maas"
     monkeypatch.setenv("MAAS_TRAINING_ADDRESS", (home / "address").read_text())
     app(arguments, standalone_mode=False)
-    request = model_store_pb2.ListVersionsRequest(parent=tuned.model, page_size=1)
-    (again,) = service.registry.ListVersions(request, timeout=TIMEOUT).versions
+    request = model_store_pb2.ListModelVersionsRequest(parent=tuned.model, page_size=1)
+    (again,) = service.registry.ListModelVersions(request, timeout=TIMEOUT).model_versions
     assert again.name != tuned.version
     first = service.store.get_version(parse_version(tuned.version, "version"))
     assert again.manifest_digest == first.manifest_digest
@@ -231,7 +231,11 @@ def test_a_report_outlives_its_dataset(service: RunningService, hostile: pb.Trai
     try:
         page = report(service, hostile.name)
         with refused(grpc.StatusCode.FAILED_PRECONDITION, f"{name} was deleted: undelete it first"):
-            list(service.training.EvaluateVersion(pb.EvaluateVersionRequest(name=hostile.version, dataset=name)))
+            list(
+                service.training.EvaluateModelVersion(
+                    pb.EvaluateModelVersionRequest(name=hostile.version, dataset=name)
+                )
+            )
     finally:
         service.training.UndeleteDataset(pb.UndeleteDatasetRequest(name=name), timeout=TIMEOUT)
     assert f"The version cannot be evaluated any more: {name}" in page.texts["section"][0]

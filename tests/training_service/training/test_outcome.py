@@ -32,8 +32,8 @@ def test_the_refitted_probe_is_kept_where_no_epoch_improved_on_it(training_servi
     kept = {stage.name: stage.digest for stage in base.stages}
     assert {stage.name for stage in version.stages if kept.get(stage.name) != stage.digest} == {"head"}
     assert version.lineage.recipe["kept_epoch"] == 0
-    request = pb.EvaluateVersionRequest(name=job.version, dataset="datasets/photos", split=pb.SPLIT_VALIDATION)
-    *_, last = training_service.training.EvaluateVersion(request, timeout=TIMEOUT)
+    request = pb.EvaluateModelVersionRequest(name=job.version, dataset="datasets/photos", split=pb.SPLIT_VALIDATION)
+    *_, last = training_service.training.EvaluateModelVersion(request, timeout=TIMEOUT)
     assert "its head was fitted again on training and validation rows" in last.evaluation.warning
     page = training_service.training.GetReport(pb.GetReportRequest(name=job.name), timeout=TIMEOUT).html
     assert "no epoch improved on the probe" in page

@@ -33,7 +33,7 @@ ENDLESS = pb.Recipe(classic={"epoch_count": 10_000})
 
 def get_version(service: RunningService, name: str) -> model_store_pb2.ModelVersion:
     """Return one version."""
-    return service.registry.GetVersion(model_store_pb2.GetVersionRequest(name=name))
+    return service.registry.GetModelVersion(model_store_pb2.GetModelVersionRequest(name=name))
 
 
 def states(events: list[pb.TrainingJobEvent]) -> list[int]:
