@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from model_store.modalities.calibration import batch_of
+from model_store.calibration import batch_of
 
 from inference_service.batching.device_threads import DeviceThreads
 from inference_service.batching.queue_entry import Part

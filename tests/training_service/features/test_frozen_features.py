@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 NUM_ROWS = 2500  # three chunks
 PIXELS = np.random.default_rng(0).integers(0, 256, (NUM_ROWS, 4, 4, 3), dtype=np.uint8)
 ALL = np.arange(NUM_ROWS)
-BASE = Manifest("tiny", {}, (ManifestStage("stem", "a" * 64),), SPEC.to_json(), (), {"kind": "none"})
+BASE = Manifest("tiny", {}, (ManifestStage("stem", "a" * 64),), SPEC.to_json(), None, {"kind": "none"}, 3)
 
 
 class Stem(nn.Module):
