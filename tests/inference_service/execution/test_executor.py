@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from model_store.calibration import batch_of
 
 from inference_service.batching.device_threads import DeviceThreads
 from inference_service.batching.queue_entry import Part
@@ -21,6 +20,7 @@ from inference_service.models.loader import Loader
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
 from model_store.blobs.local import LocalBlobs
+from model_store.calibration import batch_of
 from model_store.modalities import Batch, Rows, X
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec
 from model_store.names import VersionName
