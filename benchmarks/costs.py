@@ -29,6 +29,7 @@ from benchmarks.harness.load import runner
 from benchmarks.harness.sequences import SequenceInputSpec, encoder, version
 from inference_service.batching.batch_runner import RunBatch
 from inference_service.batching.device_threads import DeviceThreads, set_torch_threads
+from inference_service.batching.queue_capacity import CostLimits
 from inference_service.batching.queue_entry import Part as Slice
 from inference_service.batching.scheduler import Scheduler
 from inference_service.execution.executor import Executor
@@ -67,13 +68,8 @@ class Counting:
     def scheduler(self, run: RunBatch[Work, Answer], device_threads: DeviceThreads) -> Scheduler[Work, Answer]:
         """Return a scheduler with room for all of the flood."""
         room = 4 * _IN_FLIGHT * LONG
-        return Scheduler(
-            run,
-            device_threads,
-            max_batch_cost=self.max_batch_cost,
-            max_queue_cost=room,
-            short_seconds=_SHORT_SECONDS,
-        )
+        limits = {_SPEC.kind: CostLimits(self.max_batch_cost, room)}
+        return Scheduler(run, device_threads, limits, short_seconds=_SHORT_SECONDS)
 
     def placed(self, rows: Rows) -> tuple[object, int]:
         """Return the form and the cost of a row."""
@@ -152,7 +148,7 @@ class Flood:
 
     async def _ask(self, asked: ResidentVersion, rows: Rows) -> None:
         form, row_cost = self.counting.placed(rows)
-        with self._scheduler.admit(asked.stages[0], len(rows), asked.name.model_id) as entry:
+        with self._scheduler.admit(_SPEC.kind, asked.stages[0], len(rows), asked.name.model_id) as entry:
             await self._scheduler.answer(entry, Work(asked, rows, _SCORES), form, row_cost)
 
 

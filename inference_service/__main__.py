@@ -17,6 +17,7 @@ from grpc_runtime.startup import run_service
 from inference_service.api.servicer import InferenceServicer
 from inference_service.backoff import Backoff
 from inference_service.batching.device_threads import DeviceThreads, set_torch_threads
+from inference_service.batching.queue_capacity import CostLimits
 from inference_service.batching.scheduler import Scheduler
 from inference_service.desired.desired_versions import DesiredVersions, Policies, WantedModel
 from inference_service.desired.source import Source
@@ -103,8 +104,8 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         manager = _manager(settings, loading, desired)
         short_seconds = _SHORT_SECONDS if device.type == "cpu" else 0.0
         scheduler = _scheduler(settings, executor, device_threads, short_seconds=short_seconds)
-        decoder = Decoder(decode_threads, settings.size_limits)
-        shadow_traffic = ShadowTraffic(scheduler, max_queue_cost=settings.max_queue_cost)
+        decoder = Decoder(decode_threads, settings.limits)
+        shadow_traffic = ShadowTraffic(scheduler)
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
         pipeline = Pipeline(scheduler, decoder, shadow_traffic, cache)
         servicer = InferenceServicer(manager, pipeline, max_examples_per_request=settings.max_examples_per_request)
@@ -140,8 +141,7 @@ def _scheduler(
     return Scheduler(
         executor.run,
         device_threads,
-        max_batch_cost=settings.max_batch_cost,
-        max_queue_cost=settings.max_queue_cost,
+        {kind: CostLimits(each.batch_cost, each.queue_cost) for kind, each in settings.limits.items()},
         short_seconds=short_seconds,
     )
 
@@ -164,8 +164,7 @@ def _source(settings: InferenceSettings, desired: DesiredVersions, feed: ChangeF
 def _limits(settings: InferenceSettings, device: torch.device) -> ServerLimits:
     return ServerLimits(
         max_rows_per_request=settings.max_examples_per_request,
-        max_batch_cost=settings.max_batch_cost,
-        max_queue_cost=settings.max_queue_cost,
+        by_kind=settings.limits,
         has_gpu=device.type == "cuda",
         has_response_cache=settings.response_cache_mb > 0,
     )
@@ -178,7 +177,7 @@ def _backoff(settings: InferenceSettings) -> Backoff:
 def _recorder(settings: InferenceSettings, device: torch.device) -> Recorder | None:
     if settings.cuda_graphs and device.type != "cuda":
         raise InvalidInput.of("cuda_graphs", "is true, but the service runs on a CPU: leave it out there")
-    return Recorder(settings.max_batch_cost) if settings.cuda_graphs else None
+    return Recorder(min(each.batch_cost for each in settings.limits.values())) if settings.cuda_graphs else None
 
 
 def _device(name: str) -> torch.device:

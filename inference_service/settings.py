@@ -10,9 +10,9 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.settings import ServerSettings
 from inference_service.desired.desired_versions import Target
-from inference_service.pipeline.limits import check_sizes, limits_of, read_sizes
+from inference_service.pipeline.limits import check_numbers, limits_of, read_numbers
 from model_store.errors import InvalidInput
-from model_store.modalities import SizeLimits
+from model_store.modalities import Limits
 from model_store.names import parse_target
 
 
@@ -41,10 +41,16 @@ class InferenceSettings(ServerSettings):
     )
     num_decode_threads: int = Field(default=4, ge=1)
 
-    max_batch_cost: int = Field(
-        default=32, ge=1, description="Cost that the device runs at once; an image or a row of numbers costs 1."
+    max_batch_cost: Annotated[Mapping[str, int], NoDecode] = Field(
+        default={},
+        description="Cost of the rows that the device runs at once, by modality, such as image=32,values=32 (the "
+        "defaults): an image or a row of numbers costs 1.",
     )
-    max_queue_cost: int = Field(default=1024, ge=1, description="Cost that may wait; more is refused at once.")
+    max_queue_cost: Annotated[Mapping[str, int], NoDecode] = Field(
+        default={},
+        description="Cost of the rows that may wait, in the same form; more is refused at once. By default "
+        "image=1024,values=1024.",
+    )
     max_examples_per_request: int = Field(default=256, ge=1, description="Examples of one request.")
     max_example_size: Annotated[Mapping[str, int], NoDecode] = Field(
         default={},
@@ -115,21 +121,26 @@ class InferenceSettings(ServerSettings):
             raise ValueError(error.violations[0].description) from error
         return names
 
-    @field_validator("max_example_size", "max_request_size", mode="before")
+    @field_validator("max_batch_cost", "max_queue_cost", "max_example_size", "max_request_size", mode="before")
     @classmethod
-    def _read_sizes(cls, value: object) -> object:
-        return read_sizes(value) if isinstance(value, str) else value
+    def _read_numbers(cls, value: object) -> object:
+        return read_numbers(value) if isinstance(value, str) else value
 
-    @field_validator("max_example_size", "max_request_size")
+    @field_validator("max_batch_cost", "max_queue_cost", "max_example_size", "max_request_size")
     @classmethod
-    def _check_sizes(cls, sizes: Mapping[str, int]) -> Mapping[str, int]:
-        check_sizes(sizes)
-        return sizes
+    def _check_numbers(cls, numbers: Mapping[str, int]) -> Mapping[str, int]:
+        check_numbers(numbers)
+        return numbers
 
     @property
-    def size_limits(self) -> Mapping[str, SizeLimits]:
-        """How large examples of each modality may be."""
-        return limits_of(self.max_example_size, self.max_request_size)
+    def limits(self) -> Mapping[str, Limits]:
+        """The limits of each modality."""
+        return limits_of(
+            example=self.max_example_size,
+            request=self.max_request_size,
+            batch_cost=self.max_batch_cost,
+            queue_cost=self.max_queue_cost,
+        )
 
     @property
     def pinned_targets(self) -> tuple[Target, ...]:
@@ -138,7 +149,7 @@ class InferenceSettings(ServerSettings):
 
     @model_validator(mode="after")
     def _check_queue(self) -> Self:
-        if self.max_queue_cost < self.max_examples_per_request:
+        if min(each.queue_cost for each in self.limits.values()) < self.max_examples_per_request:
             raise ValueError(
                 "max_queue_cost must be at least max_examples_per_request, or no queue could take a request"
             )

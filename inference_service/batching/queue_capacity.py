@@ -1,9 +1,10 @@
-"""The capacity of the queue: how much cost may wait, over all models and for one of them."""
+"""The capacity for rows of one kind: how much of their cost may wait, over all models and for one of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 from inference_service.errors import QueueFull
 
@@ -11,11 +12,20 @@ from inference_service.errors import QueueFull
 _FLOOD = 4
 
 
-class QueueCapacity:
-    """Counts the cost of all rows that wait or are being prepared; refuses what is beyond `max_cost`."""
+@dataclass(frozen=True)
+class CostLimits:
+    """Limits for rows of one kind, whose cost has one unit: the cost of one batch, and the cost that may wait."""
 
-    def __init__(self, max_cost: int) -> None:
-        self.max_cost = max_cost
+    batch: int
+    queue: int
+
+
+class QueueCapacity:
+    """Counts the cost of all rows of one kind that wait or are being prepared; refuses what is beyond `max_cost`."""
+
+    def __init__(self, limits: CostLimits) -> None:
+        self.max_batch_cost = limits.batch
+        self.max_cost = limits.queue
         self.waiting_cost = 0
         self._cost_of_flow: Counter[Hashable] = Counter()
 

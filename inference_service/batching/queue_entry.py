@@ -37,8 +37,7 @@ class QueueEntry(Generic[W, A]):
     """The entry of one request: it holds room for the rows while they are prepared, then waits with them in a queue.
 
     Each row costs `row_cost`. `flow` is the model of the request: flows share the device evenly. The lowest `priority`
-    goes first. `stage` is the stage that the work begins with, which names the queue. `deadline` is a time of
-    time.monotonic; `due` is when the device must be done to meet it.
+    goes first. `deadline` is a time of time.monotonic; `due` is when the device must be done to meet it.
     """
 
     def __init__(
@@ -48,12 +47,10 @@ class QueueEntry(Generic[W, A]):
         deadline: float | None = None,
         priority: int = DEFAULT_PRIORITY,
         row_cost: int = 1,
-        stage: object = None,
     ) -> None:
         self.num_rows = num_rows
         self.row_cost = row_cost
         self.flow = flow
-        self.stage = stage
         self.deadline = deadline
         self.due = deadline
         if deadline is not None:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from inference_service.batching.batch_forming import BatchForming, FlowQueue
 from inference_service.batching.fair_shares import FairShares
 from inference_service.batching.latency_model import LatencyModel
+from inference_service.batching.queue_capacity import QueueCapacity
 from inference_service.batching.queue_entry import Batch, QueueEntry
 
 W = TypeVar("W")
@@ -18,15 +19,16 @@ class Queue(Generic[W, A]):
     """The entries that wait for one tree of stages, and what was learnt of its batches.
 
     A batch has rows of one form. Of the entries with the lowest priority, the flow that has used the least cost goes
-    first, and of its forms the one that has used the least. `used_seconds` is the device time that the queue had, by
-    which queues take turns; `max_cost` is the limit of a batch, lowered to what the device's memory was seen to hold.
+    first, and of its forms the one that has used the least. `capacity` is that of the rows' kind. `used_seconds` is the
+    device time that the queue had, by which queues take turns; `max_cost` is the limit of a batch, lowered to what the
+    device's memory was seen to hold.
     """
 
-    def __init__(self, max_cost: int) -> None:
-        self._limit = max_cost
+    def __init__(self, capacity: QueueCapacity) -> None:
+        self.capacity = capacity
         self.latency = LatencyModel()
         self.used_seconds = 0.0
-        self.max_cost = max_cost
+        self.max_cost = capacity.max_batch_cost
         self._queues: dict[tuple[int, Hashable, Hashable, int], FlowQueue[W, A]] = {}
         self._shares = FairShares()
 
@@ -56,7 +58,7 @@ class Queue(Generic[W, A]):
         self.used_seconds += seconds
         self.latency.add(cost, seconds)
         if cost + row_cost > self.max_cost:
-            self.max_cost = min(self._limit, max(cost, self.max_cost) + row_cost)
+            self.max_cost = min(self.capacity.max_batch_cost, max(cost, self.max_cost) + row_cost)
 
     def append(self, entry: QueueEntry[W, A], work: W, form: Hashable = None) -> None:
         """Add an entry whose rows have this form: only rows of equal forms run in one batch."""

@@ -17,6 +17,7 @@ from inference_service.open_inference.server_limits import ServerLimits
 from inference_service.open_inference.shared_memory import Region
 from inference_service.pipeline.signature import ANY, Layout, OutputForm, TensorForm, inputs_of, outputs_of
 from model_store.errors import InvalidInput
+from model_store.modalities import InputSpec
 from model_store.texts import quoted
 
 PLATFORM, BACKEND = "pytorch_safetensors", "pytorch"
@@ -59,7 +60,7 @@ def config(version: ResidentVersion, report: ModelReport, limits: ServerLimits) 
         input=[_model_input(form) for form in _first(forms)],
         output=[_model_output(form) for form in _outputs(version)],
         instance_group=[_instance_group(limits)],
-        dynamic_batching=_batching(limits),
+        dynamic_batching=_batching(version.input_spec, limits),
         parameters={
             "architecture": pb.ModelParameter(string_value=version.architecture),
             "version": pb.ModelParameter(string_value=str(version.name)),
@@ -209,9 +210,13 @@ def _instance_group(limits: ServerLimits) -> pb.ModelInstanceGroup:
     return pb.ModelInstanceGroup(name="device", kind=pb.ModelInstanceGroup.KIND_CPU, count=1)
 
 
-def _batching(limits: ServerLimits) -> pb.ModelDynamicBatching:
-    policy = pb.ModelQueuePolicy(allow_timeout_override=True, max_queue_size=limits.max_queue_cost)
-    return pb.ModelDynamicBatching(preferred_batch_size=[limits.max_batch_cost], default_queue_policy=policy)
+def _batching(spec: InputSpec, limits: ServerLimits) -> pb.ModelDynamicBatching:
+    """Describe the limits of cost in rows, as Triton counts; of the smallest rows where they differ in cost."""
+    of_kind, row_cost = limits.by_kind[spec.kind], spec.cost(spec.blank())
+    policy = pb.ModelQueuePolicy(allow_timeout_override=True, max_queue_size=of_kind.queue_cost // row_cost)
+    return pb.ModelDynamicBatching(
+        preferred_batch_size=[of_kind.batch_cost // row_cost or 1], default_queue_policy=policy
+    )
 
 
 def _duration(duration: Duration) -> pb.StatisticDuration:

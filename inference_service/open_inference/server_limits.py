@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from model_store.modalities import Limits
 
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What is the same for all models of a server."""
+    """What is the same for all models of a server, or for those of one modality."""
 
     max_rows_per_request: int
-    max_batch_cost: int
-    max_queue_cost: int
+    by_kind: Mapping[str, Limits]
     has_gpu: bool
     has_response_cache: bool

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from inference_service.pipeline.fair_queue import FairQueue
 from model_store.errors import InvalidExample, InvalidInput, Violation
-from model_store.modalities import InputSpec, Opened, Rows, SizeLimits
+from model_store.modalities import InputSpec, Limits, Opened, Rows
 
 # Larger ones are few at once: 16 MB at four bytes a unit, prepared in about 50 ms.
 _LARGE = 4_000_000
@@ -25,7 +25,7 @@ class Decoder:
     once have together no more than one may have; small ones do not wait for them.
     """
 
-    def __init__(self, threads: Executor, limits: Mapping[str, SizeLimits]) -> None:
+    def __init__(self, threads: Executor, limits: Mapping[str, Limits]) -> None:
         self._threads = threads
         self._limits = limits
         self._lock = threading.Lock()  # of all below

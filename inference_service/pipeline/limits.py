@@ -1,31 +1,33 @@
-"""How large examples may be, by modality: what is set, and the modality's own limit for the others."""
+"""Limits by modality: those that are set, and the modality's own for the others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from model_store.modalities import LIMITS, SizeLimits
+from model_store.modalities import LIMITS, Limits
 
 
-def read_sizes(text: str) -> dict[str, str]:
-    """Read `KIND=SIZE,KIND=SIZE`; raise ValueError for another form."""
+def read_numbers(text: str) -> dict[str, str]:
+    """Read `KIND=NUMBER,KIND=NUMBER`; raise ValueError for another form."""
     pairs = [each.strip().partition("=") for each in text.split(",") if each.strip()]
-    if wrong := [f"{key}{separator}" for key, separator, size in pairs if not size]:
-        raise ValueError(f"must have the form image=50000000,values=65536: {wrong[0]!r} has no size")
-    return {key: size for key, _, size in pairs}
+    if wrong := [f"{key}{separator}" for key, separator, number in pairs if not number]:
+        raise ValueError(f"must have the form KIND=NUMBER,KIND=NUMBER: {wrong[0]!r} has no number")
+    return {key: number for key, _, number in pairs}
 
 
-def check_sizes(sizes: Mapping[str, int]) -> None:
-    """Raise ValueError for an unknown modality, and for sizes below 1."""
-    for kind, size in sizes.items():
+def check_numbers(numbers: Mapping[str, int]) -> None:
+    """Raise ValueError for an unknown modality, and for numbers below 1."""
+    for kind, number in numbers.items():
         if kind not in LIMITS:
             raise ValueError(f"must name modalities, {', '.join(LIMITS)}, not {kind!r}")
-        if size < 1:
-            raise ValueError(f"must be at least 1 for {kind}, not {size}")
+        if number < 1:
+            raise ValueError(f"must be at least 1 for {kind}, not {number}")
 
 
-def limits_of(example: Mapping[str, int], request: Mapping[str, int]) -> Mapping[str, SizeLimits]:
-    """Return the limits of every modality, of which some are set."""
+def limits_of(**numbers: Mapping[str, int]) -> Mapping[str, Limits]:
+    """Return the limits of every modality, with the given numbers of each field of Limits in the place of its own."""
     return {
-        kind: SizeLimits(example.get(kind, own.example), request.get(kind, own.request)) for kind, own in LIMITS.items()
+        kind: replace(own, **{field: given[kind] for field, given in numbers.items() if kind in given})
+        for kind, own in LIMITS.items()
     }

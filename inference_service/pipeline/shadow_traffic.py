@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,32 +33,33 @@ class ShadowTraffic:
     among its requests: nobody asked for them.
     """
 
-    def __init__(self, scheduler: Scheduler[Work, Answer], *, max_queue_cost: int) -> None:
+    def __init__(self, scheduler: Scheduler[Work, Answer]) -> None:
         self._scheduler = scheduler
-        self._max_queue_cost = max_queue_cost
-        self._cost = 0
+        self._costs: Counter[str] = Counter()  # of the rows that run, by modality
         self._running: set[asyncio.Task[None]] = set()
 
     def begin(self, shadow: Shadow, version: ResidentVersion, rows: Rows, answer: Answer) -> None:
         """Run these rows on a shadow later, where that can be compared with a version's answer."""
-        scores, cost = _scores_of(answer), len(rows) * version.input_spec.cost(rows)
+        kind, cost = version.input_spec.kind, len(rows) * version.input_spec.cost(rows)
+        scores = _scores_of(answer)
         if scores is None:
             shadow.counts.num_skipped += 1
-        elif self._is_busy(cost):
+        elif self._is_busy(kind, cost):
             shadow.counts.num_dropped += 1
         else:
             task = asyncio.create_task(self._compare(shadow, version, rows, scores))
             self._running.add(task)
-            self._cost += cost
-            task.add_done_callback(lambda done: self._end(done, cost))
+            self._costs[kind] += cost
+            task.add_done_callback(lambda done: self._end(done, kind, cost))
 
-    def _is_busy(self, cost: int) -> bool:
-        is_half_full = 2 * self._scheduler.capacity.waiting_cost > self._max_queue_cost
-        return is_half_full or self._cost + cost > max(1, self._max_queue_cost // _MAX_SHARE)
+    def _is_busy(self, kind: str, cost: int) -> bool:
+        capacity = self._scheduler.capacity(kind)
+        is_half_full = 2 * capacity.waiting_cost > capacity.max_cost
+        return is_half_full or self._costs[kind] + cost > max(1, capacity.max_cost // _MAX_SHARE)
 
-    def _end(self, task: asyncio.Task[None], cost: int) -> None:
+    def _end(self, task: asyncio.Task[None], kind: str, cost: int) -> None:
         self._running.discard(task)
-        self._cost -= cost
+        self._costs[kind] -= cost
 
     async def _compare(self, shadow: Shadow, version: ResidentVersion, rows: Rows, scores: Values) -> None:
         lease, counts = shadow.lease(), shadow.counts
@@ -83,7 +85,7 @@ class ShadowTraffic:
         deadline = time.monotonic() + _SECONDS
         work = Work(version, rows, frozenset({Output.SCORES}))
         flow, spec = ("shadow", version.name), version.input_spec
-        with self._scheduler.admit(version, len(rows), flow, deadline, _PRIORITY) as entry:
+        with self._scheduler.admit(spec.kind, version, len(rows), flow, deadline, _PRIORITY) as entry:
             parts = await self._scheduler.answer(entry, work, spec.form(rows), spec.cost(rows))
             return np.concatenate([part[Output.SCORES] for part in parts])
 

@@ -9,7 +9,7 @@ from model_store.modalities.batch import EMBEDDING, Batch, X, cast, concatenated
 from model_store.modalities.checks import check
 from model_store.modalities.image import spec as image
 from model_store.modalities.image.spec import ImageInputSpec
-from model_store.modalities.spec import InputSpec, Opened, Rows, SizeLimits, TensorForm, prepared
+from model_store.modalities.spec import InputSpec, Limits, Opened, Rows, TensorForm, prepared
 from model_store.modalities.values import spec as values
 from model_store.modalities.values.spec import ValuesInputSpec
 
@@ -18,7 +18,7 @@ INPUT_SPECS: Mapping[str, Callable[[Mapping[str, Any]], InputSpec]] = {
     "values": ValuesInputSpec.from_json,
 }
 """How a manifest's input spec is read, by modality."""
-LIMITS: Mapping[str, SizeLimits] = {"image": image.LIMITS, "values": values.LIMITS}
+LIMITS: Mapping[str, Limits] = {"image": image.LIMITS, "values": values.LIMITS}
 """How large examples may be where nothing else is set, by modality."""
 
 
@@ -35,9 +35,9 @@ __all__ = [
     "LIMITS",
     "Batch",
     "InputSpec",
+    "Limits",
     "Opened",
     "Rows",
-    "SizeLimits",
     "TensorForm",
     "X",
     "cast",

@@ -61,11 +61,17 @@ class TensorForm:
 
 
 @dataclass(frozen=True)
-class SizeLimits:
-    """How large examples may be, in their modality's unit: one alone, and those of a request together."""
+class Limits:
+    """Limits of a modality where an operator sets no others.
+
+    The size of one example and of a request's examples together, in the modality's unit; the cost of the rows that the
+    device runs at once, and of those that may wait.
+    """
 
     example: int
     request: int
+    batch_cost: int
+    queue_cost: int
 
 
 class Opened(Protocol):

@@ -33,7 +33,7 @@ def busy_device(service: RunningService) -> Iterator[None]:
 
 def waiting_rows(service: RunningService) -> int:
     """Return how many rows wait for the device."""
-    return service.server._scheduler.capacity.waiting_cost
+    return service.server._scheduler.snapshot().waiting_cost
 
 
 def queued_rows(service: RunningService) -> int:

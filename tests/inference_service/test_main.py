@@ -92,7 +92,7 @@ def test_a_database_of_a_newer_release_is_told_in_one_line(environment: dict[str
 
 def test_settings_that_cannot_be_are_told_in_one_line(environment: dict[str, str]) -> None:
     """The setting is in the message."""
-    assert "max_batch_cost" in fail_to_start({**environment, "MAAS_INFERENCE_MAX_BATCH_COST": "0"})
+    assert "max_batch_cost" in fail_to_start({**environment, "MAAS_INFERENCE_MAX_BATCH_COST": "image=0"})
 
 
 def test_starting_does_not_wait_for_torchvision() -> None:

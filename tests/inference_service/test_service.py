@@ -87,7 +87,7 @@ def test_top_k_limits_the_labels(service: RunningService) -> None:
 def test_a_request_larger_than_a_batch_is_answered_in_order(tmp_path: Path, registry: Registry) -> None:
     """Five photos through batches of two."""
     registry.publish(PROBE)
-    with running_service(tmp_path, max_batch_cost=2) as service:
+    with running_service(tmp_path, max_batch_cost="image=2") as service:
         service.await_serving()
         photos = [photo(seed) for seed in range(5)]
         scores, _ = expected(PROBE, [pixels(each) for each in photos])

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from inference_service.settings import InferenceSettings
-from model_store.modalities import INPUT_SPECS, LIMITS, SizeLimits
+from model_store.modalities import INPUT_SPECS, LIMITS, Limits
 from model_store.names import AliasName, ModelName, VersionName
 
 
@@ -30,7 +30,7 @@ def test_the_defaults_listen_on_loopback_only() -> None:
 def test_a_queue_smaller_than_a_request_is_refused() -> None:
     """Such a service would refuse some requests for ever."""
     with pytest.raises(ValidationError, match="max_queue_cost must be at least max_examples_per_request"):
-        InferenceSettings(max_queue_cost=8)
+        InferenceSettings(max_queue_cost="values=8")
 
 
 def test_pinned_names_are_a_text_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,13 +49,15 @@ def test_a_pinned_name_that_is_none_is_refused_at_the_start(name: str) -> None:
         InferenceSettings(pinned=(name,))
 
 
-def test_sizes_are_set_by_modality(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_are_set_by_modality(monkeypatch: pytest.MonkeyPatch) -> None:
     """A modality that is left out keeps its own limit."""
     monkeypatch.setenv("MAAS_INFERENCE_MAX_EXAMPLE_SIZE", "image=1000, values=8")
     monkeypatch.setenv("MAAS_INFERENCE_MAX_REQUEST_SIZE", "image=2000")
-    limits = InferenceSettings().size_limits
-    assert limits["image"] == SizeLimits(1000, 2000)
-    assert limits["values"] == SizeLimits(8, LIMITS["values"].request)
+    monkeypatch.setenv("MAAS_INFERENCE_MAX_BATCH_COST", "image=16")
+    monkeypatch.setenv("MAAS_INFERENCE_MAX_QUEUE_COST", "values=2048")
+    limits = InferenceSettings().limits
+    assert limits["image"] == Limits(1000, 2000, batch_cost=16, queue_cost=1024)
+    assert limits["values"] == Limits(8, LIMITS["values"].request, batch_cost=32, queue_cost=2048)
     assert limits.keys() == INPUT_SPECS.keys()
 
 

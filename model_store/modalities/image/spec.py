@@ -18,14 +18,14 @@ from model_store.errors import InvalidExample, InvalidManifest
 from model_store.modalities.batch import Batch, X
 from model_store.modalities.checks import check, check_names, check_num_rows
 from model_store.modalities.image.decoding import check_size, decode_image, decoded, open_image
-from model_store.modalities.spec import Array, Rows, SizeLimits, TensorForm, check_finite, concatenated_rows
+from model_store.modalities.spec import Array, Limits, Rows, TensorForm, check_finite, concatenated_rows
 
 Pixels = NDArray[np.uint8]
 Channels = tuple[float, float, float]
 
 KIND = "image"
 MAX_EDGE = 4096
-LIMITS = SizeLimits(example=50_000_000, request=500_000_000)
+LIMITS = Limits(example=50_000_000, request=500_000_000, batch_cost=32, queue_cost=1024)
 PIXELS = "pixels"
 """The tensor of rows that are prepared and not normalised: uint8 [n, crop_size, crop_size, 3]."""
 _INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}

@@ -13,11 +13,11 @@ from torch import Tensor
 from model_store.errors import InvalidExample, InvalidManifest
 from model_store.modalities.batch import Batch, X
 from model_store.modalities.checks import check, check_names, check_num_rows
-from model_store.modalities.spec import Array, Numbers, Rows, SizeLimits, TensorForm, check_finite, concatenated_rows
+from model_store.modalities.spec import Array, Limits, Numbers, Rows, TensorForm, check_finite, concatenated_rows
 
 KIND = "values"
 MAX_SIZE = 65536
-LIMITS = SizeLimits(example=MAX_SIZE, request=256 * MAX_SIZE)
+LIMITS = Limits(example=MAX_SIZE, request=256 * MAX_SIZE, batch_cost=32, queue_cost=1024)
 _INPUT, _ROWS = "INPUT", "rows"
 
 

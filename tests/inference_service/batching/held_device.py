@@ -11,11 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from inference_service.batching.device_threads import DeviceThreads
+from inference_service.batching.queue_capacity import CostLimits
 from inference_service.batching.queue_entry import Part
 from inference_service.batching.queues import Queue
 from inference_service.batching.scheduler import Scheduler
 from inference_service.errors import DeviceFailed, OutOfDeviceMemory
 
+KIND = "rows"
 Range = tuple[str, int, int]
 Asked = asyncio.Task[list[Range]]
 
@@ -88,8 +90,7 @@ class Setup:
         self.scheduler = Scheduler[str, Range](
             self.device.run,
             thread,
-            max_batch_cost=max_batch_cost,
-            max_queue_cost=max_queue_cost,
+            {KIND: CostLimits(max_batch_cost, max_queue_cost)},
             clock=self.device.clock,
             **more,
         )
@@ -98,7 +99,7 @@ class Setup:
         return self.stages["B" if work.startswith("B") else ""]
 
     def queue(self, work: str = "") -> Queue[str, Range]:
-        return self.scheduler.queue(self.stage(work))
+        return self.scheduler.queue(KIND, self.stage(work))
 
     async def ask(
         self,
@@ -112,7 +113,7 @@ class Setup:
         """Ask for rows of a form of their own for each cost."""
         self.device.row_costs[work] = row_cost
         deadline = None if seconds is None else time.monotonic() + seconds
-        with self.scheduler.admit(self.stage(work), num_rows, flow, deadline, priority) as entry:
+        with self.scheduler.admit(KIND, self.stage(work), num_rows, flow, deadline, priority) as entry:
             return await self.scheduler.answer(entry, work, form=row_cost, row_cost=row_cost)
 
     async def occupy(self) -> asyncio.Task[list[Range]]:

@@ -30,7 +30,7 @@ async def test_a_batch_too_large_for_the_memory_is_run_in_halves() -> None:
         setup.device.memory_rows = 0
         with pytest.raises(OutOfDeviceMemory):
             await setup.ask("d", 1)
-        assert setup.scheduler.capacity.waiting_cost == 0
+        assert setup.scheduler.snapshot().waiting_cost == 0
 
 
 @on_a_loop
@@ -56,7 +56,7 @@ async def test_a_short_batch_waits_for_a_busy_device() -> None:
         held = setup.scheduler._runner._device_threads.submit(lambda: (holding.set(), free.wait(10)))
         assert holding.wait(10)
         task = await setup.start("b", 1)
-        while setup.scheduler.capacity.waiting_cost:  # noqa: ASYNC110  nobody announces it
+        while setup.scheduler.snapshot().waiting_cost:  # noqa: ASYNC110  nobody announces it
             await asyncio.sleep(0)
         assert not task.done()
         free.set()
@@ -69,7 +69,7 @@ async def test_a_short_batch_waits_for_a_busy_device() -> None:
 @on_a_loop
 async def test_a_batch_begins_beside_a_long_one_that_lets_it(seconds: float) -> None:
     """A short one is waited for all the same, so that the next one is larger."""
-    async with running(num_batches=2) as setup:
+    async with running(max_batch_cost=32, num_batches=2) as setup:
         device = Letting()
         setup.scheduler._runner._run_batch = device.run
         setup.queue().latency.add(1, seconds)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference_service.errors import DeadlineExceeded
-from tests.inference_service.batching.held_device import Setup, running
+from tests.inference_service.batching.held_device import KIND, Setup, running
 from tests.inference_service.loops import on_a_loop
 
 
@@ -26,7 +26,7 @@ async def test_an_expired_request_never_reaches_the_device() -> None:
         await asyncio.gather(first, in_time)
         assert setup.device.batches[1:] == [[("b", 0, 1)]]
         assert setup.scheduler.counters.num_expired == 1
-        assert setup.scheduler.capacity.waiting_cost == 0
+        assert setup.scheduler.snapshot().waiting_cost == 0
 
 
 @on_a_loop
@@ -81,7 +81,7 @@ async def test_the_wait_is_what_runs_and_waits_at_the_speed_of_the_last_batch() 
 def admit(setup: Setup, seconds: float, **more: Any) -> None:
     """Admit a request with this deadline, and leave again: here its rows would be prepared."""
     arguments = {"num_rows": 1, "flow": "model", **more}
-    with setup.scheduler.admit(setup.stage(), deadline=time.monotonic() + seconds, **arguments):
+    with setup.scheduler.admit(KIND, setup.stage(), deadline=time.monotonic() + seconds, **arguments):
         pass
 
 

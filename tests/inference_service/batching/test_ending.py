@@ -10,7 +10,7 @@ import pytest
 from inference_service.batching.device_threads import DeviceThreads
 from inference_service.batching.queue_entry import Part
 from inference_service.errors import DeviceFailed, Stopping
-from tests.inference_service.batching.held_device import Letting, Range, Setup
+from tests.inference_service.batching.held_device import KIND, Letting, Range, Setup
 from tests.inference_service.loops import on_a_loop
 
 
@@ -35,7 +35,7 @@ async def test_no_request_is_without_an_answer_when_the_device_fails() -> None:
         setup.scheduler._runner._run_batch = device.run
         setup.queue().latency.add(1, 10.0)
         serving = asyncio.create_task(setup.scheduler.run())
-        with setup.scheduler.admit(setup.stage(), 1, "model") as preparing:
+        with setup.scheduler.admit(KIND, setup.stage(), 1, "model") as preparing:
             held = await setup.start("held", 1)
             await device.has_begun.wait()
             waiting = [await setup.start(work, 1) for work in ("fatal", "a", "b", "c", "d")]

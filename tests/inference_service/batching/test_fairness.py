@@ -146,11 +146,11 @@ async def test_room_is_counted_in_cost() -> None:
     async with running(max_queue_cost=100) as setup:
         first = await setup.occupy()
         waiting = await setup.start("a", 2, row_cost=40, flow="one")
-        assert setup.scheduler.capacity.waiting_cost == 80
+        assert setup.scheduler.snapshot().waiting_cost == 80
         with pytest.raises(QueueFull, match=r"a cost of 81 of 100 waits already, 1 of it for this model, .* 29 more"):
             await setup.ask("b", 1, row_cost=30, flow="two")
-        assert setup.scheduler.capacity.waiting_cost == 80
+        assert setup.scheduler.snapshot().waiting_cost == 80
         fits = await setup.start("c", 1, row_cost=10, flow="two")
         setup.device.free.set()
         await asyncio.gather(first, waiting, fits)
-        assert setup.scheduler.capacity.waiting_cost == 0
+        assert setup.scheduler.snapshot().waiting_cost == 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from inference_service.batching.queue_capacity import CostLimits, QueueCapacity
 from inference_service.batching.queue_entry import QueueEntry
 from inference_service.batching.queues import Queue
 from tests.inference_service.loops import on_a_loop
@@ -15,7 +16,7 @@ from tests.inference_service.loops import on_a_loop
 @on_a_loop
 async def test_a_deadline_that_ends_a_batch_early_leaves_the_rest_to_the_next_one() -> None:
     """The first request's deadline allows a batch of one row: the next one waits, whatever its own allows."""
-    queue = Queue[str, str](max_cost=8)
+    queue = Queue[str, str](QueueCapacity(CostLimits(8, 1000)))
     queue.latency.add(1, 1.0)
     for work, deadline in (("urgent", 1.5), ("patient", 5.0)):
         queue.append(QueueEntry(1, "model", deadline, 100), work)
@@ -28,7 +29,7 @@ async def test_a_deadline_that_ends_a_batch_early_leaves_the_rest_to_the_next_on
 @on_a_loop
 async def test_a_slow_spell_is_not_believed_for_ever() -> None:
     """Where by what was learnt no request could be in time, a later one is run all the same, and teaches anew."""
-    queue = Queue[str, str](max_cost=8)
+    queue = Queue[str, str](QueueCapacity(CostLimits(8, 1000)))
     for seconds in (0.35, 1.5, 1.5):
         queue.latency.add(4, seconds)
     num_dropped = 0
@@ -43,7 +44,7 @@ async def test_a_slow_spell_is_not_believed_for_ever() -> None:
 
 def queue_of(num_rows: int, deadlines: Sequence[float]) -> Queue[int, None]:
     """A queue in which a row takes a second, and this number of rows is an efficient batch, with these waiting."""
-    queue = Queue[int, None](max_cost=32)
+    queue = Queue[int, None](QueueCapacity(CostLimits(32, 1000)))
     for size in (1, 8, 16) * 20:
         queue.latency.add(size, 1.0 * num_rows / 10 + size)
     for work, deadline in enumerate(deadlines):

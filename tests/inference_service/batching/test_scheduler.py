@@ -7,10 +7,11 @@ from contextlib import suppress
 
 import pytest
 
+from inference_service.batching.queue_capacity import CostLimits, QueueCapacity
 from inference_service.batching.queue_entry import QueueEntry, count_rows
 from inference_service.batching.queues import Queue
 from inference_service.errors import QueueFull
-from tests.inference_service.batching.held_device import running
+from tests.inference_service.batching.held_device import KIND, running
 from tests.inference_service.loops import on_a_loop
 
 
@@ -32,7 +33,7 @@ async def test_what_waits_runs_together_in_order_and_is_counted_in_rows() -> Non
         answers = await asyncio.gather(first, *waiting)
     assert answers[1:] == [[("a", 0, 3)], [("b", 0, 1), ("b", 1, 3)], [("c", 0, 1)]]
     assert setup.device.batches == [[("first", 0, 1)], [("a", 0, 3), ("b", 0, 1)], [("b", 1, 3), ("c", 0, 1)]]
-    assert setup.scheduler.capacity.waiting_cost == 0
+    assert setup.scheduler.snapshot().waiting_cost == 0
     assert (setup.scheduler.counters.num_batches, setup.scheduler.counters.num_rows) == (3, 8)
 
 
@@ -48,7 +49,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
     """Rows that wait or are being prepared count; those on the device do not."""
     async with running(max_queue_cost=4) as setup:
         first = await setup.occupy()
-        with setup.scheduler.admit(setup.stage(), 3, "model"):
+        with setup.scheduler.admit(KIND, setup.stage(), 3, "model"):
             with pytest.raises(QueueFull, match="a cost of 3 of 4 waits already"):
                 await setup.ask("b", 2)
             fits = await setup.start("c", 1)
@@ -67,7 +68,7 @@ async def test_a_cancelled_request_never_reaches_the_device() -> None:
         left.cancel()
         with pytest.raises(asyncio.CancelledError):
             await left
-        assert setup.scheduler.capacity.waiting_cost == 0
+        assert setup.scheduler.snapshot().waiting_cost == 0
         stayed = await setup.start("b", 1)
         setup.device.free.set()
         await asyncio.gather(first, stayed)
@@ -90,16 +91,16 @@ async def test_a_failed_batch_fails_only_its_own_requests() -> None:
                 await failing
         assert await later == [("b", 0, 1)]
         assert setup.device.batches[1:] == [[("broken", 0, 2), ("a", 0, 2)], [("b", 0, 1)]]
-        assert setup.scheduler.capacity.waiting_cost == 0
+        assert setup.scheduler.snapshot().waiting_cost == 0
 
 
 @on_a_loop
 async def test_room_is_given_back_where_preparing_fails() -> None:
     """A request whose images cannot be decoded leaves the queue as it was."""
     async with running(max_queue_cost=4) as setup:
-        with suppress(ValueError), setup.scheduler.admit(setup.stage(), 4, "model"):
+        with suppress(ValueError), setup.scheduler.admit(KIND, setup.stage(), 4, "model"):
             raise ValueError
-        assert setup.scheduler.capacity.waiting_cost == 0
+        assert setup.scheduler.snapshot().waiting_cost == 0
         assert await setup.ask("a", 4) == [("a", 0, 4)]
 
 
@@ -108,7 +109,7 @@ def test_where_rows_take_long_half_of_them_wait_for_the_next_batch(seconds_a_row
     """The device then has work while answers travel; where a batch is short, all that waits is taken."""
 
     async def take() -> int:
-        queue: Queue[None, None] = Queue(32)
+        queue: Queue[None, None] = Queue(QueueCapacity(CostLimits(32, 1000)))
         for num_rows in (1, 4, 8, 16):
             queue.latency.add(num_rows, num_rows * seconds_a_row)
         for _ in range(10):

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.harness.sequences import SequenceInputSpec, encoder, version
 from inference_service.batching.device_threads import DeviceThreads
+from inference_service.batching.queue_capacity import CostLimits
 from inference_service.batching.queue_entry import Part
 from inference_service.batching.scheduler import Scheduler
 from inference_service.execution.executor import Executor
@@ -55,11 +56,11 @@ async def test_batches_have_rows_of_one_form_within_the_limit_of_cost() -> None:
     versions = [version(model, SPEC, backbone, ("yes", "no")) for model in ("one", "two")]
     with DeviceThreads(1) as threads:
         scheduler = Scheduler[Work, Answer](
-            recording.run, threads, max_batch_cost=MAX_BATCH_COST, max_queue_cost=10_000
+            recording.run, threads, {SPEC.kind: CostLimits(batch=MAX_BATCH_COST, queue=10_000)}
         )
 
         async def ask(asked: ResidentVersion, rows: Rows) -> Answer:
-            with scheduler.admit(asked.stages[0], len(rows), asked.name.model_id) as entry:
+            with scheduler.admit(SPEC.kind, asked.stages[0], len(rows), asked.name.model_id) as entry:
                 (answer,) = await scheduler.answer(entry, Work(asked, rows, SCORES), SPEC.form(rows), SPEC.cost(rows))
                 return answer
 

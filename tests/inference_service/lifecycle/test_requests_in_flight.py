@@ -60,7 +60,7 @@ def test_a_request_in_flight_ends_on_its_version(
 def test_a_full_queue_refuses_at_once(tmp_path: Path, registry: Registry) -> None:
     """Rows count, not requests; what waits is answered once the device is free."""
     registry.publish(Recipe())
-    with running_service(tmp_path, max_queue_cost=4, max_examples_per_request=4) as service:
+    with running_service(tmp_path, max_queue_cost="image=4,values=4", max_examples_per_request=4) as service:
         service.await_serving()
         with busy_device(service):
             running = service.stub.Predict.future(predict_request(FLOWERS, photo(1)))

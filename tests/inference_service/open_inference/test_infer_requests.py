@@ -120,7 +120,7 @@ def test_the_calls_own_deadline_counts_too(service: OpenService) -> None:
 
 def test_the_lowest_priority_goes_first(tmp_path: Path) -> None:
     """Before the default and before what came earlier; only what the device has already goes before it."""
-    with serving_models(tmp_path, max_batch_cost=1) as service:
+    with serving_models(tmp_path, max_batch_cost="values=1") as service:
         order: list[str] = []
 
         def ask(priority: int) -> grpc.Future:
@@ -134,7 +134,7 @@ def test_the_lowest_priority_goes_first(tmp_path: Path) -> None:
             calls = [ask(300)]
             until(lambda: scheduler.snapshot().num_running_batches == 1)
             calls += [ask(priority) for priority in (200, 0, 1)]
-            until(lambda: scheduler.capacity.waiting_cost == 3)
+            until(lambda: scheduler.snapshot().waiting_cost == 3)
         until(lambda: len(order) == len(calls))
         assert order == ["300", "1", "0", "200"]
 
@@ -157,12 +157,12 @@ def test_a_full_queue_is_told(service: OpenService) -> None:
     """RESOURCE_EXHAUSTED, as for every other request."""
     scheduler = service.running.server._scheduler
     with service.busy_device():
-        before, scheduler.capacity.max_cost = scheduler.capacity.max_cost, 1
+        before, scheduler.capacity("values").max_cost = scheduler.capacity("values").max_cost, 1
         try:
             with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room for 2 more"):
                 service.stub.ModelInfer(ask_numbers(X))
         finally:
-            scheduler.capacity.max_cost = before
+            scheduler.capacity("values").max_cost = before
 
 
 def test_rows_whose_answer_is_not_finite_are_refused(tmp_path: Path) -> None:

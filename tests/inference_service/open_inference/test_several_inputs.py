@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model_store.architectures import Chain, Head, registry
 from model_store.errors import InvalidExample
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities import INPUT_SPECS, LIMITS, Batch, Rows, SizeLimits, TensorForm
+from model_store.modalities import INPUT_SPECS, LIMITS, Batch, Limits, Rows, TensorForm
 from model_store.modalities.spec import Array, concatenated_rows
 from model_store.tasks import Classification
 from model_store.tensors.stages import write_stages
@@ -151,7 +151,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenService]:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(INPUT_SPECS, "bag", BagInputSpec.from_json)  # type: ignore[arg-type]
-        patch.setitem(LIMITS, "bag", SizeLimits(example=100, request=1000))  # type: ignore[arg-type]
+        patch.setitem(LIMITS, "bag", Limits(example=100, request=1000, batch_cost=32, queue_cost=1024))  # type: ignore[arg-type]
         patch.setitem(registry._BUILDERS, "bag", build_bag)
         publish(home)
         with running_service(home, max_examples_per_request=8) as running:

@@ -93,7 +93,7 @@ def test_requests_of_a_stream_run_in_one_batch(service: OpenService) -> None:
         until(lambda: scheduler.snapshot().num_running_batches == 1)
         before = scheduler.counters.num_batches
         stream.send(*map(asked, range(1, 6)))
-        until(lambda: scheduler.capacity.waiting_cost == 5)
+        until(lambda: scheduler.snapshot().waiting_cost == 5)
     assert [next(answers).infer_response.id for _ in range(6)] == [str(number) for number in range(6)]
     assert scheduler.counters.num_batches == before + 2
     stream.end()
@@ -130,9 +130,9 @@ def test_a_stream_that_is_left_leaves_nothing_behind(service: OpenService) -> No
         stream.send(asked(0))
         until(lambda: scheduler.snapshot().num_running_batches == 1)
         stream.send(*map(asked, range(1, 6)))
-        until(lambda: scheduler.capacity.waiting_cost == 5)
+        until(lambda: scheduler.snapshot().waiting_cost == 5)
         answers.cancel()
-        until(lambda: scheduler.capacity.waiting_cost == 0)
+        until(lambda: scheduler.snapshot().waiting_cost == 0)
     stream.end()
     versions = service.running.server._manager._models.by_id["numbers"].versions.values()
     until(lambda: not any(each.num_leases for each in versions))

@@ -15,6 +15,7 @@ import pytest
 from torch import nn
 
 from inference_service.batching.device_threads import DeviceThreads
+from inference_service.batching.queue_capacity import CostLimits
 from inference_service.batching.queue_entry import Part
 from inference_service.batching.scheduler import Scheduler
 from inference_service.errors import DeadlineExceeded
@@ -25,7 +26,7 @@ from inference_service.pipeline.answering import Pipeline, Urgency
 from inference_service.pipeline.decoder import Decoder
 from inference_service.pipeline.examples import Examples
 from inference_service.pipeline.shadow_traffic import ShadowTraffic
-from model_store.modalities import SizeLimits, ValuesInputSpec
+from model_store.modalities import Limits, ValuesInputSpec
 from model_store.modalities.values.spec import OpenedValues
 from model_store.names import VersionName
 from model_store.tasks import Classification
@@ -71,10 +72,10 @@ class Setup:
         self.spec = CountingSpec(3)
         self.version = self.model("one")
         self.scheduler = Scheduler[Work, Answer](
-            self.device.run, device_threads, max_batch_cost=4, max_queue_cost=64, clock=lambda: self.device.seconds
+            self.device.run, device_threads, {"values": CostLimits(4, 64)}, clock=lambda: self.device.seconds
         )
-        decoder = Decoder(decode_threads, {"values": SizeLimits(example=100, request=1000)})
-        self.pipeline = Pipeline(self.scheduler, decoder, ShadowTraffic(self.scheduler, max_queue_cost=64))
+        decoder = Decoder(decode_threads, {"values": Limits(example=100, request=1000, batch_cost=4, queue_cost=64)})
+        self.pipeline = Pipeline(self.scheduler, decoder, ShadowTraffic(self.scheduler))
 
     def model(self, model_id: str) -> ResidentVersion:
         stage = Stage(StageKey("mlp", "{}", "", "head", "digest"), Precision.FLOAT32, nn.Identity(), 0)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from PIL import Image
 
 from inference_service.pipeline.decoder import Decoder
 from model_store.errors import InvalidInput
-from model_store.modalities import Rows, SizeLimits
+from model_store.modalities import LIMITS, Rows
 from model_store.modalities.image import spec as spec_module
 from model_store.modalities.image.spec import PIXELS, Pixels
 from tests.inference_service.loops import on_a_loop
@@ -64,7 +65,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 async def decoding(num_threads: int, **limits: int) -> AsyncIterator[Decoder]:
     """A decoder with its threads."""
     with ThreadPoolExecutor(num_threads) as threads:
-        yield Decoder(threads, {"image": SizeLimits(**{"example": 6_000_000, "request": 100_000_000, **limits})})
+        yield Decoder(threads, {"image": replace(LIMITS["image"], **{"example": 6_000_000, **limits})})
 
 
 def start(decoder: Decoder, images: Sequence[bytes | Pixels], flow: str = "flowers") -> asyncio.Task[Rows]:

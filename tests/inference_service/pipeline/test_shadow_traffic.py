@@ -17,6 +17,7 @@ from maas.open_inference.v2 import open_inference_pb2 as open_pb
 from torch import nn
 
 from inference_service.batching.device_threads import DeviceThreads
+from inference_service.batching.queue_capacity import CostLimits
 from inference_service.batching.queue_entry import Part
 from inference_service.batching.scheduler import Scheduler
 from inference_service.execution.work import Answer, Output, Work
@@ -161,8 +162,8 @@ class Setup:
     def __init__(self, thread: DeviceThreads) -> None:
         self.scores: Sequence[float] = (0.1, 0.9)
         self.counts = ShadowCounts()
-        self.scheduler: Scheduler[Work, Answer] = Scheduler(self._run, thread, max_batch_cost=8, max_queue_cost=64)
-        self.shadow_traffic = ShadowTraffic(self.scheduler, max_queue_cost=64)
+        self.scheduler: Scheduler[Work, Answer] = Scheduler(self._run, thread, {"values": CostLimits(8, 64)})
+        self.shadow_traffic = ShadowTraffic(self.scheduler)
 
     def _run(self, parts: Sequence[Part[Work]], _: object = None) -> list[Answer]:
         return [{Output.SCORES: np.array([self.scores] * part.num_rows, np.float32)} for part in parts]
@@ -219,7 +220,7 @@ async def test_what_is_too_much_is_dropped() -> None:
     """More rows at once than a small part of the queue, and any while the queue is over half full."""
     async with shadowing() as setup:
         assert (await setup.compare((0.1, 0.9), ("a", "b"), num_rows=5)).num_dropped == 1
-        with setup.scheduler.admit(resident(("a",)), 33, "others"):
+        with setup.scheduler.admit("values", resident(("a",)), 33, "others"):
             assert (await setup.compare((0.1, 0.9), ("a", "b"))).num_dropped == 2
         assert (await setup.compare((0.1, 0.9), ("a", "b"))).num_compared == 1
 

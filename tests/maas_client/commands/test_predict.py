@@ -35,7 +35,8 @@ def entries(found: Message) -> list[Any]:
 def serving(home: Path) -> Iterator[RunningService]:
     """Serve one model, with limits that are lower than the client's."""
     open_registry(home).publish(Recipe(head=1), model_id="flowers")
-    with running_service(home, max_examples_per_request=5, max_message_bytes=2**20, max_queue_cost=64) as running:
+    limits = {"max_examples_per_request": 5, "max_message_bytes": 2**20, "max_queue_cost": "image=64,values=64"}
+    with running_service(home, **limits) as running:
         running.await_serving()
         yield running
 
