@@ -13,7 +13,7 @@ from maas.inference.v1 import inference_pb2 as pb
 from PIL import Image
 
 from inference_service.errors import DeviceFailed
-from inference_service.pipeline import decoder
+from model_store.modalities.image import spec as spec_module
 from model_store.names import ModelName
 from tests.inference_service.busy_device import (
     FIRST,
@@ -35,7 +35,7 @@ def test_a_request_in_flight_ends_on_its_version(
 ) -> None:
     """The old version drains until then, and its memory is free afterwards."""
     registry.publish(Recipe(backbone=1))
-    may_decode, decode = threading.Event(), decoder.decoded
+    may_decode, decode = threading.Event(), spec_module.decoded
     with running_service(tmp_path) as service:
         service.await_serving()
         weights = _weights(service)
@@ -44,7 +44,7 @@ def test_a_request_in_flight_ends_on_its_version(
             assert may_decode.wait(10)
             return decode(image)
 
-        monkeypatch.setattr(decoder, "decoded", held)
+        monkeypatch.setattr(spec_module, "decoded", held)
         in_flight = service.stub.Predict.future(predict_request(FLOWERS, photo(1)))
         until(lambda: waiting_rows(service) == 1)
         registry.publish(Recipe(backbone=2))
@@ -124,7 +124,7 @@ def test_a_request_that_is_decoded_is_answered_when_the_device_fails(
     tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once, and not when its images are decoded."""
-    may_decode, decode, begun = threading.Event(), decoder.decoded, threading.Event()
+    may_decode, decode, begun = threading.Event(), spec_module.decoded, threading.Event()
 
     def held(image: Image.Image) -> Image.Image:
         if not begun.is_set():
@@ -138,7 +138,7 @@ def test_a_request_that_is_decoded_is_answered_when_the_device_fails(
     registry.publish(Recipe())
     with running_service(tmp_path, drain_seconds=0.5) as service:
         service.await_serving()
-        monkeypatch.setattr(decoder, "decoded", held)
+        monkeypatch.setattr(spec_module, "decoded", held)
         monkeypatch.setattr(service.server._scheduler._runner, "_run_batch", fail)
         decoding = service.stub.Predict.future(predict_request(FLOWERS, photo(1)), timeout=TIMEOUT)
         assert begun.wait(TIMEOUT)
