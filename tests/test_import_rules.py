@@ -19,6 +19,7 @@ ON_THE_WIRE = {
     "inference_service/open_inference/convert.py",
     "inference_service/open_inference/infer_convert.py",
     "inference_service/open_inference/servicer.py",
+    "inference_service/open_inference/shared_memory_servicer.py",
 }
 """Modules beside those of `api/` that know the generated messages."""
 

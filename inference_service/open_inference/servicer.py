@@ -11,7 +11,6 @@ from typing import Any
 import grpc
 import structlog
 from maas.open_inference.v2 import open_inference_pb2 as pb
-from maas.open_inference.v2 import open_inference_pb2_grpc
 
 from grpc_runtime.errors import Refusal
 from grpc_runtime.logs import log_level, set_log_level
@@ -37,6 +36,7 @@ from inference_service.open_inference.requests import (
 )
 from inference_service.open_inference.server_limits import ServerLimits
 from inference_service.open_inference.shared_memory import SharedMemory
+from inference_service.open_inference.shared_memory_servicer import SharedMemoryServicer
 from inference_service.open_inference.streams import Streams
 from inference_service.pipeline.answering import Pipeline, Urgency
 from inference_service.pipeline.signature import outputs_of
@@ -52,12 +52,11 @@ _EXTENSIONS = (
     "statistics",
 )
 _MAX_AT_ONCE = 64  # requests of one stream
-_NO_CUDA_MEMORY = "CUDA shared memory is not offered: send tensors raw, or through system shared memory"
 _log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
+class OpenInferenceServicer(SharedMemoryServicer):
     """Answers from leased versions; every refusal is a domain error, which the server maps to a code.
 
     `refusal` says what a caller is told of an error: a stream tells it in a message, and goes on.
@@ -73,10 +72,10 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         *,
         refusal: Callable[[Exception, str], Refusal],
     ) -> None:
+        super().__init__(memory)
         self._manager = manager
         self._pipeline = pipeline
         self._repository = repository
-        self._memory = memory
         self._limits = limits
         self._refusal = refusal
         self._streams = Streams(max_at_once=_MAX_AT_ONCE)
@@ -186,56 +185,6 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         _refuse_repository(request.repository_name)
         await self._manager.unload_model(read_target(request.model_name, "", "model_name").model_id)
         return pb.RepositoryModelUnloadResponse()
-
-    async def SystemSharedMemoryStatus(
-        self,
-        request: pb.SystemSharedMemoryStatusRequest,
-        context: Context,  # noqa: ARG002
-    ) -> pb.SystemSharedMemoryStatusResponse:
-        """List the registered regions."""
-        return convert.regions(self._memory.regions(request.name))
-
-    async def SystemSharedMemoryRegister(
-        self,
-        request: pb.SystemSharedMemoryRegisterRequest,
-        context: Context,  # noqa: ARG002
-    ) -> pb.SystemSharedMemoryRegisterResponse:
-        """Register a region."""
-        self._memory.register(request.name, request.key, request.offset, request.byte_size)
-        return pb.SystemSharedMemoryRegisterResponse()
-
-    async def SystemSharedMemoryUnregister(
-        self,
-        request: pb.SystemSharedMemoryUnregisterRequest,
-        context: Context,  # noqa: ARG002
-    ) -> pb.SystemSharedMemoryUnregisterResponse:
-        """Forget a region, or all of them."""
-        self._memory.unregister(request.name)
-        return pb.SystemSharedMemoryUnregisterResponse()
-
-    async def CudaSharedMemoryStatus(
-        self,
-        request: pb.CudaSharedMemoryStatusRequest,  # noqa: ARG002
-        context: Context,  # noqa: ARG002
-    ) -> pb.CudaSharedMemoryStatusResponse:
-        """Refuse."""
-        raise NotOffered(_NO_CUDA_MEMORY)
-
-    async def CudaSharedMemoryRegister(
-        self,
-        request: pb.CudaSharedMemoryRegisterRequest,  # noqa: ARG002
-        context: Context,  # noqa: ARG002
-    ) -> pb.CudaSharedMemoryRegisterResponse:
-        """Refuse."""
-        raise NotOffered(_NO_CUDA_MEMORY)
-
-    async def CudaSharedMemoryUnregister(
-        self,
-        request: pb.CudaSharedMemoryUnregisterRequest,  # noqa: ARG002
-        context: Context,  # noqa: ARG002
-    ) -> pb.CudaSharedMemoryUnregisterResponse:
-        """Refuse."""
-        raise NotOffered(_NO_CUDA_MEMORY)
 
     async def TraceSetting(self, request: pb.TraceSettingRequest, context: Context) -> pb.TraceSettingResponse:  # noqa: ARG002
         """Say that nothing is traced."""
