@@ -80,7 +80,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     async def QueryUpload(self, request: pb.QueryUploadRequest, context: Context) -> pb.QueryUploadResponse:
         """Say from where on an upload can go on."""
-        return await self._threads.slow.run(self._uploads.kept, request)
+        return await self._threads.slow.run(self._uploads.kept, request, current_principal())
 
     async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:
         """Read what lies at a URL and register it as a dataset."""

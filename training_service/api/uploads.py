@@ -76,12 +76,11 @@ class Uploads:
     def receive(self, principal: str, check_client: Callable[[], None]) -> Receiver[pb.UploadDatasetRequest, Dataset]:
         """Read one upload and register its dataset; one with an id that breaks off can go on where it stopped."""
         header = _header((yield))
-        upload_id = _check_upload_id(header.upload_id, "header.upload_id") if header.upload_id else ""
-        if (made := self._made_before(header)) is not None:
+        name = _upload_name(principal, header.upload_id, "header.upload_id") if header.upload_id else ""
+        if name and (made := self._made_before(header, name)) is not None:
             return made
-        begun = self._begun(header)
-        place = (upload_id, _offset(header), header.committed_sha256)
-        with self._spool.receiving(*place, check_client) as upload:
+        begun = self._begun(header, name)
+        with self._spool.receiving(name, _offset(header), header.committed_sha256, check_client) as upload:
             yield from self._written(upload)
 
             def check_going_on() -> None:
@@ -90,9 +89,9 @@ class Uploads:
 
             return self._made(begun, self._received(begun, upload.content), "", principal, check_going_on)
 
-    def kept(self, request: pb.QueryUploadRequest) -> pb.QueryUploadResponse:
-        """Say how much of an upload is here; raise UploadNotFound."""
-        kept = self._spool.kept(_check_upload_id(request.upload_id, "upload_id"))
+    def kept(self, request: pb.QueryUploadRequest, principal: str) -> pb.QueryUploadResponse:
+        """Say how much of a principal's upload is here; raise UploadNotFound."""
+        kept = self._spool.kept(_upload_name(principal, request.upload_id, "upload_id"))
         return pb.QueryUploadResponse(committed_size=kept.size_bytes, expire_time=timestamp(kept.expires_at))
 
     def register(
@@ -112,7 +111,7 @@ class Uploads:
             return Received(Format.CSV, text=file)
         return Received(Format.ARCHIVE, read_archive(file, self._limits, begun.encoding))
 
-    def _begun(self, wanted: Wanted) -> _Begun:
+    def _begun(self, wanted: Wanted, upload: str = "") -> _Begun:
         """Check what can be known before the files are read."""
         dataset_id, split = check_id(wanted.dataset_id, "dataset_id"), _split(wanted.split)
         parent = self._parent(wanted)
@@ -125,18 +124,16 @@ class Uploads:
             encoding=check_encoding(wanted.file_name_encoding),
             asked=read_asked(wanted, parent),
             modality=check_modality(wanted, parent),
-            upload=upload_key(wanted.upload_id) if isinstance(wanted, Header) and wanted.upload_id else "",
+            upload=upload_key(upload) if upload else "",
         )
 
-    def _made_before(self, header: Header) -> Dataset | None:
+    def _made_before(self, header: Header, upload: str) -> Dataset | None:
         """Return the dataset that was made of this very upload: its answer was lost on the way."""
-        if not header.upload_id:
-            return None
         try:
             dataset = self._datasets.get(check_id(header.dataset_id, "dataset_id"))
         except DatasetNotFound:
             return None
-        is_made_of_it = dataset.summary.get(_UPLOAD) == upload_key(header.upload_id)
+        is_made_of_it = dataset.summary.get(_UPLOAD) == upload_key(upload)
         return dataset if is_made_of_it and dataset.deleted_at is None else None
 
     def _made(
@@ -185,11 +182,11 @@ class Uploads:
         raise UploadUnfinished.of("sha256", "is missing: the last message must hold the digest of the archive")
 
 
-def _check_upload_id(text: str, field: str) -> str:
-    """Return a client's id for an upload; raise InvalidInput where it is none."""
-    if not _UPLOAD_ID.fullmatch(text):
+def _upload_name(principal: str, upload_id: str, field: str) -> str:
+    """Return the name of a principal's upload, which no other principal's has; raise InvalidInput for what is no id."""
+    if not _UPLOAD_ID.fullmatch(upload_id):
         raise InvalidInput.of(field, "must be 16 to 64 of `A-Z`, `a-z`, `0-9`, `_` and `-`, such as a random UUID")
-    return text
+    return f"{principal}/{upload_id}"
 
 
 def _header(message: pb.UploadDatasetRequest | None) -> Header:

@@ -170,6 +170,22 @@ def test_two_services_that_share_the_folder_share_the_uploads(tmp_path: Path) ->
         assert older.call.code() is grpc.StatusCode.ABORTED
 
 
+def test_an_upload_is_its_principals(tmp_path: Path) -> None:
+    """Whoever knows its id is told nothing of it, and can neither go on with it nor end it."""
+    upload_id = new_id()
+    with (
+        running_service(tmp_path, num_concurrent_jobs=0, principal="alice") as alice,
+        begun(alice, upload_id, 4 * CHUNK) as hers,
+    ):
+        with running_service(tmp_path, num_concurrent_jobs=0, principal="mallory") as mallory:
+            assert committed(mallory, upload_id) == 0
+            with refused(NOT_FOUND):
+                go_on(mallory, upload_id, 4 * CHUNK)
+            assert go_on(mallory, upload_id, 0, "other").num_images == 20
+        hers.go_on.set()
+        assert hers.call.result(TIMEOUT).name == "datasets/photos"
+
+
 @pytest.mark.parametrize("damage", ["torn", "zeros", "other"])
 def test_what_a_crash_of_the_machine_left_is_verified(service: RunningService, home: Path, damage: str) -> None:
     """Bytes that never reached the disk, or are others, are refused before anything is sent; a new beginning works."""

@@ -1,9 +1,9 @@
 """Archives that are being uploaded: files that outlive a broken connection, in bounded bytes and for a bounded time.
 
-An upload is one file, `KEY.TOKEN`. The key is the digest of the upload's id: no text of a client becomes a path, and no
-other id leads there. The token is the stream's that writes. Whoever goes on with an upload renames its file, under the
-lock that every write holds: an older stream then finds its name gone, and writes nothing more. Nothing else is kept:
-the offset is the file's size, and what lies before it is verified against the client's digest, whatever a crash left.
+An upload is one file, `KEY.TOKEN`. The key is the digest of its name: no text of a client becomes a path, and no other
+name leads there. The token is the stream's that writes. Whoever goes on with an upload renames its file, under the lock
+that every write holds: an older stream then finds its name gone, and writes nothing more. Nothing else is kept: the
+offset is the file's size, and what lies before it is verified against the client's digest, whatever a crash left.
 """
 
 from __future__ import annotations
@@ -144,31 +144,31 @@ class UploadSpool:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / "lock")
 
-    def kept(self, upload_id: str) -> KeptUpload:
+    def kept(self, name: str) -> KeptUpload:
         """Return what is there of an upload; raise UploadNotFound."""
         self.remove_old()
         with self._lock:
-            status = self._file_of(upload_key(upload_id)).stat()
+            status = self._file_of(upload_key(name)).stat()
         return KeptUpload(status.st_size, datetime.fromtimestamp(status.st_mtime + self._keep_seconds, UTC))
 
     @contextmanager
     def receiving(
-        self, upload_id: str, offset: int, sha256: str, check_client: Callable[[], None]
+        self, name: str, offset: int, sha256: str, check_client: Callable[[], None]
     ) -> Iterator[SpooledUpload]:
         """Give an upload to go on with from an offset before which the bytes have this digest, or to begin at 0.
 
         Where the block is left by UploadUnfinished, Unavailable, Conflict or no error of the store, what arrived stays
-        for the next stream with this id; a success or a refusal removes it, as does the lack of an id.
+        for the next stream of this name; a success or a refusal removes it, as does the lack of a name.
         Raises UploadNotFound or IllegalState where it cannot go on from there.
         """
-        key = upload_key(upload_id or uuid.uuid4().hex)
+        key = upload_key(name or uuid.uuid4().hex)
         with closing(self._opened(key, offset)) as upload:
             try:
                 upload.go_on_from(offset, sha256, check_client)
                 with _refusals_removed(upload):
                     yield upload
             finally:
-                if not upload_id:
+                if not name:
                     upload.remove()
 
     def remove_old(self) -> int:
@@ -232,9 +232,9 @@ class UploadSpool:
                     yield status.st_mtime, max(status.st_size, _LEAST_BYTES), Path(entry.path)
 
 
-def upload_key(upload_id: str) -> str:
-    """Return the name by which an upload is kept, which does not tell its id."""
-    return hashlib.sha256(upload_id.encode()).hexdigest()
+def upload_key(name: str) -> str:
+    """Return the key by which an upload is kept, which does not tell its name."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 @contextmanager
