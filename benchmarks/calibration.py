@@ -19,14 +19,16 @@ from model_store.bases.catalogue import LoadedBase
 from model_store.manifests import Manifest
 from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import ImageInputSpec, Pixels, to_pixels
-from model_store.records.metrics import Metrics
+from model_store.tasks import Classification
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.splits import Split, SplitSpec, deal
 from training_service.features.feature_cache import FeatureCache
 from training_service.modalities.image.pixels import LabelledPixels
 from training_service.recipes.recipe import DEFAULTS, RecipeName, trained_stages
-from training_service.tasks.classification.metrics import Labels, Logits, calibration_error, cross_entropy, softmax
-from training_service.tasks.classification.temperature import best_temperature, fit_temperature
+from training_service.tasks import temperature
+from training_service.tasks.classification.metrics import Labels, Logits, confidence, cross_entropy, softmax
+from training_service.tasks.classification.training import LIKELIHOOD
+from training_service.tasks.training_task import Answers
 from training_service.training.fine_tuning import fine_tune, phase_weights
 from training_service.training.progress import ProgressMeter
 from training_service.training.training_context import TrainingContext
@@ -74,19 +76,19 @@ class Run:
 
     def test_error(self, fit: Callable[[Logits, Labels], float]) -> float:
         """Return their expected calibration error."""
-        return calibration_error(softmax(self.test[0] / fit(*self.validation)), self.test[1])
+        return confidence(softmax(self.test[0] / fit(*self.validation)), self.test[1]).error
 
 
 @dataclass(frozen=True)
 class _Recording(TrainingContext):
-    """A workbench that keeps the logits that a job's metrics are made of."""
+    """A context that keeps the logits that a job's metrics are made of."""
 
     runs: list[Run] = field(default_factory=list)
 
-    def measured(self, logits: Logits, validation_logits: Logits) -> Metrics:
-        validation = validation_logits, self.labels_at(self.validation)
-        self.runs.append(Run(validation, (logits, self.labels_at(self.test))))
-        return super().measured(logits, validation_logits)
+    def answers(self, outputs: Logits, validation_outputs: Logits) -> Answers:
+        validation = validation_outputs, self.targets_at(self.validation)
+        self.runs.append(Run(validation, (outputs, self.targets_at(self.test))))
+        return super().answers(outputs, validation_outputs)
 
 
 def calibration(folder: Path, options: Options) -> Iterator[Figure]:
@@ -118,6 +120,16 @@ def _figures(name: str, runs: Sequence[Run]) -> Iterator[Figure]:
         yield Figure(f"{name}: test calibration error with {told} temperature", error, "")
 
 
+def best_temperature(logits: Logits, labels: Labels) -> float:
+    """Return the best temperature of exactly these rows."""
+    return temperature.best_temperature(LIKELIHOOD, logits, labels)
+
+
+def fit_temperature(logits: Logits, labels: Labels) -> float:
+    """Return the temperature that a job takes."""
+    return temperature.fit_temperature(LIKELIHOOD, logits, labels)
+
+
 def _none(logits: Logits, labels: Labels) -> float:  # noqa: ARG001  as the others are called
     return 1.0
 
@@ -131,7 +143,7 @@ def _run(base: LoadedBase, photos: Photos, name: RecipeName, seed: int, folder: 
     manifest = Manifest(base.architecture, base.arguments, (), spec.to_json(), base.labels, base.head.to_json())
     bench = _Recording(
         data=photos.dealt(seed),
-        labels=photos.names,
+        task=Classification(photos.names),
         spec=spec,
         seed=seed,
         device=_CPU,

@@ -23,6 +23,7 @@ from model_store.records.resources import ModelVersion
 from model_store.registry.models import ModelStore
 from model_store.tensors.stages import write_stages
 from model_store.transactions.publication import Publication
+from training_service.tasks.classification import CLASSIFICATION
 from training_service.training.heads import HeadFitter, load_head
 
 NUM_LABELS = 10
@@ -55,7 +56,8 @@ def fitted_classifier(architecture: str) -> tuple[LoadedBase, Rows]:
         parts = [base.chain.embed(spec.to_input(batch)) for batch in batches]
     features = torch.cat(parts).numpy()
     train = np.arange(len(rows)) % 2 == 0
-    load_head(base.chain.stage(HEAD), HeadFitter(features).fit(features[train], labels[train], NUM_LABELS, 1.0))
+    head = HeadFitter(features, CLASSIFICATION).fit(features[train], labels[train], NUM_LABELS, 1.0)
+    load_head(base.chain.stage(HEAD), head)
     return base, Rows({PIXELS: rows[~train]}, int((~train).sum()))
 
 

@@ -19,7 +19,6 @@ class PromotionState(StrEnum):
     PROMOTED = "promoted"
 
 
-DEFAULT_METRIC = "accuracy"
 DEFAULT_MIN_ROWS = 20
 """One row of so few moves the accuracy by 5 points."""
 DEFAULT_SHADOW_MIN_ROWS = 100
@@ -31,13 +30,14 @@ OPEN = frozenset({PromotionState.SHADOWING, PromotionState.LOADING})
 class PromotionSpec:
     """What a job's version must reach to stand behind an alias, on the test split.
 
-    Its `metric` must be as good as `threshold`, where there is one, and better by `min_delta` than that of the version
-    that is behind the alias, on at least `min_rows` rows that neither learned from. Then it runs for `shadow_seconds`
+    Its `metric`, which is the task's own where it is empty, must be as good as `threshold`, where there is one, and
+    better by `min_delta` than that of the version that is behind the alias, on at least `min_rows` rows that neither
+    learned from. Then it runs for `shadow_seconds`
     as that one's shadow, until it has run on `shadow_min_rows` rows, and must not fail.
     """
 
     alias: str
-    metric: str = DEFAULT_METRIC
+    metric: str = ""
     threshold: float | None = None
     min_delta: float = 0.0
     shadow_seconds: float = 0.0

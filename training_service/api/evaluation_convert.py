@@ -66,7 +66,7 @@ def evaluated_message(evaluated: Evaluated) -> pb.EvaluateModelVersionResponse:
             version=str(evaluated.version),
             dataset=dataset_name(evaluated.dataset_id),
             metrics=metrics_message(evaluation.metrics),
-            unknown_labels=evaluation.names[evaluation.num_known :],
+            unknown_labels=evaluation.unknown,
             learned_row_count=evaluated.num_learned,
             left_out_row_count=evaluated.num_left_out,
             warning=evaluated.warning,

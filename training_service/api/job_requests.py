@@ -23,10 +23,12 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.api.violations import Violations
 from training_service.datasets.targets import TARGETS
-from training_service.promotion.gate import check_promotion
+from training_service.promotion.gate import check_promotion, with_metric
 from training_service.recipes.choices import ChosenRecipe, choose, choose_any, resolve
+from training_service.recipes.classes import suited
 from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
 from training_service.seeds import check_seed
+from training_service.tasks import TRAINING_TASKS
 from training_service.training.version_io import trainable_stages
 
 _PLACE = "training_job"
@@ -103,6 +105,11 @@ def job_spec(
     elif request.recipe.name is None:
         recipe = choose_any(request.recipe, _RECIPE)
     _check_base(store, version, recipe)
+    promote = request.promote
+    if dataset is not None:
+        task = TRAINING_TASKS[dataset.summary["task"]]
+        recipe = suited(recipe, request.recipe, _RECIPE, has_classes=task.has_classes)
+        promote = with_metric(promote, task, f"{_PLACE}.promote") if promote is not None else None
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
     return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, alias, urgency, promote)
 

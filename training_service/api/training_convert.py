@@ -14,7 +14,6 @@ from model_store.names import AliasName, VersionName, dataset_name, model_name
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import DEFAULT_MAX_FAILURES, REMARKS, JobEvent, JobSpec, TrainingJob
 from model_store.records.promotion import (
-    DEFAULT_METRIC,
     DEFAULT_MIN_ROWS,
     DEFAULT_SHADOW_MIN_ROWS,
     Promotion,
@@ -132,7 +131,7 @@ def _progress_message(payload: Mapping[str, Any]) -> pb.Progress:
 def _read_promote(promote: pb.Promote) -> PromotionSpec:
     return PromotionSpec(
         alias=promote.alias,
-        metric=promote.metric or DEFAULT_METRIC,
+        metric=promote.metric,
         threshold=promote.threshold if promote.HasField("threshold") else None,
         min_delta=promote.min_delta,
         shadow_seconds=promote.shadow_for.seconds + promote.shadow_for.nanos / 1e9,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,35 +17,33 @@ from model_store.manifests import Manifest
 from model_store.modalities import Rows, read_input_spec
 from model_store.modalities.image.spec import PIXELS
 from model_store.records.metrics import Metrics
+from model_store.tasks import Task
 from model_store.tensors.stages import read_stages
 from training_service.features.frozen_features import batches
 from training_service.modalities.image.pixels import LabelledPixels, Positions
-from training_service.tasks.classification.metrics import Labels, Logits, measure
+from training_service.tasks import TRAINING_TASKS
+from training_service.tasks.training_task import Answers
 
 _BATCH_SIZE = 64
-_SHOWN_LABELS = 10
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a version is on some rows: logits [n, labels] and labels [n] are those of the rows, in their order.
+    """How good a version is on some rows: its answers for them, in their order.
 
-    `names` are the version's `num_known` labels, then those of rows that it does not know, whose logits are -inf.
+    `unknown` are the labels or targets of the dataset that the version lacks. Outputs for such labels are -inf.
     """
 
     metrics: Metrics
-    logits: Logits
-    labels: Labels
-    names: tuple[str, ...]
-    num_known: int
-    temperature: float
+    answers: Answers
+    unknown: tuple[str, ...]
 
 
 def evaluate_version(
     blobs: BlobStore,
     manifest: Manifest,
     data: LabelledPixels,
-    labels: Sequence[str],
+    task: Task,
     positions: Positions,
     *,
     split: str,
@@ -56,58 +54,46 @@ def evaluate_version(
 ) -> Evaluation:
     """Run a version over some rows of a dataset, as it is served in float32, and measure it.
 
-    `data` must be decoded by the version's own input spec, `labels` are the dataset's: they are matched by name. A row
-    whose label the version lacks is wrong whatever it answers: that is an error, unless `allow_unknown_labels`, which
-    counts such rows as wrong. `check_going_on` is called between batches and ends the evaluation by raising; `on_rows`
-    is told how many rows are done. Raises InvalidInput for labels and IllegalState for a version that cannot be
-    evaluated, and MissingBlob, CorruptBlob or InvalidManifest where it cannot be read.
+    `data` must be decoded by the version's own input spec, `task` is the dataset's: labels or targets are matched by
+    name. A row with a label that the version lacks is wrong whatever it answers: that is an error, unless
+    `allow_unknown_labels`, which counts it as wrong. `check_going_on` is called between batches and ends the evaluation
+    by raising; `on_rows` is told how many rows are done. Raises InvalidInput for labels, targets and another task,
+    IllegalState for a version that cannot be evaluated, and MissingBlob, CorruptBlob or InvalidManifest where it cannot
+    be read.
     """
-    names, indices = match_labels(manifest.names, labels, data.labels[positions], allow_unknown=allow_unknown_labels)
+    own = checked_task(manifest, task)
+    training_task = TRAINING_TASKS[own.kind]
+    matched = training_task.match(own, task, data.labels[positions], allow_unknown=allow_unknown_labels)
     chain = read_chain(blobs, manifest).to(device)
     spec = read_input_spec(manifest.input_spec)
-    logits = np.full((len(positions), len(names)), -np.inf, np.float32)
+    outputs = np.empty((len(positions), len(own.names)), np.float32)
     num_done = 0
     for batch in batches(positions, _BATCH_SIZE):
         check_going_on()
         with torch.inference_mode():
             rows = batch_of(Rows({PIXELS: data.pixels[batch]}, len(batch)), device)
-            logits[num_done : num_done + len(batch), : len(manifest.names)] = chain(spec.to_input(rows)).cpu().numpy()
+            outputs[num_done : num_done + len(batch)] = chain(spec.to_input(rows)).cpu().numpy()
         num_done += len(batch)
         on_rows(num_done)
-    metrics = measure(logits, indices, names, split, manifest.task.temperature if manifest.task else 1.0)
-    return Evaluation(
-        metrics, logits, indices, names, len(manifest.names), manifest.task.temperature if manifest.task else 1.0
-    )
+    answers = Answers(matched.chosen(outputs), matched.targets, matched.task)
+    return Evaluation(training_task.measure(answers, split), answers, matched.unknown)
 
 
-def match_labels(
-    known: Sequence[str], labels: Sequence[str], rows: Labels, *, allow_unknown: bool
-) -> tuple[tuple[str, ...], Labels]:
-    """Return all labels, those of a version first, and for rows of a dataset which of these theirs is.
-
-    `rows` index the dataset's `labels`. Of a version's equal labels the first one counts. Raises InvalidInput where
-    there are no rows, where rows have labels that the version lacks, unless they are allowed, and where it has none.
-    """
-    if len(rows) == 0:
-        raise InvalidInput.of("split", "has no rows: choose another one")
-    found = [labels[index] for index in np.unique(rows)]
-    unknown = [label for label in found if label not in set(known)]
-    if len(unknown) == len(found) or (unknown and not allow_unknown):
-        shown = ", ".join(repr(label) for label in unknown[:_SHOWN_LABELS])
-        more = f" and {len(unknown) - _SHOWN_LABELS} more" if len(unknown) > _SHOWN_LABELS else ""
+def checked_task(manifest: Manifest, task: Task) -> Task:
+    """Return a version's task; raise IllegalState where it has none, and InvalidInput where a dataset has another."""
+    if manifest.task is None:
+        raise IllegalState("the version is a backbone without labels: fine-tune it first")
+    if manifest.task.kind != task.kind:
         raise InvalidInput.of(
-            "dataset", f"has labels that the version lacks, {shown}{more}: choose another dataset or version"
+            "dataset", f"has targets of {task.kind}, and the version's task is {manifest.task.kind}: choose another one"
         )
-    names = (*known, *unknown)
-    places = {name: place for place, name in reversed(list(enumerate(names)))}
-    index_of = np.array([places.get(label, -1) for label in labels])
-    return names, index_of[rows]
+    return manifest.task
 
 
 def check_evaluable(manifest: Manifest) -> Head:
-    """Return the head of a version; raise IllegalState where it has no labels or takes no images."""
+    """Return the head of a version; raise IllegalState where it has no task or takes no images."""
     head = check_manifest(manifest)
-    if not head.outputs:
+    if manifest.task is None:
         raise IllegalState("the version is a backbone without labels: fine-tune it first")
     if manifest.input_spec["kind"] != "image":
         raise IllegalState("the version takes no images, and the dataset holds images")

@@ -33,6 +33,7 @@ from model_store.records.resources import ModelVersion
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import Claim, JobStore
 from model_store.registry.models import ModelStore
+from model_store.tasks import Classification, Task
 from model_store.transactions.promotions import Gated
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, read_manifest
@@ -49,6 +50,7 @@ from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
 from training_service.recipes.recipe import Recipe, RecipeName, trained_stages
 from training_service.settings import TrainingSettings
+from training_service.tasks import TRAINING_TASKS
 from training_service.training.checkpoints import Checkpoints
 from training_service.training.fine_tuning import fine_tune, phase_weights
 from training_service.training.progress import Progress, ProgressMeter
@@ -125,7 +127,7 @@ class Worker:
         dataset = self._datasets.get(spec.dataset_id)
         manifest = read_manifest(self._store.blobs, dataset.digest)
         input_spec = ImageInputSpec.from_json(base.input_spec)
-        chain = self._start(recipe, base, len(manifest.task.names), spec.seed)
+        chain = self._start(recipe, base, manifest.task, spec.seed)
         meter = ProgressMeter(phase_weights(recipe), self._emit)
         context = self._context(job, base, dataset.digest, manifest, meter)
         self._jobs.advance(self._claim, JobState.RUNNING)
@@ -172,15 +174,21 @@ class Worker:
             evaluator = build_evaluator(settings, self._store, self._datasets, threads)
             comparison = Comparison(self._store, self._datasets, evaluator)
             compared = comparison.measured(spec, tuned, alias, self._check_going_on)
-        verdict = judge(spec.promote, compared.metrics, compared.incumbent, compared.left_out)
+        verdict = judge(
+            spec.promote,
+            TRAINING_TASKS[tuned.answers.task.kind],
+            compared.metrics,
+            compared.incumbent,
+            compared.left_out,
+        )
         return Gated(
             spec.promote, verdict, settings.promotion_patience_seconds if settings.inference_addresses else None
         )
 
-    def _start(self, recipe: Recipe, base: Manifest, num_labels: int, seed: int) -> Chain:
+    def _start(self, recipe: Recipe, base: Manifest, task: Task, seed: int) -> Chain:
         if recipe.name is RecipeName.SCRATCH:
-            return random_chain(base, num_labels, seed)
-        return read_backbone(self._store.blobs, base, num_labels, seed)
+            return random_chain(base, task, seed)
+        return read_backbone(self._store.blobs, base, task, seed)
 
     def _context(
         self, job: TrainingJob, base: Manifest, digest: str, manifest: DatasetManifest, meter: ProgressMeter
@@ -208,7 +216,7 @@ class Worker:
         device = chosen_device(self._settings.device)
         return TrainingContext(
             data=data,
-            labels=manifest.task.names,
+            task=manifest.task,
             spec=input_spec,
             seed=job.spec.seed,
             device=device,
@@ -259,7 +267,7 @@ def _plan(recipe: Recipe, trained: Sequence[str], context: TrainingContext) -> s
     """Say what is about to be done, and why where the service chose it."""
     why = f" ({recipe.reason})" if recipe.reason else ""
     rows = ", ".join(f"{len(context.data.positions[split])} {split}" for split in Split)
-    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; {len(context.labels)} labels, rows: {rows}"
+    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; {len(context.task.names)} outputs, rows: {rows}"
 
 
 if __name__ == "__main__":

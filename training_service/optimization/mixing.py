@@ -11,15 +11,15 @@ from training_service.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Targets:
-    """Labels [n] of a batch, those of the rows that were mixed in, and the share of the first."""
+class MixedTargets:
+    """Targets [n, …] of a batch, those of the rows that were mixed in, and the share of the first."""
 
-    labels: Tensor
+    targets: Tensor
     others: Tensor
     share: float = 1.0
 
 
-def mixed(inputs: Tensor, labels: Tensor, recipe: Recipe, random: np.random.Generator) -> tuple[Tensor, Targets]:
+def mixed(inputs: Tensor, targets: Tensor, recipe: Recipe, random: np.random.Generator) -> tuple[Tensor, MixedTargets]:
     """Mix each row with the one before it, as the recipe asks; where it asks for both ways, a coin decides.
 
     CutMix needs inputs with a height and a width, and leaves others alone.
@@ -33,8 +33,8 @@ def mixed(inputs: Tensor, labels: Tensor, recipe: Recipe, random: np.random.Gene
         share = float(random.beta(recipe.mixup_alpha, recipe.mixup_alpha))
         inputs = mixup(inputs, share)
     else:
-        return inputs, Targets(labels, labels)
-    return inputs, Targets(labels, labels.roll(1, 0), share)
+        return inputs, MixedTargets(targets, targets)
+    return inputs, MixedTargets(targets, targets.roll(1, 0), share)
 
 
 def mixup(inputs: Tensor, share: float) -> Tensor:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model_store.errors import InvalidInput, Violation
 from model_store.names import VersionName
 from model_store.records.metrics import Metrics
 from model_store.records.promotion import PromotionSpec, Verdict
+from training_service.tasks import TRAINING_TASKS, TrainingTask
 
-METRICS = (
-    "accuracy", "macro_f1", "expected_calibration_error", "top5_accuracy", "log_loss", "roc_auc", "uncalibrated_error",
-)  # fmt: skip
-"""What a gate can go by."""
-_LOWER_IS_BETTER = frozenset({"log_loss", "expected_calibration_error", "uncalibrated_error"})
 _MAX_SHADOW_SECONDS = 7 * 24 * 3600
 _MAX_MIN_ROWS = 1_000_000
 _ROUNDING = 1e-9  # of differences: 0.9 - 0.8 is a little less than 0.1
@@ -41,6 +37,18 @@ class LeftOut:
     unknown: tuple[str, ...] = ()
 
 
+def with_metric(spec: PromotionSpec, task: TrainingTask, field: str) -> PromotionSpec:
+    """Return what is asked of a version of this task: the task's own metric, where none is named.
+
+    Raise InvalidInput for a metric that the task does not have.
+    """
+    metric = spec.metric or task.headline
+    if metric not in task.metrics:
+        known = ", ".join(task.metrics)
+        raise InvalidInput.of(f"{field}.metric", f"must be one of {known} for {task.kind}, not {metric[:80]!r}")
+    return replace(spec, metric=metric)
+
+
 def check_promotion(spec: PromotionSpec, field: str, *, can_shadow: bool) -> None:
     """Raise InvalidInput naming every field that no gate can go by."""
     if violations := tuple(_violations(spec, field, can_shadow=can_shadow)):
@@ -48,8 +56,9 @@ def check_promotion(spec: PromotionSpec, field: str, *, can_shadow: bool) -> Non
 
 
 def _violations(spec: PromotionSpec, field: str, *, can_shadow: bool) -> Iterator[Violation]:
-    if spec.metric not in METRICS:
-        yield Violation(f"{field}.metric", f"must be one of {', '.join(METRICS)}, not {spec.metric[:80]!r}")
+    known = dict.fromkeys(name for task in TRAINING_TASKS.values() for name in task.metrics)
+    if spec.metric and spec.metric not in known:
+        yield Violation(f"{field}.metric", f"must be one of {', '.join(known)}, not {spec.metric[:80]!r}")
     for name, number in (("threshold", spec.threshold), ("min_delta", spec.min_delta)):
         if number is not None and not math.isfinite(number):
             yield Violation(f"{field}.{name}", f"must be a finite number, not {number}")
@@ -65,7 +74,11 @@ def _violations(spec: PromotionSpec, field: str, *, can_shadow: bool) -> Iterato
 
 
 def judge(
-    spec: PromotionSpec, metrics: Metrics | None, incumbent: Incumbent | None, left_out: LeftOut = LeftOut()
+    spec: PromotionSpec,
+    task: TrainingTask,
+    metrics: Metrics | None,
+    incumbent: Incumbent | None,
+    left_out: LeftOut = LeftOut(),
 ) -> Verdict:
     """Say whether a version with these metrics passes; without an incumbent the threshold alone decides.
 
@@ -85,7 +98,8 @@ def judge(
     if is_judged and num_rows < spec.min_rows:
         obstacles = [_too_few(spec, num_rows, incumbent, left_out)]
     else:
-        obstacles = list(_obstacles(spec, figure, incumbent, before))
+        sign = -1 if task.metrics[spec.metric].is_better_lower else 1
+        obstacles = list(_obstacles(spec, sign, figure, incumbent, before))
     if not obstacles and incumbent is not None:
         reasons.append(f"{incumbent.name} has {before:.4f}")
     text = "; ".join([*reasons, *obstacles])
@@ -98,17 +112,16 @@ def _learners(incumbent: Incumbent | None) -> str:
 
 def _too_few(spec: PromotionSpec, num_rows: int, incumbent: Incumbent | None, left_out: LeftOut) -> str:
     """Say that there are too few rows to judge by, and what to do."""
-    todo = "add images to the dataset"
+    todo = "add examples to the dataset"
     if left_out.num_rows and incumbent is not None:
         todo = f"fine-tune on the dataset of {incumbent.name}, or on one that appends to it and keeps its test rows"
     return f"{num_rows} rows are too few to judge by, as at least {spec.min_rows} are asked for (min_rows): {todo}"
 
 
 def _obstacles(
-    spec: PromotionSpec, figure: float | None, incumbent: Incumbent | None, before: float | None
+    spec: PromotionSpec, sign: int, figure: float | None, incumbent: Incumbent | None, before: float | None
 ) -> Iterator[str]:
-    """Say what keeps a version from passing."""
-    sign = -1 if spec.metric in _LOWER_IS_BETTER else 1
+    """Say what keeps a version from passing; `sign` is that of a change for the better."""
     if figure is None:
         yield "nothing passes without one"
         return

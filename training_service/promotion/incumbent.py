@@ -27,7 +27,7 @@ from training_service.datasets.targets import TARGETS
 from training_service.evaluation.evaluator import Evaluator
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.promotion.gate import Incumbent, LeftOut
-from training_service.tasks.classification.metrics import measure
+from training_service.tasks import TRAINING_TASKS
 from training_service.training.training_context import FineTuned
 
 
@@ -61,9 +61,8 @@ class Comparison:
         is_left = ~learned.among(manifest, test)
         metrics = None
         if is_left.any():
-            rows = [manifest.rows[position] for position in test]
-            labels = TARGETS[manifest.task.kind].array(manifest.task, rows)[is_left]
-            metrics = measure(tuned.logits[is_left], labels, manifest.task.names, Split.TEST, tuned.temperature)
+            answers = tuned.answers.at(is_left)
+            metrics = TRAINING_TASKS[answers.task.kind].measure(answers, Split.TEST)
         incumbent = self._incumbent(name, spec.dataset_id, own, check) if name is not None and is_left.any() else None
         if name is not None and incumbent is None:
             incumbent = Incumbent(name, None)

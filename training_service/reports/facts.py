@@ -17,6 +17,7 @@ from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from training_service.datasets.splits import Split
 from training_service.evaluation.evaluator import Evaluated, Evaluator
+from training_service.tasks import TRAINING_TASKS, TrainingTask
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class JobFacts:
     manifest: Manifest | None
     evaluated: Evaluated | None
     not_evaluated: str
+
+    @property
+    def task(self) -> TrainingTask | None:
+        """The task of the dataset, and so of the version; None where the dataset is not there any more."""
+        return TRAINING_TASKS[self.dataset.summary["task"]] if self.dataset is not None else None
 
 
 class FactFinder:

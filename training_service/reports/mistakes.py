@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import io
 
-import numpy as np
 from PIL import Image
 
 from model_store.modalities.image.spec import Pixels
 from training_service.evaluation.evaluator import Evaluated
 from training_service.markup.elements import Markup, element, joined
 from training_service.reports.facts import JobFacts
-from training_service.tasks.classification.metrics import row_losses, softmax
+from training_service.tasks import TRAINING_TASKS
+from training_service.tasks.training_task import Mistake
 
 MAX_PICTURES = 24
 _EDGE = 144
@@ -20,40 +20,34 @@ _QUALITY = 78
 
 
 def mistakes(facts: JobFacts) -> Markup:
-    """Show the test images that were mistaken, those with the highest loss first."""
+    """Show the test rows that the answers are most wrong about, the worst first."""
     if facts.evaluated is None:
         return Markup()
-    found = facts.evaluated.evaluation
-    wrong = np.flatnonzero(found.logits.argmax(axis=1) != found.labels)
-    if not len(wrong):
-        return element("p", f"None: all {len(found.labels)} test images are right.", class_="note")
-    losses = row_losses(found.logits[wrong], found.labels[wrong])
-    worst = wrong[np.argsort(-losses, kind="stable")[:MAX_PICTURES]]
-    note = f"{len(wrong)} of {len(found.labels)} test images are mistaken."
-    if len(wrong) > MAX_PICTURES:
-        note += f" These are the {MAX_PICTURES} with the highest loss, the worst first."
-    pictures = [_picture(facts.evaluated, int(row)) for row in worst]
-    return joined([element("p", note, class_="note"), element("div", *pictures, class_="pictures")])
+    answers = facts.evaluated.evaluation.answers
+    found = TRAINING_TASKS[answers.task.kind].mistakes(answers, MAX_PICTURES)
+    note = element("p", found.note, class_="note")
+    if not found.rows:
+        return note
+    pictures = [_picture(facts.evaluated, each) for each in found.rows]
+    return joined([note, element("div", *pictures, class_="pictures")])
 
 
-def _picture(evaluated: Evaluated, row: int) -> Markup:
-    """Write one picture as the model saw it, what it is, and what it was taken for."""
-    found, position = evaluated.evaluation, int(evaluated.positions[row])
-    scores = softmax(found.logits[row : row + 1] / found.temperature)[0]
-    guess, true = int(scores.argmax()), int(found.labels[row])
+def _picture(evaluated: Evaluated, mistake: Mistake) -> Markup:
+    """Write one picture as the model saw it, what it is, and what was answered."""
+    position = int(evaluated.positions[mistake.row])
     path = evaluated.manifest.rows[position].path
     image = element(
         "img",
         src=f"data:image/jpeg;base64,{thumbnail(evaluated.data.pixels[position])}",
-        alt=f"{path}: {found.names[true]}",
+        alt=f"{path}: {mistake.truth}",
         width=_EDGE,
         height=_EDGE,
         loading="lazy",
     )
     caption = element(
         "figcaption",
-        element("span", f"{found.names[guess]} {scores[guess]:.0%}", class_="guess"),
-        element("span", f"is {found.names[true]} {scores[true]:.0%}", class_="truth"),
+        element("span", mistake.answer, class_="guess"),
+        element("span", mistake.truth, class_="truth"),
         element("small", path, title=path),
     )
     return element("figure", image, caption)

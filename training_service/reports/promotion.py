@@ -24,16 +24,14 @@ def promotion_section(facts: JobFacts) -> Markup:
         text = f"{alias} moves once the job has registered a version, if that has {asked_text(spec)}."
         return element("p", text, class_="note")
     outcome = element("span", str(promotion.state), class_=f"state {_KINDS.get(promotion.state, 'open')}")
-    figures = table(
-        ("Version", spec.metric), _figures(promotion, version), "On the same test images", "numbers figures"
-    )
+    figures = table(("Version", spec.metric), _figures(promotion, version), "On the same test rows", "numbers figures")
     verdict = promotion.verdict
     known = fact_list(
         [
             ("Alias", str(alias)),
             ("Asked for", asked_text(spec)),
-            ("Compared on", f"{verdict.num_rows:,} test images, at least {spec.min_rows:,} asked for"),
-            ("Left out", f"{verdict.num_left_out:,} test images that a version learned from"),
+            ("Compared on", f"{verdict.num_rows:,} test rows, at least {spec.min_rows:,} asked for"),
+            ("Left out", f"{verdict.num_left_out:,} test rows that a version learned from"),
             ("Shadow for", f"{spec.shadow_seconds:g} s" if spec.shadow_seconds else ""),
             ("Since", moment_text(promotion.updated_at)),
         ]

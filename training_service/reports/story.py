@@ -13,11 +13,10 @@ from training_service.markup.elements import facts as fact_list
 from training_service.recipes.refitting import REFITTED
 from training_service.reports.facts import JobFacts
 from training_service.reports.words import duration_text, moment_text
-from training_service.training.heads import STRENGTHS
 
 _MAX_EVENTS = 60
 _REFITTED_NOTE = (
-    "The strength was chosen on validation images, by a head fitted on training images. The version's head was then "
+    "The strength was chosen on validation rows, by a head fitted on training rows. The version's head was then "
     "fitted again on both together: figures of the validation split say nothing of it."
 )
 _GOOD, _BAD = {JobState.SUCCEEDED}, {JobState.FAILED, JobState.CANCELLED}
@@ -42,10 +41,11 @@ def header(facts: JobFacts) -> Markup:
 
 
 def learning(facts: JobFacts) -> Markup:
-    """Show how loss and accuracy went on from epoch to epoch, and how each try to fit a head did."""
+    """Show how the loss and the task's metric went on from epoch to epoch, and how each try to fit a head did."""
     charts = []
     if facts.tries:
-        named = STRENGTHS if len(STRENGTHS) == len(facts.tries) else ()
+        strengths = facts.task.strengths if facts.task is not None else ()
+        named = strengths if len(strengths) == len(facts.tries) else ()
         charts += _charts(
             dict(enumerate(facts.tries, start=1)), "head fit", "strength", [f"{each:g}" for each in named]
         )
@@ -89,7 +89,7 @@ def _kept_text(facts: JobFacts) -> str:
     if kept == 0:
         return (
             "No epoch improved on the probe that training began with: the version is the probe, its head fitted again "
-            "on training and validation images."
+            "on training and validation rows."
         )
     lowest = f"Epoch {best} ended with the lowest validation loss."
     return f"{lowest} The version has the weights of epoch {kept}." if kept is not None else lowest
@@ -101,8 +101,13 @@ def _epochs(figures: Mapping[int, Mapping[str, Any]]) -> Markup:
         [str(epoch), *(f"{each[key]:.4f}" if key in each else "" for key in keys)]
         for epoch, each in sorted(figures.items())
     ]
-    columns = ("Epoch", "Training loss", "Validation loss", "Validation accuracy")
-    return long_table(columns, rows, "Loss and accuracy by epoch", "epochs")
+    columns = ("Epoch", "Training loss", "Validation loss", f"Validation {_metric_name(figures)}")
+    return long_table(columns, rows, "Loss and quality by epoch", "epochs")
+
+
+def _metric_name(figures: Mapping[int, Mapping[str, Any]]) -> str:
+    """Return the name of the metric that sums the task up, as the events of the job have it."""
+    return next((str(each["metric_name"]) for each in figures.values() if each.get("metric_name")), "metric")
 
 
 def _event_text(event: JobEvent) -> str:
@@ -116,8 +121,8 @@ def _charts(
     figures: Mapping[int, Mapping[str, Any]], what: str, x_label: str, x_names: list[str] | None = None
 ) -> list[Markup]:
     losses = [_series(figures, "loss", "training", 2), _series(figures, "validation_loss", "validation", 1)]
-    accuracy = _series(figures, "validation_metric", "validation", 1)
-    drawn = (("loss", [each for each in losses if each.points]), ("accuracy", [accuracy]))
+    metric = _series(figures, "validation_metric", "validation", 1)
+    drawn = (("loss", [each for each in losses if each.points]), (_metric_name(figures), [metric]))
     return [
         element(
             "figure",

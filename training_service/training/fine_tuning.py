@@ -19,9 +19,9 @@ from training_service.modalities.image.pixels import Positions
 from training_service.phases import Phase
 from training_service.recipes.recipe import CROPS, HeadStart, Recipe, RecipeName
 from training_service.recipes.refitting import REFITTED
-from training_service.tasks.classification.metrics import Labels
-from training_service.training.heads import Features, HeadFitter, load_head
-from training_service.training.linear_probe import best_candidate, linear_probe
+from training_service.tasks.training_task import Targets
+from training_service.training.heads import Features, load_head, unscale_head
+from training_service.training.linear_probe import best_candidate, head_fitter, linear_probe
 from training_service.training.outcome import check_outcome
 from training_service.training.progress import Figures
 from training_service.training.rate_finder import find_learning_rate
@@ -57,7 +57,8 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
         return linear_probe(chain, recipe, context)
     crops_anew = recipe.augmentation in CROPS and not recipe.view_count
     first = 0 if crops_anew else chain.stage_names.index((*trained, HEAD)[0])
-    data = TrainingData(_rows(chain, first, recipe, context), context.data.labels, context.train, context.validation)
+    rows = _rows(chain, first, recipe, context)
+    data = TrainingData(context.training_task, rows, context.targets, context.train, context.validation)
     suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]], chain.embedding_size)
     suffix.freeze(set(suffix.stage_names) - {*trained, HEAD})
     saved = context.saved_state()
@@ -69,15 +70,15 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
     _train(trainer, hyperparameters, recipe, context)
     check_outcome(trainer, recipe, context)
     context.begin(Phase.EVALUATING)
-    validation_logits = trainer.logits(context.validation)
+    validation_outputs = trainer.outputs(context.validation)
     changed = (*trained, HEAD)
     if trainer.kept_epoch == 0:
         _refit_head(suffix, data.rows, recipe, hyperparameters["head_start_strength"], context)
         hyperparameters[REFITTED], changed = True, (HEAD,)
-    logits = trainer.logits(context.test)
-    metrics = context.measured(logits, validation_logits)
+    unscale_head(suffix.stage(HEAD), context.scale)
+    answers = context.answers(trainer.outputs(context.test), validation_outputs)
     hyperparameters |= {"num_steps": trainer.step, "kept_epoch": trainer.kept_epoch}
-    return FineTuned(chain.eval(), changed, metrics, logits, hyperparameters)
+    return context.tuned(chain.eval(), changed, answers, hyperparameters)
 
 
 def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, context: TrainingContext) -> dict[str, Any]:
@@ -104,19 +105,19 @@ def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, context: TrainingCont
     train, validation = (
         _embedded(suffix, rows, positions, context) for positions in (context.train, context.validation)
     )
-    best = best_candidate(HeadFitter(train[0], recipe.class_weights, context.folder), train, validation, context)
+    best = best_candidate(head_fitter(train[0], recipe, context), train, validation, context)
     load_head(suffix.stage(HEAD), best.head)
     return best.strength
 
 
 def _refit_head(suffix: Chain, rows: Rows, recipe: Recipe, strength: float, context: TrainingContext) -> None:
     """Fit the head again, on training and validation rows together: as a linear probe ends, as no epoch beat one."""
-    features, labels = _embedded(suffix, rows, np.concatenate([context.train, context.validation]), context)
-    fitter = HeadFitter(features, recipe.class_weights, context.folder)
-    load_head(suffix.stage(HEAD), fitter.fit(features, labels, len(context.labels), strength))
+    features, targets = _embedded(suffix, rows, np.concatenate([context.train, context.validation]), context)
+    fitter = head_fitter(features, recipe, context)
+    load_head(suffix.stage(HEAD), fitter.fit(features, targets, len(context.task.names), strength))
 
 
-def _embedded(suffix: Chain, rows: Rows, positions: Positions, context: TrainingContext) -> tuple[Features, Labels]:
+def _embedded(suffix: Chain, rows: Rows, positions: Positions, context: TrainingContext) -> tuple[Features, Targets]:
     """Return embeddings of these rows, mapped: they may be many."""
     suffix.eval()
 
@@ -126,7 +127,7 @@ def _embedded(suffix: Chain, rows: Rows, positions: Positions, context: Training
             with torch.inference_mode():
                 yield suffix.embed(Batch.of(rows.inputs(batch))).cpu().numpy()
 
-    return stacked(context.folder, len(positions), embeddings()), context.labels_at(positions)
+    return stacked(context.folder, len(positions), embeddings()), context.targets_at(positions)
 
 
 def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, context: TrainingContext) -> None:

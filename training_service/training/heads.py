@@ -1,4 +1,4 @@
-"""Fits a linear head on features: multinomial logistic regression, ready to run as one linear layer."""
+"""Fits a linear head on features by the task's own regression, ready to run as one linear layer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from training_service.arrays.scratch import mapped_array
-from training_service.recipes.recipe import ClassWeights
-from training_service.tasks.classification.metrics import cross_entropy
+from training_service.tasks import TrainingTask
+from training_service.tasks.target_scale import TargetScale
+from training_service.tasks.training_task import Outputs, Targets, Validation
 
 Features = NDArray[np.float32]
-Labels = NDArray[np.int64]
-
-STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Inverse L2 strengths to choose from, scikit-learn's C."""
-_MAX_ITERATIONS = 500
 _ROWS_AT_ONCE = 1024
 # A feature that varies less than this share of its mean tells little more than float32's rounding errors. The share,
 # as the features of an untrained network may all be tiny.
@@ -31,14 +26,18 @@ _MIN_VARIATION = 1e-4
 
 @dataclass(frozen=True)
 class LinearHead:
-    """Logits of features [n, d] are features @ weight.T + bias; weight [labels, d] and bias [labels] are float32."""
+    """Outputs for features [n, d] are features @ weight.T + bias: weight [outputs, d], bias [outputs], both float32."""
 
     weight: Features
     bias: Features
 
-    def logits(self, features: Features) -> Features:
-        """Return [n, labels]."""
+    def outputs(self, features: Features) -> Outputs:
+        """Return [n, outputs]."""
         return features @ self.weight.T + self.bias
+
+    def unscaled(self, scale: TargetScale | None) -> LinearHead:
+        """Return the head whose outputs are in the units of targets that were scaled."""
+        return self if scale is None else LinearHead(*scale.folded(self.weight, self.bias))
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ class Candidate:
 
     strength: float
     head: LinearHead
-    accuracy: float
-    loss: float
+    validation: Validation
 
 
 class HeadFitter:
@@ -59,13 +57,14 @@ class HeadFitter:
     """
 
     def __init__(
-        self, features: Features, class_weights: ClassWeights = ClassWeights.NONE, folder: Path | None = None
+        self, features: Features, task: TrainingTask, *, is_balanced: bool = False, folder: Path | None = None
     ) -> None:
-        """Take all rows [n, d] that heads will be fitted on; labels are not looked at.
+        """Take all rows [n, d] that heads will be fitted on; targets are not looked at.
 
         What is made of the rows is mapped from files without names in `folder`, or else held in memory.
         """
-        self._class_weight = "balanced" if class_weights is ClassWeights.BALANCED else None
+        self.task = task
+        self._is_balanced = is_balanced
         self._folder = folder
         self._mean = sum(features[part].sum(axis=0, dtype=np.float64) for part in _parts(features)) / len(features)
         squares = sum(np.square(features[part] - self._mean).sum(axis=0) for part in _parts(features))
@@ -75,16 +74,13 @@ class HeadFitter:
         if features.shape[0] < features.shape[1]:
             self._basis = np.linalg.qr(self._standardised(features).T)[0]
 
-    def fit(self, features: Features, labels: Labels, num_labels: int, strength: float) -> LinearHead:
-        """Fit on some of the rows [n, d], with labels 0 to num_labels - 1, each of which occurs.
+    def fit(self, features: Features, targets: Targets, num_outputs: int, strength: float) -> LinearHead:
+        """Fit on some of the rows [n, d]; where targets are labels, each of them occurs.
 
         The standardisation is folded into the weights: (x - m) / s @ w + b = x @ (w / s) + (b - m @ (w / s)).
         """
-        model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, class_weight=self._class_weight)
-        model.fit(self._rotated(self._standardised(features)), labels)
-        rotated, bias = model.coef_, model.intercept_
-        if num_labels == 2:  # one row of weights, for the second label against the first
-            rotated, bias = np.concatenate([np.zeros_like(rotated), rotated]), np.array([0.0, bias[0]])
+        rows = self._rotated(self._standardised(features))
+        rotated, bias = self.task.fit_head(rows, targets, num_outputs, strength, is_balanced=self._is_balanced)
         weight = (rotated if self._basis is None else rotated @ self._basis.T) / self._deviation
         return LinearHead(weight.astype(np.float32), (bias - weight @ self._mean).astype(np.float32))
 
@@ -109,28 +105,43 @@ def _parts(features: Features) -> Iterator[slice]:
 
 def choose_head(
     fitter: HeadFitter,
-    train: tuple[Features, Labels],
-    validation: tuple[Features, Labels],
-    num_labels: int,
+    train: tuple[Features, Targets],
+    validation: tuple[Features, Targets],
+    num_outputs: int,
     on_candidate: Callable[[int, Candidate], None],
 ) -> Candidate:
-    """Fit with each strength on training rows and return the best on validation rows: the lowest cross entropy.
+    """Fit with each of the task's strengths on training rows and return the one of the lowest loss on validation rows.
 
-    Accuracy would tie often on few rows. `on_candidate` is told of each, with its number from 1.
+    Other metrics would tie often on few rows. `on_candidate` is told of each, with its number from 1.
     """
     candidates = []
-    for number, strength in enumerate(STRENGTHS, start=1):
-        head = fitter.fit(*train, num_labels, strength)
-        logits = head.logits(validation[0])
-        accuracy = float((logits.argmax(axis=1) == validation[1]).mean())
-        candidates.append(Candidate(strength, head, accuracy, cross_entropy(logits, validation[1])))
+    for number, strength in enumerate(fitter.task.strengths, start=1):
+        head = fitter.fit(*train, num_outputs, strength)
+        found = fitter.task.validate(head.outputs(validation[0]), validation[1])
+        candidates.append(Candidate(strength, head, found))
         on_candidate(number, candidates[-1])
-    return min(candidates, key=lambda each: each.loss)
+    return min(candidates, key=lambda each: each.validation.loss)
 
 
 def load_head(stage: nn.Module, head: LinearHead) -> None:
     """Copy a fitted head into the one linear layer of a head stage."""
-    layer = next(module for module in stage.modules() if isinstance(module, nn.Linear))
+    layer = _layer(stage)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(head.weight))
         layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+def unscale_head(stage: nn.Module, scale: TargetScale | None) -> None:
+    """Fold the scale of the targets into the one linear layer of a head stage."""
+    layer = _layer(stage)
+    weight, bias = (each.detach().cpu().numpy() for each in (layer.weight, layer.bias))
+    load_head(stage, LinearHead(weight, bias).unscaled(scale))
+
+
+def num_outputs(stage: nn.Module) -> int:
+    """Return the number of a head stage's outputs."""
+    return _layer(stage).out_features
+
+
+def _layer(stage: nn.Module) -> nn.Linear:
+    return next(module for module in stage.modules() if isinstance(module, nn.Linear))

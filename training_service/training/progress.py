@@ -6,8 +6,11 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from training_service.tasks import TrainingTask
+from training_service.tasks.training_task import Validation
 
 from training_service.phases import Phase
 
@@ -49,6 +52,10 @@ class Figures:
     metric_name: str = ""
     validation_metric: float | None = None
     validation_loss: float | None = None
+
+    def validated(self, task: TrainingTask, found: Validation) -> Self:
+        """Return the figures with those of validation rows."""
+        return replace(self, metric_name=task.headline, validation_metric=found.metric, validation_loss=found.loss)
 
 
 class ProgressMeter:

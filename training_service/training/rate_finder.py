@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-import numpy as np
 import torch
 
 from model_store.architectures import Chain
@@ -39,7 +38,7 @@ def find_learning_rate(
     """
     sweep = replace(recipe, schedule=Schedule.CONSTANT, epochs_per_stage=0, average_decay=0.0, patience=0)
     trainer = Trainer(copy.deepcopy(chain), data, sweep, seed, device)
-    guessing = math.log(len(np.unique(data.labels[data.train])))
+    guessing = data.task.guessing_loss(data.targets[data.train])
     losses: list[float] = []
     for step in range(NUM_STEPS):
         check_going_on()

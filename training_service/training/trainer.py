@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,14 +24,16 @@ from training_service.arrays.read_ahead import read_ahead
 from training_service.features.frozen_features import batches
 from training_service.modalities.image.pixels import Positions
 from training_service.optimization.averaging import WeightAverage
-from training_service.optimization.losses import label_weights, summed_loss
+from training_service.optimization.losses import mixed_loss
 from training_service.optimization.mixing import mixed
 from training_service.optimization.optimizers import load_optimizer_state, make_optimizer, optimizer_state, set_rate
 from training_service.optimization.schedule import rate_factor
 from training_service.recipes.recipe import ClassWeights, Keep, Precision, Recipe, active_stages
 from training_service.seeds import derived_seed, generator, numpy_generator
-from training_service.tasks.classification.metrics import Labels, Logits, cross_entropy
+from training_service.tasks import TrainingTask
+from training_service.tasks.training_task import Loss, Outputs, Targets, Validation
 from training_service.training.best_epoch import BestEpoch
+from training_service.training.heads import num_outputs
 from training_service.training.progress import Figures
 from training_service.training.rows import Rows
 
@@ -40,10 +42,11 @@ _EVALUATION_BATCH = 64
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Rows with their labels [n], and which of them to train on and to validate on."""
+    """Rows with their targets [n, …], as the task trains on them, and which of them to train and to validate on."""
 
+    task: TrainingTask
     rows: Rows
-    labels: Labels
+    targets: Targets
     train: Positions
     validation: Positions
 
@@ -81,7 +84,7 @@ class Trainer:
         self._device = device
         self._trained = [name for name in chain.stage_names if _gets_gradients(chain.stage(name))]
         self._optimizer = make_optimizer(chain, self._trained, recipe)
-        self._label_weights = _label_weights(chain, data, recipe, device)
+        self._loss = _loss(chain, data, recipe)
         self._best = BestEpoch(keeps_weights=recipe.keep is Keep.BEST, patience=recipe.patience)
         self._average = WeightAverage(recipe.average_decay, self._tensors(self._trained if self._has_average else ()))
         self._rows_per_step = recipe.batch_size * recipe.batches_per_step
@@ -147,8 +150,8 @@ class Trainer:
         self.step += 1
         return loss
 
-    def logits(self, positions: Positions) -> Logits:
-        """Return logits [n, labels] of these rows as they are served."""
+    def outputs(self, positions: Positions) -> Outputs:
+        """Return the head's outputs [n, outputs] for these rows, as they are served."""
         self._chain.eval()
         rows = self._data.rows
         with torch.inference_mode():
@@ -242,12 +245,12 @@ class Trainer:
         """Return the loss of one batch, its rows varied and mixed as the recipe says."""
         recipe = self._recipe
         inputs = self._data.rows.inputs(rows, self._generator(batch))
-        labels = torch.from_numpy(self._data.labels[batch.positions]).to(self._device)
+        targets = torch.from_numpy(self._data.targets[batch.positions]).to(self._device)
         random = numpy_generator(self._seed, "mixing", batch.step, batch.number)
-        inputs, targets = mixed(inputs, labels, recipe, random)
+        inputs, mixed_targets = mixed(inputs, targets, recipe, random)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16):
-            logits = self._chain(Batch.of(_laid_out(inputs)))
-        return summed_loss(logits, targets, recipe.label_smoothing, self._label_weights)
+            outputs = self._chain(Batch.of(_laid_out(inputs)))
+        return mixed_loss(self._loss, outputs, mixed_targets)
 
     def _set_training_mode(self) -> None:
         if self._recipe.epochs_per_stage:
@@ -269,18 +272,17 @@ class Trainer:
         return Figures(epoch, self._recipe.epoch_count, torch.stack(self._losses).mean(dtype=torch.float64).item())
 
     def _end_epoch(self) -> Callable[[], Figures]:
-        accuracy, loss = self._judge()
-        figures = replace(self._figures(), metric_name="accuracy", validation_metric=accuracy, validation_loss=loss)
+        figures = self._figures().validated(self._data.task, self._judge())
         return lambda: figures
 
-    def _judge(self) -> tuple[float, float]:
-        """Return accuracy and loss on validation rows, and remember these weights if none were better."""
+    def _judge(self) -> Validation:
+        """Return how good these weights are on validation rows, and remember them if none were better."""
         with self._averaged():
-            logits, labels = self.logits(self._data.validation), self._data.labels[self._data.validation]
-            loss = cross_entropy(logits, labels)
-            self.is_diverged = not (math.isfinite(loss) and self._has_finite_weights())
-            self._best.take(loss, lambda: self._tensors(self._trained))
-        return float((logits.argmax(axis=1) == labels).mean()), loss
+            outputs = self.outputs(self._data.validation)
+            found = self._data.task.validate(outputs, self._data.targets[self._data.validation])
+            self.is_diverged = not (math.isfinite(found.loss) and self._has_finite_weights())
+            self._best.take(found.loss, lambda: self._tensors(self._trained))
+        return found
 
     def _has_finite_weights(self) -> bool:
         tensors = self._tensors(self._trained).values()
@@ -313,11 +315,13 @@ def _laid_out(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
-def _label_weights(chain: Chain, data: TrainingData, recipe: Recipe, device: torch.device) -> Tensor | None:
-    if recipe.class_weights is ClassWeights.NONE:
-        return None
-    layer = next(module for module in chain.stage(HEAD).modules() if isinstance(module, nn.Linear))
-    return label_weights(data.labels[data.train], layer.out_features).to(device)
+def _loss(chain: Chain, data: TrainingData, recipe: Recipe) -> Loss:
+    return data.task.make_loss(
+        data.targets[data.train],
+        num_outputs(chain.stage(HEAD)),
+        smoothing=recipe.label_smoothing,
+        is_balanced=recipe.class_weights is ClassWeights.BALANCED,
+    )
 
 
 def _num_batches(num_rows: int, batch_size: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ from model_store.architectures import Chain
 from model_store.calibration import chosen_rows
 from model_store.modalities import Rows
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec
-from model_store.records.metrics import ClassificationDetail, Metrics
+from model_store.records.metrics import Metrics
+from model_store.tasks import Task
 from training_service.datasets.splits import Split
 from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import Activations, FrozenPrefix
 from training_service.modalities.image.augment import View
 from training_service.modalities.image.pixels import LabelledPixels, Positions
 from training_service.phases import Phase
-from training_service.tasks.classification.metrics import Labels, Logits, measure
-from training_service.tasks.classification.temperature import fit_temperature
+from training_service.tasks import TRAINING_TASKS, TrainingTask
+from training_service.tasks.target_scale import TargetScale
+from training_service.tasks.training_task import Answers, Outputs, Targets
 from training_service.training.checkpoints import Checkpoints, State
 from training_service.training.progress import Figures, ProgressMeter
 
@@ -32,30 +35,14 @@ from training_service.training.progress import Figures, ProgressMeter
 class FineTuned:
     """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split.
 
-    The `temperature` is that of the version; `logits` are those of the test rows, in their order.
+    The `answers` are those for the test rows, in their order; their task is the version's, calibrated.
     """
 
     chain: Chain
     changed: tuple[str, ...]
+    answers: Answers
     metrics: Metrics
-    logits: Logits
     hyperparameters: Mapping[str, Any]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the logits."""
-        return tuple(each.label for each in self._detail.labels)
-
-    @property
-    def temperature(self) -> float:
-        """What the logits are divided by."""
-        return self._detail.temperature
-
-    @property
-    def _detail(self) -> ClassificationDetail:
-        if not isinstance(self.metrics.detail, ClassificationDetail):
-            raise TypeError("the metrics are not those of a classification")
-        return self.metrics.detail
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ class TrainingContext:
     """
 
     data: LabelledPixels
-    labels: Sequence[str]
+    task: Task
     spec: ImageInputSpec
     seed: int
     device: torch.device
@@ -94,10 +81,24 @@ class TrainingContext:
         """Positions of the rows that are held out to the end."""
         return self.data.positions[Split.TEST]
 
-    def labels_at(self, positions: Positions) -> Labels:
-        """Return the labels of some rows."""
-        labels: Labels = self.data.labels[positions]
-        return labels
+    @property
+    def training_task(self) -> TrainingTask:
+        """What training asks of the dataset's task."""
+        return TRAINING_TASKS[self.task.kind]
+
+    @cached_property
+    def scale(self) -> TargetScale | None:
+        """How targets are scaled to train on, by those of the training rows."""
+        return self.training_task.scale(self.data.labels[self.train])
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The targets of all rows as they are trained on."""
+        return self.data.labels if self.scale is None else self.scale.scaled(self.data.labels)
+
+    def targets_at(self, positions: Positions) -> Targets:
+        """Return the targets of some rows as they are trained on."""
+        return self.targets[positions]
 
     def remark(self, text: str) -> None:
         """Tell whoever follows the job, and keep it with the version."""
@@ -148,7 +149,17 @@ class TrainingContext:
         ]
         return plain, others
 
-    def measured(self, logits: Logits, validation_logits: Logits) -> Metrics:
-        """Measure logits of the test rows, divided by the temperature that suits those of the validation rows."""
-        temperature = fit_temperature(validation_logits, self.labels_at(self.validation))
-        return measure(logits, self.labels_at(self.test), self.labels, Split.TEST, temperature)
+    def answers(self, outputs: Outputs, validation_outputs: Outputs) -> Answers:
+        """Return the answers for the test rows, whose outputs are in the targets' own units.
+
+        The temperature is fitted on the outputs for the validation rows, in the units that were trained on.
+        """
+        task = self.training_task.calibrated(self.task, validation_outputs, self.targets_at(self.validation))
+        return Answers(outputs, self.data.labels[self.test], task)
+
+    def tuned(
+        self, chain: Chain, changed: tuple[str, ...], answers: Answers, hyperparameters: Mapping[str, Any]
+    ) -> FineTuned:
+        """Measure what came of training."""
+        metrics = self.training_task.measure(answers, Split.TEST)
+        return FineTuned(chain, changed, answers, metrics, hyperparameters)

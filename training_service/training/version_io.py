@@ -13,7 +13,7 @@ from model_store.records.jobs import JobSpec
 from model_store.records.resources import Lineage, ModelVersion
 from model_store.registry.jobs import Claim
 from model_store.registry.models import ModelStore
-from model_store.tasks import Classification
+from model_store.tasks import Task
 from model_store.tensors.stages import check_finite, read_stages, write_stages
 from model_store.transactions.promotions import Gated
 from model_store.transactions.publication import Publication
@@ -26,13 +26,13 @@ def trainable_stages(manifest: Manifest) -> tuple[str, ...]:
     return tuple(name for name, stage in chain.backbone if any(True for _ in stage.parameters()))
 
 
-def read_backbone(blobs: BlobStore, manifest: Manifest, num_labels: int, seed: int) -> Chain:
-    """Return a chain with the base's backbone and a fresh linear head.
+def read_backbone(blobs: BlobStore, manifest: Manifest, task: Task, seed: int) -> Chain:
+    """Return a chain with the base's backbone and a fresh linear head for a task, whichever task the base has.
 
     Raises MissingBlob, CorruptBlob or InvalidManifest where the base cannot be used.
     """
     digests = {stage.name: stage.digest for stage in manifest.stages}
-    chain = build(manifest.architecture, manifest.arguments, Head("linear", num_labels))
+    chain = build(manifest.architecture, manifest.arguments, _head(task))
     read = read_stages(blobs, [digests[name] for name, _ in chain.backbone if name in digests])
     for name, _ in chain.backbone:
         chain.load_stage(name, read[digests[name]] if name in digests else {})
@@ -40,9 +40,9 @@ def read_backbone(blobs: BlobStore, manifest: Manifest, num_labels: int, seed: i
     return chain
 
 
-def random_chain(manifest: Manifest, num_labels: int, seed: int) -> Chain:
+def random_chain(manifest: Manifest, task: Task, seed: int) -> Chain:
     """Return a chain of the base's architecture with none of its weights; equal seeds give equal ones."""
-    return build_random(manifest.architecture, manifest.arguments, Head("linear", num_labels), seed)
+    return build_random(manifest.architecture, manifest.arguments, _head(task), seed)
 
 
 def publish(
@@ -64,7 +64,6 @@ def publish(
     """
     written = _changed_stages(store.blobs, base, tuned)
     kept = {stage.name: stage.digest for stage in base.stages}
-    labels = tuned.labels
     stages = [
         ManifestStage(name, written[name].digest if name in written else kept[name]) for name in tuned.chain.stage_names
     ]
@@ -76,8 +75,8 @@ def publish(
             arguments=base.arguments,
             stages=tuple(stages),
             input_spec=spec.to_json(),
-            task=Classification(labels, tuned.temperature),
-            head=Head("linear", len(labels)).to_json(),
+            task=tuned.answers.task,
+            head=_head(tuned.answers.task).to_json(),
             embedding_size=tuned.chain.embedding_size,
         ),
         lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
@@ -90,6 +89,10 @@ def publish(
         gated=gated,
     )
     return store.publish(publication)
+
+
+def _head(task: Task) -> Head:
+    return Head("linear", len(task.names), task.activation)
 
 
 def _changed_stages(blobs: BlobStore, base: Manifest, tuned: FineTuned) -> dict[str, StoredBlob]:

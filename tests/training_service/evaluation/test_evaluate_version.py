@@ -16,11 +16,12 @@ from model_store.architectures import Head
 from model_store.errors import InvalidInput
 from model_store.names import parse_version
 from model_store.records.resources import ModelVersion
+from model_store.tasks import Classification, Regression
 from tests.training_service.making import photos, publish_base, publish_mlp, tar_of
 from tests.training_service.running import TIMEOUT, RunningService, refused, running_service
 from tests.training_service.training.test_training import answer
 from training_service.datasets.splits import Split
-from training_service.evaluation.evaluate_version import evaluate_version, match_labels
+from training_service.evaluation.evaluate_version import evaluate_version
 from training_service.modalities.image.pixels import LabelledPixels
 from training_service.tasks.classification.metrics import measure
 
@@ -131,16 +132,16 @@ def test_the_plain_function_measures_what_the_version_answers(
         store.blobs,
         manifest,
         data,
-        ["red", "blue"],
+        Classification(("red", "blue")),
         positions,
         split="some",
         device=CPU,
         check_going_on=lambda: None,
         on_rows=told.append,
     )
-    np.testing.assert_allclose(found.logits, answer(store, manifest, pixels[positions]).numpy(), atol=1e-4)
-    assert found.labels.tolist() == [[2, 0][label] for label in labels[positions]]
-    assert found.metrics == measure(found.logits, found.labels, found.names, "some", manifest.task.temperature)
+    np.testing.assert_allclose(found.answers.outputs, answer(store, manifest, pixels[positions]).numpy(), atol=1e-4)
+    assert found.answers.targets.tolist() == [[2, 0][label] for label in labels[positions]]
+    assert found.metrics == measure(found.answers, "some")
     assert told == [64, 70]
 
 
@@ -162,7 +163,7 @@ def test_an_evaluation_ends_when_it_is_told_to(training_service: RunningService,
             training_service.store.blobs,
             manifest,
             data,
-            ["red"],
+            Classification(("red",)),
             np.arange(500),
             split="all",
             device=CPU,
@@ -172,18 +173,20 @@ def test_an_evaluation_ends_when_it_is_told_to(training_service: RunningService,
     assert told == [64]
 
 
-def test_matching_takes_the_first_of_equal_labels() -> None:
-    """ImageNet has two cranes; and labels of no row do not matter."""
-    known = ("crane", "tench", "crane")
-    assert match_labels(known, ("tench", "crane"), np.array([1, 0]), allow_unknown=False)[1].tolist() == [0, 1]
-    rows = np.array([0, 0])
-    assert match_labels(known, ("tench", "lion"), rows, allow_unknown=False)[0] == known
-    with pytest.raises(InvalidInput, match="'lion'"):
-        match_labels(known, ("tench", "lion"), np.array([0, 1]), allow_unknown=False)
-    names, indices = match_labels(known, ("tench", "lion"), np.array([0, 1]), allow_unknown=True)
-    assert (names, indices.tolist()) == ((*known, "lion"), [1, 3])
-    with pytest.raises(InvalidInput, match="no rows"):
-        match_labels(known, ("tench",), np.array([], np.int64), allow_unknown=True)
+def test_a_dataset_of_another_task_is_refused(training_service: RunningService, probe: ModelVersion) -> None:
+    """The text names both tasks."""
+    data = LabelledPixels(np.zeros((5, 64, 64, 3), np.uint8), np.zeros((5, 1), np.float32), {})
+    with pytest.raises(InvalidInput, match="regression, and the version's task is classification"):
+        evaluate_version(
+            training_service.store.blobs,
+            training_service.store.manifest(probe),
+            data,
+            Regression(("price",)),
+            np.arange(5),
+            split="all",
+            device=CPU,
+            check_going_on=lambda: None,
+        )
 
 
 @pytest.fixture

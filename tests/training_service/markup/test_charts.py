@@ -65,9 +65,9 @@ def test_lines_stay_within_the_picture(one: list[float], other: list[float]) -> 
 
 def test_a_reliability_bar_ends_where_the_version_is_right() -> None:
     """Surer than right and less sure than right look different, and each bar says what it is in words."""
-    diagram = reliability_diagram("r", [Bin(4, 0.9, 0.5), Bin(0, 0.0, 0.0), Bin(2, 0.6, 1.0)])
-    assert "4 images: 50% right, 90% sure" in diagram
-    assert "2 images: 100% right, 60% sure" in diagram
+    diagram = reliability_diagram("r", [Bin(4, 0.9, 0.5), Bin(0, 0.0, 0.0), Bin(2, 0.6, 1.0)], "rows")
+    assert "4 rows: 50% right, 90% sure" in diagram
+    assert "2 rows: 100% right, 60% sure" in diagram
     heights = {kind: float(height) for height, kind in re.findall(r'height="([\d.]+)" class="(over|under)"', diagram)}
     assert heights == {"over": pytest.approx(230 * 0.4), "under": pytest.approx(230 * 0.4)}
 

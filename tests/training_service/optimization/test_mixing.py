@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training_service.optimization.mixing import Targets, cutmix, mixed, mixup
+from training_service.optimization.mixing import MixedTargets, cutmix, mixed, mixup
 from training_service.recipes.recipe import DEFAULTS, RecipeName
 
 IMAGES = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 3, 8, 10).contiguous()  # every pixel says which image it is of
@@ -19,7 +19,7 @@ MIXUP, CUTMIX = replace(PLAIN, mixup_alpha=0.4), replace(PLAIN, cutmix_alpha=1.0
 BOTH = replace(PLAIN, mixup_alpha=0.4, cutmix_alpha=1.0)
 
 
-def mix(recipe: object, seed: int = 0, inputs: Tensor = IMAGES) -> tuple[Tensor, Targets]:
+def mix(recipe: object, seed: int = 0, inputs: Tensor = IMAGES) -> tuple[Tensor, MixedTargets]:
     """Mix the images by one seed."""
     return mixed(inputs, LABELS, recipe, np.random.default_rng(seed))  # type: ignore[arg-type]
 
@@ -48,9 +48,9 @@ def test_labels_follow_what_is_in_the_image(recipe: object, seed: int) -> None:
     """The mean of an image is its own number and that of the one before it, by their shares."""
     inputs, targets = mix(recipe, seed)
     assert 0 <= targets.share <= 1
-    assert torch.equal(targets.labels, LABELS)
+    assert torch.equal(targets.targets, LABELS)
     assert torch.equal(targets.others, LABELS.roll(1, 0))
-    expected = targets.share * targets.labels + (1 - targets.share) * targets.others
+    expected = targets.share * targets.targets + (1 - targets.share) * targets.others
     torch.testing.assert_close(inputs.mean((1, 2, 3)), expected.float())
 
 

@@ -10,10 +10,14 @@ import pytest
 from model_store.errors import InvalidInput
 from model_store.names import VersionName
 from model_store.records.metrics import Metrics
-from model_store.records.promotion import PromotionSpec
-from training_service.promotion.gate import METRICS, Incumbent, LeftOut, check_promotion, judge
+from model_store.records.promotion import PromotionSpec, Verdict
+from training_service.promotion.gate import Incumbent, LeftOut, check_promotion, with_metric
+from training_service.promotion.gate import judge as judged
+from training_service.tasks import TRAINING_TASKS, TrainingTask
 
-SPEC = PromotionSpec("production", min_rows=10)
+SPEC = PromotionSpec("production", "accuracy", min_rows=10)
+CLASSIFICATION = TRAINING_TASKS["classification"]
+NONE_LEFT_OUT = LeftOut()
 FIELDS = ("metric", "threshold", "min_delta", "shadow_for", "min_rows", "shadow_min_rows")
 THERE = VersionName("flowers", 3)
 
@@ -27,6 +31,13 @@ def metrics(accuracy: float, log_loss: float | None = 0.5) -> Metrics:
 def incumbent(accuracy: float, log_loss: float | None = 0.5) -> Incumbent:
     """Return what is behind the alias."""
     return Incumbent(THERE, metrics(accuracy, log_loss))
+
+
+def judge(
+    spec: PromotionSpec, metrics: Metrics | None, there: Incumbent | None, left_out: LeftOut = NONE_LEFT_OUT
+) -> Verdict:
+    """Judge a classification."""
+    return judged(spec, CLASSIFICATION, metrics, there, left_out)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +113,30 @@ def test_all_that_is_wrong_is_named() -> None:
     assert fields == {f"promote.{name}" for name in FIELDS}
     with pytest.raises(InvalidInput, match="INFERENCE_ADDRESSES"):
         check_promotion(replace(SPEC, shadow_seconds=1), "promote", can_shadow=False)
-    for metric in METRICS:
+    for metric in ("", *(name for task in TRAINING_TASKS.values() for name in task.metrics)):
         check_promotion(replace(SPEC, metric=metric, shadow_seconds=1), "promote", can_shadow=True)
+
+
+@pytest.mark.parametrize("task", TRAINING_TASKS.values(), ids=list(TRAINING_TASKS))
+def test_a_gate_goes_by_the_metrics_of_the_task(task: TrainingTask) -> None:
+    """By the one that sums it up where none is named; one of another task is refused, naming those that it has."""
+    assert with_metric(replace(SPEC, metric=""), task, "promote").metric == task.headline
+    for metric in task.metrics:
+        assert with_metric(replace(SPEC, metric=metric), task, "promote").metric == metric
+    others = {name for each in TRAINING_TASKS.values() for name in each.metrics} - set(task.metrics)
+    for metric in others:
+        with pytest.raises(InvalidInput, match=f"one of {', '.join(task.metrics)} for {task.kind}") as caught:
+            with_metric(replace(SPEC, metric=metric), task, "promote")
+        assert [each.field for each in caught.value.violations] == ["promote.metric"]
+
+
+@pytest.mark.parametrize(("metric", "better", "worse"), [("r2", 0.9, 0.8), ("rmse", 10.0, 11.0), ("mae", 1.0, 2.0)])
+def test_a_regression_is_judged_by_its_errors(metric: str, better: float, worse: float) -> None:
+    """An error must be lower, and R2 higher."""
+    there, spec = Incumbent(THERE, Metrics("test", 10, {metric: worse})), replace(SPEC, metric=metric)
+    assert judged(spec, TRAINING_TASKS["regression"], Metrics("test", 10, {metric: better}), there).passes
+    there = Incumbent(THERE, Metrics("test", 10, {metric: better}))
+    assert not judged(spec, TRAINING_TASKS["regression"], Metrics("test", 10, {metric: worse}), there).passes
 
 
 def test_too_few_rows_are_not_judged() -> None:
@@ -113,7 +146,7 @@ def test_too_few_rows_are_not_judged() -> None:
     assert (few.passes, few.num_rows, few.num_left_out, few.figure) == (False, 10, 30, 1.0)
     for text in ("30 more are left out", "datasets/gone", "at least 11", "appends to it"):
         assert text in few.reason
-    assert "add images" in judge(many, metrics(1.0), incumbent(0.5)).reason
+    assert "add examples" in judge(many, metrics(1.0), incumbent(0.5)).reason
     assert not judge(replace(many, threshold=0.5), metrics(1.0), None).passes
     assert judge(many, metrics(1.0), None).passes, "there is nothing to judge"
     nothing = judge(SPEC, None, Incumbent(THERE, None), LeftOut(10))

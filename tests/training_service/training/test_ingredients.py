@@ -23,6 +23,7 @@ from training_service.recipes.recipe import (
     RecipeName,
     Schedule,
 )
+from training_service.tasks.classification import CLASSIFICATION
 from training_service.training.progress import Figures
 from training_service.training.rate_finder import LEAST_RATE, MOST_RATE, find_learning_rate
 from training_service.training.rows import ActivationRows
@@ -74,7 +75,7 @@ def trainer(recipe: Recipe, seed: int = 0, data: TrainingData | None = None) -> 
     features, labels = rows()
     views = [features[:, ::-1].copy()] if recipe.augmentation is Augmentation.MIRROR else []
     made = ActivationRows(features, views)
-    own = TrainingData(made, labels, np.arange(NUM_TRAIN), np.arange(NUM_TRAIN, NUM_ROWS))
+    own = TrainingData(CLASSIFICATION, made, labels, np.arange(NUM_TRAIN), np.arange(NUM_TRAIN, NUM_ROWS))
     return Trainer(network(), data or own, recipe, seed, CPU)
 
 
@@ -169,13 +170,13 @@ def test_balanced_weights_find_the_rare_label() -> None:
     """One row in twenty: unweighted, most of them are taken for the common label."""
     labels = (np.arange(600) % 20 == 0).astype(np.int64)
     features, _ = rows(labels=labels, distance=0.7)
-    data = TrainingData(ActivationRows(features, []), labels, np.arange(400), np.arange(400, 600))
+    data = TrainingData(CLASSIFICATION, ActivationRows(features, []), labels, np.arange(400), np.arange(400, 600))
     recalls = {}
     for kind in ClassWeights:
         made = trainer(replace(PLAIN, epoch_count=3, class_weights=kind), data=data)
         made.train(Told(), lambda: None)
         rare = np.flatnonzero(labels[400:]) + 400
-        recalls[kind] = float((made.logits(rare).argmax(axis=1) == 1).mean())
+        recalls[kind] = float((made.outputs(rare).argmax(axis=1) == 1).mean())
     assert recalls[ClassWeights.BALANCED] > recalls[ClassWeights.NONE] + 0.2
 
 
@@ -195,7 +196,7 @@ def test_the_average_is_what_is_judged_and_kept() -> None:
         torch.testing.assert_close(tensor, expected[name])
     assert not same(weights(again), last)
     validation = again._data.validation
-    kept = float((again.logits(validation).argmax(1) == again._data.labels[validation]).mean())
+    kept = float((again.outputs(validation).argmax(1) == again._data.targets[validation]).mean())
     assert told.last.validation_metric == kept
 
 

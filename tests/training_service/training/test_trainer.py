@@ -15,6 +15,7 @@ from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import to_pixels
 from tests.training_service.making import COLOURS, SPEC, picture
 from training_service.recipes.recipe import DEFAULTS, HeadStart, Keep, Recipe, RecipeName
+from training_service.tasks.classification import CLASSIFICATION
 from training_service.training.progress import Figures
 from training_service.training.rows import PixelRows
 from training_service.training.trainer import Trainer, TrainingData
@@ -36,7 +37,7 @@ def trainer(recipe: Recipe = FULL, seed: int = 0, frozen: Sequence[str] = (), nu
     chain = build_random(ARCHITECTURE, {}, Head("linear", 3), 0)
     initialise_head(chain, seed)
     rows = PixelRows(PIXELS, SPEC, recipe.augmentation)
-    data = TrainingData(rows, LABELS, np.arange(num_train), np.arange(12, 18))
+    data = TrainingData(CLASSIFICATION, rows, LABELS, np.arange(num_train), np.arange(12, 18))
     return Trainer(chain.freeze(frozen), data, recipe, seed, CPU)
 
 

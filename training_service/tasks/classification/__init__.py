@@ -1,1 +1,41 @@
-"""Classification: one label an example."""
+"""Classification: each row has one of the labels."""
+
+from __future__ import annotations
+
+from training_service.tasks.classification.matching import match
+from training_service.tasks.classification.metrics import measure, validate
+from training_service.tasks.classification.report import mistakes, sections
+from training_service.tasks.classification.training import (
+    STRENGTHS,
+    calibrated,
+    fit_head,
+    guessing_loss,
+    make_loss,
+)
+from training_service.tasks.training_task import Metric, TrainingTask
+
+CLASSIFICATION = TrainingTask(
+    kind="classification",
+    headline="accuracy",
+    metrics={
+        "accuracy": Metric("Accuracy"),
+        "macro_f1": Metric("Macro F1"),
+        "top5_accuracy": Metric("Top-5 accuracy"),
+        "roc_auc": Metric("ROC AUC"),
+        "log_loss": Metric("Log loss", is_better_lower=True, is_share=False, unit="nats"),
+        "expected_calibration_error": Metric("Calibration error", is_better_lower=True),
+        "uncalibrated_error": Metric("Calibration error before scaling", is_better_lower=True),
+    },
+    has_classes=True,
+    strengths=STRENGTHS,
+    make_loss=make_loss,
+    guessing_loss=guessing_loss,
+    validate=validate,
+    scale=lambda _: None,
+    fit_head=fit_head,
+    calibrated=calibrated,
+    measure=measure,
+    match=match,
+    sections=sections,
+    mistakes=mistakes,
+)

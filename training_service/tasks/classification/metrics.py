@@ -1,39 +1,41 @@
-"""Measures predictions on rows that were not trained on."""
+"""Measures classifications of rows that were not trained on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.records.metrics import ClassificationDetail, LabelMetrics, Metrics
+from training_service.tasks.calibration import Confidence
 from training_service.tasks.classification.bootstrap import intervals, macro_f1
+from training_service.tasks.training_task import Answers, Validation
 
-NUM_BINS = 15
 Logits = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-def measure(logits: Logits, labels: Labels, names: Sequence[str], split: str, temperature: float = 1.0) -> Metrics:
-    """Return the quality of logits [n, labels] against labels [n]; `names` are the labels' own.
+def measure(answers: Answers, split: str) -> Metrics:
+    """Return the quality of logits [n, labels] against labels [n].
 
     Of equal logits the first label is predicted, as in serving. Logits of -inf belong to labels that the model does not
     know: their rows are wrong, and there is no log loss then.
     """
+    logits, labels, names = answers.outputs, answers.targets, answers.task.names
+    divided = logits / answers.task.temperature
     predicted = logits.argmax(axis=1)
     matrix = confusion_matrix(labels, predicted, len(names))
-    scores, loss = softmax(logits / temperature), cross_entropy(logits / temperature, labels)
+    scores, loss = softmax(divided), cross_entropy(divided, labels)
     values = {
         "accuracy": float((predicted == labels).mean()),
         "macro_f1": float(macro_f1(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))),
-        "expected_calibration_error": calibration_error(scores, labels),
+        "expected_calibration_error": confidence(scores, labels).error,
         "top5_accuracy": _top_accuracy(logits, labels, 5) if len(names) > 5 else None,
         "log_loss": loss if math.isfinite(loss) else None,
         "roc_auc": _roc_auc(scores, labels),
-        "uncalibrated_error": calibration_error(softmax(logits), labels),
+        "uncalibrated_error": confidence(softmax(logits), labels).error,
     }
     return Metrics(
         split=split,
@@ -43,31 +45,25 @@ def measure(logits: Logits, labels: Labels, names: Sequence[str], split: str, te
         detail=ClassificationDetail(
             labels=tuple(_label_metrics(name, matrix, index) for index, name in enumerate(names)),
             confusion_matrix=tuple(tuple(int(count) for count in row) for row in matrix),
-            temperature=temperature,
+            temperature=answers.task.temperature,
         ),
     )
+
+
+def validate(logits: Logits, labels: Labels) -> Validation:
+    """Return the accuracy and the cross entropy."""
+    return Validation(float((logits.argmax(axis=1) == labels).mean()), cross_entropy(logits, labels))
+
+
+def confidence(scores: NDArray[np.float64], labels: Labels) -> Confidence:
+    """Return how sure the best score of each row is, and whether it is its label's."""
+    return Confidence(scores.max(axis=1), scores.argmax(axis=1) == labels)
 
 
 def confusion_matrix(labels: Labels, predicted: Labels, num_labels: int) -> NDArray[np.int64]:
     """Return counts [true, predicted]."""
     matrix: NDArray[np.int64] = np.bincount(labels * num_labels + predicted, minlength=num_labels**2)
     return matrix.reshape(num_labels, num_labels)
-
-
-def calibration_error(probabilities: NDArray[np.float64], labels: Labels) -> float:
-    """Return the expected calibration error over 15 equal bins of confidence (Guo et al. 2017, arXiv:1706.04599).
-
-    The mean over bins, weighted by their rows, of |accuracy - mean confidence|; bins are open below, closed above.
-    """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    gaps = np.bincount(confidence_bins(confidence), weights=right - confidence, minlength=NUM_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def confidence_bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the bin of each confidence, 0 to 14."""
-    return np.clip(np.ceil(confidence * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -17,9 +18,18 @@ from sklearn.metrics import (
 )
 
 from model_store.records.metrics import ClassificationDetail, Metrics
-from training_service.tasks.classification.metrics import calibration_error, cross_entropy, measure, softmax
+from model_store.tasks import Classification
+from training_service.tasks.classification.metrics import confidence, cross_entropy, measure, softmax
+from training_service.tasks.training_task import Answers
 
 NAMES = ("a", "b", "c", "never")
+
+
+def measured(
+    logits: np.ndarray, labels: np.ndarray, names: Sequence[str], split: str, temperature: float = 1.0
+) -> Metrics:
+    """Measure logits against labels."""
+    return measure(Answers(logits, labels, Classification(tuple(names), temperature)), split)
 
 
 def detail(metrics: Metrics) -> ClassificationDetail:
@@ -45,7 +55,7 @@ def labels() -> np.ndarray:
 
 def test_metrics_are_scikit_learns(logits: np.ndarray) -> None:
     """Accuracy, macro F1, the figures of each label and the confusion matrix."""
-    metrics, predicted = measure(logits, labels(), NAMES, "test"), logits.argmax(axis=1)
+    metrics, predicted = measured(logits, labels(), NAMES, "test"), logits.argmax(axis=1)
     every = {"labels": range(4), "zero_division": 0}
     assert metrics.values["accuracy"] == pytest.approx(accuracy_score(labels(), predicted))
     assert metrics.values["macro_f1"] == pytest.approx(f1_score(labels(), predicted, average="macro"))
@@ -71,12 +81,12 @@ def test_cross_entropy_is_scikit_learns(logits: np.ndarray) -> None:
 def test_calibration_error_by_hand() -> None:
     """Two bins: one sure and half right, one less sure and right: (2 * 0.45 + 1 * 0.4) / 3."""
     probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4]])
-    assert calibration_error(probabilities, np.array([0, 1, 0])) == pytest.approx((2 * 0.45 + 0.4) / 3)
+    assert confidence(probabilities, np.array([0, 1, 0])).error == pytest.approx((2 * 0.45 + 0.4) / 3)
 
 
 def test_a_perfect_model_has_no_error() -> None:
     """Sure and right in every row."""
-    metrics = measure(np.eye(4, dtype=np.float32)[labels()] * 1000, labels(), NAMES, "test")
+    metrics = measured(np.eye(4, dtype=np.float32)[labels()] * 1000, labels(), NAMES, "test")
     assert (metrics.values["accuracy"], metrics.values["expected_calibration_error"]) == (1.0, 0.0)
 
 
@@ -85,23 +95,23 @@ def test_top_5_accuracy_is_scikit_learns() -> None:
     random = np.random.default_rng(0)
     own = random.integers(0, 9, 300)
     logits = random.integers(0, 100, (300, 9)).astype(np.float32) + np.linspace(0, 0.5, 9, dtype=np.float32)
-    found = measure(logits, own, "abcdefghi", "test").values["top5_accuracy"]
+    found = measured(logits, own, "abcdefghi", "test").values["top5_accuracy"]
     assert found == pytest.approx(top_k_accuracy_score(own, logits, k=5, labels=range(9)))
-    flat = measure(np.zeros((9, 9), np.float32), np.arange(9), "abcdefghi", "test")
+    flat = measured(np.zeros((9, 9), np.float32), np.arange(9), "abcdefghi", "test")
     assert flat.values["top5_accuracy"] == pytest.approx(5 / 9)
 
 
 def test_a_tie_is_half_a_win() -> None:
     """The area under the ROC curve of scores that say nothing is a half."""
-    assert measure(np.zeros((4, 2), np.float32), np.array([0, 1, 1, 1]), "ab", "test").values[
+    assert measured(np.zeros((4, 2), np.float32), np.array([0, 1, 1, 1]), "ab", "test").values[
         "roc_auc"
     ] == pytest.approx(0.5)
-    assert "roc_auc" not in measure(np.zeros((4, 2), np.float32), np.array([1, 1, 1, 1]), "ab", "test").values
+    assert "roc_auc" not in measured(np.zeros((4, 2), np.float32), np.array([1, 1, 1, 1]), "ab", "test").values
 
 
 def test_a_temperature_changes_scores_and_no_prediction(logits: np.ndarray) -> None:
     """The error of the scores as they are, and of those that are not divided."""
-    plain, divided = (measure(logits, labels(), NAMES, "test", temperature) for temperature in (1.0, 4.0))
+    plain, divided = (measured(logits, labels(), NAMES, "test", temperature) for temperature in (1.0, 4.0))
     assert divided.values["accuracy"] == plain.values["accuracy"]
     assert detail(divided).confusion_matrix == detail(plain).confusion_matrix
     assert (
@@ -109,7 +119,7 @@ def test_a_temperature_changes_scores_and_no_prediction(logits: np.ndarray) -> N
         == plain.values["uncalibrated_error"]
         == plain.values["expected_calibration_error"]
     )
-    assert divided.values["expected_calibration_error"] == calibration_error(softmax(logits / 4), labels())
+    assert divided.values["expected_calibration_error"] == confidence(softmax(logits / 4), labels()).error
     assert divided.values["log_loss"] == pytest.approx(log_loss(labels(), softmax(logits / 4), labels=range(4)))
     assert (detail(plain).temperature, detail(divided).temperature) == (1.0, 4.0)
 
@@ -117,7 +127,7 @@ def test_a_temperature_changes_scores_and_no_prediction(logits: np.ndarray) -> N
 def test_a_label_that_the_model_lacks_is_wrong() -> None:
     """Logits of -inf give no score, no place among the best, and no finite loss."""
     logits = np.array([[2.0, 1.0, -np.inf], [1.0, 2.0, -np.inf]], np.float32)
-    metrics = measure(logits, np.array([0, 2]), "abc", "test")
+    metrics = measured(logits, np.array([0, 2]), "abc", "test")
     assert metrics.values["accuracy"] == 0.5
     assert "log_loss" not in metrics.values
     assert detail(metrics).labels[2].recall == 0
@@ -126,5 +136,5 @@ def test_a_label_that_the_model_lacks_is_wrong() -> None:
 
 def test_metrics_survive_json(logits: np.ndarray) -> None:
     """Every figure, interval and count, and the temperature."""
-    metrics = measure(logits, labels(), NAMES, "test", 1.5)
+    metrics = measured(logits, labels(), NAMES, "test", 1.5)
     assert Metrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from training_service.tasks.classification.metrics import calibration_error, cross_entropy, softmax
-from training_service.tasks.classification.temperature import LEAST, MOST, best_temperature, fit_temperature
+from training_service.tasks import temperature
+from training_service.tasks.classification.metrics import confidence, cross_entropy, softmax
+from training_service.tasks.classification.training import LIKELIHOOD
+from training_service.tasks.temperature import LEAST, MOST
+
+fit_temperature = partial(temperature.fit_temperature, LIKELIHOOD)
+best_temperature = partial(temperature.best_temperature, LIKELIHOOD)
 
 
 def calibrated(num_rows: int, num_labels: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +31,7 @@ def test_the_temperature_undoes_a_factor(factor: float) -> None:
     logits, labels = calibrated(4000)
     found = fit_temperature(logits * factor, labels)
     assert found == pytest.approx(factor, rel=0.05)
-    assert calibration_error(softmax(logits * factor / found), labels) < 0.02
+    assert confidence(softmax(logits * factor / found), labels).error < 0.02
 
 
 def test_it_is_the_best_one() -> None:

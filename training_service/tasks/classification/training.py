@@ -1,0 +1,80 @@
+"""How a classifier is trained and calibrated: cross entropy, multinomial logistic regression, and a temperature."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn import functional
+
+from model_store.tasks import Classification, Task
+from training_service.tasks.classification.metrics import Labels, Logits, row_losses, softmax
+from training_service.tasks.temperature import Likelihood, fit_temperature
+from training_service.tasks.training_task import Loss, Numbers
+
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Inverse L2 strengths to choose from, scikit-learn's C."""
+MAX_ITERATIONS = 500
+
+
+def make_loss(labels: Labels, num_labels: int, *, smoothing: float, is_balanced: bool) -> Loss:
+    """Return the cross entropy, in nats.
+
+    With smoothing s the target is 1 - s for the label, and s / num_labels for every one on top (arXiv:1512.00567).
+    """
+    weights = label_weights(labels, num_labels) if is_balanced else None
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        own = weights.to(logits.device) if weights is not None else None
+        return functional.cross_entropy(logits.float(), labels, own, label_smoothing=smoothing, reduction="sum")
+
+    return loss
+
+
+def label_weights(labels: Labels, num_labels: int) -> Tensor:
+    """Return what a row of each label counts, float32 [num_labels], so that every label counts alike.
+
+    num_rows / (num_labels * rows of the label), as scikit-learn's `balanced`: the mean over all rows is 1.
+    """
+    counts = np.bincount(labels, minlength=num_labels)
+    return torch.from_numpy((len(labels) / (num_labels * np.maximum(counts, 1))).astype(np.float32))
+
+
+def guessing_loss(labels: Labels) -> float:
+    """Return the cross entropy of equal scores for all labels that occur."""
+    return math.log(len(np.unique(labels)))
+
+
+def fit_head(
+    rows: Numbers, labels: Labels, num_labels: int, strength: float, *, is_balanced: bool
+) -> tuple[Numbers, Numbers]:
+    """Fit a multinomial logistic regression; every label occurs."""
+    model = LogisticRegression(
+        C=strength, max_iter=MAX_ITERATIONS, class_weight="balanced" if is_balanced else None
+    ).fit(rows, labels)
+    if num_labels == 2:  # one row of weights, for the second label against the first
+        weight = np.concatenate([np.zeros_like(model.coef_), model.coef_])
+        return weight, np.array([0.0, model.intercept_[0]])
+    return model.coef_, model.intercept_
+
+
+def calibrated(task: Task, logits: Logits, labels: Labels) -> Task:
+    """Return the task with the temperature that suits these rows."""
+    return replace(cast("Classification", task), temperature=fit_temperature(LIKELIHOOD, logits, labels))
+
+
+def _smoothed(labels: Labels, num_labels: int) -> NDArray[np.float64]:
+    """Return targets [n, labels]: (n + 1) / (n + 2) for a row's own label, the rest shared by the others."""
+    rest = 1 / (len(labels) + 2)
+    targets = np.full((len(labels), num_labels), rest / max(num_labels - 1, 1))
+    targets[np.arange(len(labels)), labels] = 1 - rest
+    return targets
+
+
+LIKELIHOOD = Likelihood(softmax, row_losses, _smoothed)

@@ -1,0 +1,36 @@
+"""Multi-label: each row has any number of the labels."""
+
+from __future__ import annotations
+
+from training_service.tasks.classification.training import STRENGTHS
+from training_service.tasks.multi_label.matching import match
+from training_service.tasks.multi_label.metrics import measure, validate
+from training_service.tasks.multi_label.report import mistakes, sections
+from training_service.tasks.multi_label.training import calibrated, fit_head, guessing_loss, make_loss
+from training_service.tasks.training_task import Metric, TrainingTask
+
+MULTI_LABEL = TrainingTask(
+    kind="multi_label",
+    headline="macro_f1",
+    metrics={
+        "macro_f1": Metric("Macro F1"),
+        "micro_f1": Metric("Micro F1"),
+        "mean_average_precision": Metric("Mean average precision"),
+        "subset_accuracy": Metric("Subset accuracy"),
+        "log_loss": Metric("Log loss", is_better_lower=True, is_share=False, unit="nats"),
+        "expected_calibration_error": Metric("Calibration error", is_better_lower=True),
+        "uncalibrated_error": Metric("Calibration error before scaling", is_better_lower=True),
+    },
+    has_classes=True,
+    strengths=STRENGTHS,
+    make_loss=make_loss,
+    guessing_loss=guessing_loss,
+    validate=validate,
+    scale=lambda _: None,
+    fit_head=fit_head,
+    calibrated=calibrated,
+    measure=measure,
+    match=match,
+    sections=sections,
+    mistakes=mistakes,
+)

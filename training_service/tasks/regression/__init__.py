@@ -1,0 +1,32 @@
+"""Regression: each row has a number for each of the targets."""
+
+from __future__ import annotations
+
+from training_service.tasks.regression.matching import match
+from training_service.tasks.regression.metrics import measure, validate
+from training_service.tasks.regression.report import mistakes, sections
+from training_service.tasks.regression.training import STRENGTHS, calibrated, fit_head, guessing_loss, make_loss
+from training_service.tasks.target_scale import TargetScale
+from training_service.tasks.training_task import Metric, TrainingTask
+
+REGRESSION = TrainingTask(
+    kind="regression",
+    headline="r2",
+    metrics={
+        "r2": Metric("R2", is_share=False),
+        "rmse": Metric("RMSE", is_better_lower=True, is_share=False, is_quantity=True),
+        "mae": Metric("MAE", is_better_lower=True, is_share=False, is_quantity=True),
+    },
+    has_classes=False,
+    strengths=STRENGTHS,
+    make_loss=make_loss,
+    guessing_loss=guessing_loss,
+    validate=validate,
+    scale=TargetScale.of,
+    fit_head=fit_head,
+    calibrated=calibrated,
+    measure=measure,
+    match=match,
+    sections=sections,
+    mistakes=mistakes,
+)

@@ -1,0 +1,93 @@
+"""What a report shows of a regression: predicted and true values, residuals, targets, and the largest errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from model_store.records.metrics import Metrics, RegressionDetail, TargetMetrics
+from training_service.markup.elements import Markup, element, joined, long_table
+from training_service.markup.scatter import histogram, scatter_chart
+from training_service.tasks.training_task import Answers, Mistake, Mistakes, Section
+
+_SHOWN_TARGETS = 6
+_NUM_BARS = 20
+
+
+def sections(metrics: Metrics, answers: Answers | None) -> Sequence[Section]:
+    """Return predicted and true values and residuals, where the answers are at hand, and the targets."""
+    detail = cast("RegressionDetail", metrics.detail)
+    found: list[Section] = []
+    if answers is not None:
+        found += [("Predicted and true", _pairs(answers)), ("Residuals", _residuals(answers))]
+    return [*found, ("Targets", _targets(detail))]
+
+
+def mistakes(answers: Answers, most: int) -> Mistakes:
+    """Return the rows with the largest errors, in standard deviations of each target."""
+    spread = answers.targets.std(axis=0, dtype=np.float64)
+    errors = np.abs(answers.outputs - answers.targets) / np.where(spread > 0, spread, 1)
+    worst = np.argsort(-errors.max(axis=1), kind="stable")[:most]
+    note = f"The {len(worst)} of {len(answers)} test rows with the largest errors, by the targets' standard deviations."
+    return Mistakes(note, [_mistake(answers, int(row), int(errors[row].argmax())) for row in worst])
+
+
+def _mistake(answers: Answers, row: int, target: int) -> Mistake:
+    name = f"{answers.task.names[target]} " if len(answers.task.names) > 1 else ""
+    predicted, true = float(answers.outputs[row, target]), float(answers.targets[row, target])
+    return Mistake(row, f"{name}{predicted:.4g}", f"is {true:.4g}")
+
+
+def _pairs(answers: Answers) -> Markup:
+    charts = [
+        element(
+            "figure",
+            element("figcaption", name),
+            scatter_chart(
+                f"Predicted {name} by true {name}",
+                list(zip(answers.targets[:, i].tolist(), answers.outputs[:, i].tolist(), strict=True)),
+                "true",
+                "predicted",
+            ),
+        )
+        for i, name in _shown(answers)
+    ]
+    note = "Each point is a test row; on the diagonal, predicted and true values are the same."
+    return joined([element("div", *charts, class_="pair"), element("p", note + _left_out(answers), class_="note")])
+
+
+def _residuals(answers: Answers) -> Markup:
+    charts = []
+    for i, name in _shown(answers):
+        residuals = answers.outputs[:, i].astype(np.float64) - answers.targets[:, i]
+        counts, edges = np.histogram(residuals, bins=_NUM_BARS)
+        chart = histogram(f"Residuals of {name}", edges.tolist(), counts.tolist(), "predicted - true")
+        charts.append(element("figure", element("figcaption", name), chart))
+    return element("div", *charts, class_="pair")
+
+
+def _targets(detail: RegressionDetail) -> Markup:
+    rows = [_target_row(each) for each in sorted(detail.targets, key=_by_r2)]
+    columns = ("Target", "R2", "RMSE", "MAE", "90 % of residuals")
+    return long_table(columns, rows, "Quality by target, the worst first", "targets")
+
+
+def _target_row(each: TargetMetrics) -> list[str]:
+    low, high = each.residual_quantiles[0], each.residual_quantiles[-1]
+    r2 = f"{each.r2:.3f}" if each.r2 is not None else ""
+    return [each.target, r2, f"{each.rmse:.4g}", f"{each.mae:.4g}", f"{low:.4g} to {high:.4g}"]
+
+
+def _by_r2(each: TargetMetrics) -> tuple[float, str]:
+    return (each.r2 if each.r2 is not None else 1.0, each.target)
+
+
+def _shown(answers: Answers) -> list[tuple[int, str]]:
+    return list(enumerate(answers.task.names))[:_SHOWN_TARGETS]
+
+
+def _left_out(answers: Answers) -> str:
+    more = len(answers.task.names) - _SHOWN_TARGETS
+    return f" {more} more targets are in the table below." if more > 0 else ""
