@@ -105,7 +105,6 @@ def job_spec(
     elif request.recipe.name is None:
         recipe = choose_any(request.recipe, _RECIPE)
     _check_base(store, version, recipe)
-    promote = request.promote
     if dataset is not None:
         task = TRAINING_TASKS[dataset.summary["task"]]
         recipe = suited(recipe, request.recipe, _RECIPE, has_classes=task.has_classes)

@@ -14,7 +14,6 @@ from model_store.modalities.image.spec import ImageInputSpec
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
-from model_store.tasks import Classification
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.datasets.splits import Split

@@ -33,7 +33,7 @@ from model_store.records.resources import ModelVersion
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import Claim, JobStore
 from model_store.registry.models import ModelStore
-from model_store.tasks import Classification, Task
+from model_store.tasks import Task
 from model_store.transactions.promotions import Gated
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, read_manifest

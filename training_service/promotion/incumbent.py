@@ -23,7 +23,6 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.datasets.manifest import read_manifest
 from training_service.datasets.splits import Split
-from training_service.datasets.targets import TARGETS
 from training_service.evaluation.evaluator import Evaluator
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.promotion.gate import Incumbent, LeftOut

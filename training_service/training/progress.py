@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+from training_service.phases import Phase
 from training_service.tasks import TrainingTask
 from training_service.tasks.training_task import Validation
-
-from training_service.phases import Phase
 
 
 @dataclass(frozen=True)
