@@ -78,7 +78,7 @@ def test_labels_are_matched_by_name(training_service: RunningService, probe: Mod
     assert [each.support for each in last.evaluation.metrics.classification.labels] == [0, 4, 4]
     renamed = {path.replace("red", "zinnober"): data for path, data in photos(4, ("green", "red")).items()}
     training_service.upload(tar_of(renamed), "renamed")
-    asked = {"dataset": "datasets/renamed", "split": "all"}
+    asked = {"dataset": "datasets/renamed", "split": pb.SPLIT_ALL}
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "'zinnober'", fields=["dataset"]):
         evaluate(training_service, probe.name, **asked)
     *_, last = evaluate(training_service, probe.name, **asked, allow_unknown_labels=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from model_store.architectures import Head, build
 from model_store.calibration import read_calibration
 from model_store.manifests import Manifest
+from model_store.modalities import Batch
 from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import ImageInputSpec, Pixels, normalise, to_pixels
 from model_store.names import AliasName, parse_version
@@ -48,7 +49,7 @@ def answer(store: ModelStore, manifest: Manifest, pixels: Pixels) -> Tensor:
         chain.load_stage(stage.name, read_stage(store.blobs, stage.digest))
     spec = ImageInputSpec.from_json(manifest.input_spec)
     with torch.inference_mode():
-        return chain.eval()(normalise(torch.from_numpy(pixels), spec))
+        return chain.eval()(Batch.of(normalise(torch.from_numpy(pixels), spec)))
 
 
 def predict(store: ModelStore, version: str, image: bytes) -> str:
