@@ -98,7 +98,7 @@ def _trial(agreement: Agreement) -> pb.PrecisionTrial:
     return pb.PrecisionTrial(
         precision=_PRECISIONS[agreement.precision],
         row_count=agreement.num_rows,
-        top1_agreement=agreement.top1_agreement,
+        decision_agreement=agreement.decision_agreement,
         max_score_shift=agreement.max_score_shift,
     )
 

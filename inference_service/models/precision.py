@@ -34,19 +34,19 @@ class Precision(StrEnum):
 class Agreement:
     """How a version's answers in a precision compare with float32's on the rows that are stored with it.
 
-    `top1_agreement` is the share of rows, 0 to 1, with the same decision (the best label, or the set of labels);
+    `decision_agreement` is the share of rows, 0 to 1, with the same decision (the best label, or the set of labels);
     `max_score_shift` the largest difference of any score, or of a target's value in its standard deviations.
     """
 
     precision: Precision
     num_rows: int
-    top1_agreement: float
+    decision_agreement: float
     max_score_shift: float
 
     @property
     def passes(self) -> bool:
         """Say whether `auto` may serve the version so."""
-        return self.top1_agreement >= _MIN_AGREEMENT and self.max_score_shift <= _MAX_SHIFT
+        return self.decision_agreement >= _MIN_AGREEMENT and self.max_score_shift <= _MAX_SHIFT
 
 
 def agreement(

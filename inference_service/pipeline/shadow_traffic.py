@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import structlog
+import torch
 
 from inference_service.batching.scheduler import Scheduler
 from inference_service.errors import DeadlineExceeded, QueueFull
@@ -16,8 +17,10 @@ from inference_service.execution.work import Answer, Output, Work
 from inference_service.lifecycle.lease import Shadow
 from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.resident import ResidentVersion
+from model_store.architectures.activation import activated
 from model_store.modalities import Rows
 from model_store.modalities.spec import Numbers as Values
+from model_store.tasks import Activation, same_decisions
 
 _log = structlog.get_logger()
 _PRIORITY = 2**64  # behind whatever a caller can ask for
@@ -41,7 +44,7 @@ class ShadowTraffic:
     def begin(self, shadow: Shadow, version: ResidentVersion, rows: Rows, answer: Answer) -> None:
         """Run these rows on a shadow later, where that can be compared with a version's answer."""
         kind, cost = version.input_spec.kind, len(rows) * version.input_spec.cost(rows)
-        scores = _scores_of(answer)
+        scores = _scores_of(version, answer)
         if scores is None:
             shadow.counts.num_skipped += 1
         elif self._is_busy(kind, cost):
@@ -67,7 +70,7 @@ class ShadowTraffic:
             counts.num_dropped += 1
             return
         with lease as resident:
-            if resident.head is None or resident.input_spec != version.input_spec:
+            if not _is_comparable(resident, version):
                 counts.num_skipped += 1
                 return
             try:
@@ -79,7 +82,8 @@ class ShadowTraffic:
                 _log.warning("shadow_failed", version=str(resident.name), reason=str(error), exc_info=error)
             else:
                 resident.statistics.num_rows += len(rows)
-                _count(counts, scores, _by_label(found, resident.names, version.names))
+                found = _by_label(found, resident.names, version.names)
+                _count(counts, version.activation[0], scores, found)
 
     async def _run(self, version: ResidentVersion, rows: Rows) -> Values:
         deadline = time.monotonic() + _SECONDS
@@ -90,15 +94,22 @@ class ShadowTraffic:
             return np.concatenate([part[Output.SCORES] for part in parts])
 
 
-def _scores_of(answer: Answer) -> Values | None:
-    """Return the scores [n, labels] in an answer; None where it has embeddings alone."""
+def _scores_of(version: ResidentVersion, answer: Answer) -> Values | None:
+    """Return the numbers [n, outputs] behind the activation; None for an answer of embeddings alone."""
     if Output.SCORES in answer:
         return answer[Output.SCORES]
     if Output.LOGITS not in answer:
         return None
-    powers: Values = np.exp(answer[Output.LOGITS] - answer[Output.LOGITS].max(axis=1, keepdims=True))
-    scores: Values = powers / powers.sum(axis=1, keepdims=True)
+    scores: Values = activated(torch.from_numpy(answer[Output.LOGITS]), *version.activation).numpy()
     return scores
+
+
+def _is_comparable(shadow: ResidentVersion, version: ResidentVersion) -> bool:
+    """Say whether both take the same input and have the same task, and the same targets: a missing value is no 0."""
+    if shadow.task is None or version.task is None or shadow.input_spec != version.input_spec:
+        return False
+    has_same_names = set(shadow.names) == set(version.names)
+    return shadow.task.kind == version.task.kind and (has_same_names or version.task.activation != "identity")
 
 
 def _by_label(scores: Values, labels: Sequence[str], wanted: Sequence[str]) -> Values:
@@ -110,9 +121,9 @@ def _by_label(scores: Values, labels: Sequence[str], wanted: Sequence[str]) -> V
     return np.stack([*shared, *(scores[:, column[label]] for label in labels if label not in set(wanted))], axis=1)
 
 
-def _count(counts: ShadowCounts, scores: Values, found: Values) -> None:
+def _count(counts: ShadowCounts, activation: Activation, scores: Values, found: Values) -> None:
     padded = np.pad(scores, ((0, 0), (0, found.shape[1] - scores.shape[1])))
     counts.num_compared += 1
     counts.num_rows += len(scores)
-    counts.num_agreeing_rows += int((padded.argmax(axis=1) == found.argmax(axis=1)).sum())
+    counts.num_agreeing_rows += int(same_decisions(activation, found, padded).sum())
     counts.max_score_difference = max(counts.max_score_difference, float(np.abs(padded - found).max()))

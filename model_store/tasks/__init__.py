@@ -9,7 +9,7 @@ from model_store.errors import InvalidManifest
 from model_store.tasks.classification import Classification
 from model_store.tasks.multi_label import MultiLabel
 from model_store.tasks.regression import Regression
-from model_store.tasks.task import Activation, Task, compared
+from model_store.tasks.task import Activation, Task, compared, same_decisions
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any]], Task]] = {
     "classification": Classification.from_json,
@@ -36,4 +36,5 @@ __all__ = [
     "Task",
     "compared",
     "read_task",
+    "same_decisions",
 ]

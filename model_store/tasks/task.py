@@ -18,23 +18,32 @@ THRESHOLD = 0.5
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
 
 
+def same_decisions(
+    activation: Activation, found: NDArray[np.float32], wanted: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return which rows of answers [n, outputs] come to the same decision as others.
+
+    The decision is the best label, or the set of labels from the threshold on; values of targets have none. Numbers
+    that are not finite agree with nothing.
+    """
+    same = np.ones(len(found), np.bool_)
+    if activation == "softmax":
+        same = np.equal(found.argmax(axis=1), wanted.argmax(axis=1))
+    elif activation == "sigmoid":
+        same = np.all((found >= THRESHOLD) == (wanted >= THRESHOLD), axis=1)
+    return np.logical_and(same, np.all(np.isfinite(found), axis=1))
+
+
 def compared(
     activation: Activation, found: NDArray[np.float32], wanted: NDArray[np.float32]
 ) -> tuple[NDArray[np.bool_], float]:
     """Compare answers [n, outputs] with others: which rows come to the same decision, and the largest difference.
 
-    The decision is the best label, or the set of labels above a half; values of targets have none, and their difference
-    is in standard deviations of the others. Numbers that are not finite agree with nothing, and differ by 1.
+    The difference of targets' values is in standard deviations of the others; that of numbers that are not finite is 1.
     """
-    finite = np.isfinite(found).all(axis=1)
-    if activation == "softmax":
-        same = found.argmax(axis=1) == wanted.argmax(axis=1)
-    elif activation == "sigmoid":
-        same = ((found >= THRESHOLD) == (wanted >= THRESHOLD)).all(axis=1)
-    else:
-        same = np.ones(len(wanted), np.bool_)
-    if not finite.all():
-        return same & finite, 1.0
+    same = same_decisions(activation, found, wanted)
+    if not np.isfinite(found).all():
+        return same, 1.0
     spread = np.maximum(wanted.std(axis=0), np.finfo(np.float32).tiny) if activation == "identity" else 1.0
     return same, float((np.abs(found - wanted) / spread).max())
 

@@ -21,13 +21,16 @@ from model_store.architectures import Chain
 from model_store.blobs.local import LocalBlobs
 from model_store.calibration import Calibration, write_calibration
 from model_store.errors import CorruptBlob
+from model_store.modalities import Rows
+from model_store.modalities.image.spec import PIXELS
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 from tests.inference_service.making import SPEC, Recipe, chain, expected, flip_a_byte, manifest, photo, pixels
 
 CPU = torch.device("cpu")
 NAME = VersionName("flowers", 1)
-ROWS = np.stack([pixels(photo(seed)) for seed in range(20)])
+IMAGES = [pixels(photo(seed)) for seed in range(20)]
+ROWS = Rows({PIXELS: np.stack(IMAGES)}, len(IMAGES))
 Load = Callable[..., ResidentVersion]
 
 
@@ -66,10 +69,10 @@ def test_auto_serves_in_bfloat16_what_agrees(blobs: LocalBlobs, device_thread: T
     assert version.head is not None
     assert version.head.precision is Precision.FLOAT32
     (found,) = version.agreements
-    assert (found.num_rows, found.top1_agreement) == (len(ROWS), 1.0)
+    assert (found.num_rows, found.decision_agreement) == (len(ROWS), 1.0)
     assert 0 < found.max_score_shift < 0.05
     (answer,) = Executor(CPU).run([Part(Work(version, ROWS, frozenset(Output)), 0, len(ROWS))])
-    scores, _ = expected(Recipe(), list(ROWS))
+    scores, _ = expected(Recipe(), IMAGES)
     assert np.abs(answer[Output.SCORES] - scores).max() < 0.05
     assert all(values.dtype == np.float32 for values in answer.values())
 
@@ -110,7 +113,7 @@ def test_float32_stays_float32(blobs: LocalBlobs, device_thread: ThreadPoolExecu
     digest, digests = calibrated(blobs, Recipe())
     version = loader(blobs, device_thread, "float32", digests).load(NAME, digest)
     (answer,) = Executor(CPU).run([Part(Work(version, ROWS, frozenset(Output)), 0, len(ROWS))])
-    scores, embeddings = expected(Recipe(), list(ROWS))
+    scores, embeddings = expected(Recipe(), IMAGES)
     assert np.abs(answer[Output.SCORES] - scores).max() < 1e-4
     assert np.abs(answer[Output.EMBEDDING] - embeddings).max() < 1e-4
     assert version.agreements == ()
@@ -165,7 +168,7 @@ def test_numbers_that_are_not_finite_agree_with_nothing() -> None:
     """A backbone whose activations overflow in float16 does not pass by chance."""
     logits = np.eye(4, 3, dtype=np.float32)
     found = agreement(Precision.FLOAT16, Calibration(ROWS[:4], logits), torch.full((4, 3), torch.nan))
-    assert (found.top1_agreement, found.max_score_shift, found.passes) == (0.0, 1.0, False)
+    assert (found.decision_agreement, found.max_score_shift, found.passes) == (0.0, 1.0, False)
 
 
 def test_a_slow_bfloat16_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

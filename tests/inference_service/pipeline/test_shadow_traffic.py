@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from model_store.modalities.spec import Numbers as Values
 from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.names import AliasName, VersionName
 from model_store.records.aliases import Share, Traffic
-from model_store.tasks import Classification
+from model_store.tasks import Classification, MultiLabel, Regression, Task
 from tests.inference_service.inferring import ask_numbers, rows, serving_models
 from tests.inference_service.loops import on_a_loop
 from tests.inference_service.making import Recipe, Registry, mlp, open_registry, photo
@@ -168,13 +168,21 @@ class Setup:
     def _run(self, parts: Sequence[Part[Work]], _: object = None) -> list[Answer]:
         return [{Output.SCORES: np.array([self.scores] * part.num_rows, np.float32)} for part in parts]
 
-    async def compare(self, scores: Sequence[float], labels: Sequence[str], num_rows: int = 1) -> ShadowCounts:
-        """Shadow a request that got these scores of the labels `a` and `b`, on a version of other labels."""
-        served = ServedVersion(version(2), "digest", state=VersionState.READY, resident=resident(labels))
+    async def compare(
+        self, scores: Sequence[float], names: Sequence[str], num_rows: int = 1, *, task: Kind = Classification
+    ) -> ShadowCounts:
+        """Shadow a request that got these numbers for `a` and `b`, on a version of other labels or targets."""
+        return await self.compare_with(scores, resident(names, task), num_rows, task=task)
+
+    async def compare_with(
+        self, scores: Sequence[float], other: ResidentVersion, num_rows: int = 1, *, task: Kind = Classification
+    ) -> ShadowCounts:
+        """Shadow a request that got these numbers for `a` and `b`, on another version."""
+        served = ServedVersion(version(2), "digest", state=VersionState.READY, resident=other)
         shadow = Shadow(lambda: Lease(served, lambda _: None), self.counts)
         answer = {Output.SCORES: np.array([scores] * num_rows, np.float32)}
         self.shadow_traffic.begin(
-            shadow, resident(("a", "b")), Rows({X: np.zeros((num_rows, 3), np.float32)}, num_rows), answer
+            shadow, resident(("a", "b"), task), Rows({X: np.zeros((num_rows, 3), np.float32)}, num_rows), answer
         )
         while self.shadow_traffic._running:
             await asyncio.wait(self.shadow_traffic._running)
@@ -182,10 +190,13 @@ class Setup:
         return self.counts
 
 
-def resident(labels: Sequence[str]) -> ResidentVersion:
-    """A version of vectors with these labels, whose one stage is its head."""
+Kind = Callable[[tuple[str, ...]], Task]
+
+
+def resident(names: Sequence[str], task: Kind = Classification, size: int = 3) -> ResidentVersion:
+    """A version of rows of numbers with these labels or targets, whose one stage is its head."""
     stage = Stage(StageKey("mlp", "{}", "", "head", "digest"), Precision.FLOAT32, nn.Identity(), 0)
-    return ResidentVersion(version(1), "mlp", 3, ValuesInputSpec(3), Classification(tuple(labels)), (), stage)
+    return ResidentVersion(version(1), "mlp", 3, ValuesInputSpec(size), task(tuple(names)), (), stage)
 
 
 @asynccontextmanager
@@ -213,6 +224,39 @@ async def test_labels_are_compared_by_their_names() -> None:
         counts = await setup.compare((0.2, 0.8), ("a", "c"))
         assert (counts.num_compared, counts.num_agreeing_rows) == (3, 3)
         assert counts.max_score_difference == pytest.approx(0.9)
+
+
+@on_a_loop
+async def test_sets_of_labels_are_compared() -> None:
+    """Two rows agree where the same labels have a half or more, whichever is the best one."""
+    async with shadowing() as setup:
+        setup.scores = (0.6, 0.7)
+        counts = await setup.compare((0.9, 0.5), ("a", "b"), task=MultiLabel)
+        assert (counts.num_agreeing_rows, counts.max_score_difference) == (1, pytest.approx(0.3))
+        assert (await setup.compare((0.9, 0.4), ("a", "b"), task=MultiLabel)).num_agreeing_rows == 1
+
+
+@on_a_loop
+async def test_values_differ_in_their_own_unit() -> None:
+    """Those of one row too; a version of other targets is not compared."""
+    async with shadowing() as setup:
+        setup.scores = (100.0, 7.0)
+        counts = await setup.compare((90.0, 7.5), ("a", "b"), task=Regression)
+        assert (counts.num_rows, counts.num_agreeing_rows, counts.max_score_difference) == (1, 1, 10.0)
+        counts = await setup.compare((7.0, 100.0), ("b", "a"), task=Regression)
+        assert (counts.num_rows, counts.max_score_difference) == (2, 10.0)
+        counts = await setup.compare((1.0, 2.0), ("a", "c"), task=Regression)
+        assert (counts.num_compared, counts.num_skipped) == (2, 1)
+
+
+@on_a_loop
+async def test_what_has_another_task_or_input_is_not_compared() -> None:
+    """It is counted as skipped, and not run."""
+    async with shadowing() as setup:
+        counts = await setup.compare_with((0.1, 0.9), resident(("a", "b"), MultiLabel))
+        assert (counts.num_compared, counts.num_skipped) == (0, 1)
+        counts = await setup.compare_with((0.1, 0.9), resident(("a", "b"), size=4))
+        assert (counts.num_compared, counts.num_skipped) == (0, 2)
 
 
 @on_a_loop
