@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -43,6 +44,15 @@ def picture(colour: str = "red", seed: int = 0, image_format: str = "PNG", size:
 def photos(num_each: int = 10, labels: tuple[str, ...] = ("blue", "red")) -> dict[str, bytes]:
     """Return files of one folder for each label, by path."""
     return {f"{label}/{seed}.png": picture(label, seed) for label in labels for seed in range(num_each)}
+
+
+def write_noise(folder: Path) -> Path:
+    """Write ten mebibytes of images that cannot be compressed, in folders of two labels; return the folder."""
+    noise = np.random.default_rng(0)
+    for label, number in itertools.product(("noise", "static"), range(10)):
+        (folder / label).mkdir(exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (400, 440, 3), np.uint8)).save(folder / label / f"{number}.png")
+    return folder
 
 
 def zip_of(files: Mapping[str, bytes]) -> bytes:

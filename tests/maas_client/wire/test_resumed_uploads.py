@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import random
 import tarfile
@@ -13,14 +12,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
-from PIL import Image
 
 from maas_client.client import Client
 from maas_client.files.archive import Contents
 from maas_client.settings import ClientSettings
 from tests.links import Link
+from tests.training_service.making import write_noise
 from tests.training_service.running import RunningService, running_service, until
 
 MEBIBYTE = 1024 * 1024
@@ -30,11 +28,7 @@ SETTINGS = {"num_concurrent_jobs": 0, "upkeep_seconds": 0}
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of ten mebibytes: noise, which cannot be compressed."""
-    folder, noise = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for label, number in itertools.product(("noise", "static"), range(10)):
-        (folder / label).mkdir(exist_ok=True)
-        Image.fromarray(noise.integers(0, 256, (400, 440, 3), np.uint8)).save(folder / label / f"{number}.png")
-    return folder
+    return write_noise(tmp_path_factory.mktemp("photos"))
 
 
 @contextmanager

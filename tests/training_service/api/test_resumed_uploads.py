@@ -181,7 +181,7 @@ def test_an_upload_is_its_principals(tmp_path: Path) -> None:
             assert committed(mallory, upload_id) == 0
             with refused(NOT_FOUND):
                 go_on(mallory, upload_id, 4 * CHUNK)
-            assert go_on(mallory, upload_id, 0, "other").num_images == 20
+            assert go_on(mallory, upload_id, 0, "other").example_count == 20
         hers.go_on.set()
         assert hers.call.result(TIMEOUT).name == "datasets/photos"
 
