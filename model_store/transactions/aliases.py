@@ -1,4 +1,4 @@
-"""Aliases inside a transaction: what one points at, which targets there can be, and its append-only history."""
+"""Aliases inside a transaction: targets, moves, and the append-only history."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from model_store.transactions.changes import append_change
 from model_store.transactions.resource_rows import moves_of
 
 MAX_CANARIES = 8
-_DECIMALS = 9  # of percents: ten canaries of a tenth each are a whole, whatever floats make of them
+_DECIMALS = 9  # of percents, so that ten canaries of 10 % sum to 100 % in floating point
 
 
 def check_target(target: Target) -> None:
-    """Raise InvalidInput, naming each field that is wrong, unless requests can be split like this."""
+    """Raise InvalidInput, naming each wrong field, where a traffic split is illegal."""
     if violations := tuple(_violations(target)):
         raise InvalidInput(*violations)
 
@@ -56,7 +56,7 @@ def _violations(target: Target) -> Iterator[Violation]:
 def move_alias(
     session: Session, name: AliasName, target: Target, actor: str, reason: str, *, rolls_back: bool = False
 ) -> AliasRow:
-    """Point an alias at versions of its model, creating it where it is new; a move to where it is changes nothing."""
+    """Point an alias at a target, creating it where it is new; a move to its current target changes nothing."""
     now = datetime.now(UTC)
     row = session.get(AliasRow, (name.model_id, name.alias))
     previous = row.target if row is not None else None
@@ -73,7 +73,7 @@ def move_alias(
 
 
 def refuse_move(session: Session, name: AliasName, target: Target | None, number: int, actor: str, reason: str) -> None:
-    """Write down that an alias stays where it is, and which version it was not moved to."""
+    """Record in the history that a move of an alias was refused."""
     refused = Target(number, target.traffic if target is not None else NO_SPLIT)
     _remember(session, name, target, refused, actor, reason, is_refused=True)
     append_change(session, ChangeKind.ALIAS_MOVE_REFUSED, name)
@@ -87,7 +87,7 @@ def end_alias(session: Session, row: AliasRow, actor: str, reason: str) -> None:
 
 
 def roll_back_alias(session: Session, name: AliasName, actor: str, reason: str) -> AliasRow:
-    """Point an alias back at what it named before; raise IllegalState where that was nothing, or is not there now."""
+    """Point an alias back at its previous target; raise IllegalState where there is none or it is deleted."""
     earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
     if earlier is None:
         raise IllegalState(f"{name} has no earlier version to roll back to: point it at a version instead")
@@ -102,21 +102,21 @@ def roll_back_alias(session: Session, name: AliasName, actor: str, reason: str) 
 
 
 def before_last_move(moves: Iterable[AliasMoveRow]) -> Target | None:
-    """Return the target before the last move that still stands: a roll back takes its move off again.
+    """Return the target before the last move that was not rolled back.
 
-    So rolling back twice goes two moves back, and not to and fro. A deleted alias starts anew.
+    So rolling back twice goes two moves back. The history of a deleted alias does not count.
     """
-    standing: list[Target] = []
+    targets: list[Target] = []
     for move in moves:
         if move.is_refused:
             continue
         if move.target is None:
-            standing.clear()
+            targets.clear()
         elif move.rolls_back:
-            standing.pop()
+            targets.pop()
         else:
-            standing.append(move.target)
-    return standing[-2] if len(standing) > 1 else None
+            targets.append(move.target)
+    return targets[-2] if len(targets) > 1 else None
 
 
 def _remember(
@@ -130,7 +130,7 @@ def _remember(
     rolls_back: bool = False,
     is_refused: bool = False,
 ) -> AliasMoveRow:
-    """Add an entry to the history of an alias, and return it with its number."""
+    """Add an entry to the history of an alias, and return it with its sequence number."""
     move = AliasMoveRow(
         model_id=name.model_id,
         alias=name.alias,

@@ -1,7 +1,7 @@
 """The change feed: every write to the registry, in the order of commits.
 
-Old changes are pruned from the start of the feed. The last of them stays as a mark, so that a follower who is behind
-it knows that changes are missing, and no sequence number is ever given twice.
+Old changes are pruned from the start of the feed. The last pruned one stays as a mark: a follower behind it knows that
+changes are missing, and no sequence number is reused.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from model_store.tables import ChangeRow
 
 _FEED_LOCK = 0x6D616174  # next to the migration lock
 _CHANNEL = "maas_changes"
-_PRUNED = "pruned"  # kind of the mark: this change, and all before it, are gone
-_STOP_SECONDS = 0.1  # how long a follower may take to notice that it should stop
-_FALLBACK_SECONDS = 2.0  # a lost notification costs no more than this
+_PRUNED = "pruned"  # kind of the mark: this change and all earlier ones are pruned
+_STOP_SECONDS = 0.1  # the longest time until a follower notices `stop`
+_FALLBACK_SECONDS = 2.0  # the longest delay by a lost notification
 
 
 def take_writer_lock(session: Session) -> None:
-    """Wait until no other writer of the feed, and no collector, is between here and its commit.
+    """Take the writer lock until the transaction ends: writers of the feed and collectors exclude one another.
 
-    On PostgreSQL this is a lock that ends with the transaction; SQLite has one writer at a time, from its BEGIN on.
+    On PostgreSQL it is an advisory lock of the transaction; SQLite has one writer at a time from BEGIN on.
     """
-    session.connection()  # a session begins with its first statement, and that may come too late
+    session.connection()  # begin the transaction now: a session begins with its first statement
     if _on_postgres(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _FEED_LOCK})
 
@@ -42,7 +42,7 @@ def take_writer_lock(session: Session) -> None:
 def append_change(session: Session, kind: ChangeKind, resource: object) -> None:
     """Add an entry in the caller's transaction; its commit wakes the followers.
 
-    Writers take turns: sequence numbers become visible in order, and a follower that has seen one has seen all before.
+    The writer lock orders commits: a follower that has seen a sequence number has seen all smaller ones.
     """
     take_writer_lock(session)
     change = ChangeRow(kind=kind, resource=str(resource), principal=principal_of(session), created_at=datetime.now(UTC))
@@ -52,7 +52,7 @@ def append_change(session: Session, kind: ChangeKind, resource: object) -> None:
 
 
 def prune_changes(session: Session, before: datetime, limit: int) -> int:
-    """Remove changes that were made before this moment, the oldest first, at most `limit`; return how many went."""
+    """Remove changes made before this moment, oldest first, at most `limit`; return their number."""
     columns = ChangeRow.sequence, ChangeRow.kind, ChangeRow.created_at
     oldest = session.execute(select(*columns).order_by(ChangeRow.sequence).limit(limit)).all()
     due = list(takewhile(lambda row: row.created_at < before, oldest))
@@ -79,7 +79,7 @@ class ChangeFeed:
     def after(self, sequence: int, limit: int = 1000) -> tuple[Change, ...]:
         """Return the changes after this one, oldest first.
 
-        Raises Expired where some of them are not kept any more, or the feed ends before this one.
+        Raises Expired where some of them were pruned, or the feed ends before this number.
         """
         since = select(ChangeRow).where(ChangeRow.sequence >= sequence).order_by(ChangeRow.sequence).limit(limit + 1)
         with self._database.read() as session:
@@ -96,10 +96,10 @@ class ChangeFeed:
     def follow(self, after: int, *, stop: threading.Event, poll_seconds: float = 0.1) -> Iterator[tuple[Change, ...]]:
         """Yield batches of changes as they are committed, until `stop` is set.
 
-        Raises Unavailable with the database, and Expired where changes that were not yielded yet were pruned.
+        Raises Unavailable without the database, and Expired where changes were pruned before they were read.
 
-        A batch is never empty. PostgreSQL wakes its followers, and is read every few seconds besides, in case a
-        notification is lost. SQLite cannot wake another process: one indexed look-up every `poll_seconds`.
+        A batch is never empty. PostgreSQL notifies followers, which also poll every few seconds in case a notification
+        is lost. SQLite cannot notify: followers make one indexed query every `poll_seconds`.
         """
         with closing(self._moments_to_look(stop, poll_seconds)) as moments:
             for _ in moments:
@@ -120,7 +120,7 @@ def _polls(stop: threading.Event, seconds: float) -> Generator[None, None, None]
 
 
 def _notifications(database: Database, stop: threading.Event, seconds: float) -> Generator[None, None, None]:
-    """Yield once listening, then at each notification and every so many seconds; listen again where that is lost."""
+    """Yield once listening, then at each notification and timeout; listen again after a lost connection."""
     while not stop.is_set():
         with database.listening(_CHANNEL) as heard:
             yield
@@ -129,13 +129,13 @@ def _notifications(database: Database, stop: threading.Event, seconds: float) ->
 
 
 def _may_look_again(heard: Callable[[float], bool], stop: threading.Event, seconds: float) -> bool:
-    """Wait for a notification, or so many seconds; return False where nobody listens any more."""
+    """Wait for a notification or a timeout; return False where the connection is lost."""
     deadline = time.monotonic() + seconds
     try:
         while not stop.is_set() and time.monotonic() < deadline and not heard(_STOP_SECONDS):
             pass
     except Unavailable:
-        stop.wait(_STOP_SECONDS)  # where every connection is lost at once, be no burden
+        stop.wait(_STOP_SECONDS)  # do not reconnect in a tight loop
         return False
     return not stop.is_set()
 

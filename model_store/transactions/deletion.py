@@ -1,7 +1,7 @@
-"""Deleting in two steps: a deleted resource is hidden and can be brought back; when its time is up it is purged.
+"""Deletion in two steps: a deleted resource is hidden and can be undeleted; after its retention time it is purged.
 
-Nothing that something living stands on can be deleted: a version that an alias points at or gives requests to, that a
-living version was made from, or that an unfinished job starts from; a dataset that an unfinished job trains on.
+A resource in use cannot be deleted: a version that an alias points at or splits traffic to, that an active version was
+made from, or that an unfinished job starts from; a dataset that an unfinished job trains on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEPT_FOR = timedelta(days=30)
 
 
 def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> None:
-    """Hide a version; raise IllegalState naming what stands on it. The caller holds the turn."""
+    """Hide a version; raise IllegalState naming what uses it. The caller holds the writer lock."""
     aliases = _aliases_of(session, row)
     names = tuple(alias.name for alias in aliases if alias.number == row.number)
     _refuse(row.name, "is what {} points at: point it elsewhere, or delete it", names)
@@ -40,7 +40,7 @@ def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> No
 
 
 def undelete_version(session: Session, row: VersionRow) -> None:
-    """Bring a deleted version back; raise IllegalState where its model, or its base, is deleted."""
+    """Undelete a version; raise IllegalState where its model or its base is deleted."""
     if model_row(session, row.model_id).deleted_at is not None:
         raise IllegalState(f"{model_name(row.model_id)} was deleted: undelete it first")
     if row.base_model_id is not None and row.base_number is not None:
@@ -50,7 +50,7 @@ def undelete_version(session: Session, row: VersionRow) -> None:
 
 
 def delete_model(session: Session, row: ModelRow, kept_for: timedelta, *, force: bool) -> None:
-    """Hide a model and, with `force`, its versions; raise IllegalState naming what stands on them."""
+    """Hide a model and, with `force`, its versions; raise IllegalState naming what uses them."""
     name = model_name(row.id)
     living = _living_versions(session, row)
     if living and not force:
@@ -66,7 +66,7 @@ def delete_model(session: Session, row: ModelRow, kept_for: timedelta, *, force:
 
 
 def undelete_model(session: Session, row: ModelRow) -> None:
-    """Bring a deleted model back, with the versions that went with it."""
+    """Undelete a model, with the versions that were deleted with it."""
     together = and_(VersionRow.model_id == row.id, VersionRow.deleted_at == row.deleted_at)
     for version in session.scalars(select(VersionRow).where(together).order_by(VersionRow.number)):
         if version.base_model_id not in {None, row.id} and version.base_number is not None:
@@ -77,7 +77,7 @@ def undelete_model(session: Session, row: ModelRow) -> None:
 
 
 def delete_dataset(session: Session, row: DatasetRow, kept_for: timedelta) -> None:
-    """Hide a dataset; raise IllegalState naming the jobs that stand on it. The caller holds the turn."""
+    """Hide a dataset; raise IllegalState naming the jobs that use it. The caller holds the writer lock."""
     name, on_it = dataset_name(row.id), JobRow.dataset_id == row.id
     jobs = session.scalars(select(JobRow.id).where(JobRow.state.not_in(ENDED), on_it).order_by(JobRow.id))
     _refuse(name, "is what unfinished jobs train on, {}: cancel those first", tuple(map(job_name, jobs)))
@@ -88,7 +88,7 @@ def delete_dataset(session: Session, row: DatasetRow, kept_for: timedelta) -> No
 
 
 def undelete_dataset(session: Session, row: DatasetRow) -> None:
-    """Bring a deleted dataset back; raise IllegalState where it was not deleted."""
+    """Undelete a dataset; raise IllegalState where it was not deleted."""
     if row.deleted_at is None:
         raise IllegalState(f"{dataset_name(row.id)} was not deleted")
     row.deleted_at = row.purge_at = None
@@ -97,10 +97,10 @@ def undelete_dataset(session: Session, row: DatasetRow) -> None:
 
 
 def purge(session: Session, now: datetime, at_once: int | None = None) -> tuple[str, ...]:
-    """Remove for good what was deleted and is due, and return its names; its blobs are left to the collector.
+    """Remove deleted resources that are due, and return their names; the collector removes their blobs.
 
-    A version stays while another, deleted or not, was made from it; a model, while it has versions. With `at_once` no
-    more than that of each kind go in one transaction: call it until it returns none.
+    A version stays while another version, deleted or not, was made from it; a model stays while it has versions.
+    `at_once` bounds the number of each kind in one transaction: call it until it returns none.
     """
     models = _lock_models_with_due(session, now)
     take_writer_lock(session)
@@ -141,7 +141,7 @@ def due(session: Session, now: datetime) -> tuple[frozenset[VersionName], frozen
     held = session.execute(select(*columns[:2]).join(child, made_from_it).where(is_due, stays).distinct())
     for row in held:
         name = VersionName(*row)
-        while name in bases:  # what stays holds its base, which then holds its own
+        while name in bases:  # a kept version keeps its base, and that one its own base
             base_id, base = bases.pop(name)
             name = VersionName(base_id or "", base or 0)
     models = select(ModelRow.id).where(ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))
@@ -151,13 +151,13 @@ def due(session: Session, now: datetime) -> tuple[frozenset[VersionName], frozen
 
 
 def due_datasets(session: Session, now: datetime) -> frozenset[str]:
-    """Return the ids of the datasets that `purge` would remove now; nothing that is left can need them."""
+    """Return the ids of the datasets that `purge` would remove now."""
     is_due = and_(DatasetRow.purge_at <= now, DatasetRow.is_purged.is_(False))
     return frozenset(session.scalars(select(DatasetRow.id).where(is_due)))
 
 
 def _lock_models_with_due(session: Session, now: datetime) -> list[str]:
-    """Lock the models that something is due of, the row before the turn as every writer does; one in use is left."""
+    """Lock the models with due resources, before the writer lock as every writer does; skip locked ones."""
     has_due = exists().where(VersionRow.model_id == ModelRow.id, VersionRow.purge_at <= now)
     is_due = and_(ModelRow.purge_at <= now, ModelRow.is_purged.is_(False))
     query = select(ModelRow.id).where(or_(is_due, has_due)).order_by(ModelRow.id)
@@ -165,7 +165,7 @@ def _lock_models_with_due(session: Session, now: datetime) -> list[str]:
 
 
 def _remove(session: Session, version: VersionRow) -> None:
-    """Delete a version's rows; an alias that names one belongs to a deleted model, and ends with it."""
+    """Delete a version's rows, and the aliases that name it: they belong to a deleted model."""
     for alias in _aliases_of(session, version):
         end_alias(session, alias, "", f"{version.name} was purged")
     session.flush()
@@ -173,7 +173,7 @@ def _remove(session: Session, version: VersionRow) -> None:
 
 
 def _aliases_of(session: Session, version: VersionRow) -> list[AliasRow]:
-    """Return the aliases that name a version, as their main one or for a share of their requests."""
+    """Return the aliases that name a version as main version, canary or shadow."""
     aliases = select(AliasRow).where(AliasRow.model_id == version.model_id).order_by(AliasRow.alias)
     return [alias for alias in session.scalars(aliases) if version.number in alias.target.numbers]
 
@@ -184,7 +184,7 @@ def _living_versions(session: Session, row: ModelRow) -> list[VersionRow]:
 
 
 def _jobs(session: Session, model_id: str, number: int | None = None) -> tuple[str, ...]:
-    """Return unfinished jobs that start from this version; without a number, all that are about the model."""
+    """Return unfinished jobs that start from this version; without a number, all jobs of the model."""
     about = [JobRow.base_model_id == model_id]
     if number is not None:
         about.append(JobRow.base_number == number)

@@ -1,4 +1,4 @@
-"""What a listing's `filter` and `order_by` may say: a small part of the grammar of AIP-160 and AIP-132.
+"""The `filter` and `order_by` of listings: a subset of the grammars of AIP-160 and AIP-132.
 
 A filter is conditions joined by AND: `metrics.accuracy >= 0.9 AND tags.team = "vision" AND aliases:production`.
 A value may be quoted by `"` or `'`.
@@ -36,7 +36,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Return its field as a listing declares it: `metrics.` for one with keys."""
+        """Its field as a listing declares it: `metrics.` for a field with keys."""
         return f"{self.field}." if self.key else self.field
 
 
@@ -88,7 +88,7 @@ def number_of(condition: Condition) -> float:
 
 
 def only(condition: Condition, *operators: str) -> None:
-    """Raise InvalidInput where a condition has none of these operators."""
+    """Raise InvalidInput where a condition's operator is none of these."""
     if condition.operator not in operators:
         raise _wrong(f"{condition.field} takes {' or '.join(operators)}, not {condition.operator}")
 

@@ -1,4 +1,4 @@
-"""What may happen to a job's row within a transaction: who holds it, where it moves, what is told of it."""
+"""Changes of a job's row inside a transaction: its claim, its state, and its events."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def move(session: Session, row: JobRow, state: JobState) -> None:
 
 
 def lose(session: Session, row: JobRow, reason: str) -> None:
-    """Take an active job from a runner that died; what is left of it waits a while, longer after every such loss."""
+    """Take an active job from a dead runner; it waits before its next attempt, longer after each loss."""
     row.num_failures += 1
     append(session, row, "message", {"text": f"attempt {row.num_attempts} was lost: {reason}"})
     state = after_lost_runner(JobState(row.state), row.num_failures, row.max_failures)
@@ -84,14 +84,14 @@ def lose(session: Session, row: JobRow, reason: str) -> None:
 
 
 def backoff(num_failures: int) -> timedelta:
-    """Return how long a job waits after so many failures in a row: 1 second, then twice as long, at most 5 minutes."""
+    """Return the wait after a number of failures in a row: 1 second, doubled each time, at most 5 minutes."""
     return min(_FIRST_BACKOFF * float(2 ** min(num_failures - 1, 30)), _MAX_BACKOFF)
 
 
 def drop_checkpoints(session: Session, *, ended_before: datetime) -> None:
-    """Let go what jobs had reached that ended before this moment."""
+    """Drop the checkpoints of jobs that ended before this moment."""
     has_some = JobRow.id.in_(select(JobCheckpointRow.job_id))
-    # The jobs' rows first, as everybody does; one that somebody holds, to try it again perhaps, is left alone.
+    # Lock the jobs' rows first, as every transaction does; skip a locked job, which may be retried now.
     ended = ended_jobs(ended_before).where(has_some).order_by(JobRow.id).with_for_update(skip_locked=True)
     jobs = list(session.scalars(ended))
     session.execute(delete(JobCheckpointRow).where(JobCheckpointRow.job_id.in_(jobs)))
@@ -103,13 +103,13 @@ def ended_jobs(before: datetime) -> Select[str]:
 
 
 def append_state(session: Session, row: JobRow) -> None:
-    """Tell the job's followers, and those of the store, what state it is in."""
+    """Append the job's state to its events and to the change feed."""
     append(session, row, "state", {"state": str(row.state)})
     append_change(session, ChangeKind(f"job_{row.state}"), job_name(row.id))
 
 
 def append(session: Session, row: JobRow, kind: str, payload: Mapping[str, Any]) -> None:
-    """Add an event with the job's next number."""
+    """Append an event under the job's next sequence number."""
     row.last_sequence = (row.last_sequence or 0) + 1
     event = JobEventRow(
         job_id=row.id,

@@ -1,4 +1,4 @@
-"""Leases in the database: of several processes one does a piece of work, at intervals, and a dead one is replaced."""
+"""Leases in the database: one of several processes does periodic work, and a dead owner is replaced."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from model_store.tables import LeaseRow
 
 
 class WorkLease:
-    """The lease on one kind of work, as one process sees it; safe to share between threads."""
+    """One process' view of the lease on one kind of work; safe to share between threads."""
 
     def __init__(
         self, database: Database, work: str, owner: str, *, lease_seconds: float, every_seconds: float
     ) -> None:
-        """Take who asks, how long a silent owner keeps the lease, and how long work that was done needs no repeat."""
+        """`lease_seconds`: how long an owner may be silent; `every_seconds`: the interval of the work."""
         self._database = database
         self._work = work
         self._owner = owner
@@ -26,7 +26,7 @@ class WorkLease:
         self._every = timedelta(seconds=every_seconds)
 
     def take(self) -> bool:
-        """Take the lease where the work is due and no living process has it; say whether that succeeded."""
+        """Take the lease where the work is due and no live process has it; return whether it was taken."""
         now = datetime.now(UTC)
         is_free = or_(LeaseRow.owner.is_(None), LeaseRow.expires_at < now)
         is_due = or_(LeaseRow.done_at.is_(None), LeaseRow.done_at <= now - self._every)
@@ -42,11 +42,11 @@ class WorkLease:
             return session.scalar(taken.values(values)) is not None
 
     def renew(self) -> None:
-        """Extend the lease; raise LeaseLost where it ran out and another process has it."""
+        """Extend the lease; raise LeaseLost where it expired and another process has it."""
         self._change(expires_at=datetime.now(UTC) + self._lease)
 
     def give_back(self, *, is_done: bool) -> None:
-        """Let the lease go, and note whether the work was done; raise LeaseLost as `renew` does."""
+        """Release the lease, and record whether the work was done; raise LeaseLost as `renew` does."""
         done = {"done_at": datetime.now(UTC)} if is_done else {}
         self._change(owner=None, expires_at=None, **done)
 

@@ -1,4 +1,4 @@
-"""The family of a version, a dataset or a job: what it was made from, and what was made from it."""
+"""The lineage graph of a version, a dataset or a job: its ancestors and its descendants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NODES = 10_000
 
 @dataclass(frozen=True)
 class LineageNode:
-    """One resource of the family, and the principal that made it.
+    """One resource of the graph, and the principal that made it.
 
     `state` is ACTIVE, DELETED, a job's state, or PURGED where only its name is left.
     """
@@ -42,7 +42,7 @@ class LineageEdge:
 
 @dataclass(frozen=True)
 class LineageGraph:
-    """A family; `is_truncated` where it had more nodes, or more generations, than were asked for."""
+    """A lineage graph; `is_truncated` where there were more nodes or generations than asked for."""
 
     nodes: tuple[LineageNode, ...]
     edges: tuple[LineageEdge, ...]
@@ -51,7 +51,7 @@ class LineageGraph:
 
 @dataclass
 class _Family:
-    """A graph in the making, at most so many nodes large."""
+    """A graph being built, of bounded size."""
 
     max_nodes: int
     nodes: dict[str, LineageNode] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class _Family:
     is_truncated: bool = False
 
     def add(self, node: LineageNode) -> None:
-        """Add a node where it is new and there is room."""
+        """Add a node where it is new and the graph is not full."""
         if node.name not in self.nodes and len(self.nodes) < self.max_nodes:
             self.nodes[node.name] = node
         self.is_truncated |= node.name not in self.nodes
@@ -74,14 +74,14 @@ class _Family:
             self.edges.add(LineageEdge(source, target, role))
 
     def graph(self) -> LineageGraph:
-        """Return what was gathered, the starting point first."""
+        """Return the graph, the starting node first."""
         return LineageGraph(tuple(self.nodes.values()), tuple(sorted(self.edges)), self.is_truncated)
 
 
 def family_of(
     session: Session, name: VersionName | DatasetName | JobName, *, num_up: int, num_down: int, max_nodes: int
 ) -> LineageGraph:
-    """Gather the family around a resource: so many generations of bases up, and of children down.
+    """Return the graph around a resource: some generations of bases up, and of children down.
 
     Every version comes with the dataset and the job that it was made from. Raises VersionNotFound, DatasetNotFound or
     JobNotFound.
@@ -96,7 +96,7 @@ def family_of(
 
 
 def _start(session: Session, name: VersionName | DatasetName | JobName) -> tuple[LineageNode, list[VersionRow]]:
-    """Return the node that was asked for, and the versions to go on from: itself, or those that it made."""
+    """Return the starting node, and the versions to continue from: itself, or those made from it."""
     if isinstance(name, VersionName):
         version = version_row(session, name)
         return _version_node(version), [version]

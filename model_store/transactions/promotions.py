@@ -1,7 +1,7 @@
-"""Carries promotions out: what the gate said becomes a move of the alias, or a refusal in its history.
+"""Carries out promotions: the gate's verdict becomes a move of the alias, or a refusal in its history.
 
-A promotion lives in its job's row, and changes in the transactions that move the alias. Whoever works on one does so
-without a lease: every step checks where the promotion and the alias stand, and a second one changes nothing.
+A promotion is stored in its job's row, and changes in the transactions that move the alias. No lease is needed: every
+step checks the states of the promotion and the alias, so that a repeated step changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WHOLE = 100.0
 
 @dataclass(frozen=True)
 class Gated:
-    """A verdict that is to be carried out with the version that it is about.
+    """A verdict to be carried out in the transaction that publishes its version.
 
     Once the alias has moved the promotion waits so many seconds for the version to be served; None where nobody is
     there to be asked.
@@ -42,7 +42,7 @@ class Gated:
 
 
 def carry_out(session: Session, job: JobRow, version: VersionName, gated: Gated) -> None:
-    """Move the alias, begin to shadow, or write the refusal down, and note it with the job.
+    """Move the alias, begin to shadow, or record the refusal, and update the job.
 
     Raises AliasMoved where the alias is no longer at the version that the verdict compared with.
     """
@@ -65,7 +65,7 @@ def carry_out(session: Session, job: JobRow, version: VersionName, gated: Gated)
 
 
 class PromotionStore:
-    """Promotions that are under way; safe to share between threads and services."""
+    """Open promotions; safe to share between threads and services."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -77,7 +77,7 @@ class PromotionStore:
             return tuple(row.record() for row in session.scalars(query.options(selectinload(JobRow.checkpoints))))
 
     def end_shadowing(self, job_id: str, verdict: Verdict, patience_seconds: float) -> None:
-        """Move the alias on to the version that was its shadow, or take the shadow off again."""
+        """Move the alias to the version that was its shadow, or remove the shadow."""
         with self._database.write() as session:
             row, promotion = self._locked(session, job_id, PromotionState.SHADOWING)
             if promotion is None or row.version_number is None:
@@ -87,7 +87,7 @@ class PromotionStore:
             if before is None or not _is_shadow(_target(session, name), promotion.verdict.incumbent, number):
                 _note(session, row, promotion.then(PromotionState.REFUSED, f"{name} was moved by somebody else since"))
                 return
-            # The shadow's move is taken off again in any case: rolling back from the new version does not lead to it.
+            # Roll the shadow's move back in any case, so that a roll back from the new version skips it.
             move_alias(session, name, before, actor, f"{number} has shadowed it long enough", rolls_back=True)
             if verdict.passes:
                 move_alias(session, name, Target(number), actor, verdict.reason)
@@ -97,7 +97,7 @@ class PromotionStore:
                 _note(session, row, promotion.then(PromotionState.REFUSED, verdict.reason))
 
     def end_loading(self, job_id: str, state: PromotionState, reason: str) -> None:
-        """Note whether the version is served; one that is REFUSED after all is rolled back, unless the alias moved."""
+        """Record whether the version is served; roll a REFUSED one back, unless the alias has moved."""
         with self._database.write() as session:
             row, promotion = self._locked(session, job_id, PromotionState.LOADING)
             if promotion is None or row.version_number is None:
@@ -107,7 +107,7 @@ class PromotionStore:
             _note(session, row, promotion.then(state, reason))
 
     def _roll_back(self, session: Session, row: JobRow, number: int, reason: str) -> str:
-        """Take the move to a version off again, and say what was done."""
+        """Roll the move to a version back, and return what was done."""
         name, actor = _alias(row), job_name(row.id)
         if _target(session, name) != Target(number):
             return "the alias was moved by somebody else since"
@@ -119,9 +119,9 @@ class PromotionStore:
         return f"the alias is back at {earlier.number}"
 
     def _locked(self, session: Session, job_id: str, state: PromotionState) -> tuple[JobRow, Promotion | None]:
-        """Lock a job, its model and the feed's turn, in the order of all; no promotion where it has gone on since.
+        """Lock a job, its model and the writer lock, in the order of all; no promotion where it has changed since.
 
-        What is written then is noted as done for the principal that asked for the job.
+        The changes are recorded under the principal that created the job.
         """
         row = job_row(session, job_id, lock=True)
         act_for(session, row.principal)

@@ -1,7 +1,7 @@
-"""Publishing inside a transaction: the next number, the rows, and the checks that make a version whole.
+"""Publishing inside a transaction: the next version number, the rows, and their checks.
 
-Blobs first, row last: a version's row is inserted only after its manifest and every stage it names are durable, so a
-crash leaves an unused blob and never a version that cannot be loaded.
+Blobs first, row last: a version's row is inserted after its manifest and stages are durable, so that a crash leaves an
+orphan blob and never a version that cannot be loaded.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Publication:
 
 
 def check_metric_values(values: Mapping[str, float], field: str) -> dict[str, float]:
-    """Return metric values that can be kept and compared; raise InvalidInput for a name or a number that cannot."""
+    """Return the metric values; raise InvalidInput for a name or a number that cannot be stored and compared."""
     for name, value in values.items():
         check_key(name, field)
         if not math.isfinite(value):
@@ -76,7 +76,7 @@ def check_metric_values(values: Mapping[str, float], field: str) -> dict[str, fl
 
 
 def published_before(session: Session, publication: Publication) -> VersionRow | None:
-    """Return the version that this request published already; raise AlreadyExists where it published another one."""
+    """Return the version that this request id published already; raise AlreadyExists where that differs."""
     if publication.request_id is None:
         return None
     row = session.scalar(select(VersionRow).where(VersionRow.request_id == publication.request_id))
@@ -131,9 +131,9 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
 
 
 def lock_model(session: Session, model_id: str) -> ModelRow:
-    """Create the model where it is new, and keep other publishers of it waiting until this transaction ends.
+    """Create the model where it is new, and lock its row until this transaction ends.
 
-    A model that was purged begins anew, but its numbers go on. Raises IllegalState where it was deleted.
+    A purged model is created again, and its version numbers continue. Raises IllegalState where it was deleted.
     """
     now = datetime.now(UTC)
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
@@ -159,7 +159,7 @@ def write_notes(row: ModelRow | VersionRow, notes: Notes) -> None:
 
 
 def _next_number(session: Session, model_id: str) -> int:
-    """Count the model's versions up by one, in one statement: no two publishers can take the same number."""
+    """Increment the model's counter in one statement, so that no two publishers get the same number."""
     counted = (
         update(ModelRow)
         .where(ModelRow.id == model_id)

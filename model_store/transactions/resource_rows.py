@@ -51,7 +51,7 @@ def version_row(session: Session, name: VersionName) -> VersionRow:
 
 
 def versions_named(names: Collection[VersionName]) -> Select[VersionRow]:
-    """Select these versions, deleted ones included, with all that their records hold; some may not be there."""
+    """Select these versions, deleted ones included, with all parts of their records; missing ones are left out."""
     pairs = [(name.model_id, name.number) for name in names]
     return select(VersionRow).where(tuple_(VersionRow.model_id, VersionRow.number).in_(pairs)).options(*WHOLE_VERSION)
 
@@ -94,7 +94,7 @@ def newest_living(session: Session, model_id: str) -> VersionName:
 
 
 def alias_row(session: Session, name: AliasName) -> AliasRow:
-    """Return where an alias points; raise AliasNotFound."""
+    """Return an alias; raise AliasNotFound."""
     row = session.get(AliasRow, (name.model_id, name.alias))
     if row is None:
         raise AliasNotFound(f"{name} does not exist; `maas models` lists the aliases that do")
@@ -107,9 +107,9 @@ def moves_of(name: AliasName) -> Select[AliasMoveRow]:
 
 
 def living_children(session: Session, model_id: str, number: int | None = None) -> tuple[VersionName, ...]:
-    """Return a few versions, not deleted, that were made from this version; without a number, from the whole model.
+    """Return a few active versions made from this version; without a number, from any version of the model.
 
-    For a whole model its own versions do not count: they go with it.
+    For a whole model its own versions do not count, because they are deleted with it.
     """
     made_from = [VersionRow.base_model_id == model_id, VersionRow.deleted_at.is_(None)]
     made_from.append(VersionRow.base_number == number if number is not None else VersionRow.model_id != model_id)
@@ -121,12 +121,12 @@ _SHOWN = 5
 
 
 def shown(names: tuple[object, ...]) -> str:
-    """Write the names of a few resources, and whether there are more."""
+    """Return the names of the first few resources, and whether there are more."""
     return ", ".join(str(name) for name in names[:_SHOWN]) + (" and more" if len(names) > _SHOWN else "")
 
 
 def check_etag(row: ModelRow | VersionRow | AliasRow | DatasetRow | JobRow, name: object, etag: str | None) -> None:
-    """Raise Conflict where the caller saw another state of the resource; without an etag, any state is meant."""
+    """Raise Conflict where the etag is not the resource's current one; without an etag, check nothing."""
     if etag and etag != str(row.revision):
         raise Conflict(
             f"{name} was changed meanwhile (its etag is {row.revision}, not {quoted(etag)}): read it again, then decide"

@@ -1,9 +1,9 @@
-"""Tombstones: which blobs are being removed, so that no object store is asked while the writer lock is held.
+"""Tombstones: blobs that are being removed, so that no object store is asked while the writer lock is held.
 
-Whoever removes a blob writes its tombstone under the writer lock, after it has seen that no row names the blob. It
-removes the blob then, without a lock, and settles the tombstone. Whoever is about to name a blob looks at the object
-store first, and at the tombstones under the writer lock: a blob that was buried since that look, or is being removed,
-must not be named. So either the row is there before the tombstone, or its writer is told to try again.
+A remover writes a blob's tombstone under the writer lock, after it has checked that no row names the blob. It then
+removes the blob without a lock, and settles the tombstone. A publisher checks the object store first, and the
+tombstones under the writer lock: a blob with a tombstone newer than that check, or an open one, must not be named. So
+either the row is inserted before the tombstone, or the publisher gets Conflict.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from model_store.tables import TombstoneRow
 from model_store.transactions.changes import take_writer_lock
 
 _KEPT_FOR = timedelta(minutes=15)
-"""No writer takes that long from its look to its turn, and no request to an object store; a dead remover's blobs can be
-named again after it."""
+"""An upper bound of the time from a writer's check to its writer lock, and of any request to an object store; after it
+the blobs of a dead remover can be named again."""
 
 
 @dataclass(frozen=True)
 class SeenBlobs:
-    """Blobs that were stored when somebody looked: their bytes, and the newest tombstone before that."""
+    """Blobs that the object store had at a moment: their bytes, and the newest tombstone before it."""
 
     sizes: Mapping[str, int]
     newest: int
@@ -37,20 +37,20 @@ class SeenBlobs:
 
 
 def look_at(database: Database, blobs: BlobStore, digests: Iterable[str]) -> SeenBlobs:
-    """Ask the object store for some blobs, before the transaction that names them.
+    """Check that the object store has some blobs, before the transaction that names them.
 
-    Raises MissingBlob, and Conflict where one of the blobs is being removed: that it is there now means nothing.
+    Raises MissingBlob, and Conflict where one of the blobs is being removed, present or not.
     """
     wanted, seen_at = list(digests), datetime.now(UTC)
     with database.read() as session:
-        # In this order: what is buried in between counts as newer.
+        # In this order: a tombstone written in between counts as newer.
         newest = session.scalar(select(func.max(TombstoneRow.sequence))) or 0
         _check(session, wanted, not_(TombstoneRow.is_settled))
     return SeenBlobs(blobs.sizes(wanted), newest, seen_at)
 
 
 def check_kept(session: Session, seen: SeenBlobs) -> None:
-    """Raise Conflict where somebody has begun to remove one of the blobs since; the caller holds the writer lock."""
+    """Raise Conflict where the removal of one of the blobs has begun since; the caller holds the writer lock."""
     if datetime.now(UTC) - seen.seen_at > _KEPT_FOR:
         raise Unavailable("the object store took too long to answer for the blobs: try again")
     _check(session, seen.sizes, TombstoneRow.sequence > seen.newest)
@@ -67,10 +67,10 @@ def _check(session: Session, digests: Iterable[str], condition: ColumnElement[bo
 def burying(
     write: Callable[[], AbstractContextManager[Session]], choose: Callable[[Session], Collection[str]]
 ) -> Iterator[Collection[str]]:
-    """Give the blobs that `choose` returns under the writer lock; in the block, which holds no lock, they may go.
+    """Write tombstones of the blobs that `choose` returns; the block, which holds no lock, removes these.
 
-    `write` begins a transaction. Where the block fails nobody knows what an object store still does: the tombstones
-    then stay as they are.
+    `write` begins a transaction. Where the block fails the object store may still remove blobs, so the tombstones stay
+    open.
     """
     with write() as session:
         take_writer_lock(session)

@@ -1,4 +1,4 @@
-"""What a check of the store finds: problems, each with who suffers from it and what to do."""
+"""The findings of a check of the store: problems, each with the resources that it affects and advice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What can be wrong."""
+    """The kinds of problem."""
 
     MISSING_BLOB = "missing_blob"
     CORRUPT_BLOB = "corrupt_blob"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Repair:
-    """What was done about a problem, and whether that was enough."""
+    """What a repair did about a problem, and whether that solved it."""
 
     is_done: bool
     text: str
@@ -30,7 +30,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a resource, or with a blob; `needed_by` names the versions and datasets it hurts."""
+    """One problem of a resource or a blob; `needed_by` names the versions and datasets that it affects."""
 
     kind: Kind
     resource: str
@@ -48,9 +48,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a check looked at and found; `is_deep` where it read every stored byte.
+    """What a check examined and found; `is_deep` where it read every stored byte.
 
-    Orphans are blobs that no row names: what a collector removes once they are old enough.
+    Orphans are blobs that no row names; a collector removes them after the grace period.
     """
 
     problems: tuple[Problem, ...]

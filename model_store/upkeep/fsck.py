@@ -1,7 +1,7 @@
-"""The check of a whole store: that rows agree with blobs, and with one another, and that the blobs are whole.
+"""The check of a whole store: rows agree with blobs and with one another, and no blob is missing or corrupt.
 
-Safe beside publishing, deleting and collecting. What looks wrong is looked at again between two looks at the rows, and
-counts only where the same row needs it both times: numbers are never given twice, so that row was there in between.
+Safe beside publishing, deleting and collecting. A suspicious blob is read again between two reads of the rows, and is a
+problem only where the same row needs it in both: version numbers are never reused, so the row existed in between.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ROW_ADVICE = "its rows were changed: restore the database from a backup, or pub
 
 @dataclass(frozen=True)
 class Progress:
-    """How many bytes of blobs were read, of all that are stored."""
+    """Bytes of blobs read so far, and bytes of all blobs."""
 
     done_bytes: int
     total_bytes: int
@@ -43,7 +43,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class _Look:
-    """A blob as it is now: its size where it is whole; and who named it before the look, and still did after it."""
+    """The second read of a suspicious blob: its size where it is whole, and the rows that named it before and after."""
 
     digest: str
     found: int | MissingBlob | CorruptBlob
@@ -51,14 +51,14 @@ class _Look:
 
 
 class Checker:
-    """Looks at a store and changes nothing; may run at any time."""
+    """Checks a store without changing it; may run at any time."""
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
 
     def check(self, *, deep: bool = False, on_progress: Callable[[Progress], object] = lambda _: None) -> Report:
-        """Say what is wrong; `deep` reads every stored blob, those too that no row names, and reports its progress."""
+        """Return all problems; `deep` reads every stored blob, orphans included, and reports progress."""
         sizes = {blob.digest: blob.size_bytes for blob in self._blobs.all()}
         with self._database.read() as session:
             problems, datasets = list(row_problems(session)), all_datasets(session)
@@ -80,7 +80,7 @@ class Checker:
     def _check_versions(
         self, versions: Sequence[VersionRows], sizes: Mapping[str, int]
     ) -> tuple[list[Problem], set[str]]:
-        """Return what is wrong with some versions' manifests, and the blobs that may be missing or damaged."""
+        """Return the problems of some versions' manifests, and the suspicious blobs."""
         blobs = [blob for version in versions for blob in version.blobs]
         suspects = {blob.digest for blob in blobs if sizes.get(blob.digest) != blob.size_bytes}
         digests = {version.manifest_digest for version in versions}
@@ -95,7 +95,7 @@ class Checker:
         ], suspects
 
     def _manifest(self, digest: str) -> Manifest | InvalidManifest | None:
-        """Return a manifest, what is wrong with it, or None where its blob has to be looked at again."""
+        """Return a manifest, the error in it, or None where its blob is suspicious."""
         try:
             return Manifest.from_json(self._blobs.read(digest))
         except InvalidManifest as error:
@@ -104,7 +104,7 @@ class Checker:
             return None
 
     def _read_all(self, sizes: Mapping[str, int], on_progress: Callable[[Progress], object]) -> set[str]:
-        """Read every stored blob; return those that are not what they should be."""
+        """Read every stored blob; return the corrupt ones."""
         suspects, done, total = set(), 0, sum(sizes.values())
         for digest, found in _each(self._look, list(sizes)):
             done += sizes[digest]
@@ -121,7 +121,7 @@ class Checker:
             return error
 
     def _confirmed(self, suspects: Sequence[str], datasets: Sequence[DatasetRows]) -> Iterator[Problem]:
-        """Look at suspicious blobs again, and yield what is still wrong."""
+        """Read suspicious blobs again, and yield the problems that remain."""
         whole: dict[str, int] = {}
         for batch in batches(suspects, _BATCH):
             looks = list(self._looks(batch))
@@ -144,14 +144,14 @@ class Checker:
 
 
 def _each(work: Callable[[str], T], digests: Sequence[str]) -> Iterator[tuple[str, T]]:
-    """Do the work for every digest, a few at once."""
+    """Call `work` for every digest, in a few threads."""
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         for batch in batches(digests, _BATCH):
             yield from zip(batch, threads.map(work, batch), strict=True)
 
 
 def _disagreement(version: VersionRows, manifest: Manifest | InvalidManifest | None) -> str:
-    """Say how a version's rows and its manifest differ; nothing where they agree, or the manifest cannot be read."""
+    """Say how a version's rows and its manifest differ; empty where they agree or the manifest cannot be read."""
     if manifest is None:
         return ""
     if isinstance(manifest, InvalidManifest):
@@ -168,14 +168,14 @@ def _disagreement(version: VersionRows, manifest: Manifest | InvalidManifest | N
 
 
 def _suspects_of(dataset: DatasetRows, sizes: Mapping[str, int]) -> set[str]:
-    """Return the blobs of a dataset that may be missing or damaged: all its packs where their sizes do not add up."""
+    """Return the suspicious blobs of a dataset: missing ones, and all its packs where their sizes do not add up."""
     packs = set(dataset.packs)
     total = sum(sizes.get(pack, 0) for pack in packs)
     return ({dataset.manifest_digest} - sizes.keys()) | (packs if total != dataset.size_bytes else packs - sizes.keys())
 
 
 def _blob_problem(look: _Look) -> Problem | None:
-    """Say what is wrong with a blob; a missing one is missed only where a row needs it."""
+    """Return the problem of a blob; a missing blob is one only where a row needs it."""
     resource, needed_by = f"blob {look.digest}", look.needed_by
     if isinstance(look.found, CorruptBlob):
         advice = _ADVICE if needed_by else _ORPHAN_ADVICE
@@ -187,14 +187,14 @@ def _blob_problem(look: _Look) -> Problem | None:
 
 
 def _wrong_sizes(session: Session, sizes: Mapping[str, int]) -> Iterator[Problem]:
-    """Yield the versions whose rows give a whole blob another size than it has."""
+    """Yield a problem for each version whose row has a wrong size for a whole blob."""
     for name, blob in other_sizes(session, sizes):
         text = f"{blob.name} has {blob.size_bytes} bytes in its row, and {sizes[blob.digest]} in the store"
         yield Problem(Kind.WRONG_SIZE, str(name), text, _ROW_ADVICE, (str(name),))
 
 
 def _wrong_dataset(dataset: DatasetRows, sizes: Mapping[str, int]) -> Problem | None:
-    """Say whether packs that were suspicious, and are whole, have other sizes than the dataset's row."""
+    """Return a problem where whole packs have sizes that contradict the dataset's row."""
     if not dataset.packs or not all(pack in sizes for pack in dataset.packs):
         return None
     found = sum(sizes[pack] for pack in dataset.packs)

@@ -1,8 +1,8 @@
-"""Garbage collection: what was deleted and is due, blobs that no row names, and what a killed writer left half-written.
+"""Garbage collection: deleted resources that are due, blobs that no row names, and temporary files of killed writers.
 
-Mark and sweep. Safe beside publishing, for two reasons. What is younger than the grace period is left alone, and
-putting a blob that exists makes it young again. And marks are read and tombstones written in one turn among the
-writers: a version's row is inserted either before that, or its publisher sees the tombstone and is told to try again.
+Mark and sweep. It is safe beside publishing for two reasons. Blobs younger than the grace period are kept, and putting
+a blob that exists makes it young again. Marks are read and tombstones written under one hold of the writer lock: a
+publisher either inserts its row before that, or it sees the tombstone and gets Conflict.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ MIN_GRACE_SECONDS = 60.0
 DEFAULT_GRACE_SECONDS = 24 * 3600.0
 CHECKPOINTS_KEPT_FOR = timedelta(days=7)
 """How long a job that failed, or was cancelled, can be tried again from where it was."""
-_BATCH = 200  # how much is removed in one turn: other writers wait for no more than that
+_BATCH = 200  # blobs removed in one transaction, which bounds how long other writers wait
 _NUM_THREADS = 8  # an object store answers slowly, but many at once
 
 
 @dataclass(frozen=True)
 class Young:
-    """Blobs that nothing names and temporary files, all younger than the grace period, and their bytes."""
+    """Orphan blobs and temporary files younger than the grace period, and their bytes."""
 
     num_files: int = 0
     size_bytes: int = 0
@@ -45,10 +45,10 @@ class Young:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What nobody needs: blobs that nothing names, temporary files that nobody writes to, and their bytes.
+    """Garbage: orphan blobs, abandoned temporary files, and their bytes.
 
-    `num_versions`, `num_models` and `num_datasets` were deleted, and their time to come back is over. `young` is what
-    nobody needs either, and is left alone until the grace period is over, as somebody may be about to name it.
+    `num_versions`, `num_models` and `num_datasets` count deleted resources that are due to be purged. `young` is kept
+    until the grace period is over, because a writer may be about to name it.
     """
 
     num_blobs: int
@@ -62,7 +62,7 @@ class Garbage:
 
 @dataclass(frozen=True)
 class _Found:
-    """The files of a store: blobs with their bytes by digest, and unfinished ones, each old or young."""
+    """The files of a store, old and young: blobs with their bytes by digest, and temporary files."""
 
     old: dict[str, int] = field(default_factory=dict)
     young: dict[str, int] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class _Found:
     young_unfinished: list[UnfinishedBlob] = field(default_factory=list)
 
     def garbage(self, removed: Sequence[int], named: Collection[str], num_purged: tuple[int, int, int]) -> Garbage:
-        """Return the garbage, given the sizes of old blobs that go, and the digests that stay."""
+        """Return the garbage, given the sizes of removed blobs and the digests that rows name."""
         gone = [*removed, *(each.size_bytes for each in self.old_unfinished)]
         waiting = [size for digest, size in self.young.items() if digest not in named]
         waiting += [each.size_bytes for each in self.young_unfinished]
@@ -79,7 +79,7 @@ class _Found:
 
 
 class Collector:
-    """Finds garbage and removes it; may run at any time, also twice at once, also beside publishing and serving."""
+    """Finds and removes garbage; may run at any time, in several processes, beside publishing and serving."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Collector:
         self._writes = writes or PacedWrites(database)
 
     def find(self) -> Garbage:
-        """Say what `collect` would remove now."""
+        """Return what `collect` would remove now."""
         found = self._look()
         with self._database.read() as session:
             now = datetime.now(UTC)
@@ -109,9 +109,9 @@ class Collector:
         return found.garbage(garbage, named, (len(versions), len(models), len(datasets)))
 
     def collect(self) -> Garbage:
-        """Remove garbage and say what it was; running it again removes nothing more."""
+        """Remove garbage and return what it was."""
         purged = self._purge()
-        # The long looks at the disk and at all rows come before the turn: only few blobs are looked at again within it.
+        # Files and rows are listed without the writer lock; only the candidates of a batch are checked under it.
         found = self._look()
         with self._database.read() as session:
             named = named_blobs(session)
@@ -122,7 +122,7 @@ class Collector:
         return found.garbage([found.old[digest] for digest in removed], named, purged)
 
     def _purge(self) -> tuple[int, int, int]:
-        """Purge what is due, and let checkpoints go; say how many versions, models and datasets that were."""
+        """Purge due resources and drop checkpoints; return the numbers of versions, models and datasets."""
         with self._writes.write() as session:
             drop_checkpoints(session, ended_before=datetime.now(UTC) - self._checkpoints_kept_for)
         all_names: list[str] = []
@@ -137,20 +137,20 @@ class Collector:
         return num_versions, len(all_names) - num_versions - num_datasets, num_datasets
 
     def _sweep(self, digests: Sequence[str]) -> list[str]:
-        """Remove those of a few blobs that no row names now; return them."""
+        """Remove the blobs of this batch that no row names now; return them."""
 
         def unnamed(session: Session) -> Sequence[str]:
             named = named_among(session, digests)
             return [digest for digest in digests if digest not in named]
 
-        # Not between the two transactions of a burial: meanwhile nobody may name what is buried.
+        # No pause between the two transactions of a removal: meanwhile no publisher may name these blobs.
         self._writes.rest()
         with burying(self._database.write, unnamed) as garbage, ThreadPoolExecutor(_NUM_THREADS) as threads:
             gone = threads.map(lambda digest: self._blobs.delete(digest, before=self._oldest()), garbage)
             return [digest for digest, is_gone in zip(garbage, gone, strict=True) if is_gone]
 
     def _look(self) -> _Found:
-        """Look at every file of the store, and tell old from young."""
+        """List every file of the store, old and young apart."""
         found, oldest = _Found(), self._oldest()
         for blob in self._blobs.all():
             self._writes.check_going_on()
@@ -160,14 +160,14 @@ class Collector:
         return found
 
     def _oldest(self) -> float:
-        """Return the time, in seconds since the epoch, before which a file is too old to be in use by a writer."""
+        """Return the start of the grace period, in seconds since the epoch."""
         return time.time() - self._grace_seconds
 
 
 def _named_after_purge(
     session: Session, now: datetime, purged: Collection[VersionName], ended_before: datetime
 ) -> set[str]:
-    """Return the digests that rows will name once these versions, of those that are due, and checkpoints are gone."""
+    """Return the digests that rows will name once the due resources and the checkpoints are removed."""
     is_due, stays = VersionRow.purge_at <= now, or_(VersionRow.purge_at.is_(None), VersionRow.purge_at > now)
     of_versions = select(StageRow.digest).join(VersionRow), *(select(column) for column in VERSION_COLUMNS)
     dataset_stays = or_(DatasetRow.purge_at.is_(None), DatasetRow.purge_at > now)

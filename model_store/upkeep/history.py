@@ -1,4 +1,4 @@
-"""Prunes history by age: changes, events of jobs, and jobs that left nothing, a few in each transaction."""
+"""Prunes history by age, a few rows a transaction: changes, events of jobs, and jobs without a version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model_store.tables import JobCheckpointRow, JobEventRow, JobRow, VersionRow
 from model_store.transactions.changes import append_change, prune_changes, take_writer_lock
 from model_store.upkeep.paced_writes import PacedWrites
 
-_BATCH = 1000  # rows that are removed in one transaction: other writers wait for no more than that
+_BATCH = 1000  # rows removed in one transaction, which bounds how long other writers wait
 _NUM_JOBS = 200  # each with a few rows besides its own
 
 
@@ -35,14 +35,14 @@ class _Events:
 
 
 class HistoryPruner:
-    """Removes what is older than an age; may run at any time, also twice at once, and be stopped between two writes."""
+    """Removes rows older than an age; may run at any time, in several processes, and stop between transactions."""
 
     def __init__(self, database: Database, writes: PacedWrites) -> None:
         self._database = database
         self._writes = writes
 
     def prune_changes(self, age: timedelta) -> int:
-        """Remove changes that are older than this; return how many. The last one stays as a mark."""
+        """Remove changes older than this age; return their number. The last one stays as a mark."""
         total, before = 0, datetime.now(UTC) - age
         while True:
             with self._writes.write() as session:
@@ -52,7 +52,7 @@ class HistoryPruner:
             total += num_pruned
 
     def prune_events(self, age: timedelta) -> int:
-        """Remove events of jobs that are older than this; return how many. The last one of each job stays."""
+        """Remove events older than this age; return their number. The last event of each job stays."""
         with self._database.read() as session:
             old = list(_old_events(session, datetime.now(UTC) - age))
         total = 0
@@ -62,7 +62,7 @@ class HistoryPruner:
         return total
 
     def prune_jobs(self, age: timedelta) -> int:
-        """Remove jobs that ended longer ago than this, where no version of theirs is left; return how many."""
+        """Remove jobs that ended before this age and have no version left; return their number."""
         total, before = 0, datetime.now(UTC) - age
         while True:
             with self._writes.write() as session:
@@ -73,7 +73,7 @@ class HistoryPruner:
 
 
 def _old_events(session: Session, before: datetime) -> Iterator[_Events]:
-    """Yield the events that were made before this moment, job by job, those before the last alone."""
+    """Yield the events made before this moment, job by job, each job's last event left out."""
     sequence = JobEventRow.sequence
     query = (
         select(JobEventRow.job_id, func.min(sequence), func.max(sequence))
@@ -86,7 +86,7 @@ def _old_events(session: Session, before: datetime) -> Iterator[_Events]:
 
 
 def _batches(old: Sequence[_Events]) -> Iterator[list[_Events]]:
-    """Split all of these into lists of at most `_BATCH` events together, each job's from the first one on."""
+    """Group these into batches of at most `_BATCH` events, each job's oldest first."""
     batch: list[_Events] = []
     room = _BATCH
     for events in old:
@@ -108,7 +108,7 @@ def _delete_events(session: Session, events: _Events) -> int:
 
 
 def _delete_jobs(session: Session, before: datetime) -> list[str]:
-    """Remove some jobs with their events and checkpoints; return their ids. A job that is in use is left."""
+    """Remove some jobs with their events and checkpoints; return their ids. A locked job is skipped."""
     is_its = and_(VersionRow.model_id == JobRow.model_id, VersionRow.number == JobRow.version_number)
     is_published = or_(exists().where(is_its), exists().where(VersionRow.job_id == JobRow.id))
     is_settled = or_(JobRow.promotion_state.is_(None), JobRow.promotion_state.not_in(OPEN))

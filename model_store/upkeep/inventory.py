@@ -1,4 +1,4 @@
-"""All rows of versions and datasets that name blobs, read in pages: however many there are, no transaction is long."""
+"""Reads the rows of versions and datasets that name blobs, in pages, so that no transaction is long."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAGE = 500
 
 @dataclass(frozen=True)
 class NamedBlob:
-    """A blob as a row of a version names it, and how large it is by that row."""
+    """A blob that a version's row names, and its size by that row."""
 
     name: str
     digest: str
@@ -29,7 +29,7 @@ class NamedBlob:
 
 @dataclass(frozen=True)
 class VersionRows:
-    """What the rows say that a version is."""
+    """A version by its rows."""
 
     name: VersionName
     manifest_digest: str
@@ -40,14 +40,14 @@ class VersionRows:
 
     @property
     def blobs(self) -> tuple[NamedBlob, ...]:
-        """Its blobs, the manifest left out."""
+        """Its blobs without the manifest."""
         stages = (NamedBlob(f"stage {stage.name}", stage.digest, stage.size_bytes) for stage in self.stages)
         return (*stages, *_calibration_blobs(self.calibration))
 
 
 @dataclass(frozen=True)
 class DatasetRows:
-    """What the rows say that a dataset is."""
+    """A dataset by its rows."""
 
     name: str
     manifest_digest: str
@@ -56,7 +56,7 @@ class DatasetRows:
 
 
 def all_versions(database: Database) -> Iterator[list[VersionRows]]:
-    """Yield every version, deleted ones too, some at a time."""
+    """Yield pages of all versions, deleted ones included."""
     after = VersionName("", 0)
     while True:
         with database.read() as session:
@@ -68,7 +68,7 @@ def all_versions(database: Database) -> Iterator[list[VersionRows]]:
 
 
 def _versions_after(session: Session, name: VersionName) -> list[VersionRows]:
-    """Read versions and stages in one statement: of a version that is purged meanwhile, all is seen or nothing."""
+    """Read versions and stages in one statement, so that a version purged meanwhile is read whole or not at all."""
     columns = (VersionRow.model_id, VersionRow.number)
     more = (VersionRow.manifest_digest, VersionRow.architecture, VersionRow.num_outputs, *CALIBRATION_COLUMNS)
     after = tuple_(*columns) > tuple_(name.model_id, name.number)
@@ -112,7 +112,7 @@ def still_there(session: Session, name: VersionName) -> bool:
 
 
 def other_sizes(session: Session, sizes: Mapping[str, int]) -> Iterator[tuple[VersionName, NamedBlob]]:
-    """Yield where versions name one of these blobs with another size than here."""
+    """Yield each version that names one of these blobs with another size."""
     for row in session.scalars(select(StageRow).where(StageRow.digest.in_(sizes))):
         if row.size_bytes != sizes[row.digest]:
             yield VersionName(row.model_id, row.number), NamedBlob(f"stage {row.name}", row.digest, row.size_bytes)

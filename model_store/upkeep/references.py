@@ -1,4 +1,4 @@
-"""Which rows name which blobs: what a collector marks, and who needs a blob that is damaged."""
+"""Which rows name which blobs: the marks of the collector, and the owners of a damaged blob."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS = (*VERSION_COLUMNS, StageRow.digest, DatasetRow.digest, DatasetPackRow
 
 
 def naming(column: InstrumentedAttribute[Any]) -> Select[Any]:
-    """Select what one column names; a purged dataset names its manifest no more, though its row stays."""
+    """Select the digests of one column, purged datasets left out: their rows stay and name nothing."""
     query = select(column)
     return query.where(DatasetRow.is_purged.is_(False)) if column is DatasetRow.digest else query
 
@@ -39,7 +39,7 @@ def named_among(session: Session, digests: Collection[str]) -> set[str]:
 
 
 def owners(session: Session, digests: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Return who names each of a few blobs: resource names of versions, deleted ones too, of datasets and of jobs."""
+    """Return the names of the versions (deleted ones included), datasets and jobs that name each blob."""
     versions: dict[str, set[VersionName]] = defaultdict(set)
     for column, model_id, number in (
         *((column, VersionRow.model_id, VersionRow.number) for column in VERSION_COLUMNS),
@@ -65,5 +65,5 @@ def owners(session: Session, digests: Collection[str]) -> dict[str, tuple[str, .
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Yield the items, so many at a time: a statement takes only so many values, and a turn should be short."""
+    """Yield the items in batches, because statements take a bounded number of values and transactions must be short."""
     return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,4 +1,4 @@
-"""Repairs what a check found wrong with blobs: damaged ones are moved aside, and fetched again from a second store."""
+"""Repairs blobs that a check found missing or corrupt, by quarantine and copies from a second store."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NO_SOURCE = "not fetched again: name a second store or a backup with --from"
 
 
 class Repairer:
-    """Moves corrupt blobs to quarantine and fetches lost ones; deletes nothing, and leaves rows as they are."""
+    """Moves corrupt blobs to quarantine and fetches missing ones; deletes nothing and changes no row."""
 
     def __init__(self, database: Database, blobs: BlobStore, source: BlobStore | None = None) -> None:
-        """Take the store to repair, and one that has the same blobs."""
+        """Repair one store from a second one that has the same blobs."""
         self._database = database
         self._blobs = blobs
         self._source = source
@@ -43,9 +43,9 @@ class Repairer:
         return Repair(fetched.is_done, f"{moved}; {fetched.text}")
 
     def _move_aside(self, digest: str) -> str | None:
-        """Return where a corrupt blob is now, or None where it is whole after all.
+        """Move a corrupt blob to quarantine and return its place; return None where it is whole meanwhile.
 
-        Who publishes the same bytes again, and so heals it, did that before it is read here, or is told to try again.
+        A publisher of the same bytes either replaces the blob before it is read here, or gets Conflict.
         """
         with burying(self._database.write, lambda _: [digest]):
             try:

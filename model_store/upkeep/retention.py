@@ -1,4 +1,4 @@
-"""Retention: which old versions go, as a pure rule, and a pruner that deletes them, to be brought back or purged."""
+"""Retention: a pure rule for which old versions to delete, and a pruner that deletes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from model_store.transactions.resource_rows import living_model_row
 
 @dataclass(frozen=True)
 class Rule:
-    """Keep so many of each model's newest versions, and all that are newer than this; at least one must be given."""
+    """Keep a number of each model's newest versions, and all younger than an age; at least one must be given."""
 
     keep_last: int | None = None
     newer_than: timedelta | None = None
@@ -36,7 +36,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the rule knows of a living version: which aliases point at it, and which unfinished jobs start from it."""
+    """A version as the rule sees it: the aliases that point at it, and the unfinished jobs that start from it."""
 
     name: VersionName
     created_at: datetime
@@ -47,17 +47,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """The versions that go, each before its base; and why each of the others is kept."""
+    """The versions to delete, each before its base, and the reason to keep each other one."""
 
     delete: tuple[VersionName, ...]
     kept: Mapping[VersionName, str]
 
 
 def plan(versions: Collection[Candidate], rule: Rule, now: datetime, model_id: str | None = None) -> Plan:
-    """Decide about a model's versions, or about all, given every living version of it and all that was made from them.
+    """Decide about the versions of one model, or of all, given all active versions and those made from them.
 
-    The newest version of each model is kept always: it answers where no version is named and no alias says which.
-    What is kept holds its base, and that its own.
+    The newest version of each model is always kept, because it answers where no alias does. A kept version keeps its
+    base, and that one its own base.
     """
     kept = {version.name: reason for version, reason in _kept_for_themselves(versions, rule, now, model_id) if reason}
     bases = {version.name: version.base for version in versions}
@@ -77,7 +77,7 @@ def plan(versions: Collection[Candidate], rule: Rule, now: datetime, model_id: s
 def _kept_for_themselves(
     versions: Collection[Candidate], rule: Rule, now: datetime, model_id: str | None
 ) -> Iterator[tuple[Candidate, str]]:
-    """Yield each version with the reason to keep it, whatever becomes of others; without one it is empty."""
+    """Yield each version with its own reason to be kept; empty where it has none."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for version in versions:
         numbers[version.name.model_id].append(version.name.number)
@@ -102,23 +102,23 @@ def _text(span: timedelta) -> str:
 
 
 class Pruner:
-    """Deletes old versions, one after the other; each can be brought back until it is purged."""
+    """Deletes old versions one by one; each can be undeleted until it is purged."""
 
     def __init__(self, database: Database, store: ModelStore) -> None:
         self._database = database
         self._store = store
 
     def find(self, rule: Rule, model_id: str | None = None) -> Plan:
-        """Say what `prune` would delete now; raise ModelNotFound, or IllegalState where the model was deleted."""
+        """Return what `prune` would delete now; raise ModelNotFound, or IllegalState where the model was deleted."""
         with self._database.read() as session:
             if model_id is not None:
                 living_model_row(session, model_id)
             return plan(list(_candidates(session, model_id)), rule, datetime.now(UTC), model_id)
 
     def prune(self, rule: Rule, model_id: str | None = None) -> Plan:
-        """Delete old versions of a model, or of all, and say what was done.
+        """Delete old versions of one model, or of all, and return what was done.
 
-        A version that somebody needs, or deletes, meanwhile is among those that are kept, with what was said.
+        A version that is needed or deleted meanwhile is listed as kept, with the error.
         """
         wanted = self.find(rule, model_id)
         deleted, kept = [], dict(wanted.kept)
@@ -132,7 +132,7 @@ class Pruner:
 
 
 def _candidates(session: Session, model_id: str | None) -> Iterator[Candidate]:
-    """Yield the living versions of a model, or of all, and those that were made from them."""
+    """Yield the active versions of one model, or of all, and those made from them."""
     aliases: dict[VersionName, list[str]] = defaultdict(list)
     for alias in session.scalars(select(AliasRow).order_by(AliasRow.alias)):
         for number in alias.target.numbers:

@@ -1,4 +1,4 @@
-"""Do the rows agree with one another? Each question is one statement, so it sees one moment: nothing half done."""
+"""Consistency checks of the rows. Each check is one statement, so that it sees a single committed state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BRING_BACK = "undelete that version; where it was purged, restore the database 
 
 
 def row_problems(session: Session) -> Iterator[Problem]:
-    """Yield what is wrong with counters, aliases and their history, and what versions and unfinished jobs stand on."""
+    """Yield the problems of counters, aliases, alias history, and references of versions and unfinished jobs."""
     yield from _counters(session)
     yield from _aliases(session)
     yield from _shares(session)
@@ -59,7 +59,7 @@ def _aliases(session: Session) -> Iterator[Problem]:
 
 
 def _shares(session: Session) -> Iterator[Problem]:
-    """Where a canary or a shadow is deleted."""
+    """Find canaries and shadow versions that are deleted."""
     living = and_(VersionRow.model_id == AliasRow.model_id, VersionRow.deleted_at.is_(None))
     query = (
         select(AliasRow, VersionRow.number)
@@ -150,6 +150,6 @@ def _of_alias() -> ColumnElement[bool]:
 
 
 def _is_newest() -> ColumnElement[bool]:
-    """Say of a move that it is the last one made of its alias."""
+    """Select the last move of each alias."""
     made = select(func.max(AliasMoveRow.sequence)).where(AliasMoveRow.is_refused.is_(False))
     return AliasMoveRow.sequence.in_(made.group_by(AliasMoveRow.model_id, AliasMoveRow.alias))

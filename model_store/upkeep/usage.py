@@ -1,4 +1,4 @@
-"""What takes room in a store: bytes of models and datasets, what they share, and what would be free without them."""
+"""Disk usage of a store: bytes of models and datasets, shared bytes, and the bytes that deleting each would free."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from model_store.upkeep.references import VERSION_COLUMNS
 
 @dataclass(frozen=True)
 class Share:
-    """The blobs of one model or dataset: nobody else needs its `own_bytes`, somebody else needs its `shared_bytes`."""
+    """The blobs of one model or dataset: `own_bytes` are named by it alone, `shared_bytes` by others too."""
 
     own_bytes: int
     shared_bytes: int
@@ -29,7 +29,7 @@ class Share:
 
 @dataclass(frozen=True)
 class ModelUsage:
-    """A model; `logical_bytes` is what its versions would take if each kept all of its blobs for itself."""
+    """A model; `logical_bytes` is the size of its versions without any sharing."""
 
     name: str
     num_versions: int
@@ -53,10 +53,9 @@ Owner = TypeVar("Owner", ModelUsage, DatasetUsage)
 class Usage:
     """A whole store, the largest first.
 
-    `stored_bytes` counts every blob, and `model_bytes` those that models need. `deleted_bytes` become garbage when what
-    was deleted is purged; garbage is blobs that no row names, and what writers are writing or have left. Of that,
-    `young_bytes` are younger than the grace period, so that a collector leaves them alone. `quarantined_bytes` were
-    moved aside as damaged, and are not among those that are stored.
+    `stored_bytes` counts every blob, `model_bytes` the blobs of models. `deleted_bytes` become garbage when deleted
+    resources are purged. Garbage is orphan blobs and temporary files; of it, `young_bytes` are within the grace period
+    and kept for now. `quarantined_bytes` are corrupt blobs in quarantine, which `stored_bytes` leaves out.
     """
 
     models: tuple[ModelUsage, ...]
@@ -73,13 +72,13 @@ class Usage:
 
     @property
     def ratio(self) -> float:
-        """Say how much larger the models would be if no stage was shared."""
+        """Return logical bytes over stored bytes of the models."""
         return self.logical_bytes / self.model_bytes if self.model_bytes else 1.0
 
 
 @dataclass(frozen=True)
 class _Named:
-    """One blob that a model, a dataset or a job names; `is_living` where something that was not deleted does."""
+    """One blob that a model, a dataset or a job names; `is_living` where an active resource names it."""
 
     owner: str
     digest: str
@@ -87,7 +86,7 @@ class _Named:
 
 
 def usage_of(database: Database, blobs: BlobStore, *, grace_seconds: float = DEFAULT_GRACE_SECONDS) -> Usage:
-    """Add up what is stored, in one pass over the rows and one over the blobs."""
+    """Compute the usage in one pass over the rows and one over the blobs."""
     with database.read() as session:
         named, models = list(_named(session)), list(_models(session))
         kept = select(DatasetRow.id).where(DatasetRow.is_purged.is_(False))
@@ -134,7 +133,7 @@ def _named(session: Session) -> Iterator[_Named]:
 
 
 def _models(session: Session) -> Iterator[tuple[str, int, int, int]]:
-    """Yield each model's name, its versions, living and deleted, and their logical bytes."""
+    """Yield each model's name, its numbers of active and deleted versions, and their logical bytes."""
     logical: Counter[str] = Counter()
     calibration = func.sum(VersionRow.calibration_rows_bytes + VersionRow.calibration_logits_bytes)
     for query in (
@@ -154,7 +153,7 @@ def _models(session: Session) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _shares(named: Sequence[_Named], sizes: Mapping[str, int]) -> defaultdict[str, Share]:
-    """Return what each owner has for itself, and what it shares."""
+    """Return the own and shared bytes of each owner."""
     digests: dict[str, set[str]] = defaultdict(set)
     for each in named:
         digests[each.owner].add(each.digest)
