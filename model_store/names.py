@@ -146,6 +146,14 @@ def parse_alias(text: str, field: str) -> AliasName:
     return AliasName(*_match(rf"models/({_ID})/aliases/({_ID})", text, field, "models/{model}/aliases/{alias}"))
 
 
+def parse_alias_of(text: str, model_id: str, field: str) -> str:
+    """Return the id of an alias of this model; of any where the model's own name was malformed, and its id is empty."""
+    name = parse_alias(text, field)
+    if model_id and name.model_id != model_id:
+        raise InvalidInput.of(field, f"must be an alias of {model_name(model_id)}, not of {model_name(name.model_id)}")
+    return name.alias
+
+
 def parse_target(text: str, field: str) -> ModelName | AliasName | VersionName:
     """Read any of the three ways to name what should answer: a model, an alias or a version."""
     if "/versions/" in text:

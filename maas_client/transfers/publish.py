@@ -14,7 +14,7 @@ from torch import Tensor
 from maas_client.calls.registry import RegistryCalls
 from maas_client.files.tables import Unusable
 from maas_client.modalities import EXAMPLES
-from maas_client.typed.shorthand import model_name
+from maas_client.typed.shorthand import alias_name, model_name
 from maas_client.wire.sending import Header, send
 from model_store.bases.catalogue import LoadedBase, load_tensors, load_weights_file
 from model_store.blobs import BlobStore
@@ -34,13 +34,14 @@ def publish_base(
     weights: LoadedBase,
     recipe: Mapping[str, Any] | None = None,
     calibrate_by: Path | None = None,
+    alias: str = "",
     **about: Any,  # noqa: ANN401  each as its field wants it
 ) -> model_store_pb2.ModelVersion:
     """Register weights as the next version of `model`; `recipe` is what to remember besides where they come from.
 
     `calibrate_by` has examples that the weights were not trained on (a folder of files, or a CSV file of numbers), of
-    which some are kept with the version. `about`
-    are further fields of PublishModelVersion's header, such as `alias`, `tags`, `metric_values`, `description` and
+    which some are kept with the version. `alias` is the id of an alias to point at it. `about`
+    are further fields of PublishModelVersion's header, such as `tags`, `metric_values`, `description` and
     `base`, the full name of the version that they were made from. Raises StoreError where they are of no use, or a
     number of the weights is not finite.
     """
@@ -52,6 +53,7 @@ def publish_base(
             **{"request_id": uuid.uuid4().hex, **about},
             parent=model_name(model),
             manifest_json=manifest.to_json().decode(),
+            alias=alias_name(model, alias) if alias else "",
         )
         header.recipe.update({"name": "import", **weights.origin, **(recipe or {})})
         if rows is not None:

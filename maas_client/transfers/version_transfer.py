@@ -19,7 +19,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas_client.calls.registry import RegistryCalls
 from maas_client.failures import CommandFailed
 from maas_client.files.version_archive import VersionArchive, opened_archive, write_archive
-from maas_client.typed.shorthand import alias_name, id_of, model_name, model_of
+from maas_client.typed.shorthand import alias_name, model_name, model_of
 from maas_client.wire.sending import Header, send
 from maas_client.wire.streams import responses
 
@@ -79,12 +79,11 @@ def import_archive(
     with opened_archive(path, on_bytes) as archive:
         parent = model_name(model) if model else model_of(archive.version.name)
         header = _header(archive, parent, _base(client, archive))
-        header.alias, header.actor = alias, actor
+        header.alias, header.actor = alias_name(parent, alias) if alias else "", actor
         version = send(client.registry, header, archive.blobs, archive.chunks, on_bytes)
     if version.state == model_store_pb2.RESOURCE_STATE_DELETED:
         raise CommandFailed(f"{version.name} is what was imported from {path}, and was deleted: undelete it first")
-    if alias and alias not in map(id_of, version.aliases):
-        name = alias_name(parent, alias)
+    if alias and (name := alias_name(parent, alias)) not in version.aliases:
         client.registry.SetAlias(model_store_pb2.SetAliasRequest(name=name, version=version.name, actor=actor))
         version = client.version(version.name)
     return version

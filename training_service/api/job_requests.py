@@ -10,8 +10,7 @@ from model_store.names import (
     AliasName,
     ModelName,
     VersionName,
-    model_name,
-    parse_alias,
+    parse_alias_of,
     parse_dataset,
     parse_model,
     parse_target,
@@ -85,14 +84,14 @@ def job_spec(
     alias, promote = request.alias, request.promote
     if alias is not None:
         with violations.collected():
-            alias = _alias_id(alias, model_id, f"{_PLACE}.alias")
+            alias = parse_alias_of(alias, model_id, f"{_PLACE}.alias")
     with violations.collected():
         check_seed(request.seed, f"{_PLACE}.seed")
     with violations.collected():
         _check_urgency(request)
     if promote is not None:
         with violations.collected():
-            promote = replace(promote, alias=_alias_id(promote.alias, model_id, f"{_PLACE}.promote.alias"))
+            promote = replace(promote, alias=parse_alias_of(promote.alias, model_id, f"{_PLACE}.promote.alias"))
         with violations.collected():
             check_promotion(promote, f"{_PLACE}.promote", can_shadow=can_shadow)
             if alias is not None:
@@ -115,14 +114,6 @@ def job_spec(
 
 def _rows_per_output(dataset: Dataset) -> float:
     return TARGETS[dataset.summary["task"]].rows_per_output(dataset.summary["targets"])
-
-
-def _alias_id(name: str, model_id: str, field: str) -> str:
-    """Return the id of an alias of the job's model; `model_id` is empty where that name was malformed."""
-    alias = parse_alias(name, field)
-    if model_id and alias.model_id != model_id:
-        raise InvalidInput.of(field, f"must be an alias of {model_name(model_id)}, not of {model_name(alias.model_id)}")
-    return alias.alias
 
 
 def _check_urgency(request: JobRequest) -> None:

@@ -143,15 +143,16 @@ def publication(header: pb.PublishModelVersionRequest.Header) -> Publication:
     base = names.parse_version(header.base, "header.base") if header.base else None
     with named_in("header.manifest_json"):
         manifest = Manifest.from_json(header.manifest_json.encode())
+    model_id = names.parse_model(header.parent, "header.parent")
     return Publication(
-        model_id=names.parse_model(header.parent, "header.parent"),
+        model_id=model_id,
         manifest=manifest,
         lineage=Lineage(base=base, recipe=_recipe(header.recipe), seed=header.seed),
         metrics=read_metrics(header.metrics, "header.metrics") if header.HasField("metrics") else None,
         metric_values=check_metric_values(header.metric_values, "header.metric_values"),
         calibration=_calibration(header.calibration) if header.HasField("calibration") else None,
         notes=notes(header, "header"),
-        alias=names.check_id(header.alias, "header.alias") if header.alias else None,
+        alias=names.parse_alias_of(header.alias, model_id, "header.alias") if header.alias else None,
         actor=header.actor or "PublishModelVersion",
         request_id=header.request_id or None,
     )

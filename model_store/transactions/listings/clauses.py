@@ -15,6 +15,7 @@ from model_store.names import parse_version
 from model_store.tables import AliasRow, ModelTagRow, VersionTagRow
 from model_store.transactions.filters import Condition, number_of, only
 
+Column: TypeAlias = InstrumentedAttribute[Any] | ColumnElement[Any]
 Clause: TypeAlias = Callable[[Condition], ColumnElement[bool]]
 _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -26,7 +27,7 @@ _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def text(column: InstrumentedAttribute[Any], read: Callable[[str, str], object] = lambda value, _: value) -> Clause:
+def text(column: Column, read: Callable[[str, str], object] = lambda value, _: value) -> Clause:
     """Compare a column of text for equality with what `read(value, "filter")` makes of a value; NULL equals nothing."""
 
     def clause(condition: Condition) -> ColumnElement[bool]:
@@ -38,7 +39,7 @@ def text(column: InstrumentedAttribute[Any], read: Callable[[str, str], object] 
     return clause
 
 
-def choice(column: InstrumentedAttribute[Any], values: Mapping[str, str]) -> Clause:
+def choice(column: Column, values: Mapping[str, str]) -> Clause:
     """Compare a column for equality with one of a few values, given by their names in the API."""
 
     def read(value: str, field: str) -> str:

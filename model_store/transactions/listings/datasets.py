@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
 from model_store.names import parse_dataset
 from model_store.tables import DatasetRow
+from model_store.tasks import TASKS
 from model_store.transactions.filters import Order, parse_order
 from model_store.transactions.listings import clauses
 from model_store.transactions.listings.requests import Listing, ListRequest, filtered, paged
@@ -18,6 +19,8 @@ from model_store.transactions.listings.requests import Listing, ListRequest, fil
 _FIELDS = {
     "state": clauses.state(DatasetRow.deleted_at),
     "create_time": clauses.moment(DatasetRow.created_at),
+    "modality": clauses.text(DatasetRow.summary["modality"].as_string()),
+    "task": clauses.choice(DatasetRow.summary["task"].as_string(), {kind.upper(): kind for kind in TASKS}),
     "parent": clauses.text(DatasetRow.parent_id, parse_dataset),
     "digest": clauses.text(DatasetRow.digest),
     "example_count": clauses.number(DatasetRow.num_rows),

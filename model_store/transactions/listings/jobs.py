@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, func, not_, or_, select
+from sqlalchemy import ColumnElement, and_, func, not_, or_, select
 from sqlalchemy.orm import selectinload
 
-from model_store.names import parse_dataset, parse_model
+from model_store.names import parse_alias, parse_dataset, parse_model
 from model_store.records.job_lifecycle import JobState
 from model_store.records.promotion import PromotionState
 from model_store.tables import JobRow
@@ -17,8 +17,9 @@ from model_store.transactions.listings.requests import Listing, ListRequest, fil
 def _alias(condition: Condition) -> ColumnElement[bool]:
     """Compare the alias that a job points at its version, or asks to promote it to."""
     only(condition, "=", "!=")
-    promoted_to = JobRow.promote["alias"].as_string()
-    equal = or_(func.coalesce(JobRow.alias, "") == condition.value, func.coalesce(promoted_to, "") == condition.value)
+    name = parse_alias(condition.value, "filter")
+    ids = (func.coalesce(alias, "") for alias in (JobRow.alias, JobRow.promote["alias"].as_string()))
+    equal = and_(JobRow.model_id == name.model_id, or_(*(alias == name.alias for alias in ids)))
     return equal if condition.operator == "=" else not_(equal)
 
 

@@ -37,7 +37,9 @@ def datasets(database: Database, store: ModelStore) -> DatasetStore:
     for number, dataset_id in enumerate("abcd", 1):
         digest = store.blobs.put([f"rows {number}".encode()]).digest
         parent = "b" if dataset_id == "c" else None
-        datasets.register(Dataset(dataset_id, digest, (), 10 * number, 500 - number, {}, datetime.now(UTC), parent))
+        summary = {"modality": "values", "task": "regression"} if dataset_id == "b" else {"modality": "image"}
+        made = Dataset(dataset_id, digest, (), 10 * number, 500 - number, summary, datetime.now(UTC), parent)
+        datasets.register(made)
     datasets.delete("d")
     return datasets
 
@@ -54,6 +56,9 @@ OF_DATASETS = [
     ("example_count = 20", "", "b"),
     ("size_bytes >= 498", "size_bytes", "ba"),
     ("parent = datasets/b", "", "c"),
+    ("modality = image", "", "ac"),
+    ("modality != image AND task = REGRESSION", "", "b"),
+    ("task != REGRESSION", "", "ac"),
     ("parent != datasets/b", "", "ab"),
     (f"digest = {'0' * 64}", "", ""),
     ('create_time > "2020-01-01T00:00:00Z"', "", "abc"),
@@ -106,9 +111,9 @@ OF_JOBS = [
     ("base = models/base/versions/2", "", ["other"]),
     ("base != models/base/versions/2", "priority", ["queued", "cancelled", "promoted", "refused"]),
     ("dataset = datasets/e", "", ["other"]),
-    ("alias = staging", "", ["queued"]),
-    ("alias = production", "create_time", ["promoted", "refused"]),
-    ("alias != production", "create_time", ["queued", "cancelled", "other"]),
+    ("alias = models/flowers/aliases/staging", "", ["queued"]),
+    ("alias = models/flowers/aliases/production", "create_time", ["promoted", "refused"]),
+    ("alias != models/flowers/aliases/production", "create_time", ["queued", "cancelled", "other"]),
     ("priority >= 5", "priority", ["cancelled", "promoted", "refused"]),
     ('end_time > "2020-01-01T00:00:00Z"', "create_time", ["promoted", "refused", "cancelled"]),
     ('create_time < "2020-01-01T00:00:00Z"', "", []),
@@ -129,7 +134,8 @@ def test_jobs_are_filtered_and_ordered(jobs: tuple[JobStore, dict[str, str]]) ->
         "state = GONE",
         "state > QUEUED",
         "base = base",
-        "alias : production",
+        "alias : models/flowers/aliases/production",
+        "alias = production",
         "priority > high",
         "owner = me",
         "promotion = x",
