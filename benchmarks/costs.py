@@ -2,8 +2,9 @@
 
     python -m benchmarks.costs [--quick] [--json FILE] [--only trickle] [--folder DIR]
 
-`trickle` has figures of the machine and one of the scheduler alone: how many costly rows a cheap one waits for. The
-batch limit is the cost of one long row; it bounds how long a batch runs, and so how long a cheap row waits.
+`trickle` counts the costly rows that a cheap one waits for, beside its latency: on a busy machine a single batch may
+take ten times its median. The batch limit is the cost of one long row; it bounds how long a batch runs, and so how
+long a cheap row waits.
 
 Two models on one backbone, an encoder of sequences: a row costs its padded length, as a text its tokens. The scheduler
 and the executor are those of the service; they run in this process, without gRPC.
@@ -173,6 +174,8 @@ def trickle(folder: Path, options: Options) -> Iterator[Figure]:  # noqa: ARG001
     ):
         yield Figure(f"a trickle of {of}: {what}", statistics.median(each.ratio for each in found), "x", bar)
     meanwhile = [number for each in (*two, *one) for number in each.num_long_meanwhile]
+    p99s = [percentile(each.latencies, 0.99) / percentile(each.run_seconds, 0.99) for each in (*two, *one)]
+    yield Figure("a trickle: p99 / p99 of a row of cost 500 on the device", statistics.median(p99s), "x")
     yield Figure("rows of cost 500 answered while one of cost 5 waits, p99", percentile(meanwhile, 0.99), "", "<= 1")
     ratio = median_ratio([each.rate for each in two], [each.rate for each in rows])
     yield Figure("rows of the flood a second: counted by cost / counted in rows", ratio, "x")

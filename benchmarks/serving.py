@@ -161,7 +161,8 @@ def overload(folder: Path, options: Options) -> Iterator[Figure]:
     What a refusal takes of 2 cores without AMX: 0.28 ms of the service in a loop, 0.25 of it in a bare grpc.aio
     handler, and half as much again where a network has the caches; this client as much; and in one core of ten nothing
     runs, as a thread that computes waits for Python's lock. One of 150 kB costs hardly more than one of 10 bytes, since
-    it is left unread (`door.py`); it was three times as much. A row takes no more of its core than without the flood.
+    it is left unread (`admission_control.py`); it was three times as much. A row takes no more of its core than without
+    the flood.
     So in float32, 56 to 70 a second and twice as many refused, 0.8 to 0.91 are left; in bfloat16, 100 a second, 0.82
     to 0.89; and with AMX, where 500 are refused to answer 240, 0.62 to 0.7.
 

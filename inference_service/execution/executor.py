@@ -1,4 +1,4 @@
-"""Runs mixed batches on one device, tells what is wrong with it, and counts."""
+"""Runs batches for many versions on one device, translates the device's errors, and counts."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Executor:
     def run(self, parts: Sequence[Part[Work]], wants_next: Callable[[], object] | None = None) -> list[Answer]:
         """Return each part's outputs, in order; rows of the same input form and the same stages run together.
 
-        `wants_next` is called, by any thread, once it pays to run the next batch beside this one: where rows are shared
-        among the cores, and a core may find no more of them. Raises OutOfDeviceMemory where the batch does not fit, and
-        DeviceFailed where the device runs nothing any more.
+        `wants_next` is called, by any thread, once the next batch may run beside this one: when rows are shared among
+        the cores and a core may idle. Raises OutOfDeviceMemory where the batch does not fit, and DeviceFailed where the
+        device runs nothing any more.
         """
         started = time.perf_counter_ns()
         answers = self._run_parts(parts, wants_next)
@@ -56,7 +56,7 @@ class Executor:
     def warm_up(self, version: ResidentVersion) -> None:
         """Run one row through a version; raise InvalidManifest where it does not run or gives no finite numbers.
 
-        What a backbone gives for it is remembered: of the next version with that backbone the head alone is run.
+        The backbone's output is kept: for the next version with that backbone only the head is run.
         """
         try:
             with torch.inference_mode(), self._device_errors(1):
@@ -69,7 +69,7 @@ class Executor:
             raise InvalidManifest(f"{version.name} answers with numbers that are not finite: its training diverged")
 
     def has_run(self, version: ResidentVersion) -> bool:
-        """Say whether warming up runs no more than a version's head: any thread may do it then."""
+        """Return whether warming up runs only a version's head: any thread may do it then."""
         return version.backbone_key in self._blanks and all(stage.is_recorded for stage in version.backbone)
 
     def _blank_features(self, version: ResidentVersion) -> Batch:
@@ -102,7 +102,7 @@ class Executor:
             yield
         except torch.OutOfMemoryError as error:
             raise OutOfDeviceMemory(f"the device has no memory for a batch of {num_rows} rows: send fewer") from error
-        except torch.AcceleratorError as error:  # what CUDA says once, it says of every later call
+        except torch.AcceleratorError as error:  # CUDA raises the same error for every later call
             raise DeviceFailed(
                 "the device failed and runs nothing any more", detail=f"{self._device}: {error}"
             ) from error

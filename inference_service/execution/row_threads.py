@@ -1,7 +1,7 @@
-"""Runs rows on all cores at once, each core taking one small share of them after the other through every stage.
+"""Runs the rows of a batch on all cores: each core takes one small share of rows after the other through every stage.
 
-The other way, one operation after another on all cores, waits after each for the core that was last: most where
-something else wants the cores, as messages that come in do.
+Running each operation on all cores instead waits after every operation for the slowest core, longest where other work
+needs the cores, such as reading messages.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from inference_service.batching.device_threads import set_torch_threads
 from inference_service.models.precision import Precision
 from model_store.modalities import Batch, concatenated, split
 
-# Of four rows of 3 x 224 x 224 a share in float32, and eight in bfloat16, what a stage leaves for the next is still in
-# the core's cache: MobileNetV2 answers 1.4 to 1.6 times the rows a second that it does with 24 rows for each of two
-# cores. Shares of half as many cost a fiftieth to a fifth, as the weights are then read twice as often.
+# Four rows of 3 x 224 x 224 in float32, or eight in bfloat16: a stage's output is still in the core's cache for the
+# next stage. MobileNetV2 runs 1.4 to 1.6 times as many rows a second as with 24 rows for each of two cores. Half as
+# many rows a share cost 2 to 20 %, as the weights are read twice as often.
 _SHARE_BYTES = 4 * 3 * 224 * 224 * 4
 _NEVER = math.inf
 
 
 class RowThreads:
-    """Threads for the CPU's cores; close it when nothing runs any more.
+    """One thread for each CPU core; close it when no batch runs any more.
 
-    `has_siblings` says that two of the CPUs that these run on may be one core.
-    Two batches may be run at once, from two threads: a core that one has no share left for goes on with the other.
+    `has_siblings`: two of these CPUs may be hyper-threads of one core. Two threads may run a batch each at once: a core
+    that finds no share of one batch takes one of the other.
     """
 
     def __init__(self, num_threads: int, *, has_siblings: bool = False) -> None:
@@ -56,9 +56,9 @@ class RowThreads:
     ) -> Batch:
         """Return what `work` makes of the rows in this precision, [n, …] each.
 
-        The lowest `turn` goes first, which is the batch's number. `last_is_taken` is called, by any thread, when no
-        share waits any more and every core has one: from then on a core may find nothing to do. A caller that has one
-        of PyTorch's threads wants no others, and runs all itself.
+        The batch with the lowest `turn`, its number, goes first. `last_is_taken` is called, by any thread, when every
+        core has a share and none waits: from then on a core may idle. With one intra-op thread, run in the calling
+        thread.
         """
         if torch.get_num_threads() == 1:
             return work(rows)
@@ -67,7 +67,7 @@ class RowThreads:
         num_shares = min(self._num_threads * num_rounds, len(rows))
         num_each = max(1, self._num_threads // num_shares)
         if num_shares == 1 and precision is not Precision.FLOAT32 and self._has_siblings:
-            # Two threads of a core have one unit for such numbers: a row alone takes longer with both.
+            # Two hyper-threads share their core's unit for such numbers: one row takes longer with both.
             num_each = max(1, num_each // 2)
         shares = [_Share(work, share, num_each) for share in split(rows, num_shares)]
         if num_each == 1 and num_shares >= self._num_threads:
@@ -88,7 +88,7 @@ class RowThreads:
             pass
 
     def _run_next(self) -> bool:
-        """Run a share, and keep nothing of it while waiting for the next one; say whether there may be one."""
+        """Run one share, and release it before waiting for the next one; return whether there may be one."""
         share = self._shares.get()[-1]
         if share is not None:
             share()
@@ -111,7 +111,7 @@ class _Share:
             if self.is_taken is not None:
                 self.is_taken()
             self.output.set_result(self._run())
-        except BaseException as error:  # noqa: BLE001  what the work raised goes to who waits for it
+        except BaseException as error:  # noqa: BLE001  goes to the reader of the future
             self.output.set_exception(error)
 
     def _run(self) -> Batch:
@@ -121,7 +121,7 @@ class _Share:
 
 
 def has_siblings() -> bool:
-    """Say whether two of the CPUs that the system counts may be one core."""
+    """Return whether two of the system's CPUs may be hyper-threads of one core."""
     try:
         return Path("/sys/devices/system/cpu/smt/active").read_text().strip() == "1"
     except OSError:  # no Linux
