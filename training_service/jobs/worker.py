@@ -53,6 +53,7 @@ from training_service.settings import TrainingSettings
 from training_service.tasks import TRAINING_TASKS
 from training_service.training.checkpoints import Checkpoints
 from training_service.training.fine_tuning import fine_tune, phase_weights
+from training_service.training.outcome import TrainingFailed
 from training_service.training.progress import Progress, ProgressMeter
 from training_service.training.training_context import FineTuned, TrainingContext
 from training_service.training.version_io import publish, random_chain, read_backbone, trainable_stages
@@ -259,6 +260,8 @@ class Worker:
 
 def _code_of(error: StoreError) -> ErrorCode:
     """Return the code that a caller of the service would see for the same error."""
+    if isinstance(error, TrainingFailed):
+        return ErrorCode.FAILED_PRECONDITION
     code = code_of(error)
     return ErrorCode[code.name] if code is not None else ErrorCode.INTERNAL
 

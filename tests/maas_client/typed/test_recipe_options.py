@@ -10,7 +10,7 @@ from maas.training.v1 import training_pb2 as pb
 from maas_client.failures import CommandFailed
 from maas_client.typed.recipe_options import recipe_of
 from tests.maas_client.running import Maas
-from tests.training_service.making import photos, publish_base, publish_mlp
+from tests.training_service.making import photos, publish_base
 from tests.training_service.running import running_service
 
 
@@ -73,7 +73,7 @@ def test_a_wrong_setting_is_explained(recipe: str, setting: str, text: str) -> N
 
 
 def test_a_fine_tune_needs_no_option(maas: Maas, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The base is the only one that takes images, the recipe is the service's choice, and both are told."""
+    """The base is the only one there is, the recipe is the service's choice, and both are told."""
     for path, data in photos(4).items():
         (tmp_path / "shapes" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "shapes" / path).write_bytes(data)
@@ -83,7 +83,6 @@ def test_a_fine_tune_needs_no_option(maas: Maas, monkeypatch: pytest.MonkeyPatch
         code, _, err = maas(*command)
         assert code == 1
         assert "there is no model to start from" in err
-        publish_mlp(service.store, "numbers")
         publish_base(service.store, "squeezenet")
         code, _, err = maas(*command)
         assert code == 0, err

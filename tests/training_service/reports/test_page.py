@@ -65,7 +65,7 @@ def tuned(service: RunningService) -> pb.TrainingJob:
 @pytest.fixture(scope="module")
 def hostile(service: RunningService) -> pb.TrainingJob:
     """A job on noise: it is wrong more often than a report shows, and the gate refuses its version."""
-    promote = pb.Promote(alias=PRODUCTION, metric="macro_f1", threshold=0.9)
+    promote = pb.Promote(alias="models/noise/aliases/production", metric="macro_f1", threshold=0.9)
     return service.await_end(service.create(model="models/noise", dataset="datasets/hostile", promote=promote).name)
 
 
