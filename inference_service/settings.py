@@ -44,7 +44,7 @@ class InferenceSettings(ServerSettings):
     max_batch_cost: Annotated[Mapping[str, int], NoDecode] = Field(
         default={},
         description="Cost of the rows that the device runs at once, by modality, such as image=32,values=32 (the "
-        "defaults): an image or a row of numbers costs 1.",
+        "defaults).",
     )
     max_queue_cost: Annotated[Mapping[str, int], NoDecode] = Field(
         default={},
@@ -55,8 +55,8 @@ class InferenceSettings(ServerSettings):
     max_example_size: Annotated[Mapping[str, int], NoDecode] = Field(
         default={},
         description="Largest example, by modality and in its unit, such as image=50000000,values=65536 (the defaults): "
-        "pixels of an image as it is decoded, numbers of a row. All large examples that are decoded at once have "
-        "together no more than one may have.",
+        "pixels as they are decoded, numbers of a row. All large examples that are decoded at once have together no "
+        "more than one may have.",
     )
     max_request_size: Annotated[Mapping[str, int], NoDecode] = Field(
         default={},

@@ -34,7 +34,7 @@ class DatasetCalls(Connection):
     ) -> training_pb2.Dataset:
         """Upload a folder of images, an archive of one, or a CSV file of numbers; `on_sent` is told of bytes sent.
 
-        Images lie in one sub-folder for each label, or a `labels.csv` or `targets.csv` beside them says what they show.
+        Files lie in one sub-folder for each label, or a `labels.csv` or `targets.csv` beside them says what they show.
         `task` is `classification`, `multi_label` or `regression`, where the data does not say it; `columns` are the
         roles of columns of a CSV file, such as {"price": "target", "id": "ignored"}.
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from maas.inference.v1.inference_pb2 import Example, Pixels, Values
+from maas.inference.v1 import inference_pb2 as pb
+from maas.inference.v1.inference_pb2 import Example, Values
 
 
 class Array(Protocol):
@@ -32,7 +33,7 @@ class Array(Protocol):
 
 
 Given = Example | bytes | Path | str | Array | Sequence[float]
-"""An example: the bytes of a file or its path, pixels uint8 [height, width, 3], a row of numbers, or a message."""
+"""An example: the bytes of a file or its path, RGB uint8 [height, width, 3], a row of numbers, or a message."""
 
 
 def example(given: Given) -> Example:
@@ -53,6 +54,6 @@ def _of_array(array: Array) -> Example:
     if len(shape) == 1:
         return Example(values=Values(numbers=array.tolist()))
     if len(shape) == 3 and shape[2] == 3 and str(array.dtype) == "uint8":
-        return Example(pixels=Pixels(height=shape[0], width=shape[1], data=array.tobytes()))
+        return Example(pixels=pb.Pixels(height=shape[0], width=shape[1], data=array.tobytes()))
     found = f"{array.dtype} {list(shape)}" if shape else type(array).__name__
-    raise TypeError(f"an example is a file, pixels uint8 [height, width, 3] or a row of numbers, not {found}")
+    raise TypeError(f"an example is a file, RGB uint8 [height, width, 3] or a row of numbers, not {found}")

@@ -1,15 +1,20 @@
-"""What differs between modalities on this side of the wire: a package for each, found in one dictionary."""
+"""What differs between modalities on this side of the wire: a package for each, found in dictionaries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from maas_client.modalities.image.files import images_below
-from maas_client.modalities.values.rows import rows_in
+from maas_client.modalities import image, values
+from maas_client.modalities.image.datasets import draw_thumbnails
 
 Example = tuple[str, Callable[[], object]]
 """The name of an example, and what reads it for an input spec to open; may raise Unusable."""
 
-EXAMPLES: Mapping[str, Callable[[Path], Sequence[Example]]] = {"image": images_below, "values": rows_in}
+EXAMPLES: Mapping[str, Callable[[Path], Sequence[Example]]] = {"image": image.images_below, "values": values.rows_in}
 """The examples at a path, by modality; each may raise Unusable where there is no such thing at all."""
+FACTS: Mapping[str, Callable[[Any], Iterable[tuple[str, str]]]] = {"image": image.facts, "values": values.facts}
+"""What a dataset's summary says, as names and texts, by the field of the summary."""
+
+__all__ = ["EXAMPLES", "FACTS", "Example", "draw_thumbnails"]

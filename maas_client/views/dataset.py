@@ -9,6 +9,7 @@ from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_DELETED
 from maas.training.v1 import training_pb2
 from rich.console import Console
 
+from maas_client.modalities import FACTS
 from maas_client.typed.shorthand import id_of
 from maas_client.views.output import as_text, moment, out, print_facts, print_table, size
 
@@ -76,10 +77,8 @@ def _facts(dataset: training_pb2.Dataset) -> Iterator[tuple[str, object]]:
         yield "balance", _balance(dataset.labels)
     yield "splits", _splits(dataset)
     yield "look alike", _near_duplicates(dataset)
-    if dataset.HasField("image"):
-        yield from _image_facts(dataset.image)
-    if dataset.HasField("values"):
-        yield "features", f"{dataset.values.feature_count:,} numbers a row"
+    if kind := dataset.WhichOneof("summary"):
+        yield from FACTS[kind](getattr(dataset, kind))
     yield "digest", dataset.digest
     yield "appended to", dataset.parent
     yield "read from", dataset.uri
@@ -87,11 +86,6 @@ def _facts(dataset: training_pb2.Dataset) -> Iterator[tuple[str, object]]:
     if dataset.state == RESOURCE_STATE_DELETED:
         back = f"`maas datasets undelete {id_of(dataset.name)}` brings it back"
         yield "deleted", f"{moment(dataset.delete_time)}; until {moment(dataset.purge_time)} {back}"
-
-
-def _image_facts(image: training_pb2.ImageSummary) -> Iterator[tuple[str, object]]:
-    yield "pixels", f"{_spread(image.width)} wide, {_spread(image.height)} high"
-    yield "colours", f"mean {_numbers(image.pixel_mean)}, deviation {_numbers(image.pixel_std)} (0 to 1)"
 
 
 def _show_labels(labels: Sequence[training_pb2.LabelCount]) -> None:
@@ -131,14 +125,6 @@ def _near_duplicates(dataset: training_pb2.Dataset) -> str:
     apart = dataset.split_near_duplicate_count
     where = f"{apart:,} of them with one in another split: test figures flatter" if apart else "none across splits"
     return f"{dataset.near_duplicate_count:,} examples, {where}"
-
-
-def _spread(spread: training_pb2.Spread) -> str:
-    return f"{spread.min} to {spread.max} (median {spread.median})" if spread.min < spread.max else f"{spread.min}"
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.2f}" for value in values)
 
 
 def _sources(sources: Sequence[str], count: int) -> str:

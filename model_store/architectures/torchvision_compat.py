@@ -13,7 +13,7 @@ import torch
 
 # A CUDA build of torchvision cannot load its native operators beside a CPU-only torch, and then `import torchvision`
 # fails where it registers fake kernels for these two. A signature is all that the registration asks for; nothing here
-# calls them. Image classification uses no native operator.
+# calls them. Classification uses no native operator.
 _SIGNATURES = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -35,6 +35,7 @@ _FEATURE_CUTS = {
     "swin_t": (0, 1, 2, 4, 6),
 }
 MODALITY = "image"
+_SIZE = "image_size"  # the one argument
 _PATCH_SIZE = 16
 _VIT_GROUP = 3
 _MAX_SIZE = 1024  # of a ViT: the tokens, and so the memory, grow with its square
@@ -208,7 +209,7 @@ _CUTS: dict[str, Callable[[nn.Module, str, Head], Stages]] = {
 def _build(name: str, arguments: Mapping[str, Any], head: Head) -> Chain:
     """Build one classifier as torchvision does, then cut it.
 
-    Tensors come from the ambient device and random numbers. `vit_b_16` takes an argument `image_size` (224 without it).
+    Tensors come from the ambient device and random numbers. `vit_b_16` takes an argument, the size (224 without it).
     """
     _check_arguments(name, arguments)
     if head.kind == "conv" and name != "squeezenet1_1":
@@ -245,12 +246,12 @@ def _torchvision_model(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN40
 
 
 def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
-    allowed = {"image_size"} if name == "vit_b_16" else set()
+    allowed = {_SIZE} if name == "vit_b_16" else set()
     if unknown := set(arguments) - allowed:
         raise InvalidManifest(f"architecture {name} has no argument {', '.join(sorted(unknown))}")
-    size = arguments.get("image_size", _PATCH_SIZE)
+    size = arguments.get(_SIZE, _PATCH_SIZE)
     if type(size) is not int or size <= 0 or size % _PATCH_SIZE or size > _MAX_SIZE:
-        raise InvalidManifest(f"image_size must be a multiple of {_PATCH_SIZE}, at most {_MAX_SIZE}, not {size!r}")
+        raise InvalidManifest(f"{_SIZE} must be a multiple of {_PATCH_SIZE}, at most {_MAX_SIZE}, not {size!r}")
 
 
 def rename_legacy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -199,7 +199,7 @@ def _load_packaged(packaged: PackagedWeights) -> LoadedBase:
 
 
 def _packaged_labels(packaged: PackagedWeights) -> tuple[str, ...]:
-    """Return ImageNet's names where there is a head: Caffe orders the classes as torchvision does."""
+    """Return torchvision's 1,000 names where there is a head: Caffe orders the classes alike."""
     weights = official_weights(packaged.architecture)
     return tuple(weights.meta["categories"]) if packaged.head.outputs else ()
 
@@ -244,7 +244,7 @@ def _check_complete(architecture: str, chain: Chain, tensors: Mapping[str, Tenso
 
 
 def _labels(labels: Sequence[str] | None, head: Head, repeats_of: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the labels of a head; of those of ImageNet, two pairs have one name."""
+    """Return the labels of a head; of torchvision's 1,000, two pairs have one name."""
     if not labels:
         return tuple(str(number) for number in range(head.outputs))
     if tuple(labels) != tuple(repeats_of):

@@ -8,14 +8,12 @@ from typing import Any
 from model_store.modalities.batch import EMBEDDING, Batch, X, cast, concatenated, split
 from model_store.modalities.checks import check
 from model_store.modalities.image import spec as image
-from model_store.modalities.image.spec import ImageInputSpec
 from model_store.modalities.spec import InputSpec, Limits, Opened, Rows, TensorForm, prepared
 from model_store.modalities.values import spec as values
-from model_store.modalities.values.spec import ValuesInputSpec
 
 INPUT_SPECS: Mapping[str, Callable[[Mapping[str, Any]], InputSpec]] = {
-    "image": ImageInputSpec.from_json,
-    "values": ValuesInputSpec.from_json,
+    "image": image.ImageInputSpec.from_json,
+    "values": values.ValuesInputSpec.from_json,
 }
 """How a manifest's input spec is read, by modality."""
 LIMITS: Mapping[str, Limits] = {"image": image.LIMITS, "values": values.LIMITS}

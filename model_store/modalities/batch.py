@@ -19,7 +19,7 @@ EMBEDDING = "embedding"
 class Batch:
     """Tensors by name, each [num_rows, …]; treat them as immutable.
 
-    An image is `x`; a text is `ids` and `mask` first, then `x` and `mask`: a stage passes on what it does not know.
+    Numbers are `x`; a text is `ids` and `mask` first, then `x` and `mask`: a stage passes on what it does not know.
     """
 
     tensors: Mapping[str, Tensor]

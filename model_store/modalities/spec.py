@@ -79,7 +79,7 @@ class Opened(Protocol):
 
     @property
     def size(self) -> int:
-        """What preparing it takes, in the modality's unit: pixels, characters, samples, numbers."""
+        """What preparing it takes, in the modality's unit."""
         ...
 
     def prepare(self) -> Rows:
@@ -104,7 +104,7 @@ class InputSpec(Protocol):
 
     @property
     def unit(self) -> str:
-        """What sizes of examples count, in the plural: pixels, characters, samples, numbers."""
+        """What sizes of examples count, in the plural: characters, samples, numbers."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class InputSpec(Protocol):
         ...
 
     def cost(self, rows: Rows) -> int:
-        """Return what one of these rows costs: 1 for an image, the padded number of tokens for a text."""
+        """Return what one of these rows costs: 1 where all are alike, the padded number of tokens for a text."""
         ...
 
     def collate(self, rows: Sequence[Rows]) -> Rows:
@@ -128,7 +128,7 @@ class InputSpec(Protocol):
         ...
 
     def to_input(self, batch: Batch) -> Batch:
-        """Return rows on their device as the first stage takes them: pixels are normalised there."""
+        """Return rows on their device as the first stage takes them, normalised there."""
         ...
 
     def blank(self) -> Rows:

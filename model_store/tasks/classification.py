@@ -11,7 +11,7 @@ from model_store.tasks.task import Activation, read_names, read_temperature, tem
 
 @dataclass(frozen=True)
 class Classification:
-    """Labels in the order of the outputs. ImageNet's own list has two names twice, so repeats are legal."""
+    """Labels in the order of the outputs. Torchvision's list has two names twice, so repeats are legal."""
 
     labels: tuple[str, ...]
     temperature: float = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.commands.training.uploading import split_spec, upload
+from maas_client.modalities import draw_thumbnails
 from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options
 from maas_client.typed.numbers import INT64_MAX
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
@@ -106,7 +106,7 @@ def upload_dataset(  # noqa: PLR0917  every one is an option of the command line
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Upload images, or rows of numbers."""
+    """Upload examples: a folder of files, an archive of one, or a CSV file of numbers."""
     dataset_id = dataset_id or id_from_path(path, "--id")
     data = data_options(task, modality, target, ignore, group)
     with Client() as client:
@@ -117,7 +117,7 @@ def upload_dataset(  # noqa: PLR0917  every one is an option of the command line
 def register_dataset(  # noqa: PLR0917  as above
     dataset_id: Annotated[str, typer.Argument(metavar="NAME", help="Id of the new dataset.")],
     uri: Annotated[
-        str, typer.Argument(help="What lies where the service sees it: file:///data/photos, s3://bucket/x.tar.")
+        str, typer.Argument(help="What lies where the service sees it: file:///data/flowers, s3://bucket/x.tar.")
     ],
     seed: Seed = None,
     append_to: AppendTo = "",
@@ -166,19 +166,11 @@ def preview_dataset(
             return
     path = output or Path(f"{id_of(name)}.png")
     title = f"{name}: {len(rows)} examples {f'of {split}' if split else ''}".rstrip()
-    _draw_pictures(rows, title, path)
+    pictures = [(each.jpeg, target_text(each.row.target), each.row.split) for each in rows]
+    show_numbers(draw_thumbnails(pictures, title, path))
     out.print(as_text(str(path)), soft_wrap=True)
     if not no_open:
         show_in_browser(path)
-
-
-def _draw_pictures(rows: Sequence[training_pb2.PreviewedRow], title: str, path: Path) -> None:
-    from PIL import Image
-
-    from maas_client.modalities.image.contact_sheet import Tile, draw_contact_sheet
-
-    tiles = [Tile(Image.open(io.BytesIO(each.jpeg)), target_text(each.row.target), each.row.split) for each in rows]
-    show_numbers(draw_contact_sheet(tiles, title, path))
 
 
 def _print_rows(dataset: training_pb2.Dataset, rows: Sequence[training_pb2.PreviewedRow]) -> None:

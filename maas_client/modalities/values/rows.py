@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from maas_client.files.tables import Unusable, number_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def rows_in(file: Path) -> Sequence[tuple[str, Callable[[], NDArray[np.float32]]]]:
@@ -23,4 +25,6 @@ def rows_in(file: Path) -> Sequence[tuple[str, Callable[[], NDArray[np.float32]]
 
 
 def _array(read: Callable[[], Sequence[float]]) -> NDArray[np.float32]:
+    import numpy as np
+
     return np.array(read(), np.float32)

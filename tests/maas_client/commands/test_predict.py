@@ -258,5 +258,5 @@ def test_arrays_of_pixels_are_examples_and_others_are_none(service: RunningServi
         assert by_pixels == by_file
         assert client.embed("flowers", [pixels]).embeddings
         for odd in (pixels.astype(np.float32), pixels[:, :, 0], 3.5):
-            with pytest.raises(TypeError, match="an example is a file, pixels uint8"):
+            with pytest.raises(TypeError, match="an example is a file, RGB uint8"):
                 client.predict("flowers", [odd])  # type: ignore[list-item]
