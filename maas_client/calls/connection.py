@@ -14,6 +14,7 @@ from maas.training.v1 import training_pb2_grpc
 from grpc_runtime.addresses import channel_options
 from maas_client.settings import ClientSettings
 from maas_client.wire.resuming import resumed
+from maas_client.wire.retrying import Retries
 
 PAGE_SIZE = 1000
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -44,6 +45,10 @@ class Connection:
         """Close both channels."""
         self.training_channel.close()
         self.inference_channel.close()
+
+    def retries(self) -> Retries:
+        """Return the tries of an upload to the training service."""
+        return Retries(self.training_channel, self.settings.reconnect_seconds)
 
     def resumed(self, call: Callable[[Any], Any], request: Any) -> Iterator[Any]:  # noqa: ANN401  any numbered stream
         """Yield the numbered messages of a stream of the training service, and go on after the last one received."""

@@ -58,13 +58,8 @@ class DatasetCalls(Connection):
             schema=_schema(columns or {}),
         )
         header.upload_id = _upload_id(contents, header)
-        upload = ResumedUpload(
-            self.training_channel,
-            header,
-            contents.chunks,
-            on_sent or (lambda _: None),
-            reconnect_seconds=self.settings.reconnect_seconds,
-        )
+        progress = on_sent or (lambda _: None)
+        upload = ResumedUpload(self.training, self.retries(), header, contents.chunks, progress)
         return upload.run()
 
     def register_dataset(

@@ -80,7 +80,7 @@ def import_archive(
         parent = model_name(model) if model else model_of(archive.version.name)
         header = _header(archive, parent, _base(client, archive))
         header.alias, header.actor = alias_name(parent, alias) if alias else "", actor
-        version = send(client.registry, header, archive.blobs, archive.chunks, on_bytes)
+        version = send(client.registry, client.retries(), header, archive.blobs, archive.chunks, on_bytes)
     if version.state == model_store_pb2.RESOURCE_STATE_DELETED:
         raise CommandFailed(f"{version.name} is what was imported from {path}, and was deleted: undelete it first")
     if alias and (name := alias_name(parent, alias)) not in version.aliases:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
@@ -11,16 +10,9 @@ import grpc
 from maas.training.v1 import training_pb2, training_pb2_grpc
 
 from maas_client.wire.request_streams import sent
-from maas_client.wire.resuming import is_back
+from maas_client.wire.retrying import Progress, Retries
 
 Request = training_pb2.UploadDatasetRequest
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
-# What a broken connection, a service that stops, or a client that slept for too long, looks like.
-_BROKEN_OFF = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 # What a service answers that has not, or has not all, or has other bytes of what was sent before.
 _BEGIN_ANEW = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
 
@@ -30,21 +22,18 @@ class ResumedUpload:
 
     def __init__(
         self,
-        channel: grpc.Channel,
+        training: training_pb2_grpc.TrainingServiceStub,
+        retries: Retries,
         header: Request.Header,
         chunks: Callable[[], Iterable[bytes]],
         on_sent: Callable[[int], object] = lambda _: None,
-        *,
-        reconnect_seconds: float,
     ) -> None:
         """Take what begins the archive anew, and what is told of bytes that have arrived or are sent, each once."""
-        self._channel = channel
-        self._stub = training_pb2_grpc.TrainingServiceStub(channel)
+        self._stub = training
         self._header = header
         self._chunks = chunks
-        self._on_sent = on_sent
-        self._reconnect_seconds = reconnect_seconds
-        self._told = 0
+        self._progress = Progress(on_sent)
+        self._retries = retries
 
     def run(self) -> training_pb2.Dataset:
         """Return the dataset; send only what the service lacks.
@@ -53,39 +42,33 @@ class ResumedUpload:
         lacks what it had, or the files have changed since, all is sent anew. Raises grpc.RpcError for all else, and
         where the service was never reached.
         """
-        most, give_up, pause_seconds, anew = -1, 0.0, _FIRST_PAUSE_SECONDS, False
+        anew = False
         while True:
             offset = 0
             try:
                 offset = 0 if anew else self._committed_size()
-                if offset > most:
-                    most, give_up, pause_seconds = offset, 0.0, _FIRST_PAUSE_SECONDS
                 return self._send(offset)
             except grpc.RpcError as error:
                 anew = offset > 0 and error.code() in _BEGIN_ANEW
-                if anew:
-                    continue
-                give_up = give_up or time.monotonic() + self._reconnect_seconds
-                is_over = most < 0 or error.code() not in _BROKEN_OFF
-                if is_over or not is_back(self._channel, give_up, pause_seconds):
+                if not anew and not self._retries.wait(error):
                     raise
-                pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def _committed_size(self) -> int:
         """Return how many bytes the service has."""
         request = training_pb2.QueryUploadRequest(upload_id=self._header.upload_id)
         try:
-            return self._stub.QueryUpload(request).committed_size
+            committed_size = self._stub.QueryUpload(request).committed_size
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
-            return 0
+            committed_size = 0
+        self._retries.note(committed_size)
+        return committed_size
 
     def _send(self, offset: int) -> training_pb2.Dataset:
         messages = self._messages(offset)
-        first = next(
-            messages
-        )  # before the call: reading what the service has may take longer than a call may be silent
+        # Before the call, which may not be silent for as long as it may take to read what the service has.
+        first = next(messages)
         return sent(self._stub.UploadDataset, chain([first], messages))
 
     def _messages(self, offset: int) -> Iterator[Request]:
@@ -102,7 +85,7 @@ class ResumedUpload:
                 begun = True
             rest = chunk[known:]
             hasher.update(rest)
-            self._tell(position)
+            self._progress.reach(position)
             if rest:
                 yield Request(chunk=rest)
         if not begun:  # fewer bytes than the service has: what it has is not of this archive
@@ -114,10 +97,5 @@ class ResumedUpload:
         header.CopyFrom(self._header)
         if offset:
             header.write_offset, header.committed_sha256 = offset, sha256
-            self._tell(offset)
+            self._progress.reach(offset)
         return Request(header=header)
-
-    def _tell(self, position: int) -> None:
-        if position > self._told:
-            self._on_sent(position - self._told)
-            self._told = position
