@@ -11,7 +11,8 @@ from torch import Tensor
 
 from model_store.architectures.activation import activated
 from model_store.calibration import Calibration
-from model_store.tasks import Activation, compared
+from model_store.tasks import Activation
+from model_store.tasks.comparing import compared
 
 _MIN_AGREEMENT = 0.98  # of 64 rows, one may get another label
 _MAX_SHIFT = 0.05

@@ -20,7 +20,8 @@ from inference_service.models.resident import ResidentVersion
 from model_store.architectures.activation import activated
 from model_store.modalities import Rows
 from model_store.modalities.spec import Numbers as Values
-from model_store.tasks import Activation, same_decisions
+from model_store.tasks import Activation
+from model_store.tasks.comparing import same_decisions
 
 _log = structlog.get_logger()
 _PRIORITY = 2**64  # behind whatever a caller can ask for

@@ -9,7 +9,7 @@ from model_store.errors import InvalidManifest
 from model_store.tasks.classification import Classification
 from model_store.tasks.multi_label import MultiLabel
 from model_store.tasks.regression import Regression
-from model_store.tasks.task import Activation, Task, compared, same_decisions
+from model_store.tasks.task import Activation, Task
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any]], Task]] = {
     "classification": Classification.from_json,
@@ -34,7 +34,5 @@ __all__ = [
     "MultiLabel",
     "Regression",
     "Task",
-    "compared",
     "read_task",
-    "same_decisions",
 ]

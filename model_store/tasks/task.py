@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from model_store.errors import InvalidManifest
 from model_store.normal_form import normal_form, unshowable
 from model_store.texts import MAX_LABEL
@@ -16,36 +13,6 @@ Activation = Literal["softmax", "sigmoid", "identity"]
 THRESHOLD = 0.5
 """From which score on an example has a label."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
-
-
-def same_decisions(
-    activation: Activation, found: NDArray[np.float32], wanted: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """Return which rows of answers [n, outputs] come to the same decision as others.
-
-    The decision is the best label, or the set of labels from the threshold on; values of targets have none. Numbers
-    that are not finite agree with nothing.
-    """
-    same = np.ones(len(found), np.bool_)
-    if activation == "softmax":
-        same = np.equal(found.argmax(axis=1), wanted.argmax(axis=1))
-    elif activation == "sigmoid":
-        same = np.all((found >= THRESHOLD) == (wanted >= THRESHOLD), axis=1)
-    return np.logical_and(same, np.all(np.isfinite(found), axis=1))
-
-
-def compared(
-    activation: Activation, found: NDArray[np.float32], wanted: NDArray[np.float32]
-) -> tuple[NDArray[np.bool_], float]:
-    """Compare answers [n, outputs] with others: which rows come to the same decision, and the largest difference.
-
-    The difference of targets' values is in standard deviations of the others; that of numbers that are not finite is 1.
-    """
-    same = same_decisions(activation, found, wanted)
-    if not np.isfinite(found).all():
-        return same, 1.0
-    spread = np.maximum(wanted.std(axis=0), np.finfo(np.float32).tiny) if activation == "identity" else 1.0
-    return same, float((np.abs(found - wanted) / spread).max())
 
 
 class Task(Protocol):

@@ -23,9 +23,8 @@ def maas(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_prediction_imports_no_torch() -> None:
     """What every command imports at start stays light: the heavy libraries come with the commands that need them."""
-    script = (
-        "import sys, maas_client.__main__; print([m for m in ('torch', 'sqlalchemy', 'sklearn') if m in sys.modules])"
-    )
+    heavy = ("torch", "sqlalchemy", "sklearn", "numpy", "PIL")
+    script = f"import sys, maas_client.__main__; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
