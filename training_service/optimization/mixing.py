@@ -42,15 +42,15 @@ def mixup(inputs: Tensor, share: float) -> Tensor:
     return share * inputs + (1 - share) * inputs.roll(1, 0)
 
 
-def cutmix(images: Tensor, share: float, random: np.random.Generator) -> tuple[Tensor, float]:
-    """Paste about a share of 1 - `share` of the image before into each [n, c, h, w]; return the share that is left."""
-    height, width = images.shape[2:]
+def cutmix(inputs: Tensor, share: float, random: np.random.Generator) -> tuple[Tensor, float]:
+    """Paste about a share of 1 - `share` of the row before into each [n, c, h, w]; return the share that is left."""
+    height, width = inputs.shape[2:]
     size = np.sqrt(1 - share)
     top, bottom = _span(height, size, random)
     left, right = _span(width, size, random)
-    images = images.clone()
-    images[:, :, top:bottom, left:right] = images.roll(1, 0)[:, :, top:bottom, left:right]
-    return images, 1 - (bottom - top) * (right - left) / (height * width)
+    mixed = inputs.clone()
+    mixed[:, :, top:bottom, left:right] = inputs.roll(1, 0)[:, :, top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
 def _span(length: int, share: float, random: np.random.Generator) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Recipes: pure data that says which stages train, and how. Nothing here touches a tensor.
 
-Learnt on 233 photos of 7 labels (MobileNetV2, means of 5 splits and seeds): the tutorial's loop reaches 0.745.
+Learnt on 233 examples of 7 labels (MobileNetV2, means of 5 splits and seeds): the tutorial's loop reaches 0.745.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class HeadStart(StrEnum):
 
 
 class Augmentation(StrEnum):
-    """What happens to training images; none of it changes what they show."""
+    """What happens to training examples; none of it changes what they show."""
 
     NONE = "none"
     MIRROR = "mirror"
@@ -57,7 +57,7 @@ class Augmentation(StrEnum):
 
 
 CROPS = frozenset({Augmentation.CROP_AND_MIRROR, Augmentation.STRONG})
-"""Those that make every image new each time, so that there is nothing to compute once, but for views to choose from."""
+"""Those that make examples new each time, so that there is nothing to compute once, but for views to choose from."""
 
 
 class ClassWeights(StrEnum):
@@ -88,7 +88,7 @@ class Recipe:
     `stage_count` counts backbone stages with parameters, from the head down. The last backbone stage learns at
     `backbone_learning_rate_factor` times the head's rate, each stage below at `stage_learning_rate_factor` times the
     rate of the one above. With `epochs_per_stage` the head trains alone at first, and that many epochs pass before
-    each further stage joins. With crops, `view_count` views of each training image go through the frozen stages once,
+    each further stage joins. With crops, `view_count` views of each training example go through the frozen stages once,
     and steps choose among these and the plain one; 0 crops anew in every step. A step takes `batches_per_step`
     batches of `batch_size` rows. `momentum` and `nesterov` are SGD's, `beta1` is AdamW's. `freeze_batch_norm` keeps
     BatchNorm's statistics those of the base. With `average_decay` the moving average of the weights is measured and
@@ -182,9 +182,9 @@ DEFAULTS: Mapping[RecipeName, Recipe] = {
     RecipeName.LINEAR_PROBE: Recipe(
         RecipeName.LINEAR_PROBE, head_start=HeadStart.LINEAR_PROBE, augmentation=Augmentation.MIRROR
     ),
-    # The frozen stages' output is computed once for each image and its mirror image: crops would each need their own.
+    # The frozen stages' output is computed once for each row and its mirrored view: crops would each need their own.
     # At a head rate of 1e-3 the few features of a small dataset are learnt by heart before the backbone has moved:
-    # on 233 photos of 7 labels the test accuracy was 0.828 (mean of 4 splits) against 0.841 at 1e-4.
+    # on 233 examples of 7 labels the test accuracy was 0.828 (mean of 4 splits) against 0.841 at 1e-4.
     RecipeName.LAST_STAGES: replace(
         _FINE_TUNE,
         name=RecipeName.LAST_STAGES,

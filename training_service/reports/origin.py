@@ -21,7 +21,7 @@ _SPLITS = ("num_train", "num_validation", "num_test")
 
 
 def data(facts: JobFacts) -> Markup:
-    """Show how many images of each label there are, and what was left out."""
+    """Show how many examples of each label there are, and what was left out."""
     if facts.dataset is None:
         return element("p", f"datasets/{facts.job.spec.dataset_id} is not there any more.", class_="note")
     summary = facts.dataset.summary
@@ -37,14 +37,14 @@ def data(facts: JobFacts) -> Markup:
             ("Dataset", facts.dataset.name),
             ("Digest", element("code", facts.dataset.digest)),
             ("Grown from", facts.dataset.parent_name),
-            ("Images", f"{facts.dataset.num_rows:,} of {len(rows):,} labels"),
+            ("Examples", f"{facts.dataset.num_rows:,} of {len(rows):,} labels"),
             ("Near duplicates", _near_duplicates(summary)),
             ("Left out", f"{summary['num_rejected_files']:,} files"),
             ("Encoded", size_text(facts.dataset.size_bytes)),
         ]
     )
     columns = ("Label", "Train", "Validation", "Test", "All")
-    return joined([known, long_table(columns, rows, "Images by label and split", "labels"), _left_out(summary)])
+    return joined([known, long_table(columns, rows, "Examples by label and split", "labels"), _left_out(summary)])
 
 
 def recipe(facts: JobFacts) -> Markup:
@@ -107,7 +107,9 @@ def _left_out(summary: Mapping[str, Any]) -> Markup:
 def _near_duplicates(summary: Mapping[str, Any]) -> str:
     if not summary["num_near_duplicates"]:
         return "none"
-    return f"{summary['num_near_duplicates']:,} images, {summary['num_split_near_duplicates']:,} of them across splits"
+    return (
+        f"{summary['num_near_duplicates']:,} examples, {summary['num_split_near_duplicates']:,} of them across splits"
+    )
 
 
 def _setting(name: str, value: object, asked: Recipe) -> Markup:

@@ -18,7 +18,7 @@ _NUM_HALVINGS = 18  # of the logarithm's range: to four digits
 _DIGITS = 4
 _NUM_FOLDS = 10
 _MAX_CROSS_VALIDATED_ROWS = 2_000  # more rows tell no more, and each fold costs a fit
-# On 233 photos (24 splits, 12 or 36 validation rows) no weight at all made the test log loss worse in 11 to 14 runs of
+# On 233 rows (24 splits, 12 or 36 validation rows) no weight at all made the test log loss worse in 11 to 14 runs of
 # 24, a weight of 20 in up to 3, and one of 50 in none with 36 rows.
 _PRIOR_ROWS = 50
 Outputs = NDArray[np.float32]

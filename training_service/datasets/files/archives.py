@@ -1,6 +1,6 @@
 """Reads a stranger's archive: zip, tar or tar.gz as a stream of files, never unpacked to a path.
 
-What an honest archive of photos does not have makes the whole of it unusable: absolute paths, `..`, symbolic links and
+What an honest archive of data does not have makes the whole of it unusable: absolute paths, `..`, symbolic links and
 devices, more than 100 bytes for each that was sent. The limits hold while bytes are unpacked, whatever headers claim.
 An archive is read to its end: one that was cut there, or has other bytes behind it, is not what was packed.
 """
@@ -120,7 +120,9 @@ class _Budget:
 
     def check_ratio(self, unpacked: int, packed: int, path: str) -> None:
         if unpacked > _RATIO_FLOOR_BYTES and unpacked > self.limits.max_ratio * packed:
-            raise _refused(f"unpacks to more than {self.limits.max_ratio} times its size (at {path!r}): not a photo's")
+            raise _refused(
+                f"unpacks to more than {self.limits.max_ratio} times its size (at {path!r}): not an example's"
+            )
 
 
 class _Guarded:
@@ -135,7 +137,7 @@ class _Guarded:
 
     def read(self, size: int = -1) -> bytes:
         if size > self._max_read:
-            raise _refused(f"has a header of {size} bytes (after {self.entry!r}): that is no archive of photos")
+            raise _refused(f"has a header of {size} bytes (after {self.entry!r}): that is no archive of examples")
         self.last_read = self._file.read(size)
         self._check(self._file.tell())
         return self.last_read

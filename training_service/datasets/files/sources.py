@@ -77,7 +77,7 @@ class Sources:
             )
         raise NotAllowed(
             "this service reads no URLs: let its operator name those below which it may, such as "
-            "MAAS_TRAINING_DATASET_ROOTS=file:///data,s3://bucket/photos, or upload the dataset"
+            "MAAS_TRAINING_DATASET_ROOTS=file:///data,s3://bucket/data, or upload the dataset"
         )
 
     def fetch(self, source: Source, spool: IO[bytes]) -> Iterator[ArchiveFile] | None:
@@ -138,7 +138,7 @@ def _checked(url: str, field: str) -> str:
     scheme, separator, path = url.partition("://")
     if not separator or not scheme or (url.startswith(_FILE) and not path.startswith("/")):
         raise InvalidInput.of(
-            field, f"must be a URL such as file:///data/photos or s3://bucket/photos, not {quoted(url)}"
+            field, f"must be a URL such as file:///data/flowers or s3://bucket/flowers, not {quoted(url)}"
         )
     if _FORBIDDEN.search(url) or {"", ".", ".."} & set(path.removeprefix("/").split("/")):
         raise InvalidInput.of(

@@ -108,7 +108,7 @@ def test_a_path_that_may_climb_is_refused(service: RunningService, place: Path, 
 @pytest.mark.parametrize("uri", ["", "photos", "://x", "file://host/data"])
 def test_what_is_no_url_is_refused(service: RunningService, uri: str) -> None:
     """And told what one looks like."""
-    with refused(INVALID, "file:///data/photos", fields=["uri"]):
+    with refused(INVALID, "file:///data/flowers", fields=["uri"]):
         register(service, uri)
 
 
