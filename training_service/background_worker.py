@@ -25,7 +25,8 @@ from model_store.names import parse_dataset, parse_job, parse_target
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
-from training_service.api.evaluation_convert import evaluated_message, evaluating_message, read_split
+from training_service.api.datasets.splits import read_split
+from training_service.api.evaluation_convert import evaluated_message, evaluating_message
 from training_service.background.order import ERROR, MESSAGE, Kind, SideOrder, error_content, frame
 from training_service.evaluation.evaluator import Evaluator, build_evaluator
 from training_service.evaluation.learned_rows import LearnedRows

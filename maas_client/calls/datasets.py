@@ -12,6 +12,7 @@ from maas.training.v1 import training_pb2
 from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
 from maas_client.files.archive import Contents
 from maas_client.typed.shorthand import dataset_name
+from maas_client.typed.splits import split_number
 from maas_client.wire.resumed_uploads import ResumedUpload
 
 
@@ -104,9 +105,11 @@ class DatasetCalls(Connection):
         )
         yield from all_pages(self.training.ListDatasets, request, "datasets")
 
-    def dataset_rows(self, dataset: str, split: str = "") -> Iterator[training_pb2.DatasetRow]:
+    def dataset_rows(self, dataset: str, split: str = "all") -> Iterator[training_pb2.DatasetRow]:
         """Yield the rows of a dataset, or of one of its splits."""
-        request = training_pb2.ListDatasetRowsRequest(parent=dataset_name(dataset), split=split, page_size=PAGE_SIZE)
+        request = training_pb2.ListDatasetRowsRequest(
+            parent=dataset_name(dataset), split=split_number(split), page_size=PAGE_SIZE
+        )
         yield from all_pages(self.training.ListDatasetRows, request, "rows")
 
 

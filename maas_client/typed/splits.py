@@ -16,6 +16,11 @@ _SPLITS: Mapping[str, training_pb2.Split] = {
 }
 
 
+def split_word(split: training_pb2.Split) -> str:
+    """Return a split as people name it."""
+    return training_pb2.Split.Name(split).removeprefix("SPLIT_").lower()
+
+
 def split_number(text: str) -> training_pb2.Split:
     """Return a split's number on the wire; raise CommandFailed where there is no such split."""
     if text not in _SPLITS:

@@ -28,6 +28,6 @@ def test_modules_in_the_current_folder_are_not_imported(
             pass
         job = client.job(job.name)
         assert job.state == training_pb2.TRAINING_JOB_STATE_SUCCEEDED, job.error
-        assert client.evaluate("shapes/1", "shapes").metrics.num_rows > 0
+        assert client.evaluate("shapes/1", "shapes").metrics.row_count > 0
         assert "<html" in client.report(job.name)
     assert not was_run.exists()

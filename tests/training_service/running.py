@@ -158,6 +158,11 @@ def upload_messages(
     yield pb.UploadDatasetRequest(sha256=hashlib.sha256(archive).hexdigest())
 
 
+def split_of(row: pb.DatasetRow) -> str:
+    """Return the split that a row is in, as manifests name it."""
+    return pb.Split.Name(row.split).removeprefix("SPLIT_").lower()
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that nobody announces; fail after a while."""
     give_up = time.monotonic() + TIMEOUT

@@ -8,7 +8,6 @@ from typing import Any
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
 
-from model_store.errors import InvalidInput
 from model_store.names import dataset_name
 from model_store.records.metrics import (
     ClassificationDetail,
@@ -22,8 +21,7 @@ from model_store.records.metrics import (
 )
 from model_store.texts import MAX_LABEL, check_line
 from model_store.transactions.publication import check_metric_values
-from training_service.datasets.splits import Split
-from training_service.evaluation.evaluator import ALL, Evaluated
+from training_service.evaluation.evaluator import Evaluated
 from training_service.phases import Phase
 
 _NUMBERS_OF_LABELS = ("precision", "recall", "f1")
@@ -36,20 +34,6 @@ PHASES: Mapping[Phase, pb.Phase] = {
     Phase.EVALUATING: pb.PHASE_EVALUATING,
 }
 """Each phase on the wire."""
-_SPLITS: Mapping[int, str] = {
-    pb.SPLIT_UNSPECIFIED: Split.TEST,
-    pb.SPLIT_TRAIN: Split.TRAIN,
-    pb.SPLIT_VALIDATION: Split.VALIDATION,
-    pb.SPLIT_TEST: Split.TEST,
-    pb.SPLIT_ALL: ALL,
-}
-
-
-def read_split(split: pb.Split) -> str:
-    """Return the split that a request means; raise InvalidInput where there is none of this number."""
-    if split not in _SPLITS:
-        raise InvalidInput.of("split", f"must be one of {', '.join(pb.Split.keys()[1:])}, not {split}")
-    return _SPLITS[split]
 
 
 def evaluating_message(phase: Phase, fraction_done: float) -> pb.EvaluateModelVersionResponse:
@@ -80,7 +64,7 @@ def metrics_message(metrics: Metrics) -> model_store_pb2.Metrics:
         name: model_store_pb2.Interval(low=each.low, high=each.high) for name, each in metrics.intervals.items()
     }
     message = model_store_pb2.Metrics(
-        split=metrics.split, num_rows=metrics.num_rows, values=metrics.values, intervals=intervals
+        split=metrics.split, row_count=metrics.num_rows, values=metrics.values, intervals=intervals
     )
     if metrics.detail is not None:
         getattr(message, metrics.detail.kind).CopyFrom(_detail_message(metrics.detail))
@@ -115,7 +99,7 @@ def read_metrics(message: model_store_pb2.Metrics, field: str) -> Metrics:
     kind = message.WhichOneof("detail")
     return Metrics(
         split=check_line(message.split, f"{field}.split", 63),
-        num_rows=message.num_rows,
+        num_rows=message.row_count,
         values=check_metric_values(message.values, f"{field}.values"),
         intervals={
             name: Interval(**check_metric_values({"low": each.low, "high": each.high}, f"{field}.intervals[{name!r}]"))

@@ -28,7 +28,7 @@ from model_store.registry.models import ModelStore
 from training_service.api import training_convert as convert
 from training_service.api.client_streams import Caller, in_threads
 from training_service.api.datasets.convert import dataset_message, previewed_message, row_messages
-from training_service.api.evaluation_convert import read_split
+from training_service.api.datasets.splits import read_split
 from training_service.api.job_requests import job_spec
 from training_service.api.job_watch import JobWatch
 from training_service.api.registry_requests import list_request
@@ -38,7 +38,8 @@ from training_service.background.order import Kind
 from training_service.background.tasks import BackgroundTasks
 from training_service.datasets.manifest import read_manifest
 from training_service.datasets.packs import PackedRows
-from training_service.datasets.preview import PreviewSize, check_split, choose_rows
+from training_service.datasets.preview import PreviewSize, choose_rows
+from training_service.datasets.splits import ALL
 from training_service.modalities import MODALITIES
 from training_service.threads import CallThreads
 
@@ -214,12 +215,12 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     def _list_rows(self, request: pb.ListDatasetRowsRequest) -> pb.ListDatasetRowsResponse:
         dataset = self._datasets.get(parse_dataset(request.parent, "parent"))
-        split = check_split(request.split)
+        split = read_split(request.split, unset=ALL)
         limit = PageRequest(request.page_size, request.page_token).limit
         listing = f"rows of {dataset.id} {split}"
         start = int(decode_token(listing, request.page_token, int) or 0)
         manifest = read_manifest(self._store.blobs, dataset.digest)
-        rows = [row for row in manifest.rows if split in {"", row.split}][start : start + limit + 1]
+        rows = [row for row in manifest.rows if split in {ALL, row.split}][start : start + limit + 1]
         page = cut(listing, rows, range(start + 1, start + 1 + len(rows)), limit)
         messages = row_messages(manifest, page.items)
         return pb.ListDatasetRowsResponse(rows=messages, next_page_token=page.next_token)
@@ -228,7 +229,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         dataset = self._datasets.get(parse_dataset(request.name, "name"))
         size = PreviewSize(request.example_count or PreviewSize.example_count, request.edge or PreviewSize.edge)
         manifest = read_manifest(self._store.blobs, dataset.digest)
-        chosen = choose_rows(manifest, check_split(request.split), size.example_count)
+        chosen = choose_rows(manifest, read_split(request.split, unset=ALL), size.example_count)
         with PackedRows(self._store.blobs, chosen) as packs:
             shown = [MODALITIES[manifest.modality].preview(packs, row, size.edge) for row in chosen]
         rows = zip(row_messages(manifest, chosen), shown, strict=True)

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from model_store.errors import InvalidInput
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.datasets.splits import Split
+from training_service.datasets.splits import ALL, Split
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,12 @@ class PreviewSize:
                 raise InvalidInput.of(name, f"must be {low} to {high}, not {getattr(self, name)}")
 
 
-def check_split(text: str) -> str:
-    """Return the name of a split, or nothing for all rows; raise InvalidInput."""
-    if text not in {"", *Split}:
-        raise InvalidInput.of("split", f"must be empty or one of {', '.join(Split)}, not {text[:80]!r}")
-    return text
-
-
 def choose_rows(manifest: DatasetManifest, split: str, example_count: int) -> list[DatasetRow]:
     """Return so many rows at most, by label and split: of each label as many as of any other, while it has them.
 
     Which of a label's rows these are seems random, and is always the same.
     """
-    rows = [row for row in manifest.rows if split in {"", row.split}]
+    rows = [row for row in manifest.rows if split in {ALL, row.split}]
     by_label = [sorted(group, key=lambda row: row.sha256) for _, group in groupby(rows, key=_label)]
     places = ((place, row) for group in by_label for place, row in enumerate(group))
     dealt = sorted(places, key=lambda each: (each[0], _label(each[1])))

@@ -23,6 +23,10 @@ class Split(StrEnum):
     TEST = "test"
 
 
+ALL = "all"
+"""Stands for the rows of every split, where a split is asked for."""
+
+
 class SplitSource(StrEnum):
     """Where the splits of rows come from."""
 

@@ -16,7 +16,7 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, read_manifest
-from training_service.datasets.splits import Split
+from training_service.datasets.splits import ALL, Split
 from training_service.devices import chosen_device
 from training_service.evaluation.evaluate_version import Evaluation, check_evaluable, evaluate_version
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
@@ -25,7 +25,6 @@ from training_service.phases import Phase
 from training_service.recipes.refitting import REFITTED
 from training_service.settings import TrainingSettings
 
-ALL = "all"
 _DECODING_SHARE = 0.5
 
 OnProgress = Callable[[Phase, float], object]

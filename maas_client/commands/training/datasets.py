@@ -16,6 +16,7 @@ from maas_client.modalities import draw_thumbnails
 from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options
 from maas_client.typed.numbers import INT64_MAX
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
+from maas_client.typed.splits import split_number, split_word
 from maas_client.views.browser import show_in_browser
 from maas_client.views.dataset import show, target_text
 from maas_client.views.output import (
@@ -150,7 +151,7 @@ def show_dataset(dataset: Name, *, as_json: AsJson = False) -> None:
 def preview_dataset(
     dataset: Name,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="PNG to write; default: DATASET.png.")] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test alone.")] = "",
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "all",
     examples: Annotated[int, typer.Option(min=1, max=200, help="Examples at most.")] = 60,
     *,
     no_open: Annotated[bool, typer.Option("--no-open", help="Write the picture and do not show it.")] = False,
@@ -159,14 +160,14 @@ def preview_dataset(
     name = dataset_name(dataset)
     with Client() as client:
         rows = client.training.PreviewDataset(
-            training_pb2.PreviewDatasetRequest(name=name, split=split, example_count=examples)
+            training_pb2.PreviewDatasetRequest(name=name, split=split_number(split), example_count=examples)
         ).rows
         if any(each.HasField("numbers") for each in rows):
             _print_rows(client.dataset(name), rows)
             return
     path = output or Path(f"{id_of(name)}.png")
-    title = f"{name}: {len(rows)} examples {f'of {split}' if split else ''}".rstrip()
-    pictures = [(each.jpeg, target_text(each.row.target), each.row.split) for each in rows]
+    title = f"{name}: {len(rows)} examples {'' if split == 'all' else f'of {split}'}".rstrip()
+    pictures = [(each.jpeg, target_text(each.row.target), split_word(each.row.split)) for each in rows]
     show_numbers(draw_thumbnails(pictures, title, path))
     out.print(as_text(str(path)), soft_wrap=True)
     if not no_open:
@@ -178,7 +179,7 @@ def _print_rows(dataset: training_pb2.Dataset, rows: Sequence[training_pb2.Previ
     lines = [
         (
             each.row.row_number,
-            each.row.split,
+            split_word(each.row.split),
             target_text(each.row.target),
             *(f"{number:g}" for number in each.numbers.values[:_SHOWN_FEATURES]),
         )

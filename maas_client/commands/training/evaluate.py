@@ -52,10 +52,10 @@ def evaluate(
     if as_json:
         print_json(found)
         return
-    title = f"{short_name(found.version)} on {found.dataset}, {found.metrics.split}: {found.metrics.num_rows} examples"
+    title = f"{short_name(found.version)} on {found.dataset}, {found.metrics.split}: {found.metrics.row_count} examples"
     if found.warning:
         notes.print("[bold yellow]warning[/]", as_text(found.warning), highlight=False, soft_wrap=True)
-    is_remembered = found.learned_row_count == found.metrics.num_rows
+    is_remembered = found.learned_row_count == found.metrics.row_count
     show_metrics(
         f"{title}, all of them learned from" if is_remembered else title, found.metrics, is_remembered=is_remembered
     )

@@ -64,7 +64,7 @@ def test_a_version_is_evaluated_on_its_own_dataset_or_another(maas: Maas) -> Non
     code, out, _ = maas("evaluate", "flowers", "--dataset", "photos", "--split", "all", "--json")
     found = json.loads(out)
     assert (code, found["version"], found["metrics"]["split"]) == (0, "models/flowers/versions/1", "all")
-    assert found["metrics"]["num_rows"] == "30"
+    assert found["metrics"]["row_count"] == "30"
 
 
 def test_a_version_is_shown_with_what_its_recipe_used(maas: Maas) -> None:

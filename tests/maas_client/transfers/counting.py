@@ -11,7 +11,7 @@ from maas_client.client import Client
 
 METRICS = pb.Metrics(
     split="test",
-    num_rows=3,
+    row_count=3,
     values={"accuracy": 2 / 3},
     intervals={"accuracy": pb.Interval(low=0.3, high=1.0)},
     classification=pb.ClassificationDetail(confusion_matrix=[pb.ConfusionRow(counts=[2, 1])], temperature=1.5),

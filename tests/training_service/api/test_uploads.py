@@ -54,7 +54,7 @@ def test_an_upload_becomes_a_dataset(service: RunningService) -> None:
 def test_rows_come_in_pages(service: RunningService) -> None:
     """Rows of one split, page by page, with the digests of their bytes."""
     service.upload(tar_of(photos(8)))
-    request = pb.ListDatasetRowsRequest(parent="datasets/photos", split="train", page_size=3)
+    request = pb.ListDatasetRowsRequest(parent="datasets/photos", split=pb.SPLIT_TRAIN, page_size=3)
     rows = []
     while True:
         response = service.training.ListDatasetRows(request)
@@ -64,12 +64,13 @@ def test_rows_come_in_pages(service: RunningService) -> None:
         request.page_token = response.next_page_token
     files = photos(8)
     assert len(rows) == 10
-    assert {row.split for row in rows} == {"train"}
+    assert {row.split for row in rows} == {pb.SPLIT_TRAIN}
     for row in rows:
         assert row.target.label == row.path.split("/")[0]
         assert (row.size_bytes, row.sha256) == (len(files[row.path]), hashlib.sha256(files[row.path]).hexdigest())
     with refused(INVALID, fields=["split"]):
-        service.training.ListDatasetRows(pb.ListDatasetRowsRequest(parent="datasets/photos", split="all"))
+        wrong = pb.ListDatasetRowsRequest(parent="datasets/photos", split=9)  # type: ignore[arg-type]  # no split
+        service.training.ListDatasetRows(wrong)
 
 
 def test_equal_photos_make_equal_datasets(service: RunningService) -> None:

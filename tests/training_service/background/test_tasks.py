@@ -63,7 +63,7 @@ def test_a_native_crash_ends_an_evaluation_and_nothing_else(service: RunningServ
     with refused(grpc.StatusCode.INTERNAL, "evaluation was ended by SIGSEGV"):
         list(running)
     *_, last = service.training.EvaluateModelVersion(REQUEST, timeout=TIMEOUT)
-    assert last.evaluation.metrics.num_rows == 120
+    assert last.evaluation.metrics.row_count == 120
     found = service.job(job.name)
     assert (found.state, found.attempt_count) == (pb.TRAINING_JOB_STATE_RUNNING, 1)
     service.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job.name))

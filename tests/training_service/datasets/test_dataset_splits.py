@@ -13,7 +13,7 @@ from maas.training.v1 import training_pb2 as pb
 
 from model_store.modalities.image.decoding import decode_image
 from tests.training_service.making import picture, tar_of, zip_of
-from tests.training_service.running import RunningService, refused
+from tests.training_service.running import RunningService, refused, split_of
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -30,7 +30,7 @@ def photos_in(folders: Iterable[str], num_each: int = 4, start: int = 0) -> dict
 
 def in_splits(service: RunningService) -> dict[str, int]:
     """Return how many rows each split has."""
-    return dict(Counter(row.split for row in service.rows().values()))
+    return dict(Counter(split_of(row) for row in service.rows().values()))
 
 
 def encoded_anew(data: bytes) -> bytes:
@@ -45,7 +45,7 @@ def test_folders_of_splits_are_kept(service: RunningService) -> None:
     dataset = service.upload(tar_of(photos_in(["my/train/", "my/val/", "my/test/"])))
     assert (dataset.split_source, [each.label for each in dataset.labels]) == (pb.SPLIT_SOURCE_FOLDERS, ["blue", "red"])
     names = {"train": "train", "val": "validation", "test": "test"}
-    assert all(row.split == names[path.split("/")[0]] for path, row in service.rows().items())
+    assert all(split_of(row) == names[path.split("/")[0]] for path, row in service.rows().items())
     assert [(each.examples.train, each.examples.validation, each.examples.test) for each in dataset.labels] == [
         (4, 4, 4)
     ] * 2
@@ -54,7 +54,7 @@ def test_folders_of_splits_are_kept(service: RunningService) -> None:
 def test_a_missing_validation_is_dealt_out_of_training(service: RunningService) -> None:
     """The user's test stays as it is."""
     service.upload(tar_of(photos_in(["train/", "test/"], 8)))
-    splits = {path: row.split for path, row in service.rows().items()}
+    splits = {path: split_of(row) for path, row in service.rows().items()}
     assert all((split == "test") == path.startswith("test/") for path, split in splits.items())
     assert in_splits(service) == {"train": 12, "validation": 4, "test": 16}
 
@@ -66,7 +66,7 @@ def test_a_split_file_is_kept(service: RunningService) -> None:
     lines = "".join(f"{path},{split}\n" for path, split in chosen.items())
     dataset = service.upload(zip_of({"splits.csv": f"path,split\n{lines}".encode(), **files}))
     assert (dataset.split_source, dataset.example_count, dataset.rejected_file_count) == (pb.SPLIT_SOURCE_FILE, 12, 0)
-    assert {path: row.split.replace("validation", "val") for path, row in service.rows().items()} == chosen
+    assert {path: split_of(row).replace("validation", "val") for path, row in service.rows().items()} == chosen
 
 
 def test_of_equal_files_the_one_that_is_held_out_stays(service: RunningService) -> None:
@@ -114,7 +114,7 @@ def test_near_duplicates_in_the_users_splits_are_reported(service: RunningServic
     files = photos_in(["train/", "val/", "test/"])
     dataset = service.upload(tar_of(files | {"test/red/again.jpg": encoded_anew(files["train/red/0.png"])}))
     assert (dataset.near_duplicate_count, dataset.split_near_duplicate_count) == (2, 2)
-    assert service.rows()["test/red/again.jpg"].split == "test"
+    assert split_of(service.rows()["test/red/again.jpg"]) == "test"
 
 
 def test_sizes_and_colours_are_summed_up(service: RunningService) -> None:

@@ -14,7 +14,7 @@ from model_store.upkeep.gc import Collector
 from tests.model_store.making import age
 from tests.training_service.datasets.test_dataset_splits import encoded_anew
 from tests.training_service.making import photos, picture, tar_of
-from tests.training_service.running import RunningService, refused
+from tests.training_service.running import RunningService, refused, split_of
 from training_service.datasets.manifest import read_manifest
 from training_service.datasets.packs import PackedRows
 
@@ -83,7 +83,7 @@ def test_a_copy_of_what_is_there_is_rejected(service: RunningService) -> None:
         "blue/copy.png": f"the same image as {copied.path} of datasets/photos",
         f"{other}/x.png": "the same image has different labels: blue, red",
     }
-    assert service.rows("more")[near].split == "test"
+    assert split_of(service.rows("more")[near]) == "test"
 
 
 def test_a_new_label_may_come(service: RunningService) -> None:

@@ -54,7 +54,7 @@ def test_an_evaluation_finds_what_the_job_measured(training_service: RunningServ
     assert dict(found.metrics.values) == pytest.approx(dict(job.metrics.values), abs=1e-5)
     assert {"accuracy", "macro_f1", "log_loss", "expected_calibration_error"} <= set(found.metrics.values)
     assert (found.version, found.dataset, list(found.unknown_labels)) == (str(probe.name), "datasets/photos", [])
-    assert (found.metrics.split, found.metrics.num_rows) == ("test", 9)
+    assert (found.metrics.split, found.metrics.row_count) == ("test", 9)
     assert all(each.WhichOneof("part") == "progress" for each in told)
     shares = [each.progress.fraction_done for each in told]
     assert shares == sorted(shares)
@@ -67,7 +67,7 @@ def test_an_evaluation_finds_what_the_job_measured(training_service: RunningServ
 def test_any_split_can_be_measured(training_service: RunningService, split: str, num_rows: int) -> None:
     """By the model's alias or newest version too."""
     metrics = evaluate(training_service, "models/flowers", split=split_number(split))[-1].evaluation.metrics
-    assert (metrics.split, metrics.num_rows) == (split, num_rows)
+    assert (metrics.split, metrics.row_count) == (split, num_rows)
 
 
 def test_labels_are_matched_by_name(training_service: RunningService, probe: ModelVersion) -> None:

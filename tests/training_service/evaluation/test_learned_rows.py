@@ -11,7 +11,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
 
 from tests.training_service.making import photos, picture, publish_base, tar_of
-from tests.training_service.running import TIMEOUT, RunningService, refused, running_service
+from tests.training_service.running import TIMEOUT, RunningService, refused, running_service, split_of
 
 LABELS = ("blue", "green", "red")
 FILES = photos(20, LABELS)
@@ -52,7 +52,7 @@ def train(service: RunningService, dataset: str, **asked: object) -> pb.Training
 
 def learned(service: RunningService, dataset: str) -> set[str]:
     """Return the digests of the training and validation rows of a dataset."""
-    return {row.sha256 for row in service.rows(dataset).values() if row.split != "test"}
+    return {row.sha256 for row in service.rows(dataset).values() if split_of(row) != "test"}
 
 
 def held_out_rows(service: RunningService, dataset: str) -> set[str]:
@@ -75,7 +75,7 @@ def test_the_gate_compares_on_rows_that_neither_learned_from(service: RunningSer
     assert promotion.state == pb.PROMOTION_STATE_REFUSED
     assert (promotion.row_count, promotion.left_out_row_count) == (len(left), 15 - len(left))
     held_out = evaluated(service, served.version, "second", held_out=True)
-    assert held_out.metrics.num_rows == len(left)
+    assert held_out.metrics.row_count == len(left)
     assert promotion.incumbent_figure == pytest.approx(held_out.metrics.values["accuracy"])
     assert f"on {len(left)} test rows; {15 - len(left)} more are left out, as {served.version} or" in promotion.reason
     history = service.registry.ListAliasHistory(model_store_pb2.ListAliasHistoryRequest(parent=PRODUCTION)).moves
@@ -119,7 +119,11 @@ def test_a_fine_tune_of_a_fine_tune_learned_from_both(service: RunningService, s
     assert f"{len(known)} of these 15 rows" in found.warning
     every = evaluated(service, job.version, "first", split=pb.SPLIT_ALL, held_out=True)
     left = held_out_rows(service, "first") & held_out_rows(service, "second")
-    assert (every.metrics.num_rows, every.left_out_row_count, every.learned_row_count) == (len(left), 60 - len(left), 0)
+    assert (every.metrics.row_count, every.left_out_row_count, every.learned_row_count) == (
+        len(left),
+        60 - len(left),
+        0,
+    )
     alone = train(service, "second", base=served.version, model="models/alone", recipe=scratch())
     assert not alone.remarks
     assert evaluated(service, alone.version, "second").learned_row_count == 0
@@ -135,7 +139,7 @@ def test_an_evaluation_warns_of_rows_that_were_learned_from(service: RunningServ
     clean = evaluated(service, served.version, "first")
     assert (clean.learned_row_count, clean.warning) == (0, "")
     validation = evaluated(service, served.version, "first", split=pb.SPLIT_VALIDATION)
-    assert validation.learned_row_count == validation.metrics.num_rows == 9
+    assert validation.learned_row_count == validation.metrics.row_count == 9
     assert "was trained on all 9 of these rows (its head was fitted again on training and validation rows" in (
         validation.warning
     )

@@ -112,7 +112,7 @@ def test_each_recipe_makes_a_version(training_service: RunningService, jobs: dic
     assert (lineage.seed, lineage.recipe["name"]) == (3, recipe)
     assert list(version.labels) == ["blue", "green", "red"]
     assert version.metrics == job.metrics
-    assert (job.metrics.split, job.metrics.num_rows) == ("test", 9)
+    assert (job.metrics.split, job.metrics.row_count) == ("test", 9)
     assert sum(sum(row.counts) for row in job.metrics.classification.confusion_matrix) == 9
     alias = training_service.store.get_alias(AliasName(recipe.replace("_", "-"), "live"))
     assert str(alias.version) == job.version

@@ -11,6 +11,7 @@ from maas.model_store.v1.model_store_pb2 import RESOURCE_STATE_ACTIVE, RESOURCE_
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.records.resources import Dataset
+from training_service.api.datasets.splits import SPLITS
 from training_service.api.registry_convert import timestamp
 from training_service.datasets.manifest import DatasetManifest, DatasetRow, Target
 from training_service.datasets.modality import Shown
@@ -68,7 +69,7 @@ def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[
             path=row.path,
             row_number=row.number,
             target=_target(manifest, row.target),
-            split=row.split,
+            split=SPLITS[row.split],
             size_bytes=row.size,
             sha256=row.sha256,
         )

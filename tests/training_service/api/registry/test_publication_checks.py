@@ -33,7 +33,7 @@ def test_what_a_publisher_says_is_kept(registry: RunningRegistry, local: tuple[M
     detail = pb.ClassificationDetail(labels=[label], confusion_matrix=[{"counts": [2, 1]}], temperature=2)
     metrics = pb.Metrics(
         split="test",
-        num_rows=3,
+        row_count=3,
         values={"accuracy": 2 / 3},
         intervals={"accuracy": pb.Interval(low=0.1, high=0.9)},
         classification=detail,

@@ -16,7 +16,7 @@ from model_store.errors import DamagedStore
 from model_store.modalities.image.spec import ImageInputSpec
 from tests.training_service.datasets.files.test_sources import INVALID, MISSING
 from tests.training_service.making import photos, tar_of
-from tests.training_service.running import RunningService, refused
+from tests.training_service.running import RunningService, refused, split_of
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import read_manifest
 from training_service.modalities.image.pixels import decode_dataset
@@ -34,7 +34,7 @@ def test_labels_get_alike_and_thumbnails_are_small(service: RunningService) -> N
     found = preview(service, example_count=11, edge=32)
     assert Counter(each.row.target.label for each in found) == {"blue": 4, "green": 3, "red": 4}
     order = ["train", "validation", "test"]
-    keys = [(each.row.target.label, order.index(each.row.split), each.row.path) for each in found]
+    keys = [(each.row.target.label, order.index(split_of(each.row)), each.row.path) for each in found]
     assert keys == sorted(keys)
     rows, colours = service.rows(), {"blue": 2, "green": 1, "red": 0}
     for each in found:
@@ -50,7 +50,7 @@ def test_labels_get_alike_and_thumbnails_are_small(service: RunningService) -> N
 def test_one_split_and_fewer_images_than_labels(service: RunningService) -> None:
     """The first labels have one each then."""
     service.upload(tar_of(photos(6, ("blue", "green", "red"))))
-    assert {each.row.split for each in preview(service, split="test")} == {"test"}
+    assert {split_of(each.row) for each in preview(service, split=pb.SPLIT_TEST)} == {"test"}
     assert [each.row.target.label for each in preview(service, example_count=2)] == ["blue", "green"]
     assert len(preview(service)) == 18
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_shown_is_refused(service: RunningService, field: str) ->
     """Fields out of their range, and a dataset that is not there."""
     service.upload(tar_of(photos(4)))
     with refused(INVALID, fields=[field]):
-        preview(service, **{field: "most" if field == "split" else -1})
+        preview(service, **{field: 9 if field == "split" else -1})
     with refused(MISSING):
         preview(service, "datasets/none")
 

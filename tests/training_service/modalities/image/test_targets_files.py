@@ -8,7 +8,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
 
 from tests.training_service.making import picture, tar_of
-from tests.training_service.running import RunningService, refused
+from tests.training_service.running import RunningService, refused, split_of
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NAMES = [f"{colour}{number}.png" for colour in ("red", "blue") for number in range(12)]
@@ -61,7 +61,7 @@ def test_columns_of_numbers_make_a_dataset_of_targets(service: RunningService) -
     rows = service.rows()
     assert list(rows[NAMES[14]].target.numbers.values) == [2, -14]
     for split in ("train", "validation", "test"):
-        numbers = [row.target.numbers.values[1] for row in rows.values() if row.split == split]
+        numbers = [row.target.numbers.values[1] for row in rows.values() if split_of(row) == split]
         assert min(numbers) < -11.5 < max(numbers)
 
 
@@ -79,8 +79,8 @@ def test_splits_are_those_of_a_column_a_file_or_folders(service: RunningService)
     column = table("file,y,split", *(f"{name},{number}.5,{splits[number % 4]}" for number, name in enumerate(NAMES)))
     dataset = service.upload(tar_of(IMAGES | {"targets.csv": column}), "column")
     assert dataset.split_source == pb.SPLIT_SOURCE_COLUMN
-    assert {row.split for row in service.rows("column").values()} == {"train", "validation", "test"}
-    assert service.rows("column")["red1.png"].split == "validation"
+    assert {split_of(row) for row in service.rows("column").values()} == {"train", "validation", "test"}
+    assert split_of(service.rows("column")["red1.png"]) == "validation"
     split_file = table("path,split", *(f"{name},{splits[number % 4]}" for number, name in enumerate(NAMES)))
     dataset = service.upload(tar_of(IMAGES | {"targets.csv": TARGETS, "splits.csv": split_file}), "file")
     assert dataset.split_source == pb.SPLIT_SOURCE_FILE

@@ -12,7 +12,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
 
 from tests.training_service.making import photos, tar_of
-from tests.training_service.running import RunningService, refused
+from tests.training_service.running import RunningService, refused, split_of
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 Role, Column = pb.ColumnRole, pb.Column
@@ -95,7 +95,7 @@ def test_splits_and_groups_are_columns(service: RunningService) -> None:
     found = service.training.ListDatasetRows(pb.ListDatasetRowsRequest(parent="datasets/grouped", page_size=1000)).rows
     splits = {(row.row_number - 1) // 4: set[str]() for row in found}
     for row in found:
-        splits[(row.row_number - 1) // 4].add(row.split)
+        splits[(row.row_number - 1) // 4].add(split_of(row))
     assert all(len(each) == 1 for each in splits.values())
     assert set().union(*splits.values()) == {"train", "validation", "test"}
     twins = "\n".join(["a,b,y", *(f"{n // 2},1,{n / 3}" for n in range(40))]).encode()
