@@ -52,15 +52,20 @@ def postgres_server(folder: Path, *, fsync: bool = False) -> Iterator[str]:
 
 
 def new_database(url: str) -> Database:
-    """Return a database whose tables live in a schema of their own, so that tests do not meet."""
+    """Return a database at the current schema."""
+    database = empty_database(url)
+    database.open_schema()
+    return database
+
+
+def empty_database(url: str) -> Database:
+    """Return a database whose tables will live in a schema of their own, so that tests do not meet."""
     name = f"test_{os.urandom(8).hex()}"
     engine = sqlalchemy.create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {name}")
     engine.dispose()
-    database = Database(f"{url}&options=-csearch_path%3D{name}")
-    database.open_schema()
-    return database
+    return Database(f"{url}&options=-csearch_path%3D{name}")
 
 
 def _unprivileged_user() -> str:
