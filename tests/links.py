@@ -47,6 +47,8 @@ class Link:
         self.breaks_after: Iterator[int] = iter(())
         """How many bytes each next connection carries to the server before it breaks off; those behind its end, all."""
         self.num_broken = 0
+        self.num_bytes = 0
+        """How many bytes all connections have carried to the server."""
         self._connections: list[_Connection] = []
         self._carrying: list[asyncio.Task[None]] = []
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -95,6 +97,7 @@ class Link:
                     self.num_broken += 1
                     break
                 if not connection.is_cut:
+                    self.num_bytes += len(data)
                     writer.write(data)
                     await writer.drain()
             if not connection.is_cut:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -58,10 +59,10 @@ class DatasetCalls(Connection):
             task=_task(task),
             schema=_schema(columns or {}),
         )
-        header.upload_id = _upload_id(contents, header)
         progress = on_sent or (lambda _: None)
-        upload = ResumedUpload(self.training, self.retries(), header, contents.chunks, progress)
-        return upload.run()
+        with contents.claimed() as is_alone:
+            header.upload_id = _upload_id(contents, header) if is_alone else uuid.uuid4().hex
+            return ResumedUpload(self.training, self.retries(), header, contents.chunks, progress).run()
 
     def register_dataset(
         self,
@@ -125,6 +126,13 @@ def _schema(columns: Mapping[str, str]) -> training_pb2.Schema | None:
 
 
 def _upload_id(contents: Contents, header: training_pb2.UploadDatasetRequest.Header) -> str:
-    """Return an id that the same upload has when it is begun once more; who does not see all of it cannot guess it."""
-    wanted = header.SerializeToString(deterministic=True)
-    return hashlib.sha256(repr((platform.node(), contents.fingerprint, wanted)).encode()).hexdigest()
+    """Return an id that the same upload has when it is begun once more; who does not see all of it cannot guess it.
+
+    With `reuse` the dataset's id is one of many that would do, and may be another one then.
+    """
+    wanted = training_pb2.UploadDatasetRequest.Header()
+    wanted.CopyFrom(header)
+    if wanted.reuse:
+        wanted.dataset_id = ""
+    described = (platform.node(), contents.fingerprint, wanted.SerializeToString(deterministic=True))
+    return hashlib.sha256(repr(described).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -9,7 +10,7 @@ import queue
 import tarfile
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -50,6 +51,23 @@ class Contents:
         for each in listed or [("", status.st_size, status.st_mtime_ns)]:
             hasher.update(repr(each).encode())
         return hasher.hexdigest()
+
+    @contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Hold these contents until the block ends; say whether no other upload of this machine holds them.
+
+        False, too, where the file system has no locks for what may only be read.
+        """
+        descriptor = os.open(self._path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
 
     @property
     def num_bytes(self) -> int:

@@ -10,8 +10,8 @@ import grpc
 from maas_client.wire.resuming import is_back
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
-# What a broken connection, a service that stops, or a client that slept for too long, looks like.
-_BROKEN_OFF = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
+BROKEN_OFF = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
+"""Codes of a broken connection, of a service that stops, and of a client that was silent for too long."""
 
 
 class Retries:
@@ -32,7 +32,7 @@ class Retries:
 
     def wait(self, error: grpc.RpcError) -> bool:
         """Wait until the call that failed so can be made again; return False where that is of no use."""
-        if self._most_bytes < 0 or error.code() not in _BROKEN_OFF:
+        if self._most_bytes < 0 or error.code() not in BROKEN_OFF:
             return False
         self._give_up = self._give_up or time.monotonic() + self._reconnect_seconds
         pause_seconds, self._pause_seconds = self._pause_seconds, min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)

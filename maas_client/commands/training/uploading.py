@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
@@ -12,6 +15,7 @@ from maas_client.failures import CommandFailed
 from maas_client.files.archive import Contents
 from maas_client.views.output import as_text, notes
 from maas_client.views.progress import byte_bar
+from maas_client.wire.retrying import BROKEN_OFF
 
 _SHOWN = 20
 
@@ -36,7 +40,8 @@ def upload(
     try:
         if contents.num_bytes == 0:
             raise CommandFailed(f"{path} holds no files: it needs one sub-folder for each label")
-        with byte_bar(f"uploading {path.name}", contents.num_bytes, then="checking the examples") as advance:
+        bar = byte_bar(f"uploading {path.name}", contents.num_bytes, then="checking the examples")
+        with bar as advance, _continuation_shown(advance) as on_sent:
             return client.upload_dataset(
                 dataset_id,
                 contents,
@@ -44,11 +49,29 @@ def upload(
                 parent=parent,
                 encoding=encoding,
                 reuse=reuse,
-                on_sent=advance,
+                on_sent=on_sent,
                 **data,
             )
     finally:
         _show_left_out(contents)
+
+
+@contextmanager
+def _continuation_shown(advance: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
+    """Say that the command goes on when it is typed again, where an upload breaks off that had begun."""
+    has_begun = False
+
+    def on_sent(num_bytes: int) -> None:
+        nonlocal has_begun
+        has_begun = True
+        advance(num_bytes)
+
+    try:
+        yield on_sent
+    except (grpc.RpcError, KeyboardInterrupt) as error:
+        if has_begun and (not isinstance(error, grpc.Call) or error.code() in BROKEN_OFF):
+            notes.print("What has arrived of the upload is kept for a while: the same command goes on from there.")
+        raise
 
 
 def split_spec(seed: int | None) -> training_pb2.SplitSpec | None:

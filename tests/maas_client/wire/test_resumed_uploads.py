@@ -9,15 +9,18 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 
 import grpc
 import pytest
+from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.files.archive import Contents
 from maas_client.settings import ClientSettings
 from tests.links import Link
+from tests.maas_client.running import Maas
 from tests.training_service.making import write_noise
 from tests.training_service.running import RunningService, running_service, until
 
@@ -137,10 +140,10 @@ def interrupting(after_bytes: int) -> Callable[[int], None]:
     return on_sent
 
 
-def interrupted(client: Client, home: Path, folder: Path) -> int:
+def interrupted(client: Client, home: Path, folder: Path, *, reuse: bool = False) -> int:
     """Break off an upload in its middle; return how much has arrived."""
     with pytest.raises(_Interrupted):
-        client.upload_dataset("photos", folder, on_sent=interrupting(6 * MEBIBYTE))
+        client.upload_dataset("photos", folder, reuse=reuse, on_sent=interrupting(6 * MEBIBYTE))
     (file,) = kept(home)
     return file.stat().st_size
 
@@ -153,6 +156,68 @@ def test_the_command_typed_again_goes_on(photos: Path, tmp_path: Path) -> None:
         assert dataset.digest == digest_of(service, photos)
         assert told[0] >= arrived > MEBIBYTE
         assert sum(told) == archive_bytes(photos)
+
+
+def test_a_fine_tune_typed_again_goes_on(photos: Path, tmp_path: Path) -> None:
+    """Its dataset has another made-up id then, which does not matter where an equal dataset would do, too."""
+    with running_service(tmp_path, **SETTINGS), link_to(tmp_path) as link, client_of(link.address) as client:
+        arrived, told = interrupted(client, tmp_path, photos, reuse=True), []
+        dataset = client.upload_dataset("other", photos, reuse=True, on_sent=told.append)
+        assert dataset.name == "datasets/other"
+        assert told[0] >= arrived > MEBIBYTE
+
+
+def test_two_uploads_of_one_folder_at_once(photos: Path, tmp_path: Path) -> None:
+    """Neither ends the other: the second one has an id of its own."""
+    second: list[str] = []
+
+    def on_sent(_: int) -> None:
+        if not second:
+            second.append(client.upload_dataset("second", photos, reuse=True).name)
+
+    with running_service(tmp_path, **SETTINGS), link_to(tmp_path) as link, client_of(link.address) as client:
+        first = client.upload_dataset("first", photos, reuse=True, on_sent=on_sent)
+        assert second == ["datasets/second"]
+        assert first.name == "datasets/second"  # of equal content
+
+
+def test_the_command_sends_only_what_is_missing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Maas
+) -> None:
+    """`maas datasets upload`, typed after an upload that was interrupted."""
+    with running_service(tmp_path, **SETTINGS), link_to(tmp_path) as link, client_of(link.address) as client:
+        arrived = interrupted(client, tmp_path, photos)
+        with link_to(tmp_path) as fresh:
+            monkeypatch.setenv("MAAS_TRAINING_ADDRESS", fresh.address)
+            code, out, err = command("datasets", "upload", str(photos), "--id", "photos", "--json")
+            assert code == 0, err
+            assert '"datasets/photos"' in out
+            assert fresh.num_bytes < archive_bytes(photos) - arrived + MEBIBYTE
+
+
+def test_the_command_says_that_it_can_go_on(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Maas
+) -> None:
+    """Where the service stays away; of one that was never there nothing is kept."""
+
+    def reached_at(address: str) -> None:
+        settings = ClientSettings(address, address, reconnect_seconds=1.0)
+        monkeypatch.setattr(ClientSettings, "from_environment", lambda: settings)
+
+    reached_at("127.0.0.1:1")
+    code, _, err = command("datasets", "upload", str(photos), "--id", "photos")
+    assert code == 1
+    assert "is kept" not in err
+    with running_service(tmp_path, **SETTINGS) as service, link_to(tmp_path) as link:
+        link.breaks_after = chain([5 * MEBIBYTE], repeat(0))
+        reached_at(link.address)
+        code, _, err = command("datasets", "upload", str(photos), "--id", "photos")
+        assert code == 1
+        assert "the same command goes on from there" in " ".join(err.split())
+        reached_at((tmp_path / "address").read_text())
+        code, out, err = command("datasets", "upload", str(photos), "--id", "photos", "--json")
+        assert code == 0, err
+        assert service.training.GetDataset(training_pb2.GetDatasetRequest(name="datasets/photos")).digest in out
 
 
 def copied(photos: Path, to: Path) -> Path:

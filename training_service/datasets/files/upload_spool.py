@@ -141,7 +141,7 @@ class UploadSpool:
         self._max_bytes = max_bytes
         self._idle_seconds = idle_seconds
         self._keep_seconds = keep_seconds
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = FileLock(folder / "lock")
 
     def kept(self, name: str) -> KeptUpload:
