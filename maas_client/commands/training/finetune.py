@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -232,10 +231,8 @@ def _modality_of(client: Client, data: str) -> str:
 def _only_base(client: Client, modality: str) -> str:
     """Return the one model in the store that takes examples of a modality and was not made by a fine-tune."""
     newest = (next(iter(client.versions(model.name)), None) for model in client.models())
-    imported = (client.version(each.name) for each in newest if each is not None and not each.lineage.training_job)
-    names = [
-        model_of(each.name) for each in imported if json.loads(each.manifest_json)["input_spec"]["kind"] == modality
-    ]
+    imported = (each for each in newest if each is not None and not each.lineage.training_job)
+    names = [model_of(each.name) for each in imported if each.modality == modality]
     if not names:
         raise CommandFailed(
             f"there is no model to start from, for the modality {modality}: `maas bases` lists what `maas import` can "
