@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -105,10 +106,12 @@ class Queue(Generic[W, A]):
     def _charge(self, first: FlowQueue[W, A], batch: Batch[W, A]) -> None:
         self._shares.serve(None, first.flow)
         self._shares.serve(first.flow, first.form)
+        costs: Counter[Hashable] = Counter()
         for entry, part in batch:
-            cost = part.num_rows * entry.row_cost
-            self._shares.charge(None, entry.flow, cost)
-            self._shares.charge(entry.flow, first.form, cost)
+            costs[entry.flow] += part.num_rows * entry.row_cost
+        for flow, cost in costs.items():
+            self._shares.charge(None, flow, cost)
+            self._shares.charge(flow, first.form, cost)
 
     def _remove_empty(self, queues: Iterable[FlowQueue[W, A]]) -> None:
         for queue in queues:

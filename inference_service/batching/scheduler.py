@@ -122,7 +122,7 @@ class Scheduler(Generic[W, A]):
             raise _copy(self._end)
         self.admission.note((flow, priority))
         queue = self.queue(kind, stage)
-        entry = QueueEntry[W, A](num_rows, flow, deadline, priority, row_cost)
+        entry: QueueEntry[W, A] = QueueEntry(num_rows, flow, deadline, priority, row_cost)
         self._check_room(queue, entry.cost_left, flow)
         self._check_deadline(queue, entry)
         queue.capacity.add(entry.cost_left, flow)
