@@ -197,6 +197,17 @@ def test_a_scratch_file_is_gone_afterwards(blobs: BlobStore, tmp_path: Path) -> 
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
 
 
+def test_files_beside_the_blobs_are_no_blobs(blobs: BlobStore, tmp_path: Path) -> None:
+    """They lie on this machine, and neither a listing nor a collector sees them."""
+    folder = blobs.local_folder("uploads")
+    assert folder.is_relative_to(tmp_path)
+    folder.mkdir()
+    (folder / "one").write_bytes(DATA)
+    digest = blobs.put([DATA]).digest
+    assert [each.digest for each in blobs.all()] == [digest]
+    assert list(blobs.unfinished()) == []
+
+
 def test_threads_put_and_read_at_once(blobs: BlobStore) -> None:
     """The same blobs and others, many at a time: each reads what it put."""
 

@@ -1,4 +1,4 @@
-"""Uploads that break off go on where they stopped, whatever ended them, and no longer than they may."""
+"""Uploads that break off go on where they stopped, whatever ended them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import hashlib
 import os
 import random
 import threading
-import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -27,8 +23,8 @@ from tests.training_service.running import (
     until,
     upload_messages,
 )
+from tests.training_service.uploading import ARCHIVE, begun, committed, go_on, kept, new_id
 
-ARCHIVE = tar_of(photos())
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -45,62 +41,6 @@ def service(home: Path) -> Iterator[RunningService]:
     """A service that runs no jobs."""
     with running_service(home, num_concurrent_jobs=0) as running:
         yield running
-
-
-def new_id() -> str:
-    """Return an id that nobody has used."""
-    return str(uuid.uuid4())
-
-
-def kept(home: Path) -> list[Path]:
-    """Return the files of the uploads that are there."""
-    return list((home / "blobs/uploads").glob("*.*"))
-
-
-def committed(service: RunningService, upload_id: str) -> int:
-    """Return how much the service has of an upload, 0 where it has nothing."""
-    try:
-        return service.training.QueryUpload(pb.QueryUploadRequest(upload_id=upload_id), timeout=TIMEOUT).committed_size
-    except grpc.RpcError as error:
-        if error.code() is not NOT_FOUND:
-            raise
-        return 0
-
-
-@dataclass(frozen=True)
-class Begun:
-    """An upload that waits in its middle; `go_on` lets it send the rest."""
-
-    call: grpc.Future
-    go_on: threading.Event
-
-
-@contextmanager
-def begun(service: RunningService, upload_id: str, num_bytes: int, offset: int = 0) -> Iterator[Begun]:
-    """Send an upload until the service has so many bytes, or a part of a chunk more; the call ends with the block."""
-    go_on, arriving = threading.Event(), offset - (offset - num_bytes) // CHUNK * CHUNK
-
-    def messages() -> Iterator[pb.UploadDatasetRequest]:
-        sent = offset - CHUNK  # the header counts nothing
-        for message in upload_messages(ARCHIVE, upload_id=upload_id, offset=offset):
-            yield message
-            sent += CHUNK
-            if sent >= num_bytes:
-                go_on.wait(TIMEOUT)
-
-    call = service.training.UploadDataset.future(messages(), timeout=TIMEOUT)
-    try:
-        until(lambda: committed(service, upload_id) == arriving)
-        yield Begun(call, go_on)
-    finally:
-        call.cancel()
-        go_on.set()
-
-
-def go_on(service: RunningService, upload_id: str, offset: int, dataset_id: str = "photos") -> pb.Dataset:
-    """Send the rest of an upload."""
-    messages = upload_messages(ARCHIVE, dataset_id, upload_id=upload_id, offset=offset)
-    return service.training.UploadDataset(messages, timeout=TIMEOUT)
 
 
 def test_an_upload_that_is_cut_again_and_again_arrives_whole(service: RunningService, home: Path) -> None:
@@ -135,6 +75,16 @@ def test_an_answer_that_was_lost_is_given_again(service: RunningService) -> None
             service.training.UploadDataset(messages(header), timeout=TIMEOUT)
     finally:
         never.set()
+
+
+def test_an_upload_that_is_cut_behind_its_last_byte(service: RunningService) -> None:
+    """Nothing is left to send but the digest."""
+    upload_id = new_id()
+    with refused(INVALID, fields=["sha256"]):
+        service.training.UploadDataset(iter(list(upload_messages(ARCHIVE, upload_id=upload_id))[:-1]), timeout=TIMEOUT)
+    assert committed(service, upload_id) == len(ARCHIVE)
+    assert len(list(upload_messages(ARCHIVE, upload_id=upload_id, offset=len(ARCHIVE)))) == 2
+    assert go_on(service, upload_id, len(ARCHIVE)).digest == service.upload(ARCHIVE, "again").digest
 
 
 def test_the_older_of_two_streams_is_ended(service: RunningService) -> None:
@@ -259,17 +209,6 @@ def test_a_client_that_lies_about_the_offset_gets_nowhere(service: RunningServic
         assert honest.call.result(TIMEOUT).example_count == 20
 
 
-def test_a_refused_upload_leaves_nothing(service: RunningService, home: Path) -> None:
-    """Its archive is no better when it is sent again."""
-    for messages in (
-        upload_messages(b"no archive" * 2000, upload_id=new_id()),
-        [*list(upload_messages(ARCHIVE, upload_id=new_id()))[:-1], pb.UploadDatasetRequest(sha256="0" * 64)],
-    ):
-        with refused(INVALID):
-            service.training.UploadDataset(iter(messages), timeout=TIMEOUT)
-        assert kept(home) == []
-
-
 def test_a_stream_without_its_end_is_kept(service: RunningService) -> None:
     """A client that goes looks like one that has sent all: it is told that the digest is missing, and can go on."""
     upload_id = new_id()
@@ -277,66 +216,3 @@ def test_a_stream_without_its_end_is_kept(service: RunningService) -> None:
         service.training.UploadDataset(iter(list(upload_messages(ARCHIVE, upload_id=upload_id))[:5]), timeout=TIMEOUT)
     assert committed(service, upload_id) == 4 * CHUNK
     assert go_on(service, upload_id, 4 * CHUNK).example_count == 20
-
-
-def test_a_client_that_never_comes_back_is_forgotten(home: Path) -> None:
-    """After the operator's time, which every byte begins anew."""
-    upload_id = new_id()
-    with running_service(home, num_concurrent_jobs=0, keep_uploads_hours=1) as service:
-        with begun(service, upload_id, CHUNK):
-            expiry = service.training.QueryUpload(pb.QueryUploadRequest(upload_id=upload_id)).expire_time
-        (file,) = kept(home)
-        assert expiry.ToNanoseconds() / 1e9 == pytest.approx(file.stat().st_mtime + 3600, abs=5)
-        os.utime(file, (0, time.time() - 3601))
-        assert committed(service, upload_id) == 0
-    with running_service(home, num_concurrent_jobs=0, keep_uploads_hours=2 / 3600) as service:
-        with begun(service, upload_id, CHUNK):
-            pass
-        assert len(kept(home)) == 1
-        until(lambda: not kept(home))
-
-
-def test_an_upload_that_is_given_up_by_the_service_can_go_on(home: Path) -> None:
-    """A client that was silent for too long, as a machine that slept."""
-    upload_id = new_id()
-    with running_service(home, num_concurrent_jobs=0, upload_idle_seconds=0.5) as service:
-        with begun(service, upload_id, 2 * CHUNK) as silent:
-            assert silent.call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert go_on(service, upload_id, committed(service, upload_id)).example_count == 20
-
-
-MEBIBYTE = 1024 * 1024
-
-
-def test_uploads_have_bounded_room(home: Path) -> None:
-    """Those that nobody goes on with make room, the oldest first; those under way do not, and others are refused."""
-    limits = {"max_archive_bytes": MEBIBYTE, "uploads_bytes": 19 * MEBIBYTE}
-    with running_service(home, num_concurrent_jobs=0, **limits) as service:
-        oldest, older, fresh = (new_id() for _ in range(3))
-        for each in (oldest, older):
-            with begun(service, each, CHUNK):
-                pass
-        for file, age in zip(sorted(kept(home), key=lambda file: file.stat().st_mtime), (5000, 4000), strict=True):
-            os.utime(file, (0, time.time() - age))
-        with begun(service, fresh, CHUNK):
-            assert len(kept(home)) == 3  # a small file counts as a mebibyte, and 16 are left to write
-            with begun(service, new_id(), CHUNK):
-                assert (committed(service, oldest), committed(service, older)) == (0, CHUNK)
-                with begun(service, new_id(), CHUNK):
-                    assert committed(service, older) == 0
-                    with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "try again later"):
-                        go_on(service, new_id(), 0)
-                    assert committed(service, fresh) == CHUNK
-
-
-def test_a_full_disk_is_given_back(small_disk: Path, home: Path) -> None:
-    """The answer says so, nothing of the upload stays, and with room it works."""
-    disk = str(small_disk / "blobs")
-    with running_service(home, num_concurrent_jobs=0, blobs_url=disk) as service:
-        free = os.statvfs(small_disk).f_bavail
-        for _ in range(2):
-            with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "free some space"):
-                messages = upload_messages(bytes(9_000_000), upload_id=new_id())
-                service.training.UploadDataset(messages, timeout=TIMEOUT)
-            until(lambda: os.statvfs(small_disk).f_bavail >= free - 2)
-        assert go_on(service, new_id(), 0).example_count == 20
