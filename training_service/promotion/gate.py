@@ -95,7 +95,9 @@ def judge(
     if left_out.unknown:
         reasons.append(f"which rows were learned from in {', '.join(left_out.unknown)} is not known any more")
     is_judged = incumbent is not None or spec.threshold is not None
-    if is_judged and num_rows < spec.min_rows:
+    if incumbent is not None and incumbent.obstacle:
+        obstacles = [incumbent.obstacle]
+    elif is_judged and num_rows < spec.min_rows:
         obstacles = [_too_few(spec, num_rows, incumbent, left_out)]
     else:
         sign = -1 if task.metrics[spec.metric].is_better_lower else 1

@@ -14,6 +14,7 @@ from model_store.errors import (
     InvalidInput,
     InvalidManifest,
     ModelNotFound,
+    StoreError,
 )
 from model_store.names import AliasName, VersionName
 from model_store.records.jobs import JobSpec
@@ -21,8 +22,10 @@ from model_store.records.metrics import Metrics
 from model_store.records.resources import Lineage
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
+from model_store.tasks import Task
 from training_service.datasets.manifest import read_manifest
 from training_service.datasets.splits import Split
+from training_service.evaluation.evaluate_version import checked_task
 from training_service.evaluation.evaluator import Evaluator
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.promotion.gate import Incumbent, LeftOut
@@ -64,7 +67,7 @@ class Comparison:
             metrics = TRAINING_TASKS[answers.task.kind].measure(answers, Split.TEST)
         incumbent = self._incumbent(name, spec.dataset_id, own, check) if name is not None and is_left.any() else None
         if name is not None and incumbent is None:
-            incumbent = Incumbent(name, None)
+            incumbent = Incumbent(name, None, self._other_task(name, manifest.task))
         return Compared(metrics, incumbent, LeftOut(int((~is_left).sum()), learned.unknown))
 
     def learned(self, lineage: Lineage) -> LearnedRows:
@@ -76,6 +79,14 @@ class Comparison:
             return self._store.get_alias(alias).version
         except (AliasNotFound, ModelNotFound):
             return None
+
+    def _other_task(self, name: VersionName, task: Task) -> str:
+        """Say that a version has another task than a dataset; nothing where it has the same."""
+        try:
+            checked_task(self._store.manifest(self._store.get_version(name)), task)
+        except (InvalidInput, IllegalState) as error:
+            return _obstacle(name, error)
+        return ""
 
     def _incumbent(
         self, name: VersionName, dataset_id: str, leave_out: LearnedRows, check: Callable[[], None]
@@ -91,5 +102,9 @@ class Comparison:
                 leave_out=leave_out,
             )
         except (InvalidInput, IllegalState, DamagedStore, InvalidManifest) as error:
-            return Incumbent(name, None, f"{name}, which is there now, cannot be measured on these rows: {error}")
+            return Incumbent(name, None, _obstacle(name, error))
         return Incumbent(name, evaluated.evaluation.metrics)
+
+
+def _obstacle(name: VersionName, error: StoreError) -> str:
+    return f"{name}, which is there now, cannot be measured on these rows: {error}"

@@ -8,43 +8,42 @@ from typing import Any
 
 from model_store.records.jobs import REMARKS
 from model_store.records.resources import ModelVersion
-from training_service.markup.elements import Child, Markup, element, joined, long_table, table
+from training_service.markup.elements import Child, Markup, element, joined, table
 from training_service.markup.elements import facts as fact_list
 from training_service.recipes.recipe import DEFAULTS, Recipe
 from training_service.reports.command import finetune_command
 from training_service.reports.facts import JobFacts
 from training_service.reports.words import size_text, value_text
+from training_service.tasks import TRAINING_TASKS
 
 _SHOWN_DIGITS = 12
 _SHOWN_FILES = 100
-_SPLITS = ("num_train", "num_validation", "num_test")
 
 
 def data(facts: JobFacts) -> Markup:
-    """Show how many examples of each label there are, and what was left out."""
+    """Show the targets of the dataset by split, and what was left out."""
     if facts.dataset is None:
         return element("p", f"datasets/{facts.job.spec.dataset_id} is not there any more.", class_="note")
     summary = facts.dataset.summary
-    labels = summary["targets"]["labels"]
-    totals = [sum(each[split] for split in _SPLITS) for each in labels]
-    most = max(totals, default=1)
-    rows: list[list[Child]] = [
-        [each["label"], *(f"{each[split]:,}" for split in _SPLITS), _meter(total, most)]
-        for each, total in zip(labels, totals, strict=True)
-    ]
     known = fact_list(
         [
             ("Dataset", facts.dataset.name),
             ("Digest", element("code", facts.dataset.digest)),
             ("Grown from", facts.dataset.parent_name),
-            ("Examples", f"{facts.dataset.num_rows:,} of {len(rows):,} labels"),
+            ("Task", str(summary["task"])),
+            ("Examples", _examples(summary)),
             ("Near duplicates", _near_duplicates(summary)),
             ("Left out", f"{summary['num_rejected_files']:,} files"),
             ("Encoded", size_text(facts.dataset.size_bytes)),
         ]
     )
-    columns = ("Label", "Train", "Validation", "Test", "All")
-    return joined([known, long_table(columns, rows, "Examples by label and split", "labels"), _left_out(summary)])
+    targets = TRAINING_TASKS[summary["task"]].describe_targets(summary["targets"])
+    return joined([known, targets, _left_out(summary)])
+
+
+def _examples(summary: Mapping[str, Any]) -> str:
+    counts: Mapping[str, int] = summary["num_rows"]
+    return ", ".join(f"{count:,} {split}" for split, count in counts.items())
 
 
 def recipe(facts: JobFacts) -> Markup:
@@ -123,7 +122,3 @@ def _stages(version: ModelVersion, shared: AbstractSet[str]) -> Iterator[Sequenc
     for stage in version.stages:
         origin = "shared with the base" if stage.digest in shared else "trained"
         yield stage.name, origin, element("code", stage.digest[:_SHOWN_DIGITS]), size_text(stage.size_bytes)
-
-
-def _meter(count: int, most: int) -> Markup:
-    return element("span", f"{count:,}", class_="meter", style=f"--share:{count / max(most, 1):.3f}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from training_service.markup.elements import Child, Markup, element, joined, lon
 from training_service.tasks.calibration import NUM_BINS, Confidence
 
 _ROUGH_ROWS = 20 * NUM_BINS
+_SPLITS = ("num_train", "num_validation", "num_test")
 
 
 def bins_of(found: Confidence) -> list[Bin]:
@@ -55,6 +56,18 @@ def labels_section(labels: Sequence[LabelMetrics], further: Sequence[str] = ()) 
     return long_table(columns, rows, "Quality by label, the worst first", "labels")
 
 
+def label_counts(statistics: Mapping[str, Any]) -> Markup:
+    """Show for each label of a dataset how many rows of each split have it."""
+    labels = statistics["labels"]
+    totals = [sum(each[split] for split in _SPLITS) for each in labels]
+    most = max(totals, default=1)
+    rows: list[list[Child]] = [
+        [each["label"], *(f"{each[split]:,}" for split in _SPLITS), _meter(total, most)]
+        for each, total in zip(labels, totals, strict=True)
+    ]
+    return long_table(("Label", "Train", "Validation", "Test", "All"), rows, "Examples by label and split", "labels")
+
+
 def _label_row(each: LabelMetrics, further: Sequence[str]) -> list[Markup | str]:
     shares = [f"{share:.3f}" for share in (each.precision, each.recall)]
     f1 = element("span", f"{each.f1:.3f}", class_="meter", style=f"--share:{each.f1:.3f}")
@@ -79,3 +92,7 @@ def _note(num_rows: int, temperature: float, what: str) -> Iterator[Child]:
         yield "log loss; it divides the outputs wherever the version is served."
     if num_rows < _ROUGH_ROWS:
         yield f" Of {num_rows} {what} in {NUM_BINS} bins, each has a few: take these errors as rough."
+
+
+def _meter(count: int, most: int) -> Markup:
+    return element("span", f"{count:,}", class_="meter", style=f"--share:{count / max(most, 1):.3f}")

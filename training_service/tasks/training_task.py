@@ -159,3 +159,6 @@ class TrainingTask:
     sections: Callable[[Metrics, Answers | None], Sequence[Section]]
     """What a report shows of metrics, and of the answers that they were measured on where these are at hand."""
     mistakes: Callable[[Answers, int], Mistakes]
+    """The rows that answers are most wrong about, so many of them at most."""
+    describe_targets: Callable[[Mapping[str, Any]], Markup]
+    """What a report shows of a dataset's targets, by the statistics in its summary."""

@@ -12,6 +12,7 @@ from training_service.tasks.classification.training import (
     guessing_loss,
     make_loss,
 )
+from training_service.tasks.sections import label_counts
 from training_service.tasks.training_task import Metric, TrainingTask
 
 CLASSIFICATION = TrainingTask(
@@ -38,4 +39,5 @@ CLASSIFICATION = TrainingTask(
     match=match,
     sections=sections,
     mistakes=mistakes,
+    describe_targets=label_counts,
 )

@@ -7,6 +7,7 @@ from training_service.tasks.multi_label.matching import match
 from training_service.tasks.multi_label.metrics import measure, validate
 from training_service.tasks.multi_label.report import mistakes, sections
 from training_service.tasks.multi_label.training import calibrated, fit_head, guessing_loss, make_loss
+from training_service.tasks.sections import label_counts
 from training_service.tasks.training_task import Metric, TrainingTask
 
 MULTI_LABEL = TrainingTask(
@@ -33,4 +34,5 @@ MULTI_LABEL = TrainingTask(
     match=match,
     sections=sections,
     mistakes=mistakes,
+    describe_targets=label_counts,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from training_service.tasks.regression.matching import match
 from training_service.tasks.regression.metrics import measure, validate
-from training_service.tasks.regression.report import mistakes, sections
+from training_service.tasks.regression.report import describe_targets, mistakes, sections
 from training_service.tasks.regression.training import STRENGTHS, calibrated, fit_head, guessing_loss, make_loss
 from training_service.tasks.target_scale import TargetScale
 from training_service.tasks.training_task import Metric, TrainingTask
@@ -29,4 +29,5 @@ REGRESSION = TrainingTask(
     match=match,
     sections=sections,
     mistakes=mistakes,
+    describe_targets=describe_targets,
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,6 +23,14 @@ def sections(metrics: Metrics, answers: Answers | None) -> Sequence[Section]:
     if answers is not None:
         found += [("Predicted and true", _pairs(answers)), ("Residuals", _residuals(answers))]
     return [*found, ("Targets", _targets(detail))]
+
+
+def describe_targets(statistics: Mapping[str, Any]) -> Markup:
+    """Show how each target of a dataset is spread."""
+    figures = ("min", "mean", "std", "max")
+    rows = [[each["target"], *(f"{each[name]:.4g}" for name in figures)] for each in statistics["targets"]]
+    columns = ("Target", "Least", "Mean", "Standard deviation", "Most")
+    return long_table(columns, rows, "Targets over all rows", "targets")
 
 
 def mistakes(answers: Answers, most: int) -> Mistakes:
