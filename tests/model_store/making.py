@@ -17,6 +17,7 @@ from model_store.blobs.local import LocalBlobs
 from model_store.calibration import write_calibration
 from model_store.errors import MissingBlob
 from model_store.manifests import Manifest, ManifestStage
+from model_store.modalities import Rows, X
 from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
@@ -61,7 +62,7 @@ def calibrated(
 ) -> Publication:
     """Return a publication of a tiny model with rows to calibrate by, the same for all, and logits by its last seed."""
     given = publication(store, model_id, seeds, **more)
-    rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).numpy()
+    rows = Rows({X: torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).numpy()}, 5)
     chain = load_random_mlp([4, 8], ["a", "b"], seed=seeds[-1]).chain
     written = write_calibration(store.blobs, chain, rows, ValuesInputSpec(4))
     return replace(given, calibration=written, new_digests=[*given.new_digests, *written.new_digests])
