@@ -1,19 +1,17 @@
-"""The training loop: batches through what trains, a step of the optimizer after each few, the best epoch kept.
+"""The training loop: forward and backward passes, optimizer steps, validation after each epoch, the best epoch kept.
 
-Every random number of a step is named by the seed and the step, so a state dict needs no random state: who loads one
-goes on as if nothing had happened. Nor do rows that are read ahead depend on what has happened.
+Every random number of a step is derived from the seed and the step, so that a state dict needs no random state: a run
+that loads one continues bit by bit as an uninterrupted run. Rows that are read ahead depend on the step alone, too.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -35,6 +33,7 @@ from training_service.tasks.training_task import Loss, Outputs, Targets, Validat
 from training_service.training.best_epoch import BestEpoch
 from training_service.training.heads import num_outputs
 from training_service.training.progress import Figures
+from training_service.training.row_order import RowOrder, StepBatch
 from training_service.training.rows import Rows
 
 _EVALUATION_BATCH = 64
@@ -52,28 +51,17 @@ class TrainingData:
 
 
 class OnStep(Protocol):
-    """Is told of each step; who asks for its figures waits until the device has taken it."""
+    """The callback of each step; calling `figures` waits until the device has finished the step."""
 
     def __call__(self, figures: Callable[[], Figures], *, is_milestone: bool) -> None:
-        """Take note of a step; a milestone is one that ends an epoch, whose figures are those of validation, too."""
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Rows that run at once: which they are, and which batch they are of so many in a step, from 0."""
-
-    positions: Positions
-    step: int
-    number: int
-    num_in_step: int
-    rows_in_step: int
+        """Report a step; a milestone ends an epoch, and its figures include validation."""
 
 
 class Trainer:
-    """Trains a chain of stages; one that gets no gradients when it comes here stays as it is to the end.
+    """Trains a chain of stages; stages without gradients at the start stay unchanged.
 
-    The chain belongs to the trainer while it trains, and ends with the weights of the epoch that the recipe keeps.
-    Training that has diverged, `is_diverged`, ends with the epoch: its loss or its weights are no finite numbers.
+    The trainer owns the chain while it trains, and leaves it with the weights of the epoch that the recipe keeps.
+    Training stops after an epoch whose loss or weights are not finite: `is_diverged`.
     """
 
     def __init__(self, chain: Chain, data: TrainingData, recipe: Recipe, seed: int, device: torch.device) -> None:
@@ -87,16 +75,16 @@ class Trainer:
         self._loss = _loss(chain, data, recipe)
         self._best = BestEpoch(keeps_weights=recipe.keep is Keep.BEST, patience=recipe.patience)
         self._average = WeightAverage(recipe.average_decay, self._tensors(self._trained if self._has_average else ()))
-        self._rows_per_step = recipe.batch_size * recipe.batches_per_step
-        self.steps_per_epoch = _num_batches(len(data.train), self._rows_per_step)
+        self._order = RowOrder(data.train, recipe, seed)
+        self.steps_per_epoch = self._order.steps_per_epoch
         self.num_steps = recipe.epoch_count * self.steps_per_epoch
         self.step = 0
         self.is_diverged = False
         self._losses: list[Tensor] = []
-        self._coming: Iterator[tuple[_Batch, Tensor]] | None = None
+        self._coming: Iterator[tuple[StepBatch, Tensor]] | None = None
 
     def train(self, on_step: OnStep, check_going_on: Callable[[], None]) -> None:
-        """Run what is left of all epochs; `check_going_on` ends the loop between steps by raising."""
+        """Run the remaining steps; `check_going_on` stops the loop between steps by raising."""
         if not self._best.is_started:
             self._judge()
         while self.should_continue():
@@ -110,7 +98,7 @@ class Trainer:
         self._chain.eval()
 
     def should_continue(self) -> bool:
-        """Say whether a step is left; weights that are no numbers any more never become numbers again."""
+        """Say whether a step is left, and training has neither diverged nor run out of patience."""
         return self.step < self.num_steps and not self._best.is_out_of_patience and not self.is_diverged
 
     @property
@@ -202,31 +190,16 @@ class Trainer:
         epoch = step // self.steps_per_epoch
         return [*active_stages(backbone, self._recipe.epochs_per_stage, epoch), HEAD]
 
-    def _parts(self, step: int) -> Sequence[Positions]:
-        """Return the rows of a step, in as many batches as it takes."""
-        epoch, number = divmod(step, self.steps_per_epoch)
-        order = torch.randperm(len(self._data.train), generator=generator(self._seed, "shuffle", epoch)).numpy()
-        start = number * self._rows_per_step
-        rows = self._data.train[order[start : start + self._rows_per_step]]
-        return np.array_split(rows, -(-len(rows) // self._recipe.batch_size))
-
-    def _batches_from(self, step: int) -> Iterator[_Batch]:
-        """Yield the batches of this step and all that follow."""
-        for later in itertools.count(step):
-            parts = self._parts(later)
-            for number, positions in enumerate(parts):
-                yield _Batch(positions, later, number, len(parts), sum(map(len, parts)))
-
-    def _next_batch(self) -> tuple[_Batch, Tensor]:
+    def _next_batch(self) -> tuple[StepBatch, Tensor]:
         """Return the next batch and its rows; after a start, the first one of this step."""
         if self._coming is None:
-            self._coming = read_ahead(self._read, self._batches_from(self.step), self._device)
+            self._coming = read_ahead(self._read, self._order.batches_from(self.step), self._device)
         return next(self._coming)
 
-    def _read(self, batch: _Batch) -> Tensor:
+    def _read(self, batch: StepBatch) -> Tensor:
         return self._data.rows.read(batch.positions, self._generator(batch))
 
-    def _generator(self, batch: _Batch) -> torch.Generator:
+    def _generator(self, batch: StepBatch) -> torch.Generator:
         return generator(self._seed, "augmentation", batch.step, batch.number)
 
     def _backward(self) -> Tensor:
@@ -241,7 +214,7 @@ class Trainer:
             num_left = batch.num_in_step - batch.number - 1
         return total
 
-    def _summed_loss(self, batch: _Batch, rows: Tensor) -> Tensor:
+    def _summed_loss(self, batch: StepBatch, rows: Tensor) -> Tensor:
         """Return the loss of one batch, its rows varied and mixed as the recipe says."""
         recipe = self._recipe
         inputs = self._data.rows.inputs(rows, self._generator(batch))
@@ -322,9 +295,3 @@ def _loss(chain: Chain, data: TrainingData, recipe: Recipe) -> Loss:
         smoothing=recipe.label_smoothing,
         is_balanced=recipe.class_weights is ClassWeights.BALANCED,
     )
-
-
-def _num_batches(num_rows: int, batch_size: int) -> int:
-    """Count an epoch's batches; a last one of a single row is left out, as BatchNorm has no variance to divide by."""
-    whole, rest = divmod(num_rows, batch_size)
-    return max(whole + (rest > 1), 1)

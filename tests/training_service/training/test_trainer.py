@@ -131,7 +131,7 @@ def test_a_last_batch_of_one_row_is_left_out() -> None:
 def test_every_row_is_seen_once_an_epoch() -> None:
     """In another order each time."""
     made = trainer()
-    seen = [np.concatenate(made._parts(step)) for step in range(6)]
+    seen = [np.concatenate(made._order.parts(step)) for step in range(6)]
     first, second = np.concatenate(seen[:3]), np.concatenate(seen[3:])
     assert sorted(first) == sorted(second) == list(range(12))
     assert list(first) != list(second)
