@@ -16,7 +16,7 @@ FILES = sorted(
     path.relative_to(ROOT) for folder in (*PACKAGES, "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")
 )
 MODULES = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
-MAX_MODULES = 15
+MAX_MODULES, MAX_LINES = 15, 300
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -33,6 +33,12 @@ def test_folders_are_small() -> None:
     """Whoever opens a folder sees at most 15 modules."""
     sizes = Counter(path.parent for path in FILES if path.name != "__init__.py")
     assert {str(folder): size for folder, size in sizes.items() if size > MAX_MODULES} == {}
+
+
+def test_files_are_small() -> None:
+    """A file of more than 300 lines has more than one concern."""
+    lengths = {str(path): (ROOT / path).read_text().count("\n") for path in FILES}
+    assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
 
 
 def test_no_modules_import_one_another() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +24,6 @@ from training_service.recipes.recipe import (
 )
 from training_service.tasks.classification import CLASSIFICATION
 from training_service.training.progress import Figures
-from training_service.training.rate_finder import LEAST_RATE, MOST_RATE, find_learning_rate
 from training_service.training.rows import ActivationRows
 from training_service.training.trainer import Trainer, TrainingData
 
@@ -289,51 +287,6 @@ def test_every_ingredient_changes_what_comes_out(field: str) -> None:
     assert not same(trained(EVERYTHING), trained(without))
     assert same(trained(EVERYTHING), trained(EVERYTHING))
     assert not same(trained(EVERYTHING), trained(EVERYTHING, seed=1))
-
-
-@pytest.mark.parametrize(("optimizer", "least", "most"), [("sgd", 1e-3, 0.5), ("adamw", 1e-4, 0.1)])
-def test_a_learning_rate_is_found(optimizer: str, least: float, most: float) -> None:
-    """One that learns, far from both ends of the sweep; the chain is left as it was, and the answer is repeatable."""
-    recipe = replace(PLAIN, optimizer=Optimizer(optimizer), epoch_count=8)
-    made = trainer(recipe)
-    before = weights(made)
-    found, again = (
-        find_learning_rate(made._chain, made._data, replace(EVERYTHING, optimizer=recipe.optimizer), 0, CPU, bool)
-        for _ in range(2)
-    )
-    assert LEAST_RATE < least < found < most < MOST_RATE
-    assert found == again
-    assert same(weights(made), before)
-    quick, slow = (trained_loss(replace(recipe, learning_rate=rate)) for rate in (found, found / 1000))
-    assert quick < 0.7 * slow
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_network_that_is_good_already_gets_a_rate_too(seed: int) -> None:
-    """Its loss is all noise until a rate is too high: the sweep neither stops at that noise, nor takes a dip for it."""
-    made = trainer(replace(PLAIN, epoch_count=40), seed)
-    made.train(Told(), lambda: None)
-    found = find_learning_rate(made._chain.requires_grad_(), made._data, PLAIN, seed, CPU, bool)
-    assert 1e-3 < found < 0.5
-
-
-def trained_loss(recipe: Recipe) -> float:
-    """Return the mean loss of the last epoch."""
-    made = trainer(recipe)
-    losses: Sequence[float] = [made.train_step().item() for _ in range(made.num_steps)]
-    return float(np.mean(losses[-made.steps_per_epoch :]))
-
-
-def test_the_sweep_can_be_broken_off() -> None:
-    """A job that is to stop need not wait for its end."""
-    made, calls = trainer(PLAIN), itertools.count()
-
-    def check() -> None:
-        if next(calls) == 3:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        find_learning_rate(made._chain, made._data, PLAIN, 0, CPU, check)
 
 
 def test_the_head_start_is_not_part_of_it() -> None:
