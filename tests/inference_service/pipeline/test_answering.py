@@ -26,8 +26,8 @@ from inference_service.pipeline.answering import Pipeline, Urgency
 from inference_service.pipeline.decoder import Decoder
 from inference_service.pipeline.examples import Examples
 from inference_service.pipeline.shadow_traffic import ShadowTraffic
-from model_store.modalities import Limits, ValuesInputSpec
-from model_store.modalities.values.spec import OpenedValues
+from model_store.modalities import Limits
+from model_store.modalities.values.spec import OpenedValues, ValuesInputSpec
 from model_store.names import VersionName
 from model_store.tasks import Classification
 from tests.inference_service.loops import on_a_loop
