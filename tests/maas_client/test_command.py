@@ -78,4 +78,4 @@ def test_an_empty_folder_is_not_uploaded(tmp_path: Path) -> None:
     """There is nothing to send, and the message says what should be there."""
     done = maas("datasets", "upload", str(tmp_path))
     assert done.returncode == 1
-    assert "one sub-folder of images for each label" in done.stderr
+    assert "one sub-folder for each label" in done.stderr
