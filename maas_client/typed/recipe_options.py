@@ -16,7 +16,7 @@ from maas_client.typed.shorthand import pairs
 
 _RECIPE, _TRAINING = (
     "Recipe (left out, the service chooses by the number of examples)",
-    "Training (of every other recipe)",
+    "Training (with --recipe, for all but linear_probe)",
 )
 
 Recipe = Annotated[

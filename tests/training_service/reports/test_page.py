@@ -151,7 +151,7 @@ def test_an_error_message_is_text_too(home: Path, service: RunningService, hosti
 def test_the_page_stays_small(service: RunningService, hostile: pb.TrainingJob) -> None:
     """The worst mistakes alone are shown, small and encoded anew."""
     page = report(service, hostile.name)
-    assert "test images are mistaken. These are the 24 with the highest loss" in page.texts["body"][0]
+    assert "test rows are mistaken. These are the 24 with the highest loss" in page.texts["body"][0]
     pictures = page.values("src")
     assert len(pictures) == MAX_PICTURES
     for picture in pictures:

@@ -19,7 +19,7 @@ from model_store.calibration import read_calibration
 from model_store.manifests import Manifest
 from model_store.modalities import Batch
 from model_store.modalities.image.decoding import decode_image
-from model_store.modalities.image.spec import ImageInputSpec, Pixels, normalise, to_pixels
+from model_store.modalities.image.spec import PIXELS, ImageInputSpec, Pixels, normalise, to_pixels
 from model_store.names import AliasName, parse_version
 from model_store.registry.models import ModelStore
 from model_store.tensors.stages import read_stage
@@ -176,7 +176,7 @@ def test_each_version_has_rows_to_calibrate_by(
     assert len(kept.rows) == 9
     assert len(np.unique(kept.logits, axis=0)) == 9
     # Float32 sums in another order: logits of 8 differ in the last place, and by more than 1e-5.
-    np.testing.assert_allclose(kept.logits, answer(store, manifest, kept.rows), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(kept.logits, answer(store, manifest, kept.rows.arrays[PIXELS]), rtol=1e-5, atol=1e-5)
     sizes = {digest: store.blobs.size(digest) for digest in version.blob_sizes}
     assert version.blob_sizes == sizes
     assert version.calibration.sizes.items() <= sizes.items()
