@@ -75,8 +75,12 @@ class DatasetCalls(Connection):
         modality: str = "",
         task: str = "",
         columns: Mapping[str, str] | None = None,
+        request_id: str = "",
     ) -> training_pb2.Dataset:
-        """Make a dataset of what the service reads from a URL, where its operator allows it; see `upload_dataset`."""
+        """Make a dataset of what the service reads from a URL, where its operator allows it; see `upload_dataset`.
+
+        A repeat with the same `request_id` returns what the first call made.
+        """
         request = training_pb2.RegisterDatasetRequest(
             dataset_id=dataset_id,
             uri=uri,
@@ -86,6 +90,7 @@ class DatasetCalls(Connection):
             modality=modality,
             task=_task(task),
             schema=_schema(columns or {}),
+            request_id=request_id,
         )
         return self.training.RegisterDataset(request)
 

@@ -19,6 +19,7 @@ from model_store.registry.datasets import DatasetStore
 from training_service.api.client_streams import Receiver
 from training_service.api.datasets.requests import Wanted, check_modality, modality_of, read_asked
 from training_service.api.registry_convert import timestamp
+from training_service.api.violations import check_request_id
 from training_service.datasets.files.archive_names import check_encoding
 from training_service.datasets.files.archives import ArchiveLimits, read_archive
 from training_service.datasets.files.formats import is_table
@@ -97,9 +98,16 @@ class Uploads:
     def register(
         self, request: pb.RegisterDatasetRequest, principal: str, check_going_on: Callable[[], None]
     ) -> Dataset:
-        """Read what lies at a URL and register it as a dataset; raise what `Sources` raises."""
+        """Read what lies at a URL and register it as a dataset; raise what `Sources` raises.
+
+        A repeat of a request with an id is answered with what the first one made.
+        """
+        request_id = check_request_id(request.request_id)
+        name = f"{principal}/request {request_id}" if request_id is not None else ""
+        if name and (made := self._made_before(request, name)) is not None:
+            return made
         source = self._sources.find(request.uri)
-        begun = self._begun(request)
+        begun = self._begun(request, name)
         with self._blobs.temporary_file() as file:
             files = self._sources.fetch(source, file)
             received = Received(Format.ARCHIVE, files) if files is not None else self._received(begun, file)
@@ -127,10 +135,10 @@ class Uploads:
             upload=upload_key(upload) if upload else "",
         )
 
-    def _made_before(self, header: Header, upload: str) -> Dataset | None:
-        """Return the dataset that was made of this very upload: its answer was lost on the way."""
+    def _made_before(self, wanted: Wanted, upload: str) -> Dataset | None:
+        """Return the dataset that was made of this very upload or request: its answer was lost on the way."""
         try:
-            dataset = self._datasets.get(check_id(header.dataset_id, "dataset_id"))
+            dataset = self._datasets.get(check_id(wanted.dataset_id, "dataset_id"))
         except DatasetNotFound:
             return None
         is_made_of_it = dataset.summary.get(_UPLOAD) == upload_key(upload)

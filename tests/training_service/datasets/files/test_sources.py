@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -212,3 +213,17 @@ def test_a_bucket_is_read(tmp_path: Path, s3_url: str) -> None:
             assert register(service, f"{s3_url}/{name}").digest == uploaded.digest
         with refused(MISSING):
             register(service, f"{s3_url}/nothing")
+
+
+def test_a_repeated_request_makes_one_dataset(service: RunningService, place: Path) -> None:
+    """It returns the first dataset, though what lies there is gone; another request finds the name taken."""
+    write(place / "once", photos(5))
+    made = register(service, f"{place.as_uri()}/once", "once", request_id="r 1")
+    shutil.rmtree(place / "once")
+    assert register(service, f"{place.as_uri()}/once", "once", request_id="r 1") == made
+    with refused(grpc.StatusCode.ALREADY_EXISTS, "datasets/once exists"):
+        register(service, f"{place.as_uri()}/once", "once", request_id="r 2")
+    with refused(MISSING):
+        register(service, f"{place.as_uri()}/once", request_id="r 1")
+    with refused(INVALID, fields=["request_id"]):
+        register(service, f"{place.as_uri()}/once", request_id="x" * 129)
