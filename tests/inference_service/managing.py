@@ -84,7 +84,7 @@ class Setup:
             architecture=ARCHITECTURE,
             embedding_size=512,
             input_spec=SPEC,
-            labels=("daisy",),
+            task=None,
             backbone=tuple(self._stage(*each) for each in self._stages_of(name).items()),
             head=None,
         )
