@@ -1,6 +1,6 @@
 PIP = .venv/bin/pip --disable-pip-version-check
 PYTHON ?= python3
-BENCHMARKS = store serving costs many_models hot_swap cold_start finetune upkeep stalls watching
+BENCHMARKS = store serving costs many_models hot_swap cold_start finetune tasks upkeep stalls watching
 
 .PHONY: demo cpu test test-slow lint up bench clean
 

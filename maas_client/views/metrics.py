@@ -24,6 +24,7 @@ _NAMES = {
     "expected_calibration_error": "calibration error",
 }
 """How the metrics of all tasks are written, in the order that they are shown in."""
+_HEADLINES = {"classification": "accuracy", "multi_label": "macro_f1", "regression": "r2"}
 _CALIBRATION = "expected_calibration_error"
 _UNCALIBRATED = "uncalibrated_error"
 _SHOWN = 4  # digits of a figure that may have any size
@@ -33,14 +34,19 @@ def show_metrics(title: str, metrics: pb.Metrics, *, is_remembered: bool = False
     """Print how good a version is; of rows that it learned from, only how well it remembers them, without intervals."""
     out.print(as_text(title), style="bold", soft_wrap=True)  # longer than the table is wide
     if is_remembered:
-        name = next((name for name in _NAMES if name in metrics.values), "")
-        told = f" with {_NAMES[name]} {_text(name, metrics.values[name])}" if name else ""
+        name = headline(metrics)
+        told = f" with {_NAMES[name]} {_text(name, metrics.values[name])}" if name in metrics.values else ""
         out.print(f"remembers these rows{told}: that says nothing of other rows", highlight=False)
         return
     if kind := metrics.WhichOneof("detail"):
         columns, rows = _TABLES[kind](getattr(metrics, kind))
         print_table("", columns, rows, "")
     out.print("  ".join(_summary(metrics)), highlight=False)
+
+
+def headline(metrics: pb.Metrics) -> str:
+    """Return the name of the metric that sums a version up, by its task; empty where the task is not known."""
+    return _HEADLINES.get(metrics.WhichOneof("detail") or "", "")
 
 
 def metric_name(name: str) -> str:

@@ -13,6 +13,7 @@ from maas_client.client import Client
 from maas_client.typed.known_names import names_of_models, names_of_versions, unknown_names
 from maas_client.typed.numbers import INT32_MAX
 from maas_client.typed.shorthand import alias_text, id_of, pairs, short_name
+from maas_client.views.metrics import headline
 from maas_client.views.output import (
     AsJson,
     as_text,
@@ -109,8 +110,10 @@ def list_versions(
     if as_json:
         print_json(versions)
         return
-    sorted_by = sort.partition(" ")[0].removeprefix("metrics.") if sort.startswith("metrics.") else "accuracy"
-    cells = [_cells(version, dict.fromkeys(["accuracy", sorted_by])) for version in versions]
+    shown = dict.fromkeys(headline(version.metrics) or "accuracy" for version in versions)
+    if sort.startswith("metrics."):
+        shown[sort.partition(" ")[0].removeprefix("metrics.")] = None
+    cells = [_cells(version, shown) for version in versions]
     columns = [name for name in (cells[0] if cells else []) if _has_room(name) and any(each[name] for each in cells)]
     rows = [[each[name] for name in columns] for each in cells]
     print_table(

@@ -63,7 +63,10 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         ),
     ] = "",
     metric: Annotated[
-        str, typer.Option(help="What to compare by; default: accuracy.", rich_help_panel=_PROMOTION)
+        str,
+        typer.Option(
+            help="What to compare by; default: the task's own metric, accuracy for one.", rich_help_panel=_PROMOTION
+        ),
     ] = "",
     threshold: Annotated[
         float | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from maas.model_store.v1 import model_store_pb2 as pb
 
-from maas_client.views.metrics import show_metrics
+from maas_client.views.metrics import headline, show_metrics
 
 LABELS = [pb.LabelMetrics(label="rose", precision=0.5, recall=1, f1=2 / 3, support=2, average_precision=0.75)]
 CLASSIFICATION = pb.Metrics(
@@ -42,3 +42,9 @@ def test_a_figure_that_a_publisher_invented_is_shown_too(capsys: pytest.CaptureF
     """Behind those that are known, by its own name."""
     show_metrics("flowers/1", pb.Metrics(values={"kappa": 0.12345, "accuracy": 0.5}))
     assert capsys.readouterr().out.splitlines()[-1].strip() == "accuracy 0.500  kappa 0.1235"
+
+
+def test_each_task_has_a_metric_that_sums_it_up() -> None:
+    """It is the first of those that a version is shown with; of metrics without a detail nothing is known."""
+    found = [headline(each) for each in (CLASSIFICATION, MULTI_LABEL, REGRESSION, pb.Metrics())]
+    assert found == ["accuracy", "macro_f1", "r2", ""]
