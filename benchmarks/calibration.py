@@ -17,13 +17,15 @@ from benchmarks.harness.training import pretrained
 from model_store.architectures import Chain, Head, build, initialise_head
 from model_store.bases.catalogue import LoadedBase
 from model_store.manifests import Manifest
+from model_store.modalities import Rows
 from model_store.modalities.image.decoding import decode_image
-from model_store.modalities.image.spec import ImageInputSpec, Pixels, to_pixels
+from model_store.modalities.image.spec import PIXELS, ImageInputSpec, Pixels, to_pixels
 from model_store.tasks import Classification
 from training_service.arrays.array_cache import ArrayCache
-from training_service.datasets.splits import Split, SplitSpec, deal
+from training_service.datasets.splits import Split, SplitSpec, assign_splits
 from training_service.features.feature_cache import FeatureCache
-from training_service.modalities.image.pixels import LabelledPixels
+from training_service.modalities import MODALITIES
+from training_service.modalities.prepared_rows import PreparedDataset
 from training_service.recipes.recipe import DEFAULTS, RecipeName, trained_stages
 from training_service.tasks import temperature
 from training_service.tasks.classification.metrics import Labels, Logits, confidence, cross_entropy, softmax
@@ -53,14 +55,16 @@ class Photos:
         chosen = np.sort(np.concatenate([random.permutation(each)[: max(6, int(share * len(each)))] for each in rows]))
         return Photos(self.pixels[chosen], self.labels[chosen], [self.digests[row] for row in chosen], self.names)
 
-    def dealt(self, seed: int) -> LabelledPixels:
-        """Deal them as an upload is dealt."""
+    def assigned(self, seed: int) -> PreparedDataset:
+        """Assign them to splits as an upload is assigned."""
         splits = np.empty(len(self.labels), object)
         for label in range(len(self.names)):
             rows = np.flatnonzero(self.labels == label)
-            splits[rows] = [str(each) for each in deal([self.digests[row] for row in rows], SplitSpec(seed=seed))]
+            splits[rows] = [
+                str(each) for each in assign_splits([self.digests[row] for row in rows], SplitSpec(seed=seed))
+            ]
         positions = {split: np.flatnonzero(splits == split) for split in Split}
-        return LabelledPixels(self.pixels, self.labels, positions)
+        return PreparedDataset(Rows({PIXELS: self.pixels}, len(self.labels)), self.labels, positions)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ def _run(base: LoadedBase, photos: Photos, name: RecipeName, seed: int, folder: 
         raise TypeError("the base takes no images")
     manifest = Manifest(base.architecture, base.arguments, (), spec.to_json(), base.labels, base.head.to_json())
     bench = _Recording(
-        data=photos.dealt(seed),
+        data=photos.assigned(seed),
+        modality=MODALITIES["image"],
         task=Classification(photos.names),
         spec=spec,
         seed=seed,

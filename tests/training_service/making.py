@@ -6,7 +6,7 @@ import io
 import itertools
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -108,9 +108,9 @@ def publish_base(store: ModelStore, model_id: str = "base", head: Head | None = 
     return store.publish(Publication(model_id, base_manifest(store, head, seed)))
 
 
-def publish_mlp(store: ModelStore, model_id: str) -> ModelVersion:
+def publish_mlp(store: ModelStore, model_id: str, widths: Sequence[int] = (4, 8)) -> ModelVersion:
     """Publish a randomly initialised model of rows of numbers."""
-    base = load_random_mlp([4, 8], ["no", "yes"], seed=0)
+    base = load_random_mlp(list(widths), ["no", "yes"], seed=0)
     stages = [
         ManifestStage(name, write_stage(store.blobs, base.chain.stage_tensors(name)).digest)
         for name in base.chain.stage_names

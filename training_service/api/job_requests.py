@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from model_store.errors import InvalidInput
+from model_store.modalities import read_input_spec
 from model_store.names import (
     AliasName,
     ModelName,
@@ -22,7 +23,10 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.api.violations import Violations
 from training_service.datasets.targets import TARGETS
+from training_service.modalities import MODALITIES
+from training_service.modalities.fitting import check_fits
 from training_service.promotion.gate import check_promotion, with_metric
+from training_service.recipes.augmentations import varied
 from training_service.recipes.choices import ChosenRecipe, choose, choose_any, resolve
 from training_service.recipes.classes import suited
 from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
@@ -103,10 +107,12 @@ def job_spec(
         recipe = choose(request.recipe, _RECIPE, _rows_per_output(dataset))
     elif request.recipe.name is None:
         recipe = choose_any(request.recipe, _RECIPE)
-    _check_base(store, version, recipe)
+    _check_base(store, version, recipe, dataset)
     if dataset is not None:
         task = TRAINING_TASKS[dataset.summary["task"]]
         recipe = suited(recipe, request.recipe, _RECIPE, has_classes=task.has_classes)
+        modality = MODALITIES[dataset.summary["modality"]]
+        recipe = varied(recipe, request.recipe, _RECIPE, modality.AUGMENTATIONS, modality.KIND)
         promote = with_metric(promote, task, f"{_PLACE}.promote") if promote is not None else None
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
     return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, alias, urgency, promote)
@@ -127,8 +133,8 @@ def _check_urgency(request: JobRequest) -> None:
         raise InvalidInput.of(f"{_PLACE}.deadline", f"is over already: it was {request.deadline.isoformat()}")
 
 
-def _check_base(store: ModelStore, base: VersionName, recipe: Recipe) -> None:
+def _check_base(store: ModelStore, base: VersionName, recipe: Recipe, dataset: Dataset | None) -> None:
     manifest = store.manifest(store.get_version(base))
-    if manifest.input_spec["kind"] != "image":
-        raise InvalidInput.of(f"{_PLACE}.base", f"{base} takes no images, and the dataset holds images")
+    if dataset is not None:
+        check_fits(read_input_spec(manifest.input_spec), str(base), dataset, f"{_PLACE}.base")
     trained_stages(recipe, trainable_stages(manifest), f"{_RECIPE}.last_stages.stage_count")

@@ -40,7 +40,7 @@ class _Form:
     def header(self) -> bytes:
         """The first bytes of an `.npy` file of such an array."""
         header = io.BytesIO()
-        described = {"descr": self.dtype.str, "fortran_order": False, "shape": self.shape}
+        described = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
         np.lib.format.write_array_header_1_0(header, described)
         return header.getvalue()
 

@@ -7,17 +7,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+
+from model_store.modalities import Batch
 
 T = TypeVar("T")
-_Sent = tuple[Tensor, torch.cuda.Event | None]  # rows, and what tells on a GPU that they are there
+_Sent = tuple[Batch, torch.cuda.Event | None]  # rows, and what tells on a GPU that they are there
 
 
-def read_ahead(read: Callable[[T], Tensor], batches: Iterable[T], device: torch.device) -> Iterator[tuple[T, Tensor]]:
+def read_ahead(read: Callable[[T], Batch], batches: Iterable[T], device: torch.device) -> Iterator[tuple[T, Batch]]:
     """Yield each of the batches with what `read` returns for it, on the device; `read` is called in a thread.
 
-    One batch is read ahead, so `batches` may have no end. A batch is one copy to a GPU, out of pinned memory and beside
-    the stream that computes.
+    One batch is read ahead, so `batches` may have no end. Each tensor is one copy to a GPU, out of pinned memory and
+    beside the stream that computes.
     """
     thread = ThreadPoolExecutor(1, "read-ahead")
     copier = _GpuCopier(device) if device.type == "cuda" else None
@@ -41,21 +42,23 @@ class _GpuCopier:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # PyTorch's own stub
 
-    def send(self, rows: Tensor) -> _Sent:
+    def send(self, rows: Batch) -> _Sent:
         """Begin to copy rows."""
+        pinned = Batch({name: tensor.pin_memory() for name, tensor in rows.tensors.items()}, rows.num_rows)
         with torch.cuda.stream(self._stream):
-            return rows.pin_memory().to(self._device, non_blocking=True), self._stream.record_event()
+            return pinned.to(self._device, non_blocking=True), self._stream.record_event()
 
 
-def _unsent(rows: Tensor) -> _Sent:
+def _unsent(rows: Batch) -> _Sent:
     return rows, None
 
 
-def _arrived(rows: Tensor, copied: torch.cuda.Event) -> Tensor:
+def _arrived(rows: Batch, copied: torch.cuda.Event) -> Batch:
     """Let the stream that computes wait for rows, and keep their memory until it has used them."""
-    computing = torch.cuda.current_stream(rows.device)
-    computing.wait_event(copied)
-    rows.record_stream(computing)
+    for tensor in rows.tensors.values():
+        computing = torch.cuda.current_stream(tensor.device)
+        computing.wait_event(copied)
+        tensor.record_stream(computing)
     return rows
 
 

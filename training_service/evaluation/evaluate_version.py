@@ -10,17 +10,16 @@ import torch
 
 from model_store.architectures import Chain, Head, build
 from model_store.blobs import BlobStore
-from model_store.calibration import batch_of
 from model_store.errors import IllegalState, InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.modalities import Rows, read_input_spec
-from model_store.modalities.image.spec import PIXELS
+from model_store.modalities import read_input_spec
 from model_store.records.metrics import Metrics
 from model_store.tasks import Task
 from model_store.tensors.stages import read_stages
+from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches
-from training_service.modalities.image.pixels import LabelledPixels, Positions
+from training_service.modalities.prepared_rows import PreparedDataset, batch_at
 from training_service.tasks import TRAINING_TASKS
 from training_service.tasks.training_task import Answers
 
@@ -42,7 +41,7 @@ class Evaluation:
 def evaluate_version(
     blobs: BlobStore,
     manifest: Manifest,
-    data: LabelledPixels,
+    data: PreparedDataset,
     task: Task,
     positions: Positions,
     *,
@@ -54,7 +53,7 @@ def evaluate_version(
 ) -> Evaluation:
     """Run a version over some rows of a dataset, as it is served in float32, and measure it.
 
-    `data` must be decoded by the version's own input spec, `task` is the dataset's: labels or targets are matched by
+    `data` must be prepared by the version's own input spec, `task` is the dataset's: labels or targets are matched by
     name. A row with a label that the version lacks is wrong whatever it answers: that is an error, unless
     `allow_unknown_labels`, which counts it as wrong. `check_going_on` is called between batches and ends the evaluation
     by raising; `on_rows` is told how many rows are done. Raises InvalidInput for labels, targets and another task,
@@ -63,7 +62,7 @@ def evaluate_version(
     """
     own = checked_task(manifest, task)
     training_task = TRAINING_TASKS[own.kind]
-    matched = training_task.match(own, task, data.labels[positions], allow_unknown=allow_unknown_labels)
+    matched = training_task.match(own, task, data.targets[positions], allow_unknown=allow_unknown_labels)
     chain = read_chain(blobs, manifest).to(device)
     spec = read_input_spec(manifest.input_spec)
     outputs = np.empty((len(positions), len(own.names)), np.float32)
@@ -71,7 +70,7 @@ def evaluate_version(
     for batch in batches(positions, _BATCH_SIZE):
         check_going_on()
         with torch.inference_mode():
-            rows = batch_of(Rows({PIXELS: data.pixels[batch]}, len(batch)), device)
+            rows = batch_at(data.rows, batch).to(device)
             outputs[num_done : num_done + len(batch)] = chain(spec.to_input(rows)).cpu().numpy()
         num_done += len(batch)
         on_rows(num_done)
@@ -91,12 +90,10 @@ def checked_task(manifest: Manifest, task: Task) -> Task:
 
 
 def check_evaluable(manifest: Manifest) -> Head:
-    """Return the head of a version; raise IllegalState where it has no task or takes no images."""
+    """Return the head of a version; raise IllegalState where it has no task."""
     head = check_manifest(manifest)
     if manifest.task is None:
         raise IllegalState("the version is a backbone without labels: fine-tune it first")
-    if manifest.input_spec["kind"] != "image":
-        raise IllegalState("the version takes no images, and the dataset holds images")
     return head
 
 

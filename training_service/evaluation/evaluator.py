@@ -10,17 +10,20 @@ import numpy as np
 import torch
 
 from model_store.errors import InvalidInput, StorageFull
-from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities import read_input_spec
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.arrays.array_cache import ArrayCache
+from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.datasets.splits import ALL, Split
 from training_service.devices import chosen_device
 from training_service.evaluation.evaluate_version import Evaluation, check_evaluable, evaluate_version
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
-from training_service.modalities.image.pixels import LabelledPixels, Positions, decode_dataset
+from training_service.modalities import MODALITIES
+from training_service.modalities.fitting import check_fits
+from training_service.modalities.prepared_rows import PreparedDataset, prepare_dataset
 from training_service.phases import Phase
 from training_service.recipes.refitting import REFITTED
 from training_service.settings import TrainingSettings
@@ -40,7 +43,7 @@ class Evaluated:
     version: VersionName
     dataset_id: str
     manifest: DatasetManifest
-    data: LabelledPixels
+    data: PreparedDataset
     positions: Positions
     evaluation: Evaluation
     learned: LearnedRows
@@ -82,14 +85,14 @@ class Evaluator:
         decoders: Executor,
         device: torch.device,
         *,
-        max_image_pixels: int,
+        max_size: int,
     ) -> None:
         self._store = store
         self._datasets = datasets
         self._cache = cache
         self._decoders = decoders
         self._device = device
-        self._max_image_pixels = max_image_pixels
+        self._max_size = max_size
 
     def evaluate(
         self,
@@ -112,24 +115,27 @@ class Evaluator:
         record = self._store.get_version(name)
         version = self._store.manifest(record)
         check_evaluable(version)
-        digest = self._datasets.living(dataset_id).digest
+        dataset = self._datasets.living(dataset_id)
+        check_fits(read_input_spec(version.input_spec), str(name), dataset, "dataset")
+        digest = dataset.digest
         manifest = read_manifest(self._store.blobs, digest)
 
         def on_decoded(num_done: int) -> None:
             check_going_on()
             on_progress(Phase.DECODING, num_done / len(manifest.rows) * _DECODING_SHARE)
 
-        data = decode_dataset(
+        data = prepare_dataset(
             self._store.blobs,
             digest,
             manifest,
-            ImageInputSpec.from_json(version.input_spec),
+            MODALITIES[manifest.modality],
+            read_input_spec(version.input_spec),
             cache=self._cache,
             threads=self._decoders,
-            max_pixels=self._max_image_pixels,
+            max_size=self._max_size,
             on_rows=on_decoded,
         )
-        positions = np.arange(len(data.labels)) if split == ALL else data.positions[Split(split)]
+        positions = np.arange(len(data)) if split == ALL else data.positions[Split(split)]
         learned = learned_rows(self._store, self._datasets, record.lineage)
         is_learned = learned.among(manifest, positions)
         num_learned, num_left_out = int(is_learned.sum()), 0
@@ -175,7 +181,7 @@ class Evaluator:
 def build_evaluator(
     settings: TrainingSettings, store: ModelStore, datasets: DatasetStore, decoders: Executor
 ) -> Evaluator:
-    """Return an evaluator that shares decoded pixels with all jobs."""
+    """Return an evaluator that shares prepared rows with all jobs."""
     cache = ArrayCache(settings.cache_folder / "arrays", settings.array_cache_bytes)
     device = chosen_device(settings.device)
-    return Evaluator(store, datasets, cache, decoders, device, max_image_pixels=settings.max_image_pixels)
+    return Evaluator(store, datasets, cache, decoders, device, max_size=settings.max_image_pixels)

@@ -14,11 +14,11 @@ from model_store.names import dataset_name
 from model_store.records.resources import Lineage
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
+from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow, read_manifest
 from training_service.datasets.splits import Split
 from training_service.datasets.targets import TARGETS
 from training_service.modalities import MODALITIES
-from training_service.modalities.image.pixels import Positions
 from training_service.recipes.recipe import RecipeName
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from model_store.manifests import Manifest
-from training_service.arrays.array_cache import Array, ArrayCache, Shape
+from training_service.arrays.array_cache import Array, ArrayCache
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class FeatureCache:
         self,
         stage_names: Sequence[str],
         positions: NDArray[np.int64],
-        shape: Shape,
+        record: np.dtype[Any],
         fill: Callable[[Array], None],
         *,
         view: str,
     ) -> Array:
-        """Return float32 activations of these rows behind these stages; `fill` computes what was not kept."""
+        """Return records of what these stages put out for these rows; `fill` computes what was not kept."""
         kept = {
             "dataset": self.dataset_digest,
             "rows": hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
@@ -48,7 +48,7 @@ class FeatureCache:
             "computed_by": [torch.__version__, self.device.type, torch.get_num_threads()],
         }
         key = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-        return self.cache.load(key, shape, np.float32, fill)
+        return self.cache.load(key, (len(positions),), record, fill)
 
     def _stages(self, names: Sequence[str]) -> list[Any]:
         """Name the stages: those without tensors have no digest, and are what the architecture says."""

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from model_store.architectures import run_stage
-from model_store.modalities import Batch
-from model_store.modalities.image.spec import ImageInputSpec, Pixels
+from model_store.modalities import EMBEDDING, Batch, InputSpec, Rows, X
 from training_service.arrays.read_ahead import read_ahead
+from training_service.arrays.records import Positions, arrays_of, record_of
 from training_service.arrays.scratch import mapped_array
 from training_service.features.feature_cache import FeatureCache
-from training_service.modalities.image.augment import PLAIN, View
-from training_service.modalities.image.pixels import Positions
-
-Activations = NDArray[np.float32]
+from training_service.modalities import TrainingModality
+from training_service.modalities.prepared_rows import batch_at
+from training_service.modalities.views import PLAIN, View
 
 BATCH_SIZE = 32
 # What a job that is killed has to compute again, at most: seconds' worth.
@@ -31,58 +30,75 @@ class FrozenPrefix:
     """The first stages of a chain, by name, which do not train; in eval mode on `device`."""
 
     def __init__(
-        self, stages: Mapping[str, nn.Module], spec: ImageInputSpec, device: torch.device, cache: FeatureCache
+        self,
+        stages: Mapping[str, nn.Module],
+        modality: TrainingModality,
+        spec: InputSpec,
+        device: torch.device,
+        cache: FeatureCache,
     ) -> None:
         self._names = tuple(stages)
         self._stages = nn.ModuleList(stages.values()).eval().requires_grad_(requires_grad=False)
+        self._modality = modality
         self._spec = spec
         self._device = device
         self._cache = cache
 
     def run(
         self,
-        pixels: Pixels,
+        rows: Rows,
         positions: Positions,
         *,
         folder: Path,
         on_rows: Callable[[int], None],
         view: View = PLAIN,
-    ) -> Activations:
-        """Return float32 activations [n, …] in the place of each row of `pixels`; rows not asked for stay zero.
+    ) -> Rows:
+        """Return what comes out, arrays [n, …] by name, in the place of each of the rows; others stay zero.
 
-        They come from the cache, or are computed into it. `on_rows` is told, again and again, how many rows more are
+        It comes from the cache, or is computed into it. `on_rows` is told, again and again, how many rows more are
         done.
         """
         if not len(positions):
             raise ValueError("there are no rows to run")
-        shape = next(self._outputs(pixels, positions[:1], view)).shape[1:]
-        kept = mapped_array(folder, (len(pixels), *shape), np.float32)
+        record = record_of(_on_host(next(self._outputs(rows, positions[:1], view))))
+        kept: NDArray[Any] = mapped_array(folder, (len(rows),), record)
         for chunk in batches(positions, _ROWS_KEPT_AT_ONCE):
             num_told = 0
 
-            def fill(rows: Activations, chunk: Positions = chunk) -> None:
+            def fill(records: NDArray[Any], chunk: Positions = chunk) -> None:
                 nonlocal num_told
-                for output in self._outputs(pixels, chunk, view):
-                    rows[num_told : num_told + len(output)] = output.cpu().numpy()
+                arrays = arrays_of(records)
+                for output in self._outputs(rows, chunk, view):
+                    for name, array in _on_host(output).items():
+                        arrays[name][num_told : num_told + len(output)] = array
                     num_told += len(output)
                     on_rows(len(output))
 
-            kept[chunk] = self._cache.load(self._names, chunk, (len(chunk), *shape), fill, view=view.name)
+            kept[chunk] = self._cache.load(self._names, chunk, record, fill, view=view.name)
             on_rows(len(chunk) - num_told)
-        return cast("Activations", kept)
+        return Rows(arrays_of(kept), len(rows))
 
-    def _outputs(self, pixels: Pixels, positions: Positions, view: View) -> Iterator[Tensor]:
+    def _outputs(self, rows: Rows, positions: Positions, view: View) -> Iterator[Batch]:
         """Yield what comes out for these rows, in batches."""
-        rows = read_ahead(lambda batch: torch.from_numpy(pixels[batch]), batches(positions), self._device)
-        for batch, each in rows:
+        read = read_ahead(lambda batch: batch_at(rows, batch), batches(positions), self._device)
+        for batch, each in read:
             with torch.inference_mode():
-                outputs = Batch.of(view.inputs(each, self._spec, int(batch[0])))
+                outputs = self._modality.viewed(each, self._spec, view, int(batch[0]))
                 for stage in self._stages:
                     outputs = run_stage(stage, outputs)
-                yield outputs.x
+                yield outputs
+
+
+def embeddings(rows: Rows) -> NDArray[np.float32]:
+    """Return the embeddings [n, d] in what a whole backbone puts out."""
+    return rows.arrays.get(EMBEDDING, rows.arrays[X])
 
 
 def batches(positions: Positions, size: int = BATCH_SIZE) -> Iterator[Positions]:
     """Yield positions in batches."""
     for start in range(0, len(positions), size):
         yield positions[start : start + size]
+
+
+def _on_host(batch: Batch) -> dict[str, NDArray[Any]]:
+    return {name: tensor.cpu().numpy() for name, tensor in batch.tensors.items()}

@@ -25,7 +25,7 @@ from model_store.architectures import HEAD, Chain
 from model_store.database.engine import Database
 from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.manifests import Manifest
-from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities import read_input_spec
 from model_store.names import AliasName, job_name
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import REMARKS, ErrorCode, JobError, JobSpec, TrainingJob
@@ -44,7 +44,8 @@ from training_service.evaluation.learned_rows import learned_rows
 from training_service.features.feature_cache import FeatureCache
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import die_with_the_service
-from training_service.modalities.image.pixels import decode_dataset
+from training_service.modalities import MODALITIES
+from training_service.modalities.prepared_rows import prepare_dataset
 from training_service.phases import Phase
 from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
@@ -127,7 +128,7 @@ class Worker:
         base = self._store.manifest(self._store.get_version(spec.base))
         dataset = self._datasets.get(spec.dataset_id)
         manifest = read_manifest(self._store.blobs, dataset.digest)
-        input_spec = ImageInputSpec.from_json(base.input_spec)
+        input_spec = read_input_spec(base.input_spec)
         chain = self._start(recipe, base, manifest.task, spec.seed)
         meter = ProgressMeter(phase_weights(recipe), self._emit)
         context = self._context(job, base, dataset.digest, manifest, meter)
@@ -194,9 +195,10 @@ class Worker:
     def _context(
         self, job: TrainingJob, base: Manifest, digest: str, manifest: DatasetManifest, meter: ProgressMeter
     ) -> TrainingContext:
-        """Decode the dataset, unless somebody has, and lay out what recipes work with."""
-        num_images, input_spec = len(manifest.rows), ImageInputSpec.from_json(base.input_spec)
-        meter.begin(Phase.DECODING, num_images)
+        """Prepare the dataset, unless somebody has, and lay out what recipes work with."""
+        modality = MODALITIES[manifest.modality]
+        num_rows, input_spec = len(manifest.rows), read_input_spec(base.input_spec)
+        meter.begin(Phase.DECODING, num_rows)
 
         def on_rows(num_done: int) -> None:
             self._check_going_on()
@@ -204,19 +206,21 @@ class Worker:
 
         cache = ArrayCache(self._settings.cache_folder / "arrays", self._settings.array_cache_bytes)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            data = decode_dataset(
+            data = prepare_dataset(
                 self._store.blobs,
                 digest,
                 manifest,
+                modality,
                 input_spec,
                 cache=cache,
                 threads=threads,
-                max_pixels=self._settings.max_image_pixels,
+                max_size=self._settings.max_image_pixels,
                 on_rows=on_rows,
             )
         device = chosen_device(self._settings.device)
         return TrainingContext(
             data=data,
+            modality=modality,
             task=manifest.task,
             spec=input_spec,
             seed=job.spec.seed,

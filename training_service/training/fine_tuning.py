@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from model_store.architectures import HEAD, Chain
-from model_store.modalities import Batch
 from training_service.arrays.read_ahead import read_ahead
+from training_service.arrays.records import Positions
 from training_service.arrays.scratch import stacked
 from training_service.features.frozen_features import batches
-from training_service.modalities.image.augment import further_views
-from training_service.modalities.image.pixels import Positions
+from training_service.modalities.views import further_views
 from training_service.phases import Phase
 from training_service.recipes.recipe import CROPS, HeadStart, Recipe, RecipeName
 from training_service.recipes.refitting import REFITTED
@@ -25,7 +24,7 @@ from training_service.training.linear_probe import best_candidate, head_fitter, 
 from training_service.training.outcome import check_outcome
 from training_service.training.progress import Figures
 from training_service.training.rate_finder import find_learning_rate
-from training_service.training.rows import ActivationRows, PixelRows, Rows
+from training_service.training.rows import ActivationRows, DatasetRows, TrainingRows
 from training_service.training.trainer import Trainer, TrainingData
 from training_service.training.training_context import FineTuned, TrainingContext
 
@@ -93,14 +92,15 @@ def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, context:
     return hyperparameters
 
 
-def _rows(chain: Chain, first: int, recipe: Recipe, context: TrainingContext) -> Rows:
+def _rows(chain: Chain, first: int, recipe: Recipe, context: TrainingContext) -> TrainingRows:
     if first == 0:
-        return PixelRows(context.data.pixels, context.spec, recipe.augmentation)
+        return DatasetRows(context.data.rows, context.modality, context.spec, recipe.augmentation)
     frozen = {name: chain.stage(name) for name in chain.stage_names[:first]}
-    return ActivationRows(*context.activations(frozen, further_views(recipe, context.seed), context.train))
+    plain, *views = context.activations(frozen, further_views(recipe, context.seed), context.train)
+    return ActivationRows(plain, views)
 
 
-def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, context: TrainingContext) -> float:
+def _start_head(suffix: Chain, rows: TrainingRows, recipe: Recipe, context: TrainingContext) -> float:
     """Give the head the weights of a linear probe, and return its strength: steps then refine what is good already."""
     train, validation = (
         _embedded(suffix, rows, positions, context) for positions in (context.train, context.validation)
@@ -110,14 +110,16 @@ def _start_head(suffix: Chain, rows: Rows, recipe: Recipe, context: TrainingCont
     return best.strength
 
 
-def _refit_head(suffix: Chain, rows: Rows, recipe: Recipe, strength: float, context: TrainingContext) -> None:
+def _refit_head(suffix: Chain, rows: TrainingRows, recipe: Recipe, strength: float, context: TrainingContext) -> None:
     """Fit the head again, on training and validation rows together: as a linear probe ends, as no epoch beat one."""
     features, targets = _embedded(suffix, rows, np.concatenate([context.train, context.validation]), context)
     fitter = head_fitter(features, recipe, context)
     load_head(suffix.stage(HEAD), fitter.fit(features, targets, len(context.task.names), strength))
 
 
-def _embedded(suffix: Chain, rows: Rows, positions: Positions, context: TrainingContext) -> tuple[Features, Targets]:
+def _embedded(
+    suffix: Chain, rows: TrainingRows, positions: Positions, context: TrainingContext
+) -> tuple[Features, Targets]:
     """Return embeddings of these rows, mapped: they may be many."""
     suffix.eval()
 
@@ -125,7 +127,7 @@ def _embedded(suffix: Chain, rows: Rows, positions: Positions, context: Training
         for _, batch in read_ahead(rows.read, batches(positions), context.device):
             context.check_going_on()
             with torch.inference_mode():
-                yield suffix.embed(Batch.of(rows.inputs(batch))).cpu().numpy()
+                yield suffix.embed(rows.inputs(batch)).cpu().numpy()
 
     return stacked(context.folder, len(positions), embeddings()), context.targets_at(positions)
 

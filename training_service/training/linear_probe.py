@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from model_store.architectures import HEAD, Chain
+from training_service.arrays.records import Positions
 from training_service.arrays.scratch import stacked
-from training_service.features.frozen_features import Activations, batches
-from training_service.modalities.image.augment import further_views
-from training_service.modalities.image.pixels import Positions
+from training_service.features.frozen_features import batches, embeddings
+from training_service.modalities.views import further_views
 from training_service.phases import Phase
 from training_service.recipes.recipe import ClassWeights, Recipe
 from training_service.recipes.refitting import REFITTED
@@ -21,13 +21,14 @@ from training_service.training.training_context import FineTuned, TrainingContex
 
 
 def linear_probe(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTuned:
-    """Fit the head on features of images and of their other views, mirror images where nothing else is asked for.
+    """Fit the head on features of rows and of their other views, mirror images where nothing else is asked for.
 
     How strongly it is regularised is chosen on the validation rows; the head is then fitted again on training and
     validation rows together, as every row counts where there are few. Nothing looks at the test rows before the end.
     """
     seen = np.concatenate([context.train, context.validation])
-    plain, views = context.activations(dict(chain.backbone), further_views(recipe, context.seed), seen)
+    activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), seen)
+    plain, *views = (embeddings(each) for each in activations)
     every_view = _every_view([plain, *views], seen, context)
     fitter = head_fitter(every_view[0], recipe, context)
     validation = (plain[context.validation], context.targets_at(context.validation))
@@ -65,9 +66,7 @@ def best_candidate(
     return best
 
 
-def _every_view(
-    views: Sequence[Activations], positions: Positions, context: TrainingContext
-) -> tuple[Features, Targets]:
+def _every_view(views: Sequence[Features], positions: Positions, context: TrainingContext) -> tuple[Features, Targets]:
     """Return the rows of each view behind those of the one before, mapped: they may be many."""
     parts = (view[batch] for view in views for batch in batches(positions))
     rows = stacked(context.folder, len(views) * len(positions), parts)

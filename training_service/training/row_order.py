@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from training_service.modalities.image.pixels import Positions
+from training_service.arrays.records import Positions
 from training_service.recipes.recipe import Recipe
 from training_service.seeds import generator
 

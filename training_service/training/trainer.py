@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from model_store.architectures import HEAD, Chain
-from model_store.modalities import Batch
+from model_store.modalities import Batch, X
 from training_service.arrays.read_ahead import read_ahead
+from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches
-from training_service.modalities.image.pixels import Positions
 from training_service.optimization.averaging import WeightAverage
 from training_service.optimization.losses import mixed_loss
 from training_service.optimization.mixing import mixed
@@ -34,7 +34,7 @@ from training_service.training.best_epoch import BestEpoch
 from training_service.training.heads import num_outputs
 from training_service.training.progress import Figures
 from training_service.training.row_order import RowOrder, StepBatch
-from training_service.training.rows import Rows
+from training_service.training.rows import TrainingRows
 
 _EVALUATION_BATCH = 64
 
@@ -44,7 +44,7 @@ class TrainingData:
     """Rows with their targets [n, …], as the task trains on them, and which of them to train and to validate on."""
 
     task: TrainingTask
-    rows: Rows
+    rows: TrainingRows
     targets: Targets
     train: Positions
     validation: Positions
@@ -81,7 +81,7 @@ class Trainer:
         self.step = 0
         self.is_diverged = False
         self._losses: list[Tensor] = []
-        self._coming: Iterator[tuple[StepBatch, Tensor]] | None = None
+        self._coming: Iterator[tuple[StepBatch, Batch]] | None = None
 
     def train(self, on_step: OnStep, check_going_on: Callable[[], None]) -> None:
         """Run the remaining steps; `check_going_on` stops the loop between steps by raising."""
@@ -144,7 +144,7 @@ class Trainer:
         rows = self._data.rows
         with torch.inference_mode():
             read = read_ahead(rows.read, batches(positions, _EVALUATION_BATCH), self._device)
-            parts = [self._chain(Batch.of(_laid_out(rows.inputs(batch)))).cpu() for _, batch in read]
+            parts = [self._chain(_laid_out(rows.inputs(batch))).cpu() for _, batch in read]
         return torch.cat(parts).numpy()
 
     def state_dict(self) -> dict[str, Any]:
@@ -190,13 +190,13 @@ class Trainer:
         epoch = step // self.steps_per_epoch
         return [*active_stages(backbone, self._recipe.epochs_per_stage, epoch), HEAD]
 
-    def _next_batch(self) -> tuple[StepBatch, Tensor]:
+    def _next_batch(self) -> tuple[StepBatch, Batch]:
         """Return the next batch and its rows; after a start, the first one of this step."""
         if self._coming is None:
             self._coming = read_ahead(self._read, self._order.batches_from(self.step), self._device)
         return next(self._coming)
 
-    def _read(self, batch: StepBatch) -> Tensor:
+    def _read(self, batch: StepBatch) -> Batch:
         return self._data.rows.read(batch.positions, self._generator(batch))
 
     def _generator(self, batch: StepBatch) -> torch.Generator:
@@ -214,15 +214,16 @@ class Trainer:
             num_left = batch.num_in_step - batch.number - 1
         return total
 
-    def _summed_loss(self, batch: StepBatch, rows: Tensor) -> Tensor:
+    def _summed_loss(self, batch: StepBatch, rows: Batch) -> Tensor:
         """Return the loss of one batch, its rows varied and mixed as the recipe says."""
         recipe = self._recipe
         inputs = self._data.rows.inputs(rows, self._generator(batch))
         targets = torch.from_numpy(self._data.targets[batch.positions]).to(self._device)
         random = numpy_generator(self._seed, "mixing", batch.step, batch.number)
-        inputs, mixed_targets = mixed(inputs, targets, recipe, random)
+        x, mixed_targets = mixed(inputs.x, targets, recipe, random)
+        inputs = inputs.updated({X: x})
         with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16):
-            outputs = self._chain(Batch.of(_laid_out(inputs)))
+            outputs = self._chain(_laid_out(inputs))
         return mixed_loss(self._loss, outputs, mixed_targets)
 
     def _set_training_mode(self) -> None:
@@ -283,9 +284,10 @@ def _gets_gradients(stage: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in stage.parameters())
 
 
-def _laid_out(inputs: Tensor) -> Tensor:
-    """Return images and feature maps channels last, which convolutions prefer; all else as it is."""
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+def _laid_out(inputs: Batch) -> Batch:
+    """Return feature maps channels last, which convolutions prefer; all else as it is."""
+    maps = {name: tensor for name, tensor in inputs.tensors.items() if tensor.ndim == 4}
+    return inputs.updated({name: each.contiguous(memory_format=torch.channels_last) for name, each in maps.items()})
 
 
 def _loss(chain: Chain, data: TrainingData, recipe: Recipe) -> Loss:

@@ -1,4 +1,4 @@
-"""What every recipe works with: the decoded data, a device, scratch space, and the way to report and to stop."""
+"""What every recipe works with: the prepared data, a device, scratch space, and the way to report and to stop."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from torch import nn
 
 from model_store.architectures import Chain
 from model_store.calibration import chosen_rows
-from model_store.modalities import Rows
-from model_store.modalities.image.spec import PIXELS, ImageInputSpec
+from model_store.modalities import InputSpec, Rows
 from model_store.records.metrics import Metrics
 from model_store.tasks import Task
+from training_service.arrays.records import Positions
 from training_service.datasets.splits import Split
 from training_service.features.feature_cache import FeatureCache
-from training_service.features.frozen_features import Activations, FrozenPrefix
-from training_service.modalities.image.augment import View
-from training_service.modalities.image.pixels import LabelledPixels, Positions
+from training_service.features.frozen_features import FrozenPrefix
+from training_service.modalities import TrainingModality
+from training_service.modalities.prepared_rows import PreparedDataset
+from training_service.modalities.views import View
 from training_service.phases import Phase
 from training_service.tasks import TRAINING_TASKS, TrainingTask
 from training_service.tasks.target_scale import TargetScale
@@ -53,9 +54,10 @@ class TrainingContext:
     Without `checkpoints` a job that is broken off begins anew.
     """
 
-    data: LabelledPixels
+    data: PreparedDataset
+    modality: TrainingModality
     task: Task
-    spec: ImageInputSpec
+    spec: InputSpec
     seed: int
     device: torch.device
     folder: Path
@@ -89,12 +91,12 @@ class TrainingContext:
     @cached_property
     def scale(self) -> TargetScale | None:
         """How targets are scaled to train on, by those of the training rows."""
-        return self.training_task.scale(self.data.labels[self.train])
+        return self.training_task.scale(self.data.targets[self.train])
 
     @cached_property
     def targets(self) -> Targets:
         """The targets of all rows as they are trained on."""
-        return self.data.labels if self.scale is None else self.scale.scaled(self.data.labels)
+        return self.data.targets if self.scale is None else self.scale.scaled(self.data.targets)
 
     def targets_at(self, positions: Positions) -> Targets:
         """Return the targets of some rows as they are trained on."""
@@ -108,7 +110,7 @@ class TrainingContext:
     def calibration_rows(self) -> Rows:
         """Return some test rows, the same for every job: a linear probe is fitted on all the others."""
         chosen = self.test[chosen_rows(len(self.test), self.spec)]
-        return Rows({PIXELS: self.data.pixels[chosen]}, len(chosen))
+        return Rows({name: array[chosen] for name, array in self.data.rows.arrays.items()}, len(chosen))
 
     def saved_state(self) -> State | None:
         """Return where an earlier attempt at this job was broken off; None for a fresh start."""
@@ -129,12 +131,10 @@ class TrainingContext:
         self.check_going_on()
         self.meter.report(num_done, figures, is_milestone=is_milestone)
 
-    def activations(
-        self, stages: Mapping[str, nn.Module], views: Sequence[View], viewed: Positions
-    ) -> tuple[Activations, list[Activations]]:
-        """Run the base's first stages over all rows, and over other views of some: float32 [n, …] each, by position."""
-        prefix = FrozenPrefix(stages, self.spec, self.device, self.features)
-        everything = np.arange(len(self.data.labels))
+    def activations(self, stages: Mapping[str, nn.Module], views: Sequence[View], viewed: Positions) -> list[Rows]:
+        """Run the base's first stages over all rows, and over other views of some; rows are in their own places."""
+        prefix = FrozenPrefix(stages, self.modality, self.spec, self.device, self.features)
+        everything = np.arange(len(self.data))
         num_done = 0
 
         def on_rows(count: int) -> None:
@@ -143,11 +143,9 @@ class TrainingContext:
             self.report(num_done)
 
         self.begin(Phase.COMPUTING_FEATURES, len(everything) + len(views) * len(viewed), of_examples=True)
-        plain = prefix.run(self.data.pixels, everything, folder=self.folder, on_rows=on_rows)
-        others = [
-            prefix.run(self.data.pixels, viewed, folder=self.folder, on_rows=on_rows, view=view) for view in views
-        ]
-        return plain, others
+        plain = prefix.run(self.data.rows, everything, folder=self.folder, on_rows=on_rows)
+        others = [prefix.run(self.data.rows, viewed, folder=self.folder, on_rows=on_rows, view=view) for view in views]
+        return [plain, *others]
 
     def answers(self, outputs: Outputs, validation_outputs: Outputs) -> Answers:
         """Return the answers for the test rows, whose outputs are in the targets' own units.
@@ -155,7 +153,7 @@ class TrainingContext:
         The temperature is fitted on the outputs for the validation rows, in the units that were trained on.
         """
         task = self.training_task.calibrated(self.task, validation_outputs, self.targets_at(self.validation))
-        return Answers(outputs, self.data.labels[self.test], task)
+        return Answers(outputs, self.data.targets[self.test], task)
 
     def tuned(
         self, chain: Chain, changed: tuple[str, ...], answers: Answers, hyperparameters: Mapping[str, Any]

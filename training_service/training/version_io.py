@@ -6,8 +6,7 @@ from model_store.architectures import Chain, Head, build, build_random, initiali
 from model_store.blobs import BlobStore, StoredBlob
 from model_store.calibration import write_calibration
 from model_store.manifests import Manifest, ManifestStage
-from model_store.modalities import Rows
-from model_store.modalities.image.spec import ImageInputSpec
+from model_store.modalities import InputSpec, Rows
 from model_store.names import job_name
 from model_store.records.jobs import JobSpec
 from model_store.records.resources import Lineage, ModelVersion
@@ -49,7 +48,7 @@ def publish(
     store: ModelStore,
     base: Manifest,
     tuned: FineTuned,
-    spec: ImageInputSpec,
+    spec: InputSpec,
     *,
     rows: Rows,
     job: JobSpec,

@@ -15,7 +15,7 @@ from maas.training.v1 import training_pb2 as pb
 from grpc_runtime.leaf_fields import leaf_fields
 from model_store.architectures import Head
 from model_store.names import AliasName
-from tests.training_service.making import photos, publish_base, publish_mlp, tar_of
+from tests.training_service.making import photos, publish_base, tar_of
 from tests.training_service.running import RunningService, refused
 from training_service.recipes.recipe import DEFAULTS
 
@@ -124,13 +124,6 @@ def test_what_does_not_exist_is_not_found(ready_service: RunningService, job: di
     """The message names it."""
     with refused(NOT_FOUND, text):
         ready_service.create(**job)
-
-
-def test_a_base_of_numbers_is_refused(ready_service: RunningService) -> None:
-    """A dataset holds images, and an MLP takes none."""
-    publish_mlp(ready_service.store, "numbers")
-    with refused(INVALID, "takes no images", fields=["training_job.base"]):
-        ready_service.create(base="models/numbers")
 
 
 def test_an_empty_request_is_refused(ready_service: RunningService) -> None:

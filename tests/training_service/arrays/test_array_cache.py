@@ -16,7 +16,7 @@ import pytest
 from model_store.blobs.local import LocalBlobs
 from model_store.errors import StorageFull
 from model_store.modalities.image.decoding import decode_image
-from model_store.modalities.image.spec import Pixels, to_pixels
+from model_store.modalities.image.spec import ImageInputSpec, Pixels, to_pixels
 from tests.training_service.making import SPEC, photos
 from training_service.arrays.array_cache import ArrayCache, Shape
 from training_service.datasets.files.archives import ArchiveFile
@@ -25,7 +25,7 @@ from training_service.datasets.packs import PackedRows
 from training_service.datasets.reading import Format, Received
 from training_service.datasets.splits import SplitSpec
 from training_service.modalities import MODALITIES
-from training_service.modalities.image.pixels import LabelledPixels, decode_dataset, pixel_key
+from training_service.modalities.prepared_rows import PreparedDataset, prepare_dataset, prepared_key
 
 SHAPE: Shape = (4, 10, 10, 3)
 SIZE = 4 * 10 * 10 * 3 + 128
@@ -67,18 +67,19 @@ def ingested(tmp_path: Path) -> tuple[LocalBlobs, Ingested]:
         return blobs, ingestor.ingest(MODALITIES["image"], received, SplitSpec(), lambda: None)
 
 
-def decoded(blobs: LocalBlobs, ingested: Ingested, cache: ArrayCache) -> tuple[LabelledPixels, list[int]]:
-    """Decode a dataset, and return the numbers of rows that were reported."""
+def prepared(blobs: LocalBlobs, ingested: Ingested, cache: ArrayCache) -> tuple[PreparedDataset, list[int]]:
+    """Prepare a dataset, and return the numbers of rows that were reported."""
     reported: list[int] = []
     with ThreadPoolExecutor(2) as threads:
-        data = decode_dataset(
+        data = prepare_dataset(
             blobs,
             ingested.digest,
             ingested.manifest,
+            MODALITIES["image"],
             SPEC,
             cache=cache,
             threads=threads,
-            max_pixels=10**6,
+            max_size=10**6,
             on_rows=reported.append,
         )
     return data, reported
@@ -87,25 +88,30 @@ def decoded(blobs: LocalBlobs, ingested: Ingested, cache: ArrayCache) -> tuple[L
 def test_a_dataset_is_decoded_once(tmp_path: Path, ingested: tuple[LocalBlobs, Ingested]) -> None:
     """The rows are what serving would see, and later they come without the encoded images."""
     blobs, dataset = ingested
-    first, reported = decoded(blobs, dataset, ArrayCache(tmp_path / "pixels", 10**9))
+    first, reported = prepared(blobs, dataset, ArrayCache(tmp_path / "pixels", 10**9))
     rows = dataset.manifest.rows
     with PackedRows(blobs, rows) as images:
         expected = [to_pixels(decode_image(images.read(row), max_pixels=10**6), SPEC) for row in rows]
-    np.testing.assert_array_equal(first.pixels, np.stack(expected))
+    np.testing.assert_array_equal(first.rows.arrays["pixels"], np.stack(expected))
     assert reported[:2] == [8, 16]
     shutil.rmtree(tmp_path / "blobs")
-    again, reported = decoded(blobs, dataset, ArrayCache(tmp_path / "pixels", 10**9))
-    np.testing.assert_array_equal(again.pixels, first.pixels)
+    again, reported = prepared(blobs, dataset, ArrayCache(tmp_path / "pixels", 10**9))
+    np.testing.assert_array_equal(again.rows.arrays["pixels"], first.rows.arrays["pixels"])
     assert reported == [20]
-    assert not again.pixels.flags.writeable
+    assert not again.rows.arrays["pixels"].flags.writeable
+
+
+def key_of(spec: ImageInputSpec, digest: str = "digest") -> str:
+    """Return the name of prepared images."""
+    return prepared_key(digest, MODALITIES["image"], spec)
 
 
 def test_an_entry_is_named_by_what_its_pixels_depend_on() -> None:
     """Bases that differ in mean and std share it, bases that differ in size do not."""
-    key = pixel_key("digest", SPEC)
-    assert pixel_key("digest", replace(SPEC, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))) == key
+    key = key_of(SPEC)
+    assert key_of(replace(SPEC, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))) == key
     others = [replace(SPEC, crop_size=32), replace(SPEC, resize_size=90), replace(SPEC, interpolation="bicubic")]
-    assert key not in {pixel_key("digest", each) for each in others} | {pixel_key("other", SPEC)}
+    assert key not in {key_of(each) for each in others} | {key_of(SPEC, "other")}
 
 
 def test_an_entry_is_an_array_file(tmp_path: Path) -> None:

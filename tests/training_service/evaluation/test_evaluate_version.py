@@ -14,6 +14,8 @@ from maas.training.v1 import training_pb2 as pb
 from maas_client.typed.splits import split_number
 from model_store.architectures import Head
 from model_store.errors import InvalidInput
+from model_store.modalities import Rows
+from model_store.modalities.image.spec import PIXELS
 from model_store.names import parse_version
 from model_store.records.resources import ModelVersion
 from model_store.tasks import Classification, Regression
@@ -22,7 +24,7 @@ from tests.training_service.running import TIMEOUT, RunningService, refused, run
 from tests.training_service.training.test_training import answer
 from training_service.datasets.splits import Split
 from training_service.evaluation.evaluate_version import evaluate_version
-from training_service.modalities.image.pixels import LabelledPixels
+from training_service.modalities.prepared_rows import PreparedDataset
 from training_service.tasks.classification.metrics import measure
 
 CPU = torch.device("cpu")
@@ -103,7 +105,8 @@ def test_what_cannot_be_evaluated_is_refused(training_service: RunningService, p
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "without labels"):
         evaluate(training_service, "models/base")
     publish_mlp(training_service.store, "numbers")
-    with refused(grpc.StatusCode.FAILED_PRECONDITION, "takes no images"):
+    text = "takes examples of the modality values, and datasets/photos has those of image"
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, text, fields=["dataset"]):
         evaluate(training_service, "models/numbers")
 
 
@@ -126,7 +129,7 @@ def test_the_plain_function_measures_what_the_version_answers(
     random = np.random.default_rng(0)
     pixels = random.integers(0, 255, (100, 64, 64, 3)).astype(np.uint8)
     labels = random.integers(0, 2, 100)
-    data = LabelledPixels(pixels, labels, {split: np.arange(0) for split in Split})
+    data = PreparedDataset(Rows({PIXELS: pixels}, len(pixels)), labels, {split: np.arange(0) for split in Split})
     positions, told = random.permutation(100)[:70], []
     found = evaluate_version(
         store.blobs,
@@ -152,7 +155,8 @@ class _Gone(Exception):
 def test_an_evaluation_ends_when_it_is_told_to(training_service: RunningService, probe: ModelVersion) -> None:
     """Between two batches."""
     manifest, told = training_service.store.manifest(probe), []
-    data = LabelledPixels(np.zeros((500, 64, 64, 3), np.uint8), np.zeros(500, np.int64), {})
+    pixels = np.zeros((500, 64, 64, 3), np.uint8)
+    data = PreparedDataset(Rows({PIXELS: pixels}, len(pixels)), np.zeros(500, np.int64), {})
 
     def check_going_on() -> None:
         if told:
@@ -175,7 +179,8 @@ def test_an_evaluation_ends_when_it_is_told_to(training_service: RunningService,
 
 def test_a_dataset_of_another_task_is_refused(training_service: RunningService, probe: ModelVersion) -> None:
     """The text names both tasks."""
-    data = LabelledPixels(np.zeros((5, 64, 64, 3), np.uint8), np.zeros((5, 1), np.float32), {})
+    rows = Rows({PIXELS: np.zeros((5, 64, 64, 3), np.uint8)}, 5)
+    data = PreparedDataset(rows, np.zeros((5, 1), np.float32), {})
     with pytest.raises(InvalidInput, match="regression, and the version's task is classification"):
         evaluate_version(
             training_service.store.blobs,

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from model_store.manifests import Manifest, ManifestStage
+from model_store.modalities import Rows
 from model_store.modalities.image.spec import ImageInputSpec, normalise
 from training_service.arrays.array_cache import ArrayCache
 from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import FrozenPrefix
-from training_service.modalities.image.augment import PLAIN, View
+from training_service.modalities import MODALITIES
+from training_service.modalities.views import PLAIN, View
 from training_service.recipes.recipe import Augmentation
 
 SPEC = ImageInputSpec(resize_size=4, crop_size=4)
@@ -46,8 +48,10 @@ def run(folder: Path, stem: Stem, base: Manifest = BASE, view: View = PLAIN) -> 
     """Run the stem over all rows, and return what came of it and what was told meanwhile."""
     cache = FeatureCache(ArrayCache(folder / "cache", 10**7), "d" * 64, base, CPU)
     told: list[int] = []
-    prefix = FrozenPrefix({"stem": stem}, SPEC, CPU, cache)
-    return prefix.run(PIXELS, ALL, folder=folder / "scratch", on_rows=told.append, view=view), told
+    prefix = FrozenPrefix({"stem": stem}, MODALITIES["image"], SPEC, CPU, cache)
+    rows = Rows({"pixels": PIXELS}, NUM_ROWS)
+    found = prefix.run(rows, ALL, folder=folder / "scratch", on_rows=told.append, view=view)
+    return found.arrays["x"], told
 
 
 def test_features_are_those_of_every_row(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from model_store.architectures import HEAD, Chain, Head, build_random
+from model_store.modalities import Rows, X
 from training_service.recipes.recipe import (
     Augmentation,
     ClassWeights,
@@ -67,11 +68,16 @@ def rows(seed: int = 0, labels: np.ndarray | None = None, distance: float = 2.0)
     return (distance * centres[labels] + random.normal(size=(len(labels), 6))).astype(np.float32), labels
 
 
+def kept(features: np.ndarray) -> Rows:
+    """Return features as frozen stages leave them."""
+    return Rows({X: features}, len(features))
+
+
 def trainer(recipe: Recipe, seed: int = 0, data: TrainingData | None = None) -> Trainer:
     """Return a trainer of a network of three stages and a head, which has neither BatchNorm nor dropout."""
     features, labels = rows()
     views = [features[:, ::-1].copy()] if recipe.augmentation is Augmentation.MIRROR else []
-    made = ActivationRows(features, views)
+    made = ActivationRows(kept(features), [kept(view) for view in views])
     own = TrainingData(CLASSIFICATION, made, labels, np.arange(NUM_TRAIN), np.arange(NUM_TRAIN, NUM_ROWS))
     return Trainer(network(), data or own, recipe, seed, CPU)
 
@@ -167,7 +173,7 @@ def test_balanced_weights_find_the_rare_label() -> None:
     """One row in twenty: unweighted, most of them are taken for the common label."""
     labels = (np.arange(600) % 20 == 0).astype(np.int64)
     features, _ = rows(labels=labels, distance=0.7)
-    data = TrainingData(CLASSIFICATION, ActivationRows(features, []), labels, np.arange(400), np.arange(400, 600))
+    data = TrainingData(CLASSIFICATION, ActivationRows(kept(features), []), labels, np.arange(400), np.arange(400, 600))
     recalls = {}
     for kind in ClassWeights:
         made = trainer(replace(PLAIN, epoch_count=3, class_weights=kind), data=data)
@@ -264,9 +270,9 @@ def test_the_head_start_is_not_part_of_it() -> None:
 def test_every_view_is_as_likely_as_the_plain_one(view_count: int) -> None:
     """Rows keep their places, and the generator alone decides."""
     plain = np.repeat(np.arange(1000, dtype=np.float32)[:, None], 4, axis=1)
-    made = ActivationRows(plain, [plain + 1000 * number for number in range(1, view_count + 1)])
+    made = ActivationRows(kept(plain), [kept(plain + 1000 * number) for number in range(1, view_count + 1)])
     positions = np.arange(999, -1, -1)
-    found, again = (made.read(positions, torch.Generator().manual_seed(5)) for _ in range(2))
+    found, again = (made.read(positions, torch.Generator().manual_seed(5)).x for _ in range(2))
     assert torch.equal(found, again)
     assert (found[:, 0] % 1000 == torch.from_numpy(positions)).all()
     counts = torch.bincount((found[:, 0] // 1000).long(), minlength=view_count + 1)

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from model_store.architectures import HEAD, Head, build_random, initialise_head
+from model_store.modalities import Rows
 from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import to_pixels
 from tests.training_service.making import COLOURS, SPEC, picture
+from training_service.modalities import MODALITIES
 from training_service.recipes.recipe import DEFAULTS, HeadStart, Keep, Recipe, RecipeName
 from training_service.tasks.classification import CLASSIFICATION
 from training_service.training.progress import Figures
-from training_service.training.rows import PixelRows
+from training_service.training.rows import DatasetRows
 from training_service.training.trainer import Trainer, TrainingData
 
 ARCHITECTURE = "mobilenet_v3_small"  # it has BatchNorm and dropout
@@ -36,7 +38,7 @@ def trainer(recipe: Recipe = FULL, seed: int = 0, frozen: Sequence[str] = (), nu
     """Return a trainer of a small network on small pictures."""
     chain = build_random(ARCHITECTURE, {}, Head("linear", 3), 0)
     initialise_head(chain, seed)
-    rows = PixelRows(PIXELS, SPEC, recipe.augmentation)
+    rows = DatasetRows(Rows({"pixels": PIXELS}, len(PIXELS)), MODALITIES["image"], SPEC, recipe.augmentation)
     data = TrainingData(CLASSIFICATION, rows, LABELS, np.arange(num_train), np.arange(12, 18))
     return Trainer(chain.freeze(frozen), data, recipe, seed, CPU)
 

@@ -11,6 +11,15 @@ from training_service.modalities.image.near_duplicates import group_near_duplica
 from training_service.modalities.image.reading import read_images as read
 from training_service.modalities.image.stored_images import preview
 from training_service.modalities.image.summary import summarise
+from training_service.modalities.image.training import (
+    AUGMENTATIONS,
+    augmented,
+    describe_mistake,
+    example,
+    misfit,
+    preparation,
+    viewed,
+)
 
 KIND = "image"
 NOUN = "image"
@@ -25,13 +34,20 @@ def near_duplicates(keys: Sequence[str], digests: Sequence[str], facts: Sequence
 
 
 __all__ = [
+    "AUGMENTATIONS",
     "DROPS_DUPLICATES",
     "FORMATS",
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "augmented",
+    "describe_mistake",
+    "example",
+    "misfit",
     "near_duplicates",
+    "preparation",
     "preview",
     "read",
     "summarise",
+    "viewed",
 ]

@@ -13,6 +13,15 @@ from training_service.datasets.packs import PackedRows
 from training_service.datasets.reading import Format
 from training_service.modalities.values.reading import read_values as read
 from training_service.modalities.values.summary import summarise
+from training_service.modalities.values.training import (
+    AUGMENTATIONS,
+    augmented,
+    describe_mistake,
+    example,
+    misfit,
+    preparation,
+    viewed,
+)
 
 KIND = "values"
 NOUN = "row"
@@ -38,13 +47,20 @@ def preview(packs: PackedRows, row: DatasetRow, edge: int) -> tuple[float, ...]:
 
 
 __all__ = [
+    "AUGMENTATIONS",
     "DROPS_DUPLICATES",
     "FORMATS",
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "augmented",
+    "describe_mistake",
+    "example",
+    "misfit",
     "near_duplicates",
+    "preparation",
     "preview",
     "read",
     "summarise",
+    "viewed",
 ]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from model_store.modalities.image.spec import ImageInputSpec, normalise
-from training_service.modalities.image.augment import PLAIN, View, augmented, further_views
+from training_service.modalities.image.augment import augmented_pixels, viewed_pixels
+from training_service.modalities.views import PLAIN, View, further_views
 from training_service.recipes.recipe import DEFAULTS, Augmentation, RecipeName
 
 SPEC = ImageInputSpec(resize_size=40, crop_size=32)
@@ -19,7 +20,7 @@ VARIED = [each for each in Augmentation if each is not Augmentation.NONE]
 
 def vary(kind: Augmentation, seed: int = 0, rows: torch.Tensor = ROWS) -> torch.Tensor:
     """Return the rows, varied by one seed."""
-    return augmented(rows, SPEC, kind, torch.Generator().manual_seed(seed))
+    return augmented_pixels(rows, SPEC, kind, torch.Generator().manual_seed(seed))
 
 
 def test_none_is_what_is_served() -> None:
@@ -84,16 +85,16 @@ def test_views_stay_the_same() -> None:
     recipe = replace(DEFAULTS[RecipeName.LAST_STAGES], augmentation=Augmentation.CROP_AND_MIRROR, view_count=3)
     views, others = further_views(recipe, 7), further_views(recipe, 8)
     assert len({view.name for view in (*views, *others, PLAIN)}) == 7
-    found = [view.inputs(ROWS, SPEC, 0) for view in views]
-    assert all(torch.equal(one, view.inputs(ROWS, SPEC, 0)) for one, view in zip(found, views, strict=True))
+    found = [viewed_pixels(ROWS, SPEC, view, 0) for view in views]
+    assert all(torch.equal(one, viewed_pixels(ROWS, SPEC, view, 0)) for one, view in zip(found, views, strict=True))
     assert not torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], views[0].inputs(ROWS, SPEC, 64))
+    assert not torch.equal(found[0], viewed_pixels(ROWS, SPEC, views[0], 64))
 
 
 def test_mirror_images_are_one_view() -> None:
     """All of them flipped, whatever the seed; without augmentation there is none."""
     (view,) = further_views(DEFAULTS[RecipeName.LAST_STAGES], 7)
     assert view == View(Augmentation.MIRROR)
-    assert torch.equal(view.inputs(ROWS, SPEC, 3), normalise(ROWS, SPEC).flip(3))
-    assert torch.equal(PLAIN.inputs(ROWS, SPEC, 3), normalise(ROWS, SPEC))
+    assert torch.equal(viewed_pixels(ROWS, SPEC, view, 3), normalise(ROWS, SPEC).flip(3))
+    assert torch.equal(viewed_pixels(ROWS, SPEC, PLAIN, 3), normalise(ROWS, SPEC))
     assert further_views(replace(DEFAULTS[RecipeName.LAST_STAGES], augmentation=Augmentation.NONE), 7) == []

@@ -19,7 +19,8 @@ from tests.training_service.making import photos, tar_of
 from tests.training_service.running import RunningService, refused, split_of
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import read_manifest
-from training_service.modalities.image.pixels import decode_dataset
+from training_service.modalities import MODALITIES
+from training_service.modalities.prepared_rows import prepare_dataset
 
 
 def preview(service: RunningService, name: str = "datasets/photos", **wanted: object) -> list[pb.PreviewedRow]:
@@ -79,13 +80,14 @@ def test_a_stored_image_that_is_not_decoded_any_more_is_named(
     with refused(grpc.StatusCode.DATA_LOSS, "the dataset's image 'blue/"):
         preview(service)
     with ThreadPoolExecutor(1) as threads, pytest.raises(DamagedStore, match=r"blue/\d\.png.*AssertionError"):
-        decode_dataset(
+        prepare_dataset(
             service.store.blobs,
             digest,
             manifest,
+            MODALITIES["image"],
             ImageInputSpec(64, 64),
             cache=ArrayCache(tmp_path, 10**9),
             threads=threads,
-            max_pixels=10**6,
+            max_size=10**6,
             on_rows=lambda _: None,
         )

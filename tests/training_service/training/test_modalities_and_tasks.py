@@ -1,0 +1,80 @@
+"""Jobs of every task on images and on rows of numbers: from an upload to a version, its evaluation and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from maas.model_store.v1 import model_store_pb2
+from maas.training.v1 import training_pb2 as pb
+
+from model_store.names import parse_version
+from tests.training_service.making import picture, publish_base, publish_mlp, tar_of
+from tests.training_service.running import TIMEOUT, RunningService, running_service
+
+TARGET = pb.COLUMN_ROLE_TARGET
+NUMBERS = np.random.default_rng(0).standard_normal((240, 4)).round(3)
+PROBE, FULL = pb.Recipe(linear_probe={}), pb.Recipe(full=pb.Recipe.Full(epoch_count=3))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with a base of images, one of rows of four numbers, and a dataset of each modality and task."""
+    with running_service(tmp_path_factory.mktemp("home"), lease_seconds=60) as running:
+        publish_base(running.store)
+        publish_mlp(running.store, "numbers", (4, 64))
+        running.upload(table("kind", ["up" if row[0] > 0 else "down" for row in NUMBERS]), "values-classification")
+        flags = [f"{int(row[0] > 0)},{int(row[1] > 0)}" for row in NUMBERS]
+        several = pb.Schema(columns=[pb.Column(name=name, role=TARGET) for name in ("first", "second")])
+        running.upload(table("first,second", flags), "values-multi-label", schema=several)
+        sums = [f"{100 + 10 * row[0] - 5 * row[1]:.3f}" for row in NUMBERS]
+        running.upload(table("price", sums), "values-regression")
+        images = {f"{number}.png": picture(("red", "blue")[number % 2], number) for number in range(30)}
+        labels = "\n".join(["file,red,blue", *(f"{number}.png,{1 - number % 2},{number % 2}" for number in range(30))])
+        running.upload(tar_of(images | {"labels.csv": labels.encode()}), "image-multi-label")
+        targets = "\n".join(["file,redness", *(f"{number}.png,{(1 - number % 2) * 7.5}" for number in range(30))])
+        running.upload(tar_of(images | {"targets.csv": targets.encode()}), "image-regression")
+        yield running
+
+
+def table(columns: str, targets: list[str]) -> bytes:
+    """Return a CSV file of the numbers with these targets."""
+    rows = [f"{','.join(map(str, row))},{target}" for row, target in zip(NUMBERS, targets, strict=True)]
+    return "\n".join([f"a,b,c,d,{columns}", *rows]).encode()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "base", "recipe", "metric", "least"),
+    [
+        ("values-classification", "numbers", PROBE, "accuracy", 0.85),
+        ("values-classification", "numbers", FULL, "accuracy", 0.85),
+        ("values-multi-label", "numbers", PROBE, "macro_f1", 0.75),
+        ("values-multi-label", "numbers", FULL, "macro_f1", 0.75),
+        ("values-regression", "numbers", PROBE, "r2", 0.6),
+        ("values-regression", "numbers", FULL, "r2", 0.6),
+        ("image-multi-label", "base", PROBE, "macro_f1", 0.9),
+        ("image-regression", "base", PROBE, "r2", 0.8),
+    ],
+)
+def test_a_job_makes_a_version_that_can_be_evaluated_and_reported(
+    service: RunningService, dataset: str, base: str, recipe: pb.Recipe, metric: str, least: float
+) -> None:
+    """Its manifest names modality, task and outputs; an evaluation of the test split has the job's figures."""
+    job = service.create(model=f"models/{dataset}", base=f"models/{base}", dataset=f"datasets/{dataset}", recipe=recipe)
+    job = service.await_end(job.name)
+    assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
+    assert job.metrics.values[metric] > least
+    version = service.store.get_version(parse_version(job.version, "version"))
+    manifest = service.store.manifest(version)
+    found = service.training.GetDataset(pb.GetDatasetRequest(name=f"datasets/{dataset}"))
+    assert manifest.task is not None
+    assert f"TASK_{manifest.task.kind.upper()}" == model_store_pb2.Task.Name(found.task)
+    assert list(manifest.task.names) == [each.label for each in found.labels] + [each.name for each in found.targets]
+    assert (version.modality, manifest.input_spec["kind"]) == (found.modality, found.modality)
+    request = pb.EvaluateModelVersionRequest(name=job.version, dataset=f"datasets/{dataset}")
+    evaluation = list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
+    assert evaluation.metrics.values[metric] == pytest.approx(job.metrics.values[metric], abs=1e-4)
+    html = service.training.GetReport(pb.GetReportRequest(name=job.name), timeout=TIMEOUT).html
+    assert f"datasets/{dataset}" in html
+    assert "The version cannot be evaluated any more" not in html

@@ -1,0 +1,60 @@
+"""What training asks of a modality, beside what datasets ask: rows for a base's input spec, and how they are varied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from model_store.modalities import Batch, InputSpec, Rows
+from training_service.datasets.manifest import DatasetManifest, DatasetRow
+from training_service.datasets.modality import Modality
+from training_service.modalities.views import View
+from training_service.recipes.recipe import Augmentation
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row as a report shows it: the bytes of a JPEG."""
+
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A row as a report shows it: a few names with their values."""
+
+    values: Mapping[str, str]
+
+
+class TrainingModality(Modality, Protocol):
+    """One modality, as training, evaluation and reports need it; a package of functions."""
+
+    AUGMENTATIONS: frozenset[Augmentation]
+    """How rows can be varied while training."""
+
+    def example(self, stored: bytes) -> object:
+        """Return what an input spec opens, of a row's stored bytes."""
+        ...
+
+    def preparation(self, spec: InputSpec) -> str:
+        """Name all that the bits of prepared rows depend on, but for the dataset: of the spec, and of libraries."""
+        ...
+
+    def misfit(self, spec: InputSpec, about: Mapping[str, Any]) -> str:
+        """Say why examples do not fit a spec of this modality; nothing where they do. `about` is their summary."""
+        ...
+
+    def augmented(self, batch: Batch, spec: InputSpec, kind: Augmentation, generator: torch.Generator) -> Batch:
+        """Turn prepared rows on a device into model inputs, varied as asked by the generator alone."""
+        ...
+
+    def viewed(self, batch: Batch, spec: InputSpec, view: View, position: int) -> Batch:
+        """Turn prepared rows from this position on into model inputs as a view has them."""
+        ...
+
+    def describe_mistake(self, manifest: DatasetManifest, row: DatasetRow, prepared: Rows) -> Picture | Facts:
+        """Return what a report shows of a row that a version is wrong about, of the one prepared row."""
+        ...

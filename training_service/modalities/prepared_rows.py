@@ -1,0 +1,104 @@
+"""A dataset as an input spec prepares it: mapped arrays by name, filled once by whoever needs them first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_store.blobs import BlobStore
+from model_store.errors import DamagedStore, InvalidExample
+from model_store.modalities import Batch, InputSpec, Rows
+from training_service.arrays.array_cache import ArrayCache
+from training_service.arrays.records import Positions, arrays_of, record_of
+from training_service.datasets.manifest import DatasetManifest, DatasetRow
+from training_service.datasets.packs import PackedRows
+from training_service.datasets.splits import Split
+from training_service.datasets.targets import TARGETS
+from training_service.modalities.modality import TrainingModality
+
+# A future for each row would hold more memory than anything else here.
+_ROWS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """All rows of a dataset in the manifest's order, their targets as the task has them, and each split's positions."""
+
+    rows: Rows
+    targets: NDArray[Any]
+    positions: Mapping[Split, Positions]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def prepared_key(digest: str, modality: TrainingModality, spec: InputSpec) -> str:
+    """Name the prepared rows of a dataset by what their bits depend on."""
+    return f"{digest}-{modality.KIND}-{modality.preparation(spec)}"
+
+
+def prepare_dataset(
+    blobs: BlobStore,
+    digest: str,
+    manifest: DatasetManifest,
+    modality: TrainingModality,
+    spec: InputSpec,
+    *,
+    cache: ArrayCache,
+    threads: Executor,
+    max_size: int,
+    on_rows: Callable[[int], None],
+) -> PreparedDataset:
+    """Return all rows of the dataset with this digest as the input spec prepares them, read only.
+
+    They come from the cache, or else are prepared into it; `on_rows` is told, again and again, how many are done.
+    Raises DamagedStore, naming the row, for one that cannot be prepared.
+    """
+    rows = manifest.rows
+
+    def fill(records: NDArray[Any]) -> None:
+        arrays = arrays_of(records)
+        with PackedRows(blobs, rows) as packs:
+
+            def prepare(start: int) -> int:
+                end = min(start + _ROWS_AT_ONCE, len(rows))
+                for position in range(start, end):
+                    prepared = _prepared(packs, rows[position], modality, spec, max_size)
+                    for name, array in prepared.arrays.items():
+                        arrays[name][position] = array[0]
+                return end
+
+            for num_done in threads.map(prepare, range(0, len(rows), _ROWS_AT_ONCE)):
+                on_rows(num_done)
+
+    record = record_of(spec.blank().arrays)
+    records = cache.load(prepared_key(digest, modality, spec), (len(rows),), record, fill)
+    on_rows(len(rows))
+    targets = TARGETS[manifest.task.kind].array(manifest.task, rows)
+    return PreparedDataset(Rows(arrays_of(records), len(rows)), targets, _positions(manifest))
+
+
+def batch_at(rows: Rows, positions: Positions) -> Batch:
+    """Return some rows as tensors in the host's memory."""
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array[positions])) for name, array in rows.arrays.items()}
+    return Batch(tensors, len(positions))
+
+
+def _prepared(packs: PackedRows, row: DatasetRow, modality: TrainingModality, spec: InputSpec, max_size: int) -> Rows:
+    try:
+        return spec.open(modality.example(packs.read(row)), max_size).prepare()
+    except InvalidExample as error:
+        raise DamagedStore(
+            f"the dataset's {modality.NOUN} {row.source!r} was read when it came, and cannot be here: {error}"
+        ) from error
+
+
+def _positions(manifest: DatasetManifest) -> dict[Split, Positions]:
+    splits = np.array([row.split for row in manifest.rows])
+    return {split: np.flatnonzero(splits == split) for split in Split}
