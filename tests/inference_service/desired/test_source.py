@@ -279,7 +279,15 @@ def insert_models(database: Database, ids: range) -> None:
     """Insert rows of models, past the store: publishing so many takes long."""
     kept = {"created_at": datetime.now(UTC), "updated_at": datetime.now(UTC)}
     models = [{"id": f"model-{number}", "last_number": 3, **kept} for number in ids]
-    made = {"architecture": "resnet18", "outputs": 3, "recipe": {}, "seed": 0, "added_bytes": 0, **kept}
+    made = {
+        "architecture": "resnet18",
+        "modality": "image",
+        "num_outputs": 3,
+        "recipe": {},
+        "seed": 0,
+        "added_bytes": 0,
+        **kept,
+    }
     versions = [
         {"model_id": each["id"], "number": number, "manifest_digest": f"{number:064}", **made}
         for each in models
