@@ -294,7 +294,7 @@ def insert_models(database: Database, ids: range) -> None:
         for number in (1, 2, 3)
     ]
     aliases = [
-        {"model_id": each["id"], "alias": alias, "number": 1, "updated_at": kept["updated_at"]}
+        {"model_id": each["id"], "alias": alias, "number": 1, "revision": 1, "updated_at": kept["updated_at"]}
         for each in models
         for alias in ("production", "old")
     ]
