@@ -59,7 +59,7 @@ def test_a_version_is_evaluated_on_its_own_dataset_or_another(maas: Maas) -> Non
     """A table of labels and a line that sums it up; or JSON, with nothing else on standard output."""
     code, out, _ = maas("evaluate", "flowers/1")
     assert code == 0
-    assert "flowers/1 on datasets/photos, test: 9 images\n" in out
+    assert "flowers/1 on datasets/photos, test: 9 examples\n" in out
     assert "accuracy 1.000 (1.000 to 1.000)" in out
     code, out, _ = maas("evaluate", "flowers", "--dataset", "photos", "--split", "all", "--json")
     found = json.loads(out)
@@ -97,7 +97,7 @@ def test_what_cannot_be_evaluated_is_explained(maas: Maas) -> None:
         True,
     )
     code, _, err = maas("evaluate", "flowers", "--split", "tset")
-    assert (code, "split: must be one of train, validation, test, all" in err) == (1, True)
+    assert (code, "there is no split 'tset': there are train, validation, test, all" in err) == (1, True)
     code, _, err = maas("evaluate", "flowers", "--dataset", "none")
     assert (code, "NOT_FOUND: datasets/none" in err) == (1, True)
 
