@@ -48,10 +48,10 @@ class Interrupted(Database):
         self._before_write = before_write
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, principal: str = "") -> Iterator[Session]:
         """Run the function, then the block."""
         self._before_write()
-        with super().write() as session:
+        with super().write(principal) as session:
             yield session
 
 
