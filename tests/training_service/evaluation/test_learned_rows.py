@@ -79,7 +79,7 @@ def test_the_gate_compares_on_rows_that_neither_learned_from(service: RunningSer
     assert promotion.incumbent_figure == pytest.approx(held_out.metrics.values["accuracy"])
     assert f"on {len(left)} test rows; {15 - len(left)} more are left out, as {served.version} or" in promotion.reason
     history = service.registry.ListAliasHistory(model_store_pb2.ListAliasHistoryRequest(parent=PRODUCTION)).moves
-    assert (history[0].is_refused, history[0].reason) == (True, promotion.reason)
+    assert (history[0].refused, history[0].reason) == (True, promotion.reason)
     page = service.training.GetReport(pb.GetReportRequest(name=job.name), timeout=TIMEOUT).html
     assert f"{15 - len(left)} test rows that a version learned from" in page
 
