@@ -32,7 +32,7 @@ from tests.training_service.running import (
 )
 from training_service.evaluation.evaluator import build_evaluator
 from training_service.reports.facts import FactFinder, JobFacts
-from training_service.reports.mistakes import MAX_PICTURES
+from training_service.reports.mistakes import MAX_SHOWN
 from training_service.reports.page import render
 
 PRODUCTION = "models/flowers/aliases/production"
@@ -153,7 +153,7 @@ def test_the_page_stays_small(service: RunningService, hostile: pb.TrainingJob) 
     page = report(service, hostile.name)
     assert "test rows are mistaken. These are the 24 with the highest loss" in page.texts["body"][0]
     pictures = page.values("src")
-    assert len(pictures) == MAX_PICTURES
+    assert len(pictures) == MAX_SHOWN
     for picture in pictures:
         image = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
         assert (image.format, image.size) == ("JPEG", (144, 144))
