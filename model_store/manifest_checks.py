@@ -11,6 +11,7 @@ from model_store.modalities import read_input_spec
 def check_manifest(manifest: Manifest) -> Head:
     """Check all that can be known without the blobs, and return the head; raise InvalidManifest naming the place."""
     head = Head.from_json(manifest.head)
+    _check_task(manifest, head)  # first: what the manifest has no name for is never built, however many outputs it says
     wanted = stage_names(manifest.architecture, manifest.arguments, head)
     found = tuple(stage.name for stage in manifest.stages)
     if found != wanted:
@@ -21,7 +22,6 @@ def check_manifest(manifest: Manifest) -> Head:
             f"embedding_size of {manifest.architecture} must be {size}, not {manifest.embedding_size}"
         )
     check_input(manifest.architecture, manifest.arguments, read_input_spec(manifest.input_spec))
-    _check_task(manifest, head)
     return head
 
 

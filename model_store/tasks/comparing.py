@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from model_store.tasks.task import THRESHOLD, Activation
 
+# Values that differ by less than this share of their size are the same but for float32's rounding.
+_LEAST_SPREAD = 1e-6
+
 
 def same_decisions(
     activation: Activation, found: NDArray[np.float32], wanted: NDArray[np.float32]
@@ -32,10 +35,18 @@ def compared(
 ) -> tuple[NDArray[np.bool_], float]:
     """Compare answers [n, outputs] with others: which rows come to the same decision, and the largest difference.
 
-    The difference of targets' values is in standard deviations of the others; that of numbers that are not finite is 1.
+    The difference of targets' values is in standard deviations of the others, or in the others' own size where all are
+    the same; that of numbers that are not finite is 1.
     """
     same = same_decisions(activation, found, wanted)
     if not np.isfinite(found).all():
         return same, 1.0
-    spread = np.maximum(wanted.std(axis=0), np.finfo(np.float32).tiny) if activation == "identity" else 1.0
-    return same, float((np.abs(found - wanted) / spread).max())
+    differences = np.abs(found.astype(np.float64) - wanted)
+    return same, float((differences / (_spread(wanted) if activation == "identity" else 1.0)).max())
+
+
+def _spread(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the standard deviation of each target, in float64: squares of large numbers do not fit into float32."""
+    deviation, size = values.std(axis=0, dtype=np.float64), np.abs(values).max(axis=0).astype(np.float64)
+    spread: NDArray[np.float64] = np.where(deviation > _LEAST_SPREAD * size, deviation, np.where(size > 0, size, 1.0))
+    return spread

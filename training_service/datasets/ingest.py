@@ -108,7 +108,7 @@ class Ingestor:
         stored = self._blobs.put([manifest.to_json()])
         before = (len(old), parent.summary["about"]) if parent is not None else None
         own = modality.summarise(manifest, new, read.observed, before)
-        remarks = list(_remarks(read, examples, reading.rejected))
+        remarks = list(_remarks(read, task, examples, reading.rejected))
         return Ingested(
             manifest, stored.digest, summary(manifest, groups, own, str(read.split_source), reading.rejected, remarks)
         )
@@ -191,10 +191,11 @@ def _rows_of(parent: Parent) -> Iterator[Example]:
         )
 
 
-def _remarks(read: ReadExamples, examples: Sequence[Example], rejected: Sequence[RejectedFile]) -> Iterator[str]:
+def _remarks(
+    read: ReadExamples, task: Task, examples: Sequence[Example], rejected: Sequence[RejectedFile]
+) -> Iterator[str]:
     yield from read.remarks
-    labels = [example.target for example in examples if isinstance(example.target, str)]
-    yield from remarks_on_labels(labels or read.names)
+    yield from remarks_on_labels(task.names)
     yield from remarks_on_folders((example.path for example in examples), rejected, read.around)
 
 

@@ -20,8 +20,8 @@ from training_service.arrays.array_cache import Array, ArrayCache
 class FeatureCache:
     """Activations of a base's first stages on rows of one dataset.
 
-    They are found again by all that their bits depend on: rows, input spec, the stages' digests, PyTorch, its device
-    and the number of its threads.
+    They are found again by all that their bits depend on: rows, how they were prepared, input spec, the stages'
+    digests, PyTorch, its device and the number of its threads.
     """
 
     cache: ArrayCache
@@ -36,12 +36,17 @@ class FeatureCache:
         record: np.dtype[Any],
         fill: Callable[[Array], None],
         *,
+        prepared_by: str,
         view: str,
     ) -> Array:
-        """Return records of what these stages put out for these rows; `fill` computes what was not kept."""
+        """Return records of what these stages put out for these rows; `fill` computes what was not kept.
+
+        `prepared_by` names what the bits of prepared rows depend on, as their modality says it.
+        """
         kept = {
             "dataset": self.dataset_digest,
             "rows": hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
+            "prepared_by": prepared_by,
             "view": view,
             "stages": self._stages(stage_names),
             "input_spec": self.base.input_spec,

@@ -61,6 +61,7 @@ class FrozenPrefix:
         if not len(positions):
             raise ValueError("there are no rows to run")
         record = record_of(_on_host(next(self._outputs(rows, positions[:1], view))))
+        prepared_by = self._modality.preparation(self._spec)
         kept: NDArray[Any] = mapped_array(folder, (len(rows),), record)
         for chunk in batches(positions, _ROWS_KEPT_AT_ONCE):
             num_told = 0
@@ -74,7 +75,7 @@ class FrozenPrefix:
                     num_told += len(output)
                     on_rows(len(output))
 
-            kept[chunk] = self._cache.load(self._names, chunk, record, fill, view=view.name)
+            kept[chunk] = self._cache.load(self._names, chunk, record, fill, prepared_by=prepared_by, view=view.name)
             on_rows(len(chunk) - num_told)
         return Rows(arrays_of(kept), len(rows))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -30,6 +29,7 @@ PIXELS = "pixels"
 """The tensor of rows that are prepared and not normalised: uint8 [n, crop_size, crop_size, 3]."""
 _INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
 _JPEG_QUALITY = 95
+_MAX_NUMBER = float(np.finfo(np.float32).max)
 _INPUT_TENSOR, _PIXELS_TENSOR, _IMAGE_TENSOR = "INPUT", "PIXELS", "IMAGE"
 
 
@@ -239,5 +239,5 @@ def _three_numbers(values: object) -> bool:
     return (
         isinstance(values, tuple)
         and len(values) == 3
-        and all(type(each) in {int, float} and math.isfinite(each) for each in values)
+        and all(type(each) in {int, float} and abs(each) <= _MAX_NUMBER for each in values)
     )

@@ -171,6 +171,27 @@ def test_numbers_that_are_not_finite_agree_with_nothing() -> None:
     assert (found.decision_agreement, found.max_score_shift, found.passes) == (0.0, 1.0, False)
 
 
+@pytest.mark.parametrize("size", [1e-25, 1.0, 6e23])
+def test_targets_of_any_size_are_compared_in_their_standard_deviations(size: float) -> None:
+    """Squares of such numbers do not fit into float32: wrong answers would pass for large ones, and none for small."""
+    values = (np.random.default_rng(0).normal(size=(64, 1)) * size).astype(np.float32)
+    calibration = Calibration(Rows({}, 64), values)
+    right, wrong = (
+        agreement(Precision.BFLOAT16, calibration, torch.from_numpy(values * factor), "identity")
+        for factor in (np.float32(1.001), np.float32(-3))
+    )
+    assert (right.passes, wrong.passes) == (True, False)
+
+
+def test_a_target_that_is_the_same_in_all_rows_is_compared_by_its_size() -> None:
+    """It has no standard deviation, and neither has a single row."""
+    calibration = Calibration(Rows({}, 1), np.full((1, 1), 5, np.float32))
+    right, wrong = (
+        agreement(Precision.BFLOAT16, calibration, torch.full((1, 1), value), "identity") for value in (5.01, 6.0)
+    )
+    assert (right.passes, wrong.passes) == (True, False)
+
+
 def test_a_slow_bfloat16_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU that would emulate it, `auto` is float32; what is asked for by name is done."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True})

@@ -152,6 +152,8 @@ def test_a_spec_survives_json() -> None:
         ({"kind": "values", "size": True}, "size"),
         ({"kind": "values", "size": 65537}, "size"),
         ({"kind": "image", "size": 3}, "crop_size is missing"),
+        ({**ImageInputSpec(8, 8).to_json(), "mean": [10**400, 0, 0]}, "mean must be three finite numbers"),
+        ({**ImageInputSpec(8, 8).to_json(), "std": [1, 1, 10**400]}, "std must be three numbers above 0"),
     ],
 )
 def test_a_spec_that_cannot_be_is_refused(values: dict[str, object], field: str) -> None:
@@ -171,6 +173,9 @@ def test_a_manifest_must_take_what_its_architecture_takes() -> None:
     """Rows of as many numbers as the first width for an MLP, images for the others; and say its embedding's size."""
     with pytest.raises(InvalidManifest, match="embedding_size of mlp must be 12, not 13"):
         check_manifest(replace(MANIFEST, embedding_size=13))
+    for outputs in (2**62, 2**70):
+        with pytest.raises(InvalidManifest, match=f"task must name {outputs} outputs"):
+            check_manifest(replace(MANIFEST, head={**MANIFEST.head, "outputs": outputs}))
     with pytest.raises(InvalidManifest, match=r"head\.activation must be 'sigmoid' for multi_label"):
         check_manifest(replace(MANIFEST, task=MultiLabel(tuple("abcde"))))
     assert check_manifest(MANIFEST) == HEADED

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from torch import nn
@@ -96,3 +97,14 @@ def test_other_features_are_not_taken_for_these(tmp_path: Path, what: str) -> No
     view = {"mirror images": View(Augmentation.MIRROR), "crops": View(Augmentation.STRONG, 1, 0)}.get(what, PLAIN)
     run(tmp_path, stem, other, view)
     assert stem.num_rows == 1 + NUM_ROWS
+
+
+def test_features_of_rows_that_another_library_prepared_are_computed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another release of a decoder may give other pixels."""
+    run(tmp_path, Stem())
+    monkeypatch.setattr(PIL, "__version__", "0.0.0")
+    again = Stem()
+    run(tmp_path, again)
+    assert again.num_rows == NUM_ROWS + 1

@@ -11,9 +11,10 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO
 
 from model_store.errors import InvalidInput
@@ -25,17 +26,18 @@ from training_service.datasets.splits import Split
 MAX_COLUMNS = 100_000
 MAX_NAME_LENGTH = 200
 MAX_NUMBER = 3.4028234663852886e38  # the largest of float32
+_MAX_LINE = 16 * 1024 * 1024  # characters: 160 for each of as many columns as there may be
 _SEPARATORS = ",;\t"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row below the header: its number from 1, the line of the file that it ends in, and its cells."""
+    """One row below the header: its number from 1, the line of the file that it ends in, and its cells by place."""
 
     number: int
     line: int
-    cells: list[str]
+    cells: Sequence[str] | Mapping[int, str]
 
     @property
     def place(self) -> str:
@@ -52,8 +54,8 @@ class Table:
         self._field = field
         with self._errors():
             text = io.TextIOWrapper(file, encoding=_encoding(file), newline="")
-            head = text.readline()
-            self._rows = csv.reader(_lines(head, text), delimiter=_separator(head), strict=True)
+            head = next(_lines(text), "")
+            self._rows = csv.reader(chain([head], _lines(text)), delimiter=_separator(head), strict=True)
             self._text = text
             names = next(self._rows, [])
         self.columns = tuple(normal_form(each.strip()) for each in names)
@@ -151,9 +153,12 @@ def _shown(cell: str) -> str:
     return quoted(cell) if cell else "empty"
 
 
-def _lines(head: str, text: io.TextIOWrapper) -> Iterator[str]:
-    yield head
-    yield from text
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Yield lines; raise csv.Error for one that is too long to be held in memory, such as a file without line ends."""
+    while line := text.readline(_MAX_LINE):
+        if len(line) == _MAX_LINE and not line.endswith(("\n", "\r")):
+            raise csv.Error(f"a line has over {_MAX_LINE} characters")
+        yield line
 
 
 def _encoding(file: IO[bytes]) -> str:

@@ -22,7 +22,10 @@ _LIST_SEPARATORS = re.compile(r"[|;]")
 
 @dataclass(frozen=True)
 class TargetsFile:
-    """What the file says: the task and the names of its labels or targets, and target and split of each path."""
+    """What the file says: the task, the names of its labels or targets, and target and split of each path.
+
+    There are no names where the file lists labels by row: those that occur are all.
+    """
 
     name: str
     task: str
@@ -74,8 +77,6 @@ def _read(name: str, data: bytes, reader: _Reader) -> TargetsFile:
         targets[path] = target_of(row)
         if split:
             splits[path] = table.split(row, split)
-    if task == "multi_label" and not names:
-        names = tuple(sorted({str(label) for target in targets.values() for label in target}))
     return TargetsFile(name, task, names, targets, splits)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training_service.datasets.columns import ColumnType
 from training_service.datasets.examples import NamedTarget
@@ -24,7 +24,10 @@ class FoundTargets:
 
 
 class CellTargets:
-    """The cells of the target columns, row by row: what they mean is known when all of them were read."""
+    """The cells of the target columns, row by row: what they mean is known when all of them were read.
+
+    The cells of features are not kept: as text they take many times the memory of their numbers.
+    """
 
     def __init__(self, table: Table, places: Sequence[int]) -> None:
         self._table = table
@@ -36,7 +39,7 @@ class CellTargets:
         for place in self._places:
             if not row.cells[place]:
                 raise self._table.refused(f"{self._table.cell_place(row, place)}: is empty")
-        self._rows.append(row)
+        self._rows.append(replace(row, cells={place: row.cells[place] for place in self._places}))
 
     def result(self, task: str) -> FoundTargets:
         """Return the targets for a task, or for the one that the cells fit where `task` is empty.

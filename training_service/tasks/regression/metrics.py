@@ -21,11 +21,14 @@ def measure(answers: Answers, split: str) -> Metrics:
     truth = answers.targets.astype(np.float64)
     residuals = answers.outputs - truth
     centred = truth - truth.mean(axis=0)
-    parts = [np.abs(residuals), np.square(residuals), centred, np.square(centred)]
-    found = _figures(np.ones((1, len(truth))), parts)[0]
+    units = _unit(residuals), _unit(centred)
+    in_units = residuals / units[0], centred / units[1]
+    parts = [np.abs(in_units[0]), np.square(in_units[0]), in_units[1], np.square(in_units[1])]
+    found = _figures(np.ones((1, len(truth))), parts, *units)[0]
     known = [name for name, value in zip(_FIGURES, found, strict=True) if np.isfinite(value)]
     single = [part.astype(np.float32) for part in parts]
-    intervals = dict(zip(_FIGURES, row_intervals(len(truth), lambda counts: _figures(counts, single)), strict=True))
+    samples = row_intervals(len(truth), lambda counts: _figures(counts, single, *units))
+    intervals = dict(zip(_FIGURES, samples, strict=True))
     values = dict(zip(_FIGURES, map(float, found), strict=True))
     return Metrics(
         split=split,
@@ -47,18 +50,30 @@ def validate(outputs: Outputs, targets: NDArray[np.float32]) -> Validation:
     return Validation(float(shares.mean()) if len(shares) else 0.0, float(squares.mean()))
 
 
-def _figures(counts: Counts | Numbers, parts: list[Numbers] | list[NDArray[np.float32]]) -> Numbers:
+def _unit(numbers: Numbers) -> Numbers:
+    """Return the largest size of each column, [targets]: in this unit squares of any numbers fit into float32."""
+    most = np.abs(numbers).max(axis=0)
+    unit: Numbers = np.where(most > 0, most, 1)
+    return unit
+
+
+def _figures(
+    counts: Counts | Numbers, parts: list[Numbers] | list[NDArray[np.float32]], residual_unit: Numbers, unit: Numbers
+) -> Numbers:
     """Return R2, RMSE and MAE of samples, [samples, 3], whose counts are [samples, rows].
 
-    `parts` are absolute and squared residuals, centred targets and their squares, [rows, targets] each.
+    `parts` are absolute and squared residuals, in units [targets] of their own, and centred targets and their squares,
+    in other ones: [rows, targets] each.
     """
     num_rows = counts.sum(axis=1, keepdims=True)
     absolute, squares, means, spreads = ((counts @ part).astype(np.float64) / num_rows for part in parts)
     variance = spreads - np.square(means)
     varies = variance > np.finfo(np.float32).eps * np.maximum(spreads, np.finfo(np.float64).tiny)
-    with np.errstate(invalid="ignore", divide="ignore"):  # no target varies
-        r2 = np.where(varies, 1 - squares / np.where(varies, variance, 1), 0).sum(axis=1) / varies.sum(axis=1)
-    return np.stack([r2, np.sqrt(squares).mean(axis=1), absolute.mean(axis=1)], axis=1)
+    shares = squares / np.where(varies, variance, 1) * np.square(residual_unit / unit)
+    with np.errstate(invalid="ignore"):  # no target varies
+        r2 = np.where(varies, 1 - shares, 0).sum(axis=1) / varies.sum(axis=1)
+    rmse, mae = (np.sqrt(squares) * residual_unit).mean(axis=1), (absolute * residual_unit).mean(axis=1)
+    return np.stack([r2, rmse, mae], axis=1)
 
 
 def _target_metrics(name: str, residuals: Numbers, truth: Numbers) -> TargetMetrics:

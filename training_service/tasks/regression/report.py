@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store.records.metrics import Metrics, RegressionDetail, TargetMetrics
 from training_service.markup.elements import Markup, element, joined, long_table
@@ -14,6 +15,7 @@ from training_service.tasks.training_task import Answers, Mistake, Mistakes, Sec
 
 _SHOWN_TARGETS = 6
 _NUM_BARS = 20
+_LEAST_RANGE = 1e-6  # of all bars, as a share of the numbers' size
 
 
 def sections(metrics: Metrics, answers: Answers | None) -> Sequence[Section]:
@@ -36,7 +38,7 @@ def describe_targets(statistics: Mapping[str, Any]) -> Markup:
 def mistakes(answers: Answers, most: int) -> Mistakes:
     """Return the rows with the largest errors, in standard deviations of each target."""
     spread = answers.targets.std(axis=0, dtype=np.float64)
-    errors = np.abs(answers.outputs - answers.targets) / np.where(spread > 0, spread, 1)
+    errors = np.abs(answers.outputs - answers.targets.astype(np.float64)) / np.where(spread > 0, spread, 1)
     worst = np.argsort(-errors.max(axis=1), kind="stable")[:most]
     note = f"The {len(worst)} of {len(answers)} test rows with the largest errors, by the targets' standard deviations."
     return Mistakes(note, [_mistake(answers, int(row), int(errors[row].argmax())) for row in worst])
@@ -70,10 +72,19 @@ def _residuals(answers: Answers) -> Markup:
     charts = []
     for i, name in _shown(answers):
         residuals = answers.outputs[:, i].astype(np.float64) - answers.targets[:, i]
-        counts, edges = np.histogram(residuals, bins=_NUM_BARS)
+        counts, edges = np.histogram(residuals, bins=_NUM_BARS, range=_range(residuals))
         chart = histogram(f"Residuals of {name}", edges.tolist(), counts.tolist(), "predicted - true")
         charts.append(element("figure", element("figcaption", name), chart))
     return element("div", *charts, class_="pair")
+
+
+def _range(numbers: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the least and the greatest number, further apart where bars between them would have no width."""
+    low, high = float(numbers.min()), float(numbers.max())
+    size = max(abs(low), abs(high))
+    if high - low > _LEAST_RANGE * size:
+        return low, high
+    return low - (size / 2 or 0.5), high + (size / 2 or 0.5)
 
 
 def _targets(detail: RegressionDetail) -> Markup:

@@ -130,6 +130,17 @@ def test_a_label_that_few_have_is_refused(service: RunningService) -> None:
         service.upload(tar_of(IMAGES | {"labels.csv": few}))
 
 
+def test_what_is_appended_may_list_some_of_the_labels(service: RunningService) -> None:
+    """A list by row names no labels of its own: those of all rows are the dataset's."""
+    service.upload(tar_of(IMAGES | {"labels.csv": LABELS}))
+    more = {f"green{number}.png": picture("green", number) for number in range(4)}
+    listed = table("file,labels", *(f"{name},even" for name in more))
+    child = service.upload(tar_of(more | {"labels.csv": listed}), "more", parent="datasets/photos")
+    assert (child.example_count, {each.label for each in child.labels}) == (28, {"red", "even"})
+    rows = service.rows("more")
+    assert {tuple(rows[path].target.labels.labels) for path in more} == {("even",)}
+
+
 def test_what_is_appended_is_of_the_parents_task(service: RunningService) -> None:
     """The same labels, and the parent's rows stay in their splits."""
     service.upload(tar_of(IMAGES | {"labels.csv": LABELS}))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import tempfile
+import tracemalloc
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -11,8 +14,13 @@ import pytest
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
 
+from model_store.errors import InvalidInput
 from tests.training_service.making import photos, tar_of
 from tests.training_service.running import RunningService, refused, split_of
+from training_service.datasets.files.csv_tables import Table
+from training_service.datasets.packs import Spool
+from training_service.datasets.reading import Asked, Format, Reading, Received
+from training_service.modalities.values.reading import read_values
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 Role, Column = pb.ColumnRole, pb.Column
@@ -197,3 +205,29 @@ def test_equal_tables_make_equal_datasets(service: RunningService) -> None:
     digest = service.upload(csv("a,b,y"), "one").digest
     assert service.upload(csv("a,b,y", separator=";"), "two").digest == digest
     assert io.BytesIO(csv("a,b,y")).readline() == b"a,b,y\n"
+
+
+def test_a_table_is_read_without_holding_its_text() -> None:
+    """The numbers go to the spool; kept as text, they would take many times the memory of the whole file."""
+    num_rows, columns = 300, [f"c{n}" for n in range(500)]
+    line = ",".join(f"{n / 7:.6f}" for n in range(len(columns)))
+    lines = [",".join([*columns, "y"]), *(f"{line},{n}.5" for n in range(num_rows))]
+    text = "\n".join(lines).encode()
+    with tempfile.TemporaryFile() as spooled, ThreadPoolExecutor(1) as threads:
+        received = Received(Format.CSV, text=io.BytesIO(text))
+        reading = Reading(received, Asked(), Spool(spooled), [], threads, 10**6, lambda: None)
+        tracemalloc.start()
+        try:
+            found = read_values(reading)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (len(found.examples), found.task) == (num_rows, "regression")
+    assert peak < len(text)
+
+
+def test_a_line_that_never_ends_is_refused() -> None:
+    """It is not read into memory, however long it is."""
+    for text in (b"a,b" * 6_000_000, b"a,b\n" + b"1,2" * 6_000_000):
+        with pytest.raises(InvalidInput, match="a line has over 16777216 characters"):
+            list(Table(io.BytesIO(text), "the CSV file", "csv").rows())

@@ -74,3 +74,14 @@ def test_validation_has_the_headline_and_the_loss() -> None:
     found = validate(outputs, truth)
     assert found.metric == pytest.approx(measured(outputs, truth)[0].values["r2"])
     assert found.loss == pytest.approx(mean_squared_error(truth, outputs), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-25, 6e23])
+def test_targets_of_any_size_have_intervals(size: float) -> None:
+    """Squares of such numbers do not fit into float32; the figures are those of the same numbers in another unit."""
+    outputs, truth = rows(50)
+    usual = measured(outputs, truth)[0]
+    metrics = measured((outputs * size).astype(np.float32), (truth * size).astype(np.float32))[0]
+    for name, unit in (("r2", 1.0), ("rmse", size), ("mae", size)):
+        found, wanted = metrics.intervals[name], usual.intervals[name]
+        assert (found.low, found.high) == pytest.approx((wanted.low * unit, wanted.high * unit), rel=1e-4)
