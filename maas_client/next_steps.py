@@ -77,7 +77,7 @@ def show_next_steps(client: Client, job: training_pb2.TrainingJob) -> None:
 
 def _not_promoted(job: training_pb2.TrainingJob, short: ShortName) -> str:
     """Say which version the alias names that the job was to move, or else `production`, where it is another one."""
-    asked = job.promote.alias or job.alias or _DEFAULT
+    asked = id_of(job.promote.alias or job.alias or _DEFAULT)
     alias = next((each for each in short.aliases if id_of(each.name) == asked), None)
     model, number = id_of(job.model), id_of(job.version)
     if alias is None and not job.promote.alias:

@@ -24,20 +24,28 @@ def number_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, 
             header = next(reader, [])
             chosen = _positions(header, columns)
             if not columns and any(map(_is_number, header)):
-                yield f"{path}:1", partial(_numbers, header, chosen)
+                yield f"{path}:1", partial(_numbers, header, [], chosen)
+                header = []
             for cells in filter(None, reader):
-                yield f"{path}:{reader.line_num}", partial(_numbers, cells, chosen)
+                yield f"{path}:{reader.line_num}", partial(_numbers, cells, header, chosen)
     except OSError as error:
         raise Unusable(error.strerror or str(error)) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise Unusable(f"is no CSV file: {error}") from error
 
 
-def _numbers(cells: Sequence[str], chosen: Sequence[int]) -> list[float]:
-    try:
-        return [float(cells[position]) for position in chosen] if chosen else [float(cell) for cell in cells]
-    except (ValueError, IndexError) as error:
-        raise Unusable(f"must have a number in each cell, not {','.join(cells)[:200]!r}") from error
+def _numbers(cells: Sequence[str], header: Sequence[str], chosen: Sequence[int]) -> list[float]:
+    positions = chosen or range(len(cells))
+    if missing := [position for position in positions if position >= len(cells)]:
+        raise Unusable(f"has no cell in {_column(header, missing[0])}")
+    if wrong := [position for position in positions if not _is_number(cells[position])]:
+        place = _column(header, wrong[0])
+        raise Unusable(f"must have a number in each cell, not {cells[wrong[0]][:200]!r} in {place}")
+    return [float(cells[position]) for position in positions]
+
+
+def _column(header: Sequence[str], position: int) -> str:
+    return f"column {header[position]!r}" if position < len(header) else f"column {position + 1}"
 
 
 def _positions(header: Sequence[str], columns: Sequence[str]) -> list[int]:

@@ -106,7 +106,7 @@ def test_the_last_lines_say_which_version_answers(
         registry.point(versions[number], alias)
     job = training_pb2.TrainingJob(name="trainingJobs/1f", model="models/flowers", version=str(versions[2]))
     if promote:
-        job.promote.alias = promote
+        job.promote.alias = f"models/flowers/aliases/{promote}"
     capsys.readouterr()
     show_next_steps(client, job)
     out = capsys.readouterr().out

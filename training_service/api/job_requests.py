@@ -104,7 +104,8 @@ def job_spec(
     dataset = datasets.living(dataset_id) if dataset_id else None
     version = store.resolve(base)
     if request.recipe.name is None and dataset is not None:
-        recipe = choose(request.recipe, _RECIPE, _rows_per_output(dataset))
+        has_classes = TRAINING_TASKS[dataset.summary["task"]].has_classes
+        recipe = choose(request.recipe, _RECIPE, _rows_per_output(dataset), has_classes=has_classes)
     elif request.recipe.name is None:
         recipe = choose_any(request.recipe, _RECIPE)
     _check_base(store, version, recipe, dataset)

@@ -274,7 +274,7 @@ def _plan(recipe: Recipe, trained: Sequence[str], context: TrainingContext) -> s
     """Say what is about to be done, and why where the service chose it."""
     why = f" ({recipe.reason})" if recipe.reason else ""
     rows = ", ".join(f"{len(context.data.positions[split])} {split}" for split in Split)
-    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; {len(context.task.names)} outputs, rows: {rows}"
+    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; outputs: {len(context.task.names)}, rows: {rows}"
 
 
 if __name__ == "__main__":

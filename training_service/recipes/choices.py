@@ -60,9 +60,9 @@ def resolve(name: RecipeName, chosen: ChosenRecipe, place: str) -> Recipe:
     return _filled(DEFAULTS[name], chosen, place)
 
 
-def choose(chosen: ChosenRecipe, place: str, rows_per_output: float) -> Recipe:
+def choose(chosen: ChosenRecipe, place: str, rows_per_output: float, *, has_classes: bool = True) -> Recipe:
     """Do the same for the recipe that fits so many training rows of each label or target, in the mean."""
-    return _filled(recipe_for(rows_per_output), chosen, place)
+    return _filled(recipe_for(rows_per_output, has_classes=has_classes), chosen, place)
 
 
 def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:
@@ -76,8 +76,10 @@ def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:
     raise refused[-1]
 
 
-def recipe_for(rows: float) -> Recipe:
+def recipe_for(rows: float, *, has_classes: bool = True) -> Recipe:
     """Return the recipe for a dataset with so many training rows of each label in the mean, with the reason.
+
+    Where there are no labels, the rows are all training rows.
 
     The mean decides: a head fitted on few rows does better than a backbone moved by them, however they are spread.
     """
@@ -87,7 +89,8 @@ def recipe_for(rows: float) -> Recipe:
         name, reason = RecipeName.LAST_STAGES, f"under {_ROWS_FOR_FULL}: enough for the last stage as well"
     else:
         name, reason = RecipeName.FULL, f"{_ROWS_FOR_FULL} and more: enough for every stage"
-    return replace(DEFAULTS[name], reason=f"{rows:.0f} training rows a label, {reason}")
+    each = " a label" if has_classes else ""
+    return replace(DEFAULTS[name], reason=f"{rows:.0f} training rows{each}, {reason}")
 
 
 def _filled(recipe: Recipe, chosen: ChosenRecipe, place: str) -> Recipe:

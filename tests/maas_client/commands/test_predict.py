@@ -237,7 +237,7 @@ def test_an_unusable_row_costs_the_others_nothing(ask: Maas, tmp_path: Path) -> 
     values = {line: [each["value"] for each in answers[line]["regression"]["targets"]] for line in ("1", "3", "7")}
     assert values["3"] == pytest.approx(values["1"], abs=1e-5)
     assert values["7"] == pytest.approx(values["1"], abs=1e-5)
-    assert f"{file}:2: must have a number in each cell" in err
+    assert f"{file}:2: must have a number in each cell, not 'three' in column 3" in err
     assert "3 of 6 examples could not be used" in err
 
 

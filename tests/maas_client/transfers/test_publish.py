@@ -96,7 +96,7 @@ def test_weights_of_rows_of_numbers_are_calibrated_by_a_csv_file(registry: Runni
     assert version.calibration.rows_size_bytes >= 64 * 2 * 4
     assert version.calibration.logits_size_bytes >= 64 * 2 * 4
     file.write_text("x,y\n1,2\n1,one\n")
-    with pytest.raises(InvalidInput, match=r"rows\.csv:3: must have a number in each cell"):
+    with pytest.raises(InvalidInput, match=r"rows\.csv:3: must have a number in each cell, not 'one' in column 'y'"):
         publish_base(registry.client, "numbers", numbers, calibrate_by=file)
 
 

@@ -136,6 +136,7 @@ def test_the_recipe_follows_the_number_of_rows_a_label(rows: float, name: str) -
     recipe = recipe_for(rows)
     assert recipe.name == name
     assert recipe.reason.startswith(f"{rows:.0f} training rows a label, ")
+    assert recipe_for(rows, has_classes=False).reason.startswith(f"{rows:.0f} training rows, ")
     assert replace(recipe, reason="") == DEFAULTS[recipe.name]
 
 

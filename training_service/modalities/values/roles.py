@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from model_store.errors import InvalidInput
 from training_service.datasets.columns import Column, ColumnRole, ColumnType
@@ -37,6 +38,14 @@ class Roles:
                 yield place, role
 
 
+def _there_are(name: str, columns: Sequence[str]) -> str:
+    """Name the first columns, and the one whose name is nearest to one that is not there."""
+    more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
+    near = get_close_matches(name, columns, 1)
+    asked = f"; do you mean {near[0]!r}?" if near else ""
+    return f"{', '.join(map(repr, columns[:_SHOWN]))}{more}{asked}"
+
+
 def read_roles(table: Table, asked: Sequence[tuple[str, ColumnRole]], parent: DatasetManifest | None) -> Roles:
     """Return what the columns of a table are used for; raise InvalidInput where that cannot be.
 
@@ -49,8 +58,8 @@ def read_roles(table: Table, asked: Sequence[tuple[str, ColumnRole]], parent: Da
     if len(roles) < len(asked):
         raise InvalidInput.of("schema", "names a column twice")
     if unknown := sorted(roles.keys() - set(table.columns)):
-        found = ", ".join(map(repr, table.columns[:_SHOWN]))
-        raise InvalidInput.of("schema", f"names a column {unknown[0]!r} that the file lacks; it has {found}")
+        text = f"names a column {unknown[0]!r} that the file lacks; it has {_there_are(unknown[0], table.columns)}"
+        raise InvalidInput.of("schema", text)
     for name in table.columns:
         if name.lower() == _SPLIT:
             roles.setdefault(name, ColumnRole.SPLIT)

@@ -162,6 +162,9 @@ def test_a_schema_must_fit_the_file(service: RunningService) -> None:
     """The message names the column."""
     with refused(INVALID, "names a column 'price' that the file lacks; it has 'a', 'b', 'y'", fields=["schema"]):
         service.upload(GOOD, schema=schema(price=pb.COLUMN_ROLE_TARGET))
+    wide = "".join(f"c{number}," for number in range(12)) + "price\n"
+    with refused(INVALID, "'c9' and 3 more; do you mean 'price'?", fields=["schema"]):
+        service.upload(wide.encode(), schema=schema(prize=pb.COLUMN_ROLE_TARGET))
     with refused(INVALID, "names 2 columns for group", fields=["schema"]):
         service.upload(GOOD, schema=schema(a=pb.COLUMN_ROLE_GROUP, b=pb.COLUMN_ROLE_GROUP))
     with refused(INVALID, fields=["modality"]):
