@@ -55,6 +55,8 @@ class Head:
         """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
         if set(values) != {"kind", "outputs", "activation"}:
             raise InvalidManifest("head must have exactly the keys kind, outputs and activation")
+        if values["kind"] == "none" and values["activation"] != "identity":
+            raise InvalidManifest(f"head.activation must be 'identity' without a head, not {values['activation']!r}")
         return cls(**values)
 
 

@@ -30,4 +30,4 @@ class Classification:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote; raise InvalidManifest naming the field that is wrong."""
-        return cls(read_names(values, "labels", optional=["temperature"]), read_temperature(values))
+        return cls(read_names(values, "labels", optional=["temperature"], may_repeat=True), read_temperature(values))

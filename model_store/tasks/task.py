@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, Protocol
 
@@ -47,8 +48,13 @@ class Task(Protocol):
         ...
 
 
-def read_names(values: Mapping[str, Any], field: str, *, optional: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the texts in one field of a task; raise InvalidManifest for these and for fields that are unknown."""
+def read_names(
+    values: Mapping[str, Any], field: str, *, optional: Collection[str] = (), may_repeat: bool = False
+) -> tuple[str, ...]:
+    """Return the texts in one field of a task; raise InvalidManifest for these and for fields that are unknown.
+
+    Unless they may repeat, no two are equal.
+    """
     unknown = set(values) - {"kind", field, *optional}
     _check(not unknown, f"task.{min(unknown, default='')}", "is unknown")
     names = values.get(field)
@@ -61,6 +67,9 @@ def read_names(values: Mapping[str, Any], field: str, *, optional: Collection[st
         # Datasets write names so: what is matched by name would not be, otherwise.
         form = normal_form(name)
         _check(name == form, f"{place}[{position}]", f"must be in Unicode's form NFC, {form[:80]!r}")
+    if not may_repeat and len(set(names or ())) < len(names or ()):
+        name, _ = Counter(names).most_common(1)[0]
+        _check(False, place, f"must have no name twice, as {name[:80]!r}")
     return tuple(names or ())
 
 

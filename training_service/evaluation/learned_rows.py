@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,8 +42,9 @@ class LearnedRows:
         found = np.array([row.sha256 in self.rows for row in rows], np.bool_)
         others = np.flatnonzero(~found)
         learned = list(self.rows.items())
+        keys = [key for _, (key, _) in learned] + [_near_key(manifest, rows[other]) for other in others]
         groups = MODALITIES[manifest.modality].near_duplicates(
-            [key for _, (key, _) in learned] + [_near_key(manifest, rows[other]) for other in others],
+            _comparable(keys),
             [digest for digest, _ in learned] + [rows[other].sha256 for other in others],
             [facts for _, (_, facts) in learned] + [rows[other].facts for other in others],
         )
@@ -77,6 +78,11 @@ def _held_rows(store: ModelStore, datasets: DatasetStore, dataset_id: str) -> Le
         return LearnedRows(unknown=(dataset_name(dataset_id),))
     learned = (row for row in manifest.rows if row.split is not Split.TEST)
     return LearnedRows({row.sha256: (_near_key(manifest, row), row.facts) for row in learned})
+
+
+def _comparable(keys: Sequence[str]) -> Sequence[str]:
+    """Return the near keys of rows, or equal ones where some rows have none: those are of a task without one label."""
+    return keys if all(keys) else [""] * len(keys)
 
 
 def _near_key(manifest: DatasetManifest, row: DatasetRow) -> str:

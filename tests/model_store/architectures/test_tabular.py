@@ -173,6 +173,8 @@ def test_a_manifest_must_take_what_its_architecture_takes() -> None:
     """Rows of as many numbers as the first width for an MLP, images for the others; and say its embedding's size."""
     with pytest.raises(InvalidManifest, match="embedding_size of mlp must be 12, not 13"):
         check_manifest(replace(MANIFEST, embedding_size=13))
+    with pytest.raises(InvalidManifest, match=r"head\.activation must be 'identity' without a head"):
+        check_manifest(replace(MANIFEST, head={"kind": "none", "outputs": 0, "activation": "softmax"}, task=None))
     for outputs in (2**62, 2**70):
         with pytest.raises(InvalidManifest, match=f"task must name {outputs} outputs"):
             check_manifest(replace(MANIFEST, head={**MANIFEST.head, "outputs": outputs}))

@@ -71,12 +71,11 @@ def assign(examples: Sequence[Example], groups: Sequence[int], split: SplitSpec,
 
 
 def check_splits(task: Task, rows: Sequence[DatasetRow]) -> None:
-    """Raise TargetsRefused where a target is the same in all rows to train on."""
-    trained = [_numbers(row.target) for row in rows if row.split is Split.TRAIN]
-    if same := [
-        name for name, column in zip(task.names, zip(*trained, strict=True), strict=True) if len(set(column)) < 2
-    ]:
-        raise TargetsRefused(f"has the same number in every row to train on for {', '.join(map(repr, same[:20]))}")
+    """Raise TargetsRefused where a target is the same in all rows to train on, as float32 has it."""
+    trained = array(task, [row for row in rows if row.split is Split.TRAIN])
+    if same := [name for name, is_same in zip(task.names, (trained == trained[0]).all(axis=0), strict=True) if is_same]:
+        rule = "has the same number, to seven digits, in every row to train on for"
+        raise TargetsRefused(f"{rule} {', '.join(map(repr, same[:20]))}")
 
 
 def array(task: Task, rows: Sequence[DatasetRow]) -> NDArray[Any]:

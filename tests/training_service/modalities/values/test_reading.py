@@ -234,3 +234,9 @@ def test_a_line_that_never_ends_is_refused() -> None:
     for text in (b"a,b" * 6_000_000, b"a,b\n" + b"1,2" * 6_000_000):
         with pytest.raises(InvalidInput, match="a line has over 16777216 characters"):
             list(Table(io.BytesIO(text), "the CSV file", "csv").rows())
+
+
+def test_targets_that_float32_cannot_tell_apart_are_refused(service: RunningService) -> None:
+    """Training would see one number in every row: moments of one minute in seconds, say."""
+    with refused(INVALID, "has the same number, to seven digits, in every row to train on for 'at'"):
+        service.upload(csv("a,b,at", row="{a},{b},170000000{one}.0"), "moments", task=model_store_pb2.TASK_REGRESSION)
