@@ -41,17 +41,19 @@ class BatchExecution:
         members.sort(key=lambda member: ([id(stage) for stage in member.path], member.form))
         spec = members[0].work.version.input_spec
         first, *others = [list(group) for _, group in groupby(members, key=lambda member: member.form)]
-        batch = self._joined(first)
-        given: InputSpec | None = spec
+        batch, given = self._joined(first, is_kept=bool(others)), spec if not others else None
         if others:  # rows that were prepared in different ways: put together once they are the same
-            parts = [spec.to_input(batch), *(spec.to_input(self._joined(each)) for each in others)]
-            batch, given = concatenated(parts), None
+            further = (spec.to_input(self._joined(each, is_kept=True)) for each in others)
+            batch = concatenated([spec.to_input(batch), *further])
         shared = _shared_stages(members, 0)
         self._descend(self._through(shared, batch, given), members, len(shared))
 
-    def _joined(self, members: Sequence[Member]) -> Batch:
+    def _joined(self, members: Sequence[Member], *, is_kept: bool) -> Batch:
+        """Return rows of one form on the device; where they are kept, the buffer can be written to again at once."""
         joined = self._buffer.joined([member.rows for member in members])
-        return joined.to(self._device, non_blocking=True)
+        if not is_kept:
+            return joined.to(self._device, non_blocking=True)
+        return Batch({name: each.to(self._device, copy=True) for name, each in joined.tensors.items()}, len(joined))
 
     def _descend(self, batch: Batch, members: Sequence[Member], depth: int) -> None:
         """Answer what ends after `depth` stages, and run each next stage over its rows, in the order of members."""
