@@ -75,8 +75,8 @@ def test_grpcurl_reads_both_servers_without_a_proto(client: Client) -> None:
             assert json.loads(health) == {"status": "SERVING"}
     found = _grpcurl(client.settings.training_address, "maas.model_store.v1.ModelStoreService/ListModels", data={})
     assert json.loads(found)["models"][0]["name"] == "models/squeezenet"
-    states = _grpcurl(client.settings.inference_address, "maas.inference.v1.InferenceService/ListModels", data={})
-    assert json.loads(states)["models"][0]["name"] == "models/squeezenet"
+    served = _grpcurl(client.settings.inference_address, "maas.inference.v1.InferenceService/ListServedModels", data={})
+    assert json.loads(served)["served_models"][0]["name"] == "models/squeezenet"
     ready = _grpcurl(
         client.settings.inference_address, "inference.GRPCInferenceService/ModelReady", data={"name": "squeezenet"}
     )
@@ -96,7 +96,7 @@ def test_the_command_does_the_whole_job(client: Client, stack: Stack, photos: Pa
     assert client.inference.Predict(request).version == job["version"]
     answers = json.loads(run("predict", "shapes", str(photos / "disc/00.png"), "--json"))
     assert answers[0]["version"] == job["version"]
-    assert len(answers[0]["scores"]) == 3
+    assert len(answers[0]["classification"]["scores"]) == 3
     assert "models/shapes/versions/1" in run("predict", "shapes@production", str(photos / "disc/00.png"))
     assert "linear_probe" in run("versions", "shapes")
     assert "SUCCEEDED" in run("jobs")

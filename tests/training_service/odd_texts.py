@@ -74,7 +74,9 @@ def _set_entry(entries: Any, field: FieldDescriptor, text: str, place: str) -> b
         entries.update({text: [text]} if place == "key" else {"key": {"nested": [text]}})
         return True
     value = field.message_type.fields_by_name["value"]
-    if place == "key":
+    if place == "key" and value.message_type is not None:
+        entries[text].SetInParent()
+    elif place == "key":
         entries[text] = "value" if value.type == FieldDescriptor.TYPE_STRING else 1
     elif value.type == FieldDescriptor.TYPE_STRING:
         entries["key"] = text

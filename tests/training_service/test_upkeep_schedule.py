@@ -43,7 +43,7 @@ def test_followers_learn_that_what_they_wait_for_is_gone(tmp_path: Path) -> None
         publish_base(service.store)
         service.upload(tar_of(photos(3)))
         job = service.create()
-        service.training.CancelTrainingJob(job)
+        service.training.CancelTrainingJob(training_pb2.CancelTrainingJobRequest(name=job.name))
         newest = make_old(service)
         until(lambda: has_pruned(service))
         watch = service.registry.WatchChanges
@@ -65,8 +65,8 @@ def test_a_watch_after_an_event_that_is_gone_is_refused(tmp_path: Path) -> None:
         publish_base(service.store)
         service.upload(tar_of(photos(3)))
         job = service.create()
-        for call in (service.training.PauseTrainingJob, service.training.CancelTrainingJob):
-            call(job)
+        service.training.PauseTrainingJob(training_pb2.PauseTrainingJobRequest(name=job.name))
+        service.training.CancelTrainingJob(training_pb2.CancelTrainingJobRequest(name=job.name))
         make_old(service)
         until(lambda: len(list(service.watch(job.name))) == 1)
         with refused(grpc.StatusCode.OUT_OF_RANGE, "watch after 2"):

@@ -68,6 +68,7 @@ class Requests:
         self._manifest = base_manifest(self._store)
         self.made: Mapping[str, Callable[[], Any]] = {
             "UploadDataset": lambda: list(upload_messages(self._archive, f"photos-{next(_numbers)}")),
+            "QueryUpload": lambda: pb.QueryUploadRequest(upload_id="an-upload-that-never-was"),
             "RegisterDataset": lambda: pb.RegisterDatasetRequest(dataset_id="other", uri="file:///nowhere"),
             "PreviewDataset": lambda: pb.PreviewDatasetRequest(name="datasets/photos", example_count=1, edge=16),
             "GetDataset": lambda: pb.GetDatasetRequest(name="datasets/photos"),
@@ -103,7 +104,7 @@ class Requests:
             "GetModelVersion": lambda: registry_pb.GetModelVersionRequest(name="models/base/versions/1"),
             "ListModelVersions": lambda: registry_pb.ListModelVersionsRequest(parent="models/base", page_size=1),
             "UpdateModelVersion": lambda: registry_pb.UpdateModelVersionRequest(
-                version=registry_pb.ModelVersion(name=self._version())
+                model_version=registry_pb.ModelVersion(name=self._version())
             ),
             "DeleteModelVersion": lambda: registry_pb.DeleteModelVersionRequest(name=self._version()),
             "UndeleteModelVersion": lambda: registry_pb.UndeleteModelVersionRequest(name=self._version(deleted=True)),
@@ -253,7 +254,8 @@ def test_what_was_kept_can_be_read(service: RunningService) -> None:
 def test_labels_that_cannot_be_shown_are_refused(service: RunningService, requests: Requests, label: str) -> None:
     """JSON can name what the wire cannot carry: halves of characters; NUL and what terminals obey are refused too."""
     (message,) = requests.made["PublishModelVersion"]()
-    message.header.manifest_json = message.header.manifest_json.replace('"labels":[]', f'"labels":["{label}"]')
+    task = f'"task":{{"kind":"classification","labels":["{label}"]}}'
+    message.header.manifest_json = message.header.manifest_json.replace('"task":null', task)
     error = call(service, next(each for each in METHODS if each.name == "PublishModelVersion"), [message])
     assert error is not None
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
