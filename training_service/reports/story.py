@@ -13,6 +13,7 @@ from training_service.markup.elements import facts as fact_list
 from training_service.recipes.refitting import REFITTED
 from training_service.reports.facts import JobFacts
 from training_service.reports.words import duration_text, moment_text
+from training_service.tasks import TRAINING_TASKS
 
 _MAX_EVENTS = 60
 _REFITTED_NOTE = (
@@ -101,13 +102,14 @@ def _epochs(figures: Mapping[int, Mapping[str, Any]]) -> Markup:
         [str(epoch), *(f"{each[key]:.4f}" if key in each else "" for key in keys)]
         for epoch, each in sorted(figures.items())
     ]
-    columns = ("Epoch", "Training loss", "Validation loss", f"Validation {_metric_name(figures)}")
+    columns = ("Epoch", "Training loss", "Validation loss", f"Validation {_metric_title(figures)}")
     return long_table(columns, rows, "Loss and quality by epoch", "epochs")
 
 
-def _metric_name(figures: Mapping[int, Mapping[str, Any]]) -> str:
-    """Return the name of the metric that sums the task up, as the events of the job have it."""
-    return next((str(each["metric_name"]) for each in figures.values() if each.get("metric_name")), "metric")
+def _metric_title(figures: Mapping[int, Mapping[str, Any]]) -> str:
+    """Return the title of the metric that sums the task up, by the name that the events of the job have."""
+    name = next((str(each["metric_name"]) for each in figures.values() if each.get("metric_name")), "Metric")
+    return next((task.metrics[name].title for task in TRAINING_TASKS.values() if name in task.metrics), name)
 
 
 def _event_text(event: JobEvent) -> str:
@@ -122,14 +124,14 @@ def _charts(
 ) -> list[Markup]:
     losses = [_series(figures, "loss", "training", 2), _series(figures, "validation_loss", "validation", 1)]
     metric = _series(figures, "validation_metric", "validation", 1)
-    drawn = (("loss", [each for each in losses if each.points]), (_metric_name(figures), [metric]))
+    drawn = (("Loss", [each for each in losses if each.points]), (_metric_title(figures), [metric]))
     return [
         element(
             "figure",
-            element("figcaption", f"{name.capitalize()}, {what}"),
-            line_chart(f"{name} by {x_label}, {what}", x_label, lines, x_names or ()),
+            element("figcaption", f"{title}, {what}"),
+            line_chart(f"{title} by {x_label}, {what}", x_label, lines, x_names or ()),
         )
-        for name, lines in drawn
+        for title, lines in drawn
     ]
 
 

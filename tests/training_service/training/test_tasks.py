@@ -128,6 +128,16 @@ def test_progress_names_the_metric_of_the_task(service: RunningService, regressi
     assert any("is best: validation r2" in each for each in messages)
 
 
+def test_a_report_calls_the_metric_by_its_title(
+    service: RunningService, jobs: dict[tuple[str, str], pb.TrainingJob]
+) -> None:
+    """Above its chart and in the table of epochs, as everywhere else on the page."""
+    page = report(service, jobs["labels", "full"])
+    assert "<figcaption>Macro F1, training</figcaption>" in page
+    assert "Validation Macro F1" in page
+    assert "macro_f1," not in page.lower()
+
+
 def test_an_evaluation_finds_what_the_job_measured(
     service: RunningService, jobs: dict[tuple[str, str], pb.TrainingJob]
 ) -> None:
