@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from grpc_runtime.modality_limits import check_numbers, limits_of, read_numbers
 from grpc_runtime.settings import ServerSettings
 from inference_service.desired.desired_versions import Target
-from inference_service.pipeline.limits import check_numbers, limits_of, read_numbers
 from model_store.errors import InvalidInput
 from model_store.modalities import Limits
 from model_store.names import parse_target

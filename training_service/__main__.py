@@ -145,10 +145,10 @@ def _uploads(
     limits = ArchiveLimits(
         max_unpacked_bytes=settings.max_unpacked_bytes,
         max_files=settings.max_files,
-        max_file_bytes=settings.max_image_bytes,
+        max_file_bytes=settings.max_file_bytes,
         max_ratio=settings.max_compression_ratio,
     )
-    ingestor = Ingestor(store.blobs, decoders, max_size=settings.max_image_pixels)
+    ingestor = Ingestor(store.blobs, decoders, max_sizes=settings.max_sizes)
     sources = Sources(settings.dataset_roots, limits, max_archive_bytes=settings.max_archive_bytes)
     most = settings.max_archive_bytes
     return Uploads(datasets, store.blobs, ingestor, sources, spool, limits, max_archive_bytes=most)

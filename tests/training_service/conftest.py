@@ -13,7 +13,7 @@ from tests.training_service.running import RunningService, running_service
 @pytest.fixture
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service of its own that queues jobs and runs none."""
-    limits = {"max_archive_bytes": 2_000_000, "max_image_pixels": 20_000, "max_image_bytes": 500_000}
+    limits = {"max_archive_bytes": 2_000_000, "max_example_size": {"image": 20_000}, "max_file_bytes": 500_000}
     with running_service(tmp_path_factory.mktemp("home"), num_concurrent_jobs=0, **limits) as running:
         yield running
 

@@ -44,3 +44,13 @@ def test_limits_must_be_above_zero(field: str) -> None:
     """A limit of 0 would refuse everything."""
     with pytest.raises(ValidationError):
         TrainingSettings(**{field: 0})
+
+
+def test_examples_are_bounded_by_modality(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of images bounds no row of numbers; what is not set is the modality's own."""
+    monkeypatch.setenv("MAAS_TRAINING_MAX_EXAMPLE_SIZE", "image=10000")
+    sizes = TrainingSettings().max_sizes
+    assert (sizes["image"], sizes["values"]) == (10_000, 65_536)
+    monkeypatch.setenv("MAAS_TRAINING_MAX_EXAMPLE_SIZE", "sound=1")
+    with pytest.raises(ValueError, match="must name modalities"):
+        TrainingSettings()

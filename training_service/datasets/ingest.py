@@ -46,11 +46,11 @@ class Parent:
 class Ingestor:
     """Makes datasets of uploads, decoding in `threads`; safe to share between uploads."""
 
-    def __init__(self, blobs: BlobStore, threads: Executor, *, max_size: int) -> None:
-        """Take what bounds an example, in its modality's unit."""
+    def __init__(self, blobs: BlobStore, threads: Executor, *, max_sizes: Mapping[str, int]) -> None:
+        """Take the largest size of an example by modality, in the unit of each."""
         self._blobs = blobs
         self._threads = threads
-        self._max_size = max_size
+        self._max_sizes = max_sizes
 
     def ingest(
         self,
@@ -76,7 +76,7 @@ class Ingestor:
                 Spool(file),
                 rejected,
                 self._threads,
-                self._max_size,
+                self._max_sizes[modality.KIND],
                 check_going_on,
                 parent.manifest if parent is not None else None,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -85,14 +85,14 @@ class Evaluator:
         decoders: Executor,
         device: torch.device,
         *,
-        max_size: int,
+        max_sizes: Mapping[str, int],
     ) -> None:
         self._store = store
         self._datasets = datasets
         self._cache = cache
         self._decoders = decoders
         self._device = device
-        self._max_size = max_size
+        self._max_sizes = max_sizes
 
     def evaluate(
         self,
@@ -132,7 +132,7 @@ class Evaluator:
             read_input_spec(version.input_spec),
             cache=self._cache,
             threads=self._decoders,
-            max_size=self._max_size,
+            max_size=self._max_sizes[manifest.modality],
             on_rows=on_decoded,
         )
         positions = np.arange(len(data)) if split == ALL else data.positions[Split(split)]
@@ -184,4 +184,4 @@ def build_evaluator(
     """Return an evaluator that shares prepared rows with all jobs."""
     cache = ArrayCache(settings.cache_folder / "arrays", settings.array_cache_bytes)
     device = chosen_device(settings.device)
-    return Evaluator(store, datasets, cache, decoders, device, max_size=settings.max_image_pixels)
+    return Evaluator(store, datasets, cache, decoders, device, max_sizes=settings.max_sizes)

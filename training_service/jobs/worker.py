@@ -214,7 +214,7 @@ class Worker:
                 input_spec,
                 cache=cache,
                 threads=threads,
-                max_size=self._settings.max_image_pixels,
+                max_size=self._settings.max_sizes[manifest.modality],
                 on_rows=on_rows,
             )
         device = chosen_device(self._settings.device)

@@ -89,7 +89,7 @@ def judge(
     num_rows = metrics.num_rows if metrics is not None else 0
     there = incumbent.name.number if incumbent is not None else None
     before = incumbent.metrics.values.get(spec.metric) if incumbent is not None and incumbent.metrics else None
-    reasons = [f"{spec.metric} {'has no value' if figure is None else f'{figure:.4f}'} on {num_rows} test rows"]
+    reasons = [f"{spec.metric} {'has no value' if figure is None else _shown(figure)} on {num_rows} test rows"]
     if left_out.num_rows:
         reasons.append(f"{left_out.num_rows} more are left out, as {_learners(incumbent)} learned from them")
     if left_out.unknown:
@@ -102,10 +102,15 @@ def judge(
     else:
         sign = -1 if task.metrics[spec.metric].is_better_lower else 1
         obstacles = list(_obstacles(spec, sign, figure, incumbent, before))
-    if not obstacles and incumbent is not None:
-        reasons.append(f"{incumbent.name} has {before:.4f}")
+    if not obstacles and incumbent is not None and before is not None:
+        reasons.append(f"{incumbent.name} has {_shown(before)}")
     text = "; ".join([*reasons, *obstacles])
     return Verdict(not obstacles, text, figure, there, before, num_rows, left_out.num_rows)
+
+
+def _shown(figure: float) -> str:
+    """Write a metric with four decimals, or with four digits where decimals would hide them."""
+    return f"{figure:.4f}" if figure == 0 or 0.001 <= abs(figure) < 10_000 else f"{figure:.4g}"
 
 
 def _learners(incumbent: Incumbent | None) -> str:
@@ -135,4 +140,4 @@ def _obstacles(
         yield incumbent.obstacle or f"{incumbent.name} has no {spec.metric} on these rows"
     elif sign * (figure - before) < spec.min_delta - _ROUNDING:
         better = f"better by at least {spec.min_delta:g}" if spec.min_delta else "at least as good"
-        yield f"{incumbent.name} has {before:.4f}, and {better} was asked for"
+        yield f"{incumbent.name} has {_shown(before)}, and {better} was asked for"

@@ -254,7 +254,7 @@ def test_an_upload_whose_caller_gave_up_is_not_registered(tmp_path: Path) -> Non
     with closing(settings.open_database()) as database, ThreadPoolExecutor(1) as threads:
         blobs = settings.open_blobs()
         datasets = DatasetStore(database, blobs)
-        ingestor = Ingestor(blobs, threads, max_size=10**6)
+        ingestor = Ingestor(blobs, threads, max_sizes={"image": 10**6, "values": 10**6})
         limits = ArchiveLimits(max_unpacked_bytes=10**7, max_files=100, max_file_bytes=10**6)
         sources = Sources((), limits, max_archive_bytes=10**7)
         spool = UploadSpool(tmp_path / "uploads", max_bytes=10**8, idle_seconds=60, keep_seconds=60)

@@ -63,7 +63,7 @@ def ingested(tmp_path: Path) -> tuple[LocalBlobs, Ingested]:
     files = [ArchiveFile(path, data) for path, data in photos(10).items()]
     with ThreadPoolExecutor(2) as threads:
         received = Received(Format.ARCHIVE, iter(files))
-        ingestor = Ingestor(blobs, threads, max_size=10**6)
+        ingestor = Ingestor(blobs, threads, max_sizes={"image": 10**6, "values": 10**6})
         return blobs, ingestor.ingest(MODALITIES["image"], received, SplitSpec(), lambda: None)
 
 

@@ -151,3 +151,10 @@ def test_too_few_rows_are_not_judged() -> None:
     assert judge(many, metrics(1.0), None).passes, "there is nothing to judge"
     nothing = judge(SPEC, None, Incumbent(THERE, None), LeftOut(10))
     assert (nothing.passes, nothing.figure, nothing.num_rows) == (False, None, 0)
+
+
+@pytest.mark.parametrize(("figure", "text"), [(3e-7, "rmse 3e-07"), (123456.0, "rmse 1.235e+05"), (0.5, "rmse 0.5000")])
+def test_a_figure_of_any_size_can_be_read(figure: float, text: str) -> None:
+    """Errors of targets are in the targets' own units: four decimals would hide a small one."""
+    spec = PromotionSpec("production", "rmse", min_rows=10)
+    assert text in judged(spec, TRAINING_TASKS["regression"], Metrics("test", 10, {"rmse": figure}), None).reason

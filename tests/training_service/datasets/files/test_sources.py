@@ -42,7 +42,7 @@ def memory() -> str:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, place: Path, memory: str) -> Iterator[RunningService]:
     """A service that may read two places."""
-    limits = {"max_archive_bytes": 2_000_000, "max_files": 50, "max_image_bytes": 500_000}
+    limits = {"max_archive_bytes": 2_000_000, "max_files": 50, "max_file_bytes": 500_000}
     roots = {"dataset_roots": f"{place.as_uri()}, {memory}/allowed"}
     with running_service(tmp_path_factory.mktemp("home"), num_concurrent_jobs=0, **limits, **roots) as running:
         yield running
