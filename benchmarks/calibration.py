@@ -156,7 +156,7 @@ def _run(base: LoadedBase, photos: Photos, name: RecipeName, seed: int, folder: 
         meter=ProgressMeter(phase_weights(recipe), lambda _: None),
         check_going_on=lambda: None,
         tell=lambda _: None,
-        features=FeatureCache(cache, digest, manifest, _CPU),
+        features=FeatureCache(cache, digest, manifest, spec, _CPU),
     )
     chain = _chain(base, len(photos.names), seed)
     trainable = [stage for stage, module in chain.backbone if any(True for _ in module.parameters())]

@@ -15,7 +15,8 @@ MLP = "mlp"
 def load_random_mlp(widths: Sequence[int], labels: Sequence[str], seed: int) -> LoadedBase:
     """Build an MLP, the same for the same seed: `widths` are the size of a row and of each hidden layer.
 
-    A backbone only where there are no labels. Raise InvalidManifest for widths that cannot be, InvalidInput for labels.
+    Its first fine-tune computes the columns' means and deviations, by which they are standardised. A backbone only
+    where there are no labels. Raise InvalidManifest for widths that cannot be, InvalidInput for labels.
     """
     check_labels(labels)
     head = Head("linear", len(labels)) if labels else Head("none")
@@ -26,7 +27,7 @@ def load_random_mlp(widths: Sequence[int], labels: Sequence[str], seed: int) -> 
         arguments=arguments,
         chain=chain.eval(),
         head=head,
-        input_spec=ValuesInputSpec(widths[0]),
+        input_spec=ValuesInputSpec(widths[0], standardise=True),
         labels=tuple(labels),
         origin={"source": "random", "seed": str(seed)},
     )

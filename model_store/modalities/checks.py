@@ -20,9 +20,9 @@ def check_num_rows(num_rows: int, max_rows: int) -> None:
         raise InvalidManifest(f"must be 1 to {max_rows}, not {num_rows}")
 
 
-def check_names(values: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raise InvalidManifest unless the values have exactly these names."""
+def check_names(values: Mapping[str, Any], names: Iterable[str], optional: Iterable[str] = ()) -> None:
+    """Raise InvalidManifest unless the values have exactly these names, and any of those that are optional."""
     known = set(names)
-    for name in sorted(known ^ set(values)):
+    for name in sorted((known ^ set(values)) - set(optional)):
         check(name in known, name, "is unknown")
         check(name in values, name, "is missing")

@@ -107,6 +107,11 @@ class InputSpec(Protocol):
         """What sizes of examples count, in the plural: characters, samples, numbers."""
         ...
 
+    @property
+    def rows_key(self) -> Hashable:
+        """What two specs have in common where rows that one has prepared can go through the other."""
+        ...
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that a manifest holds."""
         ...
@@ -132,7 +137,7 @@ class InputSpec(Protocol):
         ...
 
     def blank(self) -> Rows:
-        """Return one row of zeros, for warm-up."""
+        """Return one row of no example, for warm-up."""
         ...
 
     def tensors(self) -> tuple[TensorForm, ...]:

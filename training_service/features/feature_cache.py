@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from model_store.manifests import Manifest
+from model_store.modalities import InputSpec
 from training_service.arrays.array_cache import Array, ArrayCache
 
 
@@ -21,12 +22,13 @@ class FeatureCache:
     """Activations of a base's first stages on rows of one dataset.
 
     They are found again by all that their bits depend on: rows, how they were prepared, input spec, the stages'
-    digests, PyTorch, its device and the number of its threads.
+    digests, PyTorch, its device and the number of its threads. The spec is the one that the rows are trained by.
     """
 
     cache: ArrayCache
     dataset_digest: str
     base: Manifest
+    spec: InputSpec
     device: torch.device
 
     def load(
@@ -49,7 +51,7 @@ class FeatureCache:
             "prepared_by": prepared_by,
             "view": view,
             "stages": self._stages(stage_names),
-            "input_spec": self.base.input_spec,
+            "input_spec": self.spec.to_json(),
             "computed_by": [torch.__version__, self.device.type, torch.get_num_threads()],
         }
         key = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

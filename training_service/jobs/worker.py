@@ -128,7 +128,6 @@ class Worker:
         base = self._store.manifest(self._store.get_version(spec.base))
         dataset = self._datasets.get(spec.dataset_id)
         manifest = read_manifest(self._store.blobs, dataset.digest)
-        input_spec = read_input_spec(base.input_spec)
         chain = self._start(recipe, base, manifest.task, spec.seed)
         meter = ProgressMeter(phase_weights(recipe), self._emit)
         context = self._context(job, base, dataset.digest, manifest, meter)
@@ -144,7 +143,7 @@ class Worker:
         rows = context.calibration_rows()
 
         def publish_gated(gated: Gated | None) -> ModelVersion:
-            return publish(self._store, base, tuned, input_spec, rows=rows, job=spec, claim=self._claim, gated=gated)
+            return publish(self._store, base, tuned, context.spec, rows=rows, job=spec, claim=self._claim, gated=gated)
 
         version = self._published(publish_gated, spec, tuned)
         _log.info("job_succeeded", job=job.name, version=str(version.name), metrics=dict(tuned.metrics.values))
@@ -197,8 +196,8 @@ class Worker:
     ) -> TrainingContext:
         """Prepare the dataset, unless somebody has, and lay out what recipes work with."""
         modality = MODALITIES[manifest.modality]
-        num_rows, input_spec = len(manifest.rows), read_input_spec(base.input_spec)
-        meter.begin(Phase.DECODING, num_rows)
+        input_spec = read_input_spec(base.input_spec)
+        meter.begin(Phase.DECODING, len(manifest.rows))
 
         def on_rows(num_done: int) -> None:
             self._check_going_on()
@@ -217,19 +216,20 @@ class Worker:
                 max_size=self._settings.max_sizes[manifest.modality],
                 on_rows=on_rows,
             )
+        spec = modality.fitted_spec(input_spec, data.rows, data.positions[Split.TRAIN])
         device = chosen_device(self._settings.device)
         return TrainingContext(
             data=data,
             modality=modality,
             task=manifest.task,
-            spec=input_spec,
+            spec=spec,
             seed=job.spec.seed,
             device=device,
             folder=self._scratch_folder(),
             meter=meter,
             check_going_on=self._check_going_on,
             tell=self._tell,
-            features=FeatureCache(cache, digest, base, device),
+            features=FeatureCache(cache, digest, base, spec, device),
             checkpoints=Checkpoints(
                 self._jobs,
                 self._store.blobs,

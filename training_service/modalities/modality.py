@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from model_store.modalities import Batch, InputSpec, Rows
+from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.modality import Modality
 from training_service.modalities.views import View
@@ -45,6 +46,10 @@ class TrainingModality(Modality, Protocol):
 
     def misfit(self, spec: InputSpec, about: Mapping[str, Any]) -> str:
         """Say why examples do not fit a spec of this modality; nothing where they do. `about` is their summary."""
+        ...
+
+    def fitted_spec(self, spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:
+        """Return the spec with what it takes from the training rows, which it has at these positions of all rows."""
         ...
 
     def augmented(self, batch: Batch, spec: InputSpec, kind: Augmentation, generator: torch.Generator) -> Batch:

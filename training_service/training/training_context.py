@@ -51,7 +51,8 @@ class TrainingContext:
     """One job's surroundings; `check_going_on` is called between batches and ends the job by raising.
 
     `tell` adds a line to the job's events, for whoever follows it; `remarks` are those that stay with the version.
-    Without `checkpoints` a job that is broken off begins anew.
+    `spec` is the base's input spec with what the modality takes from the training rows. Without `checkpoints` a job
+    that is broken off begins anew.
     """
 
     data: PreparedDataset

@@ -59,6 +59,11 @@ class ImageInputSpec:
         """What sizes count."""
         return "pixels"
 
+    @property
+    def rows_key(self) -> Hashable:
+        """The whole spec: rows may have been sent normalised."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that a manifest holds."""
         return {**asdict(self), "mean": [float(each) for each in self.mean], "std": [float(each) for each in self.std]}

@@ -1,1 +1,1 @@
-"""Rows of numbers, float32 [size] each, that go to the first stage as they are."""
+"""Rows of numbers, float32 [size] each, whose columns are standardised on the device where the spec has numbers."""

@@ -1,9 +1,10 @@
-"""The input spec of rows of numbers."""
+"""The input spec of rows of numbers: each column less its mean, by its standard deviation, where these are known."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -17,36 +18,71 @@ from model_store.modalities.spec import Array, Limits, Numbers, Rows, TensorForm
 
 KIND = "values"
 MAX_SIZE = 65536
+MIN_STD = float(np.finfo(np.float32).tiny)
+"""The smallest standard deviation that float32 divides by without loss."""
 LIMITS = Limits(example=MAX_SIZE, request=256 * MAX_SIZE, batch_cost=32, queue_cost=1024)
 _INPUT, _ROWS = "INPUT", "rows"
+_OPTIONAL = ("standardise", "mean", "std")
+_MAX_NUMBER = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class ValuesInputSpec:
-    """Rows of `size` numbers, float32."""
+    """Rows of `size` numbers, float32.
+
+    With `standardise` the columns are to have mean 0 and standard deviation 1: `mean` and `std` are those of the rows
+    that a version was trained on. Without these numbers rows stay as they are, and the next fine-tune computes them.
+    """
 
     size: int
+    standardise: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     kind: str = KIND
 
     def __post_init__(self) -> None:
         check(self.kind == KIND, "kind", f"must be {KIND!r}")
         is_size = type(self.size) is int and 0 < self.size <= MAX_SIZE
         check(is_size, "size", f"must be an integer in 1..{MAX_SIZE}")
+        check(type(self.standardise) is bool, "standardise", "must be true or false")
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            check(not numbers or self.standardise, name, "must be left out where standardise is not true")
+            check(_are_numbers(numbers), name, "must be finite numbers")
+        check(len(self.mean) in {0, self.size}, "mean", f"must be {self.size} numbers")
+        check(len(self.std) == len(self.mean), "std", "must be as many numbers as mean")
+        check(min(self.std, default=1) >= MIN_STD, "std", f"must be at least {MIN_STD}")
+
+    def __hash__(self) -> int:
+        """Return the hash of all that is compared; it is asked for with every request."""
+        return self._hash
 
     @property
     def unit(self) -> str:
         """What sizes count."""
         return "numbers"
 
+    @property
+    def rows_key(self) -> Hashable:
+        """The size: rows are prepared as they come, and standardised on the device."""
+        return (self.kind, self.size)
+
     def to_json(self) -> dict[str, Any]:
-        """Return the form that a manifest holds."""
-        return asdict(self)
+        """Return the form that a manifest holds, without what is at its default."""
+        values: dict[str, Any] = {"kind": self.kind, "size": self.size}
+        if self.standardise:
+            values["standardise"] = True
+        if self.mean:
+            values |= {"mean": [float(each) for each in self.mean], "std": [float(each) for each in self.std]}
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
-        check_names(values, (field.name for field in fields(cls)))
-        return cls(**values)
+        check_names(values, ("kind", "size"), _OPTIONAL)
+        numbers = {name: values[name] for name in ("mean", "std") if name in values}
+        for name, value in numbers.items():
+            check(isinstance(value, list | tuple), name, "must be a list")
+        return cls(**{**values, **{name: tuple(value) for name, value in numbers.items()}})
 
     def open(self, example: object, max_size: int) -> OpenedValues:
         """Take float32 [size] with finite numbers; raise InvalidExample for anything else."""
@@ -73,12 +109,15 @@ class ValuesInputSpec:
         return concatenated_rows(rows)
 
     def to_input(self, batch: Batch) -> Batch:
-        """Return the rows as they are."""
-        return batch
+        """Return (x - mean) / std, float32, or the rows as they are where there are no such numbers."""
+        if not self.mean:
+            return batch
+        mean, std = self._scale(batch.x.device)
+        return Batch({X: (batch.x - mean).div_(std)}, batch.num_rows)
 
     def blank(self) -> Rows:
-        """Return one row of zeros, float32 [1, size]."""
-        return Rows({X: np.zeros((1, self.size), np.float32)}, 1)
+        """Return one row, float32 [1, size]: the mean, or zeros where there is none."""
+        return Rows({X: np.array([self.mean or [0] * self.size], np.float32)}, 1)
 
     def tensors(self) -> tuple[TensorForm, ...]:
         """Return INPUT, float32 [n, size]."""
@@ -107,6 +146,23 @@ class ValuesInputSpec:
             raise InvalidManifest("must be finite numbers")
         return Rows({X: rows.numpy()}, len(rows))
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.kind, self.size, self.standardise, self.mean, self.std))
+
+    @cached_property
+    def _scales(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
+
+    def _scale(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return mean and std on a device, made once: for a small network it would take longer than the network."""
+        found = self._scales.get(device)
+        if found is None:
+            with torch.inference_mode(mode=False):  # training uses them too
+                mean, std = torch.tensor([self.mean, self.std], dtype=torch.float32, device=device)
+            found = self._scales.setdefault(device, (mean, std))
+        return found
+
 
 @dataclass(frozen=True)
 class OpenedValues:
@@ -122,3 +178,7 @@ class OpenedValues:
     def prepare(self) -> Rows:
         """Return float32 [1, size]."""
         return Rows({X: self.values[None]}, 1)
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, tuple) and all(type(each) in {int, float} and abs(each) <= _MAX_NUMBER for each in values)

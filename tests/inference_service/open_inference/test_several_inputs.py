@@ -43,6 +43,10 @@ class BagInputSpec:
     kind: str = "bag"
     unit: str = "words"
 
+    @property
+    def rows_key(self) -> Hashable:
+        return self
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

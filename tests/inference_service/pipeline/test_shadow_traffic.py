@@ -227,6 +227,15 @@ async def test_labels_are_compared_by_their_names() -> None:
 
 
 @on_a_loop
+async def test_versions_that_standardise_otherwise_are_compared() -> None:
+    """They take the same rows."""
+    spec = ValuesInputSpec(3, standardise=True, mean=(1.0, 2.0, 3.0), std=(1.0, 1.0, 1.0))
+    async with shadowing() as setup:
+        counts = await setup.compare_with((0.1, 0.9), replace(resident(("a", "b")), input_spec=spec))
+        assert (counts.num_compared, counts.num_agreeing_rows) == (1, 1)
+
+
+@on_a_loop
 async def test_sets_of_labels_are_compared() -> None:
     """Two rows agree where the same labels have a half or more, whichever is the best one."""
     async with shadowing() as setup:

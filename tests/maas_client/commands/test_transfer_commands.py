@@ -72,7 +72,7 @@ def test_a_model_of_numbers_begins_at_random(registry: RunningRegistry, maas: Ma
     assert (version["name"], version["labels"]) == ("models/mlp/versions/1", [str(number) for number in range(10)])
     manifest = registry.store.manifest(registry.store.get_version(VersionName("mlp", 1)))
     assert manifest.arguments == {"widths": [64, 256]}
-    assert manifest.input_spec == {"kind": "values", "size": 64}
+    assert manifest.input_spec == {"kind": "values", "size": 64, "standardise": True}
     again = read(maas, "import", "mlp", *sizes, "--model", "again", "--num-labels", "10")
     assert again["manifest_digest"] == version["manifest_digest"]
     labels = tmp_path / "labels.txt"

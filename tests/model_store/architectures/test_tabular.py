@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -123,7 +125,11 @@ def test_a_random_base_is_seeded() -> None:
     states = [base.chain.state_dict_torchvision() for base in (one, again, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["0.weight"], states[2]["0.weight"])
-    assert (one.head, one.labels, one.input_spec) == (Head("linear", 2), ("a", "b"), ValuesInputSpec(6))
+    assert (one.head, one.labels, one.input_spec) == (
+        Head("linear", 2),
+        ("a", "b"),
+        ValuesInputSpec(6, standardise=True),
+    )
     assert load_random_mlp([6, 16], [], 0).head == Head("none")
     with pytest.raises(InvalidInput, match="label 2 is blank"):
         load_random_mlp([6, 16], ["a", " "], 0)
@@ -136,6 +142,14 @@ def test_a_spec_survives_json() -> None:
     values = {"kind": "values", "size": 64}
     assert read_input_spec(values) == ValuesInputSpec(64)
     assert ValuesInputSpec(64).to_json() == values
+    unfitted = ValuesInputSpec(2, standardise=True)
+    assert unfitted.to_json() == {"kind": "values", "size": 2, "standardise": True}
+    fitted = replace(unfitted, mean=(1.5, -2.0), std=(0.5, 1e4))
+    assert fitted.to_json() == {**unfitted.to_json(), "mean": [1.5, -2.0], "std": [0.5, 1e4]}
+    for spec in (unfitted, fitted):
+        again = read_input_spec(json.loads(json.dumps(spec.to_json())))
+        assert (again, hash(again)) == (spec, hash(spec))
+    assert len({ValuesInputSpec(2), unfitted, fitted}) == 3
     image = ImageInputSpec(resize_size=72, crop_size=64)
     assert read_input_spec(image.to_json()) == image
 
@@ -147,7 +161,19 @@ def test_a_spec_survives_json() -> None:
         ({"kind": "sound", "size": 3}, "kind"),
         ({"kind": ["values"], "size": 3}, "kind"),
         ({"kind": "values"}, "size is missing"),
-        ({"kind": "values", "size": 3, "mean": 0}, "mean is unknown"),
+        ({"kind": "values", "size": 3, "median": 0}, "median is unknown"),
+        ({"kind": "values", "size": 1, "standardise": 1}, "standardise must be true or false"),
+        ({"kind": "values", "size": 1, "standardise": True, "mean": 0}, "mean must be a list"),
+        ({"kind": "values", "size": 1, "mean": [0], "std": [1]}, "mean must be left out"),
+        ({"kind": "values", "size": 2, "standardise": True, "mean": [0], "std": [1]}, "mean must be 2 numbers"),
+        ({"kind": "values", "size": 1, "standardise": True, "mean": [0]}, "std must be as many"),
+        ({"kind": "values", "size": 1, "standardise": True, "std": [1]}, "std must be as many"),
+        ({"kind": "values", "size": 1, "standardise": True, "mean": ["0"], "std": [1]}, "mean must be finite"),
+        ({"kind": "values", "size": 1, "standardise": True, "mean": [10**400], "std": [1]}, "mean must be finite"),
+        ({"kind": "values", "size": 1, "standardise": True, "mean": [0], "std": [True]}, "std must be finite"),
+        ({"kind": "values", "size": 1, "standardise": True, "mean": [0], "std": [math.nan]}, "std must be finite"),
+        ({"kind": "values", "size": 1, "standardise": True, "mean": [0], "std": [0]}, "std must be at least"),
+        ({"kind": "values", "size": 1, "standardise": True, "mean": [0], "std": [1e-50]}, "std must be at least"),
         ({"kind": "values", "size": 0}, "size"),
         ({"kind": "values", "size": True}, "size"),
         ({"kind": "values", "size": 65537}, "size"),
@@ -160,6 +186,21 @@ def test_a_spec_that_cannot_be_is_refused(values: dict[str, object], field: str)
     """The field is named."""
     with pytest.raises(InvalidManifest, match=rf"input_spec\.{field}"):
         read_input_spec(values)
+
+
+def test_columns_are_standardised_where_a_spec_has_their_numbers() -> None:
+    """(x - mean) / std, in training and in serving; the rows themselves stay as they are."""
+    rows = Batch.of(torch.tensor([[2.0, -2.0], [1.0, 9998.0]]))
+    assert ValuesInputSpec(2, standardise=True).to_input(rows) is rows
+    spec = ValuesInputSpec(2, standardise=True, mean=(1.5, -2.0), std=(0.5, 1e4))
+    with torch.inference_mode():
+        served = spec.to_input(rows).x
+    trained = spec.to_input(rows).x
+    torch.testing.assert_close(served, torch.tensor([[1.0, 0.0], [-1.0, 1.0]]))
+    torch.testing.assert_close(trained, served)
+    assert rows.x.tolist() == [[2.0, -2.0], [1.0, 9998.0]]
+    nn.Linear(2, 1)(trained).sum().backward()  # what inference had made could not be kept for this
+    assert (spec.blank().arrays["x"].tolist(), spec.rows_key) == ([[1.5, -2.0]], ValuesInputSpec(2).rows_key)
 
 
 def test_a_blank_row_has_the_form_that_a_spec_prepares() -> None:

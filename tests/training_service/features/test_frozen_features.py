@@ -45,11 +45,13 @@ class Stem(nn.Module):
         return rows.mean((2, 3))
 
 
-def run(folder: Path, stem: Stem, base: Manifest = BASE, view: View = PLAIN) -> tuple[np.ndarray, list[int]]:
+def run(
+    folder: Path, stem: Stem, base: Manifest = BASE, view: View = PLAIN, spec: ImageInputSpec = SPEC
+) -> tuple[np.ndarray, list[int]]:
     """Run the stem over all rows, and return what came of it and what was told meanwhile."""
-    cache = FeatureCache(ArrayCache(folder / "cache", 10**7), "d" * 64, base, CPU)
+    cache = FeatureCache(ArrayCache(folder / "cache", 10**7), "d" * 64, base, spec, CPU)
     told: list[int] = []
-    prefix = FrozenPrefix({"stem": stem}, MODALITIES["image"], SPEC, CPU, cache)
+    prefix = FrozenPrefix({"stem": stem}, MODALITIES["image"], spec, CPU, cache)
     rows = Rows({"pixels": PIXELS}, NUM_ROWS)
     found = prefix.run(rows, ALL, folder=folder / "scratch", on_rows=told.append, view=view)
     return found.arrays["x"], told
@@ -88,14 +90,14 @@ def test_what_was_broken_off_goes_on(tmp_path: Path) -> None:
 def test_other_features_are_not_taken_for_these(tmp_path: Path, what: str) -> None:
     """Whatever they depend on is part of their name."""
     run(tmp_path, Stem())
-    other = BASE
+    other, spec = BASE, SPEC
     if what == "stage":
         other = replace(BASE, stages=(ManifestStage("stem", "b" * 64),))
     if what == "input spec":
-        other = replace(BASE, input_spec={**SPEC.to_json(), "mean": [0.1, 0.2, 0.3]})
+        spec = replace(SPEC, mean=(0.1, 0.2, 0.3))
     stem = Stem()
     view = {"mirror images": View(Augmentation.MIRROR), "crops": View(Augmentation.STRONG, 1, 0)}.get(what, PLAIN)
-    run(tmp_path, stem, other, view)
+    run(tmp_path, stem, other, view, spec)
     assert stem.num_rows == 1 + NUM_ROWS
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
@@ -13,8 +14,12 @@ from model_store.names import parse_version
 from tests.training_service.making import picture, publish_base, publish_mlp, tar_of
 from tests.training_service.running import TIMEOUT, RunningService, running_service
 
+Numbers = npt.NDArray[np.float64]
+
 TARGET = pb.COLUMN_ROLE_TARGET
 NUMBERS = np.random.default_rng(0).standard_normal((240, 4)).round(3)
+SCALED = (NUMBERS * [1, 1, 10_000, 0] + [0, 0, 500, 7]).round(3)
+"""A column of far larger numbers than the one that decides, and one of the same number in each row."""
 PROBE, FULL = pb.Recipe(linear_probe={}), pb.Recipe(full=pb.Recipe.Full(epoch_count=3))
 
 
@@ -38,9 +43,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield running
 
 
-def table(columns: str, targets: list[str]) -> bytes:
+def table(columns: str, targets: list[str], numbers: Numbers = NUMBERS) -> bytes:
     """Return a CSV file of the numbers with these targets."""
-    rows = [f"{','.join(map(str, row))},{target}" for row, target in zip(NUMBERS, targets, strict=True)]
+    rows = [f"{','.join(map(str, row))},{target}" for row, target in zip(numbers, targets, strict=True)]
     return "\n".join([f"a,b,c,d,{columns}", *rows]).encode()
 
 
@@ -78,3 +83,26 @@ def test_a_job_makes_a_version_that_can_be_evaluated_and_reported(
     html = service.training.GetReport(pb.GetReportRequest(name=job.name), timeout=TIMEOUT).html
     assert f"datasets/{dataset}" in html
     assert "The version cannot be evaluated any more" not in html
+
+
+@pytest.mark.parametrize("recipe", [PROBE, FULL], ids=["linear_probe", "full"])
+def test_columns_of_any_scale_are_learned_from(service: RunningService, recipe: pb.Recipe) -> None:
+    """They are standardised by the training rows: the manifest has the numbers, and the next version keeps them."""
+    labels = ["up" if row[0] > 0 else "down" for row in SCALED]
+    name = f"scaled-{recipe.WhichOneof('recipe').replace('_', '-')}"
+    dataset = service.upload(table("kind", labels, SCALED), name)
+    specs = []
+    for base in ("numbers", name):
+        job = service.create(model=f"models/{name}", base=f"models/{base}", dataset=dataset.name, recipe=recipe)
+        job = service.await_end(job.name)
+        assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
+        assert job.metrics.values["accuracy"] > 0.85
+        version = service.store.get_version(parse_version(job.version, "version"))
+        specs.append(service.store.manifest(version).input_spec)
+        request = pb.EvaluateModelVersionRequest(name=job.version, dataset=dataset.name)
+        evaluation = list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
+        assert evaluation.metrics.values["accuracy"] == job.metrics.values["accuracy"]
+    assert specs[0] == specs[1]
+    assert np.all(np.abs(specs[0]["mean"] - SCALED.mean(axis=0)) < 0.2 * np.array(specs[0]["std"]))
+    np.testing.assert_allclose(specs[0]["std"], [1, 1, 10_000, 1], rtol=0.2)
+    assert specs[0]["mean"][3] == 7

@@ -12,6 +12,7 @@ from PIL import Image
 
 from model_store.modalities import Batch, InputSpec, Rows
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec
+from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.image.augment import augmented_pixels, viewed_pixels
 from training_service.modalities.modality import Picture
@@ -37,6 +38,11 @@ def preparation(spec: InputSpec) -> str:
 def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:  # noqa: ARG001  images are resized
     """Return nothing: images of any size fit."""
     return ""
+
+
+def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:  # noqa: ARG001  takes nothing from rows
+    """Return the spec: mean and deviation of the channels are the base's."""
+    return spec
 
 
 def augmented(batch: Batch, spec: InputSpec, kind: Augmentation, generator: torch.Generator) -> Batch:

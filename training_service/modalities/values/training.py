@@ -1,15 +1,18 @@
-"""Rows of numbers as training takes them: as they are, and never varied."""
+"""Rows of numbers as training takes them: standardised where the base asks for it, and never varied."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model_store.modalities import Batch, InputSpec, Rows, X
-from model_store.modalities.values.spec import ValuesInputSpec
+from model_store.modalities.values.spec import MIN_STD, ValuesInputSpec
+from training_service.arrays.records import Positions
 from training_service.datasets.columns import ColumnRole
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.modality import Facts
@@ -18,6 +21,7 @@ from training_service.recipes.recipe import Augmentation
 
 AUGMENTATIONS = frozenset({Augmentation.NONE})
 _SHOWN = 8
+_NUMBERS_AT_ONCE = 2**20
 
 
 def example(stored: bytes) -> object:
@@ -26,7 +30,7 @@ def example(stored: bytes) -> object:
 
 
 def preparation(spec: InputSpec) -> str:
-    """Name what rows depend on: how many numbers they have."""
+    """Name what rows depend on: how many numbers they have, and no mean or deviation."""
     return f"{cast('ValuesInputSpec', spec).size}"
 
 
@@ -34,6 +38,16 @@ def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:
     """Say that rows have other numbers than the spec takes."""
     size, found = cast("ValuesInputSpec", spec).size, about["num_features"]
     return "" if size == found else f"takes rows of {size} numbers, and the dataset has rows of {found}"
+
+
+def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:
+    """Return the spec with means and deviations of the training rows, where it is to standardise and has none yet."""
+    spec = cast("ValuesInputSpec", spec)
+    if not spec.standardise or spec.mean or not len(train):
+        return spec
+    mean, std = _moments(rows.arrays[X], train)
+    std = np.where(std >= MIN_STD, std, 1)  # a column of one number
+    return replace(spec, mean=_numbers(mean), std=_numbers(std))
 
 
 def augmented(batch: Batch, spec: InputSpec, kind: Augmentation, generator: torch.Generator) -> Batch:  # noqa: ARG001  none is varied
@@ -51,3 +65,18 @@ def describe_mistake(manifest: DatasetManifest, row: DatasetRow, prepared: Rows)
     names = [column.name for column in manifest.columns if column.role is ColumnRole.FEATURE]
     numbers = prepared.arrays[X][0].tolist()
     return Facts({name: f"{number:g}" for name, number in list(zip(names, numbers, strict=True))[:_SHOWN]})
+
+
+def _moments(rows: NDArray[Any], positions: Positions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of each column, of the rows at these positions, which may be many."""
+    step = max(1, _NUMBERS_AT_ONCE // rows.shape[1])
+    chunks = [positions[start : start + step] for start in range(0, len(positions), step)]
+    first = rows[positions[0]].astype(np.float64)  # a column of one number has this mean exactly, and no deviation
+    mean = first + sum((rows[chunk] - first).sum(axis=0) for chunk in chunks) / len(positions)
+    variance = sum(np.square(rows[chunk] - mean).sum(axis=0) for chunk in chunks) / len(positions)
+    return mean, np.sqrt(variance)
+
+
+def _numbers(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return numbers with as many digits as float32 has: a manifest of many columns stays small."""
+    return tuple(float(f"{each:.9g}") for each in values.tolist())
