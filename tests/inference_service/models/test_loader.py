@@ -15,6 +15,7 @@ from inference_service.models.resident import ResidentVersion
 from model_store.blobs.local import LocalBlobs
 from model_store.errors import CorruptBlob, InvalidManifest, MissingBlob
 from model_store.manifests import Manifest
+from model_store.modalities import Batch
 from model_store.modalities.image.spec import ImageInputSpec
 from model_store.modalities.values.spec import ValuesInputSpec
 from model_store.names import VersionName
@@ -130,13 +131,27 @@ def test_one_flipped_byte_in_any_blob_is_named_and_nothing_stays_loaded(loader: 
     assert loader.load(NAME, digest).size_bytes == loader.resident_bytes
 
 
+def test_a_model_of_numbers_standardises_rows_as_its_manifest_says(loader: Loader, blobs: LocalBlobs) -> None:
+    """What its backbone gives is that of the same rows, standardised before, by one without these numbers."""
+    made = mlp_manifest(blobs, mlp(3))
+    fitted = {**made.input_spec, "mean": [0, 1, 2, 3, 4, 5e6], "std": [1, 1, 2, 2, 3, 1e6]}
+    plain = loader.load(VersionName("numbers", 1), put(blobs, made))
+    version = loader.load(VersionName("numbers", 2), put(blobs, replace(made, input_spec=fitted)))
+    rows = torch.tensor([[1, 1, 4, 1, 4, 7e6]], dtype=torch.float32)
+    with torch.inference_mode():
+        found = version.features(Batch.of(rows)).x
+        expected = plain.features(Batch.of(torch.tensor([[1.0, 0, 1, -1, 0, 2]]))).x
+    torch.testing.assert_close(found, expected)
+    assert version.backbone_key != plain.backbone_key
+
+
 def test_a_model_of_numbers_is_loaded(loader: Loader, blobs: LocalBlobs) -> None:
     """Its input spec is no image's, and two heads share its layers like any other backbone."""
     versions = [
         loader.load(VersionName("numbers", number), put(blobs, mlp_manifest(blobs, mlp(num_labels))))
         for number, num_labels in ((1, 3), (2, 4), (3, 0))
     ]
-    assert {each.input_spec for each in versions} == {ValuesInputSpec(6)}
+    assert {each.input_spec for each in versions} == {ValuesInputSpec(6, standardise=True)}
     assert [(each.architecture, each.embedding_size) for each in versions] == [("mlp", 12)] * 3
     assert versions[0].backbone == versions[1].backbone == versions[2].backbone
     assert versions[2].head is None
