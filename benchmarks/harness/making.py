@@ -37,7 +37,7 @@ def classifier(architecture: str, seed: int = 0) -> LoadedBase:
         norm.momentum = None  # the statistics are those of the one batch below
     noise = torch.randn(16, 3, 128, 128, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        base.chain.train()(noise)
+        base.chain.train()(Batch.of(noise))
     base.chain.eval()
     return base
 
