@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from training_service.datasets.split_names import given_splits
 from training_service.datasets.splits import HELD_OUT, Split, SplitSource
 from training_service.modalities.values.roles import Roles, read_roles
 from training_service.modalities.values.summary import ColumnSums
-from training_service.modalities.values.targets import CellTargets
+from training_service.modalities.values.targets import CellTargets, is_number
 
 _SHOWN_FAULTS = 10
 _ROW_TYPE = np.dtype("<f4")
@@ -95,7 +96,7 @@ class _Rows:
             split_source=SplitSource.COLUMN if has_splits else SplitSource.ASSIGNED,
             held_out=held_out,
             columns=self.roles.columns(self.table.columns, found.type),
-            remarks=found.remarks,
+            remarks=(*_header_remarks(self.table.columns), *found.remarks),
             observed=self._sums,
         )
 
@@ -112,3 +113,13 @@ class _Rows:
 
     def _refused(self) -> InvalidInput:
         return InvalidInput(*(Violation("csv", fault) for fault in self._faults))
+
+
+def _header_remarks(columns: Sequence[str]) -> tuple[str, ...]:
+    """Remark on a header that may be a row: names of columns are numbers now and then, as of wavelengths."""
+    if not all(map(is_number, columns)):
+        return ()
+    first = ", ".join(columns[:_SHOWN_FAULTS])
+    return (
+        f"the first row, {first}, was taken for the names of the columns: if it is data, put a row of names before it",
+    )

@@ -52,7 +52,9 @@ class CellTargets:
         if chosen == "regression":
             return FoundTargets(chosen, names, kind, self._all(self._numbers))
         if chosen == "multi_label":
-            return FoundTargets(chosen, names, kind, self._all(self._labels))
+            remark = f"column {names[0]!r} is the only label: name all label columns as targets where there are more"
+            remarks = (remark,) if len(names) == 1 else ()
+            return FoundTargets(chosen, names, kind, self._all(self._labels), remarks)
         if len(self._places) > 1:
             raise self._table.refused(
                 f"has {len(names)} target columns: classification takes one, multi_label and regression take several"
@@ -74,7 +76,7 @@ class CellTargets:
         cells = [row.cells[place] for row in self._rows for place in self._places]
         if all(map(_is_integer, cells)):
             return ColumnType.INTEGER
-        return ColumnType.NUMBER if all(map(_is_number, cells)) else ColumnType.TEXT
+        return ColumnType.NUMBER if all(map(is_number, cells)) else ColumnType.TEXT
 
     def _all(self, target_of: Callable[[TableRow], NamedTarget]) -> list[NamedTarget]:
         return [target_of(row) for row in self._rows]
@@ -93,7 +95,8 @@ def _is_integer(cell: str) -> bool:
     return cell.removeprefix("-").isdecimal() and cell.isascii()
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Say whether a cell is a number."""
     try:
         float(cell)
     except ValueError:

@@ -240,3 +240,17 @@ def test_targets_that_float32_cannot_tell_apart_are_refused(service: RunningServ
     """Training would see one number in every row: moments of one minute in seconds, say."""
     with refused(INVALID, "has the same number, to seven digits, in every row to train on for 'at'"):
         service.upload(csv("a,b,at", row="{a},{b},170000000{one}.0"), "moments", task=model_store_pb2.TASK_REGRESSION)
+
+
+def test_a_first_row_of_numbers_is_remarked_on(service: RunningService) -> None:
+    """It may be data: the file then has no names of columns."""
+    dataset = service.upload(csv("1.5,2,151.0", row="{a},{b},{number}"), "headless")
+    assert any("the first row, 1.5, 2, 151.0, was taken for the names" in remark for remark in dataset.remarks)
+
+
+def test_a_single_label_of_several_is_remarked_on(service: RunningService) -> None:
+    """Without a word of the caller the last column alone is the target."""
+    dataset = service.upload(
+        csv("a,b,one,two", row="{a},{b},{one},{two}"), "single", task=model_store_pb2.TASK_MULTI_LABEL
+    )
+    assert any("column 'two' is the only label" in remark for remark in dataset.remarks)
