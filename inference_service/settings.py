@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from grpc_runtime.modality_limits import check_numbers, limits_of, read_numbers
+from grpc_runtime.modality_limits import NumbersByModality, limits_of
 from grpc_runtime.settings import ServerSettings
 from inference_service.desired.desired_versions import Target
 from model_store.errors import InvalidInput
@@ -41,24 +41,24 @@ class InferenceSettings(ServerSettings):
     )
     num_decode_threads: int = Field(default=4, ge=1)
 
-    max_batch_cost: Annotated[Mapping[str, int], NoDecode] = Field(
+    max_batch_cost: NumbersByModality = Field(
         default={},
         description="Cost of the rows that the device runs at once, by modality, such as image=32,values=32 (the "
         "defaults).",
     )
-    max_queue_cost: Annotated[Mapping[str, int], NoDecode] = Field(
+    max_queue_cost: NumbersByModality = Field(
         default={},
         description="Cost of the rows that may wait, in the same form; more is refused at once. By default "
         "image=1024,values=1024.",
     )
     max_examples_per_request: int = Field(default=256, ge=1, description="Examples of one request.")
-    max_example_size: Annotated[Mapping[str, int], NoDecode] = Field(
+    max_example_size: NumbersByModality = Field(
         default={},
         description="Largest example, by modality and in its unit, such as image=50000000,values=65536 (the defaults): "
         "pixels as they are decoded, numbers of a row. All large examples that are decoded at once have together no "
         "more than one may have.",
     )
-    max_request_size: Annotated[Mapping[str, int], NoDecode] = Field(
+    max_request_size: NumbersByModality = Field(
         default={},
         description="Largest sum of the examples of one request, in the same form; by default "
         "image=500000000,values=16777216.",
@@ -120,17 +120,6 @@ class InferenceSettings(ServerSettings):
         except InvalidInput as error:
             raise ValueError(error.violations[0].description) from error
         return names
-
-    @field_validator("max_batch_cost", "max_queue_cost", "max_example_size", "max_request_size", mode="before")
-    @classmethod
-    def _read_numbers(cls, value: object) -> object:
-        return read_numbers(value) if isinstance(value, str) else value
-
-    @field_validator("max_batch_cost", "max_queue_cost", "max_example_size", "max_request_size")
-    @classmethod
-    def _check_numbers(cls, numbers: Mapping[str, int]) -> Mapping[str, int]:
-        check_numbers(numbers)
-        return numbers
 
     @property
     def limits(self) -> Mapping[str, Limits]:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.addresses import check_target
-from grpc_runtime.modality_limits import check_numbers, limits_of, read_numbers
+from grpc_runtime.modality_limits import NumbersByModality, limits_of
 from grpc_runtime.settings import ServerSettings
 from model_store.upkeep.steps import Ages
 
@@ -35,7 +35,7 @@ class TrainingSettings(ServerSettings):
     max_compression_ratio: int = Field(default=100, ge=1, description="Unpacked bytes for each byte of an archive.")
     max_files: int = Field(default=500_000, ge=1, description="Entries of one archive, folders included.")
     max_file_bytes: int = Field(default=64 * _MEBIBYTE, ge=1, description="Larger files are left out of a dataset.")
-    max_example_size: Annotated[Mapping[str, int], NoDecode] = Field(
+    max_example_size: NumbersByModality = Field(
         default={},
         description="Largest example, by modality and in its unit, such as image=50000000,values=65536 (the defaults).",
     )
@@ -98,17 +98,6 @@ class TrainingSettings(ServerSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
-
-    @field_validator("max_example_size", mode="before")
-    @classmethod
-    def _read_numbers(cls, value: object) -> object:
-        return read_numbers(value) if isinstance(value, str) else value
-
-    @field_validator("max_example_size")
-    @classmethod
-    def _check_numbers(cls, numbers: Mapping[str, int]) -> Mapping[str, int]:
-        check_numbers(numbers)
-        return numbers
 
     @property
     def max_sizes(self) -> Mapping[str, int]:
