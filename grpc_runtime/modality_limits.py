@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
 from model_store.modalities import LIMITS, Limits
+
+LimitField = Literal["example", "request", "batch_cost", "queue_cost"]
 
 
 def _read_numbers(text: object) -> object:
@@ -34,6 +36,11 @@ def _checked(numbers: Mapping[str, int]) -> Mapping[str, int]:
 
 NumbersByModality = Annotated[Mapping[str, int], NoDecode, BeforeValidator(_read_numbers), AfterValidator(_checked)]
 """A setting with a number for some modalities, as `image=10,values=20`."""
+
+
+def own_numbers(field: LimitField) -> Mapping[str, int]:
+    """Return one field of every modality's own limits: the default of a setting."""
+    return {kind: getattr(own, field) for kind, own in LIMITS.items()}
 
 
 def limits_of(**numbers: Mapping[str, int]) -> Mapping[str, Limits]:

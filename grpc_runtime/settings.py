@@ -20,13 +20,32 @@ class StoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MAAS_", extra="ignore", allow_inf_nan=False)
 
-    home: Path = Path("~/.maas")
-    database_url: str = ""
-    blobs_url: str = ""
-    cache_dir: Path | None = None
-    cache_bytes: int = Field(default=20 * 1024**3, ge=0)
-    log_format: Literal["json", "console"] = "json"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    home: Path = Field(
+        default=Path("~/.maas"), description="Folder of the store, the cache and the logs, unless set apart below."
+    )
+    database_url: str = Field(
+        default="",
+        description="`postgresql://user:password@host/database` (the extra `postgres`). Empty: SQLite in `MAAS_HOME`.",
+    )
+    blobs_url: str = Field(
+        default="",
+        description="Folder of the blobs; or `s3://bucket/prefix` (the extra `s3`; server and credentials in the usual "
+        "`AWS_…` variables); or another URL of fsspec. Empty: `blobs` in `MAAS_HOME`.",
+    )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="Folder of data that can be made again: copies of remote blobs, prepared rows. Empty: `cache` in "
+        "`MAAS_HOME`.",
+    )
+    cache_bytes: int = Field(
+        default=20 * 1024**3,
+        ge=0,
+        description="Disk space of the copies of remote blobs. The least recently used are removed first.",
+    )
+    log_format: Literal["json", "console"] = Field(default="json", description="Format of the lines on standard error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level that is logged; of libraries, at least `warning`."
+    )
 
     @property
     def folder(self) -> Path:
@@ -61,24 +80,35 @@ class ServerSettings(StoreSettings):
     `MAAS_{FIELD}`: so `MAAS_HOME` reaches every service and `MAAS_TRAINING_LOG_LEVEL` one alone.
     """
 
-    bind: str
-    address_file: Path | None = None
-    drain_seconds: float = 10.0
-    stop_at_end_of_input: bool = False
-    max_message_bytes: int = 64 * 1024 * 1024
-    max_calls: int = Field(
-        default=4096, ge=1, description="Calls under way at once, streams included; more are refused."
+    bind: str = Field(description="Address to listen on, `host:port`. Port 0: any free port.")
+    address_file: Path | None = Field(
+        default=None,
+        description="File that receives the address once the service listens; one for each service. Empty: none.",
     )
-    max_connections: int = Field(default=500, ge=1, description="Connections at once; more are closed.")
-    max_calls_per_connection: int = Field(default=1024, ge=1, description="More wait in the client.")
+    drain_seconds: float = Field(default=10.0, description="Time for requests in flight when the service stops.")
+    stop_at_end_of_input: bool = Field(
+        default=False, description="Stop when standard input ends, so that no service outlives its parent process."
+    )
+    max_message_bytes: int = Field(
+        default=64 * 1024 * 1024, description="Size limit of a message. The client sends no message above 64 MiB."
+    )
+    max_calls: int = Field(
+        default=4096, ge=1, description="Limit of concurrent calls, streams included. More calls are refused."
+    )
+    max_connections: int = Field(
+        default=500, ge=1, description="Limit of open connections. More connections are closed."
+    )
+    max_calls_per_connection: int = Field(
+        default=1024, ge=1, description="Limit of concurrent calls of one connection. More calls wait in the client."
+    )
     upload_idle_seconds: float = Field(
-        default=60.0, gt=0, description="How long an upload may pause before it is given up."
+        default=60.0, gt=0, description="Longest pause of an upload stream before it is aborted."
     )
     keepalive_seconds: float = Field(
-        default=30.0, gt=0, description="How often a silent connection is tested, and how long its answer may take."
+        default=30.0, gt=0, description="Interval of pings on a silent connection, and the time limit of their answers."
     )
     connection_idle_seconds: float = Field(
-        default=900.0, gt=0, description="A connection without calls is closed after that; clients open it again."
+        default=900.0, gt=0, description="A connection without calls is closed after this time; clients reconnect."
     )
 
     @field_validator("bind")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from grpc_runtime.modality_limits import NumbersByModality, limits_of
+from grpc_runtime.modality_limits import NumbersByModality, limits_of, own_numbers
 from grpc_runtime.settings import ServerSettings
 from inference_service.desired.desired_versions import Target
 from model_store.errors import InvalidInput
@@ -17,94 +18,98 @@ from model_store.names import parse_target
 
 
 class InferenceSettings(ServerSettings):
-    """Everything an operator may set.
+    """Settings of the inference service.
 
-    Each field is read from `MAAS_INFERENCE_{FIELD}`, else from `MAAS_{FIELD}`: so `MAAS_HOME` reaches both services and
-    `MAAS_INFERENCE_LOG_LEVEL` this one alone.
+    Each field is read from `MAAS_INFERENCE_{FIELD}`, else from `MAAS_{FIELD}`.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAAS_INFERENCE_")
 
-    bind: str = "127.0.0.1:50051"
+    bind: str = Field(
+        default="127.0.0.1:50051", description="Address to listen on, `host:port`. Port 0: any free port."
+    )
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    num_threads: int = Field(default=0, ge=0, description="CPU threads to compute with; 0: PyTorch's choice.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Device of the models. `auto`: CUDA where a GPU is found, else the CPU."
+    )
+    num_threads: int = Field(default=0, ge=0, description="CPU threads of inference. 0: PyTorch's choice.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="What backbones compute in; auto: the fastest in which a version agreed with float32 on the rows "
-        "that are stored with it, else float32.",
+        description="Data type of the backbones. `auto`: the fastest one in which a version's answers to its "
+        "calibration rows agree with float32.",
     )
     cuda_graphs: bool = Field(
         default=False,
-        description="Whether backbones are recorded as CUDA graphs when they are loaded: each stage of them is one "
-        "launch. It takes a backbone's largest batch of memory more, and longer to load.",
+        description="On a GPU: record the stages of a backbone as CUDA graphs at load. Small batches are faster; a "
+        "backbone takes the memory of its largest batch more.",
     )
-    num_decode_threads: int = Field(default=4, ge=1)
+    num_decode_threads: int = Field(default=4, ge=1, description="Threads that decode and prepare examples.")
 
     max_batch_cost: NumbersByModality = Field(
-        default={},
-        description="Cost of the rows that the device runs at once, by modality, such as image=32,values=32 (the "
-        "defaults).",
+        default_factory=partial(own_numbers, "batch_cost"),
+        description="Cost limit of a batch, by modality. An image or a row of numbers costs 1.",
     )
     max_queue_cost: NumbersByModality = Field(
-        default={},
-        description="Cost of the rows that may wait, in the same form; more is refused at once. By default "
-        "image=1024,values=1024.",
+        default_factory=partial(own_numbers, "queue_cost"),
+        description="Cost limit of the waiting rows, by modality. More rows are refused at once.",
     )
-    max_examples_per_request: int = Field(default=256, ge=1, description="Examples of one request.")
+    max_examples_per_request: int = Field(
+        default=256, ge=1, description="Limit of the examples of a request. Larger requests are refused."
+    )
     max_example_size: NumbersByModality = Field(
-        default={},
-        description="Largest example, by modality and in its unit, such as image=50000000,values=65536 (the defaults): "
-        "pixels as they are decoded, numbers of a row. All large examples that are decoded at once have together no "
-        "more than one may have.",
+        default_factory=partial(own_numbers, "example"),
+        description="Size limit of an example, by modality: pixels of a decoded image, numbers of a row. Large "
+        "examples that are decoded at the same time have together at most this size.",
     )
     max_request_size: NumbersByModality = Field(
-        default={},
-        description="Largest sum of the examples of one request, in the same form; by default "
-        "image=500000000,values=16777216.",
+        default_factory=partial(own_numbers, "request"),
+        description="Limit of the sum of a request's example sizes, as they are decoded: a large JPEG is decoded at a "
+        "reduced size.",
     )
 
     response_cache_mb: int = Field(
-        default=0, ge=0, description="MiB of memory for answers: equal requests to a version then run once. 0: none."
+        default=0, ge=0, description="MiB of memory for answers, by request and version. 0: no cache."
     )
     shared_memory: bool = Field(
-        default=False, description="Whether callers on this machine may name shared memory to read from and write to."
+        default=False,
+        description="Whether callers on this machine may pass tensors in shared memory (Open Inference Protocol).",
     )
     shared_memory_prefix: str = Field(
         default="maas-",
         pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$",
-        description="What the names of all such memory begin with: no other of this machine's is opened.",
+        description="First characters of the names of shared memory that may be opened.",
     )
 
     num_newest_versions: int = Field(
-        default=1, ge=0, le=1000, description="Newest versions of each model that are loaded without being asked for."
+        default=1, ge=0, le=1000, description="Newest versions of each model that are loaded without a request."
     )
     serve_aliases: bool = Field(
-        default=True, description="Whether versions that aliases point at are loaded without being asked for."
+        default=True, description="Whether each version that an alias names is loaded without a request."
     )
     pinned: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Names, separated by commas, whose versions are loaded at the start and never evicted: "
-        "models/x (what that name means), models/x/versions/3 or models/x/aliases/production.",
+        description="Names, separated by commas, of versions that are loaded at the start and never evicted: "
+        "`models/x`, `models/x/versions/3` or `models/x/aliases/production`.",
     )
     on_demand: bool = Field(
-        default=False,
-        description="Whether every other version in the registry is loaded when a request names it. The request waits.",
+        default=False, description="Whether any other version of the registry is loaded when a request names it."
     )
     memory_budget_mb: int = Field(
         default=0,
         ge=0,
-        description="MiB on the device for the models' tensors. What is asked for takes the room of what was not used "
-        "for the longest time, which is loaded again when it is asked for. 0: no limit.",
+        description="MiB of device memory for the tensors of models. The least recently used versions are evicted, and "
+        "loaded again by the next request for them. 0: no limit.",
     )
     poll_seconds: float = Field(
-        default=0.1, gt=0, description="How often the change feed is read on SQLite; PostgreSQL wakes the service."
+        default=0.1, gt=0, description="Polling interval of the change feed on SQLite. PostgreSQL notifies the service."
     )
     drain_deadline_seconds: float = Field(
-        default=30.0, ge=0, description="How long a version waits for its requests before it is unloaded without them."
+        default=30.0, ge=0, description="Time limit of the requests in flight of a version that is unloaded."
     )
-    retry_first_seconds: float = Field(default=1.0, gt=0, description="Wait after the first failure; then it doubles.")
-    retry_max_seconds: float = Field(default=60.0, gt=0)
+    retry_first_seconds: float = Field(
+        default=1.0, gt=0, description="Delay after the first failed load of a version. It doubles each time."
+    )
+    retry_max_seconds: float = Field(default=60.0, gt=0, description="Longest delay between two loads of a version.")
 
     @field_validator("pinned", mode="before")
     @classmethod
@@ -133,7 +138,7 @@ class InferenceSettings(ServerSettings):
 
     @property
     def pinned_targets(self) -> tuple[Target, ...]:
-        """What is pinned."""
+        """The targets of the pinned names."""
         return tuple(parse_target(name, "pinned") for name in self.pinned)
 
     @model_validator(mode="after")

@@ -4,87 +4,115 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from grpc_runtime.addresses import check_target
-from grpc_runtime.modality_limits import NumbersByModality, limits_of
+from grpc_runtime.modality_limits import NumbersByModality, limits_of, own_numbers
 from grpc_runtime.settings import ServerSettings
 from model_store.upkeep.steps import Ages
 
 _MEBIBYTE = 1024 * 1024
-_UPLOAD_ROOM_BYTES = 16 * _MEBIBYTE  # what an upload must find free before it writes so much more
+_UPLOAD_ROOM_BYTES = 16 * _MEBIBYTE  # free space that an upload needs before it goes on writing
 
 
 class TrainingSettings(ServerSettings):
-    """Everything an operator may set."""
+    """Settings of the training service.
+
+    Each field is read from `MAAS_TRAINING_{FIELD}`, else from `MAAS_{FIELD}`.
+    """
 
     model_config = SettingsConfigDict(env_prefix="MAAS_TRAINING_")
 
-    bind: str = "127.0.0.1:50052"
-
-    max_archive_bytes: int = Field(default=8192 * _MEBIBYTE, ge=1)
-    uploads_bytes: int = Field(
-        default=32768 * _MEBIBYTE,
-        ge=1,
-        description="Bytes on the disk of all uploads that are under way, or broke off and can go on.",
+    bind: str = Field(
+        default="127.0.0.1:50052", description="Address to listen on, `host:port`. Port 0: any free port."
     )
-    max_unpacked_bytes: int = Field(default=32768 * _MEBIBYTE, ge=1)
-    max_compression_ratio: int = Field(default=100, ge=1, description="Unpacked bytes for each byte of an archive.")
-    max_files: int = Field(default=500_000, ge=1, description="Entries of one archive, folders included.")
-    max_file_bytes: int = Field(default=64 * _MEBIBYTE, ge=1, description="Larger files are left out of a dataset.")
+
+    max_archive_bytes: int = Field(
+        default=8192 * _MEBIBYTE, ge=1, description="Size limit of an uploaded archive. Larger ones are refused."
+    )
+    max_unpacked_bytes: int = Field(
+        default=32768 * _MEBIBYTE, ge=1, description="Size limit of the unpacked files of an archive."
+    )
+    max_compression_ratio: int = Field(
+        default=100, ge=1, description="Limit of unpacked bytes for each byte of an archive."
+    )
+    max_files: int = Field(default=500_000, ge=1, description="Limit of the entries of an archive, folders included.")
+    max_file_bytes: int = Field(
+        default=64 * _MEBIBYTE, ge=1, description="Size limit of a file. Larger files are left out and listed."
+    )
     max_example_size: NumbersByModality = Field(
-        default={},
-        description="Largest example, by modality and in its unit, such as image=50000000,values=65536 (the defaults).",
+        default_factory=partial(own_numbers, "example"),
+        description="Size limit of an example, by modality: pixels of an image, numbers of a row. Larger examples are "
+        "left out and listed.",
     )
-
+    uploads_bytes: int = Field(
+        default=32768 * _MEBIBYTE, ge=1, description="Disk space of all unfinished uploads, interrupted ones included."
+    )
+    keep_uploads_hours: float = Field(
+        default=24.0, gt=0, description="Time in which an interrupted upload can be resumed."
+    )
     dataset_roots: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="URLs below which datasets may be registered from where they lie, separated by commas: a folder as "
-        "file:///data, or what fsspec opens, as s3://bucket/photos. None by default: whoever may call may read there.",
+        description="URLs, separated by commas, below which datasets may be registered in place: `file:///data`, "
+        "`s3://bucket/photos`. Empty: none, since any caller may read what is below a root.",
     )
     array_cache_bytes: int = Field(
-        default=20 * 1024 * _MEBIBYTE, ge=0, description="Decoded datasets, and their features, on the disk."
+        default=20 * 1024 * _MEBIBYTE,
+        ge=0,
+        description="Disk space, in `MAAS_CACHE_DIR`, of prepared rows and features. The least recently used are "
+        "removed first.",
     )
 
-    num_concurrent_evaluations: int = Field(default=2, ge=1, description="Evaluations and reports at once.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Device of training. `auto`: CUDA where a GPU is found, else the CPU."
+    )
+    num_threads: int = Field(default=0, ge=0, description="CPU threads of a worker. 0: all cores.")
+    num_concurrent_jobs: int = Field(
+        default=1, ge=0, description="Limit of running jobs. 0: jobs are queued and not run by this service."
+    )
+    num_concurrent_evaluations: int = Field(
+        default=2, ge=1, description="Limit of running evaluations and reports. More are refused."
+    )
+    checkpoint_seconds: float = Field(
+        default=10.0, ge=0, description="Interval of checkpoints: the work that a killed job loses at most."
+    )
+    lease_seconds: float = Field(
+        default=15.0, gt=0, description="Time after which the job of a silent runner is given to another runner."
+    )
+    heartbeat_seconds: float = Field(default=1.0, gt=0, description="Interval at which a runner renews its lease.")
+    poll_seconds: float = Field(default=0.2, gt=0, description="Polling interval of the job queue and of job events.")
+    stop_grace_seconds: float = Field(default=5.0, ge=0, description="Time for a worker to stop before it is killed.")
 
     inference_addresses: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="host:port of inference services, separated by commas: a job that promotes its version is followed "
-        "until all of them serve it.",
+        description="`host:port` of the inference services, separated by commas, that must serve a promoted version. "
+        "`maas up` and the containers set it.",
     )
     promotion_patience_seconds: float = Field(
-        default=300.0, gt=0, description="How long they have for it; a version that cannot be loaded is rolled back."
+        default=300.0, gt=0, description="Time for these services to load a promoted version before it is rolled back."
     )
 
     upkeep_seconds: float = Field(
-        default=3600.0, ge=0, description="How often what is too old is removed; 0: never by this service."
+        default=3600.0, ge=0, description="Interval of upkeep, by one training service at a time. 0: not by this one."
     )
-    keep_changes_days: float = Field(default=30.0, gt=0, description="Age from which changes leave the feed.")
-    keep_events_days: float = Field(default=90.0, gt=0, description="Age from which events of jobs go.")
-    keep_jobs_days: float = Field(default=365.0, gt=0, description="How long jobs are kept that left no version.")
-    keep_checkpoints_days: float = Field(default=7.0, ge=0, description="How long a job that ended can be continued.")
-    keep_quarantine_days: float = Field(default=30.0, ge=0, description="Age from which damaged blobs go for good.")
-    keep_garbage_hours: float = Field(default=24.0, ge=1, description="Age from which unused blobs go.")
-
-    keep_uploads_hours: float = Field(default=24.0, gt=0, description="How long an upload that broke off can go on.")
-
-    num_concurrent_jobs: int = Field(default=1, ge=0, description="Jobs that run here at once; 0: only queue them.")
-    lease_seconds: float = Field(default=15.0, gt=0, description="How long a silent runner keeps its job.")
-    heartbeat_seconds: float = Field(default=1.0, gt=0, description="How often a runner renews the lease.")
-    poll_seconds: float = Field(default=0.2, gt=0, description="How often queue and events are read.")
-    stop_grace_seconds: float = Field(default=5.0, ge=0, description="Time a worker has to stop before it is killed.")
-    checkpoint_seconds: float = Field(default=10.0, ge=0, description="What a job that is killed may lose.")
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    num_threads: int = Field(default=0, ge=0, description="CPU threads of a worker; 0: all cores.")
+    keep_changes_days: float = Field(default=30.0, gt=0, description="Age at which entries leave the change feed.")
+    keep_events_days: float = Field(
+        default=90.0, gt=0, description="Age at which the events of a job are removed; its report then has no curves."
+    )
+    keep_jobs_days: float = Field(default=365.0, gt=0, description="Age at which jobs without a version are removed.")
+    keep_checkpoints_days: float = Field(
+        default=7.0, ge=0, description="Age at which the checkpoints of an ended job are removed."
+    )
+    keep_quarantine_days: float = Field(default=30.0, ge=0, description="Age at which damaged blobs are removed.")
+    keep_garbage_hours: float = Field(default=24.0, ge=1, description="Age at which unused blobs are removed.")
 
     @property
     def ages(self) -> Ages:
-        """How long each kind of what piles up is kept."""
+        """The age of removal of each kind of data."""
         return Ages(
             changes=timedelta(days=self.keep_changes_days),
             events=timedelta(days=self.keep_events_days),
