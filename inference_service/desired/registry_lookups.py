@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from cachetools import TTLCache
 
 from inference_service.desired.desired_versions import Found, Target
 from model_store.errors import IllegalState, NotFound, StoreError
@@ -35,18 +35,17 @@ class Lookups:
     ) -> None:
         self._look_up = look_up
         self._take = take
-        self._remember_seconds = remember_seconds
         self._free = asyncio.Semaphore(_NUM_AT_ONCE)
         self._running: dict[Target, _LookUp] = {}
-        self._refused: OrderedDict[Target, tuple[float, StoreError]] = OrderedDict()
+        self._refused: TTLCache[Target, StoreError] = TTLCache(_NUM_REMEMBERED, ttl=remember_seconds)
 
     async def find(self, target: Target) -> None:
         """Look up a name and pass the result to `take`; raise NotFound, Unavailable, or IllegalState after a deletion.
 
         A caller that is cancelled does not cancel the lookup for others.
         """
-        until, error = self._refused.get(target, (0.0, None))
-        if error is not None and time.monotonic() < until:
+        error = self._refused.get(target)
+        if error is not None:
             raise error.with_traceback(None)
         if target not in self._running:
             self._running[target] = _LookUp(asyncio.create_task(self._ask(target)))
@@ -57,14 +56,14 @@ class Lookups:
         for target, running in self._running.items():
             running.is_stale |= target.model_id == model_id
         for target in [each for each in self._refused if each.model_id == model_id]:
-            del self._refused[target]
+            self._refused.pop(target, None)  # it may have expired by now
 
     async def _ask(self, target: Target) -> None:
         try:
             async with self._free:
                 self._take(await self._current(target))
         except (NotFound, IllegalState) as error:
-            self._remember(target, error)
+            self._refused[target] = error
             raise
         finally:
             del self._running[target]
@@ -82,9 +81,3 @@ class Lookups:
             else:
                 if not running.is_stale:
                     return found
-
-    def _remember(self, target: Target, error: StoreError) -> None:
-        self._refused[target] = (time.monotonic() + self._remember_seconds, error)
-        self._refused.move_to_end(target)
-        while len(self._refused) > _NUM_REMEMBERED:
-            self._refused.popitem(last=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
+from cachetools import LRUCache
 
 from inference_service.execution.work import Answer, Output
 from inference_service.models.resident import ResidentVersion
@@ -23,28 +23,17 @@ class ResponseCache:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._num_bytes = 0
-        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
+        self._answers: LRUCache[bytes, Answer] = LRUCache(max_bytes, getsizeof=_num_bytes)
 
     def find(self, key: bytes) -> Answer | None:
         """Return the answer to a request, if it is remembered."""
-        answer = self._answers.get(key)
-        if answer is not None:
-            self._answers.move_to_end(key)
-        return answer
+        return self._answers.get(key)
 
     def add(self, key: bytes, answer: Answer) -> None:
-        """Remember an answer, and forget those that were not used for the longest time where there is no room."""
-        # Copied: an answer is a view of its whole batch, which would stay in memory with it.
-        kept = {output: values.copy() for output, values in answer.items()}
-        if _num_bytes(kept) > self._max_bytes or key in self._answers:
-            return
-        self._answers[key] = kept
-        self._num_bytes += _num_bytes(kept)
-        while self._num_bytes > self._max_bytes:
-            _, forgotten = self._answers.popitem(last=False)
-            self._num_bytes -= _num_bytes(forgotten)
+        """Remember an answer that fits, and forget those that were not used for the longest time."""
+        if _num_bytes(answer) <= self._answers.maxsize:
+            # Copied: an answer is a view of its whole batch, which would stay in memory with it.
+            self._answers[key] = {output: values.copy() for output, values in answer.items()}
 
 
 def cache_key(version: ResidentVersion, given: Examples | Rows, outputs: frozenset[Output]) -> bytes:

@@ -1,4 +1,8 @@
-"""Names runners, and knows which ones are dead: those of processes that have gone from this very machine."""
+"""Names runners, and knows which ones are dead: those of processes that have gone from this very machine.
+
+The start of a process is read in ticks since the machine started. psutil gives a time of day, which moves with the
+system's clock: a living runner would look dead after a correction.
+"""
 
 from __future__ import annotations
 
