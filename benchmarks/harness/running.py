@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 from maas.inference.v1 import inference_pb2 as pb
 from maas.inference.v1 import inference_pb2_grpc
 from maas.open_inference.v2 import open_inference_pb2 as open_pb
@@ -73,8 +74,7 @@ class Served:
     @property
     def rss_bytes(self) -> int:
         """Return the process's resident memory in bytes."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+        return int(psutil.Process(self.pid).memory_info().rss)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 from maas.training.v1 import training_pb2 as pb
 from safetensors.torch import save_file
 
@@ -119,13 +120,12 @@ def training(home: Path, run_folder: str = "run", **settings: object) -> Iterato
 
 def workers_of(service: int) -> list[int]:
     """Return the numbers of a service's worker processes."""
-    children = [each for path in Path(f"/proc/{service}/task").glob("*/children") for each in path.read_text().split()]
-    return [int(each) for each in children if _is_worker(each)]
+    return [each.pid for each in psutil.Process(service).children() if _is_worker(each)]
 
 
-def _is_worker(process: str) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
-        return b"training_service.jobs.worker" in Path(f"/proc/{process}/cmdline").read_bytes()
+def _is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it has ended since
+        return "training_service.jobs.worker" in process.cmdline()
     return False
 
 

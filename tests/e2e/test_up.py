@@ -9,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from grpc_runtime.child_process import command_of
@@ -43,7 +44,7 @@ def test_no_service_outlives_the_command(tmp_path: Path, number: signal.Signals)
     """Ctrl-C, a polite end and kill -9 of `maas up`: the services end, and their ports are free again."""
     up, addresses = start_up(tmp_path)
     assert all(is_serving(addresses[name]) for name in ("training", "inference"))
-    services = [int(pid) for pid in Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()]
+    services = [each.pid for each in psutil.Process(up.pid).children()]
     ends = [os.pidfd_open(pid) for pid in services]
     up.send_signal(number)
     assert up.wait(60) == (-number if number == signal.SIGKILL else 0)
@@ -55,8 +56,7 @@ def test_no_service_outlives_the_command(tmp_path: Path, number: signal.Signals)
 def test_a_service_that_ends_by_itself_ends_the_command(tmp_path: Path) -> None:
     """The message says which service, how it ended, and where its log is."""
     up, _ = start_up(tmp_path)
-    first = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()[0]
-    os.kill(int(first), signal.SIGKILL)
+    psutil.Process(up.pid).children()[0].kill()
     _, errors = up.communicate(timeout=60)
     assert up.returncode == 1
     assert "_service was killed by signal 9; its log is" in errors.replace("\n", "")

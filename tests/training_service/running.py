@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -173,9 +173,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def worker_pids(parent: int | None = None, module: str = "training_service.jobs.worker") -> set[int]:
     """Return the worker processes of a service; of one in this process where no parent is given."""
-    tasks = Path(f"/proc/{parent or os.getpid()}/task").glob("*/children")
-    children = {int(pid) for task in tasks for pid in task.read_text().split()}
-    return {pid for pid in children if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    return {each.pid for each in psutil.Process(parent).children() if module in each.cmdline()}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from maas.training.v1 import training_pb2 as pb
 
@@ -74,7 +75,7 @@ def test_an_evaluation_ends_with_its_caller(service: RunningService) -> None:
     """Its process is not left to work for nobody."""
     running, pid = evaluating(service)
     running.cancel()
-    until(lambda: not Path(f"/proc/{pid}").exists())
+    until(lambda: not psutil.pid_exists(pid))
 
 
 @pytest.mark.usefixtures("service")

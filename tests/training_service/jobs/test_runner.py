@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 import uvloop
 from maas.training.v1 import training_pb2 as pb
@@ -150,7 +151,7 @@ def test_a_killed_service_leaves_a_job_that_its_successor_finishes(home: Path) -
         workers = worker_pids(service.pid)
         assert len(workers) == 1
         service.kill()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+        until(lambda: not any(map(psutil.pid_exists, workers)))
     with process(home) as (service, stub):
         for event in stub.WatchTrainingJob(pb.WatchTrainingJobRequest(name=job.name)):
             if event.message.startswith("attempt 1 was lost") and "is gone" in event.message:
