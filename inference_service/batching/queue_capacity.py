@@ -7,8 +7,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from inference_service.errors import QueueFull
+from model_store.errors import InvalidInput
 
-# One flow may hold this many times the room that is left: four fifths of an empty queue.
+# One flow may hold this many times the room that is left: four fifths of an empty queue, unless it is one request.
 _FLOOD = 4
 
 
@@ -33,11 +34,20 @@ class QueueCapacity:
         """Return the cost that waits for one flow."""
         return self._cost_of_flow[flow]
 
-    def check(self, cost: int, flow: Hashable) -> None:
-        """Raise QueueFull where there is no room for more; no flow may take all of the room."""
+    def check(self, cost: int, flow: Hashable, held: int = 0) -> None:
+        """Raise QueueFull where there is no room for `cost` more of a request that holds `held`.
+
+        No flow may take all of the room. Raises InvalidInput for a request that even an empty queue does not hold.
+        """
+        if held + cost > self.max_cost:
+            raise InvalidInput.of(
+                "request",
+                f"costs {held + cost}, and never more than {self.max_cost} may wait: send fewer rows at once, or "
+                "smaller ones",
+            )
         free = self.max_cost - self.waiting_cost
         of_flow = self._cost_of_flow[flow]
-        if cost > free or of_flow + cost > _FLOOD * free:
+        if cost > free or (self.waiting_cost > held and of_flow + cost > _FLOOD * free):
             raise QueueFull(
                 f"the queue is full: a cost of {self.waiting_cost} of {self.max_cost} waits already, {of_flow} of it "
                 f"for this model, and there is no room for {cost} more; try again later, or send fewer at once"

@@ -114,8 +114,8 @@ class Scheduler(Generic[W, A]):
         """Hold room for a request from before its rows are prepared.
 
         `kind` names the limits for its rows. `flow` is its model: no model's flood takes all of the room. `deadline` is
-        a time of time.monotonic. Raises QueueFull where there is no room, and DeadlineExceeded where the request cannot
-        be answered in time. On leaving, room that the device never used is given back. Where the scheduler ends
+        a time of time.monotonic. Raises QueueFull where there is no room, InvalidInput where there never is, and
+        DeadlineExceeded where the request cannot be answered in time. On leaving, room that the device never used is given back. Where the scheduler ends
         meanwhile, the entry is answered with an error, whatever the request waits for.
         """
         if self._end is not None:
@@ -153,8 +153,8 @@ class Scheduler(Generic[W, A]):
         """Queue the work and return its parts' answers, in order.
 
         Rows of equal `form` can run in one batch. `row_cost` is what each row costs, where that was not known before.
-        Raises DeadlineExceeded where the deadline passes first, or cannot be met any more, QueueFull where there is no
-        room for the cost, and the error that the scheduler ended with. When the caller is cancelled, rows that have not
+        Raises DeadlineExceeded where the deadline passes first, or cannot be met any more, QueueFull or InvalidInput
+        where there is no room for the cost, and the error that the scheduler ended with. When the caller is cancelled, rows that have not
         reached the device never do.
         """
         if entry.answer.done():
@@ -233,9 +233,9 @@ class Scheduler(Generic[W, A]):
             queue.capacity.add(-part.num_rows * entry.row_cost, entry.flow)
         await self._runner.start(queue, batch)
 
-    def _check_room(self, queue: Queue[W, A], cost: int, flow: Hashable) -> None:
+    def _check_room(self, queue: Queue[W, A], cost: int, flow: Hashable, held: int = 0) -> None:
         try:
-            queue.capacity.check(cost, flow)
+            queue.capacity.check(cost, flow, held)
         except QueueFull:
             self.counters.num_refused += 1
             raise
@@ -259,7 +259,7 @@ class Scheduler(Generic[W, A]):
         """Hold the room for rows whose cost was not known before they were prepared."""
         more = entry.num_left * (row_cost - entry.row_cost)
         if more > 0:
-            self._check_room(queue, more, entry.flow)
+            self._check_room(queue, more, entry.flow, held=entry.cost_left)
         queue.capacity.add(more, entry.flow)
         entry.row_cost = row_cost
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from inference_service.errors import QueueFull
+from model_store.errors import InvalidInput
 from tests.inference_service.batching.held_device import running
 from tests.inference_service.loops import on_a_loop
 
@@ -154,3 +155,17 @@ async def test_room_is_counted_in_cost() -> None:
         setup.device.free.set()
         await asyncio.gather(first, waiting, fits)
         assert setup.scheduler.snapshot().waiting_cost == 0
+
+
+@on_a_loop
+async def test_a_request_that_no_queue_could_hold_is_told_so() -> None:
+    """When its rows are counted, or once their cost is known; one that an empty queue holds gets in."""
+    async with running(max_queue_cost=100) as setup:
+        with pytest.raises(InvalidInput, match="costs 101, and never more than 100 may wait: send fewer rows"):
+            await setup.ask("a", 101)
+        with pytest.raises(InvalidInput, match="costs 120"):
+            await setup.ask("a", 2, row_cost=60)
+        assert await setup.ask("a", 1, row_cost=100) == [("a", 0, 1)]
+        assert await setup.ask("b", 100) == [("b", start, start + 4) for start in range(0, 100, 4)]
+        assert setup.scheduler.snapshot().waiting_cost == 0
+        assert setup.scheduler.counters.num_refused == 0
