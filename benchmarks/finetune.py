@@ -73,24 +73,30 @@ def probe(folder: Path, options: Options) -> Iterator[Figure]:
     """A linear probe, from the upload to the registered version, against ten epochs of the bare loop."""
     num_epochs = 2 if options.quick else NUM_PLAIN_EPOCHS
     with _bench(folder, pretrained()) as bench:
-        seconds, accuracies = zip(*(_probe(bench, seed) for seed in range(3)), strict=True)
+        seconds, accuracies, shares = zip(*(_probe(bench, seed) for seed in range(3)), strict=True)
         plain = bench.plain(0, num_epochs)
     plain_seconds = sum(plain.epoch_seconds) / num_epochs * NUM_PLAIN_EPOCHS
     yield Figure("linear_probe, upload to version, median", statistics.median(seconds), "s")
     told = f", from {num_epochs}" if options.quick else ""
     yield Figure(f"bare loop, {NUM_PLAIN_EPOCHS} epochs{told}", plain_seconds, "s")
     yield Figure("linear_probe / bare loop: time", statistics.median(seconds) / plain_seconds, "x", "<= 0.125")
+    yield Figure("linear_probe of a new dataset: bytes added / its base", 100 * max(shares), "%", "<= 1")
     yield Figure("linear_probe, test accuracy", accuracies[0], "%")
     yield Figure(f"bare loop, {num_epochs} epochs, test accuracy", 100 * plain.test_accuracy, "%")
     yield Figure("linear_probe beyond bare loop: accuracy", accuracies[0] - 100 * plain.test_accuracy, "points", ">= 0")
 
 
-def _probe(bench: Bench, seed: int) -> tuple[float, float]:
-    """Return the seconds from the first byte of the upload to the version, and the test accuracy in percent."""
+def _probe(bench: Bench, seed: int) -> tuple[float, float, float]:
+    """Return the seconds from the first byte of the upload to the version, its test accuracy in percent, and its bytes.
+
+    Those that it adds to the store, as a share of its base's.
+    """
     start = time.perf_counter()
     bench.upload(seed)
-    accuracy = bench.accuracy(seed, "linear_probe")
-    return time.perf_counter() - start, accuracy
+    job = bench.service.job(f"photos-{seed}", pb.Recipe(linear_probe={}), seed=seed)
+    seconds, accuracy = time.perf_counter() - start, 100 * job.accuracy
+    version, base = (bench.service.client.version(name) for name in (job.job.version, job.job.base))
+    return seconds, accuracy, version.added_bytes / sum(stage.size_bytes for stage in base.stages)
 
 
 def accuracy(folder: Path, options: Options) -> Iterator[Figure]:

@@ -2,12 +2,14 @@
 
 A service that would run a version in lower precision compares its answers with these: it sees inputs of the version's
 own kind, and the float32 logits for exactly these inputs. Rows and logits are blobs of their own, so that fine-tunes
-on one dataset share the rows. Both are safetensors files: rows as their input spec writes them (`to_blob`), and one
-tensor `logits` float32 [n, outputs].
+on one dataset share the rows. Both are safetensors files. The rows' blob is a pack of examples of the dataset itself
+(`tensors/example_pack.py`), prepared when they are read, or holds prepared rows as their input spec writes them
+(`to_blob`), where there is no such pack; the logits are one tensor `logits`, float32 [n, outputs].
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +22,14 @@ from torch.backends import cudnn
 
 from model_store.architectures import Chain
 from model_store.blobs import BlobStore
-from model_store.errors import InvalidManifest
+from model_store.errors import InvalidExample, InvalidManifest
 from model_store.modalities.batch import Batch
 from model_store.modalities.spec import InputSpec, Numbers, Rows
 from model_store.records.resources import CalibrationDigests
+from model_store.tensors.example_pack import MAX_EXAMPLES, MAX_PACK_BYTES, examples_in, spread
 from model_store.tensors.stages import read_stage, write_stage
 
-MAX_ROWS = 64
+MAX_ROWS = MAX_EXAMPLES
 _MAX_BYTES = 64 * 1024 * 1024  # of all rows, decoded
 _MAX_ENTRY_BYTES = 1024  # of a tensor's entry in the header, and of what an encoded row has beside its content
 _BATCH_SIZE = 16
@@ -55,7 +58,7 @@ def max_rows(spec: InputSpec) -> int:
 
 def chosen_rows(num_rows: int, spec: InputSpec) -> NDArray[np.int64]:
     """Return the positions of the rows to calibrate by: of a few all, of many an even spread from first to last."""
-    return np.linspace(0, num_rows - 1, min(num_rows, max_rows(spec))).round().astype(np.int64)
+    return spread(num_rows, max_rows(spec))
 
 
 def write_calibration(blobs: BlobStore, chain: Chain, rows: Rows, spec: InputSpec) -> WrittenCalibration:
@@ -66,40 +69,81 @@ def write_calibration(blobs: BlobStore, chain: Chain, rows: Rows, spec: InputSpe
     """
     encoded = spec.to_blob(rows)
     with _named("the rows to calibrate by"):
-        stored = _decoded(encoded, spec)
-    with _named("the logits to calibrate by"):
-        _check(chain.head is not None, "a backbone only has none")
-        logits = _logits(chain, stored, spec)
-        _checked_numbers(logits, (len(stored), logits.shape[1]))
+        stored = spec.from_blob(encoded, max_rows(spec))
+    logits = _answered(chain, stored, spec)
     written = write_stage(blobs, encoded), write_stage(blobs, {_LOGITS: logits})
     new_digests = tuple(blob.digest for blob in written if blob.added_bytes)
     return WrittenCalibration(written[0].digest, written[1].digest, new_digests)
 
 
-def read_calibration(blobs: BlobStore, digests: CalibrationDigests, spec: InputSpec, num_outputs: int) -> Calibration:
+def write_logits(blobs: BlobStore, chain: Chain, rows_digest: str, spec: InputSpec) -> WrittenCalibration:
+    """Store what the chain answers to rows that are stored already, such as a dataset's pack of examples.
+
+    Runs the chain as `write_calibration` does. Raises what `read_rows` raises, InvalidManifest for logits that are not
+    finite and for a backbone only, and StorageFull.
+    """
+    blob = write_stage(blobs, {_LOGITS: _answered(chain, read_rows(blobs, rows_digest, spec), spec)})
+    return WrittenCalibration(rows_digest, blob.digest, (blob.digest,) if blob.added_bytes else ())
+
+
+def read_calibration(
+    blobs: BlobStore, digests: CalibrationDigests, spec: InputSpec, num_outputs: int, max_size: int = sys.maxsize
+) -> Calibration:
     """Return a version's calibration, every byte verified and every size bounded.
 
-    Raises MissingBlob, CorruptBlob, or InvalidManifest naming the blob that does not fit input spec or outputs.
+    `max_size` bounds each example in the modality's unit: give it where a stranger sent them. Raises MissingBlob,
+    CorruptBlob, or InvalidManifest naming the blob that does not fit input spec or outputs.
     """
-    with _named(f"calibration rows {digests.rows}"):
-        most = max_rows(spec) * (spec.blank().size_bytes + _MAX_ENTRY_BYTES)
-        rows = _decoded(_tensors(blobs, digests.rows, most), spec)
-    with _named(f"calibration logits {digests.logits}"):
+    rows = read_rows(blobs, digests.rows, spec, max_size)
+    return Calibration(rows, read_logits(blobs, digests.logits, len(rows), num_outputs))
+
+
+def read_rows(blobs: BlobStore, digest: str, spec: InputSpec, max_size: int = sys.maxsize) -> Rows:
+    """Return the rows of a calibration as the spec prepares them; raise as `read_calibration` does."""
+    with _named(f"calibration rows {digest}"):
+        size, most = blobs.size(digest), max_rows(spec) * (spec.blank().size_bytes + _MAX_ENTRY_BYTES)
+        _check_size(size, max(most, MAX_PACK_BYTES + MAX_EXAMPLES * _MAX_ENTRY_BYTES))
+        tensors = read_stage(blobs, digest)
+        if examples := examples_in(tensors):
+            return _prepared(examples, spec, max_size)
+        _check_size(size, most)
+        return spec.from_blob(tensors, max_rows(spec))
+
+
+def read_logits(blobs: BlobStore, digest: str, num_rows: int, num_outputs: int) -> Numbers:
+    """Return the logits of a calibration, float32 [num_rows, num_outputs]; raise as `read_calibration` does."""
+    with _named(f"calibration logits {digest}"):
         _check(num_outputs > 0, "a backbone only has none")
-        tensors = _tensors(blobs, digests.logits, len(rows) * num_outputs * 4 + _MAX_ENTRY_BYTES)
+        _check_size(blobs.size(digest), num_rows * num_outputs * 4 + _MAX_ENTRY_BYTES)
+        tensors = read_stage(blobs, digest)
         _check(set(tensors) == {_LOGITS}, f"must have one tensor, {_LOGITS!r}")
-        logits = _checked_numbers(tensors[_LOGITS], (len(rows), num_outputs))
-    return Calibration(rows, logits)
+        return _checked_numbers(tensors[_LOGITS], (num_rows, num_outputs))
 
 
-def _decoded(tensors: Mapping[str, Tensor], spec: InputSpec) -> Rows:
-    """Return the rows in a blob's tensors; raise InvalidManifest for any other form, and for too many or none."""
-    return spec.from_blob(tensors, max_rows(spec))
+def _prepared(examples: Mapping[str, bytes], spec: InputSpec, max_size: int) -> Rows:
+    """Return the rows that examples make, or of those too many an even spread."""
+    names = list(examples)
+    rows = []
+    for name in (names[position] for position in chosen_rows(len(names), spec)):
+        try:
+            rows.append(spec.open(spec.stored(examples[name]), max_size).prepare())
+        except InvalidExample as error:
+            raise InvalidManifest(f"{name} cannot be used: {error}") from error
+    return spec.collate(rows)
 
 
 def batch_of(rows: Rows, device: torch.device) -> Batch:
     """Return rows as a batch on a device."""
     return Batch({name: torch.from_numpy(array).to(device) for name, array in rows.arrays.items()}, len(rows))
+
+
+def _answered(chain: Chain, rows: Rows, spec: InputSpec) -> Tensor:
+    """Return the logits, float32 [n, outputs], all finite."""
+    with _named("the logits to calibrate by"):
+        _check(chain.head is not None, "a backbone only has none")
+        logits = _logits(chain, rows, spec)
+        _checked_numbers(logits, (len(rows), logits.shape[1]))
+    return logits
 
 
 def _logits(chain: Chain, rows: Rows, spec: InputSpec) -> Tensor:
@@ -111,10 +155,8 @@ def _logits(chain: Chain, rows: Rows, spec: InputSpec) -> Tensor:
     return torch.cat(parts).cpu()
 
 
-def _tensors(blobs: BlobStore, digest: str, most: int) -> dict[str, Tensor]:
-    size = blobs.size(digest)
+def _check_size(size: int, most: int) -> None:
     _check(size <= most, f"may have {most} bytes, not {size}")
-    return read_stage(blobs, digest)
 
 
 def _checked_numbers(numbers: Tensor, shape: tuple[int, int]) -> Numbers:

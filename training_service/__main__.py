@@ -121,7 +121,7 @@ def build(
         runner = Runner(jobs, settings, stopping, lease_threads)
         feed = ChangeFeed(database)
         notifier = ChangeNotifier(feed, poll_seconds=settings.poll_seconds)
-        registry = ModelStoreServicer(store, feed, notifier, threads)
+        registry = ModelStoreServicer(store, feed, notifier, threads, settings.max_sizes)
         grpc_server = GrpcServer(settings, registrations(training, registry), CODES)
         expiry = UploadExpiry(spool, stopping, every_seconds=settings.keep_uploads_hours * 3600 / _EXPIRY_LOOKS)
         parts: list[Part] = [

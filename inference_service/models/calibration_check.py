@@ -12,7 +12,7 @@ from torch import Tensor
 from inference_service.models.precision import Agreement, agreement
 from inference_service.models.resident import ResidentVersion
 from model_store.blobs import BlobStore
-from model_store.calibration import Calibration, batch_of, read_calibration
+from model_store.calibration import batch_of, read_logits, read_rows
 from model_store.modalities import Batch, concatenated
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
@@ -48,16 +48,16 @@ class Calibrator:
 
     def agreement(self, version: ResidentVersion, digests: CalibrationDigests) -> Agreement:
         """Return how a version with a head agrees with float32; raise what read_calibration raises."""
-        calibration = read_calibration(self._blobs, digests, version.input_spec, len(version.names))
-        features = self._features_of(version, digests.rows, calibration)
+        features = self._features_of(version, digests.rows)
+        wanted = read_logits(self._blobs, digests.logits, features.num_rows, len(version.names))
         logits = self._on_device(lambda: _head(version, features))
-        return agreement(version.precision, calibration, logits, *version.activation)
+        return agreement(version.precision, wanted, logits, *version.activation)
 
-    def _features_of(self, version: ResidentVersion, rows_digest: str, calibration: Calibration) -> Batch:
+    def _features_of(self, version: ResidentVersion, rows_digest: str) -> Batch:
         key = (rows_digest, version.backbone_key)
         if self._features is None or self._features[0] != key:
-            starts = range(0, len(calibration.rows), _ROWS_AT_ONCE)
-            chunks = [calibration.rows[start : start + _ROWS_AT_ONCE] for start in starts]
+            rows = read_rows(self._blobs, rows_digest, version.input_spec)
+            chunks = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
             parts = [
                 self._on_device(lambda rows=chunk: version.features(batch_of(rows, self._device)))  # type: ignore[misc]
                 for chunk in chunks

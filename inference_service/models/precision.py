@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model_store.architectures.activation import activated
-from model_store.calibration import Calibration
+from model_store.modalities.spec import Numbers
 from model_store.tasks import Activation
 from model_store.tasks.comparing import compared
 
@@ -52,7 +52,7 @@ class Agreement:
 
 def agreement(
     precision: Precision,
-    calibration: Calibration,
+    wanted_logits: Numbers,
     logits: Tensor,
     activation: Activation = "softmax",
     temperature: float = 1.0,
@@ -63,7 +63,7 @@ def agreement(
     """
     found, wanted = (
         activated(each.float().cpu(), activation, temperature).numpy()
-        for each in (logits, torch.from_numpy(calibration.logits))
+        for each in (logits, torch.from_numpy(wanted_logits))
     )
     same, shift = compared(activation, found, wanted)
     return Agreement(precision, len(wanted), float(same.mean()), shift)

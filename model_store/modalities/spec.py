@@ -116,6 +116,10 @@ class InputSpec(Protocol):
         """Return the form that a manifest holds."""
         ...
 
+    def stored(self, data: bytes) -> object:
+        """Return the example that a dataset keeps in these bytes; raise InvalidExample where none can be in them."""
+        ...
+
     def open(self, example: object, max_size: int) -> Opened:
         """Look at an example; raise InvalidExample for one of another modality, damaged, or larger than `max_size`."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -187,11 +188,18 @@ def test_logits_of_strangers_are_refused_where_they_do_not_fit(
     refused(blobs, {"rows": {"rows": ZEROS(2, 4)}, "logits": tensors}, VECTORS, "logits", reason)
 
 
-def refused(blobs: LocalBlobs, tensors: dict[str, dict[str, Tensor]], spec: InputSpec, which: str, reason: str) -> None:
+def refused(
+    blobs: LocalBlobs,
+    tensors: dict[str, dict[str, Tensor]],
+    spec: InputSpec,
+    which: str,
+    reason: str,
+    max_size: int = sys.maxsize,
+) -> None:
     """Expect two blobs to be refused for one of them."""
     written = CalibrationDigests(**{name: write_stage(blobs, each).digest for name, each in tensors.items()})
     with pytest.raises(InvalidManifest, match=re.escape(reason)) as caught:
-        read_calibration(blobs, written, spec, 3)
+        read_calibration(blobs, written, spec, 3, max_size)
     assert f"calibration {which} {getattr(written, which)}" in str(caught.value)
 
 

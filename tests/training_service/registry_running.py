@@ -27,6 +27,7 @@ from training_service.threads import call_threads
 
 TIMEOUT = 20.0
 SERVICE = "maas.model_store.v1.ModelStoreService"
+MAX_SIZES = {"image": 65536, "values": 64}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ async def _serve(
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     notifier = ChangeNotifier(feed, poll_seconds=0.02)
     with call_threads(4) as threads:
-        servicer = ModelStoreServicer(store, feed, notifier, threads)
+        servicer = ModelStoreServicer(store, feed, notifier, threads, MAX_SIZES)
         add = partial(model_store_pb2_grpc.add_ModelStoreServiceServicer_to_server, servicer)
         server = GrpcServer(ServerSettings(bind=bind), {SERVICE: add})
         async with asyncio.TaskGroup() as parts:

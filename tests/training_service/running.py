@@ -22,6 +22,7 @@ from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
 from grpc_runtime.principals import authenticated
+from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from tests.training_service.making import open_store
 from training_service.__main__ import build
@@ -40,6 +41,11 @@ class RunningService:
     training: training_pb2_grpc.TrainingServiceStub
     registry: model_store_pb2_grpc.ModelStoreServiceStub
     stop: Callable[[], None]
+
+    @property
+    def datasets(self) -> DatasetStore:
+        """The register of datasets, beside the service."""
+        return DatasetStore(self.store._database, self.store.blobs)
 
     def upload(
         self,

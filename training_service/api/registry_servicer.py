@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -35,8 +35,17 @@ _Changed = TypeVar("_Changed")
 class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     """Serves the store; every call of it blocks, so it runs on a thread."""
 
-    def __init__(self, store: ModelStore, feed: ChangeFeed, notifier: ChangeNotifier, threads: CallThreads) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        feed: ChangeFeed,
+        notifier: ChangeNotifier,
+        threads: CallThreads,
+        max_sizes: Mapping[str, int],
+    ) -> None:
+        """`max_sizes` bounds the examples that come with a version, by modality in the unit of each."""
         self._store = store
+        self._max_sizes = max_sizes
         self._feed = feed
         self._notifier = notifier
         self._threads = threads
@@ -224,7 +233,7 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
     def _publish(
         self, principal: str, check_client: Callable[[], None]
     ) -> Receiver[pb.PublishModelVersionRequest, pb.ModelVersion]:
-        publication = yield from receive_version(check_client, self._store.blobs)
+        publication = yield from receive_version(check_client, self._store.blobs, self._max_sizes)
         return self._message(self._store.publish(replace(publication, principal=principal)))
 
     def _compare(

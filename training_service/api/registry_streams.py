@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 
 from maas.model_store.v1 import model_store_pb2 as pb
 
@@ -23,10 +23,11 @@ _SENT_CHUNK_BYTES = 1024 * 1024
 
 
 def receive_version(
-    check_client: Callable[[], None], blobs: BlobStore
+    check_client: Callable[[], None], blobs: BlobStore, max_sizes: Mapping[str, int]
 ) -> Receiver[pb.PublishModelVersionRequest, Publication]:
     """Store the blobs that a publisher sends, and return what is ready to be registered.
 
+    `max_sizes` bounds the examples to calibrate by, by modality in the unit of each.
     Raises InvalidInput where a message, the manifest or a blob does not fit, and IllegalState where blobs are missing.
     A blob that arrived whole stays: a publisher that begins again need not send it twice.
     """
@@ -40,7 +41,7 @@ def receive_version(
     check_blobs(ready, blobs)
     with named_in("header.manifest_json"):
         check_stages(ready.manifest, blobs)
-    _check_calibration(ready, blobs)
+    _check_calibration(ready, blobs, max_sizes)
     check_client()
     return ready.with_new_digests(added)
 
@@ -56,13 +57,13 @@ def blob_messages(
                 yield pb.DownloadModelVersionResponse(blob_chunk=chunk)
 
 
-def _check_calibration(publication: Publication, blobs: BlobStore) -> None:
+def _check_calibration(publication: Publication, blobs: BlobStore, max_sizes: Mapping[str, int]) -> None:
     """Raise InvalidInput where the calibration does not fit the manifest, and CorruptBlob."""
     manifest = publication.manifest
     if publication.calibration is not None:
         with named_in("header.calibration"):
             spec = read_input_spec(manifest.input_spec)
-            read_calibration(blobs, publication.calibration, spec, len(manifest.names))
+            read_calibration(blobs, publication.calibration, spec, len(manifest.names), max_sizes[spec.kind])
 
 
 def _verified(blobs: BlobStore, digest: str) -> Iterator[bytes]:

@@ -235,9 +235,9 @@ def _record(begun: _Begun, ingested: Ingested, uri: str, equal: Sequence[Dataset
     return Dataset(
         id=begun.dataset_id,
         digest=ingested.digest,
-        packs=tuple({row.pack for row in manifest.rows}),
+        packs=manifest.packs,
         num_rows=len(manifest.rows),
-        size_bytes=sum(row.size for row in manifest.rows),
+        size_bytes=ingested.size_bytes,
         summary={**ingested.summary, "remarks": remarks, "uri": uri, _UPLOAD: begun.upload},
         parent_id=parse_dataset(begun.parent.name, "parent") if begun.parent is not None else None,
         created_at=datetime.now(UTC),

@@ -17,7 +17,7 @@ from training_service.datasets.examples import Example, ReadExamples, RejectedFi
 from training_service.datasets.groups import Groups, joined
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.modality import Modality
-from training_service.datasets.packs import Spool
+from training_service.datasets.packs import Packs, Spool, write_packs
 from training_service.datasets.reading import Asked, Reading, Received
 from training_service.datasets.remarks import remarks_on_folders, remarks_on_labels, with_left_out
 from training_service.datasets.splits import Split, SplitSpec
@@ -27,10 +27,11 @@ from training_service.datasets.targets import TARGETS, TargetsRefused
 
 @dataclass(frozen=True)
 class Ingested:
-    """A dataset whose blobs are stored and that is not registered yet."""
+    """A dataset whose blobs are stored and that is not registered yet; `size_bytes` is that of its packs."""
 
     manifest: DatasetManifest
     digest: str
+    size_bytes: int
     summary: Mapping[str, Any]
 
 
@@ -101,17 +102,17 @@ class Ingestor:
         assigned = targets.assign(examples, groups.tolist(), split, read)
         _check_splits(assigned, modality.NOUN)
         task = targets.make_task(read.names, [example.target for example in examples])
-        pack = self._blobs.put(reading.spool.read(example) for example in examples if not example.pack)
-        rows = tuple(_rows(examples, assigned, task, pack.digest))
+        before_it = parent.manifest if parent is not None else None
+        packs = write_packs(self._blobs, reading.spool, examples, assigned, before_it)
+        rows = tuple(_rows(examples, assigned, task, packs))
         targets.check_splits(task, rows)
-        manifest = DatasetManifest(modality.KIND, task, split, read.columns, rows)
+        manifest = DatasetManifest(modality.KIND, task, split, read.columns, rows, packs.calibration)
         stored = self._blobs.put([manifest.to_json()])
         before = (len(old), parent.summary["about"]) if parent is not None else None
         own = modality.summarise(manifest, new, read.observed, before)
         remarks = list(_remarks(read, task, examples, reading.rejected))
-        return Ingested(
-            manifest, stored.digest, summary(manifest, groups, own, str(read.split_source), reading.rejected, remarks)
-        )
+        told = summary(manifest, groups, own, str(read.split_source), reading.rejected, remarks)
+        return Ingested(manifest, stored.digest, sum(self._blobs.sizes(manifest.packs).values()), told)
 
 
 def _kept(
@@ -156,22 +157,22 @@ def _order(example: Example) -> tuple[str, str, int, str]:
     return label, example.path, example.number, example.sha256
 
 
-def _rows(examples: Sequence[Example], assigned: Sequence[Split], task: Task, pack: str) -> Iterator[DatasetRow]:
-    packed, places = 0, {name: place for place, name in enumerate(task.names)}
-    for example, split in zip(examples, assigned, strict=True):
+def _rows(examples: Sequence[Example], assigned: Sequence[Split], task: Task, packs: Packs) -> Iterator[DatasetRow]:
+    places = {name: place for place, name in enumerate(task.names)}
+    for position, (example, split) in enumerate(zip(examples, assigned, strict=True)):
+        pack, offset = packs.places.get(position, (example.pack, example.offset))
         yield DatasetRow(
             path=example.path,
             number=example.number,
             target=TARGETS[task.kind].indexed(places, example.target),
             split=split,
-            pack=example.pack or pack,
-            offset=example.offset if example.pack else packed,
+            pack=pack,
+            offset=offset,
             size=example.size,
             sha256=example.sha256,
             facts=example.facts,
             group=example.group,
         )
-        packed += 0 if example.pack else example.size
 
 
 def _rows_of(parent: Parent) -> Iterator[Example]:

@@ -61,7 +61,8 @@ class DatasetRow:
 class DatasetManifest:
     """What a dataset is; rows are in the order of label, where each has one, then of path and number.
 
-    `columns` are those of the table that it was read from, none where it was read from files.
+    `columns` are those of the table that it was read from, none where it was read from files. `calibration` is the pack
+    of test rows that versions are calibrated by (see `model_store/tensors/example_pack.py`); empty where there is none.
     """
 
     modality: str
@@ -69,6 +70,12 @@ class DatasetManifest:
     split: SplitSpec
     columns: tuple[Column, ...]
     rows: tuple[DatasetRow, ...]
+    calibration: str = ""
+
+    @property
+    def packs(self) -> tuple[str, ...]:
+        """The blobs that hold its rows."""
+        return tuple(sorted({row.pack for row in self.rows}))
 
     def to_json(self) -> bytes:
         """Return the canonical form, whose SHA-256 is the dataset's digest."""
@@ -80,6 +87,7 @@ class DatasetManifest:
                 "split": self.split.to_json(),
                 "columns": [column.to_json() for column in self.columns],
                 "rows": [row.to_json() for row in self.rows],
+                **({"calibration": self.calibration} if self.calibration else {}),
             }
         )
 
@@ -95,6 +103,7 @@ class DatasetManifest:
             split=SplitSpec.from_json(values["split"]),
             columns=tuple(map(Column.from_json, values["columns"])),
             rows=tuple(map(DatasetRow.from_json, values["rows"])),
+            calibration=values.get("calibration", ""),
         )
 
 

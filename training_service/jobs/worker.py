@@ -140,10 +140,12 @@ class Worker:
         if context.remarks:
             tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, REMARKS: context.remarks})
         self._check_going_on()
-        rows = context.calibration_rows()
+        held_out = manifest.calibration or context.calibration_rows()
 
         def publish_gated(gated: Gated | None) -> ModelVersion:
-            return publish(self._store, base, tuned, context.spec, rows=rows, job=spec, claim=self._claim, gated=gated)
+            return publish(
+                self._store, base, tuned, context.spec, held_out=held_out, job=spec, claim=self._claim, gated=gated
+            )
 
         version = self._published(publish_gated, spec, tuned)
         _log.info("job_succeeded", job=job.name, version=str(version.name), metrics=dict(tuned.metrics.values))

@@ -36,10 +36,6 @@ class TrainingModality(Modality, Protocol):
     AUGMENTATIONS: frozenset[Augmentation]
     """How rows can be varied while training."""
 
-    def example(self, stored: bytes) -> object:
-        """Return what an input spec opens, of a row's stored bytes."""
-        ...
-
     def preparation(self, spec: InputSpec) -> str:
         """Name all that the bits of prepared rows depend on, but for the dataset: of the spec, and of libraries."""
         ...

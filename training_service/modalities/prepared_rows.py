@@ -92,7 +92,7 @@ def batch_at(rows: Rows, positions: Positions) -> Batch:
 
 def _prepared(packs: PackedRows, row: DatasetRow, modality: TrainingModality, spec: InputSpec, max_size: int) -> Rows:
     try:
-        return spec.open(modality.example(packs.read(row)), max_size).prepare()
+        return spec.open(spec.stored(packs.read(row)), max_size).prepare()
     except InvalidExample as error:
         raise DamagedStore(
             f"the dataset's {modality.NOUN} {row.source!r} was read when it came, and cannot be here: {error}"

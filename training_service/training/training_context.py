@@ -109,7 +109,10 @@ class TrainingContext:
         self.tell(text)
 
     def calibration_rows(self) -> Rows:
-        """Return some test rows, the same for every job: a linear probe is fitted on all the others."""
+        """Return some test rows, the same for every job: a linear probe is fitted on all the others.
+
+        For a dataset without a pack of them.
+        """
         chosen = self.test[chosen_rows(len(self.test), self.spec)]
         return Rows({name: array[chosen] for name, array in self.data.rows.arrays.items()}, len(chosen))
 

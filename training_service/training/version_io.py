@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_store.architectures import Chain, Head, build, build_random, initialise_head
 from model_store.blobs import BlobStore, StoredBlob
-from model_store.calibration import write_calibration
+from model_store.calibration import write_calibration, write_logits
 from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities import InputSpec, Rows
 from model_store.names import job_name
@@ -50,14 +50,15 @@ def publish(
     tuned: FineTuned,
     spec: InputSpec,
     *,
-    rows: Rows,
+    held_out: Rows | str,
     job: JobSpec,
     claim: Claim,
     gated: Gated | None = None,
 ) -> ModelVersion:
     """Store what the fine-tune changed and register the version, which ends the job in the same transaction.
 
-    A stage that did not train keeps the base's blob, and is not even read. `rows` are kept to calibrate by. Raises
+    A stage that did not train keeps the base's blob, and is not even read. The version is calibrated by the rows
+    `held_out`: those in the blob of this digest, or else prepared rows, which are stored with it. Raises
     InvalidManifest where weights, or the answers to these rows, are not finite numbers, LeaseLost where another runner
     has the job by now, and AliasMoved where the verdict compared with another version; nothing is registered then.
     """
@@ -66,7 +67,10 @@ def publish(
     stages = [
         ManifestStage(name, written[name].digest if name in written else kept[name]) for name in tuned.chain.stage_names
     ]
-    calibration = write_calibration(store.blobs, tuned.chain, rows, spec)
+    if isinstance(held_out, str):
+        calibration = write_logits(store.blobs, tuned.chain, held_out, spec)
+    else:
+        calibration = write_calibration(store.blobs, tuned.chain, held_out, spec)
     publication = Publication(
         model_id=job.model_id,
         manifest=Manifest(

@@ -77,6 +77,10 @@ class ImageInputSpec:
             check(isinstance(value, list | tuple), name, "must be a list")
         return cls(**{**values, **{name: tuple(value) for name, value in channels.items()}})
 
+    def stored(self, data: bytes) -> object:
+        """Return the encoded image."""
+        return data
+
     def open(self, example: object, max_size: int) -> OpenedImage:
         """Look at an encoded image (bytes) or at raw RGB pixels, uint8 [h, w, 3]; see decode_image for what is refused.
 

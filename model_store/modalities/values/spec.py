@@ -24,6 +24,7 @@ LIMITS = Limits(example=MAX_SIZE, request=256 * MAX_SIZE, batch_cost=32, queue_c
 _INPUT, _ROWS = "INPUT", "rows"
 _OPTIONAL = ("standardise", "mean", "std")
 _MAX_NUMBER = float(np.finfo(np.float32).max)
+_NUMBER = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ class ValuesInputSpec:
         for name, value in numbers.items():
             check(isinstance(value, list | tuple), name, "must be a list")
         return cls(**{**values, **{name: tuple(value) for name, value in numbers.items()}})
+
+    def stored(self, data: bytes) -> object:
+        """Return the numbers of a row, float32 [n], which are kept in little-endian order."""
+        if len(data) % _NUMBER.itemsize:
+            raise InvalidExample(f"must be a whole number of float32, and has {len(data)} bytes")
+        return np.frombuffer(data, _NUMBER).astype(np.float32, copy=False)
 
     def open(self, example: object, max_size: int) -> OpenedValues:
         """Take float32 [size] with finite numbers; raise InvalidExample for anything else."""

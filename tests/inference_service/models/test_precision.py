@@ -19,12 +19,13 @@ from inference_service.models.precision import Precision, agreement, candidates
 from inference_service.models.resident import ResidentVersion
 from model_store.architectures import Chain
 from model_store.blobs.local import LocalBlobs
-from model_store.calibration import Calibration, write_calibration
+from model_store.calibration import write_calibration, write_logits
 from model_store.errors import CorruptBlob
 from model_store.modalities import Rows
 from model_store.modalities.image.spec import PIXELS
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
+from model_store.tensors.example_pack import pack_header
 from tests.inference_service.making import SPEC, Recipe, chain, expected, flip_a_byte, manifest, photo, pixels
 
 CPU = torch.device("cpu")
@@ -155,6 +156,22 @@ def test_versions_that_normalise_otherwise_are_calibrated_apart(
     assert shifts[0] == shifts[2] != shifts[1]
 
 
+def test_a_version_is_calibrated_by_a_pack_of_its_dataset(blobs: LocalBlobs, device_thread: ThreadPoolExecutor) -> None:
+    """The images are prepared once, by the version's own spec; of the next probe on them the logits alone are read."""
+    images = [photo(seed) for seed in range(20)]
+    pack = blobs.put([pack_header(list(map(len, images))), *images]).digest
+    made = [manifest(blobs, Recipe(head=number)) for number in (1, 2)]
+    digests = [write_logits(blobs, chain(Recipe(head=number)), pack, SPEC) for number in (1, 2)]
+    calibrator = Calibrator(blobs, CPU, device_thread, lambda name: digests[name.number - 1])
+    loading = Loader(blobs, CPU, Executor(CPU).warm_up, calibrator, "auto")
+    for number, each in enumerate(made, 1):
+        version = loading.load(VersionName("flowers", number), blobs.put([each.to_json()]).digest)
+        assert version.precision is Precision.BFLOAT16
+        assert (version.agreements[0].num_rows, version.agreements[0].passes) == (20, True)
+        if blobs.has(pack):
+            blobs.path(pack).unlink()
+
+
 def test_damaged_rows_fail_the_load(blobs: LocalBlobs, device_thread: ThreadPoolExecutor) -> None:
     """A flipped byte in what a version is calibrated by is found and named, not served around."""
     digest, digests = calibrated(blobs, Recipe())
@@ -167,7 +184,7 @@ def test_damaged_rows_fail_the_load(blobs: LocalBlobs, device_thread: ThreadPool
 def test_numbers_that_are_not_finite_agree_with_nothing() -> None:
     """A backbone whose activations overflow in float16 does not pass by chance."""
     logits = np.eye(4, 3, dtype=np.float32)
-    found = agreement(Precision.FLOAT16, Calibration(ROWS[:4], logits), torch.full((4, 3), torch.nan))
+    found = agreement(Precision.FLOAT16, logits, torch.full((4, 3), torch.nan))
     assert (found.decision_agreement, found.max_score_shift, found.passes) == (0.0, 1.0, False)
 
 
@@ -175,9 +192,8 @@ def test_numbers_that_are_not_finite_agree_with_nothing() -> None:
 def test_targets_of_any_size_are_compared_in_their_standard_deviations(size: float) -> None:
     """Squares of such numbers do not fit into float32: wrong answers would pass for large ones, and none for small."""
     values = (np.random.default_rng(0).normal(size=(64, 1)) * size).astype(np.float32)
-    calibration = Calibration(Rows({}, 64), values)
     right, wrong = (
-        agreement(Precision.BFLOAT16, calibration, torch.from_numpy(values * factor), "identity")
+        agreement(Precision.BFLOAT16, values, torch.from_numpy(values * factor), "identity")
         for factor in (np.float32(1.001), np.float32(-3))
     )
     assert (right.passes, wrong.passes) == (True, False)
@@ -185,9 +201,9 @@ def test_targets_of_any_size_are_compared_in_their_standard_deviations(size: flo
 
 def test_a_target_that_is_the_same_in_all_rows_is_compared_by_its_size() -> None:
     """It has no standard deviation, and neither has a single row."""
-    calibration = Calibration(Rows({}, 1), np.full((1, 1), 5, np.float32))
+    wanted = np.full((1, 1), 5, np.float32)
     right, wrong = (
-        agreement(Precision.BFLOAT16, calibration, torch.full((1, 1), value), "identity") for value in (5.01, 6.0)
+        agreement(Precision.BFLOAT16, wanted, torch.full((1, 1), value), "identity") for value in (5.01, 6.0)
     )
     assert (right.passes, wrong.passes) == (True, False)
 

@@ -11,7 +11,11 @@ from maas.model_store.v1 import model_store_pb2 as pb
 from maas_client.failures import CommandFailed
 from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import LoadedBase
+from model_store.calibration import read_calibration, write_logits
 from model_store.names import VersionName
+from model_store.records.resources import CalibrationDigests
+from model_store.tensors.example_pack import pack_header
+from model_store.transactions.publication import Publication
 from tests.inference_service.making import photo
 from tests.inference_service.running import running_service
 from tests.maas_client.transfers.counting import Counted
@@ -61,6 +65,23 @@ def test_a_calibration_travels_with_its_version(
     assert found.calibration == version.calibration
     for digest in (found.calibration.rows_digest, found.calibration.logits_digest):
         assert there.blobs.read(digest) == here.blobs.read(digest)
+
+
+@pytest.mark.usefixtures("flowers")
+def test_rows_that_are_a_datasets_travel_without_it(
+    here: RunningRegistry, there: RunningRegistry, tuned: LoadedBase, tmp_path: Path
+) -> None:
+    """The pack of the dataset's examples goes with the version, which can be calibrated where the dataset is not."""
+    image = photo()
+    pack = here.blobs.put([pack_header([len(image)]), image]).digest
+    written = write_logits(here.blobs, tuned.chain, pack, tuned.input_spec)
+    manifest = here.store.manifest(here.store.get_version(VersionName("flowers", 1)))
+    here.store.publish(Publication("flowers", manifest, calibration=written))
+    here.client.export("models/flowers/versions/2", tmp_path / "flowers.maas")
+    found = there.client.import_archive(tmp_path / "flowers.maas").calibration
+    digests = CalibrationDigests(found.rows_digest, found.logits_digest)
+    assert digests == CalibrationDigests(pack, written.logits)
+    assert read_calibration(there.blobs, digests, tuned.input_spec, 3).rows.num_rows == 1
 
 
 def test_an_imported_version_answers_as_the_original(

@@ -45,7 +45,8 @@ def test_an_upload_becomes_a_dataset(service: RunningService) -> None:
     ]
     assert counts == [("blue", 3, 1, 4), ("red", 3, 1, 4)]
     assert (dataset.name, dataset.example_count, dataset.rejected_file_count) == ("datasets/photos", 16, 0)
-    assert dataset.size_bytes == sum(len(data) for data in photos(8).values())
+    rows = sum(len(data) for data in photos(8).values())
+    assert rows < dataset.size_bytes < rows + 100 * 8  # half of them are for test, in a pack that says where each lies
     assert (dataset.split.validation_fraction, dataset.split.test_fraction, dataset.split.seed) == (0.15, 0.5, 3)
     assert service.training.GetDataset(pb.GetDatasetRequest(name="datasets/photos")) == dataset
     assert list(service.training.ListDatasets(pb.ListDatasetsRequest()).datasets) == [dataset]
@@ -85,13 +86,16 @@ def test_equal_photos_make_equal_datasets(service: RunningService) -> None:
 
 
 def test_stored_images_are_those_sent(service: RunningService) -> None:
-    """The pack holds each encoded image, byte by byte."""
+    """The packs hold each encoded image, byte by byte: one those to calibrate by, the other the rest."""
     files = photos(3)
     digest = service.upload(tar_of(files)).digest
     manifest = read_manifest(service.store.blobs, digest)
     with PackedRows(service.store.blobs, manifest.rows) as images:
         assert {row.path: images.read(row) for row in manifest.rows} == files
-    assert len({row.pack for row in manifest.rows}) == 1
+    assert len(manifest.packs) == 2
+    assert {row.path for row in manifest.rows if row.split == "test"} == {
+        row.path for row in manifest.rows if row.pack == manifest.calibration
+    }
 
 
 def test_files_that_are_no_images_are_listed(service: RunningService) -> None:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 
 import grpc
+import numpy as np
 import pytest
 from maas.training.v1 import training_pb2 as pb
 
-from model_store.registry.datasets import DatasetStore
+from model_store.calibration import read_rows
+from model_store.modalities.image.decoding import decode_image
+from model_store.modalities.image.spec import PIXELS, ImageInputSpec, to_pixels
 from model_store.upkeep.fsck import Checker
 from model_store.upkeep.gc import Collector
 from tests.model_store.making import age
 from tests.training_service.datasets.test_dataset_splits import encoded_anew
 from tests.training_service.making import photos, picture, tar_of
 from tests.training_service.running import RunningService, refused, split_of
-from training_service.datasets.manifest import read_manifest
+from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.datasets.packs import PackedRows
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+DATASETS = ("photos", "more")
+SPEC = ImageInputSpec(40, 32)
 
 
 def more(num_each: int = 6, start: int = 20) -> dict[str, bytes]:
@@ -35,9 +40,12 @@ def append(service: RunningService, files: dict[str, bytes], dataset_id: str = "
 
 def by_digest(service: RunningService, dataset_id: str) -> dict[str, pb.DatasetRow]:
     """Return the rows of a dataset by the digests of their bytes."""
-    digest = service.training.GetDataset(pb.GetDatasetRequest(name=f"datasets/{dataset_id}")).digest
-    manifest = read_manifest(service.store.blobs, digest)
-    return {row.sha256: row for row in manifest.rows}
+    return {row.sha256: row for row in manifest_of(service, dataset_id).rows}
+
+
+def manifest_of(service: RunningService, dataset_id: str) -> DatasetManifest:
+    """Return what a dataset is."""
+    return read_manifest(service.store.blobs, service.datasets.get(dataset_id).digest)
 
 
 def test_rows_stay_in_their_splits_and_new_ones_are_dealt(service: RunningService) -> None:
@@ -45,7 +53,8 @@ def test_rows_stay_in_their_splits_and_new_ones_are_dealt(service: RunningServic
     parent = service.upload(tar_of(photos(10)), split=pb.SplitSpec(seed=5))
     child = append(service, more(10))
     assert (child.parent, child.split) == ("datasets/photos", parent.split)
-    assert (child.example_count, child.size_bytes) == (40, sum(map(len, [*photos(10).values(), *more(10).values()])))
+    packs = {row.pack for row in by_digest(service, "more").values()}
+    assert (child.example_count, child.size_bytes) == (40, sum(map(service.store.blobs.size, packs)))
     assert [(each.examples.train, each.examples.validation, each.examples.test) for each in child.labels] == [
         (12, 3, 5)
     ] * 2
@@ -100,7 +109,45 @@ def test_versions_go_on(service: RunningService) -> None:
     append(service, more(4))
     child = service.upload(tar_of(more(4, 40)), "most", parent="datasets/more")
     assert (child.parent, child.example_count) == ("datasets/more", 24)
-    assert len({row.pack for row in by_digest(service, "most").values()}) == 3
+    first, second, third = ({row.pack for row in by_digest(service, each).values()} for each in (*DATASETS, "most"))
+    assert first < second < third
+
+
+def test_some_test_rows_are_a_pack_that_versions_are_calibrated_by(service: RunningService) -> None:
+    """Evenly spread over the test rows, at most 64, and prepared from the very bytes that the dataset has."""
+    service.upload(tar_of(photos(8)), split=pb.SplitSpec(test_fraction=0.5))
+    manifest, blobs = manifest_of(service, "photos"), service.store.blobs
+    assert [row.split for row in manifest.rows if row.pack == manifest.calibration] == ["test"] * 8
+    assert sum(row.split == "test" for row in manifest.rows) == 8
+    assert manifest.packs == service.datasets.get("photos").packs
+    rows = read_rows(blobs, manifest.calibration, SPEC).arrays[PIXELS]
+    kept = [row for row in manifest.rows if row.pack == manifest.calibration]
+    for prepared, row in zip(rows, kept, strict=True):
+        assert np.array_equal(prepared, to_pixels(decode_image(photos(8)[row.path], max_pixels=10**6), SPEC))
+
+
+@pytest.mark.parametrize(("num_more", "is_new"), [(2, False), (16, True)])
+def test_a_child_is_calibrated_by_more_rows_than_its_parent_or_by_the_same(
+    service: RunningService, num_more: int, *, is_new: bool
+) -> None:
+    """Versions of both then share them."""
+    service.upload(tar_of(photos(8)))
+    append(service, more(num_more))
+    before, after = (manifest_of(service, each) for each in DATASETS)
+    assert (after.calibration != before.calibration) == is_new
+    chosen = [row for row in after.rows if row.pack == after.calibration]
+    assert [row.split for row in chosen] == ["test"] * (8 if is_new else 4)
+
+
+def test_large_test_rows_are_not_put_apart(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service would wait for them before it serves a version: their pack is everyone's, and a child is alike."""
+    monkeypatch.setattr("training_service.datasets.packs.MAX_PACK_BYTES", 4 * len(picture()))
+    service.upload(tar_of(photos(8)))
+    append(service, more(1))
+    for each in DATASETS:
+        manifest = manifest_of(service, each)
+        assert (manifest.calibration, b"calibration" in manifest.to_json()) == ("", False)
+        assert read_manifest(service.store.blobs, service.datasets.get(each).digest) == manifest
 
 
 def test_shared_packs_are_whole_for_upkeep(service: RunningService) -> None:
@@ -111,7 +158,7 @@ def test_shared_packs_are_whole_for_upkeep(service: RunningService) -> None:
     assert Checker(database, service.store.blobs).check(deep=True).problems == ()
     age(service.store.blobs)
     assert Collector(database, service.store.blobs).collect().num_blobs == 0
-    packs = [set(DatasetStore(database, service.store.blobs).get(each).packs) for each in ("photos", "more")]
+    packs = [set(service.datasets.get(each).packs) for each in DATASETS]
     assert packs[0] < packs[1]
 
 

@@ -24,11 +24,6 @@ _EDGE = 144
 _QUALITY = 78
 
 
-def example(stored: bytes) -> object:
-    """Return the encoded image."""
-    return stored
-
-
 def preparation(spec: InputSpec) -> str:
     """Name what pixels depend on: so not the spec's mean and std, but who decodes them."""
     spec = cast("ImageInputSpec", spec)

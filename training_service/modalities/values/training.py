@@ -24,11 +24,6 @@ _SHOWN = 8
 _NUMBERS_AT_ONCE = 2**20
 
 
-def example(stored: bytes) -> object:
-    """Return the numbers, float32 [n]."""
-    return np.frombuffer(stored, "<f4").astype(np.float32, copy=False)
-
-
 def preparation(spec: InputSpec) -> str:
     """Name what rows depend on: how many numbers they have, and no mean or deviation."""
     return f"{cast('ValuesInputSpec', spec).size}"

@@ -19,6 +19,7 @@ from model_store.manifests import Manifest
 from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec, to_pixels
 from model_store.records.resources import CalibrationDigests
+from model_store.tensors.example_pack import pack_header
 from model_store.tensors.stages import write_stage
 from tests.training_service.making import picture
 from tests.training_service.publications import chunks, download, header
@@ -96,6 +97,12 @@ def test_a_calibration_that_does_not_fit_is_refused_with_its_field(
         publish(rows, "0" * 64)
     with refused(grpc.StatusCode.INVALID_ARGUMENT, f"{rows}: 000 is no image", fields=["header.calibration"]):
         publish(rows, logits)
+    large = picture(size=(300, 220))
+    pack = blobs.put([pack_header([len(large)]), large]).digest
+    with refused(
+        grpc.StatusCode.INVALID_ARGUMENT, "example000 cannot be used: 300 x 220", fields=["header.calibration"]
+    ):
+        publish(pack, logits)
     assert list(registry.client.models()) == []
 
 
