@@ -1,1 +1,1 @@
-"""HTML and SVG from plain values: what every page is made of."""
+"""Parts of a page as data, tables and charts, and the templates that write them as HTML and SVG."""

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from model_store.records.metrics import Interval, Metrics
 from training_service.markup.charts import interval_bar
-from training_service.markup.elements import Markup, element, joined
+from training_service.markup.picture import Picture
+from training_service.markup.sections import Section
 from training_service.reports.facts import JobFacts
 from training_service.tasks import TRAINING_TASKS
-from training_service.tasks.training_task import Metric, Section
+from training_service.tasks.training_task import Metric
 
 _UNCALIBRATED, _CALIBRATED = "uncalibrated_error", "expected_calibration_error"
 
 
-def summary(facts: JobFacts) -> Markup:
-    """Show the figures that sum a version up, with their intervals."""
+@dataclass(frozen=True)
+class Tile:
+    """One figure: its name and value, a remark below it, and its interval as a picture where it is a share."""
+
+    name: str
+    value: str
+    remark: str = ""
+    bar: Picture | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The figures that sum a version up; without metrics there is none, and the facts say why."""
+
+    heading: ClassVar[str] = "Quality"
+    template: ClassVar[str] = "reports/quality.html"
+    metrics: Metrics | None
+    tiles: Sequence[Tile]
+
+
+def quality(facts: JobFacts) -> Quality:
+    """Return the figures with their intervals."""
     metrics = _metrics(facts)
-    if metrics is None:
-        return element("p", facts.not_evaluated, class_="note")
-    note = f"Measured on the {metrics.num_rows:,} rows of the {metrics.split} split, which this job did not train on."
-    if facts.evaluated is not None and facts.evaluated.warning:
-        note += f" But {facts.evaluated.warning}."
-    if facts.not_evaluated:
-        note += f" These are the figures of when it was made. {facts.not_evaluated}"
-    if metrics.intervals:
-        note += " Intervals are those of 95 % confidence: percentiles of 1,000 bootstrap samples."
-    return joined([element("div", *_tiles(metrics), class_="tiles"), element("p", note, class_="note")])
+    return Quality(metrics, list(_tiles(metrics)) if metrics is not None else [])
 
 
 def task_sections(facts: JobFacts) -> Sequence[Section]:
@@ -45,7 +59,7 @@ def _metrics(facts: JobFacts) -> Metrics | None:
     return facts.version.metrics if facts.version is not None else None
 
 
-def _tiles(metrics: Metrics) -> Iterator[Markup]:
+def _tiles(metrics: Metrics) -> Iterator[Tile]:
     known = TRAINING_TASKS[metrics.detail.kind].metrics if metrics.detail is not None else {}
     for name, form in known.items():
         if name in metrics.values and name != _UNCALIBRATED:
@@ -59,13 +73,9 @@ def _before_scaling(metrics: Metrics) -> str:
     return f"{before:.3f} before scaling" if before is not None and before != after else ""
 
 
-def _tile(form: Metric, value: float, interval: Interval | None, unit: str) -> Markup:
-    parts = [element("span", form.title, class_="name"), element("strong", form.text(value))]
-    if interval is not None:
-        text = f"{form.text(interval.low)} to {form.text(interval.high)}"
-        if form.is_share:
-            parts.append(interval_bar(f"{form.title} {text}", value, interval.low, interval.high))
-        parts.append(element("small", text))
-    elif unit:
-        parts.append(element("small", unit))
-    return element("div", *parts, class_="tile")
+def _tile(form: Metric, value: float, interval: Interval | None, unit: str) -> Tile:
+    if interval is None:
+        return Tile(form.title, form.text(value), unit)
+    text = f"{form.text(interval.low)} to {form.text(interval.high)}"
+    bar = interval_bar(f"{form.title} {text}", value, interval.low, interval.high) if form.is_share else None
+    return Tile(form.title, form.text(value), text, bar)

@@ -2,108 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import REMARKS, JobEvent
 from training_service.markup.charts import Series, line_chart
-from training_service.markup.elements import Markup, element, joined, long_table, table
-from training_service.markup.elements import facts as fact_list
+from training_service.markup.sections import Figure, Table
 from training_service.recipes.refitting import REFITTED
 from training_service.reports.facts import JobFacts
-from training_service.reports.words import duration_text, moment_text
+from training_service.reports.words import moment_text
 from training_service.tasks import TRAINING_TASKS
 
 _MAX_EVENTS = 60
-_REFITTED_NOTE = (
-    "The strength was chosen on validation rows, by a head fitted on training rows. The version's head was then "
-    "fitted again on both together: figures of the validation split say nothing of it."
-)
-_GOOD, _BAD = {JobState.SUCCEEDED}, {JobState.FAILED, JobState.CANCELLED}
+_MOODS = {JobState.SUCCEEDED: "good", JobState.FAILED: "bad", JobState.CANCELLED: "bad"}
 
 
-def header(facts: JobFacts) -> Markup:
-    """Say what this is about."""
-    job, spec = facts.job, facts.job.spec
-    state = "good" if job.state in _GOOD else "bad" if job.state in _BAD else "open"
-    title = f"{spec.model_id} / {job.version.number}" if job.version is not None else spec.model_id
-    about = f"{spec.recipe['name']} on datasets/{spec.dataset_id}, from {spec.base}"
-    error = [element("p", job.error.message, class_="error")] if job.error is not None else []
-    told = facts.version.lineage.recipe.get(REMARKS, []) if facts.version is not None else []
-    return element(
-        "header",
-        element("p", "Training report", class_="eyebrow"),
-        element("h1", title, " ", element("span", str(job.state), class_=f"state {state}")),
-        element("p", about),
-        *error,
-        *(element("p", remark, class_="note") for remark in told),
-    )
+@dataclass(frozen=True)
+class Header:
+    """What is above all sections, beside the job itself: the colour of its state, and remarks of the training."""
+
+    mood: str
+    remarks: Sequence[str]
 
 
-def learning(facts: JobFacts) -> Markup:
-    """Show how the loss and the task's metric went on from epoch to epoch, and how each try to fit a head did."""
+@dataclass(frozen=True)
+class Learning:
+    """Loss and metric by epoch, and by each try to fit a head.
+
+    `best_epoch` has the lowest validation loss; `kept_epoch` is the one whose weights the version has, 0 where these
+    are the probe's that training began with.
+    """
+
+    heading: ClassVar[str] = "Learning"
+    template: ClassVar[str] = "reports/learning.html"
+    charts: Sequence[Figure]
+    epochs: Table | None
+    best_epoch: int | None
+    kept_epoch: int | None
+    is_refitted: bool
+
+
+@dataclass(frozen=True)
+class History:
+    """The last events of the job, when and what, and how many seconds it took where it has ended."""
+
+    heading: ClassVar[str] = "History"
+    template: ClassVar[str] = "reports/history.html"
+    events: Sequence[tuple[str, str]]
+    took_seconds: float | None
+
+
+def header(facts: JobFacts) -> Header:
+    """Return what the job's state looks like, and what training remarked."""
+    return Header(_MOODS.get(facts.job.state, "open"), _recipe(facts).get(REMARKS, []))
+
+
+def learning(facts: JobFacts) -> Learning | None:
+    """Return the curves; None where there are none."""
     charts = []
     if facts.tries:
         strengths = facts.task.strengths if facts.task is not None else ()
         named = strengths if len(strengths) == len(facts.tries) else ()
-        charts += _charts(
-            dict(enumerate(facts.tries, start=1)), "head fit", "strength", [f"{each:g}" for each in named]
-        )
+        tries = dict(enumerate(facts.tries, start=1))
+        charts += _charts(tries, "head fit", "strength", [f"{each:g}" for each in named])
     if facts.epochs:
         charts += _charts(facts.epochs, "training", "epoch")
     if not charts:
-        return Markup()
-    parts = [element("div", *charts, class_="pair")]
-    if facts.version is not None and facts.version.lineage.recipe.get(REFITTED):
-        parts.append(element("p", _REFITTED_NOTE, class_="note"))
-    if facts.epochs:
-        parts.append(element("p", _kept_text(facts), class_="note"))
-        parts.append(element("details", element("summary", "Figures of each epoch"), _epochs(facts.epochs)))
-    return joined(parts)
+        return None
+    return Learning(
+        charts,
+        _epochs(facts.epochs) if facts.epochs else None,
+        min(facts.epochs, key=lambda epoch: facts.epochs[epoch]["validation_loss"], default=None),
+        _recipe(facts).get("kept_epoch"),
+        bool(_recipe(facts).get(REFITTED)),
+    )
 
 
-def history(facts: JobFacts) -> Markup:
-    """Show how the job went, and when."""
+def history(facts: JobFacts) -> History:
+    """Return how the job went, and when."""
     job, shown = facts.job, facts.history[-_MAX_EVENTS:]
-    rows = [(moment_text(each.created_at), _event_text(each)) for each in shown]
-    ended = job.ended_at - job.started_at if job.ended_at is not None and job.started_at is not None else None
-    known = fact_list(
-        [
-            ("Queued", moment_text(job.created_at)),
-            ("Started", moment_text(job.started_at) if job.started_at is not None else ""),
-            ("Took", duration_text(ended.total_seconds()) if ended is not None else ""),
-            ("Attempts", job.num_attempts),
-        ]
-    )
-    forgotten = (
-        f"{facts.num_forgotten} events before these are not kept any more, and the curves of the training with them."
-    )
-    note = [element("p", forgotten, class_="note")] if facts.num_forgotten else []
-    return joined([known, *note, table(("When", "What"), rows, "What happened to the job")])
+    took = job.ended_at - job.started_at if job.ended_at is not None and job.started_at is not None else None
+    events = [(moment_text(each.created_at), _event_text(each)) for each in shown]
+    return History(events, took.total_seconds() if took is not None else None)
 
 
-def _kept_text(facts: JobFacts) -> str:
-    """Say which epoch ended with the lowest validation loss, and which one's weights the version has."""
-    best = min(facts.epochs, key=lambda epoch: facts.epochs[epoch]["validation_loss"])
-    kept = facts.version.lineage.recipe.get("kept_epoch") if facts.version is not None else None
-    if kept == 0:
-        return (
-            "No epoch improved on the probe that training began with: the version is the probe, its head fitted again "
-            "on training and validation rows."
-        )
-    lowest = f"Epoch {best} ended with the lowest validation loss."
-    return f"{lowest} The version has the weights of epoch {kept}." if kept is not None else lowest
+def _recipe(facts: JobFacts) -> Mapping[str, Any]:
+    """Return the recipe of the version, with what training found out; empty where there is no version."""
+    return facts.version.lineage.recipe if facts.version is not None else {}
 
 
-def _epochs(figures: Mapping[int, Mapping[str, Any]]) -> Markup:
+def _epochs(figures: Mapping[int, Mapping[str, Any]]) -> Table:
     keys = ("loss", "validation_loss", "validation_metric")
     rows = [
         [str(epoch), *(f"{each[key]:.4f}" if key in each else "" for key in keys)]
         for epoch, each in sorted(figures.items())
     ]
     columns = ("Epoch", "Training loss", "Validation loss", f"Validation {_metric_title(figures)}")
-    return long_table(columns, rows, "Loss and quality by epoch", "epochs")
+    return Table("Loss and quality by epoch", columns, rows, "epochs")
 
 
 def _metric_title(figures: Mapping[int, Mapping[str, Any]]) -> str:
@@ -120,17 +117,13 @@ def _event_text(event: JobEvent) -> str:
 
 
 def _charts(
-    figures: Mapping[int, Mapping[str, Any]], what: str, x_label: str, x_names: list[str] | None = None
-) -> list[Markup]:
+    figures: Mapping[int, Mapping[str, Any]], what: str, x_label: str, x_names: Sequence[str] = ()
+) -> list[Figure]:
     losses = [_series(figures, "loss", "training", 2), _series(figures, "validation_loss", "validation", 1)]
     metric = _series(figures, "validation_metric", "validation", 1)
     drawn = (("Loss", [each for each in losses if each.points]), (_metric_title(figures), [metric]))
     return [
-        element(
-            "figure",
-            element("figcaption", f"{title}, {what}"),
-            line_chart(f"{title} by {x_label}, {what}", x_label, lines, x_names or ()),
-        )
+        Figure(f"{title}, {what}", line_chart(f"{title} by {x_label}, {what}", x_label, lines, x_names))
         for title, lines in drawn
     ]
 

@@ -1,7 +1,8 @@
-"""Quantities as a report writes them."""
+"""Quantities as a report writes them: filters of its templates."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 
@@ -28,8 +29,29 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def value_text(value: object) -> str:
+def setting_text(value: object) -> str:
     """Write a hyperparameter."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def number_text(value: float) -> str:
+    """Write a number of an SVG attribute."""
+    return f"{value:.6g}"
+
+
+def thousands_text(value: int) -> str:
+    """Write a count with a separator of thousands."""
+    return f"{value:,}"
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "size": size_text,
+    "moment": moment_text,
+    "duration": duration_text,
+    "setting": setting_text,
+    "number": number_text,
+    "thousands": thousands_text,
+}
+"""By the name that templates call them."""

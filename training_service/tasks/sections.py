@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from model_store.records.metrics import LabelMetrics
 from training_service.markup.charts import Bin, reliability_diagram
-from training_service.markup.elements import Child, Markup, element, joined, long_table
+from training_service.markup.sections import Figure, Meter, Table, TableSection
 from training_service.tasks.calibration import NUM_BINS, Confidence
 
 _ROUGH_ROWS = 20 * NUM_BINS
 _SPLITS = ("num_train", "num_validation", "num_test")
+
+
+@dataclass(frozen=True)
+class CalibrationSection:
+    """Reliability diagrams of `num_rows` confidences, each of one of `what`; rough where there are few for 15 bins."""
+
+    heading: ClassVar[str] = "Calibration"
+    template: ClassVar[str] = "tasks/calibration.html"
+    num_bins: ClassVar[int] = NUM_BINS
+    diagrams: Sequence[Figure]
+    temperature: float
+    what: str
+    num_rows: int
+
+    @property
+    def is_rough(self) -> bool:
+        """Say whether the bins have few rows each."""
+        return self.num_rows < _ROUGH_ROWS
 
 
 def bins_of(found: Confidence) -> list[Bin]:
@@ -28,71 +47,49 @@ def bins_of(found: Confidence) -> list[Bin]:
     ]
 
 
-def calibration_section(plain: Confidence, served: Confidence, temperature: float, what: str) -> Markup:
-    """Show how often scores are right by how sure they are, without the temperature and, where there is one, with it.
+def calibration_section(plain: Confidence, served: Confidence, temperature: float, what: str) -> CalibrationSection:
+    """Return reliability diagrams without the temperature and, where it is not 1, with it.
 
     `what` is what has one confidence: `rows`, say.
     """
     scalings = [("As served", served)]
     if temperature != 1:
         scalings = [("Before scaling", plain), (f"After, at temperature {temperature:.3f}", served)]
-    figures = [
-        element(
-            "figure",
-            element("figcaption", f"{name}: calibration error {found.error:.3f}"),
+    diagrams = [
+        Figure(
+            f"{name}: calibration error {found.error:.3f}",
             reliability_diagram(f"Reliability {name.lower()}", bins_of(found), what),
         )
         for name, found in scalings
     ]
-    note = _note(len(served.confidence), temperature, what)
-    return joined([element("div", *figures, class_="pair"), element("p", *note, class_="note")])
+    return CalibrationSection(diagrams, temperature, what, len(served.confidence))
 
 
-def labels_section(labels: Sequence[LabelMetrics], further: Sequence[str] = ()) -> Markup:
-    """Show the quality of each label, the worst first; `further` are attributes of a label's metrics to show too."""
+def labels_section(labels: Sequence[LabelMetrics], further: Sequence[str] = ()) -> TableSection:
+    """Return the quality of each label, the worst first; `further` are attributes of a label's metrics to show too."""
     rows = [_label_row(each, further) for each in sorted(labels, key=lambda each: (each.f1, each.label))]
     titles = [name.replace("_", " ").capitalize() for name in further]
     columns = ("Label", "Precision", "Recall", "F1", *titles, "Rows")
-    return long_table(columns, rows, "Quality by label, the worst first", "labels")
+    return TableSection("Labels", Table("Quality by label, the worst first", columns, rows, "labels"))
 
 
-def label_counts(statistics: Mapping[str, Any]) -> Markup:
-    """Show for each label of a dataset how many rows of each split have it."""
+def label_counts(statistics: Mapping[str, Any]) -> Table:
+    """Return for each label of a dataset how many rows of each split have it."""
     labels = statistics["labels"]
     totals = [sum(each[split] for split in _SPLITS) for each in labels]
-    most = max(totals, default=1)
-    rows: list[list[Child]] = [
-        [each["label"], *(f"{each[split]:,}" for split in _SPLITS), _meter(total, most)]
+    most = max([*totals, 1])
+    rows: list[list[str | Meter]] = [
+        [each["label"], *(f"{each[split]:,}" for split in _SPLITS), Meter(f"{total:,}", total / most)]
         for each, total in zip(labels, totals, strict=True)
     ]
-    return long_table(("Label", "Train", "Validation", "Test", "All"), rows, "Examples by label and split", "labels")
+    return Table("Examples by label and split", ("Label", "Train", "Validation", "Test", "All"), rows, "labels")
 
 
-def _label_row(each: LabelMetrics, further: Sequence[str]) -> list[Markup | str]:
+def _label_row(each: LabelMetrics, further: Sequence[str]) -> list[str | Meter]:
     shares = [f"{share:.3f}" for share in (each.precision, each.recall)]
-    f1 = element("span", f"{each.f1:.3f}", class_="meter", style=f"--share:{each.f1:.3f}")
-    return [each.label, *shares, f1, *(_share(getattr(each, name)) for name in further), str(each.support)]
+    more = [_share(getattr(each, name)) for name in further]
+    return [each.label, *shares, Meter(f"{each.f1:.3f}", each.f1), *more, str(each.support)]
 
 
-def _share(value: Any) -> str:  # noqa: ANN401  an attribute by name
+def _share(value: float | None) -> str:
     return f"{value:.3f}" if value is not None else ""
-
-
-def _note(num_rows: int, temperature: float, what: str) -> Iterator[Child]:
-    yield element("span", class_="key sure")
-    yield f" is how often {what} of about one confidence are right, up to how sure the version is of them; "
-    yield element("span", class_="key over")
-    yield " is how much surer it is than right, "
-    yield element("span", class_="key under")
-    yield " how much less sure. "
-    if temperature == 1:
-        yield "Outputs are not divided: no temperature improved the log loss in cross-validation on validation rows."
-    else:
-        yield "The temperature was fitted on the validation split, where cross-validation shows that it improves the "
-        yield "log loss; it divides the outputs wherever the version is served."
-    if num_rows < _ROUGH_ROWS:
-        yield f" Of {num_rows} {what} in {NUM_BINS} bins, each has a few: take these errors as rough."
-
-
-def _meter(count: int, most: int) -> Markup:
-    return element("span", f"{count:,}", class_="meter", style=f"--share:{count / max(most, 1):.3f}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model_store.records.metrics import Metrics
 from model_store.tasks import Task
-from training_service.markup.elements import Markup
+from training_service.markup.sections import Section, Table
 from training_service.tasks.target_scale import TargetScale
 
 Outputs = NDArray[np.float32]
@@ -127,10 +127,6 @@ class Mistakes:
     rows: Sequence[Mistake]
 
 
-Section = tuple[str, Markup]
-"""A heading of a report, and what stands below it."""
-
-
 @dataclass(frozen=True)
 class TrainingTask:
     """One task. All functions are pure; arrays are of `Outputs` and `Targets`.
@@ -160,5 +156,5 @@ class TrainingTask:
     """What a report shows of metrics, and of the answers that they were measured on where these are at hand."""
     mistakes: Callable[[Answers, int], Mistakes]
     """The rows that answers are most wrong about, so many of them at most."""
-    describe_targets: Callable[[Mapping[str, Any]], Markup]
+    describe_targets: Callable[[Mapping[str, Any]], Table]
     """What a report shows of a dataset's targets, by the statistics in its summary."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from training_service.markup.charts import Bin, Series, aligned, line_chart, reliability_diagram, thinned, ticks
-from training_service.markup.elements import Markup, element, facts, long_table
+from training_service.markup.axes import aligned, thinned, ticks
+from training_service.markup.charts import Bin, Series, line_chart, reliability_diagram
+from training_service.markup.picture import Bar, Label, Path
+from training_service.markup.sections import Table
 
 numbers = st.floats(-1e6, 1e6).map(lambda number: float(f"{number:.6g}"))
 
@@ -56,33 +57,25 @@ def test_lines_stay_within_the_picture(one: list[float], other: list[float]) -> 
     """Whatever the losses were; and the two names do not cover one another."""
     lines = [Series("a", list(enumerate(one, 1)), 1), Series("b", list(enumerate(other, 1)), 2)]
     chart = line_chart("loss", "epoch", lines)
-    points = [float(number) for group in re.findall(r'points="([^"]*)"', chart) for number in re.split("[ ,]", group)]
-    assert all(0 <= x <= 420 for x in points[::2])
-    assert all(0 <= y <= 240 for y in points[1::2])
-    ys = [float(y) for y in re.findall(r'y="([\d.e-]+)" text-anchor="start"', chart)]
+    points = [point for mark in chart.marks if isinstance(mark, Path) for point in mark.points]
+    assert all(0 <= x <= 420 and 0 <= y <= 240 for x, y in points)
+    ys = [mark.y for mark in chart.marks if isinstance(mark, Label) and mark.anchor == "start"]
     assert ys[1] - ys[0] >= 14.9
 
 
 def test_a_reliability_bar_ends_where_the_version_is_right() -> None:
     """Surer than right and less sure than right look different, and each bar says what it is in words."""
     diagram = reliability_diagram("r", [Bin(4, 0.9, 0.5), Bin(0, 0.0, 0.0), Bin(2, 0.6, 1.0)], "rows")
-    assert "4 rows: 50% right, 90% sure" in diagram
-    assert "2 rows: 100% right, 60% sure" in diagram
-    heights = {kind: float(height) for height, kind in re.findall(r'height="([\d.]+)" class="(over|under)"', diagram)}
-    assert heights == {"over": pytest.approx(230 * 0.4), "under": pytest.approx(230 * 0.4)}
+    bars = {mark.look: mark for mark in diagram.marks if isinstance(mark, Bar) and mark.look in {"over", "under"}}
+    assert {look: bar.height for look, bar in bars.items()} == pytest.approx({"over": 230 * 0.4, "under": 230 * 0.4})
+    assert bars["over"].hint == "4 rows: 50% right, 90% sure"
+    assert bars["under"].hint == "2 rows: 100% right, 60% sure"
 
 
-def test_texts_and_attributes_are_escaped_and_markup_is_not() -> None:
-    """A quote ends no attribute."""
-    assert element("p", "<b>", Markup("<i>"), title='"x') == '<p title="&quot;x">&lt;b&gt;<i></p>'
-    assert facts([("<a>", "&"), ("none", "")]) == "<dl><div><dt>&lt;a&gt;</dt><dd>&amp;</dd></div></dl>"
-
-
-def test_of_a_long_table_the_rest_can_be_opened_and_the_end_is_told() -> None:
-    """Nothing is left out in silence."""
+def test_of_a_long_table_the_first_rows_are_open_and_some_hundreds_more_can_be() -> None:
+    """Of up to 30 rows all are; a page has 1,000 of them at most."""
     rows = [(f"row {number}", "1") for number in range(1500)]
-    assert "<details" not in long_table(("Label", "n"), rows[:30], "T", "labels")
-    assert "All 1,000 labels" in long_table(("Label", "n"), rows[:1000], "T", "labels")
-    written = long_table(("Label", "n"), rows, "T", "labels")
-    assert "The first 1,000 of 1,500 labels" in written
-    assert ("row 999<" in written, "row 1000<" in written) == (True, False)
+    assert not Table("T", ("Label", "n"), rows[:30], "labels").is_long
+    table = Table("T", ("Label", "n"), rows, "labels")
+    assert table.is_long
+    assert (len(table.opened), len(table.shown)) == (30, 1000)

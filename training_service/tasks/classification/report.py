@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.records.metrics import ClassificationDetail, Metrics
-from training_service.markup.elements import Markup, element, scrolling, table
+from training_service.markup.sections import Section
 from training_service.tasks.classification.metrics import confidence, row_losses, softmax
-from training_service.tasks.sections import calibration_section, labels_section
-from training_service.tasks.training_task import Answers, Mistake, Mistakes, Section
+from training_service.tasks.sections import CalibrationSection, calibration_section, labels_section
+from training_service.tasks.training_task import Answers, Mistake, Mistakes
 
-_MATRIX = "Rows of each label, by what they were taken for"
 _MATRIX_LABELS = 24
 _SHOWN_PAIRS = 20
 _PAIRS_BESIDE = 8
+_DEEP = 0.55  # a share whose colour is so deep that its number is written light
 Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How many rows of a label were taken for one, and which share of the label's rows that is."""
+
+    count: int
+    share: float
+    is_right: bool
+
+    @property
+    def look(self) -> str:
+        """The class of the page's style."""
+        if not self.count:
+            return ""
+        return ("right" if self.is_right else "wrong") + (" deep" if self.share > _DEEP else "")
+
+
+@dataclass(frozen=True)
+class ConfusionsSection:
+    """Which labels are taken for which: the pairs confused most often, and of a few labels the whole matrix."""
+
+    heading: ClassVar[str] = "Confusions"
+    template: ClassVar[str] = "tasks/classification/confusions.html"
+    labels: Sequence[str]
+    matrix: Sequence[Sequence[Cell]]
+    pairs: Sequence[tuple[str, str, str]]
 
 
 def sections(metrics: Metrics, answers: Answers | None) -> Sequence[Section]:
     """Return confusions, calibration where the answers are at hand, and labels."""
     detail = cast("ClassificationDetail", metrics.detail)
-    found = [("Confusions", _confusions(detail))]
-    if answers is not None:
-        found.append(("Calibration", _calibration(answers)))
-    return [*found, ("Labels", labels_section(detail.labels))]
+    calibration = [_calibration(answers)] if answers is not None else []
+    return [confusions_section(detail), *calibration, labels_section(detail.labels)]
 
 
 def mistakes(answers: Answers, most: int) -> Mistakes:
@@ -50,7 +76,21 @@ def _mistake(answers: Answers, row: int) -> Mistake:
     return Mistake(row, f"{names[guess]} {scores[guess]:.0%}", f"is {names[true]} {scores[true]:.0%}")
 
 
-def _calibration(answers: Answers) -> Markup:
+def confusions_section(detail: ClassificationDetail) -> ConfusionsSection:
+    """Return the confusions of all rows; the matrix is left out where it would be too large to read."""
+    names = [each.label for each in detail.labels]
+    counts = np.array(detail.confusion_matrix)
+    if len(names) > _MATRIX_LABELS:
+        return ConfusionsSection(names, (), _pairs(names, counts, _SHOWN_PAIRS))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    matrix = [
+        [Cell(int(counts[true, taken]), float(shares[true, taken]), true == taken) for taken in range(len(names))]
+        for true in range(len(names))
+    ]
+    return ConfusionsSection(names, matrix, _pairs(names, counts, _PAIRS_BESIDE))
+
+
+def _calibration(answers: Answers) -> CalibrationSection:
     temperature = answers.task.temperature
     plain, served = (
         confidence(softmax(outputs), answers.targets) for outputs in (answers.outputs, answers.outputs / temperature)
@@ -58,44 +98,12 @@ def _calibration(answers: Answers) -> Markup:
     return calibration_section(plain, served, temperature, "rows")
 
 
-def _confusions(detail: ClassificationDetail) -> Markup:
-    """Show which labels are taken for which: the pairs that are confused most often, and of a few labels all."""
-    names = [each.label for each in detail.labels]
-    counts = np.array(detail.confusion_matrix)
-    if len(names) > _MATRIX_LABELS:
-        return _pairs(names, counts, _SHOWN_PAIRS)
-    return element("div", _matrix(names, counts), _pairs(names, counts, _PAIRS_BESIDE), class_="beside")
-
-
-def _matrix(names: list[str], counts: Counts) -> Markup:
-    """Write the whole matrix as a table; a cell's colour is its share of the true label's rows."""
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    head = [element("th", "is ↓ taken for →", scope="col", class_="corner")]
-    head += [element("th", element("span", name, title=name), scope="col", class_="turned") for name in names]
-    rows = [
-        element("tr", element("th", name, scope="row"), *(_cell(i, j, counts, shares) for j in range(len(names))))
-        for i, name in enumerate(names)
-    ]
-    parts = element("caption", _MATRIX), element("thead", element("tr", *head)), element("tbody", *rows)
-    return scrolling(element("table", *parts, class_="matrix"), _MATRIX)
-
-
-def _cell(true: int, predicted: int, counts: Counts, shares: NDArray[np.float64]) -> Markup:
-    share, count = float(shares[true, predicted]), int(counts[true, predicted])
-    kind = "right" if true == predicted else "wrong"
-    depth = " deep" if share > 0.55 else ""
-    return element("td", count or "", class_=kind + depth if count else None, style=f"--share:{share:.3f}")
-
-
-def _pairs(names: list[str], counts: Counts, most: int) -> Markup:
+def _pairs(names: list[str], counts: Counts, most: int) -> list[tuple[str, str, str]]:
     wrong = counts * (1 - np.eye(len(names), dtype=np.int64))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(place), len(names)) for place in order]
-    rows = [
+    return [
         (names[true], names[predicted], f"{counts[true, predicted]:,} of {counts[true].sum():,}")
         for true, predicted in pairs
         if wrong[true, predicted]
     ]
-    if not rows:
-        return element("p", "No label was taken for another.", class_="note")
-    return table(("Label", "Taken for", "Rows"), rows, "Confused most often", "pairs")

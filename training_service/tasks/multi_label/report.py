@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.records.metrics import Metrics, MultiLabelDetail
-from training_service.markup.elements import Markup
+from training_service.markup.sections import Section
 from training_service.tasks.multi_label.metrics import confidence, row_losses
-from training_service.tasks.sections import calibration_section, labels_section
-from training_service.tasks.training_task import Answers, Mistake, Mistakes, Section
+from training_service.tasks.sections import CalibrationSection, calibration_section, labels_section
+from training_service.tasks.training_task import Answers, Mistake, Mistakes
 
 _SHOWN_LABELS = 6
 
@@ -20,8 +20,8 @@ _SHOWN_LABELS = 6
 def sections(metrics: Metrics, answers: Answers | None) -> Sequence[Section]:
     """Return calibration, where the answers are at hand, and labels."""
     detail = cast("MultiLabelDetail", metrics.detail)
-    found = [("Calibration", _calibration(answers))] if answers is not None else []
-    return [*found, ("Labels", labels_section(detail.labels, ["average_precision"]))]
+    calibration = [_calibration(answers)] if answers is not None else []
+    return [*calibration, labels_section(detail.labels, ["average_precision"])]
 
 
 def mistakes(answers: Answers, most: int) -> Mistakes:
@@ -48,7 +48,7 @@ def _listed(names: Sequence[str], has_label: NDArray[np.bool_]) -> str:
     return ", ".join(found[:_SHOWN_LABELS]) + more if found else "none"
 
 
-def _calibration(answers: Answers) -> Markup:
+def _calibration(answers: Answers) -> CalibrationSection:
     temperature, truth = answers.task.temperature, answers.targets > 0
     plain, served = (confidence(outputs, truth) for outputs in (answers.outputs, answers.outputs / temperature))
     return calibration_section(plain, served, temperature, "labels of rows")

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.records.metrics import Metrics, RegressionDetail, TargetMetrics
-from training_service.markup.elements import Markup, element, joined, long_table
 from training_service.markup.scatter import histogram, scatter_chart
-from training_service.tasks.training_task import Answers, Mistake, Mistakes, Section
+from training_service.markup.sections import Figure, Section, Table, TableSection
+from training_service.tasks.training_task import Answers, Mistake, Mistakes
 
 _SHOWN_TARGETS = 6
 _NUM_BARS = 20
 _LEAST_RANGE = 1e-6  # of all bars, as a share of the numbers' size
+
+
+@dataclass(frozen=True)
+class ChartsSection:
+    """A chart for each of the first targets, with a note below; `num_more` targets have none."""
+
+    heading: str
+    charts: Sequence[Figure]
+    note: str = ""
+    num_more: int = 0
+    template: str = "tasks/regression/charts.html"
 
 
 def sections(metrics: Metrics, answers: Answers | None) -> Sequence[Section]:
@@ -23,16 +35,16 @@ def sections(metrics: Metrics, answers: Answers | None) -> Sequence[Section]:
     detail = cast("RegressionDetail", metrics.detail)
     found: list[Section] = []
     if answers is not None:
-        found += [("Predicted and true", _pairs(answers)), ("Residuals", _residuals(answers))]
-    return [*found, ("Targets", _targets(detail))]
+        found += [_pairs(answers), _residuals(answers)]
+    return [*found, _targets(detail)]
 
 
-def describe_targets(statistics: Mapping[str, Any]) -> Markup:
-    """Show how each target of a dataset is spread."""
+def describe_targets(statistics: Mapping[str, Any]) -> Table:
+    """Return how each target of a dataset is spread."""
     figures = ("min", "mean", "std", "max")
     rows = [[each["target"], *(f"{each[name]:.4g}" for name in figures)] for each in statistics["targets"]]
     columns = ("Target", "Least", "Mean", "Standard deviation", "Most")
-    return long_table(columns, rows, "Targets over all rows", "targets")
+    return Table("Targets over all rows", columns, rows, "targets")
 
 
 def mistakes(answers: Answers, most: int) -> Mistakes:
@@ -50,11 +62,10 @@ def _mistake(answers: Answers, row: int, target: int) -> Mistake:
     return Mistake(row, f"{name}{predicted:.4g}", f"is {true:.4g}")
 
 
-def _pairs(answers: Answers) -> Markup:
+def _pairs(answers: Answers) -> ChartsSection:
     charts = [
-        element(
-            "figure",
-            element("figcaption", name),
+        Figure(
+            name,
             scatter_chart(
                 f"Predicted {name} by true {name}",
                 list(zip(answers.targets[:, i].tolist(), answers.outputs[:, i].tolist(), strict=True)),
@@ -64,18 +75,18 @@ def _pairs(answers: Answers) -> Markup:
         )
         for i, name in _shown(answers)
     ]
-    note = "Each point is a test row; on the diagonal, predicted and true values are the same."
-    return joined([element("div", *charts, class_="pair"), element("p", note + _left_out(answers), class_="note")])
+    note = "Each point is a test row. On the diagonal, predicted and true values are the same."
+    return ChartsSection("Predicted and true", charts, note, len(answers.task.names) - len(charts))
 
 
-def _residuals(answers: Answers) -> Markup:
+def _residuals(answers: Answers) -> ChartsSection:
     charts = []
     for i, name in _shown(answers):
         residuals = answers.outputs[:, i].astype(np.float64) - answers.targets[:, i]
         counts, edges = np.histogram(residuals, bins=_NUM_BARS, range=_range(residuals))
         chart = histogram(f"Residuals of {name}", edges.tolist(), counts.tolist(), "predicted - true")
-        charts.append(element("figure", element("figcaption", name), chart))
-    return element("div", *charts, class_="pair")
+        charts.append(Figure(name, chart))
+    return ChartsSection("Residuals", charts)
 
 
 def _range(numbers: NDArray[np.float64]) -> tuple[float, float]:
@@ -87,10 +98,10 @@ def _range(numbers: NDArray[np.float64]) -> tuple[float, float]:
     return low - (size / 2 or 0.5), high + (size / 2 or 0.5)
 
 
-def _targets(detail: RegressionDetail) -> Markup:
+def _targets(detail: RegressionDetail) -> TableSection:
     rows = [_target_row(each) for each in sorted(detail.targets, key=_by_r2)]
     columns = ("Target", "R2", "RMSE", "MAE", "90 % of residuals")
-    return long_table(columns, rows, "Quality by target, the worst first", "targets")
+    return TableSection("Targets", Table("Quality by target, the worst first", columns, rows, "targets"))
 
 
 def _target_row(each: TargetMetrics) -> list[str]:
@@ -105,8 +116,3 @@ def _by_r2(each: TargetMetrics) -> tuple[float, str]:
 
 def _shown(answers: Answers) -> list[tuple[int, str]]:
     return list(enumerate(answers.task.names))[:_SHOWN_TARGETS]
-
-
-def _left_out(answers: Answers) -> str:
-    more = len(answers.task.names) - _SHOWN_TARGETS
-    return f" {more} more targets are in the table below." if more > 0 else ""

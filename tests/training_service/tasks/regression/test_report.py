@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from model_store.tasks import Regression
+from training_service.markup.picture import Bar
 from training_service.tasks.regression.metrics import measure
-from training_service.tasks.regression.report import sections
+from training_service.tasks.regression.report import ChartsSection, sections
 from training_service.tasks.training_task import Answers
 
 
@@ -19,5 +22,9 @@ def test_residuals_that_are_all_the_same_are_drawn(outputs: list[float], targets
     """One test row has one residual, and a large number has no bars of finite width around it."""
     found, true = (np.array(each, np.float32)[:, None] for each in (outputs, targets))
     answers = Answers(found, true, Regression(("a",)))
-    drawn = dict(sections(measure(answers, "test"), answers))
-    assert str(drawn["Residuals"]).count("<rect") == len(set(np.subtract(outputs, targets)))
+    residuals = sections(measure(answers, "test"), answers)[1]
+    assert isinstance(residuals, ChartsSection)
+    (chart,) = residuals.charts
+    bars = [mark for mark in chart.picture.marks if isinstance(mark, Bar)]
+    assert len(bars) == len(set(np.subtract(outputs, targets)))
+    assert all(math.isfinite(bar.x) and bar.width > 0 for bar in bars)
