@@ -115,8 +115,9 @@ class Scheduler(Generic[W, A]):
 
         `kind` names the limits for its rows. `flow` is its model: no model's flood takes all of the room. `deadline` is
         a time of time.monotonic. Raises QueueFull where there is no room, InvalidInput where there never is, and
-        DeadlineExceeded where the request cannot be answered in time. On leaving, room that the device never used is given back. Where the scheduler ends
-        meanwhile, the entry is answered with an error, whatever the request waits for.
+        DeadlineExceeded where the request cannot be answered in time. On leaving, room that the device never used is
+        given back. Where the scheduler ends meanwhile, the entry is answered with an error, whatever the request waits
+        for.
         """
         if self._end is not None:
             raise _copy(self._end)
@@ -154,8 +155,8 @@ class Scheduler(Generic[W, A]):
 
         Rows of equal `form` can run in one batch. `row_cost` is what each row costs, where that was not known before.
         Raises DeadlineExceeded where the deadline passes first, or cannot be met any more, QueueFull or InvalidInput
-        where there is no room for the cost, and the error that the scheduler ended with. When the caller is cancelled, rows that have not
-        reached the device never do.
+        where there is no room for the cost, and the error that the scheduler ended with. When the caller is cancelled,
+        rows that have not reached the device never do.
         """
         if entry.answer.done():
             return await entry.answer
