@@ -13,11 +13,11 @@ import torch
 
 from inference_service.batching.queue_entry import Part
 from inference_service.errors import DeviceFailed, OutOfDeviceMemory
-from inference_service.execution.batch_buffer import BatchBuffer
 from inference_service.execution.row_threads import RowThreads
 from inference_service.execution.tree_batch import BatchExecution, Member
 from inference_service.execution.work import Answer, Work
 from inference_service.models.resident import ResidentVersion
+from model_store.calibration import batch_of
 from model_store.errors import InvalidManifest
 from model_store.modalities import Batch
 
@@ -34,7 +34,6 @@ class Executor:
     def __init__(self, device: torch.device, row_threads: RowThreads | None = None) -> None:
         self._device = device
         self._row_threads = row_threads
-        self._buffer = BatchBuffer(device)
         self._blanks: dict[Hashable, Batch] = {}
         self._turns = itertools.count()
         self._counting = threading.Lock()
@@ -75,8 +74,7 @@ class Executor:
     def _blank_features(self, version: ResidentVersion) -> Batch:
         key = version.backbone_key
         if not self.has_run(version):
-            row = self._buffer.joined([version.input_spec.blank()]).to(self._device)
-            self._blanks[key] = version.features(row, records=True)
+            self._blanks[key] = version.features(batch_of(version.input_spec.blank(), self._device), records=True)
             if len(self._blanks) > _NUM_BLANKS:
                 del self._blanks[next(iter(self._blanks))]
         return self._blanks[key]
@@ -86,7 +84,7 @@ class Executor:
         by_input: defaultdict[object, list[Member]] = defaultdict(list)
         for member in members:
             by_input[member.input_form].append(member)
-        execution = BatchExecution(self._device, self._row_threads, self._buffer, next(self._turns))
+        execution = BatchExecution(self._device, self._row_threads, next(self._turns))
         *groups, last = by_input.values()
         with torch.inference_mode(), self._device_errors(sum(part.num_rows for part in parts)):
             for group in groups:

@@ -8,10 +8,10 @@ from functools import lru_cache
 from itertools import accumulate, groupby, pairwise, takewhile
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from inference_service.execution.batch_buffer import BatchBuffer
 from inference_service.execution.row_threads import RowThreads
 from inference_service.execution.work import Output, Work
 from inference_service.models.resident import Stage
@@ -26,10 +26,9 @@ _MANY_PRODUCTS = 10_000_000
 class BatchExecution:
     """One batch on its way down the tree of stages: number `turn` of those that an executor ran."""
 
-    def __init__(self, device: torch.device, row_threads: RowThreads | None, buffer: BatchBuffer, turn: int) -> None:
+    def __init__(self, device: torch.device, row_threads: RowThreads | None, turn: int) -> None:
         self._device = device
         self._row_threads = row_threads
-        self._buffer = buffer
         self._turn = turn
         self._wants_next: Callable[[], object] | None = None
         self.num_stage_runs = 0
@@ -40,20 +39,13 @@ class BatchExecution:
         # Equal beginnings of paths side by side: the rows of every stage then lie together, and a branch is a view.
         members.sort(key=lambda member: ([id(stage) for stage in member.path], member.form))
         spec = members[0].work.version.input_spec
-        first, *others = [list(group) for _, group in groupby(members, key=lambda member: member.form)]
-        batch, given = self._joined(first, is_kept=bool(others)), spec if not others else None
-        if others:  # rows that were prepared in different ways: put together once they are the same
-            further = (spec.to_input(self._joined(each, is_kept=True)) for each in others)
-            batch = concatenated([spec.to_input(batch), *further])
+        joined = [_joined(list(group), self._device) for _, group in groupby(members, key=lambda member: member.form)]
         shared = _shared_stages(members, 0)
-        self._descend(self._through(shared, batch, given), members, len(shared))
-
-    def _joined(self, members: Sequence[Member], *, is_kept: bool) -> Batch:
-        """Return rows of one form on the device; where they are kept, the buffer can be written to again at once."""
-        joined = self._buffer.joined([member.rows for member in members])
-        if not is_kept:
-            return joined.to(self._device, non_blocking=True)
-        return Batch({name: each.to(self._device, copy=True) for name, each in joined.tensors.items()}, len(joined))
+        if len(joined) == 1:
+            batch = self._through(shared, joined[0], spec)
+        else:  # rows that were prepared in different ways: put together once they are the same
+            batch = self._through(shared, concatenated([spec.to_input(each) for each in joined]))
+        self._descend(batch, members, len(shared))
 
     def _descend(self, batch: Batch, members: Sequence[Member], depth: int) -> None:
         """Answer what ends after `depth` stages, and run each next stage over its rows, in the order of members."""
@@ -69,13 +61,8 @@ class BatchExecution:
         for member, rows in zip(members, _row_ranges(members), strict=True):
             for output in member.due.get(depth, ()):
                 if output not in values:
-                    values[output] = self._numbers(_OUTPUT_OF[output](batch, members))
+                    values[output] = _OUTPUT_OF[output](batch, members).float().cpu().numpy()
                 member.answer[output] = values[output][rows]
-
-    def _numbers(self, output: Tensor) -> Numbers:
-        numbers = output.float().cpu()
-        kept: Numbers = (numbers.clone() if self._buffer.holds(numbers) else numbers).numpy()
-        return kept
 
     def _run_stage(self, batch: Batch, branches: Sequence[_Branch]) -> Batch:
         """Run one stage over its rows, or several heads as one; rows come in the branches' order."""
@@ -99,6 +86,19 @@ class BatchExecution:
             return run(batch)
         taken, self._wants_next = self._wants_next, None
         return self._row_threads.run(run, batch, stages[0].precision, turn=self._turn, last_is_taken=taken)
+
+
+def _joined(members: Sequence[Member], device: torch.device) -> Batch:
+    """Return rows of one form one behind the other on the device; for a GPU by way of pinned memory."""
+    rows = [member.rows for member in members]
+    num_rows = sum(map(len, rows))
+    tensors = {}
+    for name, first in rows[0].arrays.items():
+        dtype = torch.from_numpy(np.empty(0, first.dtype)).dtype
+        whole = torch.empty((num_rows, *first.shape[1:]), dtype=dtype, pin_memory=device.type == "cuda")
+        np.concatenate([each.arrays[name] for each in rows], out=whole.numpy())
+        tensors[name] = whole.to(device, non_blocking=True)
+    return Batch(tensors, num_rows)
 
 
 def _is_worth_sharing(stages: Sequence[Stage], batch: Batch) -> bool:
