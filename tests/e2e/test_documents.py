@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from maas_client.demo.photos import prepare_photos
 from maas_client.settings import INFERENCE_ADDRESS, TRAINING_ADDRESS
-from tests.blocks import PAGES, PICTURES, README, Block, read_blocks
+from tests.documents.blocks import PAGES, PICTURES, README, Block, read_blocks
 
 UP = "maas up\n"
 _STARTED = "Ctrl-C stops both"

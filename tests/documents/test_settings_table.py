@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.settings_table import COMMAND, PAGE, undescribed, with_tables
+from tests.documents.settings_table import COMMAND, PAGE, undescribed, with_tables
 
 
 def test_the_page_has_the_tables_of_the_settings_classes() -> None:

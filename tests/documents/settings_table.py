@@ -1,4 +1,4 @@
-"""The tables of docs/settings.md, made from the settings classes: `python -m tests.settings_table` writes them."""
+"""The tables of docs/settings.md, made from the settings classes: `python -m tests.documents.settings_table` writes them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from grpc_runtime.settings import ServerSettings
 from inference_service.settings import InferenceSettings
 from training_service.settings import TrainingSettings
 
-PAGE = Path(__file__).parents[1] / "docs/settings.md"
-COMMAND = "python -m tests.settings_table"
+PAGE = Path(__file__).parents[2] / "docs/settings.md"
+COMMAND = "python -m tests.documents.settings_table"
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CLASSES: Mapping[str, type[ServerSettings]] = {
     "ServerSettings": ServerSettings,

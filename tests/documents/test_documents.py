@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from maas_client.__main__ import app
-from tests.blocks import PAGES, PICTURES, PROGRAMS, README, ROOT, read_blocks
+from tests.documents.blocks import PAGES, PICTURES, PROGRAMS, README, ROOT, read_blocks
 
 PACKAGES = ("model_store", "training_service", "inference_service", "grpc_runtime", "maas_client")
 DOCUMENTS = [README, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
