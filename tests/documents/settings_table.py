@@ -1,4 +1,4 @@
-"""The tables of docs/settings.md, made from the settings classes: `python -m tests.documents.settings_table` writes them."""
+"""The tables of docs/settings.md, from the settings classes: `python -m tests.documents.settings_table` writes them."""
 
 from __future__ import annotations
 
