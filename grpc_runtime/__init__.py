@@ -1,1 +1,1 @@
-"""What both services need to be a gRPC process: settings, logs, errors on the wire, and the server's life."""
+"""The parts of a gRPC process that both services share: settings, logs, errors, start and stop."""

@@ -1,4 +1,4 @@
-"""Addresses of gRPC servers: what one looks like, and which of them are reached without a proxy."""
+"""Addresses of gRPC servers: their syntax, and the channel options that bypass a proxy for local ones."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ NO_PROXY = (("grpc.enable_http_proxy", 0),)
 """Options of a channel that never goes through a proxy."""
 _NAMING = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:", "vsock:", "passthrough:")
 _MAX_PORT = 65535
-_DEFAULT_PROXY_PORT = 443  # gRPC's, whatever the scheme
+_DEFAULT_PROXY_PORT = 443  # gRPC's default, for every scheme
 
 
 def check_bind(address: str) -> str:
-    """Return an address to listen on, whose port may be 0; raise ValueError where it is not host:port."""
+    """Return an address to listen on, `host:port` with a port from 0; raise ValueError for another form."""
     return _checked(address, least_port=0)
 
 
 def check_target(address: str) -> str:
-    """Return an address to connect to, as host:port or by gRPC's name syntax; raise ValueError where it is neither."""
+    """Return an address to connect to, `host:port` or a name in gRPC's syntax; raise ValueError for another form."""
     return address if address.startswith(_NAMING) else _checked(address, least_port=1)
 
 
 def channel_options(address: str) -> tuple[tuple[str, int], ...]:
-    """Return the options of a channel to an address: what is on this machine is never reached through a proxy."""
+    """Return the channel options for an address: an address of this machine is never reached through a proxy."""
     # Without gRPC's way of naming, as in dns:///localhost:50051 and ipv4:127.0.0.1:50051.
     host = re.sub(r"^(dns|ipv4|ipv6):", "", address.rpartition("/")[2]).rpartition(":")[0]
     return NO_PROXY if is_this_machine(host.strip("[]")) else ()

@@ -1,4 +1,4 @@
-"""The command that starts one of our modules in an interpreter of its own."""
+"""The command that starts a maas module in a new interpreter."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Errors on the wire: the one place where an exception becomes a gRPC code.
+"""Errors on the wire: the only place where an exception becomes a gRPC code.
 
-A known error keeps its text and its field violations, and its detail is logged; an unknown one is logged under a
-request id and answered with that id alone, so that no internal text reaches a caller. What a caller is told fits into
-trailing metadata, of which a client takes 8 KiB, however long a text of the caller's own it names.
+A known error keeps its text and its field violations; its detail goes to the log. An unknown error is logged under a
+request id, and the caller gets that id alone. Clients accept 8 KiB of trailing metadata: a refusal fits into it,
+however long the caller's own text is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ClientSilent(errors.StoreError):
 
 
 class TooManyCalls(errors.StoreError):
-    """As many calls are under way as the operator allows."""
+    """The number of concurrent calls has reached the operator's limit."""
 
 
 STORE_CODES: Mapping[type[Exception], grpc.StatusCode] = {
@@ -55,7 +55,7 @@ _LEFT_OUT = " ... "
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a caller is told of an error: a code, a text, and trailing metadata; all of it fits into 8 KiB."""
+    """The answer to a failed call: a code, a text and trailing metadata, together at most 8 KiB."""
 
     code: grpc.StatusCode
     text: str
@@ -68,7 +68,7 @@ def code_of(error: Exception, codes: Mapping[type[Exception], grpc.StatusCode] =
 
 
 def refusal(error: Exception, codes: Mapping[type[Exception], grpc.StatusCode], method: str) -> Refusal:
-    """Return what a caller is told of an error; one that neither `codes` nor the store's table knows is logged."""
+    """Return the refusal for an error; log an error that neither `codes` nor the store's table contains."""
     code = code_of(error, codes)
     if code is not None:
         if isinstance(error, errors.StoreError) and error.detail:
@@ -95,7 +95,7 @@ def _details(code: grpc.StatusCode, text: str, error: Exception) -> tuple[tuple[
 def _fitting(
     violations: Iterable[errors.Violation], room: int
 ) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
-    """Yield the first violations, as many as the room takes, each with its texts cut."""
+    """Yield the first violations that fit into the room, with their texts shortened."""
     for each in violations:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=_cut(each.field, _MAX_FIELD_BYTES, _utf8_bytes),
@@ -108,10 +108,10 @@ def _fitting(
 
 
 def _cut(text: str, max_bytes: int, num_bytes: Callable[[str], int]) -> str:
-    """Return a text that takes so many bytes at most; of a longer one the middle is left out.
+    """Return the text within this number of bytes; cut the middle of a longer one.
 
-    Its beginning names the resource, and its end says what to do. A lone surrogate, as a file's name may hold, is
-    written as an escape sequence.
+    The beginning names the resource, the end says what to do. A lone surrogate, possible in a file name, is written as
+    an escape sequence.
     """
     if len(text) > 2 * max_bytes:
         text = text[:max_bytes] + text[-max_bytes:]
@@ -125,7 +125,7 @@ def _cut(text: str, max_bytes: int, num_bytes: Callable[[str], int]) -> str:
 
 
 def _taken(characters: Iterable[str], room: int, num_bytes: Callable[[str], int]) -> str:
-    """Return the first of the characters, as many as the room takes."""
+    """Return the first characters that fit into the room."""
     taken = []
     for character in characters:
         room -= num_bytes(character)

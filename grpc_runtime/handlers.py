@@ -1,7 +1,7 @@
-"""What a server calls for each call: a handler by the call's name, whose every exception becomes a gRPC code.
+"""The handler of each call, found by the name of its method; it turns each exception into a gRPC code.
 
-Requests are read here, not by gRPC, which answers UNKNOWN and logs a traceback where a message cannot be parsed, and
-answers never where there is none.
+Requests are parsed here and not by gRPC. gRPC answers a malformed message with UNKNOWN and logs a traceback; a call
+without a message it never answers.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _HEALTH = "/grpc.health.v1.Health/Check"
 
 @dataclass(frozen=True)
 class Guard:
-    """Calls of `methods`, which take one message, are checked before that is read, while the guard `is_on`.
+    """Check the calls of `methods`, which take one message, before the message is read, while the guard `is_on`.
 
-    `check` gets the seconds until the call's deadline, None where it has none, and refuses it by raising.
+    `check` gets the seconds until the deadline of the call, or None without a deadline. It refuses the call by raising.
     """
 
     methods: frozenset[str]
@@ -48,14 +48,14 @@ class CallLimits:
 
 
 class Handlers(grpc.GenericRpcHandler):
-    """The handlers of a server's services; give it to generated code in the server's place, and then to the server.
+    """The handlers of a server's services; pass it to generated code as the server, and then to the server.
 
-    An exception is answered by a table of codes; a service adds its own errors to the store's. Beyond `limits` calls
-    are refused, but for the question whether the service is healthy.
+    An exception is answered by a table of codes; a service adds its own errors to the store's. Calls beyond `limits`
+    are refused, except health checks.
 
-    It stands between the two because grpcio 1.85 keeps a task for each method that is registered with a server, and
-    waits on all of them anew for every call: with 30 methods a third of a small request's time. A server that finds
-    methods by name has one such task. An interceptor would wrap the handler once more for every call.
+    The server has one generic handler because grpcio 1.85 keeps a task for each registered method, and waits on all of
+    these tasks again for every call: with 30 methods this takes a third of the time of a small request. An interceptor
+    would wrap the handler again for every call.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Handlers(grpc.GenericRpcHandler):
         self._num_calls = 0
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, _Handler]) -> None:
-        """Take a service's handlers by name of their method: what generated code calls."""
+        """Register a service's handlers by method name; generated code calls this."""
         for name, handler in handlers.items():
             method = f"/{service}/{name}"
             self._handlers[method] = self._answering_errors(handler, method)
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Leave out what generated code gives a second time."""
+        """Ignore the second registration of the same handlers by generated code."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
         """Return the handler of a call; None makes it UNIMPLEMENTED."""
@@ -105,7 +105,7 @@ class Handlers(grpc.GenericRpcHandler):
         return made
 
     def _request(self, handler: _Handler, method: str) -> Callable[[_Messages, _Context], Awaitable[Any]]:
-        """Return what makes a call's request of its bytes."""
+        """Return the function that parses the request of a call."""
         deserialize = handler.request_deserializer
         if not handler.request_streaming:
             guard = self._guard if self._guard is not None and method in self._guard.methods else None
@@ -144,7 +144,7 @@ class Handlers(grpc.GenericRpcHandler):
             try:
                 with self._place(method):
                     answering = behaviour(await request(messages, context), context)
-                    # gRPC's other style writes to the context: health.Watch is such a handler.
+                    # gRPC's other style writes to the context, for example health.Watch.
                     if inspect.isawaitable(answering):
                         await answering
                     else:
@@ -160,7 +160,7 @@ class Handlers(grpc.GenericRpcHandler):
 
     @contextmanager
     def _place(self, method: str) -> Iterator[None]:
-        """Count a call; raise TooManyCalls where there are as many as may be."""
+        """Count a call; raise TooManyCalls at the limit."""
         if self._num_calls >= self._limits.max_calls and method != _HEALTH:
             raise TooManyCalls(f"the service has {self._num_calls} calls already: try again later")
         self._num_calls += 1
@@ -176,7 +176,7 @@ async def _one_message(
     _messages: _Messages,
     context: _Context,
 ) -> Any:  # noqa: ANN401  any message
-    """Return the one message of a call, once the guard has let it pass; raise InvalidInput where there is none."""
+    """Return the only message of a call that the guard lets pass; raise InvalidInput for a call without one."""
     if guard is not None and guard.is_on():
         guard.check(context.time_remaining())
     data = await context.read()

@@ -1,9 +1,8 @@
-"""Gives the fields of a message, and of the messages in it, one flat list of names.
+"""Flat names for the fields of a message and of its nested messages.
 
-A message such as a recipe holds its settings in nested messages. A command line and a row of the database have a flat
-list of them: there `full.optimizer.learning_rate` is `learning_rate`. A field or a oneof called `kind` has the name of
-the field that holds its message, so that `optimizer.kind` is `optimizer`; the words of such a oneof are its fields'
-names.
+A message (a recipe, for example) holds its settings in nested messages. A command line and a database row have a flat
+list: `full.optimizer.learning_rate` is `learning_rate` there. A field or a oneof called `kind` gets the name of the
+field that holds its message: `optimizer.kind` is `optimizer`. The words of this oneof are the names of its fields.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ _KIND = "kind"
 
 @dataclass(frozen=True)
 class LeafField:
-    """A field that holds one value, or a oneof `kind` of messages.
+    """A field with one value, or a oneof `kind` of messages.
 
     `path` leads to it and includes it. `field` is None for a oneof. `words` are the values of an enum or a oneof.
-    `within` names the oneof and its word that the field belongs to, where it does.
+    `within` names the enclosing oneof and its word, if any.
     """
 
     name: str
@@ -33,9 +32,9 @@ class LeafField:
     within: tuple[str, str] | None = None
 
     def read(self, message: Message) -> Any:  # noqa: ANN401  a field of any type
-        """Return the value in a message, or None where it is unset.
+        """Return the value in a message; None if it is unset.
 
-        An enum is returned as its word, and a number that the enum does not know as a text of its digits.
+        An enum is returned as its word; a number that the enum does not know, as a text of its digits.
         """
         holder = self._holder(message)
         if self.field is None:

@@ -1,6 +1,6 @@
 """Structured logs on standard error: JSON for machines, coloured lines for people.
 
-Whatever a library logs, warns of, or lets escape goes the same way: one line each, by one formatter.
+Records, warnings and uncaught exceptions of libraries have the same formatter: one line each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import TracebackType
 import structlog
 
 _OURS = "maas"
-_LIBRARIES = logging.WARNING  # what they say below that is about themselves
+_LIBRARIES = logging.WARNING  # lower levels are about the libraries themselves
 _log = structlog.get_logger()
 
 

@@ -1,4 +1,4 @@
-"""Reads requests from their bytes: what cannot be parsed, and times that are none, are the caller's mistake."""
+"""Parses requests: malformed bytes and times out of range are errors of the caller."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Deserializer = Callable[[bytes], Any]
 def read_message(deserialize: Deserializer | None, data: bytes) -> Any:  # noqa: ANN401  any message
     """Return the message in these bytes.
 
-    Raises InvalidInput where they are none, or where a Timestamp or a Duration in them is out of its range. No duration
-    that a caller sends may be negative.
+    Raises InvalidInput for malformed bytes, and for a Timestamp or a Duration out of its range. A duration from a
+    caller must not be negative.
     """
     if deserialize is None:
         return data
@@ -40,7 +40,7 @@ def read_message(deserialize: Deserializer | None, data: bytes) -> Any:  # noqa:
 
 @cache
 def _holds_times(kind: Descriptor) -> bool:
-    """Say whether a message of this kind may have a time in it, however deep."""
+    """Say whether a message of this kind, or a message in it, can contain a time."""
     seen, waiting = {kind.full_name}, [kind]
     while waiting:
         one = waiting.pop()

@@ -44,7 +44,7 @@ def own_numbers(field: LimitField) -> Mapping[str, int]:
 
 
 def limits_of(**numbers: Mapping[str, int]) -> Mapping[str, Limits]:
-    """Return the limits of every modality, with the given numbers of each field of Limits in the place of its own."""
+    """Return the limits of every modality: the given numbers of each field of Limits, else the modality's own."""
     return {
         kind: replace(own, **{field: given[kind] for field, given in numbers.items() if kind in given})
         for kind, own in LIMITS.items()

@@ -10,13 +10,13 @@ _PRINCIPAL: ContextVar[str] = ContextVar("principal", default="")
 
 
 def current_principal() -> str:
-    """Return the principal of the call that the current task answers; empty where nobody authenticated it."""
+    """Return the principal of the current task's call; empty for an unauthenticated call."""
     return _PRINCIPAL.get()
 
 
 @contextmanager
 def authenticated(principal: str) -> Iterator[None]:
-    """Run a call on behalf of a principal: what an authenticator puts around the behaviour of a call."""
+    """Run a call on behalf of a principal; an authenticator wraps the behaviour of the call in this."""
     token = _PRINCIPAL.set(principal)
     try:
         yield

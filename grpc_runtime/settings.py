@@ -54,17 +54,17 @@ class StoreSettings(BaseSettings):
 
     @property
     def cache_folder(self) -> Path:
-        """What can be made again: `cache_dir`, expanded, by default below `home`."""
+        """The folder of data that can be made again: `cache_dir`, expanded, by default below `home`."""
         return expanded(self.cache_dir, "MAAS_CACHE_DIR") if self.cache_dir else self.folder / "cache"
 
     def open_database(self) -> Database:
-        """Connect to the database, creating the schema where it is empty; raise SchemaMismatch where it is another."""
+        """Connect to the database and create the schema in an empty one; raise SchemaMismatch for another schema."""
         database = self.connect()
         database.open_schema()
         return database
 
     def connect(self) -> Database:
-        """Connect to the database, whatever schema it has."""
+        """Connect to the database without a check of its schema."""
         return Database(self.database_url or sqlite_url(self.folder / "store.db"))
 
     def open_blobs(self) -> BlobStore:
@@ -74,10 +74,10 @@ class StoreSettings(BaseSettings):
 
 
 class ServerSettings(StoreSettings):
-    """A gRPC server's own: where it listens, and how long it waits for requests in flight when it stops.
+    """The settings of a gRPC server.
 
-    A service sets an `env_prefix` of its own; each field is read from a variable of that prefix, else from
-    `MAAS_{FIELD}`: so `MAAS_HOME` reaches every service and `MAAS_TRAINING_LOG_LEVEL` one alone.
+    A service sets its own `env_prefix`. Each field is read from a variable of that prefix, else from `MAAS_{FIELD}`:
+    `MAAS_HOME` reaches every service, `MAAS_TRAINING_LOG_LEVEL` one.
     """
 
     bind: str = Field(description="Address to listen on, `host:port`. Port 0: any free port.")

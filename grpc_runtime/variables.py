@@ -1,4 +1,4 @@
-"""Variables of the environment that look like settings and are none: a mistyped name would be ignored in silence."""
+"""Environment variables that look like mistyped settings: without a remark they would be ignored silently."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _OF_A_FEW = 0.88
 def mistyped_settings(
     names: Iterable[str], prefix: str, fields: Collection[str], also_known: Collection[str]
 ) -> Iterator[str]:
-    """Yield a remark for each variable of a service's own prefix that is no setting, and for those near to one.
+    """Yield a remark for each unknown variable with the service's own prefix, and for each near miss of a setting.
 
-    Each field is read from `{prefix}{FIELD}`, else from `MAAS_{FIELD}`. What has the prefix of another service is that
-    one's to judge.
+    Each field is read from `{prefix}{FIELD}`, else from `MAAS_{FIELD}`. Variables with the prefix of another service
+    are left to that service.
     """
     others = tuple(each for each in _SERVICE_PREFIXES if each != prefix)
     settings = [f"{start}{field.upper()}" for start in (prefix, _PREFIX) for field in fields]

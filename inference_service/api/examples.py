@@ -1,4 +1,4 @@
-"""From a request's examples to Python values: what an input spec opens."""
+"""Converts the examples of a request to Python values, which an input spec opens."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FLOAT_BYTES = 4
 
 
 def read_examples(examples: Sequence[pb.Example], max_examples: int) -> Examples:
-    """Return each example's content as a Python value; raise InvalidInput naming each that is malformed.
+    """Return the content of each example as a Python value; raise InvalidInput naming each malformed example.
 
-    Whether the version takes such an example is for its input spec to say.
+    The input spec of the version checks the modality later.
     """
     if not 1 <= len(examples) <= max_examples:
         raise InvalidInput.of("examples", f"must be 1 to {max_examples} examples, not {len(examples)}")

@@ -1,1 +1,1 @@
-"""What should be loaded: the change feed, the policies of the operator, and lookups in the registry."""
+"""The desired versions: change feed, policies of the operator, lookups in the registry."""

@@ -11,7 +11,7 @@ from model_store.registry.models import PRODUCTION, ModelStore
 from model_store.registry.serving_view import ServableModel, ServingView
 
 Target = ModelName | AliasName | VersionName
-"""What a request may name."""
+"""The target of a request: a model, a version or an alias."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ class DesiredVersions:
             self._pinned.setdefault(target.model_id, []).append(target)
 
     def everything(self) -> tuple[WantedModel, ...]:
-        """Return what is wanted of every model that has a version, by id."""
+        """Return the desired versions of every model that has a version, by id."""
         models = self._read(self._policies.pinned, only=None)
         return tuple(self._wanted(model_id, models[model_id]) for model_id in sorted(models))
 
     def of(self, model_ids: Collection[str]) -> tuple[WantedModel, ...]:
-        """Return what is wanted of these models, in order; of one that was deleted or never was, nothing."""
+        """Return the desired versions of these models, in order; none for a deleted or unknown model."""
         models = self._read([target for each in model_ids for target in self._pinned.get(each, ())], only=model_ids)
         return tuple(self._wanted(model_id, models.get(model_id)) for model_id in model_ids)
 
     def of_model(self, model_id: str) -> WantedModel:
-        """Return what is wanted of one model; raise ModelNotFound."""
+        """Return the desired versions of one model; raise ModelNotFound."""
         (wanted,) = self.of([model_id])
         if wanted.is_gone:
             self._store.get_model(model_id)
@@ -89,7 +89,7 @@ class DesiredVersions:
 
     def _read(self, named: Collection[Target], *, only: Collection[str] | None) -> dict[str, ServableModel]:
         versions = [target for target in named if isinstance(target, VersionName)]
-        # One at least: what `models/x` means where no alias says so.
+        # At least one: `models/x` without an alias means the newest version.
         return self._view.models(max(self._policies.num_newest_versions, 1), versions, only)
 
     def _wanted(self, model_id: str, found: ServableModel | None) -> WantedModel:

@@ -56,7 +56,7 @@ class Lookups:
         for target, running in self._running.items():
             running.is_stale |= target.model_id == model_id
         for target in [each for each in self._refused if each.model_id == model_id]:
-            self._refused.pop(target, None)  # it may have expired by now
+            self._refused.pop(target, None)  # possibly expired meanwhile
 
     async def _ask(self, target: Target) -> None:
         try:

@@ -62,7 +62,7 @@ class Source:
     def _steps(self, stop: threading.Event) -> Iterator[None]:
         """Emit everything once, then each change; a step counts as done only after its models were emitted."""
         if self._last_sequence is None:
-            # Read before the listing: what changes meanwhile is then emitted twice rather than never.
+            # Read before the listing: a change in between is then emitted twice, and never lost.
             newest = self._feed.newest()
             self._emit_all(self._everything())
             self._last_sequence = newest
@@ -73,7 +73,7 @@ class Source:
             yield
 
     def _everything(self) -> tuple[WantedModel, ...]:
-        """Return what is wanted of every model, those included that were emitted before and are gone by now."""
+        """Return the desired versions of every model; none for emitted models that no longer exist."""
         models = self._desired.everything()
         gone = sorted(self._emitted.difference(model.model_id for model in models))
         has_gap = bool(self._emitted)

@@ -1,1 +1,1 @@
-"""What is loaded: the manager, its policy and its transitions, leases, aliases and readiness."""
+"""The loaded versions: manager, policy and transitions, leases, aliases, readiness."""

@@ -87,7 +87,7 @@ class Leases:
         return Lease(version, self._ended)
 
     async def _split(self, model: ServedModel, target: Target, deadline: float | None, routing_key: str) -> Lease:
-        """Hold the key's canary where it is READY, else the main version, perhaps with a shadow."""
+        """Lease the key's canary if it is READY, else the main version, with the shadow of the request, if any."""
         split = model.split(target)
         number = None if split is None else split.canary(routing_key)
         if number is not None:
@@ -102,7 +102,7 @@ class Leases:
         return Lease(version, self._ended, Shadow(shadow, split.counts))
 
     def _shadow(self, name: VersionName) -> Lease | None:
-        """Hold a version where it is READY. A shadow never loads one, as that could evict another version."""
+        """Lease a version if it is READY. A shadow never loads a version, which could evict another one."""
         model = self._models.by_id.get(name.model_id)
         version = None if model is None else model.ready(name)
         return None if version is None else Lease(version, self._ended)

@@ -73,7 +73,7 @@ class Loading:
     async def _done(self, version: ServedVersion, work: Callable[..., T], *arguments: object) -> T | None:
         """Return the result of work in the loader thread, or record its failure and return None."""
         running = asyncio.get_running_loop().run_in_executor(self._loader_thread, work, *arguments)
-        await asyncio.wait([running])  # unlike `await running`, this does not raise what the work raised
+        await asyncio.wait([running])  # unlike `await running`, this does not raise the error of the task
         error = running.exception()
         if error is None:
             return running.result()

@@ -79,12 +79,12 @@ class Manager:
     def lease_when_ready(
         self, target: Target, deadline: float | None = None, routing_key: str | None = None
     ) -> Coroutine[Any, Any, Lease]:
-        """Hold the version that answers to a name once it is loaded: where it is desired, or loaded on demand.
+        """Lease the version that answers to a name once it is loaded: a desired version, or one loaded on demand.
 
-        Any number of requests wait for one load, each until its own deadline, a time of time.monotonic. Where
-        an alias gives other versions a share, the key decides which one answers; an empty key decides by chance, and
-        without a key the main version answers. Raises what `lease` raises, DeadlineExceeded, and with `look_up` what
-        that raises.
+        Any number of requests wait for one load, each until its own deadline, a time of time.monotonic. If an alias
+        gives other versions a share, the key decides which one answers. An empty key decides at random; without a key
+        the main version answers. Raises the errors of `lease`, DeadlineExceeded, and with `look_up` the errors of the
+        lookup.
         """
         return self._leases.when_ready(target, deadline, routing_key)
 
@@ -121,7 +121,7 @@ class Manager:
             await self._waiting.left(held[0])
 
     def report(self, model_id: str) -> ModelReport:
-        """Describe one model; raise NotServed where it is neither loaded nor desired."""
+        """Describe one model; raise NotServed for a model that is neither loaded nor desired."""
         return self._report(self._models.known(model_id))
 
     def model_ids(self) -> list[str]:

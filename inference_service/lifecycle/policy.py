@@ -30,14 +30,14 @@ class VersionState(StrEnum):
 
 @dataclass(frozen=True)
 class VersionSnapshot:
-    """What the policy knows of one version.
+    """The policy's view of one version.
 
     `wanted`: it is desired. `answers`: an alias, or the model's own name, is answered from it now. `retry_at`: the time
     from which loading may be retried (FAILED versions only). `requested_at`: the time since which a request waits for
     it. `replaces`: a name that should be answered from it is still answered from the previous version, which
     `is_being_replaced`. `is_on_demand`: a request loaded it, and it stays though it is not desired. `is_deferred`: it
     was evicted, or memory was short, and it is loaded at the next request. `in_use`: requests hold it. `used_at`: the
-    time of the last lease. `stages`: bytes of each of its stages, loaded or not; None where they are not measured yet.
+    time of the last lease. `stages`: bytes of each of its stages, loaded or not; None before they are measured.
     """
 
     name: VersionName
@@ -191,7 +191,7 @@ def may_unload(snapshot: VersionSnapshot, now: float) -> bool:
 
 
 def _load(loadable: Sequence[VersionSnapshot], memory: Memory | None) -> Action:
-    """Load the first of these that can be; one that waits for a lease to end does not block one that fits."""
+    """Load the first version that fits; a version that waits for the end of a lease blocks no other."""
     if memory is None:
         return Load(loadable[0].name)
     steps = (_with_room(each, memory) for each in loadable)
@@ -199,7 +199,7 @@ def _load(loadable: Sequence[VersionSnapshot], memory: Memory | None) -> Action:
 
 
 def _with_room(snapshot: VersionSnapshot, memory: Memory) -> Action:
-    """Load this version where it fits; else, where it is urgent, evict one version, and look again."""
+    """Load this version if it fits; else, if it is urgent, evict one version and look again."""
     if snapshot.stages is None:
         return Measure(snapshot.name)
     added = sum(size for key, size in snapshot.stages.items() if key not in memory.stages)

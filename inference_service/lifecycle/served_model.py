@@ -19,7 +19,7 @@ _NUM_REMEMBERED = 3
 
 @dataclass(frozen=True)
 class AliasReport:
-    """The version that answers an alias, and the one that should."""
+    """The version that answers an alias, and the version that should answer it."""
 
     name: AliasName
     version: VersionName | None
@@ -36,7 +36,7 @@ class ModelReport:
     aliases: tuple[AliasReport, ...] = ()
     default_version: VersionName | None = None
     obstacle: str = ""
-    """Why this model keeps the service from being ready; empty where it does not."""
+    """The reason why this model keeps the service from being ready; empty without one."""
 
 
 class ServedModel:
@@ -87,7 +87,7 @@ class ServedModel:
         return version
 
     def switch(self, *, is_off: bool) -> None:
-        """Unload the model and answer none of its names, or return to what the registry desires."""
+        """Unload the model and answer none of its names, or return to the desired versions of the registry."""
         self.is_off = is_off
         for version in self.versions.values():
             version.is_deferred, version.retry_at = False, 0.0
@@ -152,10 +152,10 @@ class ServedModel:
         return version
 
     def obstacle(self) -> str:
-        """Say which name or pinned version is not answered and should be, and why; empty where there is none.
+        """Name each name or pinned version that should be answered and is not, with the reason; empty without one.
 
-        A name is answered by its desired version, or by the previous one. A deferred version counts as answering:
-        its first request loads it.
+        A name is answered by its desired version, or by the previous one. A deferred version counts as answering: its
+        first request loads it.
         """
         if self.is_off:
             return ""
@@ -215,7 +215,7 @@ class ServedModel:
         return AliasReport(name, _ready_name(self._aliases[alias]), wanted, self.splits.get(alias))
 
     def _named(self, target: ModelName | AliasName) -> tuple[ServedVersion | None, VersionName | None]:
-        """Return the version that answers a name now, if any, and the one that should."""
+        """Return the version that answers a name now, if any, and the version that should answer it."""
         if isinstance(target, ModelName):
             return self._default, self._default_target()
         if target.alias not in self._aliases:
@@ -238,7 +238,7 @@ class ServedModel:
         return max(available or self.wanted.versions, default=self.wanted.newest)
 
     def _wanted_names(self) -> Iterator[tuple[Target, ServedVersion | None, VersionName]]:
-        """Yield each name that must be answered, the version that answers it now, and the one that should."""
+        """Yield each name that must be answered, the version that answers it now, and the version that should."""
         for alias, number in self.wanted.aliases.items():
             if (target := VersionName(self.model_id, number)) in self.wanted.versions:
                 yield AliasName(self.model_id, alias), self._aliases[alias], target

@@ -117,13 +117,13 @@ class VersionReport:
     shared_bytes: int
     load_seconds: float
     statistics: VersionStatistics | None = None
-    """Its requests; None where it is not loaded."""
+    """The statistics of its requests; None for a version that is not loaded."""
     last_used_at: datetime | None = None
     is_pinned: bool = False
     precision: Precision | None = None
     agreements: tuple[Agreement, ...] = ()
     input_spec: InputSpec | None = None
-    """What it takes; None where it is not loaded."""
+    """The input spec; None for a version that is not loaded."""
     task: Task | None = None
     embedding_size: int = 0
 

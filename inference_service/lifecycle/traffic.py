@@ -62,7 +62,7 @@ def place(alias: AliasName, routing_key: str) -> float:
     """Return the position of a key, from 0 to 100, uniform over keys.
 
     The first canary takes the positions from 0 to its percent, the next one continues there, and the main version takes
-    the rest. So a key stays with the first canary when that one's percent grows.
+    the rest. So a key stays with the first canary when the percent of that canary grows.
     """
     digest = hashlib.blake2b(f"{alias}\0{routing_key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 * 100

@@ -22,8 +22,8 @@ _LOADING = frozenset({VersionState.PENDING, VersionState.LOADING})
 class Waiting:
     """Lets any number of requests wait for one load, each until its own deadline; use it on the event loop only.
 
-    `changed` is called when the versions that requests wait for have changed. With `look_up`, a name that is not here
-    is looked up in the registry. With `loads_on_demand`, a request loads what is not loaded.
+    `changed` is called after a change of the versions that requests wait for. With `look_up`, an unknown name is looked
+    up in the registry. With `loads_on_demand`, a request loads a version that is not loaded.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Waiting:
         self._has_ended = False
 
     def note_change(self, model_id: str) -> None:
-        """Forget what was looked up of a model, because the registry has changed it."""
+        """Forget the lookups of a model after a change in the registry."""
         if self._lookups is not None:
             self._lookups.note_change(model_id)
 
@@ -132,7 +132,7 @@ class Waiting:
         return model.find(target) if self._lookups is None else name
 
     async def _look_up(self, target: Target) -> None:
-        """Add what the registry has under this name; raise what `look_up` raises."""
+        """Add the version that the registry has under this name; raise the errors of `look_up`."""
         if self._lookups is None:
             raise RuntimeError(f"nothing looks {target} up")
         await self._lookups.find(target)

@@ -31,8 +31,8 @@ class _Watcher:
 class Watchers:
     """Tells every watcher which models changed; use it on the event loop only.
 
-    A watcher that is slow misses steps between and never the newest: it is told that a model changed, and reads the
-    state when it gets to it.
+    A slow watcher misses intermediate states and never the newest: it learns that a model changed, and reads the state
+    later.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the service says of itself and its models, as messages of the Open Inference Protocol."""
+"""Descriptions of the service and its models, as messages of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def config(version: ResidentVersion, report: ModelReport, limits: ServerLimits) 
 
 
 def statistics(report: VersionReport, *, has_gpu: bool) -> pb.ModelStatistics:
-    """Write what a loaded version was asked."""
+    """Write the statistics of a loaded version."""
     counted = report.statistics
     if counted is None:
         raise ValueError(f"{report.name} is not loaded")
@@ -180,9 +180,9 @@ def _model_input(form: TensorForm) -> pb.ModelInput:
 
 
 def _alternatives(forms: Mapping[str, TensorForm]) -> str:
-    """Return, as JSON, the inputs that may stand in the place of those in the metadata.
+    """Return, as JSON, the alternatives to the inputs of the metadata.
 
-    They are no inputs of the metadata: a tool fills each that it is told of, and a request sends one alternative.
+    The metadata does not list them: some tools fill every listed input, and a request has one alternative.
     """
     others = [form for form in forms.values() if form.alternative != 0]
     return json.dumps([{**_described(form), "alternative": form.alternative} for form in others])

@@ -35,7 +35,7 @@ def read_request(request: pb.ModelInferRequest, memory: SharedMemory) -> InferRe
 
 
 def infer_response(version: ResidentVersion, request_id: str, tensors: Sequence[OutputTensor]) -> pb.ModelInferResponse:
-    """Write an answer: what goes into shared memory is written there, and its raw contents are empty."""
+    """Write an answer; an output in shared memory is written there, and its raw contents are empty."""
     response = pb.ModelInferResponse(
         model_name=version.name.model_id, model_version=str(version.name.number), id=request_id
     )

@@ -25,7 +25,7 @@ def settings_of(level: str) -> dict[str, Setting]:
 
 
 def changed_level(level: str, changes: Mapping[str, Setting]) -> str:
-    """Return the level that has these settings; raise InvalidInput where there is none."""
+    """Return the log level of these settings; raise InvalidInput for unknown settings."""
     now = settings_of(level)
     for name, value in changes.items():
         if name not in now:

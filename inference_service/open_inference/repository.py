@@ -13,7 +13,7 @@ from model_store.names import model_name
 
 
 class Repository:
-    """Loads models; `wanted` asks the model store what should be loaded of one."""
+    """Loads and unloads models; `wanted` returns the desired versions of one model."""
 
     def __init__(self, manager: Manager, wanted: Callable[[str], WantedModel]) -> None:
         self._manager = manager

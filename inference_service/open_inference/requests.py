@@ -1,4 +1,4 @@
-"""A request to infer, in the service's own words: what it names, and how its tensors become rows and back."""
+"""An inference request: its target, the conversion of tensors to rows, and of rows to tensors."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class OutputTensor:
 
 @lru_cache(maxsize=4096)
 def read_target(model: str, version: str, field: str) -> ModelName | AliasName | VersionName:
-    """Return what a model and a version mean; raise NotServed where they can mean nothing.
+    """Return the target of a model name and a version; raise NotServed for names that no target can have.
 
-    The version is a number, an alias, or empty for what answers to the model's own name.
+    The version is a number, an alias, or empty for the model's own name.
     """
     if not model:
         raise InvalidInput.of(field, "must be the id of a model")
@@ -83,7 +83,7 @@ def read_target(model: str, version: str, field: str) -> ModelName | AliasName |
 def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) -> Examples | Rows:
     """Return a request's inputs as rows, or as examples that must be prepared first.
 
-    Raises InvalidInput that says which input it is, what was expected and what was found.
+    Raises InvalidInput with the name of the input, the expected tensor and the tensor found.
     """
     forms = inputs_of(spec)
     _check_names(forms, [each.name for each in inputs])
@@ -99,7 +99,7 @@ def read_input(spec: InputSpec, inputs: Sequence[InputTensor], max_rows: int) ->
 
 
 def read_outputs(names: Collection[str], wanted: Sequence[WantedOutput]) -> tuple[WantedOutput, ...]:
-    """Return what is asked for, or all there is; raise InvalidInput for what this version does not give."""
+    """Return the requested outputs, or all; raise InvalidInput for an output that this version does not have."""
     if not wanted:
         return tuple(WantedOutput(name, "outputs") for name in names)
     for position, each in enumerate(wanted):
@@ -119,7 +119,7 @@ def check_memory(forms: Mapping[str, OutputForm], wanted: Sequence[WantedOutput]
 
 
 def check_answer(asked: InferRequest, rows: Examples | Rows, answer: Answer) -> None:
-    """Raise InvalidInput where numbers were so large that the answer to them is none."""
+    """Raise InvalidInput for numbers so large that the answer is not finite."""
     if not isinstance(rows, Rows) or not any(each.dtype == np.float32 for each in rows.arrays.values()):
         return
     for values in answer.values():

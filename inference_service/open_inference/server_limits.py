@@ -10,7 +10,7 @@ from model_store.modalities import Limits
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What is the same for all models of a server, or for those of one modality."""
+    """The limits that all models of a server, or of one modality, share."""
 
     max_rows_per_request: int
     by_kind: Mapping[str, Limits]

@@ -59,7 +59,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class OpenInferenceServicer(SharedMemoryServicer):
     """Answers from leased versions; every refusal is a domain error, which the server maps to a code.
 
-    `refusal` says what a caller is told of an error: a stream tells it in a message, and goes on.
+    `refusal` converts an error to the answer of a call: a stream sends it as a message, and goes on.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class OpenInferenceServicer(SharedMemoryServicer):
         self._streams = Streams(max_at_once=_MAX_AT_ONCE)
 
     def close_streams(self) -> None:
-        """End every stream once what it has is answered: they would hold up the server's end."""
+        """End every stream after its running requests are answered; open streams would delay the stop of the server."""
         self._streams.close()
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: ARG002
@@ -150,7 +150,7 @@ class OpenInferenceServicer(SharedMemoryServicer):
                 yield each
 
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:  # noqa: ARG002
-        """Say what loaded versions were asked."""
+        """Return the statistics of loaded versions."""
         found = [
             convert.statistics(report, has_gpu=self._limits.has_gpu)
             for report in self._versions(request.name, request.version)
@@ -244,7 +244,7 @@ def _urgency(asked: InferRequest, context: Context) -> Urgency:
 
 
 def _deadline(context: Context, timeout_us: int = 0) -> float | None:
-    """Return the earlier of the call's deadline and the timeout, where there is one, by time.monotonic."""
+    """Return the earlier of the call's deadline and the timeout, if any, as a time of time.monotonic."""
     remaining = [timeout_us / 1e6] if timeout_us else []
     if (left := context.time_remaining()) is not None:
         remaining.append(left)

@@ -23,7 +23,7 @@ _MAX_REGIONS = 128  # each holds a descriptor, and a process has few
 
 
 class Region:
-    """A part of a shared memory object, open for as long as somebody holds this."""
+    """A part of a shared memory object, which stays open while this object exists."""
 
     def __init__(self, name: str, key: str, offset: int, byte_size: int) -> None:
         self.name = name
@@ -70,7 +70,7 @@ class SharedMemory:
     """The registered regions; use it on the event loop only. Switched off, it answers every call with IllegalState."""
 
     def __init__(self, *, enabled: bool, prefix: str) -> None:
-        """Take what the names of all memory begin with that callers may name."""
+        """Take the prefix that all names of shared memory must have."""
         self.enabled = enabled
         self._prefix = prefix
         self._regions: dict[str, Region] = {}
@@ -98,14 +98,14 @@ class SharedMemory:
             self._regions.clear()
 
     def regions(self, name: str) -> Mapping[str, Region]:
-        """Return a region by its name, or all of them where that is empty; raise NotServed where there is none."""
+        """Return a region by its name, or all regions for an empty name; raise NotServed for an unknown one."""
         self._check_enabled()
         if name and name not in self._regions:
             raise NotServed(f"no region is registered as {quoted(name)}")
         return {name: self._regions[name]} if name else self._regions
 
     def slice(self, name: str, offset: int, byte_size: int, place: str) -> Slice:
-        """Return a place in a region; raise InvalidInput naming `place` where it is not inside of one."""
+        """Return a place in a region; raise InvalidInput naming `place` if it is outside of the region."""
         self._check_enabled()
         region = self._regions.get(name)
         if region is None:

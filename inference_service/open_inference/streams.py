@@ -29,8 +29,8 @@ class Streams:
     ) -> AsyncGenerator[A]:
         """Yield the answer of each request, in the order of the requests.
 
-        An answer that waits for an earlier one counts among those that run. Whatever `answer` raises ends the stream.
-        However this ends, nothing goes on running behind it.
+        An answer that waits for an earlier one counts among the running requests. An error of `answer` ends the stream.
+        No task is left running when the stream ends.
         """
         running: set[asyncio.Task[A]] = set()
         in_order: asyncio.Queue[asyncio.Task[A] | None] = asyncio.Queue()

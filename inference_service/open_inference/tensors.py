@@ -34,12 +34,12 @@ class InputTensor:
     place: str
 
     def refused(self, rule: str) -> InvalidInput:
-        """Build the error that says what is wrong with this input."""
+        """Build the error for this input."""
         return InvalidInput.of(self.place, f"{self.name} {rule}")
 
 
-# The types of numbers that inputs have: how an element lies in raw bytes, little-endian whatever the machine, and which
-# typed list takes it. Half floats have none, and NumPy knows no BF16: its bits are read.
+# The numeric types of inputs: the layout of an element in raw bytes (little-endian on every machine) and its typed
+# list. Half floats have no typed list. NumPy has no BF16: its bits are read.
 _RAW: dict[str, DTypeLike] = {"UINT8": "<u1", "INT64": "<i8", "FP32": "<f4", "FP16": "<f2", "BF16": "<u2"}
 _TYPED: dict[str, tuple[str, DTypeLike]] = {
     "UINT8": ("uint_contents", np.uint32),

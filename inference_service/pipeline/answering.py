@@ -1,4 +1,4 @@
-"""From a leased version and what a request sent to its answer: room in the queue, rows, and the device."""
+"""From a leased version and the content of a request to its answer: room in the queue, rows, device."""
 
 from __future__ import annotations
 

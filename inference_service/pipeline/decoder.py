@@ -19,10 +19,10 @@ _LARGE = 4_000_000
 
 
 class Decoder:
-    """Opens and prepares examples in `threads`; those of all requests take turns.
+    """Opens and prepares examples in `threads`; the examples of all requests take turns.
 
-    Sizes are in the modality's unit, and bounded by the `limits` of each modality. Large examples that are in memory at
-    once have together no more than one may have; small ones do not wait for them.
+    Sizes are in the modality's unit and bounded by the `limits` of each modality. Large examples in memory at the same
+    time have together at most the size limit of one example. Small examples do not wait for them.
     """
 
     def __init__(self, threads: Executor, limits: Mapping[str, Limits]) -> None:
@@ -43,8 +43,8 @@ class Decoder:
     ) -> Rows:
         """Return examples as rows, in order.
 
-        `flow` is the model that they are for. Raises InvalidInput that names every example that cannot be used, by its
-        number. When the caller is cancelled, what was not begun is not done.
+        `flow` is the model of the request. Raises InvalidInput naming each unusable example by its number. Examples
+        that are not yet begun are dropped when the caller is cancelled.
         """
         request = _Request(examples, spec, field_of, asyncio.get_running_loop())
         with self._lock:
@@ -61,7 +61,7 @@ class Decoder:
         return request.result()
 
     def _work(self) -> None:
-        """Do the job whose turn it is, or have it wait where it is large and others are being prepared."""
+        """Run the next job; a large one waits while other large ones are being prepared."""
         with self._lock:
             job = self._waiting.take()
         if job is None or job.request.is_over:
@@ -119,7 +119,7 @@ class Decoder:
 
 
 class _Request:
-    """The examples of one request, and what became of each; `is_over` once nobody waits for them."""
+    """The examples of one request and their results; `is_over` after the caller has gone."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class _Request:
         self._error: Exception | None = None
 
     def end(self, index: int, row: Rows | Violation) -> None:
-        """Take what became of one example; any thread may call it."""
+        """Take the result of one example; thread-safe."""
         with self._lock:
             self._rows[index] = row
             self._num_left -= 1
@@ -150,7 +150,7 @@ class _Request:
             self._tell()
 
     def fail(self, error: Exception) -> None:
-        """End all of it with an error, the first one that comes; any thread may call it."""
+        """End the request with an error; the first error counts. Thread-safe."""
         with self._lock:
             is_first, self._error = self._error is None, self._error or error
         if is_first:
@@ -158,7 +158,7 @@ class _Request:
             self.is_over = True
 
     def result(self) -> Rows:
-        """Return the rows, or raise what stands in the way."""
+        """Return the rows, or raise the error of the request."""
         if self._error is not None:
             raise self._error
         if violations := [each for each in self._rows if isinstance(each, Violation)]:
@@ -180,7 +180,7 @@ class _Job:
 
     @contextmanager
     def answering_faults(self) -> Iterator[None]:
-        """Tell the request of whatever goes wrong: a thread's error would be lost, and the request wait for ever."""
+        """Pass any error of the thread on to the request, which would wait for ever otherwise."""
         try:
             yield
         except InvalidExample as error:

@@ -13,7 +13,7 @@ from inference_service.models.resident import ResidentVersion
 from inference_service.pipeline.examples import Examples
 from model_store.modalities import Rows
 
-_ENTRY_BYTES = 500  # about what an entry takes beside its numbers
+_ENTRY_BYTES = 500  # approximate size of an entry without its numbers
 
 
 class ResponseCache:
@@ -37,7 +37,7 @@ class ResponseCache:
 
 
 def cache_key(version: ResidentVersion, given: Examples | Rows, outputs: frozenset[Output]) -> bytes:
-    """Return what two requests have in common exactly if they must have the same answer."""
+    """Return a key that is equal for two requests exactly if they must have the same answer."""
     names = sorted(output.name for output in outputs)
     digest = hashlib.blake2b(f"{version.name} {version.precision} {names} {type(given).__name__}".encode())
     for part in given.examples if isinstance(given, Examples) else _named(given):

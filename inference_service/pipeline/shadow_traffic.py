@@ -24,17 +24,16 @@ from model_store.tasks import Activation
 from model_store.tasks.comparing import same_decisions
 
 _log = structlog.get_logger()
-_PRIORITY = 2**64  # behind whatever a caller can ask for
+_PRIORITY = 2**64  # behind every priority that a caller can choose
 _SECONDS = 10.0
 _MAX_SHARE = 16  # shadow rows take at most one part in this many of the room in the queue
 
 
 class ShadowTraffic:
-    """Runs shadows in the background: few rows at once, and none while the queue is over half full.
+    """Runs shadows in the background: few rows at the same time, and none while the queue is over half full.
 
-    A shadow's rows are in batches of their own, behind all others: they fail no request, and delay one by no more than
-    the batch that the device is busy with. They count in the batches and the rows of the version's statistics, and not
-    among its requests: nobody asked for them.
+    The rows of a shadow have their own batches, behind all others. They fail no request, and delay a request at most by
+    the batch that is running. The statistics of the version count these batches and rows, but no requests.
     """
 
     def __init__(self, scheduler: Scheduler[Work, Answer]) -> None:
@@ -114,7 +113,7 @@ def _is_comparable(shadow: ResidentVersion, version: ResidentVersion) -> bool:
 
 
 def _by_label(scores: Values, labels: Sequence[str], wanted: Sequence[str]) -> Values:
-    """Return scores in the order of other labels, and 0 for one that they do not have; what is left over goes last."""
+    """Return the scores in the order of other labels, 0 for a missing label; the remaining scores go last."""
     if labels == wanted:
         return scores
     column = {label: position for position, label in enumerate(labels)}

@@ -19,7 +19,7 @@ _ALSO = {"float32": ("FP16", "BF16")}
 
 
 class Layout(Enum):
-    """What the dimensions of a row mean."""
+    """The meaning of each dimension of a row."""
 
     NONE = ""
     HEIGHT_WIDTH_CHANNELS = "nhwc"
