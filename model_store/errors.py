@@ -20,7 +20,7 @@ class StoreError(Exception):
 
     @property
     def in_full(self) -> str:
-        """Text and detail: what a log, or an operator's terminal, shows."""
+        """Text and detail, for the log or an operator's terminal."""
         return f"{self} ({self.detail})" if self.detail else str(self)
 
 
@@ -37,7 +37,7 @@ class IllegalState(StoreError):
 
 
 class Conflict(StoreError):
-    """Somebody else changed the resource first."""
+    """Another writer changed the resource first."""
 
 
 class Expired(StoreError):
@@ -53,7 +53,7 @@ class StorageFull(StoreError):
 
 
 class DamagedStore(StoreError):
-    """What the store holds is not what it promised."""
+    """The stored bytes are not the bytes that their name promises."""
 
 
 @dataclass(frozen=True)
@@ -130,4 +130,4 @@ class InvalidManifest(StoreError):
 
 
 class BaseUnavailable(StoreError):
-    """The weights of a base cannot be had here; the text says what to do instead."""
+    """The weights of a base are not available here; the text names the alternatives."""

@@ -1,4 +1,4 @@
-"""Paths that begin with `~`, on machines and in containers where a user may have no home folder."""
+"""Paths that begin with `~`, also on machines and in containers where a user has no home folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def expanded(path: Path, variable: str) -> Path:
-    """Return a path with `~` replaced; raise FileNotFoundError naming the variable to set where there is no home."""
+    """Return a path with `~` replaced; without a home folder raise FileNotFoundError naming the variable to set."""
     try:
         return path.expanduser()
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Labels that people give: read from a file of one a line, in whatever encoding says what it is, and all different."""
+"""Labels in a file, one a line, in UTF-8 or with a byte order mark, all different."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LINE_ENDS = re.compile(r"\r\n|\n|\r")
 
 
 def read_labels(path: Path) -> list[str]:
-    """Return the labels in a file, one a line, without blanks around them and without empty lines.
+    """Return the labels in a file, one a line, without surrounding blanks and without empty lines.
 
-    The file is UTF-8, or has the byte order mark of UTF-8, UTF-16 or UTF-32. Raises InvalidInput where it is something
-    else, or has no label.
+    The file is UTF-8, or has the byte order mark of UTF-8, UTF-16 or UTF-32. Raises InvalidInput for another encoding,
+    and for a file without labels.
     """
     labels = [normal_form(line.strip()) for line in _LINE_ENDS.split(_decoded(path.name, path.read_bytes()))]
     labels = [label for label in labels if label]

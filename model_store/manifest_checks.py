@@ -11,7 +11,7 @@ from model_store.modalities import read_input_spec
 def check_manifest(manifest: Manifest) -> Head:
     """Check all that can be known without the blobs, and return the head; raise InvalidManifest naming the place."""
     head = Head.from_json(manifest.head)
-    _check_task(manifest, head)  # first: what the manifest has no name for is never built, however many outputs it says
+    _check_task(manifest, head)  # first: no head is built for outputs without names
     wanted = stage_names(manifest.architecture, manifest.arguments, head)
     found = tuple(stage.name for stage in manifest.stages)
     if found != wanted:

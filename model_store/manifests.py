@@ -1,4 +1,4 @@
-"""The manifest: canonical JSON that says what a model is; its SHA-256 names the model's content."""
+"""The manifest: canonical JSON that describes a model; its SHA-256 names the content of the model."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class ManifestStage:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a model is: an architecture, its chain of stages, what it takes, what is asked of it, and its head.
+    """The description of a model: architecture, chain of stages, input spec, task and head.
 
-    `embedding_size` is d of its embeddings [n, d]; a backbone only has no task.
+    `embedding_size` is d of its embeddings [n, d]. A backbone alone has no task.
     """
 
     architecture: str
@@ -58,7 +58,7 @@ class Manifest:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each output stands for, in order, labels or targets; none for a backbone only."""
+        """The label or target of each output, in order; none for a backbone alone."""
         return () if self.task is None else self.task.names
 
     @property
@@ -73,7 +73,7 @@ class Manifest:
             raise InvalidManifest(f"the manifest has {len(data)} bytes; at most {MAX_BYTES} are allowed")
         try:
             values = json.loads(data)
-            canonical_json(values)  # what Python takes for JSON, and no other: NaN, halves of characters
+            canonical_json(values)  # Python's json accepts these and no other parser does: NaN, halves of characters
         except (ValueError, RecursionError) as error:
             raise InvalidManifest(f"the manifest is not JSON: {error}") from error
         return _validated(values)

@@ -155,7 +155,7 @@ def parse_alias_of(text: str, model_id: str, field: str) -> str:
 
 
 def parse_target(text: str, field: str) -> ModelName | AliasName | VersionName:
-    """Read any of the three ways to name what should answer: a model, an alias or a version."""
+    """Read a target in any of its three forms: a model, an alias or a version."""
     if "/versions/" in text:
         return parse_version(text, field)
     if "/aliases/" in text:

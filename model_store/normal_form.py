@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# A terminal obeys the first; the next end a line, turn what follows around, or are halves of characters. No-break
-# spaces and joiners are letters of their languages: Persian and emoji need them.
+# A terminal obeys the first group. The others end a line, reverse the text after them, or are halves of characters.
+# No-break spaces and joiners stay: Persian and emoji need them.
 _UNSHOWABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]",
 )
@@ -26,7 +26,7 @@ def unshowable(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a name with escapes for what cannot be shown."""
+    """Return a name with escapes for characters that cannot be shown."""
     return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

@@ -20,7 +20,7 @@ _REPLACEMENT = "\ufffd"
 
 
 def check_text(text: str, field: str, max_length: int) -> str:
-    """Return a caller's text; raise InvalidInput where it is too long or holds control characters."""
+    """Return a caller's text; raise InvalidInput if it is too long or contains control characters."""
     if len(text) > max_length:
         raise InvalidInput.of(field, f"must have at most {max_length} characters, not {len(text)}")
     if found := _CONTROL.search(text):
@@ -31,7 +31,7 @@ def check_text(text: str, field: str, max_length: int) -> str:
 
 
 def check_line(text: str, field: str, max_length: int) -> str:
-    """Return a caller's text of one line; raise InvalidInput where it is too long or cannot be shown on one."""
+    """Return a caller's text of one line; raise InvalidInput if it is too long or cannot be shown on one line."""
     check_text(text, field, max_length)
     if character := unshowable(text):
         raise InvalidInput.of(field, f"must be characters that can be shown on one line, which {character} is not")
@@ -55,7 +55,7 @@ def listed(texts: Sequence[str], most: int) -> str:
 
 
 def storable(text: str) -> str:
-    """Return a text that every database can keep: what none can is replaced."""
+    """Return a text that every database accepts: characters that some database refuses are replaced."""
     return _UNSTORABLE.sub(_REPLACEMENT, text)
 
 

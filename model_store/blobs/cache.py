@@ -1,7 +1,7 @@
-"""Local copies of remote blobs, bounded in bytes: what was used least recently goes first.
+"""Local copies of remote blobs, bounded in bytes: the least recently used are removed first.
 
-Safe for several processes that share the folder. Entries are not flushed to the disk: whoever reads one verifies it,
-and drops it where it is damaged.
+Safe for several processes that share the folder. Entries are not flushed to the disk: a reader verifies its entry, and
+drops a damaged one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from filelock import FileLock
 from model_store.blobs import checked
 from model_store.blobs.files import unfinished_in
 
-_ABANDONED_SECONDS = 24 * 3600  # a file on its way that nobody has written to for so long
+_ABANDONED_SECONDS = 24 * 3600  # age of a temporary file that no process writes any more
 
 
 class BlobCache:
@@ -43,7 +43,7 @@ class BlobCache:
         return file
 
     def add(self, file: Path, digest: str) -> None:
-        """Take a complete file out of `temporary` as an entry; one that is larger than the bound is left there."""
+        """Move a complete file from `temporary` into the cache; a file larger than the bound stays there."""
         size = file.stat().st_size
         if size > self._max_bytes:
             return
@@ -58,7 +58,7 @@ class BlobCache:
         self._path(digest).unlink(missing_ok=True)
 
     def _remove_abandoned(self) -> None:
-        """Remove what a process of this machine was fetching or sending when it was killed: nobody else knows of it."""
+        """Remove the temporary files of killed processes of this machine; no other process knows of them."""
         for file in unfinished_in(self.temporary):
             if file.started_at < time.time() - _ABANDONED_SECONDS:
                 Path(file.id).unlink(missing_ok=True)

@@ -61,7 +61,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _failing_disk_named(file: FileIO, digest: str) -> Iterator[None]:
-    """Raise CorruptBlob where the disk cannot read back what it was given."""
+    """Raise CorruptBlob for a read error of the disk."""
     try:
         yield
     except OSError as error:
@@ -94,7 +94,7 @@ def unfinished_file(folder: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def scratch_file(folder: Path) -> Iterator[IO[bytes]]:
-    """Give a file in this folder that has no name and is gone afterwards, whatever happens."""
+    """Give a file in this folder without a name; it is gone afterwards in every case."""
     with full_disk_named(), tempfile.TemporaryFile(dir=folder) as file:
         yield file
 

@@ -61,7 +61,7 @@ class LocalBlobs(BlobStore):
         return self._path(digest).is_file()
 
     def path(self, digest: str) -> Path:
-        """Return the blob's file, unverified; raise MissingBlob where there is none."""
+        """Return the blob's file, unverified; raise MissingBlob if it does not exist."""
         path = self._path(digest)
         if not path.is_file():
             raise missing_blob(digest, path)
@@ -114,7 +114,7 @@ class LocalBlobs(BlobStore):
             if aside.stat().st_mtime < before:
                 aside.unlink()
                 return True
-            aside.rename(path)  # over what another writer may have put there since: the same bytes, as young
+            aside.rename(path)  # replaces a copy of another writer: the same bytes, as young
         except FileNotFoundError:
             return False
         sync_folder(path.parent)
@@ -194,7 +194,7 @@ def _renewed(path: Path, digest: str) -> bool:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 return False
             os.utime(file.fileno())
-            # A collector may have taken it away before that: only a file that is still in its place counts.
+            # A collector may have removed it before the time was set: only a file at its place counts.
             return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False

@@ -1,6 +1,6 @@
-"""What a blob store is: bytes named by their SHA-256, written once, verified whenever they are read.
+"""The protocol of a blob store: bytes named by their SHA-256, written once, verified at each read.
 
-`LocalBlobs` keeps them below a folder, `RemoteBlobs` in an object store. No caller's text ever becomes part of a path:
+`LocalBlobs` keeps them below a folder, `RemoteBlobs` in an object store. No text of a caller becomes part of a path:
 digests are checked.
 """
 
@@ -48,7 +48,7 @@ class BlobStatus:
 
 @dataclass(frozen=True)
 class UnfinishedBlob:
-    """What a writer is writing, or left behind when it died; `id` says where, in its store's own words."""
+    """A file that a writer is writing, or left when it died; `id` is its place, in the words of its store."""
 
     id: str
     size_bytes: int
@@ -86,7 +86,7 @@ class BlobWriter:
         """Let the disk begin while hashing goes on, or the flush at the end waits for every byte."""
         pending = self._size - self._written_back
         if pending >= _WRITE_BACK_BYTES and sys.platform == "linux":
-            # What this says is "not needed in memory"; what Linux does is to start writing what is not written yet.
+            # The name says "not needed in memory"; Linux also starts to write dirty pages to the disk.
             os.posix_fadvise(self._file.fileno(), self._written_back, pending, os.POSIX_FADV_DONTNEED)
             self._written_back = self._size
 
@@ -99,9 +99,9 @@ class BlobWriter:
 
 
 class BlobStore(Protocol):
-    """Blobs by digest; safe for any number of threads and processes at once.
+    """Blobs by digest; safe for concurrent threads and processes.
 
-    Every method that takes a digest raises InvalidInput for a text that is none.
+    Every method with a digest raises InvalidInput for a malformed one.
     """
 
     def put(self, chunks: Iterable[Buffer], expected_digest: str | None = None) -> StoredBlob:
@@ -126,7 +126,7 @@ class BlobStore(Protocol):
         return [digest for digest in digests if not self.has(digest)]
 
     def size(self, digest: str) -> int:
-        """Return the blob's size in bytes; raise MissingBlob where there is none."""
+        """Return the blob's size in bytes; raise MissingBlob if it does not exist."""
 
     def sizes(self, digests: Iterable[str]) -> dict[str, int]:
         """Return several blobs' sizes in bytes; raise MissingBlob where one is missing."""
@@ -146,37 +146,37 @@ class BlobStore(Protocol):
         """
 
     def open(self, digest: str) -> IO[bytes]:
-        """Open the blob to pass its bytes on to somebody who verifies them; raise MissingBlob."""
+        """Open the blob to pass its bytes on to a receiver that verifies them; raise MissingBlob."""
 
     def verify(self, digest: str) -> None:
-        """Read every byte of the stored copy itself, whatever caches hold; raise MissingBlob or CorruptBlob."""
+        """Read every byte of the stored copy itself, not of a cache; raise MissingBlob or CorruptBlob."""
 
     def all(self) -> Iterator[BlobStatus]:
-        """Yield every blob, in no order; one that vanishes meanwhile is left out."""
+        """Yield every blob, in no order; a blob that vanishes meanwhile is left out."""
 
     def delete(self, digest: str, *, before: float) -> bool:
         """Remove a blob unless it was put at or after this time (seconds since the epoch); say whether it is gone.
 
-        A blob that is put at the same moment either stays, or is written again by whoever puts it.
+        A blob that is put at the same moment either stays, or its writer writes it again.
         """
 
     def unfinished(self) -> Iterator[UnfinishedBlob]:
-        """Yield what is being written, and what writers that died have left."""
+        """Yield files that are being written, and files of writers that died."""
 
     def discard(self, unfinished: UnfinishedBlob) -> None:
-        """Remove what a writer left; nothing happens where it is gone already."""
+        """Remove the file of a writer; no effect if it is gone already."""
 
     def quarantine(self, digest: str) -> str:
-        """Move the stored copy aside, where nothing reads it, and return where it is now; raise MissingBlob."""
+        """Move the stored copy into quarantine, and return its new place; raise MissingBlob."""
 
     def quarantined(self) -> Iterator[QuarantinedBlob]:
-        """Yield what was moved aside and is still there."""
+        """Yield the quarantined copies that still exist."""
 
     def drop_quarantined(self, blob: QuarantinedBlob) -> None:
-        """Remove for good what was moved aside; nothing happens where it is gone already."""
+        """Remove a quarantined copy for good; no effect if it is gone already."""
 
     def temporary_file(self) -> AbstractContextManager[IO[bytes]]:
-        """Give a local scratch file that is gone afterwards, whatever happens."""
+        """Give a local scratch file; it is gone afterwards in every case."""
 
     def local_folder(self, name: str) -> Path:
         """Return where files of another kind may lie: on the disk of a local store, else on that of the cache."""
@@ -207,7 +207,7 @@ def missing_blob(digest: str, place: object) -> MissingBlob:
 
 
 def check_digest(digest: str, found: str, place: object, *, first: str = "") -> None:
-    """Raise CorruptBlob, whose text says what to do first, unless the bytes have the digest that names them."""
+    """Raise CorruptBlob, with advice, unless the bytes have this digest."""
     if found != digest:
         remedy = f"restore it from a backup, or {first}publish the model again"
         raise CorruptBlob(f"blob {digest} is corrupt: {remedy}", detail=f"{place} has digest {found}")

@@ -1,10 +1,10 @@
 """Blobs in an object store or another remote file system: `sha256/ab/abcdef…` below a URL, read through a local cache.
 
-A blob is written to a local file while it is hashed, then sent, and shown by the store when all of it has arrived. The
-store's copy is the authoritative one: whether a blob is there, and how large it is, is asked there.
+A blob is written to a local file while it is hashed, then sent. The store shows it after all of it has arrived. The
+copy in the store is authoritative: existence and size are asked there.
 
-No object store removes an object only if nobody renewed it in between: where a collector and a publisher meet in that
-moment, the blob is gone, and publishing the version is refused, as the collector has left a tombstone.
+No object store can remove an object on the condition that it was not renewed. If a collector and a publisher meet in
+this moment, the blob is gone; the publication is refused, because the collector has left a tombstone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _QUARANTINE = "quarantine"
 
 
 class RemoteBlobs(BlobStore):
-    """Blobs below one remote folder; every method that asks it raises Unavailable where it does not answer."""
+    """Blobs below one remote folder; every method with a request to it raises Unavailable without an answer."""
 
     def __init__(self, folder: RemoteFolder, cache: BlobCache) -> None:
         self._folder = folder
@@ -118,7 +118,7 @@ class RemoteBlobs(BlobStore):
         yield from self._folder.unfinished()
 
     def discard(self, unfinished: UnfinishedBlob) -> None:
-        """Remove a temporary file, or what an upload left."""
+        """Remove a temporary file, or the rest of an upload."""
         if unfinished.id.startswith(self._folder.url):
             self._folder.discard(unfinished)
         else:
@@ -171,7 +171,7 @@ class RemoteBlobs(BlobStore):
             return use(file)
 
     def _fetched(self, digest: str) -> FileIO:
-        """Bring a blob into the cache and open it; where it does not fit, it is gone when it is closed."""
+        """Bring a blob into the cache and open it; if it does not fit, it is gone when it is closed."""
         with unfinished_file(self._cache.temporary) as scratch, ExitStack() as opened:
             path = Path(scratch.name)
             if not self._folder.download(_name(digest), path):

@@ -1,7 +1,7 @@
-"""Files below a URL of any file system that fsspec opens; what goes wrong there is Unavailable and says what to check.
+"""Files below a URL of any file system of fsspec; its errors become Unavailable, with advice.
 
-The connection is opened at the first use and belongs to the process that opened it: libraries such as s3fs work in a
-thread of their own, which no fork takes along. Start processes afresh, as the training service starts its workers.
+The connection is opened at the first use and belongs to its process: libraries such as s3fs work in a thread, which a
+fork does not copy. Start processes afresh, as the training service starts its workers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNFINISHED = "unfinished"
 _CHUNK_BYTES = 8 * 1024 * 1024
 _TIMES = ("LastModified", "mtime", "last_modified", "updated", "modified", "created")
-"""What file systems call the time of a file's last change."""
+"""The keys under which file systems return the time of a file's last change."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RemoteFolder:
     """Files of a file system that has folders and renames; a file appears under its name when it is complete."""
 
     errors: tuple[type[Exception], ...] = (OSError,)
-    """What the file system raises when it cannot do its work."""
+    """The exceptions of a file system that cannot do its work."""
     advice = "that it runs and can be reached"
 
     def __init__(self, url: str) -> None:
@@ -57,7 +57,7 @@ class RemoteFolder:
         self._opened: tuple[Any, str] | None = None
 
     def status(self, name: str) -> RemoteFile | None:
-        """Return what is known of a file, if there is one."""
+        """Return the entry of a file; None if it does not exist."""
         with self._answering() as (files, root), suppress(FileNotFoundError):
             return _remote_file(files.info(f"{root}/{name}"))
         return None
@@ -68,14 +68,14 @@ class RemoteFolder:
             yield from map(_remote_file, files.find(f"{root}/{folder}", detail=True).values())
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file; None where there is no file of this name."""
+        """Return the size of a file; None if it does not exist."""
         with self._answering() as (files, root), suppress(FileNotFoundError):
             info = files.info(f"{root}/{name}".rstrip("/"))
             return int(info["size"]) if info["type"] == "file" else None
         return None
 
     def sizes_below(self, name: str) -> Iterator[tuple[str, int]]:
-        """Yield path, below the folder of this name, and size of each file at any depth; what is not below is left."""
+        """Yield path (below the folder of this name) and size of each file at any depth; skip other entries."""
         with self._answering() as (files, root), suppress(FileNotFoundError):
             above = f"{root}/{name}".rstrip("/") + "/"
             for path, info in files.find(above, detail=True).items():
@@ -89,7 +89,7 @@ class RemoteFolder:
                 yield chunk
 
     def read(self, names: Sequence[str], sizes: Sequence[int]) -> list[bytes]:
-        """Return so many first bytes of each of some files, at once where the file system can."""
+        """Return the first bytes of each of some files, concurrently if the file system can."""
         wanted = {name: size for name, size in zip(names, sizes, strict=True) if size}
         with self._answering() as (files, root):
             paths, ends = [f"{root}/{name}" for name in wanted], list(wanted.values())
@@ -98,7 +98,7 @@ class RemoteFolder:
         return [read.get(name, b"") for name in names]
 
     def upload(self, file: Path, name: str) -> None:
-        """Write a file, whole or not at all, over one that is there."""
+        """Write a file, whole or not at all, and replace an existing one."""
         with self._answering() as (files, root):
             path, scratch = f"{root}/{name}", f"{root}/{_UNFINISHED}/{uuid.uuid4().hex}"
             for parent in (path, scratch):
@@ -133,7 +133,7 @@ class RemoteFolder:
         return None
 
     def remove(self, name: str) -> None:
-        """Remove a file; nothing happens where there is none."""
+        """Remove a file; no effect if it does not exist."""
         with self._answering() as (files, root), suppress(FileNotFoundError):
             files.rm_file(f"{root}/{name}")
 
@@ -144,17 +144,17 @@ class RemoteFolder:
             files.mv(f"{root}/{name}", f"{root}/{to}")
 
     def unfinished(self) -> Iterator[UnfinishedBlob]:
-        """Yield what uploads that did not end have left; their ids start with this folder's URL."""
+        """Yield the rests of uploads that did not end; their ids start with this folder's URL."""
         for file in self.all(_UNFINISHED):
             yield UnfinishedBlob(f"{self.url}/{_UNFINISHED}/{file.name}", file.size_bytes, file.put_at)
 
     def discard(self, unfinished: UnfinishedBlob) -> None:
-        """Remove what an upload left; nothing happens where it is gone already."""
+        """Remove the rest of an upload; no effect if it is gone already."""
         self.remove(unfinished.id.removeprefix(f"{self.url}/"))
 
     @contextmanager
     def _answering(self) -> Iterator[tuple[Any, str]]:
-        """Give the file system and this folder's path in it; raise Unavailable for what it raises."""
+        """Give the file system and this folder's path in it; raise Unavailable for its errors."""
         try:
             yield self._connected()
         except self.errors as error:
@@ -183,7 +183,7 @@ class ObjectFolder(RemoteFolder):
     """Objects of a store without folders, which shows an object when all of it has arrived."""
 
     def upload(self, file: Path, name: str) -> None:
-        """Write an object, whole or not at all, over one that is there."""
+        """Write an object, whole or not at all, and replace an existing one."""
         with self._answering() as (files, root):
             files.put_file(str(file), f"{root}/{name}")
 
@@ -194,7 +194,7 @@ class ObjectFolder(RemoteFolder):
             files.rm_file(f"{root}/{name}")
 
     def unfinished(self) -> Iterator[UnfinishedBlob]:
-        """Yield nothing: what an upload left is the store's own affair."""
+        """Yield nothing: the store itself removes rests of uploads."""
         yield from ()
 
 
@@ -204,7 +204,7 @@ def _remote_file(info: dict[str, Any]) -> RemoteFile:
 
 
 def seconds(moment: datetime | float) -> float:
-    """Return a time in seconds since the epoch; one that names no zone is in UTC."""
+    """Return a time in seconds since the epoch; a time without a zone is in UTC."""
     if not isinstance(moment, datetime):
         return moment
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

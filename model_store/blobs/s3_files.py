@@ -52,7 +52,7 @@ class S3Folder(ObjectFolder):
             raise InvalidInput.of("blobs_url", f"{url} names no bucket: s3://BUCKET/PREFIX")
 
     def status(self, name: str) -> RemoteFile | None:
-        """Return what is known of an object, if there is one."""
+        """Return the entry of an object; None if it does not exist."""
         with self._answering() as (files, _), suppress(FileNotFoundError):
             head = files.call_s3("head_object", **self._key(name))
             return RemoteFile(name.rpartition("/")[2], head["ContentLength"], seconds(head["LastModified"]))

@@ -18,10 +18,10 @@ _OBJECT_STORES = {"abfs", "abfss", "az", "gcs", "gs", "oci", "oss", "tos"}
 
 
 def open_blobs(url: str, *, cache: Path, cache_bytes: int) -> BlobStore:
-    """Open a folder (a path, or file://…), or a remote store with local copies of at most so many bytes.
+    """Open a folder (a path, or file://…), or a remote store with local copies of at most `cache_bytes`.
 
-    A remote store is any that fsspec opens: s3://BUCKET/PREFIX, gs://…, sftp://…. Nothing is asked of it yet. Raises
-    InvalidInput for a URL that names none, and where the library that it needs is not installed.
+    A remote store is any URL of fsspec: s3://BUCKET/PREFIX, gs://…, sftp://…. No request is sent yet. Raises
+    InvalidInput for another URL, and for a URL whose library is not installed.
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme == "file":

@@ -59,8 +59,8 @@ class Database:
     def listening(self, channel: str) -> Iterator[Callable[[float], bool]]:
         """Listen on a channel of PostgreSQL for the length of a block, on a connection outside the pool.
 
-        The block gets a function for its own thread: it waits up to so many seconds for a notification and says whether
-        one came. That function, and entering, raise Unavailable where the connection is lost or cannot be had.
+        The block gets a function for its own thread: it waits up to this number of seconds for a notification, and says
+        whether one came. The function and entering the block raise Unavailable without a connection.
         """
         with self._driver_errors():
             pooled = self._engine.raw_connection()
@@ -82,7 +82,7 @@ class Database:
         self._engine.dispose()
 
     def open_schema(self) -> None:
-        """Create the schema in an empty database; raise SchemaMismatch where it is not the current one."""
+        """Create the schema in an empty database; raise SchemaMismatch for another schema than the current one."""
         with translated(self._place), self._migration_lock():
             if self._revision() is None:
                 self._upgrade()
@@ -124,7 +124,7 @@ class Database:
 
     @contextmanager
     def _driver_errors(self) -> Iterator[None]:
-        """Translate what is raised past SQLAlchemy."""
+        """Translate exceptions that bypass SQLAlchemy."""
         try:
             with translated(self._place):
                 yield
@@ -147,7 +147,7 @@ class Database:
 
 
 def sqlite_url(path: Path) -> sqlalchemy.URL:
-    """Return the URL of a SQLite database in this file, whatever characters its name has."""
+    """Return the URL of an SQLite database in this file; the name may contain any characters."""
     return sqlalchemy.URL.create("sqlite", database=str(path))
 
 
@@ -174,7 +174,7 @@ def _sqlite_engine(url: sqlalchemy.URL) -> Engine:
 
 def _server_engine(url: sqlalchemy.URL) -> Engine:
     try:
-        # Connections that idle may be cut by what is between: each is tried before it is used, and few are kept busy.
+        # Network devices may cut idle connections: each is tested before use, and few are kept.
         engine = sqlalchemy.create_engine(_server_url(url), pool_pre_ping=True, pool_use_lifo=True, **_POOL)
     except ImportError as error:
         raise InvalidInput.of(
@@ -186,7 +186,7 @@ def _server_engine(url: sqlalchemy.URL) -> Engine:
 
 
 def _server_url(url: sqlalchemy.URL) -> sqlalchemy.URL:
-    """Return the URL with the settings that every connection should have, where it does not say otherwise."""
+    """Return the URL with default settings of a connection; settings in the URL win."""
     defaults = {
         "connect_timeout": "10",
         "fallback_application_name": f"maas {Path(sys.argv[0]).stem}",
@@ -209,7 +209,7 @@ def _prepare_server(connection: Any, _record: object) -> None:  # noqa: ANN401  
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's connection
-    connection.isolation_level = None  # the driver must not open transactions of its own
+    connection.isolation_level = None  # the driver must not open transactions itself
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 

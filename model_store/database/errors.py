@@ -1,6 +1,6 @@
-"""What a database's errors mean to the store: which are conflicts, which outages, and which ask for a migration.
+"""Translation of database errors: conflicts, outages, and schemas that need a migration.
 
-A driver's own words name hosts, users and files: they go into an error's detail, never into its text.
+The driver's text names hosts, users and files: it goes into the detail of an error, never into its text.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ _NO_SUCH_TABLE_TEXTS = ("no such table", "no such column", "has no column named"
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
-    """Turn SQLAlchemy's errors into the store's; what can only be a mistake of ours stays as it is.
+    """Translate SQLAlchemy's errors to the store's; an error that only a bug can cause stays as it is.
 
-    `place` says, for the operator, which database this is.
+    `place` names the database, for the operator.
     """
     try:
         yield
@@ -70,21 +70,21 @@ def translated(place: str) -> Iterator[None]:
         if isinstance(error, InterfaceError | OperationalError):
             raise lost_connection(cause, place) from error
         raise
-    except StatementError as error:  # what a column's type raised
+    except StatementError as error:  # an exception of a column's type
         if isinstance(error.orig, StoreError):
             raise error.orig from None
         raise
 
 
 def lost_connection(error: BaseException, place: str) -> Unavailable:
-    """Return what the store says of a database that cannot be reached, or is not any more."""
+    """Return the error for a database that cannot be reached."""
     return Unavailable(
         "the database does not answer: check that it runs and can be reached", detail=_detail(error, place)
     )
 
 
 def meaning_of(error: BaseException, place: str) -> StoreError | None:
-    """Return what the code of a driver's error means; None where it says nothing on its own."""
+    """Return the store's error for the code of a driver's error; None for other codes."""
     code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", "")
     if any(each in str(error) for each in _NO_SUCH_TABLE_TEXTS):
         code = _NO_SUCH_TABLE

@@ -8,7 +8,7 @@ _KEY = "principal"
 
 
 def act_for(session: Session, principal: str) -> None:
-    """Let what a transaction writes from now on be noted as this principal's; empty where nobody was authenticated."""
+    """Record this principal with all later writes of the transaction; empty for an unauthenticated caller."""
     session.info[_KEY] = principal
 
 

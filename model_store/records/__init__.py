@@ -1,1 +1,1 @@
-"""What the store hands out: frozen records that hold no session."""
+"""The records that the store returns: frozen, without a session."""

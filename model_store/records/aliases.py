@@ -1,4 +1,4 @@
-"""Aliases: where they point, what share of their requests others get, and how they moved."""
+"""Aliases: their targets, the shares of other versions, and their moves."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Share:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What becomes of an alias's requests besides: the main version answers those that no canary does.
+    """The shares of an alias's requests that other versions get; the main version answers the rest.
 
-    Each canary answers its percent of them. The shadow is run on its percent too, and what it says is compared, counted
+    Each canary answers its percent of the requests. The shadow also runs its percent; its answers are compared, counted
     and never returned. Canaries and the main version differ from one another, and so do shadow and main version.
     """
 
@@ -40,7 +40,7 @@ class Traffic:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Traffic:
-        """Read what `to_json` wrote."""
+        """Read the form that `to_json` writes."""
         shadow = values["shadow"]
         return cls(tuple(Share(**each) for each in values["canaries"]), Share(**shadow) if shadow is not None else None)
 
@@ -51,7 +51,7 @@ NO_SPLIT = Traffic()
 
 @dataclass(frozen=True)
 class Target:
-    """Where an alias points: its main version, and what becomes of requests besides."""
+    """The target of an alias: its main version, and the shares of other versions."""
 
     number: int
     traffic: Traffic = NO_SPLIT
@@ -78,11 +78,10 @@ class Alias:
 
 @dataclass(frozen=True)
 class AliasMove:
-    """One entry of an alias's append-only history; `to_version` is None where the alias was deleted.
+    """One entry of an alias's append-only history; `to_version` is None for the deletion of the alias.
 
-    A change of `traffic` alone, which is what it was since, is a move from a version to itself. One that `is_refused`
-    was not made: a gate did not let `to_version` pass. The `actor` is who the mover said it was, the `principal` who it
-    was found to be.
+    A change of `traffic` alone is a move from a version to itself. An entry that `is_refused` is no move: a gate
+    refused `to_version`. The `actor` is the mover's own name for itself, the `principal` its authenticated name.
     """
 
     name: AliasName

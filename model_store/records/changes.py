@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class ChangeKind(StrEnum):
-    """What happened to a resource; a job's are `job_` and its state."""
+    """The kinds of changes of a resource; a job's are `job_` and its state."""
 
     MODEL_CREATED = "model_created"
     MODEL_UPDATED = "model_updated"
@@ -38,9 +38,9 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """One entry of the change feed: what happened to which resource, and which principal did it.
+    """One entry of the change feed: the resource, the kind of change, and the principal.
 
-    The `kind` is a ChangeKind, or one that a newer maas has written beside this one.
+    The `kind` is a ChangeKind, or one of a newer maas that writes to the same store.
     """
 
     sequence: int

@@ -14,7 +14,7 @@ from model_store.records.promotion import Promotion, PromotionSpec
 
 DEFAULT_MAX_FAILURES = 3
 REMARKS = "remarks"
-"""The hyperparameter that holds what to know of how a version was made, a list of sentences."""
+"""The hyperparameter with remarks on how a version was made, a list of sentences."""
 
 
 class ErrorCode(IntEnum):
@@ -56,7 +56,7 @@ class JobUrgency:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a training job was asked to do, every default filled in."""
+    """The specification of a training job, every default filled in."""
 
     model_id: str
     base: VersionName
@@ -70,7 +70,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class JobCheckpoint:
-    """What a job had reached after so many steps, in one blob."""
+    """The state of a job after a number of steps, in one blob."""
 
     step: int
     digest: str

@@ -20,7 +20,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class LabelMetrics:
-    """Quality for one label; every share is 0 to 1. `average_precision` is None where it was not measured."""
+    """Quality for one label; every share is 0 to 1. `average_precision` is None if it was not measured."""
 
     label: str
     precision: float
@@ -34,7 +34,7 @@ class LabelMetrics:
 class TargetMetrics:
     """Quality for one target, in its own units; a residual is predicted - true.
 
-    `residual_quantiles` are those of RESIDUAL_SHARES. `r2` is None where all rows have one value.
+    `residual_quantiles` are those of RESIDUAL_SHARES. `r2` is None if all rows have the same value.
     """
 
     target: str
@@ -58,7 +58,7 @@ class ClassificationDetail:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `Metrics.to_json` wrote."""
+        """Read the form that `Metrics.to_json` writes."""
         matrix = tuple(tuple(row) for row in values["confusion_matrix"])
         return cls(_labels(values), matrix, values["temperature"])
 
@@ -73,7 +73,7 @@ class MultiLabelDetail:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `Metrics.to_json` wrote."""
+        """Read the form that `Metrics.to_json` writes."""
         return cls(_labels(values), values["temperature"])
 
 
@@ -86,7 +86,7 @@ class RegressionDetail:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `Metrics.to_json` wrote."""
+        """Read the form that `Metrics.to_json` writes."""
         each = ({**target, "residual_quantiles": tuple(target["residual_quantiles"])} for target in values["targets"])
         return cls(tuple(TargetMetrics(**target) for target in each))
 
@@ -102,7 +102,7 @@ DETAILS: Mapping[str, type[Detail]] = {
 class Metrics:
     """Quality of a version on one split: figures by name, some of them with an interval, and the task's own detail.
 
-    What was not measured, or has no value on these rows, is left out of `values`.
+    `values` has no entry for a figure that was not measured, or has no value on these rows.
     """
 
     split: str
@@ -120,7 +120,7 @@ class Metrics:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the form that `to_json` writes."""
         intervals = {name: Interval(**each) for name, each in values["intervals"].items()}
         detail = values["detail"]
         read = DETAILS[detail["kind"]].from_json(detail) if detail is not None else None

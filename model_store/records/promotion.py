@@ -23,17 +23,16 @@ DEFAULT_MIN_ROWS = 20
 """One row of so few moves the accuracy by 5 points."""
 DEFAULT_SHADOW_MIN_ROWS = 100
 OPEN = frozenset({PromotionState.SHADOWING, PromotionState.LOADING})
-"""The states that somebody has to see to their end."""
+"""The states of an unfinished promotion."""
 
 
 @dataclass(frozen=True)
 class PromotionSpec:
-    """What a job's version must reach to stand behind an alias, on the test split.
+    """The conditions on a job's version, on the test split, before an alias moves to it.
 
-    Its `metric`, which is the task's own where it is empty, must be as good as `threshold`, where there is one, and
-    better by `min_delta` than that of the version that is behind the alias, on at least `min_rows` rows that neither
-    learned from. Then it runs for `shadow_seconds`
-    as that one's shadow, until it has run on `shadow_min_rows` rows, and must not fail.
+    Its `metric` (empty: the task's own) must reach `threshold`, if any, and exceed the metric of the alias's version by
+    `min_delta`, on at least `min_rows` rows that neither version learned from. Then it runs as a shadow for
+    `shadow_seconds` and at least `shadow_min_rows` rows, and must not fail.
     """
 
     alias: str
@@ -50,17 +49,17 @@ class PromotionSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the form that `to_json` writes."""
         return cls(**values)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate said of a version: whether it passes, and why.
+    """The verdict of the gate on a version: whether it passes, and why.
 
-    `figure` is its metric, None where it has no value; `incumbent` the version that was behind the alias, and
-    `incumbent_figure` that one's metric on the same `num_rows` rows. `num_left_out` counts the test rows that one of
-    them learned from.
+    `figure` is its metric, None without a value; `incumbent` the version that was behind the alias, and
+    `incumbent_figure` the metric of the incumbent on the same `num_rows` rows. `num_left_out` counts the test rows that
+    one of them learned from.
     """
 
     passes: bool
@@ -74,7 +73,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Promotion:
-    """Where a job's promotion stands, and what led there; while it is open, `until` is when it moves on."""
+    """The state of a job's promotion and its reason; while it is open, `until` is the time of the next step."""
 
     state: PromotionState
     verdict: Verdict
@@ -88,7 +87,7 @@ class Promotion:
         return self.state in OPEN
 
     def then(self, state: PromotionState, reason: str, until: datetime | None = None) -> Promotion:
-        """Return what becomes of it now."""
+        """Return the promotion in its next state."""
         return replace(self, state=state, reason=reason, updated_at=datetime.now(UTC), until=until)
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +97,7 @@ class Promotion:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the form that `to_json` writes."""
         until = datetime.fromisoformat(values["until"]) if values["until"] is not None else None
         return cls(
             state=PromotionState(values["state"]),

@@ -1,4 +1,4 @@
-"""What the store hands out: frozen records that hold no session and no tensor."""
+"""The records that the store returns: frozen, without a session or a tensor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model_store.records.metrics import Metrics
 
 @dataclass(frozen=True)
 class Notes:
-    """What people write on a model or a version, and may change at any time."""
+    """The texts and tags of a model or a version, which people may change at any time."""
 
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -145,12 +145,11 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class Dataset:
-    """An immutable set of labelled rows, dealt into splits.
+    """An immutable set of labelled rows, assigned to splits.
 
-    `digest` names the blob of its manifest, `packs` the blobs that hold its rows; `summary` holds what a listing shows:
-    label counts, split, rejected files. Its rows are those of the dataset `parent_id`, where it has one, and more.
-    One that was deleted can be brought back until `purge_at`. The `etag` changes when it is deleted or brought back;
-    the `principal` registered it.
+    `digest` names the blob of its manifest, `packs` the blobs of its rows; `summary` holds the data of a listing: label
+    counts, split, rejected files. It contains the rows of the dataset `parent_id`, if any, and more. A deleted dataset
+    can be brought back until `purge_at`. The `etag` changes at deletion and return; the `principal` registered it.
     """
 
     id: str
@@ -173,5 +172,5 @@ class Dataset:
 
     @property
     def parent_name(self) -> str:
-        """Resource name of the dataset that it was appended to; empty where there is none."""
+        """Resource name of the dataset that it continues; empty without one."""
         return dataset_name(self.parent_id) if self.parent_id is not None else ""

@@ -65,10 +65,10 @@ class AliasStore:
     def roll_back_alias(
         self, name: AliasName, *, actor: str = "", reason: str = "", etag: str | None = None, principal: str = ""
     ) -> Alias:
-        """Point an alias back at what it named before its last move, the shares of other versions included.
+        """Point an alias back at its previous version, the shares of other versions included.
 
-        Raises AliasNotFound, Conflict as `set_alias` does, and IllegalState where it was never elsewhere, or a version
-        is not there any more.
+        Raises AliasNotFound, Conflict as `set_alias` does, and IllegalState for an alias without a previous move, or if
+        a version no longer exists.
         """
         with self._database.write(principal) as session:
             living_model_row(session, name.model_id, lock=True)

@@ -1,4 +1,4 @@
-"""What differs between two versions: metrics, stages, hyperparameters, labels. Pure."""
+"""The differences between two versions: metrics, stages, hyperparameters, labels. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two versions; `metrics` lists all metrics, equal ones too."""
+    """The differences between two versions; `metrics` lists all metrics, equal ones too."""
 
     metrics: tuple[MetricDifference, ...]
     stages: tuple[Difference, ...]
@@ -48,7 +48,7 @@ class Comparison:
 def compare(
     first: ModelVersion, first_manifest: Manifest, second: ModelVersion, second_manifest: Manifest
 ) -> Comparison:
-    """Say what changed from the first version to the second."""
+    """Return the differences from the first version to the second."""
     stages = [{stage.name: stage.digest for stage in version.stages} for version in (first, second)]
     kept = set(stages[0].values())
     return Comparison(

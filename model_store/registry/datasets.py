@@ -32,9 +32,8 @@ class DatasetStore:
     def register(self, dataset: Dataset, *, principal: str = "") -> Dataset:
         """Insert a dataset whose blobs are stored; the same id and digest again return the first.
 
-        One that was purged comes back so. Raises AlreadyExists where the id has, or had, other content, IllegalState
-        where it was deleted, MissingBlob where a blob is not stored (any more), and Conflict where one is being
-        collected.
+        A purged dataset comes back this way. Raises AlreadyExists if the id has, or had, other content; IllegalState if
+        it was deleted; MissingBlob if a blob is not stored; Conflict while a blob is being collected.
         """
         with self._database.read() as session:
             if (registered := _registered(session, dataset)) is not None:
@@ -63,7 +62,7 @@ class DatasetStore:
             return row.record()
 
     def check_free(self, dataset_id: str) -> None:
-        """Raise AlreadyExists, or IllegalState where a deleted dataset has the id; of a purged one, nobody can tell."""
+        """Raise AlreadyExists for a used id, IllegalState for the id of a deleted dataset; a purged id is unknown."""
         with self._database.read() as session:
             row = session.get(DatasetRow, dataset_id)
             if row is not None and not row.is_purged:
@@ -125,7 +124,7 @@ class DatasetStore:
 
 
 def _registered(session: Session, dataset: Dataset) -> Dataset | None:
-    """Return the dataset where it is there already; raise AlreadyExists, or IllegalState where it was deleted."""
+    """Return an equal existing dataset; raise AlreadyExists, or IllegalState if it was deleted."""
     row = session.get(DatasetRow, dataset.id)
     if row is not None and row.digest != dataset.digest:
         had = "had other content before it was purged" if row.is_purged else "exists with other content"

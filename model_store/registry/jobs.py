@@ -171,7 +171,7 @@ class JobStore:
             return Claim(row.id, owner, row.num_attempts)
 
     def heartbeat(self, claim: Claim) -> JobState:
-        """Extend the lease and return the job's state, so that a runner sees what is wished; raise LeaseLost.
+        """Extend the lease and return the job's state, which tells of a pause or a cancel; raise LeaseLost.
 
         A job whose deadline is over ends here.
         """
@@ -201,10 +201,10 @@ class JobStore:
             append(session, claimed_row(session, claim), kind, payload)
 
     def add_checkpoint(self, claim: Claim, checkpoint: JobCheckpoint, blobs: BlobStore) -> None:
-        """Note what a claimed job has reached, its blob being stored; the newest few are kept.
+        """Record a checkpoint of a claimed job, whose blob is stored; the newest few are kept.
 
-        Its runner may die as often as allowed from here on. Raises LeaseLost, MissingBlob, or Conflict where a
-        collector removes the blob.
+        A checkpoint resets the count of failures. Raises LeaseLost, MissingBlob, or Conflict while a collector removes
+        the blob.
         """
         # Before the transaction: others do not wait while an object store answers.
         seen = look_at(self._database, blobs, [checkpoint.digest])
@@ -218,7 +218,7 @@ class JobStore:
             row.checkpoints = [JobCheckpointRow(**asdict(checkpoint)), *older[: NUM_CHECKPOINTS - 1]]
 
     def checkpoints(self, job_id: str) -> tuple[JobCheckpoint, ...]:
-        """Return what a job has reached, the newest first."""
+        """Return the checkpoints of a job, the newest first."""
         with self._database.read() as session:
             return tuple(each.record() for each in job_row(session, job_id).checkpoints)
 
@@ -249,7 +249,7 @@ class JobStore:
 
 
 def _begin_again(session: Session, row: JobRow) -> None:
-    """Forget what went wrong, and the deadline; raise IllegalState where base or dataset are not there any more."""
+    """Reset the failures and the deadline; raise IllegalState if the base or the dataset no longer exists."""
     take_writer_lock(session)
     living_version_row(session, VersionName(row.base_model_id, row.base_number))
     living_dataset_row(session, row.dataset_id)

@@ -46,10 +46,10 @@ PRODUCTION = "production"
 
 
 class ModelStore(AliasStore):
-    """Models, their versions and their aliases, in one database with one blob store; safe to share between threads.
+    """Models, their versions and their aliases, in one database with one blob store; thread-safe.
 
-    Transactions that write to one model lock its row, then the writer lock of the database. What a transaction checks
-    while it holds the writer lock cannot change before it commits.
+    A transaction that writes to a model locks its row, then the writer lock of the database. A condition that it checks
+    under the writer lock cannot change before it commits.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, *, kept_for: timedelta = deletion.KEPT_FOR) -> None:
@@ -59,12 +59,12 @@ class ModelStore(AliasStore):
         self.blobs = blobs
 
     def publish(self, publication: Publication) -> ModelVersion:
-        """Register a version under the model's next number, and move the alias if one is named.
+        """Register a version under the model's next number, and move the named alias, if any.
 
-        Returns the version of the first success when `request_id` was used before. Raises MissingBlob where a blob
-        is not stored, VersionNotFound where the base does not exist, IllegalState where the model or the base was
-        deleted, LeaseLost where the claim ran out, AliasMoved where a verdict compared with another version, and
-        Conflict where a blob is being collected.
+        Returns the version of the first success when `request_id` was used before. Raises MissingBlob if a blob is not
+        stored, VersionNotFound if the base does not exist, IllegalState if the model or the base was deleted, LeaseLost
+        if the claim ran out, AliasMoved if a verdict compared with another version, and Conflict while a blob is being
+        collected.
         """
         manifest = publication.manifest
         stored = self.blobs.put([manifest.to_json()], manifest.digest)
@@ -135,7 +135,7 @@ class ModelStore(AliasStore):
     ) -> Model:
         """Hide a model, with `force` also its versions, until it is undeleted or purged.
 
-        Raises ModelNotFound, Conflict, and IllegalState naming what stands on it.
+        Raises ModelNotFound, Conflict, and IllegalState naming the resources that need it.
         """
         with self._database.write(principal) as session:
             row = living_model_row(session, model_id, lock=True)
@@ -204,7 +204,7 @@ class ModelStore(AliasStore):
     def delete_version(self, name: VersionName, etag: str | None = None, *, principal: str = "") -> ModelVersion:
         """Hide a version until it is undeleted or purged.
 
-        Raises VersionNotFound, Conflict, and IllegalState naming the aliases, versions or jobs that stand on it.
+        Raises VersionNotFound, Conflict, and IllegalState naming the aliases, versions or jobs that need it.
         """
         with self._database.write(principal) as session:
             living_model_row(session, name.model_id, lock=True)
@@ -230,7 +230,7 @@ class ModelStore(AliasStore):
         return Manifest.from_json(self.blobs.read(version.manifest_digest))
 
     def compare(self, first: VersionName, second: VersionName) -> Comparison:
-        """Say what changed from one version to another, of any models; raise VersionNotFound."""
+        """Return the differences between two versions of any models; raise VersionNotFound."""
         versions = [self.get_version(name) for name in (first, second)]
         manifests = [self.manifest(version) for version in versions]
         return compare(versions[0], manifests[0], versions[1], manifests[1])
@@ -243,7 +243,7 @@ class ModelStore(AliasStore):
         num_down: int = 10,
         max_nodes: int = MAX_NODES,
     ) -> LineageGraph:
-        """Return what a version, dataset or job was made from, and what was made from it, so many generations away.
+        """Return the ancestors and descendants of a version, dataset or job, up to this number of generations.
 
         Raises VersionNotFound, DatasetNotFound or JobNotFound.
         """

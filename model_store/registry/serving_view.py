@@ -1,4 +1,4 @@
-"""What a service that serves models reads of the registry: any number of models in a few statements."""
+"""The registry's view for a serving process: any number of models in a few statements."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class ServingView:
     def models(
         self, num_newest: int, named: Iterable[VersionName] = (), only: Collection[str] | None = None
     ) -> dict[str, ServableModel]:
-        """Return every model that has a version, by id, in three statements however many there are.
+        """Return every model that has a version, by id, in three statements for any number of models.
 
-        `newest` has at most so many versions of each. There are digests of those, of what aliases point at or give a
-        share, and of the `named` versions. `only` leaves all other models out.
+        `newest` limits the newest versions of each. The result has the digests of these versions, of the versions that
+        aliases use, and of the `named` versions. `only` leaves all other models out.
         """
         chosen = [] if only is None else [VersionRow.model_id.in_(only)]
         with self._database.read() as session:
@@ -57,7 +57,7 @@ class ServingView:
         return dict(found)
 
     def calibration(self, name: VersionName) -> StoredCalibration | None:
-        """Return what a version can be calibrated by, in one statement; None where it has nothing, or is gone."""
+        """Return the calibration of a version, in one statement; None without one, or for a missing version."""
         living = _living(VersionRow.model_id == name.model_id, VersionRow.number == name.number)
         chosen = living.with_only_columns(*CALIBRATION_COLUMNS)
         with self._database.read() as session:

@@ -1,4 +1,4 @@
-"""The rows behind the store; private to this package: what leaves it is a row's `record()`."""
+"""The rows behind the store; private to this package: callers get a row's `record()`."""
 
 from model_store.tables.aliases import AliasMoveRow, AliasRow
 from model_store.tables.base import CheckedText, Row

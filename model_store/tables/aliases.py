@@ -45,7 +45,7 @@ class AliasRow(Row):
 
 
 class AliasMoveRow(Row):
-    """One move of an alias, one that a gate refused, or the alias' end; rows are only ever added."""
+    """One move of an alias, a refusal of a gate, or the end of the alias; rows are only added."""
 
     __tablename__ = "alias_moves"
     __table_args__ = (Index("ix_alias_moves_alias", "model_id", "alias", "sequence"),)

@@ -1,4 +1,4 @@
-"""What all tables have in common."""
+"""The base of all tables."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class CheckedText(TypeDecorator[str]):
 
 
 class CutText(TypeDecorator[str]):
-    """A text of the store's own, such as a reason: cut where it is longer than this."""
+    """A text of the store's own, such as a reason; a longer one is cut to this length."""
 
     impl = String
     cache_ok = True
@@ -82,7 +82,7 @@ class CutText(TypeDecorator[str]):
         self.impl = String(length) if is_bounded else Text()  # type: ignore[assignment]  # as above
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Return what fits."""
+        """Return the text, cut to the column."""
         return cut_text(value, self.length) if value is not None else None
 
 
@@ -93,7 +93,7 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002  any JSON
-        """Return what can be kept."""
+        """Return the text without characters that a database refuses."""
         return _storable_json(value)
 
 

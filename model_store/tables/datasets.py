@@ -1,4 +1,4 @@
-"""Datasets and what they are made of."""
+"""Datasets and their blobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model_store.texts import MAX_PRINCIPAL
 
 
 class DatasetRow(Row):
-    """One dataset; a purged one keeps its row, so that lineages and jobs go on naming what it was."""
+    """One dataset; a purged dataset keeps its row, because lineages and jobs name it."""
 
     __tablename__ = "datasets"
 
@@ -52,7 +52,7 @@ class DatasetRow(Row):
 
 
 class DatasetPackRow(Row):
-    """One blob of a dataset's rows, besides its manifest: what the collector marks."""
+    """One blob of a dataset's rows, besides its manifest; the collector marks it."""
 
     __tablename__ = "dataset_packs"
 

@@ -97,7 +97,7 @@ class JobRow(Row):
 
 
 class JobCheckpointRow(Row):
-    """One checkpoint of a job: what the next attempt goes on from, and what the collector marks."""
+    """One checkpoint of a job; the next attempt starts from it, and the collector marks its blob."""
 
     __tablename__ = "training_job_checkpoints"
 

@@ -97,7 +97,7 @@ CALIBRATION_COLUMNS = (
     VersionRow.calibration_rows_bytes,
     VersionRow.calibration_logits_bytes,
 )
-"""What `stored_calibration` takes."""
+"""The columns that `stored_calibration` needs."""
 
 
 class VersionTagRow(Row):
@@ -116,7 +116,7 @@ class VersionTagRow(Row):
 
 
 class VersionMetricRow(Row):
-    """One number that says how good a version is: what listings filter and order by."""
+    """One metric of a version, for filters and orders of listings."""
 
     __tablename__ = "version_metrics"
     __table_args__ = (
@@ -131,7 +131,7 @@ class VersionMetricRow(Row):
 
 
 class StageRow(Row):
-    """One stage of a version: what the collector marks and what `size_bytes` adds up."""
+    """One stage of a version; the collector marks its blob, and `size_bytes` adds it up."""
 
     __tablename__ = "version_stages"
     __table_args__ = (
@@ -148,6 +148,6 @@ class StageRow(Row):
 
 
 def stored_calibration(values: Iterable[Any]) -> StoredCalibration | None:
-    """Return what CALIBRATION_COLUMNS say of a version's calibration; None where it has none."""
+    """Return the calibration in CALIBRATION_COLUMNS; None for a version without one."""
     rows, logits, rows_bytes, logits_bytes = values
     return StoredCalibration(rows, logits, rows_bytes, logits_bytes) if rows is not None else None

@@ -1,4 +1,4 @@
-"""What is asked of an example: a module for each task, found in one dictionary."""
+"""The tasks, the question that a model answers about an example: one module each, found in one dictionary."""
 
 from __future__ import annotations
 

@@ -29,5 +29,5 @@ class Classification:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote; raise InvalidManifest naming the field that is wrong."""
+        """Read the form that `to_json` writes; raise InvalidManifest naming the wrong field."""
         return cls(read_names(values, "labels", optional=["temperature"], may_repeat=True), read_temperature(values))

@@ -1,6 +1,6 @@
-"""How the answers of two versions of one task compare: their decisions, and the differences of their numbers.
+"""Comparison of the answers of two versions of one task: their decisions, and the differences of their numbers.
 
-A module of its own: manifests, and whoever reads them, need no arrays.
+It is a module of its own because manifests and their readers need no arrays.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Multi-label: each example has any number of the labels; each score is the sigmoid of its own output."""
+"""Multi-label: an example has any number of the labels; each score is the sigmoid of one output."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class MultiLabel:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote; raise InvalidManifest naming the field that is wrong."""
+        """Read the form that `to_json` writes; raise InvalidManifest naming the wrong field."""
         return cls(read_names(values, "labels", optional=["temperature"]), read_temperature(values))

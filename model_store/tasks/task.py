@@ -1,4 +1,4 @@
-"""What every task answers: its outputs by name, and how a head's outputs become an answer."""
+"""The protocol of a task: its outputs by name, and the way from a head's outputs to an answer."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Task(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each output of the head stands for, in order: labels, or targets."""
+        """The label or target of each output of the head, in order."""
         ...
 
     @property
     def activation(self) -> Activation:
-        """What turns a head's outputs, divided by the temperature, into the numbers of an answer."""
+        """The function from a head's outputs, divided by the temperature, to the numbers of an answer."""
         ...
 
     @property
     def temperature(self) -> float:
-        """What a head's outputs are divided by before the activation; 1 where there is no calibration."""
+        """The divisor of a head's outputs before the activation; 1 without calibration."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def read_names(
     for position, name in enumerate(names or ()):
         character = unshowable(name)
         _check(not character, f"{place}[{position}]", f"must be characters that can be shown, which {character} is not")
-        # Datasets write names so: what is matched by name would not be, otherwise.
+        # Datasets store names in this form; other forms would never match.
         form = normal_form(name)
         _check(name == form, f"{place}[{position}]", f"must be in Unicode's form NFC, {form[:80]!r}")
     if not may_repeat and len(set(names or ())) < len(names or ()):
@@ -74,7 +74,7 @@ def read_names(
 
 
 def read_temperature(values: Mapping[str, Any]) -> float:
-    """Return the temperature, 1 where there is none; raise InvalidManifest for any other value out of bounds."""
+    """Return the temperature, by default 1; raise InvalidManifest for a value out of bounds."""
     temperature = values.get("temperature", 1.0)
     is_positive = type(temperature) in {int, float} and MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE
     _check(is_positive, "task.temperature", f"must be {MIN_TEMPERATURE} to {MAX_TEMPERATURE}")
@@ -82,7 +82,7 @@ def read_temperature(values: Mapping[str, Any]) -> float:
 
 
 def temperature_json(temperature: float) -> dict[str, float]:
-    """Return the temperature's field where it is not 1."""
+    """Return the temperature's field, or nothing for the temperature 1."""
     return {} if temperature == 1 else {"temperature": temperature}
 
 

@@ -1,8 +1,9 @@
-"""The header of a safetensors file: where each tensor is, written canonically and read strictly.
+"""The header of a safetensors file: the place of each tensor, written canonically and read strictly.
 
 Format: https://huggingface.co/docs/safetensors (8-byte little-endian header size, JSON header, tensors without gaps).
-The writer is our own because a digest must depend on the tensors alone and not on how a release of the library orders
-them; the reader, because the library's copies every tensor. What it accepts, the library reads as the same tensors.
+The writer is our own because a digest must depend on the tensors alone, and not on the order in which a release of the
+library writes them. The reader is our own because the library's reader copies every tensor. The library reads each
+accepted header as the same tensors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Stages as blobs: tensors to canonical safetensors bytes and back, several stages at once.
+"""Stages as blobs: tensors to canonical safetensors bytes and back, several stages concurrently.
 
-Hashing, copying and waiting for the disk all run without the interpreter's lock, so a few threads over the stages of a
-model keep the cores and the disk busy together.
+Hashing, copying and disk access run without the interpreter's lock: a few threads over the stages of a model use the
+cores and the disk together.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def write_stages(blobs: BlobStore, stages: Mapping[str, Mapping[str, Tensor]]) -
 
 
 def check_finite(stage: str, tensors: Mapping[str, Tensor]) -> None:
-    """Raise InvalidManifest naming a tensor of a stage that has NaN or infinite numbers.
+    """Raise InvalidManifest naming a tensor of a stage with NaN or infinite numbers.
 
-    What a version answers does not tell: an activation that oneDNN applies with its convolution makes a zero of NaN.
+    The answers of a version would not reveal it: an activation that oneDNN fuses with its convolution turns NaN into 0.
     """
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
@@ -81,7 +81,7 @@ def read_stages(blobs: BlobStore, digests: Iterable[str]) -> dict[str, dict[str,
 def read_forms(blobs: BlobStore, digests: Iterable[str]) -> dict[str, dict[str, TensorForm]]:
     """Return shapes and dtypes of several stages' tensors after verifying every byte, without taking them into memory.
 
-    Raises what `read_stage` raises, and InvalidManifest where a float32 number is not finite.
+    Raises the errors of `read_stage`, and InvalidManifest for a float32 number that is not finite.
     """
     return _each(lambda digest: _forms(blobs, digest), digests)
 
