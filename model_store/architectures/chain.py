@@ -1,4 +1,4 @@
-"""What a model is made of: a chain of named stages, the last of which may be the head."""
+"""The chain of a model: named stages, of which the last one may be the head."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Stages = Sequence[tuple[str, nn.Module | Sequence[Step]]]
 
 @dataclass(frozen=True)
 class Head:
-    """What the last stage is.
+    """The kind of the last stage.
 
-    `linear`: one linear layer on the embedding (behind dropout, as torchvision has it); `conv`: a 1x1
-    convolution on the feature map, then ReLU and the mean (SqueezeNet's own head); `none`: a backbone only,
-    with 0 outputs. The activation turns outputs into the numbers of an answer; a backbone's is `identity`.
+    `linear`: one linear layer on the embedding (behind dropout, as torchvision has it); `conv`: a 1x1 convolution on
+    the feature map, then ReLU and the mean (SqueezeNet's own head); `none`: a backbone only, with 0 outputs. The
+    activation turns outputs into the numbers of an answer; a backbone's is `identity`.
     """
 
     kind: HeadKind
@@ -52,7 +52,7 @@ class Head:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
+        """Read the form in a manifest; raise InvalidManifest naming the wrong field."""
         if set(values) != {"kind", "outputs", "activation"}:
             raise InvalidManifest("head must have exactly the keys kind, outputs and activation")
         if values["kind"] == "none" and values["activation"] != "identity":
@@ -65,9 +65,9 @@ class Chain(nn.Sequential):
 
     `embedding_size` is d of the embedding [n, d] that the backbone writes and a linear head reads.
 
-    Guarantees: the tensors of a stage have the full names of the published model (`layer1.0.conv1.weight`), so
-    the union of the stages is that model's state dict; no stage writes into its input, so an output may be
-    cached or fed to two successors; a frozen stage stays in `eval()` whatever `train()` is called with.
+    Guarantees: the tensors of a stage have the full names of the published model (`layer1.0.conv1.weight`), so the
+    union of the stages is that model's state dict; no stage writes into its input, so an output may be cached or fed to
+    two successors; a frozen stage stays in `eval()` after any call of `train()`.
     """
 
     def __init__(self, stages: Stages, embedding_size: int) -> None:
@@ -94,14 +94,14 @@ class Chain(nn.Sequential):
         return self._modules.get(HEAD)
 
     def stage(self, name: str) -> nn.Module:
-        """Return one stage; raise InvalidManifest where there is none of this name."""
+        """Return one stage; raise InvalidManifest for an unknown name."""
         stage = self._modules.get(name)
         if stage is None:
             raise InvalidManifest(f"there is no stage {name!r}: the stages are {', '.join(self.stage_names)}")
         return stage
 
     def features(self, batch: Batch) -> Batch:
-        """Return what the backbone gives for inputs, and the head reads."""
+        """Return the backbone's output for inputs; the head reads it."""
         for _, stage in self.backbone:
             batch = run_stage(stage, batch)
         return batch
@@ -120,17 +120,17 @@ class Chain(nn.Sequential):
         return dict(self.stage(name).state_dict())
 
     def load_stage(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Make these tensors the stage's own, without a copy; raise InvalidManifest where they do not fit."""
+        """Make these tensors the stage's own, without a copy; raise InvalidManifest if they do not fit."""
         load_stage_module(self.stage(name), name, tensors)
 
     def state_dict_torchvision(self) -> dict[str, Tensor]:
-        """Return all tensors by torchvision's names; its model of as many classes loads them strictly."""
+        """Return all tensors by torchvision's names; torchvision's model with as many classes loads them strictly."""
         return {key: tensor for name in self.stage_names for key, tensor in self.stage_tensors(name).items()}
 
     def load_state_dict_torchvision(self, tensors: Mapping[str, Tensor]) -> None:
         """Take tensors by torchvision's names, without a copy.
 
-        Raise InvalidManifest naming what is missing, left over or of another shape.
+        Raise InvalidManifest naming missing tensors, additional ones, and tensors of another shape.
         """
         remaining = dict(tensors)
         for name in self.stage_names:
@@ -191,7 +191,7 @@ def nest(steps: Sequence[Step]) -> nn.Sequential:
 
 
 def load_stage_module(stage: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
-    """Make these tensors the stage's own, without a copy; raise InvalidManifest where they do not fit."""
+    """Make these tensors the stage's own, without a copy; raise InvalidManifest if they do not fit."""
     try:
         stage.load_state_dict(dict(tensors), strict=True, assign=True)
     except RuntimeError as error:

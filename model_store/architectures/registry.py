@@ -34,7 +34,7 @@ def architecture_names() -> tuple[str, ...]:
 
 
 def check_input(architecture: str, arguments: Mapping[str, Any], spec: InputSpec) -> None:
-    """Raise InvalidManifest unless the architecture takes what the input spec prepares."""
+    """Raise InvalidManifest unless the architecture takes the rows that the input spec prepares."""
     for family in _FAMILIES:
         if architecture in family.BUILDERS:
             if spec.kind != family.MODALITY:
@@ -98,15 +98,15 @@ def check_stage_tensors(
 
 @lru_cache(maxsize=64)
 def _meta_chain(architecture: str, arguments: str, head: Head) -> Chain:
-    """Build the chain that others are copied from, which is quicker; nobody changes this one."""
+    """Build the chain that others are copied from, which is quicker; nothing may change this one."""
     with torch.device("meta"), _NoRandomNumbers(), torch.random.fork_rng(devices=[]):
         return _builder(architecture)(json.loads(arguments), head)
 
 
 class _NoRandomNumbers(TorchFunctionMode):
-    """Leaves out what fills tensors without memory with random numbers.
+    """Skips the functions that fill tensors without memory with random numbers.
 
-    PyTorch would do that in Python, and import its compiler for it: a second, once.
+    PyTorch would run them in Python and import its compiler for that, once, in a second.
     """
 
     _FILLS = frozenset({Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_})

@@ -21,7 +21,7 @@ _MAX_LAYERS = 64
 
 
 def check_input(arguments: Mapping[str, Any], spec: InputSpec) -> None:
-    """Raise InvalidManifest unless the spec is that of rows of as many numbers as the first of the widths."""
+    """Raise InvalidManifest unless the spec takes rows of numbers, as many as the first of the widths."""
     size, found = _widths(arguments)[0], spec.to_json()["size"]
     if found != size:
         raise InvalidManifest(f"input_spec.size must be {size}, the first of the widths, not {found}")

@@ -23,7 +23,7 @@ _COMPILER = "torch._dynamo.utils"
 
 
 def _is_compile_supported(device_type: torch.types.Device) -> bool:
-    """Ask PyTorch's compiler, once somebody wants to know."""
+    """Ask PyTorch's compiler at the first use."""
     return bool(importlib.import_module(_COMPILER).is_compile_supported(device_type))
 
 

@@ -39,7 +39,7 @@ _COUNTER = "num_batches_tracked"  # of BatchNorm; files from before PyTorch 0.4.
 
 @dataclass(frozen=True)
 class Base:
-    """What can be imported, before anything is downloaded; `labels` is empty for a backbone without a head."""
+    """A base that can be imported, before any download; `labels` is empty for a backbone without a head."""
 
     architecture: str
     source: str
@@ -84,10 +84,9 @@ def catalogue() -> list[Base]:
 
 
 def load_base(architecture: str, source: str = TORCHVISION, *, show_progress: bool = False) -> LoadedBase:
-    """Load a base of the catalogue, downloading torchvision's weights where they are not cached yet.
+    """Load a base of the catalogue; torchvision's weights are downloaded unless they are cached.
 
-    Raise BaseUnavailable, saying what to do instead, where the weights cannot be had; InvalidInput for a base that is
-    not in the catalogue.
+    Raise BaseUnavailable, with the alternatives, if the weights are not available; InvalidInput for an unknown base.
     """
     if source == TORCHVISION:
         file = download(official_weights(architecture), show_progress=show_progress)
@@ -135,7 +134,7 @@ def load_tensors(
 
 
 def load_random(architecture: str, seed: int, num_labels: int = 0) -> LoadedBase:
-    """Build a randomly initialised base, the same for the same seed; a backbone only where there are no labels."""
+    """Build a randomly initialised base, the same for the same seed; without labels, a backbone only."""
     head = native_head(architecture, num_labels)
     return LoadedBase(
         architecture=architecture,

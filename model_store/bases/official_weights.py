@@ -18,7 +18,7 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.pth$")
 
 
 def official_weights(architecture: str) -> Any:  # noqa: ANN401  torchvision carries no types
-    """Return torchvision's newest weights of an architecture; raise InvalidInput where it has none."""
+    """Return torchvision's newest weights of an architecture; raise InvalidInput if it has none."""
     if architecture not in torchvision_architectures():
         known = ", ".join(torchvision_architectures())
         raise InvalidInput.of("architecture", f"there are no weights of {architecture!r}; there are of {known}")

@@ -1,4 +1,4 @@
-"""Models of rows of numbers to start from: nobody publishes weights for them, so they begin at random."""
+"""Bases for rows of numbers: no weights are published for them, so they begin at random."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MLP = "mlp"
 def load_random_mlp(widths: Sequence[int], labels: Sequence[str], seed: int) -> LoadedBase:
     """Build an MLP, the same for the same seed: `widths` are the size of a row and of each hidden layer.
 
-    Its first fine-tune computes the columns' means and deviations, by which they are standardised. A backbone only
-    where there are no labels. Raise InvalidManifest for widths that cannot be, InvalidInput for labels.
+    Its first fine-tune computes the mean and deviation of each column, and columns are standardised by them. Without
+    labels, a backbone only. Raise InvalidManifest for impossible widths, InvalidInput for wrong labels.
     """
     check_labels(labels)
     head = Head("linear", len(labels)) if labels else Head("none")

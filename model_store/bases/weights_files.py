@@ -1,4 +1,4 @@
-"""Files of weights as people have them: read without running code, and what is none is told by what it is."""
+"""Files of weights: read without running code; a file of another format is refused with the name of that format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from model_store.errors import InvalidInput
 from model_store.texts import listed
 
-# What torch and safetensors raise for files that are something else.
+# The exceptions of torch and safetensors for files of another format.
 _READING_ERRORS = (
     OSError,
     RuntimeError,
@@ -36,7 +36,7 @@ _READING_ERRORS = (
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _SIZE_BYTES = 8  # of the header of safetensors, which follows and is JSON
 _SNIFFED_BYTES = 512
-# First bytes of what is often found under the name of a file of weights, and what to do then.
+# First bytes of other formats that are often found under the name of a weights file, and the advice for each.
 _OTHER_KINDS = (
     (
         re.compile(rb"version https://git-lfs"),
@@ -49,17 +49,17 @@ _OTHER_KINDS = (
 )
 _UNSAFE = re.compile(r"GLOBAL ([\w.]+)")
 _SAVE = "save the tensors alone, torch.save(model.state_dict(), FILE)"
-# Where a checkpoint has its state dict, in this order; and what wrappers put before every name.
+# The keys of a checkpoint that hold its state dict, in this order; and the prefixes that wrappers add to names.
 _NESTED = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _AVERAGED = "n_averaged"  # beside the weights that torch.optim.swa_utils.AveragedModel has
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file of safetensors or of `torch.save`, told by its content.
+    """Return the state dict in a file of safetensors or of `torch.save`; the content decides which.
 
-    One that is nested in a checkpoint is found, and prefixes of wrappers (DataParallel, torch.compile) are taken off.
-    Raises InvalidInput that says what was found and what to do.
+    A state dict inside a checkpoint is found, and prefixes of wrappers (DataParallel, torch.compile) are removed.
+    Raises InvalidInput with the format found and the advice for it.
     """
     if not path.is_file():
         raise _refused(path, "is not there" if not path.exists() else "is not a file")
@@ -131,7 +131,7 @@ def _check_zip(path: Path) -> None:
 
 
 def _reason(error: str) -> str:
-    """Return what a library's error means, on one line."""
+    """Return the meaning of a library's error, on one line."""
     if (unsafe := _UNSAFE.search(error)) is not None:
         return f"holds a Python object, {unsafe[1]}, whose code is not run here: where you trust it, {_SAVE}"
     if "file not fully covered" in error or "unexpected EOF" in error or "invalid header length" in error:

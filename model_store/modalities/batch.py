@@ -19,7 +19,7 @@ EMBEDDING = "embedding"
 class Batch:
     """Tensors by name, each [num_rows, …]; treat them as immutable.
 
-    Numbers are `x`; a text is `ids` and `mask` first, then `x` and `mask`: a stage passes on what it does not know.
+    Numbers are `x`; a text is `ids` and `mask` first, then `x` and `mask`: a stage passes unknown tensors on.
     """
 
     tensors: Mapping[str, Tensor]
@@ -69,7 +69,7 @@ def concatenated(batches: Sequence[Batch]) -> Batch:
 
 
 def split(batch: Batch, num_parts: int) -> list[Batch]:
-    """Return the rows in so many parts of about equal size, as views."""
+    """Return the rows in this number of parts of about equal size, as views."""
     parts = {name: tensor.tensor_split(num_parts) for name, tensor in batch.tensors.items()}
     some = next(iter(parts.values()))
     return [Batch({name: each[i] for name, each in parts.items()}, len(some[i])) for i in range(num_parts)]

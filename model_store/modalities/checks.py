@@ -1,4 +1,4 @@
-"""Checks of what a manifest says of its input: each names the field of the input spec that is wrong."""
+"""Checks of a manifest's input spec: each names the wrong field."""
 
 from __future__ import annotations
 

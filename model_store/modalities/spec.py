@@ -1,4 +1,4 @@
-"""What every modality answers: how an example becomes rows, what may share a batch, and what a row costs."""
+"""The protocol of a modality: from an example to rows, which rows may share a batch, and the cost of a row."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TensorForm:
     """One tensor that a request may send: [n, *shape], where -1 stands for any size; for Open Inference clients.
 
     `alternative` numbers the ways to send an example: a request sends all tensors of one of them. `dtype` is numpy's
-    name, or `bytes` for an encoded example. `layout` says of dimensions what they mean: `nhwc`, `nchw`, or nothing.
+    name, or `bytes` for an encoded example. `layout` gives the meaning of the dimensions: `nhwc`, `nchw`, or nothing.
     """
 
     name: str
@@ -79,18 +79,18 @@ class Opened(Protocol):
 
     @property
     def size(self) -> int:
-        """What preparing it takes, in the modality's unit."""
+        """The size of the prepared example, in the modality's unit."""
         ...
 
     def prepare(self) -> Rows:
-        """Return the example as one row; raise InvalidExample naming what is wrong with it."""
+        """Return the example as one row; raise InvalidExample naming the fault."""
         ...
 
 
 class InputSpec(Protocol):
-    """How an example becomes what the first stage takes: data in the manifest, run by one piece of code.
+    """The way from an example to the input of the first stage: data in the manifest, run by one piece of code.
 
-    Frozen and hashable; any number of threads may use it at once.
+    Frozen and hashable; any number of threads may use it concurrently.
     """
 
     def __hash__(self) -> int:
@@ -104,12 +104,12 @@ class InputSpec(Protocol):
 
     @property
     def unit(self) -> str:
-        """What sizes of examples count, in the plural: characters, samples, numbers."""
+        """The unit of sizes of examples, in the plural: characters, samples, numbers."""
         ...
 
     @property
     def rows_key(self) -> Hashable:
-        """What two specs have in common where rows that one has prepared can go through the other."""
+        """The common key of two specs if rows that one has prepared can go through the other."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -125,11 +125,11 @@ class InputSpec(Protocol):
         ...
 
     def form(self, rows: Rows) -> Hashable:
-        """Return what rows must have in common to share a batch: the form of what `to_input` makes of them."""
+        """Return the form of a row after `to_input`: rows of equal form may share a batch."""
         ...
 
     def cost(self, rows: Rows) -> int:
-        """Return what one of these rows costs: 1 where all are alike, the padded number of tokens for a text."""
+        """Return the cost of one of these rows: 1 if all rows are alike, the padded number of tokens for a text."""
         ...
 
     def collate(self, rows: Sequence[Rows]) -> Rows:
@@ -145,7 +145,7 @@ class InputSpec(Protocol):
         ...
 
     def tensors(self) -> tuple[TensorForm, ...]:
-        """Return what a request may send in the Open Inference Protocol."""
+        """Return the tensors that a request may send in the Open Inference Protocol."""
         ...
 
     def read_tensors(self, tensors: Mapping[str, Array]) -> Rows | Sequence[object]:

@@ -1,1 +1,1 @@
-"""What happens inside a transaction: every function here takes its session."""
+"""The parts of a transaction: every function here takes its session."""

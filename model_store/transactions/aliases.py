@@ -56,7 +56,7 @@ def _violations(target: Target) -> Iterator[Violation]:
 def move_alias(
     session: Session, name: AliasName, target: Target, actor: str, reason: str, *, rolls_back: bool = False
 ) -> AliasRow:
-    """Point an alias at a target, creating it where it is new; a move to its current target changes nothing."""
+    """Point an alias at a target, and create a new alias; a move to its current target changes nothing."""
     now = datetime.now(UTC)
     row = session.get(AliasRow, (name.model_id, name.alias))
     previous = row.target if row is not None else None
@@ -87,7 +87,7 @@ def end_alias(session: Session, row: AliasRow, actor: str, reason: str) -> None:
 
 
 def roll_back_alias(session: Session, name: AliasName, actor: str, reason: str) -> AliasRow:
-    """Point an alias back at its previous target; raise IllegalState where there is none or it is deleted."""
+    """Point an alias back at its previous target; raise IllegalState without one, or if the target is deleted."""
     earlier = before_last_move(session.scalars(moves_of(name).order_by(AliasMoveRow.sequence)))
     if earlier is None:
         raise IllegalState(f"{name} has no earlier version to roll back to: point it at a version instead")

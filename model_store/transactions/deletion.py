@@ -24,7 +24,7 @@ KEPT_FOR = timedelta(days=30)
 
 
 def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> None:
-    """Hide a version; raise IllegalState naming what uses it. The caller holds the writer lock."""
+    """Hide a version; raise IllegalState naming the resources that use it. The caller holds the writer lock."""
     aliases = _aliases_of(session, row)
     names = tuple(alias.name for alias in aliases if alias.number == row.number)
     _refuse(row.name, "is what {} points at: point it elsewhere, or delete it", names)
@@ -50,7 +50,7 @@ def undelete_version(session: Session, row: VersionRow) -> None:
 
 
 def delete_model(session: Session, row: ModelRow, kept_for: timedelta, *, force: bool) -> None:
-    """Hide a model and, with `force`, its versions; raise IllegalState naming what uses them."""
+    """Hide a model and, with `force`, its versions; raise IllegalState naming the resources that use them."""
     name = model_name(row.id)
     living = _living_versions(session, row)
     if living and not force:

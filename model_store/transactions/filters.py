@@ -27,7 +27,7 @@ _ESCAPED = re.compile(r"""\\(["'\\])""")
 
 @dataclass(frozen=True)
 class Condition:
-    """One comparison, such as `metrics.accuracy >= 0.9`; `key` is `accuracy` there, and "" for a plain field."""
+    """One comparison, for example `metrics.accuracy >= 0.9`, with the `key` `accuracy`; "" for a plain field."""
 
     field: str
     key: str
@@ -42,7 +42,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Order:
-    """What a listing is sorted by; `key` as in a condition."""
+    """The order of a listing; `key` as in a condition."""
 
     field: str
     key: str = ""
@@ -64,7 +64,7 @@ def parse_filter(text: str, fields: Collection[str]) -> tuple[Condition, ...]:
 
 
 def parse_order(text: str, fields: Collection[str], default: Order) -> Order:
-    """Read an order such as `metrics.accuracy desc` on one of these fields; raise InvalidInput."""
+    """Read an order by one of these fields, for example `metrics.accuracy desc`; raise InvalidInput."""
     _check_storable(text, "order_by")
     words = text.split()
     if not words:
@@ -88,7 +88,7 @@ def number_of(condition: Condition) -> float:
 
 
 def only(condition: Condition, *operators: str) -> None:
-    """Raise InvalidInput where a condition's operator is none of these."""
+    """Raise InvalidInput unless a condition's operator is one of these."""
     if condition.operator not in operators:
         raise _wrong(f"{condition.field} takes {' or '.join(operators)}, not {condition.operator}")
 

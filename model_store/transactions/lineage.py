@@ -59,13 +59,13 @@ class _Family:
     is_truncated: bool = False
 
     def add(self, node: LineageNode) -> None:
-        """Add a node where it is new and the graph is not full."""
+        """Add a new node unless the graph is full."""
         if node.name not in self.nodes and len(self.nodes) < self.max_nodes:
             self.nodes[node.name] = node
         self.is_truncated |= node.name not in self.nodes
 
     def add_purged(self, name: str) -> None:
-        """Add a node of which only the name may be left, where it is new."""
+        """Add a new node of a resource that may exist by name only."""
         self.add(LineageNode(name, "PURGED", None))
 
     def link(self, source: str, target: str, role: str) -> None:

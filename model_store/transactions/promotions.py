@@ -30,10 +30,10 @@ _WHOLE = 100.0
 
 @dataclass(frozen=True)
 class Gated:
-    """A verdict to be carried out in the transaction that publishes its version.
+    """A verdict that the transaction which publishes its version carries out.
 
-    Once the alias has moved the promotion waits so many seconds for the version to be served; None where nobody is
-    there to be asked.
+    After the move of the alias, the promotion waits this number of seconds for the version to be served; None: no
+    inference service is known.
     """
 
     spec: PromotionSpec
@@ -107,7 +107,7 @@ class PromotionStore:
             _note(session, row, promotion.then(state, reason))
 
     def _roll_back(self, session: Session, row: JobRow, number: int, reason: str) -> str:
-        """Roll the move to a version back, and return what was done."""
+        """Roll the move to a version back, and return the move."""
         name, actor = _alias(row), job_name(row.id)
         if _target(session, name) != Target(number):
             return "the alias was moved by somebody else since"
@@ -119,7 +119,7 @@ class PromotionStore:
         return f"the alias is back at {earlier.number}"
 
     def _locked(self, session: Session, job_id: str, state: PromotionState) -> tuple[JobRow, Promotion | None]:
-        """Lock a job, its model and the writer lock, in the order of all; no promotion where it has changed since.
+        """Lock a job, its model and the writer lock, in the common order; return no promotion if it has changed.
 
         The changes are recorded under the principal that created the job.
         """

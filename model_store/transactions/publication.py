@@ -31,12 +31,12 @@ from model_store.transactions.resource_rows import living_model_row
 
 @dataclass(frozen=True)
 class Publication:
-    """Everything about a version that is about to be published; its blobs are stored already, but for the manifest.
+    """A version before its publication; its blobs are stored already, except the manifest.
 
-    `new_digests` are the blobs that this publication added: what `added_bytes` counts. `metric_values` are numbers that
-    a publisher gives besides `metrics`. A `claim` ends the training job in the same transaction, so that a job
-    publishes once or not at all; a `gated` verdict is carried out in it too. The `principal` is who publishes; with a
-    `claim` it is that of the job.
+    `new_digests` are the blobs that this publication added; `added_bytes` counts them. `metric_values` are numbers of a
+    publisher besides `metrics`. A `claim` ends the training job in the same transaction, so a job publishes once or not
+    at all; the transaction also carries out a `gated` verdict. The `principal` is the publisher; with a `claim`, the
+    principal of the job.
     """
 
     model_id: str
@@ -131,9 +131,9 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
 
 
 def lock_model(session: Session, model_id: str) -> ModelRow:
-    """Create the model where it is new, and lock its row until this transaction ends.
+    """Create a new model, or find it, and lock its row until this transaction ends.
 
-    A purged model is created again, and its version numbers continue. Raises IllegalState where it was deleted.
+    A purged model is created again, and its version numbers continue. Raises IllegalState for a deleted model.
     """
     now = datetime.now(UTC)
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert

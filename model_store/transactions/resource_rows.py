@@ -1,4 +1,4 @@
-"""Finds rows of models, versions, aliases and datasets inside a transaction, or raises why there is none."""
+"""Finds rows of models, versions, aliases and datasets inside a transaction, or raises the reason for a missing one."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair did about a problem, and whether that solved it."""
+    """The action of a repair on a problem, and whether it solved the problem."""
 
     is_done: bool
     text: str
@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check examined and found; `is_deep` where it read every stored byte.
+    """The result of a check; `is_deep` if it read every stored byte.
 
     Orphans are blobs that no row names; a collector removes them after the grace period.
     """

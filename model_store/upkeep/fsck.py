@@ -43,7 +43,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class _Look:
-    """The second read of a suspicious blob: its size where it is whole, and the rows that named it before and after."""
+    """The second read of a suspicious blob: its size if it is whole, and the rows that named it before and after."""
 
     digest: str
     found: int | MissingBlob | CorruptBlob

@@ -99,7 +99,7 @@ class Collector:
         self._writes = writes or PacedWrites(database)
 
     def find(self) -> Garbage:
-        """Return what `collect` would remove now."""
+        """Return the garbage that `collect` would remove now."""
         found = self._look()
         with self._database.read() as session:
             now = datetime.now(UTC)
@@ -109,7 +109,7 @@ class Collector:
         return found.garbage(garbage, named, (len(versions), len(models), len(datasets)))
 
     def collect(self) -> Garbage:
-        """Remove garbage and return what it was."""
+        """Remove garbage and return a list of it."""
         purged = self._purge()
         # Files and rows are listed without the writer lock; only the candidates of a batch are checked under it.
         found = self._look()

@@ -34,9 +34,9 @@ class PacedWrites:
         self._rest_seconds = max(_MIN_REST_SECONDS, _REST * (time.monotonic() - started))
 
     def rest(self) -> None:
-        """Pause for other writers; raise what `pause` raises."""
+        """Pause for other writers; raise the errors of `pause`."""
         self._pause(self._rest_seconds)
 
     def check_going_on(self) -> None:
-        """Raise what `pause` raises where the work is to end; do not wait."""
+        """Raise the errors of `pause` if the work is to end; do not wait."""
         self._pause(0.0)

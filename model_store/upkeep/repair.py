@@ -17,13 +17,13 @@ class Repairer:
     """Moves corrupt blobs to quarantine and fetches missing ones; deletes nothing and changes no row."""
 
     def __init__(self, database: Database, blobs: BlobStore, source: BlobStore | None = None) -> None:
-        """Repair one store from a second one that has the same blobs."""
+        """Repair one store from a second store with the same blobs."""
         self._database = database
         self._blobs = blobs
         self._source = source
 
     def repair(self, report: Report) -> Report:
-        """Return the report with what was done about each problem."""
+        """Return the report with the repair of each problem."""
         return replace(report, problems=tuple(self._repaired(problem) for problem in report.problems))
 
     def _repaired(self, problem: Problem) -> Problem:
@@ -43,7 +43,7 @@ class Repairer:
         return Repair(fetched.is_done, f"{moved}; {fetched.text}")
 
     def _move_aside(self, digest: str) -> str | None:
-        """Move a corrupt blob to quarantine and return its place; return None where it is whole meanwhile.
+        """Move a corrupt blob to quarantine and return its place; return None if it has become whole.
 
         A publisher of the same bytes either replaces the blob before it is read here, or gets Conflict.
         """

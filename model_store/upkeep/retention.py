@@ -77,7 +77,7 @@ def plan(versions: Collection[Candidate], rule: Rule, now: datetime, model_id: s
 def _kept_for_themselves(
     versions: Collection[Candidate], rule: Rule, now: datetime, model_id: str | None
 ) -> Iterator[tuple[Candidate, str]]:
-    """Yield each version with its own reason to be kept; empty where it has none."""
+    """Yield each version with the reason to keep it; an empty reason for a version that may go."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for version in versions:
         numbers[version.name.model_id].append(version.name.number)
@@ -116,7 +116,7 @@ class Pruner:
             return plan(list(_candidates(session, model_id)), rule, datetime.now(UTC), model_id)
 
     def prune(self, rule: Rule, model_id: str | None = None) -> Plan:
-        """Delete old versions of one model, or of all, and return what was done.
+        """Delete old versions of one model, or of all, and return the result.
 
         A version that is needed or deleted meanwhile is listed as kept, with the error.
         """

@@ -1,4 +1,4 @@
-"""The steps of upkeep: each removes what is older than its age, while the store is in use."""
+"""The steps of upkeep: each removes data beyond its age, while the store is in use."""
 
 from __future__ import annotations
 

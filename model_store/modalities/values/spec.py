@@ -59,7 +59,7 @@ class ValuesInputSpec:
 
     @property
     def unit(self) -> str:
-        """What sizes count."""
+        """The unit of sizes."""
         return "numbers"
 
     @property
@@ -68,7 +68,7 @@ class ValuesInputSpec:
         return (self.kind, self.size)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that a manifest holds, without what is at its default."""
+        """Return the form in a manifest, without defaults."""
         values: dict[str, Any] = {"kind": self.kind, "size": self.size}
         if self.standardise:
             values["standardise"] = True
@@ -78,7 +78,7 @@ class ValuesInputSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
+        """Read the form in a manifest; raise InvalidManifest naming the wrong field."""
         check_names(values, ("kind", "size"), _OPTIONAL)
         numbers = {name: values[name] for name in ("mean", "std") if name in values}
         for name, value in numbers.items():
@@ -116,14 +116,14 @@ class ValuesInputSpec:
         return concatenated_rows(rows)
 
     def to_input(self, batch: Batch) -> Batch:
-        """Return (x - mean) / std, float32, or the rows as they are where there are no such numbers."""
+        """Return (x - mean) / std, float32; or the rows unchanged without these numbers."""
         if not self.mean:
             return batch
         mean, std = self._scale(batch.x.device)
         return Batch({X: (batch.x - mean).div_(std)}, batch.num_rows)
 
     def blank(self) -> Rows:
-        """Return one row, float32 [1, size]: the mean, or zeros where there is none."""
+        """Return one row, float32 [1, size]: the mean, or zeros without one."""
         return Rows({X: np.array([self.mean or [0] * self.size], np.float32)}, 1)
 
     def tensors(self) -> tuple[TensorForm, ...]:

@@ -28,7 +28,7 @@ _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def text(column: Column, read: Callable[[str, str], object] = lambda value, _: value) -> Clause:
-    """Compare a column of text for equality with what `read(value, "filter")` makes of a value; NULL equals nothing."""
+    """Compare a column of text for equality with the result of `read(value, "filter")`; NULL equals nothing."""
 
     def clause(condition: Condition) -> ColumnElement[bool]:
         only(condition, "=", "!=")

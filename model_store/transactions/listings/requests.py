@@ -18,7 +18,7 @@ from model_store.transactions.listings.clauses import Clause, moment_of
 
 @dataclass(frozen=True)
 class ListRequest:
-    """One page of a listing, and what it shows: deleted resources only where asked for."""
+    """One page of a listing, with deleted resources on request only."""
 
     page: PageRequest = field(default_factory=PageRequest)
     filter: str = ""
