@@ -1,7 +1,7 @@
-"""Evaluates one version or writes one report, in a process of its own: `python -m training_service.background_worker`.
+"""Evaluates one version or writes one report, in its own process: `python -m training_service.background_worker`.
 
 A native crash, or too little memory, ends this process alone. The order comes as one line on standard input, which the
-service then keeps open; answers go to standard output as frames.
+service then keeps open. Answers go to standard output as frames.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ def _report(facts: FactFinder, request: bytes, answer: Answer) -> None:
 
 
 def _go_on() -> None:
-    """Let the work go on: whoever wants it to end ends the process."""
+    """Never stop the work: the service ends the process instead."""
 
 
 def _standard_output() -> Callable[[bytes, bytes], None]:
-    """Return what writes a frame to standard output; all else that is printed goes to standard error from now on."""
+    """Return the writer of frames to standard output; other output goes to standard error from now on."""
     file = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """What a job or an evaluation does at the moment."""
+    """The current activity of a job or an evaluation."""
 
     DECODING = "decoding"
     COMPUTING_FEATURES = "computing_features"

@@ -1,4 +1,4 @@
-"""Random numbers by name: each use has a seed of its own, made of the job's seed and what it is for."""
+"""Random numbers by name: the seed of each use is made of the job's seed and the name of the use."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def registrations(training: TrainingServicer, registry: ModelStoreServicer) -> d
 
 
 class Part(Protocol):
-    """What runs beside the server until the service is told to stop."""
+    """The tasks that run beside the server until the service stops."""
 
     async def run(self) -> None:
         """Work until told to stop."""
@@ -57,7 +57,7 @@ class TrainingServer:
         self._stopping = stopping
 
     async def run(self) -> None:
-        """Serve until told to stop, then answer what is in flight; raise Unavailable where the port is taken."""
+        """Serve until the service is stopped, then answer the calls in flight; raise Unavailable for a port in use."""
         await self._grpc.start()
         async with asyncio.TaskGroup() as running:
             for part in self._parts:

@@ -1,4 +1,4 @@
-"""Threads for calls that block, apart by what they wait for: slow objects and waiting writers hold up no reader."""
+"""Threads for blocking calls, in pools by the resource that they wait for: slow objects and writers delay no reader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Busy(StoreError):
 
 
 class Threads:
-    """A few threads and a bounded queue for them; what comes beyond both is refused at once."""
+    """A few threads and a bounded queue for them; calls beyond both are refused at once."""
 
     def __init__(self, name: str, num_threads: int, *, max_waiting: int) -> None:
         self._name = name
@@ -39,9 +39,9 @@ class Threads:
         self._executor.shutdown(cancel_futures=True)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what the work returns; raise Busy, or what it raises.
+        """Return the result of the work; raise Busy, or the error of the work.
 
-        Work that still waits when its caller goes is never begun.
+        Queued work whose caller has gone is never begun.
         """
         if not self._places.acquire(blocking=False):
             raise Busy(f"too many calls wait for the service's {self._name} threads: try again in a moment")
@@ -55,7 +55,7 @@ class CallThreads:
     """The threads that answer calls.
 
     `reads` wait for the database, `writes` for its one writer at a time, `slow` for the object store and for pictures,
-    `uploads` for the disk, a message of a client at a time, and for what is made of all of them.
+    `uploads` for the disk: for each message of a client, and for the import of the whole upload.
     """
 
     reads: Threads

@@ -21,9 +21,9 @@ class _StoppedEarly(Exception):
 
 
 class UpkeepSchedule:
-    """Does a round of upkeep whenever one is due; whatever goes wrong in it, the service goes on.
+    """Does a round of upkeep when it is due; an error in a round does not end the service.
 
-    Rounds and leases have threads of their own: no request waits for upkeep, and no lease for requests.
+    Rounds and leases have their own threads: no request waits for upkeep, and no lease for requests.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class UpkeepSchedule:
             await leases.run(self._lease.give_back, is_done=is_done)
 
     async def _renew(self, leases: Threads, stop: threading.Event) -> None:
-        """Renew the lease; set `stop` where it is lost, or the service stops."""
+        """Renew the lease; set `stop` after the loss of the lease, or when the service stops."""
         try:
             while not self._stopping.is_set():
                 try:

@@ -109,7 +109,7 @@ class Pruner:
         self._store = store
 
     def find(self, rule: Rule, model_id: str | None = None) -> Plan:
-        """Return what `prune` would delete now; raise ModelNotFound, or IllegalState where the model was deleted."""
+        """Return the versions that `prune` would delete; raise ModelNotFound, or IllegalState for a deleted model."""
         with self._database.read() as session:
             if model_id is not None:
                 living_model_row(session, model_id)

@@ -1,4 +1,4 @@
-"""The columns of a dataset that was read from a table: their names, types, and what each is used for."""
+"""The columns of a dataset that was read from a table: their names, types and uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 
 class ColumnType(StrEnum):
-    """What the cells of a column hold."""
+    """The type of the cells of a column."""
 
     NUMBER = "number"
     INTEGER = "integer"
@@ -17,7 +17,7 @@ class ColumnType(StrEnum):
 
 
 class ColumnRole(StrEnum):
-    """What a column is used for."""
+    """The use of a column."""
 
     FEATURE = "feature"
     TARGET = "target"
@@ -40,5 +40,5 @@ class Column:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the form that `to_json` writes."""
         return cls(values["name"], ColumnType(values["type"]), ColumnRole(values["role"]))

@@ -8,7 +8,7 @@ from training_service.datasets.examples import Example, NamedTarget, RejectedFil
 from training_service.datasets.splits import Split
 from training_service.datasets.targets import Targets
 
-# Of equal files the one that is held out is kept: who chose it wants to test on it.
+# Of equal files the held-out one is kept: its owner wants to test on it.
 _KEPT_FIRST = (Split.TEST, Split.VALIDATION, Split.TRAIN, None)
 
 
@@ -20,9 +20,9 @@ def without_duplicates(
     targets: Targets,
     rejected: list[RejectedFile],
 ) -> list[Example]:
-    """Keep one of equal examples, and none that the parent has; none of those that have different targets.
+    """Keep one of equal examples, and none that the parent has; drop equal examples with different targets.
 
-    Nobody knows which target is right. What the parent has stays as it is.
+    The right target of those is unknown. Rows of the parent stay unchanged.
     """
     known = {example.sha256: f"{example.source} of {parent}" for example in old}
     found_targets: dict[str, set[NamedTarget]] = {}

@@ -1,4 +1,4 @@
-"""What a modality reads from an upload: examples with their targets, and what had to be left out."""
+"""The result of a modality's reader: examples with their targets, and the files that were left out."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Example:
     """One example that may become a row.
 
     It came from the file at `path`, or from the row `number` of a file, counted from 1. Its bytes lie in the spool at
-    `offset`, or, where it is a row of the parent, in the blob `pack`. Examples of one `group` go to one split. `facts`
-    are what the modality keeps with the row.
+    `offset`, or, for a row of the parent, in the blob `pack`. Examples of one `group` go to one split. `facts` are data
+    of the modality that are kept with the row.
     """
 
     path: str
@@ -55,9 +55,9 @@ class Example:
 class ReadExamples:
     """All examples of an upload, of one task.
 
-    `names` are the labels or targets in the upload's order, empty where the examples' labels are all there is. Splits
-    in `held_out` are assigned out of what is not fixed. `around` is the path of the folders around everything.
-    `observed` is what the modality saw of the examples and needs for its summary.
+    `names` are the labels or targets in the upload's order; empty if only the examples' labels are known. Rows without
+    a fixed split are assigned to the splits in `held_out` and to training. `around` is the path of the folders around
+    everything. `observed` is data of the modality for its summary.
     """
 
     examples: Sequence[Example]

@@ -65,9 +65,9 @@ class Ingestor:
     ) -> Ingested:
         """Store an upload's examples, and the manifest of them and of the parent's rows.
 
-        Raises InvalidInput naming labels and counts where they do not suffice, and what the modality raises, each with
-        the files that were left out until then, and what `check_going_on`, called between examples, raises; nothing is
-        registered then.
+        Raises InvalidInput naming labels and counts if there are too few, the errors of the modality, each with the
+        files that were left out until then, and the errors of `check_going_on`, which is called between examples. No
+        dataset is registered then.
         """
         rejected: list[RejectedFile] = []
         with self._blobs.temporary_file() as file:
@@ -152,7 +152,7 @@ _SHOWN_NAMES = 20
 
 
 def _order(example: Example) -> tuple[str, str, int, str]:
-    """Return what rows are sorted by: the label, where each has one, then where they came from."""
+    """Return the sort key of rows: the label, if each row has one, then the origin."""
     label = example.target if isinstance(example.target, str) else ""
     return label, example.path, example.number, example.sha256
 

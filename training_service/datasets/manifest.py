@@ -22,10 +22,10 @@ Target: TypeAlias = int | tuple[int, ...] | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """One example: where it came from, its target, its split, and where its bytes are.
+    """One example: its origin, its target, its split, and the place of its bytes.
 
-    `path` is that of its file, or empty, and `number` then that of its row in the file, from 1. `facts` are what its
-    modality keeps of it, such as a size. Rows of one `group`, where a user gave groups, are in one split.
+    `path` is the path of its file, or empty; then `number` is its row in the file, from 1. `facts` are data of its
+    modality, for example a size. Rows of one `group`, if the user gave groups, are in one split.
     """
 
     path: str
@@ -51,7 +51,7 @@ class DatasetRow:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the form that `to_json` writes."""
         target = values["target"]
         read = tuple(target) if isinstance(target, list) else target
         return cls(**{**values, "target": read, "split": Split(values["split"])})
@@ -93,7 +93,7 @@ class DatasetManifest:
 
     @classmethod
     def from_json(cls, data: bytes | bytearray) -> Self:
-        """Read what `to_json` wrote; raise DamagedStore for the format of another release."""
+        """Read the form that `to_json` writes; raise DamagedStore for the format of another release."""
         values = json.loads(data)
         if values["format"] != FORMAT:
             raise DamagedStore(f"a dataset has format {values['format']}: this release of maas reads {FORMAT}")

@@ -1,4 +1,4 @@
-"""What every modality answers about datasets: how examples are read, compared, summed up, shown and prepared."""
+"""The protocol of a modality for datasets: examples are read, compared, summarised, shown and prepared."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from training_service.datasets.packs import PackedRows
 from training_service.datasets.reading import Format, Reading
 
 Shown = bytes | tuple[float, ...]
-"""What people see of a row: the bytes of a JPEG, or its first numbers."""
+"""The visible form of a row: the bytes of a JPEG, or its first numbers."""
 
 
 @dataclass(frozen=True)
 class Remarked:
-    """A modality's own part of a dataset's summary, as plain JSON values, and sentences on what may not be meant."""
+    """A modality's own part of a dataset's summary, as plain JSON values, and remarks on probable mistakes."""
 
     summary: Mapping[str, Any]
     remarks: Sequence[str] = ()
@@ -29,11 +29,11 @@ class Modality(Protocol):
 
     KIND: str
     NOUN: str
-    """What one example is called: `image`, `row`."""
+    """The name of one example: `image`, `row`."""
     LABELS_ARE: str
     """How labels are given, in the plural, after a number."""
     FORMATS: frozenset[Format]
-    """What an upload may be: see `datasets.reading`."""
+    """The accepted forms of an upload: see `datasets.reading`."""
     DROPS_DUPLICATES: bool
     """Whether the second of two examples with the same bytes is left out."""
 
@@ -48,7 +48,7 @@ class Modality(Protocol):
         ...
 
     def preview(self, packs: PackedRows, row: DatasetRow, edge: int) -> Shown:
-        """Return what people see of a row: a picture whose longer edge has so many pixels at most, or numbers."""
+        """Return the visible form of a row: a picture with at most `size` pixels on its longer edge, or numbers."""
         ...
 
     def summarise(

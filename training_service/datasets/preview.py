@@ -24,9 +24,9 @@ class PreviewSize:
 
 
 def choose_rows(manifest: DatasetManifest, split: str, example_count: int) -> list[DatasetRow]:
-    """Return so many rows at most, by label and split: of each label as many as of any other, while it has them.
+    """Return at most this number of rows, by label and split, about equally many of each label.
 
-    Which of a label's rows these are seems random, and is always the same.
+    The choice among a label's rows seems random, and is always the same.
     """
     rows = [row for row in manifest.rows if split in {ALL, row.split}]
     by_label = [sorted(group, key=lambda row: row.sha256) for _, group in groupby(rows, key=_label)]

@@ -1,4 +1,4 @@
-"""One upload as a modality reads it: its file or files, what its caller asked for, and where examples' bytes go."""
+"""One upload for the reader of a modality: its files, the caller's options, and the spool for examples' bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training_service.datasets.packs import Spool
 
 
 class Format(StrEnum):
-    """What an upload is."""
+    """The form of an upload."""
 
     ARCHIVE = "archive"
     """An archive of files, or a folder."""
@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Received:
-    """What was uploaded, or lies at a URL: the files of an archive or of a folder, or one file of text."""
+    """The uploaded data, or the data at a URL: the files of an archive or a folder, or one file of text."""
 
     format: Format
     files: Iterator[ArchiveFile] = field(default_factory=lambda: iter(()))
@@ -36,7 +36,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a caller says of the data: the task's kind, and what columns are used for; empty where the data says it."""
+    """The caller's options: the kind of the task, and the uses of columns; empty if the data decides."""
 
     task: str = ""
     roles: Sequence[tuple[str, ColumnRole]] = ()

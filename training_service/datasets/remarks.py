@@ -1,4 +1,4 @@
-"""What a user should hear of a dataset: what may not be meant, and in a refusal the files that were left out."""
+"""Remarks on a dataset: probable mistakes, and in a refusal the files that were left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def remarks_on_folders(paths: Iterable[str], rejected: Sequence[RejectedFile], a
 
 
 def with_left_out(error: InvalidInput, rejected: Sequence[RejectedFile]) -> InvalidInput:
-    """Return the same refusal with a line for each file that was left out, as many as a status's text takes."""
+    """Return the same refusal with a line for each file that was left out, within the size of a status text."""
     if not rejected:
         return error
     first, *rest = error.violations

@@ -23,11 +23,11 @@ _SET = re.compile(r"[ _-]?(?:set|data|images)")
 
 @lru_cache(maxsize=1024)  # half a million paths have few folders
 def split_of(name: str) -> Split | None:
-    """Return the split that a name means, such as `train`, `Validation` or `test_set`; None for any other name."""
+    """Return the split of a name, for example `train`, `Validation` or `test_set`; None for any other name."""
     return SPLIT_NAMES.get(_SET.sub("", name.lower()))
 
 
 def given_splits(splits: Sequence[Split | None]) -> tuple[list[Split | None], Collection[Split]]:
-    """Return which splits stay as they are given, and which are assigned: those without rows, out of what trains."""
+    """Return the splits that stay as given, and those without rows, which are assigned out of training rows."""
     held_out = frozenset(HELD_OUT) - set(splits)
     return [None if held_out and split is Split.TRAIN else split for split in splits], held_out

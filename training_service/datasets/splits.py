@@ -16,7 +16,7 @@ MIN_ROWS_PER_LABEL = 3
 
 
 class Split(StrEnum):
-    """What a row is used for."""
+    """The use of a row."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -38,12 +38,12 @@ class SplitSource(StrEnum):
 
 
 HELD_OUT = (Split.TEST, Split.VALIDATION)
-"""What is not trained on, in the order in which rows are assigned to it."""
+"""The splits that are not trained on, in the order in which rows are assigned to them."""
 
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Shares of each label's rows, and the seed of the assignment; what the shares leave is for training."""
+    """Shares of each label's rows, and the seed of the assignment; the remaining rows are for training."""
 
     validation_fraction: float = 0.15
     test_fraction: float = 0.25
@@ -70,7 +70,7 @@ class SplitSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the form that `to_json` writes."""
         return cls(**values)
 
 
@@ -104,7 +104,7 @@ def assign_splits(
 
 
 def follow_groups(splits: list[Split | None], groups: Sequence[int], held_out: Collection[Split]) -> None:
-    """Let rows join the fixed ones of their groups: in training where there are any, as these have been learnt from."""
+    """Let rows join the fixed rows of their groups: in training if the group has training rows, which were learned."""
     followed: dict[int, Split] = {}
     for split in Split:
         if split in held_out or split is Split.TRAIN:

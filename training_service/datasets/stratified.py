@@ -24,10 +24,10 @@ def assign_stratified(
     fixed: Sequence[Split | None],
     held_out: Collection[Split],
 ) -> list[Split]:
-    """Return a split for each row, in their order; `attributes` are those of each row, and may be none.
+    """Return a split for each row, in their order; `attributes` of a row may be empty.
 
-    Rows of one group go to one split: to that of a `fixed` one of them, or to the one that needs them most. Only splits
-    in `held_out` and training get rows. With fewer groups than splits each row is assigned by itself. The result
+    Rows of one group go to one split: the split of a `fixed` row among them, or the split with the largest need. Only
+    splits in `held_out` and training get rows. With fewer groups than splits each row is assigned by itself. The result
     depends on the arguments alone, and on no order of distinct digests.
     """
     splits = list(fixed)

@@ -1,4 +1,4 @@
-"""What a listing shows of a dataset: its targets by split, near duplicates, and the files that were left out."""
+"""The summary of a dataset for listings: its targets by split, near duplicates, and the files that were left out."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def summary(
     rejected: Sequence[RejectedFile],
     remarks: Sequence[str],
 ) -> dict[str, Any]:
-    """Return what a listing shows, as plain JSON values; `groups` numbers the rows, near duplicates alike.
+    """Return the summary as plain JSON values; `groups` numbers the rows, near duplicates alike.
 
-    `own` is what the modality says of the dataset.
+    `own` is the modality's part of it.
     """
     counts = Counter(row.split for row in manifest.rows)
     return {

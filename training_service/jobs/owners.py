@@ -31,7 +31,7 @@ def is_gone(owner: str) -> bool:
 
 
 def _machine() -> str:
-    """Name this machine since it was started, and the set of processes seen here; empty where there is no /proc."""
+    """Return an id of this machine since its start, and of the visible processes; empty without /proc."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}-{(_PROC / 'self/ns/pid').stat().st_ino}"
@@ -40,7 +40,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process was started; empty where it is not there, or is dead and not yet reaped."""
+    """Return the start time of a process; empty for a process that does not exist, or is dead and not yet reaped."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -40,7 +40,7 @@ class Runner:
         *,
         program: Sequence[str] = _WORKER,
     ) -> None:
-        """Take threads of its own, one for each job: leases must be renewed whatever else the service waits for."""
+        """Take one thread for each job, which no other work uses: leases must be renewed under any load."""
         self._threads = threads
         self._program = program
         self._jobs = jobs
@@ -48,9 +48,9 @@ class Runner:
         self._stopping = stopping
 
     async def run(self) -> None:
-        """Work until told to stop; jobs under way then go back to the queue.
+        """Work until `stopping`; running jobs then return to the queue.
 
-        What a runner of this machine left that was killed is taken up at once, not when its lease has run out.
+        Jobs of a killed runner of this machine are taken over at once, before the end of their leases.
         """
         try:
             await self._threads.run(self._jobs.release_gone, is_gone)

@@ -1,4 +1,4 @@
-"""What a runner hands to a worker: the claim of one job, and the service's settings."""
+"""The order of a runner to a worker: the claim of one job, and the settings of the service."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ class WorkOrder:
 
     @classmethod
     def from_line(cls, line: bytes) -> Self:
-        """Read what `to_line` wrote."""
+        """Read the line that `to_line` writes."""
         values = json.loads(line)
         return cls(Claim(**values["claim"]), TrainingSettings(**values["settings"]))

@@ -1,7 +1,7 @@
-"""Runs one claimed job from start to finish, in a process of its own: `python -m training_service.jobs.worker`.
+"""Runs one claimed job from start to finish, in its own process: `python -m training_service.jobs.worker`.
 
-The order comes as one line on standard input, which the runner then keeps open: at its end the runner is dead, and the
-worker dies too. Every write goes through the claim, so a worker that outlives its lease can change nothing.
+The order comes as one line on standard input, which the runner keeps open. Its end means that the runner is dead, and
+the worker ends too. Every write goes through the claim: a worker that outlives its lease can change nothing.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Worker:
     def _published(
         self, publish_gated: Callable[[Gated | None], ModelVersion], spec: JobSpec, tuned: FineTuned
     ) -> ModelVersion:
-        """Publish a version with what the gate says of it, which is asked again where the alias has just moved."""
+        """Publish a version with the verdict of the gate; after a move of the alias, ask the gate again."""
         while True:
             try:
                 return publish_gated(self._gated(spec, tuned))
@@ -196,7 +196,7 @@ class Worker:
     def _context(
         self, job: TrainingJob, base: Manifest, digest: str, manifest: DatasetManifest, meter: ProgressMeter
     ) -> TrainingContext:
-        """Prepare the dataset, unless somebody has, and lay out what recipes work with."""
+        """Prepare the dataset, unless it is in the cache, and build the training context."""
         modality = MODALITIES[manifest.modality]
         input_spec = read_input_spec(base.input_spec)
         meter.begin(Phase.DECODING, len(manifest.rows))
@@ -273,7 +273,7 @@ def _code_of(error: StoreError) -> ErrorCode:
 
 
 def _plan(recipe: Recipe, trained: Sequence[str], context: TrainingContext) -> str:
-    """Say what is about to be done, and why where the service chose it."""
+    """Return the plan of the training, and the reason of a recipe that the service chose."""
     why = f" ({recipe.reason})" if recipe.reason else ""
     rows = ", ".join(f"{len(context.data.positions[split])} {split}" for split in Split)
     return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; outputs: {len(context.task.names)}, rows: {rows}"

@@ -31,14 +31,14 @@ class Incumbent:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Test rows that were not compared on, as one of the versions learned from them, and what nobody knows any more."""
+    """Test rows left out of the comparison because a version learned from them, and rows that are no longer known."""
 
     num_rows: int = 0
     unknown: tuple[str, ...] = ()
 
 
 def with_metric(spec: PromotionSpec, task: TrainingTask, field: str) -> PromotionSpec:
-    """Return what is asked of a version of this task: the task's own metric, where none is named.
+    """Return the conditions for a version of this task, by the task's own metric unless one is named.
 
     Raise InvalidInput for a metric that the task does not have.
     """
@@ -50,7 +50,7 @@ def with_metric(spec: PromotionSpec, task: TrainingTask, field: str) -> Promotio
 
 
 def check_promotion(spec: PromotionSpec, field: str, *, can_shadow: bool) -> None:
-    """Raise InvalidInput naming every field that no gate can go by."""
+    """Raise InvalidInput naming every field with a condition that no gate can check."""
     if violations := tuple(_violations(spec, field, can_shadow=can_shadow)):
         raise InvalidInput(*violations)
 
@@ -118,7 +118,7 @@ def _learners(incumbent: Incumbent | None) -> str:
 
 
 def _too_few(spec: PromotionSpec, num_rows: int, incumbent: Incumbent | None, left_out: LeftOut) -> str:
-    """Say that there are too few rows to judge by, and what to do."""
+    """Return the refusal for too few test rows, with advice."""
     todo = "add examples to the dataset"
     if left_out.num_rows and incumbent is not None:
         todo = f"fine-tune on the dataset of {incumbent.name}, or on one that appends to it and keeps its test rows"
@@ -128,7 +128,7 @@ def _too_few(spec: PromotionSpec, num_rows: int, incumbent: Incumbent | None, le
 def _obstacles(
     spec: PromotionSpec, sign: int, figure: float | None, incumbent: Incumbent | None, before: float | None
 ) -> Iterator[str]:
-    """Say what keeps a version from passing; `sign` is that of a change for the better."""
+    """Yield the reasons against a version; `sign` is the sign of an improvement."""
     if figure is None:
         yield "nothing passes without one"
         return

@@ -1,4 +1,4 @@
-"""What the gate compares: a new version and the one behind the alias, on test rows that neither learned from."""
+"""The comparison of the gate: a new version and the one behind the alias, on test rows that neither learned from."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Compared:
 
 
 class Comparison:
-    """Measures what a gate compares."""
+    """Measures both versions of a comparison."""
 
     def __init__(self, store: ModelStore, datasets: DatasetStore, evaluator: Evaluator) -> None:
         self._store = store

@@ -1,6 +1,6 @@
-"""Sees promotions to their end: what shadows is judged when its time is over, what loads is followed until it serves.
+"""Follows promotions to their end: a shadow is judged at the end of its time, a moved alias is followed until served.
 
-Every training service follows all of them: none holds a lease, as a step that another one has made changes nothing.
+Every training service follows all of them. None holds a lease: a step that another service has made changes nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Promoter:
         self._followed: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Work until told to stop; what is open then goes on when a service is back."""
+        """Work until `stopping`; open promotions continue when a service is back."""
         async with asyncio.TaskGroup() as tasks:
             while not self._stopping.is_set():
                 for job in await self._under_way():
@@ -73,7 +73,7 @@ class Promoter:
         return ()
 
     async def _follow(self, job: TrainingJob) -> None:
-        """Take the next step of one promotion; what goes wrong with it is tried again, and ends no other."""
+        """Take the next step of one promotion; an error is retried, and ends no other promotion."""
         try:
             await self._step(job)
         except StoreError as error:
@@ -98,7 +98,7 @@ class Promoter:
             await self._threads.run(self._promotions.end_shadowing, job.id, verdict, self._patience_seconds)
 
     async def _loaded(self, alias: AliasName, version: VersionName, seconds_left: float) -> tuple[PromotionState, str]:
-        """Wait until all services answer the alias from the version, or for so long; return what came of it."""
+        """Wait until all services answer the alias from the version, or until the timeout; return the result."""
         servings = self._servings(alias, version)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(seconds_left, 0.0)), asyncio.TaskGroup() as waiting:
@@ -113,9 +113,9 @@ class Promoter:
     async def _shadowed(
         self, verdict: Verdict, min_rows: int, alias: AliasName, version: VersionName, seconds_left: float
     ) -> Verdict:
-        """Wait until the shadow's time is over and it ran on enough rows, or for as long as the operator's patience.
+        """Wait until the shadow's time is over and it ran on enough rows, or for the operator's patience.
 
-        Return what all services made of it.
+        Return the state in each service.
         """
         await asyncio.sleep(max(seconds_left, 0.0))
         until = asyncio.get_running_loop().time() + min(seconds_left, 0.0) + self._patience_seconds

@@ -23,7 +23,7 @@ _log = structlog.get_logger()
 
 
 class Stand(Enum):
-    """What is known of a version in a service; one that FAILED is tried again there."""
+    """The state of a version in a service; a FAILED version is retried there."""
 
     UNKNOWN = auto()
     WAITED_FOR = auto()
@@ -32,10 +32,10 @@ class Stand(Enum):
 
 
 class Serving:
-    """One version behind an alias in the service at an address; `text` says how it stands, for people.
+    """One version behind an alias in the service at an address; `text` describes its state for people.
 
-    Whoever may read a job reads that text: it calls the service by its number among the operator's addresses.
-    `is_ready` says whether the version is loaded, and `shadow` what was counted of it as the alias' shadow.
+    Any reader of the job sees the text, so it names the service by its number among the operator's addresses.
+    `is_ready` says whether the version is loaded; `shadow` has its counts as the alias' shadow.
     """
 
     def __init__(self, number: int, address: str, alias: AliasName, version: VersionName) -> None:
@@ -49,7 +49,7 @@ class Serving:
         self._version = version
 
     async def until_served(self) -> None:
-        """Return once the service answers the alias from the version; one that is away is asked again and again."""
+        """Return once the service answers the alias from the version; retry while the service is away."""
         await self._watch(lambda: self.stand is Stand.SERVED)
 
     async def until_answered(self) -> None:
@@ -103,9 +103,9 @@ def is_shadow_finished(servings: Sequence[Serving], min_rows: int) -> bool:
 
 
 def shadow_verdict(verdict: Verdict, servings: Sequence[Serving], min_rows: int) -> Verdict:
-    """Say whether a version passes that ran as a shadow: ready everywhere, on enough rows, and without a failure.
+    """Say whether a shadow passes: ready everywhere, on enough rows, and without a failure.
 
-    What it answered may differ, as it was trained to; how often it does is told.
+    Its answers may differ, since it was trained to differ; the text has the share of different answers.
     """
     if not servings:
         return replace(verdict, passes=False, reason="no inference service is named to ask about the shadow")

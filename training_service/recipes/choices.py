@@ -41,10 +41,10 @@ _ROWS_FOR_FULL = 500
 
 @dataclass(frozen=True)
 class ChosenRecipe:
-    """A recipe as a caller chose it: `name` is None where the service is to choose.
+    """A recipe as a caller chose it: with `name` None, the service chooses.
 
-    `values` are the hyperparameters that the caller chose, and `paths` the field of the request's recipe for each that
-    can be chosen.
+    `values` are the hyperparameters that the caller chose, and `paths` the field of the request's recipe for each
+    hyperparameter.
     """
 
     name: RecipeName | None = None
@@ -53,20 +53,20 @@ class ChosenRecipe:
 
 
 def resolve(name: RecipeName, chosen: ChosenRecipe, place: str) -> Recipe:
-    """Fill a named recipe's defaults in around what was chosen.
+    """Fill in the defaults of a named recipe around the caller's values.
 
-    Raises InvalidInput for all that does not fit, with the fields of the recipe at `place`.
+    Raises InvalidInput for every value that does not fit, with the fields of the recipe at `place`.
     """
     return _filled(DEFAULTS[name], chosen, place)
 
 
 def choose(chosen: ChosenRecipe, place: str, rows_per_output: float, *, has_classes: bool = True) -> Recipe:
-    """Do the same for the recipe that fits so many training rows of each label or target, in the mean."""
+    """Do the same for the recipe that fits the mean number of training rows of each label or target."""
     return _filled(recipe_for(rows_per_output, has_classes=has_classes), chosen, place)
 
 
 def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:
-    """Return a recipe that the dataset may choose later; raise InvalidInput where none takes what was chosen."""
+    """Return a recipe that the dataset may choose later; raise InvalidInput if none accepts the caller's values."""
     refused: list[InvalidInput] = []
     for num_rows in (1, _ROWS_FOR_LAST_STAGES, _ROWS_FOR_FULL):
         try:
@@ -77,11 +77,11 @@ def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:
 
 
 def recipe_for(rows: float, *, has_classes: bool = True) -> Recipe:
-    """Return the recipe for a dataset with so many training rows of each label in the mean, with the reason.
+    """Return the recipe, and the reason, for a dataset with this mean number of training rows of each label.
 
-    Where there are no labels, the rows are all training rows.
+    Without labels, the rows are all training rows.
 
-    The mean decides: a head fitted on few rows does better than a backbone moved by them, however they are spread.
+    The mean decides: on few rows a fitted head does better than a moved backbone, however the rows are spread.
     """
     if rows < _ROWS_FOR_LAST_STAGES:
         name, reason = RecipeName.LINEAR_PROBE, f"under {_ROWS_FOR_LAST_STAGES}: the head alone learns from so few"

@@ -14,9 +14,9 @@ _WITHOUT: Mapping[str, Any] = {"label_smoothing": 0.0, "class_weights": ClassWei
 
 
 def suited(recipe: Recipe, chosen: ChosenRecipe, place: str, *, has_classes: bool) -> Recipe:
-    """Return the recipe for a task; what it smooths or weighs by class is left out where there are none.
+    """Return the recipe for a task; smoothing and weights by class are removed for a task without classes.
 
-    Raise InvalidInput where the caller chose that, with the fields of the recipe at `place`.
+    Raise InvalidInput if the caller chose them, with the fields of the recipe at `place`.
     """
     if has_classes:
         return recipe

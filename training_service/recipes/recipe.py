@@ -41,14 +41,14 @@ class Schedule(StrEnum):
 
 
 class HeadStart(StrEnum):
-    """What the head is before the first step."""
+    """The head before the first step."""
 
     RANDOM = "random"
     LINEAR_PROBE = "linear_probe"
 
 
 class Augmentation(StrEnum):
-    """What happens to training examples; none of it changes what they show."""
+    """The changes of training examples; none changes their meaning."""
 
     NONE = "none"
     MIRROR = "mirror"
@@ -68,7 +68,7 @@ class ClassWeights(StrEnum):
 
 
 class Precision(StrEnum):
-    """What the forward pass computes in while training; weights, loss and optimizer stay in float32."""
+    """The data type of the forward pass in training; weights, loss and optimizer stay in float32."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -83,17 +83,17 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train, every hyperparameter filled in; 0 stands for what a recipe does not use.
+    """One way to train, every hyperparameter filled in; 0 stands for a hyperparameter that a recipe does not use.
 
     `stage_count` counts backbone stages with parameters, from the head down. The last backbone stage learns at
     `backbone_learning_rate_factor` times the head's rate, each stage below at `stage_learning_rate_factor` times the
-    rate of the one above. With `epochs_per_stage` the head trains alone at first, and that many epochs pass before
+    rate of the stage above it. With `epochs_per_stage` the head trains alone at first, and that many epochs pass before
     each further stage joins. With crops, `view_count` views of each training example go through the frozen stages once,
-    and steps choose among these and the plain one; 0 crops anew in every step. A step takes `batches_per_step`
-    batches of `batch_size` rows. `momentum` and `nesterov` are SGD's, `beta1` is AdamW's. `freeze_batch_norm` keeps
-    BatchNorm's statistics those of the base. With `average_decay` the moving average of the weights is measured and
-    kept. `patience` is how many epochs may pass without a lower validation loss. `reason` says why the service chose
-    this recipe, where the caller left that to it.
+    and steps choose among these and the plain one; 0 crops anew in every step. A step takes `batches_per_step` batches
+    of `batch_size` rows. `momentum` and `nesterov` are SGD's, `beta1` is AdamW's. `freeze_batch_norm` keeps BatchNorm's
+    statistics those of the base. With `average_decay` the moving average of the weights is measured and kept.
+    `patience` is the number of epochs without a lower validation loss after which training stops. `reason` says why the
+    service chose this recipe, if it did.
     """
 
     name: RecipeName
@@ -141,7 +141,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the form that `to_json` writes."""
         read = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         read.update({key: enum(read[key]) for key, enum in ENUMS.items() if key in read})
         return cls(**{**read, "name": RecipeName(read["name"])})
@@ -241,7 +241,8 @@ def trained_stages(recipe: Recipe, trainable: Sequence[str], field: str = "stage
 def active_stages(stages: Sequence[str], epochs_per_stage: int, epoch: int) -> Sequence[str]:
     """Return which of a backbone's stages, first to last, train in an epoch from 0: the last few, and more and more.
 
-    None in the first `epochs_per_stage` epochs, then one more every so many; all at once where that is 0.
+    None in the first `epochs_per_stage` epochs, then one more after each further `epochs_per_stage`; all at once if it
+    is 0.
     """
     num_active = epoch // epochs_per_stage if epochs_per_stage else len(stages)
     return stages[max(len(stages) - num_active, 0) :]

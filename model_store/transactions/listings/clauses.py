@@ -1,4 +1,4 @@
-"""What each kind of field makes of a condition: functions that return SQL for it, or raise InvalidInput."""
+"""Conditions as SQL: a function for each kind of field, which raises InvalidInput for a wrong condition."""
 
 from __future__ import annotations
 

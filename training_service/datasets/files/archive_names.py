@@ -1,4 +1,4 @@
-"""What the names in an archive say: of which encoding they are, and their one normal form."""
+"""The names in an archive: their encoding, and their one normal form."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _SHOWN_READINGS = 4
 
 
 def checked_path(name: str) -> str:
-    """Return an entry's name in its one form; raise InvalidInput for an absolute one, or one that climbs."""
-    # Windows' separators are read as such: what is harmless here may be unpacked elsewhere.
+    """Return an entry's name in its normal form; raise InvalidInput for an absolute path, or a path with `..`."""
+    # Windows' separators count as separators: a name that is harmless here may be unpacked elsewhere.
     path = normal_form(name.replace("\\", "/"))
     if path.startswith("/") or _DRIVE.match(path):
         raise _refused(f"holds {quoted(name)}, an absolute path")
@@ -57,9 +57,10 @@ def check_encoding(name: str) -> str:
 def zip_names(members: Sequence[zipfile.ZipInfo], encoding: str) -> list[str]:
     """Return each member's name.
 
-    Those that are not marked as UTF-8 have no encoding that could be relied on: the standard says CP437, and most
-    programs write what their system has. What is valid UTF-8 is that; what reads well as CP437 is that; all others have
-    to be said. Raises InvalidInput where `encoding` does not fit, and where none is said, showing what names may be.
+    The encoding of a name without the mark of UTF-8 is uncertain: the standard says CP437, and most programs use the
+    encoding of their system. Valid UTF-8 is read as UTF-8, a plausible CP437 name as CP437; for other names the caller
+    must name the encoding. Raises InvalidInput if `encoding` does not fit, or is needed and not given; the text shows
+    readings of the names.
     """
     unknown = {
         member.orig_filename: raw
@@ -94,7 +95,7 @@ def _encoding_of(names: Iterable[bytes]) -> str:
 
 
 def _reads_well(part: str) -> bool:
-    """Say whether a name read as CP437 is one that people in the West give: some letters of it with accents."""
+    """Say whether a name, read as CP437, is plausible for a Western language: letters, some of them with accents."""
     stem = part.rpartition(".")[0] or part
     letters = [each for each in stem if each.isalpha()]
     accented = [each for each in stem if not each.isascii()]
@@ -111,7 +112,7 @@ def _decodes(data: bytes, encoding: str) -> bool:
 
 
 def _raw_name(member: zipfile.ZipInfo) -> bytes:
-    """Return the bytes of a name; zipfile reads every byte of one that is not marked as UTF-8 as CP437."""
+    """Return the bytes of a name; zipfile reads a name without the mark of UTF-8 as CP437."""
     return member.orig_filename.encode("utf-8" if member.flag_bits & _UTF8_FLAG else "cp437")
 
 

@@ -1,8 +1,8 @@
-"""Reads a stranger's archive: zip, tar or tar.gz as a stream of files, never unpacked to a path.
+"""Reads an untrusted archive: zip, tar or tar.gz as a stream of files, never unpacked to a path.
 
-What an honest archive of data does not have makes the whole of it unusable: absolute paths, `..`, symbolic links and
-devices, more than 100 bytes for each that was sent. The limits hold while bytes are unpacked, whatever headers claim.
-An archive is read to its end: one that was cut there, or has other bytes behind it, is not what was packed.
+Absolute paths, `..`, symbolic links, devices, and more than 100 unpacked bytes for each byte that was sent make the
+whole archive unusable: no honest archive of data has them. The limits hold while bytes are unpacked, whatever headers
+claim. An archive is read to its end: a truncated one, or one with trailing bytes, is damaged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import IO, cast
 from model_store.errors import InvalidInput
 from training_service.datasets.files.archive_names import checked_path, zip_names
 
-# A short run of zeros compresses a thousandfold and harms nobody.
+# A short run of zeros compresses a thousandfold and is harmless.
 _RATIO_FLOOR_BYTES = 1024 * 1024
 _CHUNK_BYTES = 128 * 1024
 # Both libraries read a header, or a whole table of contents, in one piece, of a size that the archive names.
@@ -34,7 +34,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
 _LINKS = "pack what it points at (tar --dereference), or upload the folder itself"
-# What the libraries raise for damaged archives.
+# The exceptions of the libraries for damaged archives.
 _READING_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -51,7 +51,7 @@ _READING_ERRORS = (
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What an archive may hold; a file over `max_file_bytes` is skipped, all else makes the archive unusable."""
+    """The limits of an archive: a file over `max_file_bytes` is skipped, any other excess refuses the archive."""
 
     max_unpacked_bytes: int
     max_files: int
@@ -61,9 +61,9 @@ class ArchiveLimits:
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """One regular file; `data` is None where it was not read, for the reason that is given then.
+    """One regular file; `data` is None for a file that was not read, with the reason.
 
-    A second name of a file, a hard link, has no data of its own: it is the same as the one at `same_as`.
+    A hard link, a second name of a file, has no data: it is the same as the file at `same_as`.
     """
 
     path: str
@@ -80,8 +80,8 @@ def too_large(path: str) -> ArchiveFile:
 def read_archive(file: IO[bytes], limits: ArchiveLimits, encoding: str = "") -> Iterator[ArchiveFile]:
     """Yield the files of a seekable archive in its order, by normalised paths.
 
-    `encoding` is that of names that are not marked as UTF-8, where it is known. Raises InvalidInput for the field
-    `archive`, naming the entry, where it is hostile, damaged or over a limit.
+    `encoding`, if given, is the encoding of names without the mark of UTF-8. Raises InvalidInput for the field
+    `archive`, naming the entry, if it is hostile, damaged or over a limit.
     """
     budget = _Budget(_size_of(file), limits)
     magic = file.read(4)
@@ -101,7 +101,7 @@ def read_archive(file: IO[bytes], limits: ArchiveLimits, encoding: str = "") -> 
 
 
 class _Budget:
-    """Counts what was unpacked, against the limits."""
+    """Counts unpacked bytes and files against the limits."""
 
     def __init__(self, archive_bytes: int, limits: ArchiveLimits) -> None:
         self.limits = limits
@@ -126,7 +126,7 @@ class _Budget:
 
 
 class _Guarded:
-    """A file that reads forward or in small pieces only, and within the budget where it is being decompressed."""
+    """A file that reads forward, in small pieces, and within the budget while it is decompressed."""
 
     def __init__(self, file: IO[bytes], max_read: int, budget: _Budget | None) -> None:
         self._file = file

@@ -1,7 +1,7 @@
 """Reads tables as CSV, row by row: text in UTF-8 or UTF-16, separated by commas, semicolons or tabs.
 
-Python's own csv module does it: it streams, and it says of each cell in which row and column it stands, which a refusal
-needs. Libraries that guess types would turn a text such as `NA` into a number that is not there.
+Python's own csv module is used because it streams, and gives the row and column of each cell, which a refusal needs.
+Libraries that guess types would turn a text (`NA`, for example) into a missing number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training_service.datasets.splits import Split
 MAX_COLUMNS = 100_000
 MAX_NAME_LENGTH = 200
 MAX_NUMBER = 3.4028234663852886e38  # the largest of float32
-_MAX_LINE = 16 * 1024 * 1024  # characters: 160 for each of as many columns as there may be
+_MAX_LINE = 16 * 1024 * 1024  # characters: 160 for each column of the widest table
 _SEPARATORS = ",;\t"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -62,7 +62,7 @@ class Table:
         self._check_columns()
 
     def rows(self) -> Iterator[TableRow]:
-        """Yield rows, without those that are empty lines; raise InvalidInput, naming the row, for what is no table."""
+        """Yield rows, without empty lines; raise InvalidInput, naming the row, for malformed CSV."""
         number = 0
         while True:
             with self._errors():
@@ -78,7 +78,7 @@ class Table:
             yield row
 
     def number(self, row: TableRow, place: int) -> float:
-        """Return a cell's number, which float32 can hold; raise InvalidInput naming the cell where it has none."""
+        """Return a cell's number, within the range of float32; raise InvalidInput naming the cell otherwise."""
         cell = row.cells[place]
         try:
             number = math.nan if "_" in cell else float(cell)
@@ -89,7 +89,7 @@ class Table:
         return number
 
     def flag(self, row: TableRow, place: int) -> bool:
-        """Return whether a cell is 1; raise InvalidInput naming the cell where it is neither 0 nor 1."""
+        """Return whether a cell is 1; raise InvalidInput naming the cell if it is neither 0 nor 1."""
         if (cell := row.cells[place]) not in {"0", "1"}:
             raise self.refused(f"{self.cell_place(row, place)}: must be 0 or 1, not {_shown(cell)}")
         return cell == "1"
@@ -154,7 +154,7 @@ def _shown(cell: str) -> str:
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """Yield lines; raise csv.Error for one that is too long to be held in memory, such as a file without line ends."""
+    """Yield lines; raise csv.Error for a line too long for memory, as in a file without line ends."""
     while line := text.readline(_MAX_LINE):
         if len(line) == _MAX_LINE and not line.endswith(("\n", "\r")):
             raise csv.Error(f"a line has over {_MAX_LINE} characters")
@@ -169,5 +169,5 @@ def _encoding(file: IO[bytes]) -> str:
 
 
 def _separator(head: str) -> str:
-    """Return what separates the cells of a header: what it holds most of, a comma where it holds none."""
+    """Return the separator of a header's cells: the most frequent candidate, by default a comma."""
     return max(_SEPARATORS, key=head.count)

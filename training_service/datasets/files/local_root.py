@@ -1,4 +1,4 @@
-"""A folder of this machine that datasets may be read from; what is opened lies in it, whatever links say."""
+"""A folder of this machine that datasets may be read from; no link leads out of it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 class LocalRoot:
-    """Files below one folder, opened name by name from it, so that nobody who swaps a folder for a link leads out."""
+    """Files below one folder, opened name by name from it: replacing a folder by a link does not lead out."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file; None where there is no file of this name, or a link on the way.
+        """Return the size of a file; None for an unknown name, or a link on the way.
 
-        Raises InvalidInput for what is neither a file nor a folder.
+        Raises InvalidInput for anything but a file or a folder.
         """
         with self._opened(name) as descriptor:
             found = os.fstat(descriptor) if descriptor is not None else None
@@ -61,7 +61,7 @@ class LocalRoot:
                 yield chunk
 
     def read(self, names: Sequence[str], sizes: Sequence[int]) -> list[bytes]:
-        """Return so many first bytes of each of some files; raise Unavailable where one went meanwhile."""
+        """Return the first bytes of each of some files; raise Unavailable if one has gone meanwhile."""
         return [self._read(*each) for each in zip(names, sizes, strict=True)]
 
     def _read(self, name: str, size: int) -> bytes:
@@ -114,7 +114,7 @@ def _folders_below(descriptor: int) -> Iterator[tuple[str, list[str], list[str],
 
 @contextmanager
 def _read_errors(path: str) -> Iterator[None]:
-    """Raise InvalidInput for what may not be read, Unavailable for what went meanwhile or fails."""
+    """Raise InvalidInput for a forbidden file, Unavailable for a file that has gone or cannot be read."""
     try:
         yield
     except PermissionError as error:

@@ -17,7 +17,7 @@ from training_service.datasets.files.archives import ArchiveFile, ArchiveLimits,
 from training_service.datasets.files.local_root import LocalRoot
 
 _FILE = "file://"
-# What some file system takes for another character, for a pattern, for a query, or for a second URL.
+# Characters that some file system takes for another character, a pattern, a query, or a second URL.
 _FORBIDDEN = re.compile(r"[%\\?#*\x00-\x1f\x7f]|::")
 _FILES_AT_ONCE = 16
 _BYTES_AT_ONCE = 64 * 1024 * 1024
@@ -35,7 +35,7 @@ class Root(Protocol):
     """Files below an URL; a name is the path below it, empty for the root itself."""
 
     def size(self, name: str) -> int | None:
-        """Return the size of a file; None where there is no file of this name."""
+        """Return the size of a file; None if it does not exist."""
 
     def sizes_below(self, name: str) -> Iterator[tuple[str, int]]:
         """Yield path, below the folder of this name, and size of each file in it."""
@@ -44,7 +44,7 @@ class Root(Protocol):
         """Yield a file's bytes."""
 
     def read(self, names: Sequence[str], sizes: Sequence[int]) -> list[bytes]:
-        """Return so many first bytes of each of some files."""
+        """Return the first bytes of each of some files."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Sources:
         self._max_archive_bytes = max_archive_bytes
 
     def find(self, uri: str) -> Source:
-        """Return what a URL means; raise InvalidInput, or NotAllowed where it is below no root. Nothing is read yet."""
+        """Return the source of a URL, unread; raise InvalidInput, or NotAllowed for a URL below no root."""
         uri = _checked(uri, "uri")
         for url, root in self._roots.items():
             if uri == url or uri.startswith(f"{url}/"):
@@ -81,10 +81,10 @@ class Sources:
         )
 
     def fetch(self, source: Source, spool: IO[bytes]) -> Iterator[ArchiveFile] | None:
-        """Return the files of a folder, read some at a time; None where there is one file, which is in the spool then.
+        """Return the files of a folder, read in groups; None for a single file, which is in the spool then.
 
         Raises SourceNotFound, StorageFull for too large a file, InvalidInput for a folder over a limit or with links,
-        and Unavailable where the file system does not answer.
+        and Unavailable if the file system does not answer.
         """
         size = source.root.size(source.name)
         if size is None:
@@ -133,7 +133,7 @@ def _cuts(sizes: Sequence[int]) -> Iterator[int]:
 
 
 def _checked(url: str, field: str) -> str:
-    """Return a URL in its one form; raise InvalidInput for one that a file system might read as another."""
+    """Return a URL in its one form; raise InvalidInput for a URL that a file system might read differently."""
     url = (f"{_FILE}{url}" if url.startswith("/") else url).rstrip("/")
     scheme, separator, path = url.partition("://")
     if not separator or not scheme or (url.startswith(_FILE) and not path.startswith("/")):

@@ -1,9 +1,10 @@
-"""Archives that are being uploaded: files that outlive a broken connection, in bounded bytes and for a bounded time.
+"""Archives that are being uploaded: files that outlive a broken connection, bounded in bytes and time.
 
 An upload is one file, `KEY.TOKEN`. The key is the digest of its name: no text of a client becomes a path, and no other
-name leads there. The token is the stream's that writes. Whoever goes on with an upload renames its file, under the lock
-that every write holds: an older stream then finds its name gone, and writes nothing more. Nothing else is kept: the
-offset is the file's size, and what lies before it is verified against the client's digest, whatever a crash left.
+name leads to the file. The token belongs to the writing stream. A stream that resumes the upload renames the file,
+under the lock that every write holds: the older stream then finds its name gone, and writes nothing more. No other
+state is kept. The offset is the size of the file, and the bytes before it are verified against the client's digest,
+even after a crash.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class UploadNotFound(NotFound):
 
 
 class UploadUnfinished(InvalidInput):
-    """The stream has ended before the archive did: what a client means that has gone looks the same."""
+    """The stream has ended before the archive; a client that has gone looks the same."""
 
 
 class UploadTaken(Conflict):
@@ -72,7 +73,7 @@ class SpooledUpload:
         return self._hasher.hexdigest()
 
     def go_on_from(self, offset: int, sha256: str, check_client: Callable[[], None]) -> None:
-        """Verify what lies before the offset, and cut off what lies behind it; raise IllegalState where it differs."""
+        """Verify the bytes before the offset, and cut off the bytes behind it; raise IllegalState if they differ."""
         self._file.seek(0)
         while self.size_bytes < offset:
             check_client()
@@ -116,7 +117,7 @@ class SpooledUpload:
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Keep what arrived, if anything."""
+        """Keep the bytes that arrived, if any."""
         if os.fstat(self._file.fileno()).st_size == 0:
             self.remove()
         self.content.close()
@@ -133,9 +134,9 @@ class UploadSpool:
     """The uploads below one folder; safe for any number of threads and processes."""
 
     def __init__(self, folder: Path, *, max_bytes: int, idle_seconds: float, keep_seconds: float) -> None:
-        """Take what all files may have together (each stream may pass it by 16 MiB), and how long one is kept.
+        """Take the size limit of all files (a stream may exceed it by 16 MiB), and the age limit of a file.
 
-        Where there is no room, those go first that nobody has written to for `idle_seconds`, the oldest of them first.
+        When space is needed, files without a write for `idle_seconds` are removed, the oldest first.
         """
         self._folder = folder
         self._max_bytes = max_bytes
@@ -145,7 +146,7 @@ class UploadSpool:
         self._lock = FileLock(folder / "lock")
 
     def kept(self, name: str) -> KeptUpload:
-        """Return what is there of an upload; raise UploadNotFound."""
+        """Return the state of an upload; raise UploadNotFound."""
         self.remove_old()
         with self._lock:
             status = self._file_of(upload_key(name)).stat()
@@ -155,11 +156,11 @@ class UploadSpool:
     def receiving(
         self, name: str, offset: int, sha256: str, check_client: Callable[[], None]
     ) -> Iterator[SpooledUpload]:
-        """Give an upload to go on with from an offset before which the bytes have this digest, or to begin at 0.
+        """Give an upload to resume at an offset before which the bytes have this digest, or to begin at 0.
 
-        Where the block is left by UploadUnfinished, Unavailable, Conflict or no error of the store, what arrived stays
-        for the next stream of this name; a success or a refusal removes it, as does the lack of a name.
-        Raises UploadNotFound or IllegalState where it cannot go on from there.
+        If the block ends with UploadUnfinished, Unavailable, Conflict or an error that is not the store's, the bytes
+        stay for the next stream of this name. A success or a refusal removes them, and so does the end of an upload
+        without a name. Raises UploadNotFound or IllegalState if the upload cannot be resumed there.
         """
         key = upload_key(name or uuid.uuid4().hex)
         with closing(self._opened(key, offset)) as upload:
@@ -172,7 +173,7 @@ class UploadSpool:
                     upload.remove()
 
     def remove_old(self) -> int:
-        """Remove what was not gone on with in time; return how many files went."""
+        """Remove the uploads that were not resumed in time; return the number of files removed."""
         before = time.time() - self._keep_seconds
         with self._lock:
             old = [path for modified_at, _, path in self._files() if modified_at < before]
@@ -198,7 +199,7 @@ class UploadSpool:
         return any(each != path for each in self._folder.glob(f"{path.stem}.*"))
 
     def _opened(self, key: str, offset: int) -> SpooledUpload:
-        """Open the file of an upload for this stream alone; create one that begins where there is none."""
+        """Open the file of an upload for this stream alone; create a missing file for an upload that begins."""
         self.remove_old()
         path = self._folder / f"{key}.{uuid.uuid4().hex}"
         with full_disk_named(), self._lock:
@@ -224,7 +225,7 @@ class UploadSpool:
         return path
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """Yield when each file was written to, what it counts, and its path."""
+        """Yield the time of the last write, the counted size and the path of each file."""
         for entry in os.scandir(self._folder):
             if "." in entry.name:
                 with suppress(FileNotFoundError):

@@ -65,7 +65,7 @@ def check(examples: Sequence[Example], read: ReadExamples, noun: str, labels_are
 
 
 def assign(examples: Sequence[Example], groups: Sequence[int], split: SplitSpec, read: ReadExamples) -> list[Split]:
-    """Assign the examples of each label, by which they are sorted, by themselves; groups may have several labels."""
+    """Assign the examples, sorted by label, label by label; a group may have several labels."""
     if any(example.group for example in examples):
         return assign_stratified(
             [example.sha256 for example in examples],

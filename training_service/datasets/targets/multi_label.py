@@ -37,7 +37,7 @@ def named(task: Task, target: Target) -> NamedTarget:
 
 
 def near_key(target: NamedTarget) -> str:  # noqa: ARG001  whatever the labels are
-    """Return nothing: near duplicates may have other labels, and are kept in one split all the same."""
+    """Return an empty key: near duplicates may have different labels, and are still kept in one split."""
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What every task answers about the targets of a dataset."""
+"""The protocol of a task for the targets of a dataset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Targets(Protocol):
         ...
 
     def near_key(self, target: NamedTarget) -> str:
-        """Return what near duplicates have in common: only examples of equal keys are compared."""
+        """Return the comparison key of near duplicates: only examples with equal keys are compared."""
         ...
 
     def conflict(self, targets: Sequence[NamedTarget]) -> str:
@@ -60,7 +60,7 @@ class Targets(Protocol):
         ...
 
     def statistics(self, task: Task, rows: Sequence[DatasetRow]) -> Mapping[str, Any]:
-        """Return what a listing shows of the targets, as plain JSON values."""
+        """Return the summary of the targets for listings, as plain JSON values."""
         ...
 
     def rows_per_output(self, statistics: Mapping[str, Any]) -> float:

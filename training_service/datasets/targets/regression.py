@@ -38,7 +38,7 @@ def named(task: Task, target: Target) -> NamedTarget:  # noqa: ARG001  as above
 
 
 def near_key(target: NamedTarget) -> str:  # noqa: ARG001  whatever the targets are
-    """Return nothing: near duplicates may have other targets, and are kept in one split all the same."""
+    """Return an empty key: near duplicates may have different targets, and are still kept in one split."""
     return ""
 
 
@@ -102,7 +102,7 @@ def _numbers(target: NamedTarget | Target) -> tuple[float, ...]:
 
 
 def _bins(numbers: Sequence[float]) -> list[int]:
-    """Return the bin of each number: bins have about as many numbers each, and equal numbers are in one."""
+    """Return the bin of each number: bins have about equally many numbers, and equal numbers share a bin."""
     ordered = sorted(numbers)
     num_bins = max(1, min(_MAX_BINS, len(ordered) // _ROWS_PER_BIN))
     edges = [ordered[len(ordered) * number // num_bins] for number in range(1, num_bins)]
