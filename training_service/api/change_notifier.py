@@ -1,4 +1,4 @@
-"""Tells those who watch the change feed what has changed: one thread follows it for all of them."""
+"""Notifies the watchers of the change feed: one thread follows the feed for all of them."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class ChangeNotifier:
         self._rung.set()
 
     async def after(self, sequence: int) -> Sequence[Change] | None:
-        """Return the changes after this one once there are some; None where the caller has to ask the feed itself.
+        """Return the changes after this one, as soon as there are some; None if the caller has to read the feed itself.
 
-        That is so where they are too old to be kept here, and where the feed goes on from another change than awaited.
-        Raises Unavailable where the service stops.
+        That is the case if they are too old to be kept here, or if the feed continues from an unexpected change. Raises
+        Unavailable when the service stops.
         """
         num_begun = self._num_begun
         while self._newest <= sequence and num_begun == self._num_begun and not self._stop.is_set():
@@ -78,7 +78,7 @@ class ChangeNotifier:
                 self._stop.wait(_RETRY_SECONDS)
 
     def _begin(self, sequence: int) -> None:
-        """Keep what comes after this change, unless it is what was awaited."""
+        """Keep the changes after this one only, unless it is the expected one."""
         if sequence != self._newest:
             self._newest = self._kept_after = sequence
             self._kept.clear()

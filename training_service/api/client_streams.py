@@ -1,6 +1,6 @@
 """Receives a client's stream by plain code that runs in threads, so that files and digests need no event loop.
 
-A thread is taken for each message and given back: clients that are silent, however many, hold up nobody.
+A thread is taken for each message and given back: any number of silent clients hold no thread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from model_store.errors import Unavailable
 Message = TypeVar("Message")
 Result = TypeVar("Result")
 Receiver: TypeAlias = Generator[None, Message | None, Result]
-"""Code that gets each message where it says `yield`, and None behind the last; it returns what is answered."""
+"""Code that gets each message at a `yield`, and None behind the last; it returns the answer."""
 
 
 class ClientGone(Unavailable):
@@ -25,17 +25,17 @@ class ClientGone(Unavailable):
 
 
 class Caller:
-    """Whoever waits for an answer, and perhaps is gone by now; safe to share between threads."""
+    """The caller that waits for an answer, and may have gone; thread-safe."""
 
     def __init__(self) -> None:
         self._gone = threading.Event()
 
     def leave(self) -> None:
-        """Say that nobody waits any more."""
+        """Record that the caller has gone."""
         self._gone.set()
 
     def check(self) -> None:
-        """Raise ClientGone once nobody waits any more."""
+        """Raise ClientGone once the caller has gone."""
         if self._gone.is_set():
             raise ClientGone("the client has ended the call")
 
@@ -50,11 +50,11 @@ async def in_threads(
     start: Callable[[Callable[[], None]], Receiver[Message, Result]],
     messages: AsyncIterator[Message],
 ) -> Result:
-    """Run a receiver on a client's stream, each of its steps in one of these threads, and return what it returns.
+    """Run a receiver on a client's stream, each of its steps in one of these threads, and return its result.
 
-    A receiver may return before the last message: what the client still sends is not read.
-    `start` is given a check that raises ClientGone once the call has ended: what it asked for must not happen any more.
-    A receiver whose client goes is closed at the `yield` where it waits, or behind the step that runs.
+    A receiver may return before the last message: the rest of the stream is not read. `start` gets a check that raises
+    ClientGone after the end of the call, so that no effect follows it. When the client goes, the receiver is closed at
+    the `yield` where it waits, or after the step that runs.
     """
     caller = Caller()
     receiver = start(caller.check)

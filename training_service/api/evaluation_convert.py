@@ -43,7 +43,7 @@ def evaluating_message(phase: Phase, fraction_done: float) -> pb.EvaluateModelVe
 
 
 def evaluated_message(evaluated: Evaluated) -> pb.EvaluateModelVersionResponse:
-    """Say what an evaluation has measured."""
+    """Write the result of an evaluation."""
     evaluation = evaluated.evaluation
     return pb.EvaluateModelVersionResponse(
         evaluation=pb.Evaluation(
@@ -95,7 +95,7 @@ def _label_messages(labels: Iterable[LabelMetrics]) -> list[model_store_pb2.Labe
 
 
 def read_metrics(message: model_store_pb2.Metrics, field: str) -> Metrics:
-    """Read metrics that a caller sent; raise InvalidInput naming what cannot be kept or compared."""
+    """Read metrics of a caller; raise InvalidInput naming each figure that cannot be kept or compared."""
     kind = message.WhichOneof("detail")
     return Metrics(
         split=check_line(message.split, f"{field}.split", 63),

@@ -1,4 +1,4 @@
-"""What must hold of a version that was trained elsewhere, before it is registered."""
+"""Checks of a version that was trained elsewhere, before its registration."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _MAX_FAILURES = 100
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a caller asked for, as it was written: names are resource names, that of the alias in `promote` too."""
+    """A job as its caller wrote it: names are resource names, also the alias in `promote`."""
 
     model: str
     base: str
@@ -66,10 +66,10 @@ def job_spec(
 ) -> JobSpec:
     """Return the spec of a job, its base resolved to a version and its recipe filled in.
 
-    `can_shadow` says whether there is an inference service that a promotion can be tried on. Without `needs_dataset`
-    the dataset may be empty: where no recipe is named either, it is one that takes what was chosen.
+    `can_shadow` says whether an inference service can run the version as a shadow. Without `needs_dataset` the dataset
+    may be empty: without a named recipe, the spec then has a recipe that accepts the caller's values.
 
-    Raises InvalidInput naming every field that cannot be used, and NotFound where base or dataset do not exist.
+    Raises InvalidInput naming every wrong field, and NotFound if base or dataset do not exist.
     """
     model_id = dataset_id = ""
     base: ModelName | AliasName | VersionName = ModelName("")

@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 
 class _Followed:
-    """One job that somebody watches: how it stands, and its newest events, those after `kept_after`."""
+    """One watched job: its state, and its newest events, those after `kept_after`."""
 
     def __init__(self, job: TrainingJob, max_kept: int) -> None:
         self.job = job
@@ -33,7 +33,7 @@ class _Followed:
         return [each for each in self._kept if each.sequence > sequence]
 
     def take(self, job: TrainingJob, events: Sequence[JobEvent]) -> None:
-        """Take how a job stands, and what has happened since; wake who watches."""
+        """Take the state of a job and its new events; wake the watchers."""
         self.job = job
         self._kept += events
         if events:
@@ -49,7 +49,7 @@ class _Followed:
 
 
 class JobWatch:
-    """Tells watchers what happens to jobs; use it on the event loop that runs it."""
+    """Notifies the watchers of jobs; use it on the event loop that runs it."""
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class JobWatch:
         return self._followed[job_id].num_watchers if job_id in self._followed else 0
 
     async def follow(self, job_id: str, sequence: int) -> AsyncGenerator[tuple[TrainingJob, JobEvent]]:
-        """Yield a job's events after this one until it has ended, and its promotion too; then what is left of them.
+        """Yield a job's events after this one until the job and its promotion have ended; then the remaining events.
 
-        Raises JobNotFound, and Unavailable where the service stops.
+        Raises JobNotFound, and Unavailable when the service stops.
         """
         job = await self._threads.run(self._jobs.get, job_id)
         with self._watched(job) as followed:
@@ -99,7 +99,7 @@ class JobWatch:
                 if sequence < followed.kept_after:
                     before = followed.kept_after
                     events = await self._threads.run(self._jobs.events_after, job_id, sequence)
-                    sequence = sequence if events else before  # what is not there is not kept any more
+                    sequence = sequence if events else before  # events before it are no longer kept
                 for event in events:
                     sequence = event.sequence
                     yield job, event
@@ -126,7 +126,7 @@ class JobWatch:
             raise Unavailable("the service is stopping: watch again, after the last sequence number, once it is back")
 
     async def _look(self) -> None:
-        """Read what happened to the jobs that are watched, each once."""
+        """Read the new events of the watched jobs, each once."""
         if not self._followed:
             return
         newest = await self._threads.run(self._jobs.newest_events, tuple(self._followed))

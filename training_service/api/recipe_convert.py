@@ -12,7 +12,7 @@ _AUTO = "auto"
 
 
 def read_recipe(message: pb.Recipe) -> ChosenRecipe:
-    """Return what a caller chose, unchecked."""
+    """Return the caller's choice, unchecked."""
     name = message.WhichOneof("recipe") or _AUTO
     settings = getattr(message, name)
     leaves = leaf_fields(type(settings))

@@ -65,7 +65,7 @@ def move_message(move: AliasMove) -> pb.AliasMove:
 def version_message(
     version: ModelVersion, manifest: Manifest | None = None, base_manifest_digest: str = ""
 ) -> pb.ModelVersion:
-    """Write a version, with its manifest and that of its base where they are given."""
+    """Write a version, with its manifest and its base's manifest if they are given."""
     return pb.ModelVersion(
         name=str(version.name),
         manifest_digest=version.manifest_digest,
@@ -94,7 +94,7 @@ def version_message(
 def comparison_message(
     first: VersionName, second: VersionName, comparison: Comparison
 ) -> pb.CompareModelVersionsResponse:
-    """Write what differs between two versions."""
+    """Write the differences between two versions."""
     return pb.CompareModelVersionsResponse(
         first=str(first),
         second=str(second),
@@ -143,7 +143,7 @@ def change_message(change: Change) -> pb.Change:
 
 
 def _traffic(traffic: Traffic, model_id: str) -> dict[str, Any]:
-    """Return the fields that say what other versions are given."""
+    """Return the fields with the shares of other versions."""
 
     def message(share: Share) -> pb.VersionShare:
         return pb.VersionShare(version=str(VersionName(model_id, share.number)), percent=share.percent)

@@ -57,7 +57,7 @@ def list_request(request: Listed) -> ListRequest:
 
 
 def notes(message: Noted, field: str) -> Notes:
-    """Read a description and tags; raise InvalidInput naming what cannot be kept."""
+    """Read a description and tags; raise InvalidInput naming each text that cannot be kept."""
     violations, tags = Violations(), {}
     with violations.collected():
         check_text(message.description, f"{field}.description", MAX_DESCRIPTION)
@@ -68,7 +68,7 @@ def notes(message: Noted, field: str) -> Notes:
 
 
 def notes_change(message: Noted, mask: FieldMask, field: str) -> Callable[[Notes], Notes]:
-    """Return what an update makes of the notes there are; without a mask, or with `*`, it replaces them."""
+    """Return the existing notes after an update; without a mask, or with `*`, the update replaces them."""
     given, paths = notes(message, field), list(mask.paths)
     keys = [path.removeprefix("tags.") for path in paths if path.startswith("tags.")]
     unknown = [path for path in paths if path not in {"*", "description", "tags"} and not path.startswith("tags.")]
@@ -97,7 +97,7 @@ def version_or_alias(text: str, field: str) -> names.AliasName | names.VersionNa
 
 
 def traffic(request: pb.SetAliasRequest, model_id: str) -> Traffic:
-    """Read what other versions of the alias's model are given of its requests."""
+    """Read the shares of requests that other versions of the alias's model get."""
     canaries = [_share(share, model_id, f"canaries[{index}]") for index, share in enumerate(request.canaries)]
     shadow = _share(request.shadow, model_id, "shadow") if request.HasField("shadow") else None
     return Traffic(tuple(canaries), shadow)
@@ -132,7 +132,7 @@ def lineage_limits(request: pb.GetLineageRequest) -> dict[str, int]:
 
 
 def publication(header: pb.PublishModelVersionRequest.Header) -> Publication:
-    """Read what a publisher says of a version; raise InvalidInput naming what cannot be kept."""
+    """Read a publisher's description of a version; raise InvalidInput naming each value that cannot be kept."""
     _check_texts(
         **{
             "header.request_id": (header.request_id, MAX_REQUEST_ID),

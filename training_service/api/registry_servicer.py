@@ -158,12 +158,12 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         request: pb.CompareModelVersionsRequest,
         context: Context,
     ) -> pb.CompareModelVersionsResponse:
-        """Say what changed from one version to another."""
+        """Return the differences from one version to another."""
         first, second = (requests.version_or_alias(getattr(request, field), field) for field in ("first", "second"))
         return await self._threads.slow.run(self._compare, first, second)
 
     async def GetLineage(self, request: pb.GetLineageRequest, context: Context) -> pb.LineageGraph:
-        """Get what a resource was made from, and what was made from it."""
+        """Return the ancestors and descendants of a resource."""
         name, limits = names.parse_origin(request.name, "name"), requests.lineage_limits(request)
         return convert.lineage_graph_message(await self._threads.reads.run(self._store.lineage, name, **limits))
 

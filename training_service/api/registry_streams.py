@@ -1,4 +1,4 @@
-"""Versions over the wire: receives the blobs of one that is published, and sends those of one that is downloaded."""
+"""Versions over the wire: receives the blobs of a published version, and sends those of a downloaded one."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SENT_CHUNK_BYTES = 1024 * 1024
 def receive_version(
     check_client: Callable[[], None], blobs: BlobStore, max_sizes: Mapping[str, int]
 ) -> Receiver[pb.PublishModelVersionRequest, Publication]:
-    """Store the blobs that a publisher sends, and return what is ready to be registered.
+    """Store the blobs that a publisher sends, and return the version, ready for registration.
 
-    `max_sizes` bounds the examples to calibrate by, by modality in the unit of each.
-    Raises InvalidInput where a message, the manifest or a blob does not fit, and IllegalState where blobs are missing.
-    A blob that arrived whole stays: a publisher that begins again need not send it twice.
+    `max_sizes` bounds the calibration examples, by modality in its unit. Raises InvalidInput if a message, the manifest
+    or a blob does not fit, and IllegalState if blobs are missing. A blob that arrived whole stays: a publisher that
+    begins again need not send it twice.
     """
     first = yield
     if first is None or first.WhichOneof("part") != "header":

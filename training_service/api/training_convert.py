@@ -50,7 +50,7 @@ _PROMOTION_STATES = {
 
 
 def read_job(job: pb.TrainingJob) -> JobRequest:
-    """Return what the message asks for, unchecked."""
+    """Return the request in the message, unchecked."""
     return JobRequest(
         model=job.model,
         base=job.base,
@@ -66,7 +66,7 @@ def read_job(job: pb.TrainingJob) -> JobRequest:
 
 
 def spec_message(spec: JobSpec) -> pb.TrainingJob:
-    """Return what a job is asked to do; the dataset is empty where none is named."""
+    """Return the specification of a job; the dataset is empty if none is named."""
     return pb.TrainingJob(
         model=model_name(spec.model_id),
         base=str(spec.base),

@@ -84,7 +84,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return await self._threads.slow.run(self._uploads.kept, request, current_principal())
 
     async def RegisterDataset(self, request: pb.RegisterDatasetRequest, context: Context) -> pb.Dataset:
-        """Read what lies at a URL and register it as a dataset."""
+        """Read the data at a URL and register it as a dataset."""
         caller = Caller()
         register = partial(self._uploads.register, request, current_principal(), caller.check)
         try:
@@ -163,7 +163,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def WatchTrainingJob(
         self, request: pb.WatchTrainingJobRequest, context: Context
     ) -> AsyncIterator[pb.TrainingJobEvent]:
-        """Stream a job's events until it has ended, and its promotion too; then what is left of them."""
+        """Stream a job's events until the job and its promotion have ended; then the remaining events."""
         job_id, sequence = parse_job(request.name, "name"), request.after_sequence
         if sequence < 0:
             raise InvalidInput.of("after_sequence", f"must be at least 0, not {sequence}")
@@ -174,7 +174,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def EvaluateModelVersion(
         self, request: pb.EvaluateModelVersionRequest, context: Context
     ) -> AsyncIterator[pb.EvaluateModelVersionResponse]:
-        """Stream how far an evaluation is, then what was measured."""
+        """Stream the progress of an evaluation, then its result."""
         await self._threads.reads.run(self._check_names, request)
         async for message in self._background.run(Kind.EVALUATE, request):
             yield pb.EvaluateModelVersionResponse.FromString(message)

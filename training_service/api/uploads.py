@@ -1,4 +1,4 @@
-"""Makes datasets of what is uploaded (a header, an archive in chunks, then its digest), or lies at a URL."""
+"""Makes datasets of uploads (a header, an archive in chunks, then its digest), and of data at a URL."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ class Uploads:
     def register(
         self, request: pb.RegisterDatasetRequest, principal: str, check_going_on: Callable[[], None]
     ) -> Dataset:
-        """Read what lies at a URL and register it as a dataset; raise what `Sources` raises.
+        """Read the data at a URL and register it as a dataset; raise the errors of `Sources`.
 
-        A repeat of a request with an id is answered with what the first one made.
+        A repeated request with an id returns the first one's dataset.
         """
         request_id = check_request_id(request.request_id)
         name = f"{principal}/request {request_id}" if request_id is not None else ""
@@ -114,13 +114,13 @@ class Uploads:
             return self._made(begun, received, source.uri, principal, check_going_on)
 
     def _received(self, begun: _Begun, file: IO[bytes]) -> Received:
-        """Return what a file is: a table, or an archive of files."""
+        """Return the form of a file: a table, or an archive of files."""
         if is_table(file):
             return Received(Format.CSV, text=file)
         return Received(Format.ARCHIVE, read_archive(file, self._limits, begun.encoding))
 
     def _begun(self, wanted: Wanted, upload: str = "") -> _Begun:
-        """Check what can be known before the files are read."""
+        """Check the conditions that do not depend on the files."""
         dataset_id, split = check_id(wanted.dataset_id, "dataset_id"), _split(wanted.split)
         parent = self._parent(wanted)
         self._datasets.check_free(dataset_id)
@@ -147,9 +147,9 @@ class Uploads:
     def _made(
         self, begun: _Begun, received: Received, uri: str, principal: str, check_going_on: Callable[[], None]
     ) -> Dataset:
-        """Register the dataset of what was received for a principal.
+        """Register the dataset of the received data for a principal.
 
-        Of equal content the dataset that is there is the answer where `reuse` is set; else it is remarked on.
+        With `reuse`, an existing dataset of equal content is the answer; without it, the new dataset gets a remark.
         """
         ingested = self._ingestor.ingest(
             modality_of(begun.modality, received.format),
@@ -166,7 +166,7 @@ class Uploads:
         return self._datasets.register(_record(begun, ingested, uri, equal), principal=principal)
 
     def _parent(self, wanted: Wanted) -> Parent | None:
-        """Return the dataset to append to; raise DatasetNotFound, or InvalidInput where it is to be dealt anew."""
+        """Return the dataset to append to; raise DatasetNotFound, or InvalidInput if splits are to be assigned anew."""
         if not wanted.parent:
             return None
         if wanted.HasField("split"):
@@ -191,7 +191,7 @@ class Uploads:
 
 
 def _upload_name(principal: str, upload_id: str, field: str) -> str:
-    """Return the name of a principal's upload, which no other principal's has; raise InvalidInput for what is no id."""
+    """Return the name of an upload, which differs between principals; raise InvalidInput for a wrong id."""
     if not _UPLOAD_ID.fullmatch(upload_id):
         raise InvalidInput.of(field, "must be 16 to 64 of `A-Z`, `a-z`, `0-9`, `_` and `-`, such as a random UUID")
     return f"{principal}/{upload_id}"

@@ -1,4 +1,4 @@
-"""Collects what is wrong with a request, so that its caller hears of everything at once."""
+"""Collects all violations of a request, so that its caller gets them together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Violations:
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Run a block and keep the violations that it raises; what the block would have made is then missing."""
+        """Run a block and keep the violations that it raises; the result of the block is then missing."""
         try:
             yield
         except InvalidInput as error:
@@ -30,5 +30,5 @@ class Violations:
 
 
 def check_request_id(text: str) -> str | None:
-    """Return a caller's id for a request, None where there is none; raise InvalidInput where it cannot be kept."""
+    """Return a caller's id for a request, None without one; raise InvalidInput for an id that cannot be kept."""
     return check_text(text, "request_id", MAX_REQUEST_ID) or None

@@ -1,8 +1,8 @@
-"""Large arrays on the disk, bounded in bytes: what one job has computed, all jobs and processes of this folder find.
+"""Large arrays on the disk, bounded in bytes, shared by all jobs and processes that use the folder.
 
 An entry is an `.npy` file, mapped read only. It is written under a temporary name, flushed and then renamed, so a crash
-leaves a temporary file and never half an entry. Whoever writes or maps a file holds a shared lock on it, which the
-system drops with the process: what nobody locks is not in use.
+leaves a temporary file and never half an entry. A process that writes or maps a file holds a shared lock on it, which
+the system drops with the process: a file without a lock is not in use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Form:
 
     @property
     def header(self) -> bytes:
-        """The first bytes of an `.npy` file of such an array."""
+        """The first bytes of an `.npy` file with this array."""
         header = io.BytesIO()
         described = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
         np.lib.format.write_array_header_1_0(header, described)
@@ -58,9 +58,9 @@ class _Form:
 
 
 class ArrayCache:
-    """A folder of arrays; what was used least recently goes first, and nothing that is in use.
+    """A folder of arrays; the least recently used are removed first, and none that is in use.
 
-    Safe for several processes: two that miss the same entry both write it, and the one that is done last stays.
+    Safe for several processes: two that miss the same entry both write it, and the later one stays.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -73,9 +73,9 @@ class ArrayCache:
             self._remove_abandoned()
 
     def load(self, key: str, shape: Shape, dtype: DTypeLike, fill: Callable[[Array], None]) -> Array:
-        """Return the entry of this shape, read only; where there is none, `fill` writes it into zeros.
+        """Return the entry of this shape, read only; for a missing one, `fill` writes it into zeros.
 
-        What has no room within the bound is kept for as long as it is mapped. Raises StorageFull, and what `fill` does.
+        An entry beyond the bound is kept for as long as it is mapped. Raises StorageFull, and the errors of `fill`.
         """
         form = _Form(shape, np.dtype(dtype))
         found = self._found(key, form)
@@ -89,7 +89,7 @@ class ArrayCache:
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
             if not form.is_whole(file):
-                return None  # it is replaced by what is computed now
+                return None  # the new entry replaces it
             os.utime(file.fileno())
             return form.mapped(file, "r")
 
@@ -133,7 +133,7 @@ class ArrayCache:
         return cast("IO[bytes]", file)
 
     def _allocate(self, file: IO[bytes], size: int) -> None:
-        """Take the space at once; a full disk costs entries that nobody uses before it fails."""
+        """Allocate the space at once; on a full disk, remove unused entries before failing."""
         while True:
             try:
                 allocate(file, size, self._temporary)
@@ -144,19 +144,19 @@ class ArrayCache:
                 return
 
     def _make_room(self, size: int) -> bool:
-        """Remove entries until so many more bytes are within the bound; say whether they are."""
+        """Remove entries until this number of further bytes is within the bound; say whether it is."""
         while self._num_bytes() + size > self._max_bytes:
             if size > self._max_bytes or not self._drop_oldest():
                 return False
         return True
 
     def _drop_oldest(self) -> bool:
-        """Remove the entry that was used least recently; say whether there was one that is not in use."""
+        """Remove the least recently used entry that is not in use; say whether there was one."""
         by_age = sorted((path.stat().st_mtime_ns, path) for path in self._entries.iterdir())
         return any(_removed(path) for _, path in by_age)
 
     def _num_bytes(self) -> int:
-        """Add up entries and files on their way; what has just been renamed or removed counts as nothing."""
+        """Add up entries and temporary files; a file that was just renamed or removed counts as nothing."""
         total = 0
         for folder in (self._entries, self._temporary):
             for path in folder.iterdir():
@@ -173,7 +173,7 @@ class ArrayCache:
 
 
 def _removed(path: Path) -> bool:
-    """Remove a file unless somebody has it locked; say whether it is gone now."""
+    """Remove a file unless it is locked; say whether it is gone now."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

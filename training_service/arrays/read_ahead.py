@@ -11,14 +11,14 @@ import torch
 from model_store.modalities import Batch
 
 T = TypeVar("T")
-_Sent = tuple[Batch, torch.cuda.Event | None]  # rows, and what tells on a GPU that they are there
+_Sent = tuple[Batch, torch.cuda.Event | None]  # rows, and the event after which a GPU has them
 
 
 def read_ahead(read: Callable[[T], Batch], batches: Iterable[T], device: torch.device) -> Iterator[tuple[T, Batch]]:
-    """Yield each of the batches with what `read` returns for it, on the device; `read` is called in a thread.
+    """Yield each of the batches with the result of `read` for it, on the device; `read` is called in a thread.
 
     One batch is read ahead, so `batches` may have no end. Each tensor is one copy to a GPU, out of pinned memory and
-    beside the stream that computes.
+    beside the computing stream.
     """
     thread = ThreadPoolExecutor(1, "read-ahead")
     copier = _GpuCopier(device) if device.type == "cuda" else None
@@ -36,7 +36,7 @@ def read_ahead(read: Callable[[T], Batch], batches: Iterable[T], device: torch.d
 
 
 class _GpuCopier:
-    """Copies to a GPU on a stream of its own."""
+    """Copies to a GPU on a separate stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -25,7 +25,7 @@ def mapped_array(folder: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDAr
 
 
 def stacked(folder: Path, num_rows: int, parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return so many rows as one mapped array, written part by part; raise ValueError where there are none."""
+    """Return this number of rows as one mapped array, written part by part; raise ValueError for no rows."""
     rows: NDArray[Any] | None = None
     start = 0
     for part in parts:
@@ -39,9 +39,9 @@ def stacked(folder: Path, num_rows: int, parts: Iterable[NDArray[np.float32]]) -
 
 
 def allocate(file: IO[bytes], size: int, folder: Path) -> None:
-    """Give a file so many bytes of zeros; raise StorageFull, naming the folder, where the disk has no room.
+    """Give a file this number of zero bytes; raise StorageFull, naming the folder, if the disk has no room.
 
-    The space is taken at once: a disk that fills up while pages are written would kill the process.
+    The space is allocated at once: a disk that fills up while pages are written would kill the process.
     """
     try:
         os.posix_fallocate(file.fileno(), 0, max(size, 1))

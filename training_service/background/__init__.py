@@ -1,1 +1,1 @@
-"""Evaluations and reports, each in a process of its own."""
+"""Evaluations and reports, each in its own process."""

@@ -1,4 +1,4 @@
-"""What the service and a side worker tell each other: one order, then frames with messages, and perhaps one error."""
+"""The protocol between the service and a background worker: one order, then frames with messages or one error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTH_BYTES = 4
 
 
 class Kind(StrEnum):
-    """What a side worker can do."""
+    """The kinds of work of a background worker."""
 
     EVALUATE = "evaluate"
     REPORT = "report"
@@ -40,7 +40,7 @@ class SideOrder:
 
     @classmethod
     def from_line(cls, line: bytes) -> Self:
-        """Read what `to_line` wrote."""
+        """Read the line that `to_line` writes."""
         values = json.loads(line)
         request = base64.b64decode(values["request"])
         return cls(Kind(values["kind"]), request, TrainingSettings(**values["settings"]))

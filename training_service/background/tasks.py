@@ -1,4 +1,4 @@
-"""Work that a caller waits for and that takes long: each in a process of its own, a few at once."""
+"""Long work that a caller waits for: each task in its own process, a few at the same time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {Kind.EVALUATE: "evaluation", Kind.REPORT: "report"}
 
 
 class TooMuchWork(StoreError):
-    """As many callers are being worked for as the operator allows."""
+    """The number of concurrent evaluations and reports has reached the operator's limit."""
 
 
 class WorkerDied(StoreError):
@@ -27,7 +27,7 @@ class WorkerDied(StoreError):
 
 
 class BackgroundTasks:
-    """Runs as many evaluations and reports at once as the operator allows; what comes beyond them is refused.
+    """Runs evaluations and reports up to the operator's limit; more are refused.
 
     A native crash ends the process of one of them, and neither the service nor its jobs.
     """
@@ -38,9 +38,9 @@ class BackgroundTasks:
         self._num_running = 0
 
     async def run(self, kind: Kind, request: Message) -> AsyncIterator[bytes]:
-        """Yield what the work answers, one serialized message after the other.
+        """Yield the answers of the work, one serialized message after the other.
 
-        Raises what the work raises, TooMuchWork, and WorkerDied. When the caller goes, the process is ended.
+        Raises the errors of the work, TooMuchWork, and WorkerDied. When the caller goes, the process is ended.
         """
         with self._place():
             process = await self._started()
@@ -85,5 +85,5 @@ async def _messages(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]
             if head[:1] == ERROR:
                 raise read_error(content)
             yield content
-    except asyncio.IncompleteReadError:  # its end, for whatever reason
+    except asyncio.IncompleteReadError:  # the end of the process, for any reason
         return

@@ -48,7 +48,7 @@ class Modality(Protocol):
         ...
 
     def preview(self, packs: PackedRows, row: DatasetRow, edge: int) -> Shown:
-        """Return the visible form of a row: a picture with at most `size` pixels on its longer edge, or numbers."""
+        """Return the visible form of a row: a picture with at most `edge` pixels on its longer edge, or numbers."""
         ...
 
     def summarise(

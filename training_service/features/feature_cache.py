@@ -1,4 +1,4 @@
-"""What frozen stages put out, kept for later attempts and jobs: a job that was killed goes on where it was."""
+"""The output of frozen stages, kept for later attempts and jobs: a killed job continues where it was."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from training_service.arrays.array_cache import Array, ArrayCache
 class FeatureCache:
     """Activations of a base's first stages on rows of one dataset.
 
-    They are found again by all that their bits depend on: rows, how they were prepared, input spec, the stages'
-    digests, PyTorch, its device and the number of its threads. The spec is the one that the rows are trained by.
+    Their key has everything that their bits depend on: rows, the preparation of rows, input spec, the stages' digests,
+    PyTorch, its device and its number of threads. The spec is the one that the rows are trained by.
     """
 
     cache: ArrayCache
@@ -41,9 +41,9 @@ class FeatureCache:
         prepared_by: str,
         view: str,
     ) -> Array:
-        """Return records of what these stages put out for these rows; `fill` computes what was not kept.
+        """Return records of these stages' output for these rows; `fill` computes missing ones.
 
-        `prepared_by` names what the bits of prepared rows depend on, as their modality says it.
+        `prepared_by` names everything that the bits of prepared rows depend on, by their modality.
         """
         kept = {
             "dataset": self.dataset_digest,
@@ -58,6 +58,6 @@ class FeatureCache:
         return self.cache.load(key, (len(positions),), record, fill)
 
     def _stages(self, names: Sequence[str]) -> list[Any]:
-        """Name the stages: those without tensors have no digest, and are what the architecture says."""
+        """Return the key of the stages: digests; stages without tensors are named by the architecture."""
         digests = {stage.name: stage.digest for stage in self.base.stages}
         return [self.base.architecture, dict(self.base.arguments), [(name, digests.get(name, "")) for name in names]]

@@ -1,4 +1,4 @@
-"""Runs frozen stages once over a dataset and keeps what they put out, so that no later pass runs them again."""
+"""Runs frozen stages once over a dataset and keeps their output, so that no later pass runs them again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training_service.modalities.prepared_rows import batch_at
 from training_service.modalities.views import PLAIN, View
 
 BATCH_SIZE = 32
-# What a job that is killed has to compute again, at most: seconds' worth.
+# The work that a killed job repeats at most: some seconds.
 _ROWS_KEPT_AT_ONCE = 32 * BATCH_SIZE
 
 
@@ -53,9 +53,9 @@ class FrozenPrefix:
         on_rows: Callable[[int], None],
         view: View = PLAIN,
     ) -> Rows:
-        """Return what comes out, arrays [n, …] by name, in the place of each of the rows; others stay zero.
+        """Return the output, arrays [n, …] by name, at the positions of these rows; other positions stay zero.
 
-        It comes from the cache, or is computed into it. `on_rows` is told, again and again, how many rows more are
+        It comes from the cache, or is computed into it. `on_rows` is called repeatedly with the number of further rows
         done.
         """
         if not len(positions):
@@ -80,7 +80,7 @@ class FrozenPrefix:
         return Rows(arrays_of(kept), len(rows))
 
     def _outputs(self, rows: Rows, positions: Positions, view: View) -> Iterator[Batch]:
-        """Yield what comes out for these rows, in batches."""
+        """Yield the output for these rows, in batches."""
         read = read_ahead(lambda batch: batch_at(rows, batch), batches(positions), self._device)
         for batch, each in read:
             with torch.inference_mode():
@@ -91,7 +91,7 @@ class FrozenPrefix:
 
 
 def embeddings(rows: Rows) -> NDArray[np.float32]:
-    """Return the embeddings [n, d] in what a whole backbone puts out."""
+    """Return the embeddings [n, d] in the output of a whole backbone."""
     return rows.arrays.get(EMBEDDING, rows.arrays[X])
 
 

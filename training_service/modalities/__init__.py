@@ -1,4 +1,4 @@
-"""What an example is, in training: a package for each modality, found in one dictionary."""
+"""The modalities, the kinds of examples in training: one package each, found in one dictionary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says whether the examples of a dataset fit what a version takes."""
+"""Checks whether the examples of a dataset fit a version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training_service.modalities import MODALITIES
 
 
 def check_fits(spec: InputSpec, version: str, dataset: Dataset, field: str) -> None:
-    """Raise InvalidInput for a field, saying what a version takes, where the examples of a dataset are others."""
+    """Raise InvalidInput for a field, naming a version's examples, if the examples of a dataset are others."""
     modality = dataset.summary["modality"]
     if spec.kind != modality:
         raise InvalidInput.of(

@@ -1,4 +1,4 @@
-"""What training asks of a modality, beside what datasets ask: rows for a base's input spec, and how they are varied."""
+"""The protocol of a modality for training: rows for a base's input spec, and variations of them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class TrainingModality(Modality, Protocol):
         ...
 
     def misfit(self, spec: InputSpec, about: Mapping[str, Any]) -> str:
-        """Say why examples do not fit a spec of this modality; nothing where they do. `about` is their summary."""
+        """Return why examples do not fit a spec of this modality; empty if they do. `about` is their summary."""
         ...
 
     def fitted_spec(self, spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:
-        """Return the spec with what it takes from the training rows, which it has at these positions of all rows."""
+        """Return the spec, completed from the training rows, which are at these positions of all rows."""
         ...
 
     def augmented(self, batch: Batch, spec: InputSpec, kind: Augmentation, generator: torch.Generator) -> Batch:
@@ -57,5 +57,5 @@ class TrainingModality(Modality, Protocol):
         ...
 
     def describe_mistake(self, manifest: DatasetManifest, row: DatasetRow, prepared: Rows) -> Picture | Facts:
-        """Return what a report shows of a row that a version is wrong about, of the one prepared row."""
+        """Return the form in which a report shows one prepared row that a version is wrong about."""
         ...

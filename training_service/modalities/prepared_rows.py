@@ -1,4 +1,4 @@
-"""A dataset as an input spec prepares it: mapped arrays by name, filled once by whoever needs them first."""
+"""A dataset as an input spec prepares it: mapped arrays by name, filled once at the first use."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PreparedDataset:
 
 
 def prepared_key(digest: str, modality: TrainingModality, spec: InputSpec) -> str:
-    """Name the prepared rows of a dataset by what their bits depend on."""
+    """Return the key of a dataset's prepared rows: everything that their bits depend on."""
     return f"{digest}-{modality.KIND}-{modality.preparation(spec)}"
 
 
@@ -57,8 +57,8 @@ def prepare_dataset(
 ) -> PreparedDataset:
     """Return all rows of the dataset with this digest as the input spec prepares them, read only.
 
-    They come from the cache, or else are prepared into it; `on_rows` is told, again and again, how many are done.
-    Raises DamagedStore, naming the row, for one that cannot be prepared.
+    They come from the cache, or are prepared into it; `on_rows` is called repeatedly with the number done. Raises
+    DamagedStore, naming the row, for a row that cannot be prepared.
     """
     rows = manifest.rows
 

@@ -17,7 +17,7 @@ class View:
 
     @property
     def name(self) -> str:
-        """Return what tells it from all others."""
+        """Return the view's key."""
         return f"{self.augmentation}-{self.seed}-{self.number}"
 
 

@@ -1,1 +1,1 @@
-"""Datasets on the wire: what requests ask of them, and how they are written."""
+"""Datasets on the wire: reading requests, writing messages."""

@@ -78,7 +78,7 @@ def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[
 
 
 def previewed_message(row: pb.DatasetRow, shown: Shown) -> pb.PreviewedRow:
-    """Return a row with what people see of it: a picture's bytes, or numbers."""
+    """Return a row in its visible form: a picture's bytes, or numbers."""
     if isinstance(shown, bytes):
         return pb.PreviewedRow(row=row, jpeg=shown)
     return pb.PreviewedRow(row=row, numbers=pb.Numbers(values=shown))

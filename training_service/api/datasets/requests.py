@@ -1,4 +1,4 @@
-"""What a request says of the data that comes with it: modality, task, and what columns are used for."""
+"""The options of a dataset in a request: modality, task, and uses of columns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from training_service.datasets.reading import Asked, Format
 from training_service.modalities import MODALITIES
 
 Wanted = pb.UploadDatasetRequest.Header | pb.RegisterDatasetRequest
-"""What a dataset is to be."""
+"""The options of a dataset."""
 
 
 def read_asked(wanted: Wanted, parent: Parent | None) -> Asked:
-    """Return what is asked of the data; raise InvalidInput where that cannot be, or does not fit the parent."""
+    """Return the options; raise InvalidInput for impossible ones, and for options that do not fit the parent."""
     task = _task(wanted)
     if parent is not None and task not in {"", parent.manifest.task.kind}:
         raise InvalidInput.of("task", f"must be {parent.manifest.task.kind}, that of {parent.name}, not {task}")
@@ -27,9 +27,9 @@ def read_asked(wanted: Wanted, parent: Parent | None) -> Asked:
 
 
 def check_modality(wanted: Wanted, parent: Parent | None) -> str:
-    """Return the modality that is asked for, or that of the parent; nothing where the upload's form says it.
+    """Return the requested modality, or the parent's; None if the form of the upload decides.
 
-    Raises InvalidInput for one that there is not, or that is not the parent's.
+    Raises InvalidInput for an unknown modality, and for another one than the parent's.
     """
     asked = wanted.modality
     if asked and asked not in MODALITIES:
@@ -43,7 +43,7 @@ def check_modality(wanted: Wanted, parent: Parent | None) -> str:
 
 
 def modality_of(kind: str, form: Format) -> Modality:
-    """Return the modality of this kind, or where there is none the first one of uploads of this form."""
+    """Return the modality of this kind, by default the first one that accepts uploads of this form."""
     return MODALITIES[kind] if kind else next(each for each in MODALITIES.values() if form in each.FORMATS)
 
 

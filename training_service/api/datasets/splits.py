@@ -20,7 +20,7 @@ _NAMES: Mapping[int, str] = {number: name for name, number in SPLITS.items()}
 
 
 def read_split(split: pb.Split, unset: str = Split.TEST) -> str:
-    """Return the split that a request means; raise InvalidInput where there is none of this number."""
+    """Return the split of an enum value; raise InvalidInput for an unknown number."""
     name = {pb.SPLIT_UNSPECIFIED: unset, **_NAMES}.get(split)
     if name is None:
         raise InvalidInput.of("split", f"must be one of {', '.join(pb.Split.keys()[1:])}, not {split}")

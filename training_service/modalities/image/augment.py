@@ -85,7 +85,7 @@ def _crop(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _erase(images: Tensor, random: torch.Generator) -> Tensor:
-    """Replace a rectangle of some images [n, c, h, w] by 0, which is the mean of what the base was trained on."""
+    """Replace a rectangle of some images [n, c, h, w] by 0, the mean of the base's training data."""
     count, _, height, width = images.shape
     side = _uniform(count, _MIN_ERASED_AREA, _MAX_ERASED_AREA, random).sqrt()
     down, across = (_uniform(count, 0, 1, random) * (1 - side) for _ in range(2))

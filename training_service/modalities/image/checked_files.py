@@ -1,4 +1,4 @@
-"""Looks at each file of an archive once: is it an image that can be used, and what does it look like."""
+"""Checks each file of an archive once: whether it is a usable image, and its perceptual hash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training_service.modalities.image.summary import Colours, Seen
 from training_service.modalities.image.table_files import is_table_file
 
 _MAX_PATH_LENGTH = 1000
-# What systems leave behind in folders; `._x` is what macOS knows of `x`.
+# Files that systems leave in folders; `._x` is macOS' metadata of `x`.
 _JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"}
 _JUNK_PREFIX = "._"
 _FILES_IN_FLIGHT = 16
@@ -126,6 +126,6 @@ def _is_junk(path: str) -> bool:
 
 
 def _hidden(path: str) -> str:
-    """Return the outermost hidden file or folder of a path; nothing where there is none."""
+    """Return the outermost hidden file or folder of a path; empty without one."""
     parts = path.split("/")
     return next(("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part.startswith(".")), "")

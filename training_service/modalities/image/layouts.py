@@ -1,4 +1,4 @@
-"""Where an archive says what its images are: by folders of labels, of splits and labels, or by a file of splits."""
+"""The layouts of an archive of images: folders of labels, of splits and labels, or a file of splits."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """A place for each image, or why it has none; `held_out` splits are dealt out of what trains.
+    """A place for each image, or the reason for none; `held_out` splits are assigned out of training rows.
 
-    `around` is the path of the folders around everything, and `remarks` say where folders may not mean what was read.
+    `around` is the path of the folders around everything, and `remarks` name folders that may have another meaning.
     """
 
     split_source: SplitSource
@@ -44,12 +44,12 @@ class Layout:
 
 
 def read_layout(paths: Sequence[str], split_files: Mapping[str, bytes], others: Iterable[str] = ()) -> Layout:
-    """Read what the paths of an archive's images say, and its split file; `others` are files that are no good images.
+    """Read the layout from the paths of an archive's images and its split file; `others` are other files.
 
-    Folders of splits are `train`, `val` and `test`, or as people call them (`valid`, `validation`, `dev`, `Training`,
-    `test_set`), with folders of labels in them, or all in folders of labels; what lies beside them is left out. Where
-    validation or test is missing, it is dealt out of what is given for training. Raises InvalidInput for a split file
-    that cannot be read, contradicts folders or itself, or does not name exactly the archive's images.
+    Folders of splits are `train`, `val` and `test`, or their common names (`valid`, `validation`, `dev`, `Training`,
+    `test_set`), with folders of labels in them, or all in folders of labels; images beside them are left out. A missing
+    validation or test split is assigned out of training rows. Raises InvalidInput for a split file that cannot be read,
+    contradicts folders or itself, or does not name exactly the archive's images.
     """
     around, in_folders = _found_folders(paths)
     below = [path.removeprefix(around) for path in paths]
@@ -74,7 +74,7 @@ def _layout(
     splits: Sequence[Split | None],
     held_out: Collection[Split],
 ) -> Layout:
-    """Put together what each path says; `labelled` are the paths from their label on, nothing without a label."""
+    """Put the results of the paths together; `labelled` are the paths from their label on, None without a label."""
     places = tuple(_place(path, below, split) for path, below, split in zip(paths, labelled, splits, strict=True))
     placed = [below for below, place in zip(labelled, places, strict=True) if isinstance(place, Place)]
     return Layout(split_source, places, held_out, around, tuple(_remarks(placed)))
@@ -103,9 +103,9 @@ def _found_folders(paths: Sequence[str]) -> tuple[str, _Reader | None]:
 
 
 def _split_folders(paths: Sequence[str]) -> _Reader | None:
-    """Return how to read paths below folders of splits; None where there are none.
+    """Return the reader of paths below folders of splits; None without these.
 
-    That is two splits at least, of which one has folders; where another folder lies beside them, one is for training.
+    There must be at least two splits, of which one has folders; beside other folders, one split must be for training.
     """
     # Half a million paths have few folders: the outer two of each, or one.
     folders = {(parts[0], *parts[1:-1][:1]) for path in paths if len(parts := path.split("/", 2)) > 1}
@@ -122,14 +122,14 @@ def _split_folders(paths: Sequence[str]) -> _Reader | None:
 
 
 def _of_split_folder(path: str) -> tuple[str, Split | None]:
-    """Return what is below the folder of a split, and the split; nothing for what is in none."""
+    """Return the path below the folder of a split, and the split; None outside of a split."""
     top, _, below = path.partition("/")
     split = split_of(top) if below else None
     return (below if split is not None else ""), split
 
 
 def _of_label_folder(path: str) -> tuple[str, Split | None]:
-    """Return a path without the split's folder in the label's, and the split; nothing for what is in none."""
+    """Return a path without the split's folder in the label's, and the split; None outside of a split."""
     label, *below = path.split("/")
     if len(below) < 2:
         return "", None
@@ -148,7 +148,7 @@ def _place(path: str, labelled: str, split: Split | None) -> Place | str:
 
 
 def _remarks(labelled: Iterable[str]) -> Iterator[str]:
-    """Say where folders may not mean what they were taken for."""
+    """Yield remarks on folders that may have another meaning."""
     folders: dict[str, set[str]] = {}
     for path in labelled:
         label, *inner = path.split("/")[:-1]

@@ -19,7 +19,7 @@ from training_service.modalities.image.targets_layout import read_targets_layout
 
 
 def read_images(reading: Reading) -> ReadExamples:
-    """Return the images in label folders, their bytes in the spool; raise InvalidInput for what cannot be read so."""
+    """Return the images in label folders, their bytes in the spool; raise InvalidInput for an unreadable upload."""
     if reading.received.format is not Format.ARCHIVE:
         raise InvalidInput.of("modality", "images come as an archive (zip, tar, tar.gz) or a folder, not as a CSV file")
     if reading.asked.roles:
@@ -54,7 +54,7 @@ def read_images(reading: Reading) -> ReadExamples:
 def _read_layout(
     paths: Sequence[str], tables: Mapping[str, bytes], reading: Reading
 ) -> tuple[TargetsFile | None, Layout]:
-    """Return what a file beside the images says of them, or their folders where there is none."""
+    """Return the targets in a file beside the images, by default those of their folders."""
     rejected = [each.path for each in reading.rejected]
     folders = {posixpath.dirname(path) for path in tables}
     around = next((f"{each}/" for each in folders if each and all(path.startswith(f"{each}/") for path in paths)), "")
@@ -67,7 +67,7 @@ def _read_layout(
 
 @dataclass(frozen=True)
 class _Files:
-    """What an archive holds, as far as it was read; images have no targets yet."""
+    """The content of an archive, as far as it was read; images have no targets yet."""
 
     images: list[Example] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)

@@ -15,7 +15,7 @@ _QUALITY = 85
 
 
 def preview(packs: PackedRows, row: DatasetRow, edge: int) -> bytes:
-    """Return a JPEG whose longer edge has so many pixels at most; raise DamagedStore as `decode_stored` does."""
+    """Return a JPEG with at most `edge` pixels on its longer edge; raise DamagedStore as `decode_stored` does."""
     image = decode_stored(packs, row, max_pixels=row.facts["width"] * row.facts["height"])
     image.thumbnail((edge, edge))
     file = io.BytesIO()

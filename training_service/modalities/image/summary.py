@@ -1,4 +1,4 @@
-"""What a listing shows of a dataset of images beside its targets: sizes and colours."""
+"""The summary of a dataset of images for listings, beside its targets: sizes and colours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEVELS = np.arange(256) / 255
 
 @dataclass(frozen=True)
 class Colours:
-    """Mean of each channel and of its square, 0 to 1, over so many images; each image counts alike."""
+    """Mean of each channel and of its square, 0 to 1, over a number of images; each image counts equally."""
 
     num_images: int
     mean: tuple[float, ...]
@@ -36,7 +36,7 @@ class Colours:
 
     @classmethod
     def of_summary(cls, num_images: int, summary: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote of so many images."""
+        """Read the form that `to_json` writes, for this number of images."""
         mean, std = summary["pixel_mean"], summary["pixel_std"]
         return cls(num_images, tuple(mean), tuple(m * m + s * s for m, s in zip(mean, std, strict=True)))
 
@@ -62,7 +62,7 @@ class Colours:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of an image when it was decoded."""
+    """The facts of an image that its decoding gave."""
 
     colours: Colours
     is_dark: bool

@@ -1,4 +1,4 @@
-"""A file beside the images that says what they show: `labels.csv`, or `targets.csv` with numbers."""
+"""A file with the targets of the images beside it: `labels.csv`, or `targets.csv` with numbers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LIST_SEPARATORS = re.compile(r"[|;]")
 
 @dataclass(frozen=True)
 class TargetsFile:
-    """What the file says: the task, the names of its labels or targets, and target and split of each path.
+    """The content of the file: the task, the names of its labels or targets, and target and split of each path.
 
-    There are no names where the file lists labels by row: those that occur are all.
+    A file that lists labels by row has no names: its labels are the ones that occur.
     """
 
     name: str
@@ -35,9 +35,9 @@ class TargetsFile:
 
 
 def choose_targets_file(files: Mapping[str, bytes], around: str, task: str) -> TargetsFile | None:
-    """Read the file that the images of this task have, of those that an archive holds; None where they need none.
+    """Read the targets file of this task, of those that an archive holds; None if the task needs none.
 
-    `task` is what was asked for, or empty. Raises InvalidInput where the files contradict each other or the task.
+    `task` is the requested task, or empty. Raises InvalidInput if the files contradict each other or the task.
     """
     found = {name: files.get(f"{around}{name}", files.get(name)) for name in (LABELS_FILE, TARGETS_FILE)}
     labels, targets = found[LABELS_FILE], found[TARGETS_FILE]

@@ -25,7 +25,7 @@ _QUALITY = 78
 
 
 def preparation(spec: InputSpec) -> str:
-    """Name what pixels depend on: so not the spec's mean and std, but who decodes them."""
+    """Return the key of prepared pixels: the decoder belongs to it, the spec's mean and std do not."""
     spec = cast("ImageInputSpec", spec)
     return f"{spec.resize_size}-{spec.crop_size}-{spec.interpolation}-reduced-pillow-{PIL.__version__}"
 

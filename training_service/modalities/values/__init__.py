@@ -1,4 +1,4 @@
-"""Rows of numbers: a CSV file with a column for each number, and one or more for what is asked of them."""
+"""Rows of numbers: a CSV file with a column for each feature, and one or more columns of targets."""
 
 from __future__ import annotations
 

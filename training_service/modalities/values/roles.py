@@ -1,4 +1,4 @@
-"""What each column of a CSV file is used for: as its caller says, as the parent has it, or else by where it stands."""
+"""The use of each column of a CSV file: from the caller, else from the parent, else from its position."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Roles:
 
 
 def _there_are(name: str, columns: Sequence[str]) -> str:
-    """Name the first columns, and the one whose name is nearest to one that is not there."""
+    """Name the first columns, and the column with the nearest name to an unknown one."""
     more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
     near = get_close_matches(name, columns, 1)
     asked = f"; do you mean {near[0]!r}?" if near else ""
@@ -47,10 +47,10 @@ def _there_are(name: str, columns: Sequence[str]) -> str:
 
 
 def read_roles(table: Table, asked: Sequence[tuple[str, ColumnRole]], parent: DatasetManifest | None) -> Roles:
-    """Return what the columns of a table are used for; raise InvalidInput where that cannot be.
+    """Return the uses of a table's columns; raise InvalidInput for impossible ones.
 
-    Without a word of the caller the last column is the target, a column `split` names splits, and all others are
-    features. What is appended has the parent's features and targets, wherever its columns stand.
+    Without the caller's choice the last column is the target, a column `split` names splits, and all others are
+    features. An appended table has the parent's features and targets, at any positions.
     """
     if parent is not None:
         return _roles_of(table, parent, asked)

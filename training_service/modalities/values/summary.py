@@ -1,4 +1,4 @@
-"""What a listing shows of a dataset of rows of numbers: how each feature is spread."""
+"""The summary of a dataset of rows of numbers for listings: the distribution of each feature."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class FoundTargets:
 
 
 class CellTargets:
-    """The cells of the target columns, row by row: what they mean is known when all of them were read.
+    """The cells of the target columns, row by row: their meaning is known after all of them were read.
 
     The cells of features are not kept: as text they take many times the memory of their numbers.
     """
@@ -35,14 +35,14 @@ class CellTargets:
         self._rows: list[TableRow] = []
 
     def take(self, row: TableRow) -> None:
-        """Keep a row's target cells; raise InvalidInput naming one that is empty."""
+        """Keep a row's target cells; raise InvalidInput naming an empty one."""
         for place in self._places:
             if not row.cells[place]:
                 raise self._table.refused(f"{self._table.cell_place(row, place)}: is empty")
         self._rows.append(replace(row, cells={place: row.cells[place] for place in self._places}))
 
     def result(self, task: str) -> FoundTargets:
-        """Return the targets for a task, or for the one that the cells fit where `task` is empty.
+        """Return the targets for a task; with `task` empty, for the task that the cells fit.
 
         Raises InvalidInput naming the cells that do not fit it.
         """

@@ -25,7 +25,7 @@ _NUMBERS_AT_ONCE = 2**20
 
 
 def preparation(spec: InputSpec) -> str:
-    """Name what rows depend on: how many numbers they have, and no mean or deviation."""
+    """Return the key of prepared rows: their number of columns, without means or deviations."""
     return f"{cast('ValuesInputSpec', spec).size}"
 
 
@@ -36,7 +36,7 @@ def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:
 
 
 def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:
-    """Return the spec with means and deviations of the training rows, where it is to standardise and has none yet."""
+    """Return the spec with means and deviations of the training rows, if it standardises and has none yet."""
     spec = cast("ValuesInputSpec", spec)
     if not spec.standardise or spec.mean or not len(train):
         return spec
@@ -73,5 +73,5 @@ def _moments(rows: NDArray[Any], positions: Positions) -> tuple[NDArray[np.float
 
 
 def _numbers(values: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return numbers with as many digits as float32 has: a manifest of many columns stays small."""
+    """Return numbers with the precision of float32: a manifest of many columns stays small."""
     return tuple(float(f"{each:.9g}") for each in values.tolist())
