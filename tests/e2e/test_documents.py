@@ -70,9 +70,11 @@ def services(folder: Path, variables: Mapping[str, str]) -> Iterator[None]:
     command = Block(README, "sh", UP).command
     with subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        assert any(_STARTED in line for line in process.stdout)
-        yield
-        process.send_signal(signal.SIGINT)
+        try:
+            assert any(_STARTED in line for line in process.stdout)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
     assert process.returncode == 0
 
 
