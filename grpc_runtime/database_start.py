@@ -36,7 +36,7 @@ async def opened_database(
                 raise
             if told is None or clock() - told >= _LOG_SECONDS:
                 told = clock()
-                _log.warning("database_awaited", reason=error.in_full, waited_seconds=round(told - started))
+                _log.warning("waiting_for_database", reason=error.in_full, waited_seconds=round(told - started))
         else:
             return database
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The errors of the inference service; like the store's, each says what to do and knows no transport."""
+"""The errors of the inference service; like the store's, each has advice in its text and knows no transport."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from model_store.errors import IllegalState, NotFound, StoreError, Unavailable
 
 
 class NotServed(NotFound):
-    """The service neither holds nor wants what the request names."""
+    """The target is neither loaded nor desired."""
 
 
 class NotReady(Unavailable):
-    """What should answer is not loaded now, and no request brings it up."""
+    """The target is not loaded now, and no request loads it."""
 
 
 class LoadFailed(IllegalState):
-    """What should answer could not be loaded; the text has the reason."""
+    """The target could not be loaded; the text has the reason."""
 
 
 class NoHead(IllegalState):
@@ -30,7 +30,7 @@ class NotOffered(StoreError):
 
 
 class QueueFull(StoreError):
-    """As many rows wait as the operator allows."""
+    """The cost of the waiting rows has reached the operator's limit."""
 
 
 class OutOfDeviceMemory(StoreError):
@@ -42,7 +42,7 @@ class DeviceFailed(Unavailable):
 
 
 class Stopping(Unavailable):
-    """The service ends: what it has not answered by now, it will not."""
+    """The service stops: a request that is not answered by now stays unanswered."""
 
 
 class DeadlineExceeded(StoreError):

@@ -46,7 +46,7 @@ def registrations(servicer: InferenceServicer, open_servicer: OpenInferenceServi
 
 
 def guard_of(admission: AdmissionControl) -> Guard:
-    """Return what keeps calls out unread: those that send rows, one message each."""
+    """Return the check that refuses calls before their message is read: those that send rows, in one message each."""
     ours = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
     open_protocol = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     methods = [ours.methods_by_name[name] for name in ("Predict", "Embed")]
@@ -73,11 +73,11 @@ class InferenceServer:
         self._scheduler = scheduler
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Serve until `stopping` is set, then answer what is in flight; raise Unavailable where the port is taken.
+        """Serve until `stopping` is set, then answer the calls in flight; raise Unavailable for a port in use.
 
-        Health turns SERVING once every name that was wanted at the start is answered. A part that dies turns it back
-        and ends the service with its error, DeviceFailed where the device failed for good. The other parts go on until
-        the requests in flight are answered.
+        Health turns SERVING once every name that was wanted at the start is answered. The death of a part turns it back
+        and ends the service with the error of that part, DeviceFailed if the device failed for good. The other parts go
+        on until the requests in flight are answered.
         """
         await self._grpc.start()
         no_more_changes = threading.Event()
@@ -109,7 +109,7 @@ class InferenceServer:
 
 
 def _failure(part: asyncio.Task[None]) -> BaseException | None:
-    """Return what ended a part, if it did not end as it should."""
+    """Return the error that ended a part before its time, if any."""
     return None if part.cancelled() else part.exception()
 
 

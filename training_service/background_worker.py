@@ -56,7 +56,7 @@ def main() -> None:
         send(ERROR, error_content(error))
         code = EXIT_ENDED
     except Exception:  # noqa: BLE001  the outermost frame of the process
-        _log.exception("side_work_failed", kind=order.kind)
+        _log.exception("background_task_failed", kind=order.kind)
         code = _EXIT_FAILED
     # Threads of libraries may still run; nothing is left that they could do.
     os._exit(code)

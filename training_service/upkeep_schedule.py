@@ -50,7 +50,7 @@ class UpkeepSchedule:
                     if await leases.run(self._lease.take):
                         await self._round(rounds, leases)
                 except StoreError as error:  # the database may be back the next time
-                    _log.warning("upkeep_held_up", reason=error.in_full)
+                    _log.warning("upkeep_delayed", reason=error.in_full)
                 except Exception:  # noqa: BLE001  nothing that upkeep meets is worth the service's end
                     _log.exception("upkeep_failed")
                 await self._pause(self._look_seconds)
@@ -94,7 +94,7 @@ class UpkeepSchedule:
             except _StoppedEarly:
                 return False
             except StoreError as error:
-                _log.warning("upkeep_step_held_up", step=name, reason=error.in_full)
+                _log.warning("upkeep_step_delayed", step=name, reason=error.in_full)
             except Exception:  # noqa: BLE001  one kind that cannot be removed is no reason to keep the others
                 _log.exception("upkeep_step_failed", step=name)
             else:

@@ -51,7 +51,7 @@ class Source:
                 for _ in self._steps(stop):
                     num_failures = 0
             except Expired as error:
-                _log.warning("change_feed_read_anew", reason=str(error))
+                _log.warning("registry_read_again", reason=str(error))
                 self._last_sequence = None
             except Exception as error:  # noqa: BLE001  the outermost frame of a thread that nobody starts again
                 num_failures += 1

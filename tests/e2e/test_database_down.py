@@ -35,7 +35,7 @@ def started(module: str, home: Path, folder: Path) -> Iterator[subprocess.Popen[
     with subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            line = next(line for line in process.stderr if "database_awaited" in line)
+            line = next(line for line in process.stderr if "waiting_for_database" in line)
             assert "does not answer" in line
             assert str(folder) in line
             yield process
@@ -67,4 +67,4 @@ def test_a_service_that_waits_ends_when_it_is_told(module: str, tmp_path: Path) 
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 0
         assert "Traceback" not in errors
-        assert "database_awaited" not in errors
+        assert "waiting_for_database" not in errors

@@ -247,7 +247,7 @@ class Worker:
 
     def _tell(self, text: str) -> None:
         self._jobs.append(self._claim, "message", {"text": text})
-        _log.info("job_told", job=job_name(self._claim.job_id), text=text)
+        _log.info("job_event", job=job_name(self._claim.job_id), text=text)
 
     def _emit(self, progress: Progress) -> None:
         self._jobs.append(self._claim, "progress", progress.to_json())

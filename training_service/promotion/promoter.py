@@ -77,7 +77,7 @@ class Promoter:
         try:
             await self._step(job)
         except StoreError as error:
-            _log.warning("promotion_held_up", job=job.name, reason=error.in_full)
+            _log.warning("promotion_delayed", job=job.name, reason=error.in_full)
         except Exception:  # noqa: BLE001  the outermost frame of one promotion
             _log.exception("promotion_failed", job=job.name, retry_seconds=self._retry_seconds)
             await asyncio.sleep(self._retry_seconds)
