@@ -41,7 +41,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class CallLimits:
-    """How many calls a server has at once, and for how long a client that uploads may be silent."""
+    """The limits of concurrent calls, and the time for which an uploading client may be silent."""
 
     max_calls: int
     idle_seconds: float

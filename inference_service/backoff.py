@@ -1,4 +1,4 @@
-"""How long to wait before trying again: doubling from a first delay to a longest one."""
+"""The delay before a retry: doubled from a first delay up to a longest one."""
 
 from __future__ import annotations
 

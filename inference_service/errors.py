@@ -38,7 +38,7 @@ class OutOfDeviceMemory(StoreError):
 
 
 class DeviceFailed(Unavailable):
-    """The device can run nothing any more; the service has to start anew."""
+    """The device can run nothing any more; the service must be restarted."""
 
 
 class Stopping(Unavailable):

@@ -106,7 +106,7 @@ class LeaseLost(Conflict):
 
 
 class JobStopping(Conflict):
-    """The job is to be paused or cancelled, so its worker must not take the next step."""
+    """The job is being paused or cancelled: its worker must not take the next step."""
 
 
 class MissingBlob(DamagedStore):

@@ -95,7 +95,7 @@ def check_id(text: str, field: str) -> str:
 
 
 def check_key(text: str, field: str) -> str:
-    """Return `text` where it can name a tag or a metric, else raise InvalidInput naming `field`."""
+    """Return `text` if it can name a tag or a metric, else raise InvalidInput naming `field`."""
     if not re.fullmatch(_KEY, text):
         raise InvalidInput.of(field, f"must be {KEY_RULE}, not {quoted(text)}")
     return text

@@ -20,7 +20,7 @@ def normal_form(text: str) -> str:
 
 
 def unshowable(text: str) -> str:
-    """Return the first character that cannot be shown, as `U+0007`; nothing where all can."""
+    """Return the first character that cannot be shown, as `U+0007`; empty without one."""
     found = _UNSHOWABLE.search(text)
     return f"U+{ord(found[0]):04X}" if found else ""
 

@@ -49,7 +49,7 @@ def quoted(text: str) -> str:
 
 
 def listed(texts: Sequence[str], most: int) -> str:
-    """Return the first few of some texts, separated by commas, and how many more there are."""
+    """Return the first few of some texts, separated by commas, and the number of the others."""
     more = len(texts) - most
     return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 

@@ -77,7 +77,7 @@ class Unload:
 
 @dataclass(frozen=True)
 class Measure:
-    """Find out how many bytes each stage of this version takes."""
+    """Measure the bytes of each stage of this version."""
 
     name: VersionName
 

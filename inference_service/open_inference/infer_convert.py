@@ -58,7 +58,7 @@ def streamed(response: pb.ModelInferResponse, *, marks_final: bool) -> pb.ModelS
 
 
 def streamed_error(request: pb.ModelInferRequest, told: Refusal) -> pb.ModelStreamInferResponse:
-    """Say in a stream why a request failed, and which one."""
+    """Write the error of a request, with its id, as a message of the stream."""
     return pb.ModelStreamInferResponse(
         error_message=f"{told.code.name}: {told.text}", infer_response=pb.ModelInferResponse(id=request.id)
     )

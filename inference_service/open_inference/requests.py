@@ -129,7 +129,7 @@ def check_answer(asked: InferRequest, rows: Examples | Rows, answer: Answer) -> 
 
 
 def write_output(wanted: WantedOutput, values: Values, names: Sequence[str]) -> OutputTensor:
-    """Return an output as it was asked for, of float32 values [n, size]; `names` are those of the columns, if any."""
+    """Return a requested output of float32 values [n, size]; `names` are the names of the columns, if any."""
     if not wanted.num_classes:
         return OutputTensor(
             wanted.name, "FP32", values.shape, values.astype("<f4", copy=False).tobytes(), wanted.memory

@@ -107,7 +107,7 @@ def _typed(tensor: InputTensor, contents: Contents, kind: str) -> Sequence[float
 
 
 def _split(tensor: InputTensor, data: bytes) -> list[bytes]:
-    """Take raw BYTES apart: each element lies behind its length, and nothing behind the last."""
+    """Split raw BYTES into elements: each follows its length, and nothing follows the last one."""
     count = math.prod(tensor.shape)
     elements: list[bytes] = []
     position = 0

@@ -23,7 +23,7 @@ from model_store.modalities import Rows
 
 @dataclass(frozen=True)
 class Urgency:
-    """Until when an answer is of use, by time.monotonic, and which goes first: the lowest priority."""
+    """The deadline of an answer, by time.monotonic, and its priority: the lowest number runs first."""
 
     deadline: float | None = None
     priority: int = DEFAULT_PRIORITY
@@ -32,7 +32,7 @@ class Urgency:
 class Pipeline:
     """Answers requests, and counts them in their version's statistics.
 
-    With a `cache`, a request that was answered lately is answered from it, and not run on a shadow.
+    With a `cache`, a repeated request is answered from it, and is not run on a shadow.
     """
 
     def __init__(

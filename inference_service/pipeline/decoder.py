@@ -91,7 +91,7 @@ class Decoder:
             self._threads.submit(self._work_on_large)
 
     def _begun_large(self) -> _Opened | None:
-        """Return the large example whose turn it is, where it fits; until it does no other one goes first."""
+        """Return the next large example if it fits; until it fits, no other large one is started."""
         with self._lock:
             opened = self._next_large or self._large.take()
             if opened is None or not self._has_room(opened):
@@ -203,5 +203,5 @@ class _Opened:
         return self.job.request.spec.kind
 
     def prepare(self) -> None:
-        """Make a row of it, and tell its request; raise InvalidExample where that cannot be done."""
+        """Prepare the example as a row, and report it to its request; raise InvalidExample for an unusable one."""
         self.job.request.end(self.job.index, self.example.prepare())

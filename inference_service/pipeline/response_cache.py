@@ -1,4 +1,4 @@
-"""Remembers answers: the same rows asked of the same version need not run again."""
+"""Caches answers: equal rows for the same version are not run again."""
 
 from __future__ import annotations
 

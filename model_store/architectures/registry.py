@@ -60,8 +60,8 @@ def build_stage(architecture: str, arguments: Mapping[str, Any], head: Head, sta
 def build_random(architecture: str, arguments: Mapping[str, Any], head: Head, seed: int) -> Chain:
     """Build a chain with random weights: those of torchvision's own model after `torch.manual_seed(seed)`.
 
-    A backbone only is that of the model with its default 1000 classes. The global random numbers are left
-    alone.
+    A backbone only is the backbone of the model with its default 1000 classes. The state of the global random generator
+    is unchanged.
     """
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that would seed the accelerators too, which nothing here restores.

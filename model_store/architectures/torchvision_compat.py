@@ -1,4 +1,4 @@
-"""Imports torchvision as maas needs it, here alone: beside a CPU-only torch, and without PyTorch's compiler."""
+"""The only import of torchvision: it works with a CPU-only torch, and without PyTorch's compiler."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import ModuleType
 
 import torch
 
-# A CUDA build of torchvision cannot load its native operators beside a CPU-only torch, and then `import torchvision`
-# fails where it registers fake kernels for these two. A signature is all that the registration asks for; nothing here
-# calls them. Classification uses no native operator.
+# A CUDA build of torchvision cannot load its native operators with a CPU-only torch, and `import torchvision` then
+# fails while it registers fake kernels for these two. The registration needs their signatures only; nothing here calls
+# them. Classification uses no native operator.
 _SIGNATURES = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -228,7 +228,7 @@ def check_input(_: Mapping[str, Any], __: InputSpec) -> None:
 
 
 def _embedding_size(head: nn.Module | Sequence[Step]) -> int:
-    """Return how many numbers the last layer of a head reads."""
+    """Return the input size of the last layer of a head."""
     modules = [head] if isinstance(head, nn.Module) else [step for _, step in reversed(head)]
     layers = (layer for module in modules for layer in module.modules())
     return next(int(layer.weight.shape[1]) for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d))

@@ -198,7 +198,7 @@ def _load_packaged(packaged: PackagedWeights) -> LoadedBase:
 
 
 def _packaged_labels(packaged: PackagedWeights) -> tuple[str, ...]:
-    """Return torchvision's 1,000 names where there is a head: Caffe orders the classes alike."""
+    """Return torchvision's 1,000 names for a head: Caffe has the same order of classes."""
     weights = official_weights(packaged.architecture)
     return tuple(weights.meta["categories"]) if packaged.head.outputs else ()
 

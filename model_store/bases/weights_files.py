@@ -52,7 +52,7 @@ _SAVE = "save the tensors alone, torch.save(model.state_dict(), FILE)"
 # The keys of a checkpoint that hold its state dict, in this order; and the prefixes that wrappers add to names.
 _NESTED = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-_AVERAGED = "n_averaged"  # beside the weights that torch.optim.swa_utils.AveragedModel has
+_AVERAGED = "n_averaged"  # entries of torch.optim.swa_utils.AveragedModel that are no weights
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ def state_dict_in(name: str, values: object) -> dict[str, Tensor]:
 
 
 def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict by the names that its model gives them, without those of wrappers around it."""
+    """Return a state dict by the names of its model, without the prefixes of wrappers."""
     found = {name: tensor for name, tensor in tensors.items() if name != _AVERAGED}
     while prefix := next((each for each in _PREFIXES if found and all(name.startswith(each) for name in found)), ""):
         found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}

@@ -22,7 +22,7 @@ _ABANDONED_SECONDS = 24 * 3600  # age of a temporary file that no process writes
 
 
 class BlobCache:
-    """A folder of blobs by digest, and `temporary` beside it for those that are on their way."""
+    """A folder of blobs by digest, and a folder `temporary` for unfinished ones."""
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._entries = root / "sha256"

@@ -1,4 +1,4 @@
-"""Blobs as local files: read and verified in one pass, written beside their place, full disks named."""
+"""Blobs as local files: read and verified in one pass, written to a temporary name first, full disks named."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class QuarantinedBlob:
 
 
 class BlobWriter:
-    """A blob on its way into the store, hashed as it is written."""
+    """A blob that is being written, hashed at the same time."""
 
     def __init__(self, file: IO[bytes], keep: Callable[[IO[bytes], str], bool]) -> None:
         self._file, self._keep = file, keep
@@ -183,7 +183,7 @@ class BlobStore(Protocol):
 
 
 def quarantine_name(digest: str) -> str:
-    """Return the name that a blob has in quarantine from now on: it tells when the blob was moved there."""
+    """Return the name of a blob in quarantine, which contains the time of the move."""
     return f"{digest}-{time.time():.0f}"
 
 

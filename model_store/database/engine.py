@@ -22,11 +22,8 @@ from model_store.database.errors import lost_connection, meaning_of, translated
 from model_store.database.principals import act_for
 from model_store.errors import InvalidInput, SchemaMismatch
 
-_BUSY_TIMEOUT_SECONDS = 30  # how long one writer waits for another, on either server
-_POOL = {
-    "pool_size": 5,
-    "max_overflow": -1,
-}  # a thread never waits for a connection: its pool bounds how many there are
+_BUSY_TIMEOUT_SECONDS = 30  # longest wait of a writer for another one, on either server
+_POOL = {"pool_size": 5, "max_overflow": -1}  # a pool of threads bounds them, so no thread waits for one
 _MIGRATION_LOCK = 0x6D616173  # "maas", for PostgreSQL's advisory lock
 _WRITE = "maas_write"
 

@@ -31,7 +31,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """How many items, after which token; 0 and "" mean the default size from the start."""
+    """The size of a page and the token to continue from; 0 and "" mean the default size and the start."""
 
     size: int = 0
     token: str = ""

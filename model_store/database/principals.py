@@ -1,4 +1,4 @@
-"""On whose behalf a transaction writes: the principal that the store notes beside every entry of its history."""
+"""The principal of a transaction, which the store records with every entry of its history."""
 
 from __future__ import annotations
 

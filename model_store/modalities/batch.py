@@ -12,7 +12,7 @@ from torch import Tensor
 X = "x"
 """The tensor that most stages read and write."""
 EMBEDDING = "embedding"
-"""The embedding [n, d], where a backbone writes it beside `x`; else the embedding is `x`."""
+"""The name of the embedding [n, d] if a backbone writes it besides `x`; else the embedding is `x`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class Batch:
         return self.tensors[X] if found is None else found
 
     def updated(self, tensors: Mapping[str, Tensor]) -> Batch:
-        """Return the batch with these tensors beside, or in the place of, its own."""
+        """Return the batch with these tensors added to, or replacing, its own."""
         return Batch({**self.tensors, **tensors}, self.num_rows)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:

@@ -43,9 +43,9 @@ class JobError:
 
 @dataclass(frozen=True)
 class JobUrgency:
-    """Which job goes first, and when to give up.
+    """The priority of a job, and the conditions under which it fails.
 
-    The highest `priority` goes first. A job that has not ended at `deadline` fails, as one does whose runners died
+    The highest `priority` goes first. A job fails if it has not ended at `deadline`, or after its runners died
     `max_failures` times in a row without a new checkpoint.
     """
 
@@ -79,11 +79,11 @@ class JobCheckpoint:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One fine-tune and where it stands.
+    """One fine-tune and its state.
 
-    `num_attempts` counts the runners that started it, and `num_failures` those of them that died in a row, without a
-    checkpoint in between; it waits until `next_attempt_at` for the next one. `step` is that of its newest checkpoint.
-    The `etag` changes with the state of the job and of its promotion; the `principal` asked for it.
+    `num_attempts` counts the runners that started it; `num_failures` counts those of them that died in a row, without a
+    checkpoint in between. It waits until `next_attempt_at` for the next one. `step` is the step of its newest
+    checkpoint. The `etag` changes with the state of the job and of its promotion; the `principal` created it.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""How good a version is on some rows, as the store keeps it: figures by name, and a detail that depends on the task."""
+"""The quality of a version on some rows: figures by name, and a detail that depends on the task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESIDUAL_SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies with 95 % confidence."""
+    """The 95 % confidence interval of a figure."""
 
     low: float
     high: float

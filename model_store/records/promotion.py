@@ -1,4 +1,4 @@
-"""Promotion: an alias that moves to a job's version where the gate lets it pass, and how far that has come. Pure."""
+"""Promotion: the move of an alias to a job's version that the gate passed, and the state of the move. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 
 class PromotionState(StrEnum):
-    """How far a promotion has come."""
+    """The states of a promotion."""
 
     REFUSED = "refused"
     SHADOWING = "shadowing"

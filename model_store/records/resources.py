@@ -108,10 +108,10 @@ class StoredCalibration(CalibrationDigests):
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a model: all but its notes is immutable.
+    """One version of a model: immutable except for its notes.
 
-    `metric_values` are the numbers that listings filter and order by: those of `metrics`, and any a publisher gave.
-    The `principal` published it, or asked for the training job that did.
+    `metric_values` are the numbers for filters and orders of listings: those of `metrics`, and numbers of the
+    publisher. The `principal` published it, or created the training job that did.
     """
 
     name: VersionName

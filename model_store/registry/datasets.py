@@ -96,7 +96,7 @@ class DatasetStore:
     ) -> Dataset:
         """Hide a dataset until it is undeleted or purged; versions that were made from it stay.
 
-        Raises DatasetNotFound, Conflict where the etag is another, and IllegalState where it was deleted, or naming the
+        Raises DatasetNotFound, Conflict for another etag, and IllegalState for a deleted dataset, or naming the
         unfinished jobs that train on it.
         """
         with self._database.write(principal) as session:

@@ -42,7 +42,7 @@ from model_store.transactions.tombstones import check_kept, look_at
 __all__ = ["Claim", "JobStore"]
 
 NUM_CHECKPOINTS = 2
-"""How many a job keeps: should the newest be damaged, the one before costs an interval more."""
+"""The checkpoints that a job keeps: if the newest is damaged, the one before it costs an interval more."""
 
 
 class JobStore:

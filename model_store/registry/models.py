@@ -160,7 +160,7 @@ class ModelStore(AliasStore):
             return version_row(session, name).record()
 
     def get_versions(self, names: Collection[VersionName]) -> dict[VersionName, ModelVersion]:
-        """Return those of these versions that were not purged, in one transaction."""
+        """Return the existing ones of these versions, in one transaction."""
         with self._database.read() as session:
             return {row.name: row.record() for row in session.scalars(versions_named(names))}
 

@@ -35,7 +35,7 @@ class Sliceable(Protocol):
         """Return some of the bytes."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of elements."""
 
 
 @dataclass(frozen=True)

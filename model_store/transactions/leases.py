@@ -18,7 +18,7 @@ class WorkLease:
     def __init__(
         self, database: Database, work: str, owner: str, *, lease_seconds: float, every_seconds: float
     ) -> None:
-        """`lease_seconds`: how long an owner may be silent; `every_seconds`: the interval of the work."""
+        """`lease_seconds`: the time for which an owner may be silent; `every_seconds`: the interval of the work."""
         self._database = database
         self._work = work
         self._owner = owner

@@ -42,7 +42,7 @@ class LineageEdge:
 
 @dataclass(frozen=True)
 class LineageGraph:
-    """A lineage graph; `is_truncated` where there were more nodes or generations than asked for."""
+    """A lineage graph; `is_truncated` if there were more nodes or generations than the request allows."""
 
     nodes: tuple[LineageNode, ...]
     edges: tuple[LineageEdge, ...]

@@ -30,8 +30,8 @@ from model_store.upkeep.references import VERSION_COLUMNS, batches, named_among,
 MIN_GRACE_SECONDS = 60.0
 DEFAULT_GRACE_SECONDS = 24 * 3600.0
 CHECKPOINTS_KEPT_FOR = timedelta(days=7)
-"""How long a job that failed, or was cancelled, can be tried again from where it was."""
-_BATCH = 200  # blobs removed in one transaction, which bounds how long other writers wait
+"""The time in which a failed or cancelled job can be retried from its checkpoint."""
+_BATCH = 200  # blobs removed in one transaction, which bounds the wait of other writers
 _NUM_THREADS = 8  # an object store answers slowly, but many at once
 
 

@@ -18,7 +18,7 @@ from model_store.tables import JobCheckpointRow, JobEventRow, JobRow, VersionRow
 from model_store.transactions.changes import append_change, prune_changes, take_writer_lock
 from model_store.upkeep.paced_writes import PacedWrites
 
-_BATCH = 1000  # rows removed in one transaction, which bounds how long other writers wait
+_BATCH = 1000  # rows removed in one transaction, which bounds the wait of other writers
 _NUM_JOBS = 200  # each with a few rows besides its own
 
 

@@ -18,7 +18,7 @@ VERSION_COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (
     VersionRow.calibration_rows_digest,
     VersionRow.calibration_logits_digest,
 )
-"""Those of a version's own row that name blobs; a version may be without some of them."""
+"""The columns of a version's own row that name blobs; some may be empty."""
 _COLUMNS = (*VERSION_COLUMNS, StageRow.digest, DatasetRow.digest, DatasetPackRow.digest, JobCheckpointRow.digest)
 
 

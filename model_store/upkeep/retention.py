@@ -36,7 +36,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version as the rule sees it: the aliases that point at it, and the unfinished jobs that start from it."""
+    """The rule's view of a version: the aliases that point at it, and the unfinished jobs that start from it."""
 
     name: VersionName
     created_at: datetime

@@ -14,13 +14,13 @@ from model_store.upkeep.history import HistoryPruner
 from model_store.upkeep.paced_writes import PacedWrites
 
 Counts = Mapping[str, int]
-"""How much of each kind was removed."""
+"""The number of removed items of each kind."""
 Step = Callable[[], Counts]
 
 
 @dataclass(frozen=True)
 class Ages:
-    """How long each kind is kept; `garbage` is blobs that no row names, counted from their last write."""
+    """The age limit of each kind; `garbage` is blobs that no row names, by the age of their last write."""
 
     changes: timedelta = timedelta(days=30)
     events: timedelta = timedelta(days=90)

@@ -31,8 +31,8 @@ _NUMBER = np.dtype("<f4")
 class ValuesInputSpec:
     """Rows of `size` numbers, float32.
 
-    With `standardise` the columns are to have mean 0 and standard deviation 1: `mean` and `std` are those of the rows
-    that a version was trained on. Without these numbers rows stay as they are, and the next fine-tune computes them.
+    With `standardise` the columns get mean 0 and standard deviation 1, by the `mean` and `std` of the rows that a
+    version was trained on. Without these numbers rows stay unchanged, and the next fine-tune computes them.
     """
 
     size: int

@@ -1,4 +1,4 @@
-"""One page of a listing: how it is asked for, and the query that answers it."""
+"""One page of a listing: the request for it, and the query that answers it."""
 
 from __future__ import annotations
 
