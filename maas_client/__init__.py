@@ -1,5 +1,8 @@
 """The Python client of maas, and the `maas` command."""
 
+from maas_client import errors
+from maas_client.async_client import AsyncClient
 from maas_client.client import Client
+from maas_client.typed.gates import Gate
 
-__all__ = ["Client"]
+__all__ = ["AsyncClient", "Client", "Gate", "errors"]

@@ -1,8 +1,8 @@
-"""The Python client: the RPCs that people use most, as plain calls; the stubs are there for all others."""
+"""The Python client: all that the `maas` command does with the services, as plain calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,24 +10,77 @@ from typing import TYPE_CHECKING, Any
 from maas.model_store.v1 import model_store_pb2
 
 from maas_client.calls.datasets import DatasetCalls
-from maas_client.calls.jobs import JobCalls
-from maas_client.calls.predictions import PredictionCalls
-from maas_client.calls.registry import RegistryCalls
+from maas_client.calls.edits import EditCalls
+from maas_client.calls.status import StatusCalls
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from maas_client.transfers.predicting import Answer
     from model_store.modalities import InputSpec
 
 
-class Client(DatasetCalls, JobCalls, PredictionCalls, RegistryCalls):
+class Client(DatasetCalls, EditCalls, StatusCalls):
     """Every call, over channels to both services that are opened at first use; safe to share between threads.
 
-    Failed calls raise grpc.RpcError.
+    Failed calls raise maas_client.errors. `AsyncClient` has the same methods, to be awaited.
     """
+
+    def predict_files(
+        self, model: str, paths: Iterable[Path | str], *, columns: Sequence[str] = (), top_k: int = 0
+    ) -> Iterator[Answer]:
+        """Yield an answer for each file, each file below a folder, and each row of a CSV file.
+
+        `columns` are those of a CSV file to send, by the names in its first line; without them all are sent. An example
+        that cannot be read, or that the service refuses, has an `error`, and costs no other one its answer. Requests
+        are as large as the service takes them.
+        """
+        from maas_client.transfers.predicting import predict_all
+        from maas_client.transfers.questions import questions_of
+
+        yield from predict_all(self, model, questions_of(map(Path, paths), columns), top_k)
+
+    def import_base(
+        self,
+        /,
+        architecture: str,
+        model: str = "",
+        *,
+        source: str = "",
+        weights: Path | str | None = None,
+        labels: Sequence[str] | Path | None = None,
+        random: int | None = None,
+        num_labels: int | None = None,
+        widths: Sequence[int] = (),
+        base: str = "",
+        show_progress: bool = False,
+        **about: Any,  # noqa: ANN401  each as its field wants it
+    ) -> model_store_pb2.ModelVersion:
+        """Register a pretrained model to start from, by default under its architecture's name.
+
+        The weights are those of `source` (`maas bases` lists them), of a file `weights` with its `labels`, or `random`
+        under this seed. `base` and `about` are as for `publish`. Raises InvalidArgument where these do not go together,
+        and model_store.errors.StoreError where the weights do not fit the architecture.
+        """
+        from maas_client.transfers.bases import load_base
+        from maas_client.transfers.publish import publish_base
+
+        loaded = load_base(
+            architecture,
+            source=source,
+            weights=weights,
+            labels=labels,
+            random=random,
+            num_labels=num_labels,
+            widths=widths,
+            show_progress=show_progress,
+        )
+        model = model or architecture.replace("_", "-")
+        return publish_base(self, model, loaded, base=self.version(base).name if base else "", **about)
 
     def publish(
         self,
+        /,
         model: str,
         weights: Path | str | Mapping[str, Tensor],
         *,
@@ -52,14 +105,39 @@ class Client(DatasetCalls, JobCalls, PredictionCalls, RegistryCalls):
         loaded = replace(loaded, input_spec=input_spec or loaded.input_spec)
         return publish_base(self, model, loaded, recipe, base=self.version(base).name if base else "", **about)
 
-    def export(self, version: str, path: Path | str, *, on_bytes: Callable[[int], object] = lambda _: None) -> None:
-        """Write a version to a file, to be imported into another store; `on_bytes` is told of bytes received."""
-        from maas_client.transfers.version_transfer import export_archive
+    def export(
+        self,
+        version: str,
+        path: Path | str,
+        *,
+        as_torchvision: bool = False,
+        on_bytes: Callable[[int], object] = lambda _: None,
+    ) -> model_store_pb2.ModelVersion:
+        """Write a version to a file, to be imported into another store; return the version that it was.
 
-        export_archive(self, self.version(version), Path(path), on_bytes)
+        With `as_torchvision` the file is a state dict as torchvision has it (.safetensors, .pth). `on_bytes` is told of
+        bytes received.
+        """
+        from maas_client.transfers.version_transfer import export_archive, export_torchvision
 
-    def import_archive(self, path: Path | str, *, model: str = "", alias: str = "") -> model_store_pb2.ModelVersion:
-        """Register what `export` wrote, as the next version of a model; importing it again changes nothing."""
+        found = self.version(version)
+        write = export_torchvision if as_torchvision else export_archive
+        write(self, found, Path(path), on_bytes)
+        return found
+
+    def import_archive(
+        self,
+        path: Path | str,
+        *,
+        model: str = "",
+        alias: str = "",
+        actor: str = "",
+        on_bytes: Callable[[int], object] = lambda _: None,
+    ) -> model_store_pb2.ModelVersion:
+        """Register what `export` wrote, as the next version of a model; importing it again changes nothing.
+
+        `on_bytes` is told of each byte twice: when it was checked, and when it was sent.
+        """
         from maas_client.transfers.version_transfer import import_archive
 
-        return import_archive(self, Path(path), model=model, alias=alias)
+        return import_archive(self, Path(path), model=model, alias=alias, actor=actor, on_bytes=on_bytes)

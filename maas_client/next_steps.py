@@ -8,9 +8,8 @@ import grpc
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2
 
-from maas_client.calls.predictions import LoadFailed
 from maas_client.client import Client
-from maas_client.failures import CommandFailed
+from maas_client.errors import DeadlineExceeded
 from maas_client.typed.shorthand import alias_text, id_of
 from maas_client.views.output import as_text, notes, out
 
@@ -46,7 +45,7 @@ def short_name_of(client: Client, version: str) -> ShortName:
 def await_answer(client: Client, version: str) -> None:
     """Wait until the inference service answers from a version that a name means; say so where that takes too long.
 
-    Raises CommandFailed where it cannot load the version.
+    Raises LoadFailed where it cannot load the version.
     """
     short = short_name_of(client, version)
     if not short.answers:
@@ -55,15 +54,11 @@ def await_answer(client: Client, version: str) -> None:
     try:
         grpc.channel_ready_future(client.inference_channel).result(_CONNECT_SECONDS)
         with notes.status("waiting until it is served"):
-            client.await_ready(version, timeout=_LOAD_SECONDS if is_aliased else _NEWEST_LOAD_SECONDS)
-    except LoadFailed as error:
-        raise CommandFailed(str(error)) from error
+            client.wait_ready(version, timeout=_LOAD_SECONDS if is_aliased else _NEWEST_LOAD_SECONDS)
     except grpc.FutureTimeoutError:
         address = client.settings.inference_address
         notes.print(as_text(f"no inference service answers at {address}, so nothing serves it yet"), soft_wrap=True)
-    except grpc.RpcError as error:
-        if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise
+    except DeadlineExceeded:
         notes.print(as_text(f"{client.settings.inference_address} does not serve {version} yet"), soft_wrap=True)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from grpc_runtime.addresses import check_target
 from grpc_runtime.variables import near_misses
+from maas_client.errors import InvalidArgument
 
 INFERENCE_ADDRESS = "127.0.0.1:50051"
 TRAINING_ADDRESS = "127.0.0.1:50052"
@@ -24,7 +26,11 @@ _OF_SERVICES = (
 )
 
 
-class InvalidAddress(ValueError):
+_HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]")
+"""A host without a port."""
+
+
+class InvalidAddress(InvalidArgument):
     """What names a service is no address; the text says which one, and what an address looks like."""
 
 
@@ -46,10 +52,31 @@ class ClientSettings:
         for field in ("training_address", "inference_address"):
             _checked(field, getattr(self, field))
 
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """The address of each service, by its name."""
+        return {"training": self.training_address, "inference": self.inference_address}
+
     @classmethod
     def from_environment(cls) -> ClientSettings:
         """Read the variables; plain `os.environ`, because a client must start in no time. Raises InvalidAddress."""
         return cls(_address("TRAINING", TRAINING_ADDRESS), _address("INFERENCE", INFERENCE_ADDRESS))
+
+    @classmethod
+    def of(cls, address: str = "", *, training: str = "", inference: str = "") -> ClientSettings:
+        """Return where one address, or one for each service, leads to; what is not given is read from the variables.
+
+        A host without a port stands for both services' own ports on it. Raises InvalidAddress.
+        """
+        if address and _HOST.fullmatch(address):
+            ports = (each.rpartition(":")[2] for each in (TRAINING_ADDRESS, INFERENCE_ADDRESS))
+            of_training, of_inference = (f"{address}:{port}" for port in ports)
+        else:
+            of_training = of_inference = address
+        return cls(
+            training or of_training or _address("TRAINING", TRAINING_ADDRESS),
+            inference or of_inference or _address("INFERENCE", INFERENCE_ADDRESS),
+        )
 
 
 def mistyped_variables() -> Iterator[str]:

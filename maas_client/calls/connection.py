@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ from grpc_runtime.addresses import channel_options
 from maas_client.settings import ClientSettings
 from maas_client.wire.resuming import resumed
 from maas_client.wire.retrying import Retries
+from maas_client.wire.stubs import ActiveCalls, Stubs
 
 PAGE_SIZE = 1000
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -22,16 +24,32 @@ _LONGEST_BACKOFF_MS = 5000
 
 
 class Connection:
-    """Channels to both services, opened at first use; safe to share between threads."""
+    """Channels to both services, opened at first use; safe to share between threads.
 
-    def __init__(self, settings: ClientSettings | None = None) -> None:
-        settings = settings or ClientSettings.from_environment()
-        self.settings = settings
+    `training`, `registry` and `inference` are gRPC's own stubs, for whoever needs them: they raise grpc.RpcError. Those
+    in `stubs`, which every method uses, raise maas_client.errors.
+    """
+
+    def __init__(self, address: str | ClientSettings = "", *, training: str = "", inference: str = "") -> None:
+        """Take where the services are; raise InvalidAddress where that is no address.
+
+        `address` is `host:port` of a server or proxy that has both services, or a `host` where both listen on their own
+        ports (50052 and 50051). `training` and `inference` name one service each. What is not given is taken from the
+        variables MAAS_TRAINING_ADDRESS and MAAS_INFERENCE_ADDRESS.
+        """
+        if isinstance(address, ClientSettings):
+            settings = address
+        elif address or training or inference:
+            settings = ClientSettings.of(address, training=training, inference=inference)
+        else:
+            settings = ClientSettings.from_environment()
+        self.settings: ClientSettings = settings
         self.training_channel = _channel(settings.training_address, settings.keepalive_seconds)
         self.inference_channel = _channel(settings.inference_address, settings.keepalive_seconds)
         self.training = training_pb2_grpc.TrainingServiceStub(self.training_channel)
         self.registry = model_store_pb2_grpc.ModelStoreServiceStub(self.training_channel)
         self.inference = inference_pb2_grpc.InferenceServiceStub(self.inference_channel)
+        self.stubs = Stubs.over(self.training_channel, self.inference_channel)
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +63,12 @@ class Connection:
         """Close both channels."""
         self.training_channel.close()
         self.inference_channel.close()
+
+    def cancellable(self, calls: ActiveCalls) -> Self:
+        """Return the same client over the same channels, whose calls are counted in `calls` and end with them."""
+        other = copy.copy(self)
+        other.stubs = Stubs.over(self.training_channel, self.inference_channel, calls)
+        return other
 
     def retries(self) -> Retries:
         """Return the tries of an upload to the training service."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import platform
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from maas.training.v1 import training_pb2
 
 from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
+from maas_client.errors import InvalidArgument
 from maas_client.files.archive import Contents
 from maas_client.typed.shorthand import dataset_name
 from maas_client.typed.splits import split_number
 from maas_client.wire.resumed_uploads import ResumedUpload
+
+TASKS = ("classification", "multi_label", "regression")
+ROLES = ("feature", "target", "split", "group", "ignored")
 
 
 class DatasetCalls(Connection):
@@ -62,7 +66,7 @@ class DatasetCalls(Connection):
         progress = on_sent or (lambda _: None)
         with contents.claimed() as is_alone:
             header.upload_id = _upload_id(contents, header) if is_alone else uuid.uuid4().hex
-            return ResumedUpload(self.training, self.retries(), header, contents.chunks, progress).run()
+            return ResumedUpload(self.stubs.training, self.retries(), header, contents.chunks, progress).run()
 
     def register_dataset(
         self,
@@ -92,11 +96,11 @@ class DatasetCalls(Connection):
             schema=_schema(columns or {}),
             request_id=request_id,
         )
-        return self.training.RegisterDataset(request)
+        return self.stubs.training.RegisterDataset(request)
 
     def dataset(self, dataset: str) -> training_pb2.Dataset:
         """Return one dataset, a deleted one too."""
-        return self.training.GetDataset(training_pb2.GetDatasetRequest(name=dataset_name(dataset)))
+        return self.stubs.training.GetDataset(training_pb2.GetDatasetRequest(name=dataset_name(dataset)))
 
     def datasets(
         self,
@@ -109,23 +113,45 @@ class DatasetCalls(Connection):
         request = training_pb2.ListDatasetsRequest(
             filter=filter, order_by=order_by, show_deleted=show_deleted, page_size=PAGE_SIZE
         )
-        yield from all_pages(self.training.ListDatasets, request, "datasets")
+        yield from all_pages(self.stubs.training.ListDatasets, request, "datasets")
 
     def dataset_rows(self, dataset: str, split: str = "all") -> Iterator[training_pb2.DatasetRow]:
         """Yield the rows of a dataset, or of one of its splits."""
         request = training_pb2.ListDatasetRowsRequest(
             parent=dataset_name(dataset), split=split_number(split), page_size=PAGE_SIZE
         )
-        yield from all_pages(self.training.ListDatasetRows, request, "rows")
+        yield from all_pages(self.stubs.training.ListDatasetRows, request, "rows")
+
+    def preview_dataset(
+        self, dataset: str, *, split: str = "all", examples: int = 60, edge: int = 160
+    ) -> Sequence[training_pb2.PreviewedRow]:
+        """Return some rows as people can look at them: JPEGs of at most `edge` pixels, or the first numbers of each."""
+        request = training_pb2.PreviewDatasetRequest(
+            name=dataset_name(dataset), split=split_number(split), example_count=examples, edge=edge
+        )
+        return self.stubs.training.PreviewDataset(request).rows
+
+    def delete_dataset(self, dataset: str, *, etag: str = "") -> training_pb2.Dataset:
+        """Delete a dataset; it can be undeleted for a while, and versions made from it stay."""
+        request = training_pb2.DeleteDatasetRequest(name=dataset_name(dataset), etag=etag)
+        return self.stubs.training.DeleteDataset(request)
+
+    def undelete_dataset(self, dataset: str) -> training_pb2.Dataset:
+        """Bring a deleted dataset back."""
+        return self.stubs.training.UndeleteDataset(training_pb2.UndeleteDatasetRequest(name=dataset_name(dataset)))
 
 
 def _task(name: str) -> str:
-    """Return a task by its name on the wire; the message raises ValueError for one that there is not."""
+    """Return a task by its name on the wire; raise InvalidArgument for one that there is not."""
+    if name and name not in TASKS:
+        raise InvalidArgument(f"the task must be one of {', '.join(TASKS)}, not {name!r}")
     return f"TASK_{(name or 'unspecified').upper()}"
 
 
 def _schema(columns: Mapping[str, str]) -> training_pb2.Schema | None:
-    """Return the roles of columns; raise ValueError for one that there is not."""
+    """Return the roles of columns; raise InvalidArgument for one that there is not."""
+    if wrong := [role for role in columns.values() if role not in ROLES]:
+        raise InvalidArgument(f"the role of a column must be one of {', '.join(ROLES)}, not {wrong[0]!r}")
     found = [training_pb2.Column(name=name, role=f"COLUMN_ROLE_{role.upper()}") for name, role in columns.items()]
     return training_pb2.Schema(columns=found) if found else None
 

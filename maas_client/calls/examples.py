@@ -1,13 +1,14 @@
-"""What a caller gives as an example, as a message: a file, an array, or a row of numbers."""
+"""What a caller gives as an example, as a message: a file, an image, an array, or a row of numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
-from maas.inference.v1 import inference_pb2 as pb
-from maas.inference.v1.inference_pb2 import Example, Values
+from maas.inference.v1.inference_pb2 import Example
+
+from maas_client.modalities import OBJECTS
 
 
 class Array(Protocol):
@@ -32,8 +33,34 @@ class Array(Protocol):
         ...
 
 
-Given = Example | bytes | Path | str | Array | Sequence[float]
-"""An example: the bytes of a file or its path, RGB uint8 [height, width, 3], a row of numbers, or a message."""
+@runtime_checkable
+class Picture(Protocol):
+    """An image of Pillow; the client does not need it installed."""
+
+    @property
+    def mode(self) -> str:
+        """What its elements are, such as RGB."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        ...
+
+    def getexif(self) -> Any:  # noqa: ANN401  Pillow's own
+        """Return its metadata."""
+        ...
+
+
+Given = Example | bytes | Path | str | Picture | Array | Sequence[float]
+"""An example: the path of a file or its bytes, an image of Pillow, RGB uint8 [height, width, 3], a row of numbers."""
+_ONE = (Example, bytes, Path, str, Picture)
+
+
+def examples_of(given: Given | Iterable[Given]) -> list[Example]:
+    """Return a message for each example; one file, image, or message need not stand in a list."""
+    many = [given] if isinstance(given, _ONE) else cast("Iterable[Given]", given)
+    return [example(each) for each in many]
 
 
 def example(given: Given) -> Example:
@@ -44,16 +71,9 @@ def example(given: Given) -> Example:
         return Example(file=given)
     if isinstance(given, Path | str):
         return Example(file=Path(given).read_bytes())
-    if isinstance(given, Sequence):
-        return Example(values=Values(numbers=map(float, given)))
-    return _of_array(given)
-
-
-def _of_array(array: Array) -> Example:
-    shape: tuple[int, ...] = getattr(array, "shape", ())
-    if len(shape) == 1:
-        return Example(values=Values(numbers=array.tolist()))
-    if len(shape) == 3 and shape[2] == 3 and str(array.dtype) == "uint8":
-        return Example(pixels=pb.Pixels(height=shape[0], width=shape[1], data=array.tobytes()))
-    found = f"{array.dtype} {list(shape)}" if shape else type(array).__name__
+    for of_object in OBJECTS.values():
+        if (made := of_object(given)) is not None:
+            return made
+    shape = getattr(given, "shape", ())
+    found = f"{getattr(given, 'dtype', '')} {list(shape)}" if shape else type(given).__name__
     raise TypeError(f"an example is a file, RGB uint8 [height, width, 3] or a row of numbers, not {found}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from grpc_runtime.addresses import check_target
-from maas_client.failures import CommandFailed
+from maas_client.failures import WrongUsage
 from maas_client.typed.numbers import finite
 from maas_client.views.output import AsJson, as_text, notes, out, print_json
 from maas_client.wire.health import why_not_serving
@@ -24,7 +24,7 @@ def health(
     try:
         check_target(address)
     except ValueError as error:
-        raise CommandFailed(f"the address {error}") from error
+        raise WrongUsage(f"the address {error}") from error
     reason = why_not_serving(address, service=service, timeout_seconds=timeout)
     if as_json:
         print_json({"address": address, "serving": not reason})

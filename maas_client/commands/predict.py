@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import grpc
 import typer
 
 from maas_client.client import Client
-from maas_client.failures import CommandFailed, explain
-from maas_client.transfers.predicting import Answer, predict_all
+from maas_client.errors import ServiceError
+from maas_client.failures import CommandFailed, WrongUsage
+from maas_client.transfers.predicting import Answer
 from maas_client.transfers.questions import questions_of
 from maas_client.typed.numbers import INT32_MAX
 from maas_client.views.output import AsJson, as_text, notes, out, print_json, print_table
@@ -29,11 +29,11 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Ask a served model about examples; exit with 1 where one of them has no answer."""
-    questions = list(questions_of(files, [each.strip() for each in columns.split(",") if each.strip()]))
-    if not questions:
-        raise CommandFailed("there are no files in there: name files, or a folder that has some")
-    with Client() as client, notes.status(f"predicting {len(questions):,} examples"):
-        found, failure = _until_failure(predict_all(client, model, questions, top_k))
+    chosen = [each.strip() for each in columns.split(",") if each.strip()]
+    with Client() as client, notes.status("predicting"):
+        found, failure = _until_failure(client.predict_files(model, files, columns=chosen, top_k=top_k))
+    if not found and failure is None:
+        raise WrongUsage("there are no files in there: name files, or a folder that has some")
     if as_json:
         print_json([_plain(each) for each in found])
     else:
@@ -42,19 +42,23 @@ def predict(
     for each in wrong:
         notes.print("[bold red]error[/]", as_text(f"{each.name}: {each.error}"), highlight=False, soft_wrap=True)
     if failure is not None:
-        rest = f"{len(questions) - len(found)} of {len(questions)} examples have no answer\n" if found else ""
-        raise CommandFailed(f"{rest}{explain(failure)}") from failure
+        total = sum(1 for _ in questions_of(files, chosen))
+        if found:
+            notes.print(f"{total - len(found)} of {total} examples have no answer", highlight=False)
+        raise failure
     if wrong:
-        raise CommandFailed(f"{len(wrong)} of {len(questions)} examples could not be used")
+        every = any(each.suffix.lower() == ".csv" for each in files) and not chosen
+        hint = "Every column was sent: --columns names those that the model takes." if every else ""
+        raise CommandFailed(f"{len(wrong)} of {len(found)} examples could not be used", hint=hint)
 
 
-def _until_failure(answers: Iterator[Answer]) -> tuple[list[Answer], grpc.RpcError | None]:
+def _until_failure(answers: Iterator[Answer]) -> tuple[list[Answer], ServiceError | None]:
     """Return what was answered before a request failed, and its failure."""
     found: list[Answer] = []
     try:
         for each in answers:
             found.append(each)  # noqa: PERF402  what came before a failure stays
-    except grpc.RpcError as error:
+    except ServiceError as error:
         return found, error
     return found, None
 

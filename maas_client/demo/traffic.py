@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import grpc
-
 from maas_client.client import Client
+from maas_client.errors import ServiceError
 from maas_client.settings import ClientSettings
 
 
@@ -80,7 +79,7 @@ class Traffic:
                 version, error = "", ""
                 try:
                     version = client.predict(self._model, [photo]).version
-                except grpc.RpcError as failure:
+                except ServiceError as failure:
                     error = str(failure)
                 with self._changed:
                     self.answers.append(Answer(time.time(), version, error))

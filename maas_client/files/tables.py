@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 
@@ -22,6 +23,8 @@ def number_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, 
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = next(reader, [])
+            if not columns:
+                _check_no_texts(path, header)
             chosen = _positions(header, columns)
             if not columns and any(map(_is_number, header)):
                 yield f"{path}:1", partial(_numbers, header, [], chosen)
@@ -32,6 +35,25 @@ def number_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, 
         raise Unusable(error.strerror or str(error)) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise Unusable(f"is no CSV file: {error}") from error
+
+
+def _check_no_texts(path: Path, header: Sequence[str]) -> None:
+    """Raise Unusable where a column has text in each row: it holds labels, or names the rows."""
+    if any(map(_is_number, header)):
+        return
+    texts = set(range(len(header)))
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = filter(None, csv.reader(file))
+        next(rows, None)
+        if (first := next(rows, None)) is None:
+            return
+        for cells in chain([first], rows):
+            texts = {position for position in texts if position < len(cells) and not _is_number(cells[position])}
+            if not texts:
+                return
+    numbers = ",".join(name for position, name in enumerate(header) if position not in texts)
+    names = ", ".join(header[position] for position in sorted(texts))
+    raise Unusable(f"has text in the column {names}: say which columns to send, such as --columns {numbers}")
 
 
 def _numbers(cells: Sequence[str], header: Sequence[str], chosen: Sequence[int]) -> list[float]:

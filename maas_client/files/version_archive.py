@@ -24,7 +24,7 @@ from typing import IO
 from google.protobuf import json_format
 from maas.model_store.v1 import model_store_pb2
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import DataLoss, FailedPrecondition, MaasError
 from model_store.errors import InvalidInput, InvalidManifest
 from model_store.manifests import MAX_BYTES, Manifest, canonical_json
 from model_store.names import parse_version
@@ -41,7 +41,7 @@ _OF_THE_STORE = ("manifest_json", "aliases", "added_bytes", "etag", "state", "up
 OnBytes = Callable[[int], object]
 
 
-class InvalidArchive(CommandFailed):
+class InvalidArchive(MaasError):
     """A file is not a version's archive, or not whole; the text says where."""
 
 
@@ -90,7 +90,7 @@ def write_archive(
 ) -> None:
     """Write a version with the blobs that come in the order of `blob_sizes`.
 
-    Raises CommandFailed where they are not those that the version names; the file is then of no use.
+    Raises DataLoss where they are not those that the version names; the file is then of no use.
     """
     kept = model_store_pb2.ModelVersion()
     kept.CopyFrom(version)
@@ -106,7 +106,7 @@ def write_archive(
                 add(waiting.data)
                 waiting = next(chunks, None)
     if waiting is not None:
-        raise CommandFailed(f"the service sent blob {waiting.digest}, which is none of {version.name}'s: try again")
+        raise DataLoss(f"the service sent blob {waiting.digest}, which is none of {version.name}'s: try again")
     written.add_text(SUMS, "".join(f"{digest}  {name}\n" for name, digest in written.sums.items()).encode())
     file.write(bytes(2 * _BLOCK))
 
@@ -120,15 +120,17 @@ class _Writer:
         self._seconds = seconds
 
     def add_text(self, name: str, data: bytes, digest: str = "") -> None:
-        """Write a small member; raise CommandFailed where it is too large to be imported."""
+        """Write a small member; raise FailedPrecondition where it is too large to be imported."""
         if len(data) > _MAX_SIZES[name]:
-            raise CommandFailed(f"{name} would have {len(data)} bytes, and an archive's may have {_MAX_SIZES[name]}")
+            raise FailedPrecondition(
+                f"{name} would have {len(data)} bytes, and an archive's may have {_MAX_SIZES[name]}"
+            )
         with self.member(name, len(data), digest) as add:
             add(data)
 
     @contextmanager
     def member(self, name: str, size: int, digest: str = "") -> Iterator[Callable[[bytes], None]]:
-        """Write a member piece by piece; raise CommandFailed where it has another size or digest in the end."""
+        """Write a member piece by piece; raise DataLoss where it has another size or digest in the end."""
         info = tarfile.TarInfo(name)
         info.size, info.mtime = size, self._seconds
         self._file.write(info.tobuf(tarfile.GNU_FORMAT))
@@ -141,7 +143,7 @@ class _Writer:
         yield add
         self.sums[name] = hasher.hexdigest()
         if self._file.tell() - start != size or digest not in {"", self.sums[name]}:
-            raise CommandFailed(f"{name} did not arrive whole: try again")
+            raise DataLoss(f"{name} did not arrive whole: try again")
         self._file.write(bytes(-size % _BLOCK))
 
 

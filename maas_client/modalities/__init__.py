@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from maas.inference.v1.inference_pb2 import Example as Message
+
 from maas_client.modalities import image, values
 from maas_client.modalities.image.datasets import draw_thumbnails
 
@@ -16,5 +18,7 @@ EXAMPLES: Mapping[str, Callable[[Path], Sequence[Example]]] = {"image": image.im
 """The examples at a path, by modality; each may raise Unusable where there is no such thing at all."""
 FACTS: Mapping[str, Callable[[Any], Iterable[tuple[str, str]]]] = {"image": image.facts, "values": values.facts}
 """What a dataset's summary says, as names and texts, by the field of the summary."""
+OBJECTS: Mapping[str, Callable[[Any], Message | None]] = {"image": image.example_of, "values": values.example_of}
+"""What makes a message of an object in memory, by modality; None where it is no example of that one."""
 
-__all__ = ["EXAMPLES", "FACTS", "Example", "draw_thumbnails"]
+__all__ = ["EXAMPLES", "FACTS", "OBJECTS", "Example", "draw_thumbnails"]

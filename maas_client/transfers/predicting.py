@@ -6,12 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import grpc
-from google.rpc.error_details_pb2 import BadRequest
-from grpc_status import rpc_status
 from maas.inference.v1.inference_pb2 import Example, Prediction
 
 from maas_client.calls.predictions import PredictionCalls
+from maas_client.errors import InvalidArgument, ResourceExhausted, ServiceError
 from maas_client.files.tables import Unusable
 
 _MAX_EXAMPLES = 64
@@ -46,7 +44,7 @@ class Answer:
 
 
 def predict_all(client: PredictionCalls, model: str, questions: Iterable[Question], top_k: int = 0) -> Iterator[Answer]:
-    """Yield an answer to each question, in order; raise grpc.RpcError where the service refuses for another reason.
+    """Yield an answer to each question, in order; raise ServiceError where the service refuses for another reason.
 
     An example that cannot be read, or that the service refuses, costs no other example its answer.
     """
@@ -77,10 +75,12 @@ def _answers(client: PredictionCalls, model: str, batch: Sequence[_Read], top_k:
         return ()
     try:
         answer = client.predict(model, [each.example for each in batch if each.example is not None], top_k=top_k)
-    except grpc.RpcError as error:
-        if _is_too_large(error):
-            return _halves(client, model, batch, top_k, error)
-        if "examples" in _violations(error) and len(batch) > 1:  # more than this service takes at once
+    except ResourceExhausted as error:
+        if "message larger than max" not in error.details():  # of either side
+            raise
+        return _halves(client, model, batch, top_k, error)
+    except InvalidArgument as error:
+        if "examples" in error.violations and len(batch) > 1:  # more than this service takes at once
             return _halves(client, model, batch, top_k, error)
         named = _named_examples(error)
         if not named:
@@ -104,7 +104,7 @@ def _beside_errors(
 
 
 def _halves(
-    client: PredictionCalls, model: str, batch: Sequence[_Read], top_k: int, error: grpc.RpcError
+    client: PredictionCalls, model: str, batch: Sequence[_Read], top_k: int, error: ServiceError
 ) -> Sequence[Answer]:
     """Ask for a batch in two requests; an example whose message alone is too large has no answer."""
     if len(batch) == 1:
@@ -113,25 +113,7 @@ def _halves(
     return [each for half in (batch[:middle], batch[middle:]) for each in _answers(client, model, half, top_k)]
 
 
-def _is_too_large(error: grpc.RpcError) -> bool:
-    """Say whether a message was over the limit of either side."""
-    is_exhausted = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    return is_exhausted and "message larger than max" in (error.details() or "")
-
-
-def _named_examples(error: grpc.RpcError) -> Mapping[int, str]:
+def _named_examples(error: InvalidArgument) -> Mapping[int, str]:
     """Return what is wrong with each example that the service names, by its number."""
-    found = ((re.match(r"examples\[(\d+)\]", field), text) for field, text in _violations(error).items())
+    found = ((re.match(r"examples\[(\d+)\]", field), text) for field, text in error.violations.items())
     return {int(match[1]): text for match, text in found if match}
-
-
-def _violations(error: grpc.RpcError) -> Mapping[str, str]:
-    """Return the fields that a refusal names, and why."""
-    if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
-        return {}
-    request = BadRequest()
-    status = rpc_status.from_call(error)
-    for detail in status.details if status else ():
-        if detail.Unpack(request):
-            return {each.field: each.description for each in request.field_violations}
-    return {}

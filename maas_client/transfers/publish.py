@@ -60,7 +60,7 @@ def publish_base(
             written = write_calibration(blobs, weights.chain, rows, weights.input_spec)
             header.calibration.rows_digest, header.calibration.logits_digest = written.rows, written.logits
         sizes = {blob.digest: blob.size_bytes for blob in blobs.all()}
-        return send(client.registry, client.retries(), header, sizes, lambda digest: _file_chunks(blobs, digest))
+        return send(client.stubs.registry, client.retries(), header, sizes, lambda digest: _file_chunks(blobs, digest))
 
 
 def calibration_rows(path: Path, weights: LoadedBase) -> Rows:

@@ -13,11 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import grpc
 from maas.model_store.v1 import model_store_pb2
 
 from maas_client.calls.registry import RegistryCalls
-from maas_client.failures import CommandFailed
+from maas_client.errors import FailedPrecondition, NotFound
 from maas_client.files.version_archive import VersionArchive, opened_archive, write_archive
 from maas_client.typed.shorthand import alias_name, model_name, model_of
 from maas_client.wire.sending import Header, send
@@ -45,14 +44,14 @@ def export_torchvision(
 ) -> None:
     """Write a version's tensors by torchvision's names: as safetensors where the file is named so, else by torch.save.
 
-    torchvision's model of as many classes loads them strictly; raises CommandFailed where it has no such head.
+    torchvision's model of as many classes loads them strictly; raises FailedPrecondition where it has no such head.
     """
     from model_store.bases.catalogue import native_head
     from model_store.manifests import Manifest
 
     head = Manifest.from_json(version.manifest_json.encode()).head
     if head["kind"] not in {"none", native_head(version.architecture, 1).kind}:
-        raise CommandFailed(
+        raise FailedPrecondition(
             f"{version.name} has a {head['kind']} head, which torchvision's {version.architecture} has not: "
             "export it as an archive"
         )
@@ -80,11 +79,11 @@ def import_archive(
         parent = model_name(model) if model else model_of(archive.version.name)
         header = _header(archive, parent, _base(client, archive))
         header.alias, header.actor = alias_name(parent, alias) if alias else "", actor
-        version = send(client.registry, client.retries(), header, archive.blobs, archive.chunks, on_bytes)
+        version = send(client.stubs.registry, client.retries(), header, archive.blobs, archive.chunks, on_bytes)
     if version.state == model_store_pb2.RESOURCE_STATE_DELETED:
-        raise CommandFailed(f"{version.name} is what was imported from {path}, and was deleted: undelete it first")
-    if alias and (name := alias_name(parent, alias)) not in version.aliases:
-        client.registry.SetAlias(model_store_pb2.SetAliasRequest(name=name, version=version.name, actor=actor))
+        raise FailedPrecondition(f"{version.name} is what was imported from {path}, and was deleted: undelete it first")
+    if alias and alias_name(parent, alias) not in version.aliases:
+        client.set_alias(parent, alias, version.name, actor=actor)
         version = client.version(version.name)
     return version
 
@@ -92,7 +91,7 @@ def import_archive(
 def _download(client: RegistryCalls, version: model_store_pb2.ModelVersion, on_bytes: OnBytes) -> _Chunks:
     """Yield a version's blobs; the call is made at once."""
     request = model_store_pb2.DownloadModelVersionRequest(name=version.name)
-    stream = responses(partial(client.registry.DownloadModelVersion, request))
+    stream = responses(partial(client.stubs.registry.DownloadModelVersion, request))
     next(stream)
 
     def chunks() -> _Chunks:
@@ -172,9 +171,7 @@ def _base(client: RegistryCalls, archive: VersionArchive) -> str:
         return ""
     try:
         base = client.version(lineage.base)
-    except grpc.RpcError as error:
-        if error.code() is not grpc.StatusCode.NOT_FOUND:
-            raise
+    except NotFound:
         return ""
     is_same = base.manifest_digest == lineage.base_manifest_digest
     return base.name if is_same and base.state == model_store_pb2.RESOURCE_STATE_ACTIVE else ""

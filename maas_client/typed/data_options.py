@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maas_client.failures import CommandFailed
+from maas_client.failures import WrongUsage
 
 _PANEL = "Data"
 _TASKS = ("classification", "multi_label", "regression")
@@ -48,9 +48,9 @@ def modality_of(path: Path) -> str:
 def data_options(
     task: str, modality: str, targets: Sequence[str] | None, ignored: Sequence[str] | None, group: str
 ) -> Mapping[str, Any]:
-    """Return the arguments of `Client.upload_dataset` that say what the data is; raise CommandFailed."""
+    """Return the arguments of `Client.upload_dataset` that say what the data is; raise WrongUsage."""
     if task not in {"", *_TASKS}:
-        raise CommandFailed(f"--task must be one of {', '.join(_TASKS)}, not {task!r}")
+        raise WrongUsage(f"--task must be one of {', '.join(_TASKS)}, not {task!r}")
     columns = {
         **dict.fromkeys(ignored or (), "ignored"),
         **({group: "group"} if group else {}),

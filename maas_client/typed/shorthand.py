@@ -9,7 +9,7 @@ from pathlib import Path
 
 from maas.model_store.v1.model_store_pb2 import Alias, AliasMove
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import InvalidArgument
 
 _ENDING = r"\.(zip|tar|tgz|tar\.gz|csv)$"
 _MAX_ID = 63
@@ -30,6 +30,13 @@ def target_name(text: str) -> str:
         return f"models/{model}/aliases/{alias}"
     model, _, number = text.partition("/")
     return f"models/{model}/versions/{number}" if number else f"models/{model}"
+
+
+def version_of(model: str, version: int | str) -> str:
+    """Return the resource name of a version: a number of this model, `flowers/3`, or a full name; `""` for 0."""
+    if isinstance(version, int) or version.isdecimal():
+        return target_name(f"{id_of(model)}/{version}") if int(version) else ""
+    return target_name(version)
 
 
 def resource_name(text: str) -> str:
@@ -84,15 +91,15 @@ def id_of(name: str) -> str:
 
 
 def pairs(texts: Iterable[str], form: str) -> dict[str, str]:
-    """Read KEY=VALUE words; raise CommandFailed saying what the form is where one has another."""
+    """Read KEY=VALUE words; raise InvalidArgument saying what the form is where one has another."""
     split = [text.partition("=") for text in texts]
     if wrong := [key for key, separator, _ in split if not separator or not key]:
-        raise CommandFailed(f"{wrong[0]!r} must have the form {form}")
+        raise InvalidArgument(f"{wrong[0]!r} must have the form {form}")
     return {key: value for key, _, value in split}
 
 
 def id_from_path(path: Path, option: str) -> str:
-    """Make a resource id of a folder's or file's name; raise CommandFailed, naming the option, where none says it all.
+    """Make a resource id of a folder's or file's name; raise InvalidArgument, naming the option, where none is.
 
     Accents are left off, and a number in front goes to the end. What would lose letters, or is too long, would give
     different data one id.
@@ -103,7 +110,7 @@ def id_from_path(path: Path, option: str) -> str:
     number, rest = re.fullmatch(r"([0-9-]*)(.*)", words, re.DOTALL).groups()  # type: ignore[union-attr]
     made = "-".join(filter(None, [rest, number.strip("-")]))
     if not rest or len(made) > _MAX_ID or any(each.isalnum() and not each.isascii() for each in letters):
-        raise CommandFailed(f"no id can be made of the name {name!r}: choose one with {option}")
+        raise InvalidArgument(f"no id can be made of the name {name!r}: choose one with {option}")
     return made
 
 

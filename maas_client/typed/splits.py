@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from maas.training.v1 import training_pb2
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import InvalidArgument
 
 _SPLITS: Mapping[str, training_pb2.Split] = {
     "train": training_pb2.SPLIT_TRAIN,
@@ -22,7 +22,7 @@ def split_word(split: training_pb2.Split) -> str:
 
 
 def split_number(text: str) -> training_pb2.Split:
-    """Return a split's number on the wire; raise CommandFailed where there is no such split."""
+    """Return a split's number on the wire; raise InvalidArgument where there is no such split."""
     if text not in _SPLITS:
-        raise CommandFailed(f"there is no split {text!r}: there are {', '.join(_SPLITS)}")
+        raise InvalidArgument(f"there is no split {text!r}: there are {', '.join(_SPLITS)}")
     return _SPLITS[text]

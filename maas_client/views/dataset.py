@@ -12,6 +12,7 @@ from rich.console import Console
 from maas_client.modalities import FACTS
 from maas_client.typed.shorthand import id_of
 from maas_client.views.output import as_text, moment, out, print_facts, print_table, size
+from maas_client.views.tasks import answers_text
 
 _SHOWN_REJECTIONS = 10
 _SHOWN_GROUPS = 5
@@ -54,8 +55,7 @@ def show_rejections(dataset: training_pb2.Dataset, console: Console) -> None:
 def size_text(dataset: training_pb2.Dataset) -> str:
     """Say how many examples there are, and of how many labels or targets."""
     count = len(dataset.labels) or len(dataset.targets)
-    noun = "label" if dataset.labels else "target"
-    return f"{dataset.example_count:,} examples ({dataset.modality}), {count:,} {noun}{'s' if count != 1 else ''}"
+    return f"{dataset.example_count:,} examples ({dataset.modality}), {answers_text(dataset.task, count)}"
 
 
 def target_text(target: training_pb2.Target) -> str:

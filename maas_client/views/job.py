@@ -6,20 +6,13 @@ import typer
 from maas.training.v1 import training_pb2
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from maas_client.calls.jobs import ending_text, state_text
 from maas_client.client import Client
-from maas_client.failures import CommandFailed
+from maas_client.errors import JobFailed
+from maas_client.exit_codes import ExitCode
 from maas_client.typed.shorthand import id_of
 from maas_client.views.metrics import metric_name, show_metrics
 from maas_client.views.output import notes, out, size
-
-PROMOTION_REFUSED = 3
-"""Exit code of a command that made a version which was refused for the alias."""
-_PREFIX = "TRAINING_JOB_STATE_"
-
-
-def state_text(state: training_pb2.TrainingJobState) -> str:
-    """Return a state as people say it."""
-    return training_pb2.TrainingJobState.Name(state).removeprefix(_PREFIX)
 
 
 def phase_text(phase: training_pb2.Phase) -> str:
@@ -74,16 +67,15 @@ def _show_progress(client: Client, job: str) -> None:
 
 
 def check_succeeded(job: training_pb2.TrainingJob) -> None:
-    """Raise CommandFailed where a job has no version to show."""
+    """Raise JobFailed where a job has no version to show."""
     if job.state != training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
-        reason = f": {job.error.message}" if job.HasField("error") else ""
-        raise CommandFailed(f"{job.name} is {state_text(job.state)}{reason}")
+        raise JobFailed(ending_text(job), job)
 
 
 def check_promoted(job: training_pb2.TrainingJob) -> None:
-    """Exit with PROMOTION_REFUSED where a job's version was to be promoted and was refused: it is registered."""
+    """Exit with REFUSED where a job's version was to be promoted and was refused: it is registered."""
     if job.promotion.state == training_pb2.PROMOTION_STATE_REFUSED:
-        raise typer.Exit(PROMOTION_REFUSED)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def live_text(progress: training_pb2.Progress) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import grpc
-
 from maas_client.client import Client
+from maas_client.errors import NotFound
 from maas_client.typed.known_names import there_are
 from maas_client.typed.shorthand import id_of
 from maas_client.views.output import as_text, notes
@@ -16,10 +15,8 @@ def say_where_new(client: Client, model: str, alias: str) -> None:
         return
     try:
         known = [id_of(each.name) for each in client.model(id_of(model)).aliases]
-    except grpc.RpcError as error:
-        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
-            return  # a model that is made with its first version
-        raise
+    except NotFound:
+        return  # a model that is made with its first version
     if known and alias not in known:
         text = f"{alias} is a new alias of {id_of(model)}: {there_are(alias, known)}"
         notes.print(as_text(text), style="yellow", soft_wrap=True)

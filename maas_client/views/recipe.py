@@ -6,12 +6,12 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-import grpc
 from google.protobuf.json_format import MessageToDict
 from maas.model_store.v1 import model_store_pb2
 
 from grpc_runtime.leaf_fields import leaf_fields
 from maas_client.client import Client
+from maas_client.errors import NotFound
 from maas_client.typed.recipes import RECIPES
 
 _LONGEST_FIRST = sorted(map(leaf_fields, RECIPES.values()), key=len, reverse=True)
@@ -47,10 +47,8 @@ def _choosable(client: Client, job: str) -> Collection[str] | None:
         return None
     try:
         recipe = client.job(job).recipe
-    except grpc.RpcError as error:
-        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
-            return None
-        raise
+    except NotFound:
+        return None
     settings = getattr(recipe, recipe.WhichOneof("recipe"))
     return {name for name, leaf in leaf_fields(type(settings)).items() if leaf.read(settings) is not None}
 

@@ -8,7 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpc_runtime.addresses import NO_PROXY, channel_options
-from maas_client.failures import explain
+from maas_client.errors import error_of
 
 
 def is_serving(address: str, *, timeout_seconds: float = 1.0, is_here: bool = False) -> bool:
@@ -27,7 +27,7 @@ def why_not_serving(address: str, *, service: str = "", timeout_seconds: float =
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_seconds)
         except grpc.RpcError as error:
-            return explain(error)
+            return str(error_of(error))
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ""
     return f"{service or address} reports {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("guide", "recipes", "registry", "serving", "operations")]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("guide", "recipes", "registry", "client", "serving", "operations")]
 """The pages whose blocks run after one another, in the order in which a user reads them."""
 PROGRAMS = {"sh": ("bash", "-euo", "pipefail", "-c"), "python": ("python", "-c")}
 PICTURES = {"mermaid"}

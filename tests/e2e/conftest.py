@@ -70,7 +70,7 @@ def _with_base(stack: Stack) -> Iterator[Client]:
     with Client(stack.await_serving()) as client:
         base = load_random("squeezenet1_1", seed=0, num_labels=4)
         small = replace(base.input_spec, resize_size=72, crop_size=64)
-        client.await_ready(publish_base(client, "squeezenet", replace(base, input_spec=small)).name)
+        client.wait_ready(publish_base(client, "squeezenet", replace(base, input_spec=small)).name)
         yield client
 
 

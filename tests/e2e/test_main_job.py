@@ -36,7 +36,7 @@ def test_from_a_folder_of_images_to_a_prediction(client: Client, photos: Path) -
     assert [alias.rpartition("/")[2] for alias in version.aliases] == ["production"]
     # A linear probe stores its head, its manifest, and nothing of the backbone.
     assert version.added_bytes < 0.01 * version.size_bytes
-    client.await_ready(version.name)
+    client.wait_ready(version.name)
     test_photos = [photos / row.path for row in client.dataset_rows("shapes", "test")]
     answer = client.predict("shapes", test_photos, top_k=1)
     assert answer.version == version.name

@@ -37,7 +37,7 @@ def test_what_is_on_this_machine_is_reached_without_a_proxy(registry: RunningReg
 def test_a_proxy_in_the_way_is_named(registry: RunningRegistry, variable: str) -> None:
     """The message names the variable that sends the call there, and what to set."""
     done = in_process(registry, "models", **{"MAAS_TRAINING_ADDRESS": "192.0.2.1:5000", variable: DEAD_PROXY})
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert "the proxy at 127.0.0.1:9 does not lead to the service" in done.stderr.decode()
     assert f"{variable} is set" in done.stderr.decode()
     assert "no_proxy" in done.stderr.decode()
@@ -58,7 +58,7 @@ def test_a_wrong_address_is_explained(
         pytest.skip("a bind to any free port is right")
     monkeypatch.setenv(variable, address)
     code, _, err = command("models")
-    assert code == 1
+    assert code == 2
     assert f"{variable} must be host:port" in err
     assert repr(address) in err
 
@@ -67,7 +67,7 @@ def test_a_host_that_no_name_server_knows_is_explained(command: Maas, monkeypatc
     """It is the address that is wrong, not the service that does not run."""
     monkeypatch.setenv("MAAS_TRAINING_ADDRESS", "gpu.invalid:50052")
     code, _, err = command("models")
-    assert code == 1
+    assert code == 5
     assert "Is the address right?" in err
 
 
@@ -76,7 +76,7 @@ def test_every_way_to_write_an_address_is_taken(command: Maas, monkeypatch: pyte
     """The command tries to reach it."""
     monkeypatch.setenv("MAAS_TRAINING_ADDRESS", address)
     code, _, err = command("models")
-    assert code == 1
+    assert code == 5
     assert "UNAVAILABLE" in err
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_setting_of_the_store_is_explained(command: Maas, monkeypatch: p
     """One line names it."""
     monkeypatch.setenv("MAAS_CACHE_BYTES", "much")
     code, _, err = command("store", "du")
-    assert code == 1
+    assert code == 2
     assert err.startswith("error cache_bytes: ")
 
 
@@ -143,7 +143,7 @@ def test_a_terminal_without_unicode_gets_what_it_can_show(registry: RunningRegis
 def test_an_argument_that_is_no_text_is_explained(registry: RunningRegistry) -> None:
     """Bytes of another encoding have no place in a message."""
     done = in_process(registry, "show", os.fsdecode(b"\xff"))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert b"is not text" in done.stderr
     assert b"Traceback" not in done.stderr
 

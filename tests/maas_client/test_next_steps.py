@@ -10,7 +10,7 @@ from maas.inference.v1 import inference_pb2
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
-from maas_client.failures import CommandFailed
+from maas_client.errors import LoadFailed
 from maas_client.next_steps import await_answer, short_name_of, show_next_steps
 from maas_client.settings import ClientSettings
 from tests.inference_service.making import Recipe, Registry, open_registry, photo
@@ -47,7 +47,7 @@ def test_a_version_answers_when_the_wait_is_over(registry: Registry, client: Cli
 def test_a_version_that_cannot_be_loaded_fails_the_command(registry: Registry, client: Client) -> None:
     """The line says what is wrong with it."""
     version, digest = registry.publish_damaged(Recipe(head=1), "head", lambda data: data[:-1] + b"\xff")
-    with pytest.raises(CommandFailed, match=f"{version.name} could not be loaded: .*{digest[:8]}"):
+    with pytest.raises(LoadFailed, match=f"{version.name} could not be loaded: .*{digest[:8]}"):
         await_answer(client, str(version.name))
 
 

@@ -37,4 +37,11 @@ def _settings(recipe: Recipe) -> Iterator[str]:
     defaults = DEFAULTS[recipe.name].to_json()
     for name, value in recipe.settings().items():
         if value != defaults[name]:
-            yield from ("--set", f"{name}={str(value).lower()}")
+            yield from _option(name, value)
+
+
+def _option(name: str, value: object) -> tuple[str, ...]:
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return (f"--{option}" if value else f"--no-{option}",)
+    return f"--{option}", str(value)

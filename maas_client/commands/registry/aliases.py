@@ -8,14 +8,14 @@ import typer
 from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
-from maas_client.failures import CommandFailed
+from maas_client.failures import WrongUsage
 from maas_client.typed.caller import caller
 from maas_client.typed.numbers import INT32_MAX
-from maas_client.typed.shorthand import alias_name, alias_text, id_of, target_name
+from maas_client.typed.shorthand import alias_name, alias_text, id_of, model_of
 from maas_client.views.new_alias import say_where_new
 from maas_client.views.output import AsJson, Yes, confirm, moment, out, print_facts, print_json, print_table
 
-app = typer.Typer(help="Set, show, roll back and delete aliases, and read their history.", no_args_is_help=True)
+app = typer.Typer(help="List, set, show, roll back and delete aliases, and read their history.", no_args_is_help=True)
 
 Model = Annotated[str, typer.Argument(help="Id of the model, such as flowers.")]
 AliasId = Annotated[str, typer.Argument(help="Id of the alias, such as production.")]
@@ -42,18 +42,38 @@ def set_alias(
     as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version, and others at a share of its requests; what is not named gets none."""
-    request = model_store_pb2.SetAliasRequest(
-        name=alias_name(model, alias),
-        version=_version(model, version),
-        canaries=[_share(model, each, "--canary") for each in canary or []],
-        shadow=_share(model, shadow, "--shadow") if shadow else None,
-        etag=etag,
-        reason=reason,
-        actor=caller(),
-    )
     with Client() as client:
         say_where_new(client, model, alias)
-        _show(client.registry.SetAlias(request), as_json=as_json)
+        changed = client.set_alias(
+            model,
+            alias,
+            version,
+            canaries=dict(_share(each, "--canary") for each in canary or []),
+            shadow=_share(shadow, "--shadow") if shadow else None,
+            reason=reason,
+            etag=etag,
+            actor=caller(),
+        )
+    _show(changed, as_json=as_json)
+
+
+@app.command("list")
+def list_aliases(
+    model: Annotated[str, typer.Argument(help="Id of the model, such as flowers; without one, all models.")] = "",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the aliases of a model, or of all models."""
+    with Client() as client:
+        found = list(client.aliases(model))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (f"{id_of(model_of(each.name))}@{id_of(each.name)}", alias_text(each, each.version), moment(each.update_time))
+        for each in found
+    ]
+    print_table("aliases", ["alias", "points at", "changed"], rows, "no aliases yet: `maas alias set` makes one")
 
 
 @app.command("show")
@@ -71,11 +91,8 @@ def show_alias(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None
 @app.command("rollback")
 def roll_back(model: Model, alias: AliasId, reason: Reason = "", etag: Etag = "", *, as_json: AsJson = False) -> None:
     """Point an alias back at what it named before, canaries and shadow included."""
-    request = model_store_pb2.RollBackAliasRequest(
-        name=alias_name(model, alias), reason=reason, actor=caller(), etag=etag
-    )
     with Client() as client:
-        _show(client.registry.RollBackAlias(request), as_json=as_json)
+        _show(client.roll_back_alias(model, alias, reason=reason, etag=etag, actor=caller()), as_json=as_json)
 
 
 @app.command("delete")
@@ -91,9 +108,8 @@ def delete_alias(
     """Delete an alias; its history stays, and setting it again begins anew."""
     name = alias_name(model, alias)
     confirm(f"Delete {name}?", yes=yes)
-    request = model_store_pb2.DeleteAliasRequest(name=name, etag=etag, reason=reason, actor=caller())
     with Client() as client:
-        client.registry.DeleteAlias(request)
+        client.delete_alias(model, alias, reason=reason, etag=etag, actor=caller())
     if as_json:
         print_json({"deleted": name})
     else:
@@ -121,16 +137,12 @@ def history(model: Model, alias: AliasId, *, as_json: AsJson = False) -> None:
     print_table(f"{model}@{alias}", ["when", "from", "to", "who", "why"], rows, "no moves yet")
 
 
-def _version(model: str, number: int) -> str:
-    return target_name(f"{id_of(model)}/{number}") if number else ""
-
-
-def _share(model: str, text: str, option: str) -> model_store_pb2.VersionShare:
+def _share(text: str, option: str) -> tuple[int, float]:
     number, _, percent = text.partition(":")
     try:
-        return model_store_pb2.VersionShare(version=_version(model, int(number)), percent=float(percent))
+        return int(number), float(percent)
     except ValueError as error:
-        raise CommandFailed(f"{option} must have the form NUMBER:PERCENT, such as 4:10, not {text!r}") from error
+        raise WrongUsage(f"{option} must have the form NUMBER:PERCENT, such as 4:10, not {text!r}") from error
 
 
 def _show(alias: model_store_pb2.Alias, *, as_json: bool) -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from maas_client.client import Client
-from maas_client.failures import CommandFailed, store_errors_explained
+from maas_client.failures import WrongUsage, store_errors_explained
 from maas_client.typed.caller import caller
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX
 from maas_client.typed.shorthand import id_of, pairs
 from maas_client.views.new_alias import say_where_new
 from maas_client.views.output import AsJson, notes, out, print_json, print_table, size
-
-if TYPE_CHECKING:
-    from model_store.bases.catalogue import LoadedBase
-
-_NUM_MLP_LABELS = 10
 
 
 def list_bases(*, as_json: AsJson = False) -> None:
@@ -103,38 +97,23 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     as_json: AsJson = False,
 ) -> None:
     """Register a pretrained model as a base, or weights that were trained elsewhere as a version of a model."""
-    from maas_client.transfers.publish import publish_base
-    from model_store.errors import StoreError
-    from model_store.labels import read_labels
-
-    if sum(choice is not None for choice in (source or None, weights, random)) > 1:
-        raise CommandFailed("--source, --weights and --random exclude one another: give one of them")
-    if labels is not None and weights is None and random is None:
-        raise CommandFailed("--labels goes with --weights or --random: the other sources bring their own labels")
-    if (widths or num_labels is not None) and random is None:
-        raise CommandFailed("--widths and --num-labels go with --random: all other weights have their own sizes")
     model = model or architecture.replace("_", "-")
-    tags, numbers = pairs(tag or [], "KEY=VALUE"), _numbers(metric or [])
-    try:
-        names = read_labels(labels) if labels is not None else None
-        with notes.status(f"reading the weights of {architecture}"):
-            base = (
-                _load(architecture, source, weights, names)
-                if random is None
-                else _random(architecture, random, num_labels, names, widths)
-            )
-    except StoreError as error:
-        raise CommandFailed(str(error)) from error
-    with Client() as client, notes.status("publishing"), store_errors_explained():
+    with Client() as client, notes.status(f"reading the weights of {architecture}"), store_errors_explained():
         say_where_new(client, model, alias)
-        version = publish_base(
-            client,
+        version = client.import_base(
+            architecture,
             model,
-            base,
+            source=source,
+            weights=weights,
+            labels=labels,
+            random=random,
+            num_labels=num_labels,
+            widths=_widths(widths) if widths else (),
+            base=made_from,
+            show_progress=True,
             calibrate_by=calibration,
-            base=client.version(made_from).name if made_from else "",
-            metric_values=numbers,
-            tags=tags,
+            metric_values=_numbers(metric or []),
+            tags=pairs(tag or [], "KEY=VALUE"),
             description=description,
             alias=alias,
             actor=caller(),
@@ -152,40 +131,11 @@ def _numbers(metrics: list[str]) -> dict[str, float]:
     try:
         return {name: float(value) for name, value in pairs(metrics, form).items()}
     except ValueError as error:
-        raise CommandFailed(f"--metric must have the form {form}: {error}") from error
-
-
-def _load(architecture: str, source: str, weights: Path | None, names: list[str] | None) -> LoadedBase:
-    from model_store.bases import catalogue
-    from model_store.bases.tabular import MLP
-
-    if architecture == MLP:
-        raise CommandFailed("mlp begins at random: give it --random SEED and --widths, such as 64,256")
-    if weights is not None:
-        return catalogue.load_weights_file(architecture, weights, names)
-    return catalogue.load_base(architecture, source or catalogue.TORCHVISION, show_progress=True)
-
-
-def _random(architecture: str, seed: int, num_labels: int | None, names: list[str] | None, widths: str) -> LoadedBase:
-    from model_store.bases.catalogue import load_random
-    from model_store.bases.tabular import MLP, load_random_mlp
-    from model_store.labels import check_labels
-
-    if names is not None:
-        check_labels(names)
-    if names is not None and num_labels not in {None, len(names)}:
-        raise CommandFailed(f"--num-labels is {num_labels}, and the file of --labels has {len(names)} lines")
-    if architecture == MLP:
-        counted = map(str, range(_NUM_MLP_LABELS if num_labels is None else num_labels))
-        return load_random_mlp(_widths(widths), names or list(counted), seed)
-    if widths:
-        raise CommandFailed(f"--widths goes with mlp: the sizes of {architecture} are its own")
-    base = load_random(architecture, seed, len(names or []) or num_labels or 0)
-    return replace(base, labels=tuple(names)) if names else base
+        raise WrongUsage(f"--metric must have the form {form}: {error}") from error
 
 
 def _widths(text: str) -> list[int]:
     try:
         return [int(width) for width in text.split(",")]
     except ValueError as error:
-        raise CommandFailed("--widths of mlp must be whole numbers with commas between them, such as 64,256") from error
+        raise WrongUsage("--widths of mlp must be whole numbers with commas between them, such as 64,256") from error

@@ -12,8 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from maas_client.client import Client
-from maas_client.commands.job_names import find_job
-from maas_client.typed.shorthand import resource_name, short_name
+from maas_client.typed.shorthand import short_name
 from maas_client.views.output import AsJson, moment, notes, out, print_json
 
 Steps = Mapping[str, list[tuple[str, str]]]
@@ -29,10 +28,8 @@ def lineage(
 ) -> None:
     """Show what a version, a dataset or a job was made from, and what was made from it."""
     with Client() as client:
-        name = find_job(client, name) if name.startswith("trainingJobs/") else resource_name(name)
-        name = client.version(name).name if name.startswith("models/") else name
-        limits = {"max_generations_up": up, "max_generations_down": down}
-        graph = client.registry.GetLineage(pb.GetLineageRequest(name=name, **limits))
+        name = client.job_name(name) if name.startswith("trainingJobs/") else name
+        graph = client.lineage(name, up=up, down=down)
     if as_json:
         print_json(graph)
         return

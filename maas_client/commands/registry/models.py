@@ -26,10 +26,11 @@ from maas_client.views.output import (
     size,
     tags_text,
 )
+from maas_client.views.tasks import answers_text
 
 app = typer.Typer(help="List the models, or create one.", invoke_without_command=True)
 
-_ROOM = {"architecture": 110, "recipe": 110, "labels": 110, "tags": 140}
+_ROOM = {"architecture": 110, "recipe": 110, "answers": 110, "tags": 140}
 """How wide a terminal must be to show a column that can be done without."""
 _LOOKED_AT = 10_000  # of what is there, for the names to tell of when nothing was found
 
@@ -71,6 +72,9 @@ def list_models(
     print_table("models", columns, rows, _empty(filter_, "no models yet: `maas import` brings a base in"))
 
 
+app.command("list")(list_models)
+
+
 @app.command("create")
 def create_model(
     model: Annotated[str, typer.Argument(help="Id of the new model, such as flowers.")],
@@ -80,9 +84,8 @@ def create_model(
     as_json: AsJson = False,
 ) -> None:
     """Create a model before its first version; importing and fine-tuning create theirs by themselves."""
-    about = model_store_pb2.Model(description=description, tags=pairs(tag or [], "KEY=VALUE"))
     with Client() as client:
-        made = client.registry.CreateModel(model_store_pb2.CreateModelRequest(model_id=model, model=about))
+        made = client.create_model(model, description=description, tags=pairs(tag or [], "KEY=VALUE"))
     if as_json:
         print_json(made)
     else:
@@ -133,7 +136,7 @@ def _cells(version: model_store_pb2.ModelVersion, metrics: Iterable[str]) -> dic
         "recipe": str(recipe["name"]) if "name" in recipe else "",
         "base": short_name(version.lineage.base),
         **{name: metric(values[name]) if name in values else "" for name in metrics},
-        "labels": str(version.output_count),
+        "answers": answers_text(version.task, version.output_count),
         "size (added)": f"{size(version.size_bytes)} (+{size(version.added_bytes)})",
         "created": f"{moment(version.create_time)} {_deleted(version)}".rstrip(),
         "aliases": ", ".join(map(id_of, version.aliases)),

@@ -11,6 +11,7 @@ from maas_client.client import Client
 from maas_client.typed.shorthand import alias_text, id_of, model_of, short_name, target_name
 from maas_client.views.output import AsJson, metric, moment, print_facts, print_json, print_table, size, tags_text
 from maas_client.views.recipe import recipe_text, remarks_of
+from maas_client.views.tasks import answers_noun
 
 _SHOWN_LABELS = 20
 
@@ -45,7 +46,7 @@ def _show_version(version: pb.ModelVersion, recipe: str) -> None:
     facts = [
         ("aliases", ", ".join(map(id_of, version.aliases))),
         ("architecture", version.architecture),
-        ("labels", f"{labels}, and {more} more" if more > 0 else labels or "none: a backbone"),
+        (answers_noun(version.task), f"{labels}, and {more} more" if more > 0 else labels or "none: a backbone"),
         ("metrics", "  ".join(f"{name} {metric(value)}" for name, value in sorted(version.metric_values.items()))),
         ("base", short_name(lineage.base)),
         ("dataset", lineage.dataset),

@@ -11,7 +11,6 @@ import typer
 from maas_client.client import Client
 from maas_client.failures import store_errors_explained
 from maas_client.files.version_archive import blob_sizes
-from maas_client.transfers.version_transfer import export_archive, export_torchvision, import_archive
 from maas_client.typed.caller import caller
 from maas_client.views.output import AsJson, out, print_json, size
 from maas_client.views.progress import byte_bar
@@ -34,12 +33,11 @@ def export_version(
     as_json: AsJson = False,
 ) -> None:
     """Write one version to a file, through the service: an archive to import elsewhere, or its weights alone."""
-    export = export_archive if kind is Format.ARCHIVE else export_torchvision
     with Client() as client, store_errors_explained():
         found = client.version(version)
         total = sum(blob_sizes(found).values())
         with byte_bar(f"exporting {found.name}", total, then="writing") as advance:
-            export(client, found, file, advance)
+            client.export(found.name, file, as_torchvision=kind is Format.TORCHVISION, on_bytes=advance)
     written = file.stat().st_size
     if as_json:
         facts = {"version": found.name, "manifest_digest": found.manifest_digest}
@@ -59,7 +57,7 @@ def import_version(
 ) -> None:
     """Register the version in an archive, through the service; again, and only what is missing is sent."""
     with Client() as client, byte_bar(f"importing {file.name}", 2 * file.stat().st_size, then="registering") as advance:
-        version = import_archive(client, file, model=model, alias=alias, actor=caller(), on_bytes=advance)
+        version = client.import_archive(file, model=model, alias=alias, actor=caller(), on_bytes=advance)
     if as_json:
         print_json(version)
         return

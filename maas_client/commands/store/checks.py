@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maas_client.failures import CommandFailed, store_errors_explained
+from maas_client.failures import WrongUsage, store_errors_explained
 from maas_client.views.output import AsJson, notes, out, print_json, print_table, size
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def fsck(
     from model_store.upkeep.repair import Repairer
 
     if source and not repair:
-        raise CommandFailed("--from is where --repair fetches lost blobs: give both")
+        raise WrongUsage("--from is where --repair fetches lost blobs: give both")
     settings = StoreSettings()
     with store_errors_explained():
         second = _open_source(source) if source else None
@@ -57,9 +57,7 @@ def _open_source(url: str) -> BlobStore:
 
     folder = url.removeprefix("file://")
     if "://" not in folder and not (Path(folder).expanduser() / "sha256").is_dir():
-        raise CommandFailed(
-            f"{url} holds no blobs: name the folder that has sha256 in it, or a URL such as s3://BUCKET"
-        )
+        raise WrongUsage(f"{url} holds no blobs: name the folder that has sha256 in it, or a URL such as s3://BUCKET")
     return StoreSettings(blobs_url=url).open_blobs()
 
 

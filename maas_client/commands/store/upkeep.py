@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maas_client.commands.store import checks
-from maas_client.failures import CommandFailed, store_errors_explained
+from maas_client.failures import WrongUsage, store_errors_explained
 from maas_client.typed.numbers import INT32_MAX, finite
 from maas_client.views.output import AsJson, out, print_json, print_table, size
 
@@ -105,7 +105,7 @@ def prune(
     from model_store.upkeep.retention import Pruner, Rule
 
     if keep_last is None and not newer_than:
-        raise CommandFailed("say what should stay: --keep-last, --newer-than, or both")
+        raise WrongUsage("say what should stay: --keep-last, --newer-than, or both")
     settings = StoreSettings()
     with store_errors_explained():
         rule = Rule(keep_last, _span(newer_than) if newer_than else None)
@@ -123,7 +123,7 @@ def prune(
 def _span(text: str) -> timedelta:
     found = re.fullmatch(r"(\d{1,5})([hdw])", text)
     if found is None:
-        raise CommandFailed(f"--newer-than has the form 12h, 30d or 8w, not {text!r}")
+        raise WrongUsage(f"--newer-than has the form 12h, 30d or 8w, not {text!r}")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

@@ -16,7 +16,7 @@ from maas_client.modalities import draw_thumbnails
 from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options
 from maas_client.typed.numbers import INT64_MAX
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
-from maas_client.typed.splits import split_number, split_word
+from maas_client.typed.splits import split_word
 from maas_client.views.browser import show_in_browser
 from maas_client.views.dataset import show, target_text
 from maas_client.views.output import (
@@ -32,6 +32,7 @@ from maas_client.views.output import (
     show_numbers,
     size,
 )
+from maas_client.views.tasks import answers_text
 
 _SHOWN_FEATURES = 8
 
@@ -71,16 +72,19 @@ def list_datasets(
         (
             id_of(each.name),
             each.example_count,
-            len(each.labels),
+            answers_text(each.task, len(each.labels) or len(each.targets)),
             size(each.size_bytes),
             each.digest[:12],
             f"{moment(each.create_time)} {'deleted' if each.state == RESOURCE_STATE_DELETED else ''}".rstrip(),
         )
         for each in datasets
     ]
-    columns = ["dataset", "examples", "labels", "size", "digest", "created"]
+    columns = ["dataset", "examples", "answers", "size", "digest", "created"]
     empty = "nothing passes the filter" if filter_ else "no datasets yet: `maas datasets upload DIR` makes one"
     print_table("datasets", columns, rows, empty)
+
+
+app.command("list")(list_datasets)
 
 
 @app.command("upload")
@@ -159,9 +163,7 @@ def preview_dataset(
     """Write a sheet of some pictures of every label, and open it; or print some rows of numbers."""
     name = dataset_name(dataset)
     with Client() as client:
-        rows = client.training.PreviewDataset(
-            training_pb2.PreviewDatasetRequest(name=name, split=split_number(split), example_count=examples)
-        ).rows
+        rows = client.preview_dataset(name, split=split, examples=examples)
         if any(each.HasField("numbers") for each in rows):
             _print_rows(client.dataset(name), rows)
             return
@@ -194,7 +196,7 @@ def delete_dataset(dataset: Name, *, yes: Yes = False, as_json: AsJson = False) 
     name = dataset_name(dataset)
     confirm(f"Delete {name}?", yes=yes)
     with Client() as client:
-        deleted = client.training.DeleteDataset(training_pb2.DeleteDatasetRequest(name=name))
+        deleted = client.delete_dataset(name)
     if as_json:
         print_json(deleted)
         return
@@ -206,7 +208,7 @@ def delete_dataset(dataset: Name, *, yes: Yes = False, as_json: AsJson = False) 
 def undelete_dataset(dataset: Name, *, as_json: AsJson = False) -> None:
     """Bring a deleted dataset back."""
     with Client() as client:
-        back = client.training.UndeleteDataset(training_pb2.UndeleteDatasetRequest(name=dataset_name(dataset)))
+        back = client.undelete_dataset(dataset)
     if as_json:
         print_json(back)
     else:

@@ -9,7 +9,6 @@ from maas.training.v1 import training_pb2
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from maas_client.client import Client
-from maas_client.failures import CommandFailed
 from maas_client.typed.shorthand import short_name
 from maas_client.views.job import phase_text
 from maas_client.views.metrics import show_metrics
@@ -35,7 +34,6 @@ def evaluate(
         Client() as client,
         Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar,
     ):
-        dataset = dataset or _own_dataset(client, version)
         task = bar.add_task("evaluating", total=1.0)
 
         def on_progress(progress: training_pb2.EvaluateModelVersionResponse.Progress) -> None:
@@ -63,10 +61,3 @@ def evaluate(
         out.print(f"left out: {found.left_out_row_count} examples that it learned from", highlight=False)
     if found.unknown_labels:
         out.print(as_text(f"the version lacks: {', '.join(found.unknown_labels)}; their examples count as wrong"))
-
-
-def _own_dataset(client: Client, version: str) -> str:
-    found = client.version(version)
-    if not found.lineage.dataset:
-        raise CommandFailed(f"{found.name} was not trained on a dataset here: name one with --dataset")
-    return found.lineage.dataset

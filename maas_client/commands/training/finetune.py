@@ -6,20 +6,20 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
-import grpc
 import typer
-from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
+from maas_client.commands.training.before_upload import DATASETS, check_exists, check_fits, describe_data, only_base
 from maas_client.commands.training.uploading import upload
-from maas_client.failures import CommandFailed
 from maas_client.next_steps import await_answer, show_next_steps
-from maas_client.typed import recipe_options as options
-from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options, modality_of
+from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options
+from maas_client.typed.gates import Gate
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX, finite
-from maas_client.typed.shorthand import alias_name, dataset_name, id_from_path, id_of, model_of
+from maas_client.typed.recipe_fields import RECIPE, RecipeFields
+from maas_client.typed.recipe_options import with_recipe_options
+from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
 from maas_client.views.dataset import show_rejections, size_text
 from maas_client.views.job import check_promoted, check_succeeded, follow, show_result
 from maas_client.views.new_alias import say_where_new
@@ -27,10 +27,10 @@ from maas_client.views.output import AsJson, notes, print_json
 
 _PROMOTION = "Promotion"
 _QUEUE = "Queue"
-_DATASETS = "datasets/"
 _MAX_SECONDS = 1e9  # of a duration; the service allows a week
 
 
+@with_recipe_options
 def finetune(  # noqa: PLR0917  every one is an option of the command line
     data: Annotated[
         str,
@@ -134,52 +134,23 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     ignore: Ignored = None,
     group: Group = "",
     *,
-    recipe: options.Recipe = "",
-    num_stages: options.NumStages = None,
-    augmentation: options.Augmentation = "",
-    class_weights: options.ClassWeights = "",
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    learning_rate: options.LearningRate = None,
-    find_learning_rate: options.FindLearningRate = False,
-    backbone_factor: options.BackboneFactor = None,
-    weight_decay: options.WeightDecay = None,
-    optimizer: options.Optimizer = "",
-    schedule: options.Schedule = "",
-    label_smoothing: options.LabelSmoothing = None,
-    patience: options.Patience = None,
-    precision: options.Precision = "",
-    settings: options.Settings = None,
+    recipe: Annotated[
+        str,
+        typer.Option(help="linear_probe, last_stages, full, gradual, classic or scratch.", rich_help_panel=RECIPE),
+    ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job is queued.")] = False,
     as_json: AsJson = False,
+    **fields: Unpack[RecipeFields],
 ) -> None:
     """Fine-tune a model on a dataset, and register the result.
 
     Exits with 3 where the version is registered, but was refused for the alias that --promote names.
     """
-    chosen = options.recipe_of(
-        recipe,
-        settings or [],
-        stage_count=num_stages,
-        class_weights=class_weights,
-        epoch_count=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        find_learning_rate=find_learning_rate,
-        backbone_learning_rate_factor=backbone_factor,
-        weight_decay=weight_decay,
-        optimizer=optimizer,
-        schedule=schedule,
-        augmentation=augmentation,
-        label_smoothing=label_smoothing,
-        patience=patience,
-        precision=precision,
-    )
-    _check_exists(data)
-    model = model or (id_of(data) if data.startswith(_DATASETS) else id_from_path(Path(data), "--model"))
+    check_exists(data)
+    asked = data_options(task, modality, target, ignore, group)
+    model = model or (id_of(data) if data.startswith(DATASETS) else id_from_path(Path(data), "--model"))
     made_up = f"{id_of(model)[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    gate = _gate(
-        alias_name(model, promote) if promote else "",
+    gate = Gate(
         metric=metric,
         threshold=threshold,
         min_delta=min_delta,
@@ -188,21 +159,24 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         shadow_min_rows=shadow_min_rows,
     )
     with Client() as client:
+        found = describe_data(client, data, modality=modality, task=task)
         queue = partial(
             client.finetune,
             model,
-            base=base or _only_base(client, modality or _modality_of(client, data)),
-            recipe=chosen,
+            base=base or only_base(client, found),
+            recipe=recipe,
             seed=seed,
             alias=alias,
-            promote=gate,
+            promote=promote,
+            gate=gate,
             priority=priority,
             max_failures=max_failures,
+            **fields,
         )
         # Before the upload: a mistyped option should not leave a dataset behind.
+        check_fits(client, found, base, metric)
         queue(dataset="", validate_only=True)
         say_where_new(client, model, alias or promote)
-        asked = data_options(task, modality, target, ignore, group)
         made_of = partial(_dataset, client, data, dataset_id or made_up, split_seed, encoding)
         job = queue(dataset=made_of(reuse=not dataset_id, **asked))
         if not detach:
@@ -223,41 +197,6 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         check_promoted(job)
 
 
-def _modality_of(client: Client, data: str) -> str:
-    """Return the modality of a dataset, or that of an upload by its form."""
-    if data.startswith(_DATASETS):
-        _check_is_dataset(client, data)
-        return client.dataset(data).modality
-    return modality_of(Path(data))
-
-
-def _only_base(client: Client, modality: str) -> str:
-    """Return the one model in the store that takes examples of a modality and was not made by a fine-tune."""
-    newest = (next(iter(client.versions(model.name)), None) for model in client.models())
-    imported = (each for each in newest if each is not None and not each.lineage.training_job)
-    names = [model_of(each.name) for each in imported if each.modality == modality]
-    if not names:
-        raise CommandFailed(
-            f"there is no model to start from, for the modality {modality}: `maas bases` lists what `maas import` can "
-            "bring in"
-        )
-    if len(names) > 1:
-        raise CommandFailed(f"name the model to start from: --base with one of {', '.join(map(id_of, names))}")
-    notes.print(f"base: {id_of(names[0])}, the only one there is", highlight=False)
-    return names[0]
-
-
-def _gate(alias: str, **asked: Any) -> training_pb2.Promote | None:  # noqa: ANN401  each as its field wants it
-    """Return what the version must reach; raise CommandFailed where it is asked for without an alias."""
-    if alias:
-        return training_pb2.Promote(alias=alias, **asked)
-    if any(value for value in asked.values()) or asked["threshold"] is not None:
-        raise CommandFailed(
-            "a metric, threshold, delta, number of rows or shadow needs an alias to promote to: --promote production"
-        )
-    return None
-
-
 def _dataset(
     client: Client,
     data: str,
@@ -269,8 +208,7 @@ def _dataset(
     **asked: Any,  # noqa: ANN401  each as its argument wants it
 ) -> str:
     """Return the name of an uploaded dataset, uploading a folder, an archive or a CSV file first."""
-    if data.startswith(_DATASETS):
-        _check_is_dataset(client, data)
+    if data.startswith(DATASETS):
         return data
     dataset = upload(client, Path(data), dataset_id, split_seed or 0, encoding=encoding, reuse=reuse, **asked)
     if dataset.name != dataset_name(dataset_id):
@@ -278,21 +216,3 @@ def _dataset(
     notes.print(f"{dataset.name}: {size_text(dataset)}", highlight=False)
     show_rejections(dataset, notes)
     return dataset.name
-
-
-def _check_exists(data: str) -> None:
-    if not data.startswith(_DATASETS) and not Path(data).exists():
-        raise CommandFailed(
-            f"{data} does not exist: give a folder, an archive, a CSV file, or a dataset as datasets/ID"
-        )
-
-
-def _check_is_dataset(client: Client, data: str) -> None:
-    """Raise CommandFailed where only a folder has a dataset's name: nobody would find out why it is not found."""
-    try:
-        client.dataset(data)
-    except grpc.RpcError as error:
-        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND and Path(data).exists():
-            text = f"there is no dataset {data}; to upload the folder or file of that name write ./{data}"
-            raise CommandFailed(text) from error
-        raise

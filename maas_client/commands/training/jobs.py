@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 from maas.training.v1 import training_pb2
 
+from maas_client.calls.jobs import state_text
 from maas_client.client import Client
-from maas_client.commands.job_names import JOB_HELP, find_job
+from maas_client.commands.job_names import JOB_HELP
 from maas_client.next_steps import show_next_steps
 from maas_client.typed.shorthand import id_of
-from maas_client.views.job import check_promoted, check_succeeded, follow, show_result, state_text
+from maas_client.views.job import check_promoted, check_succeeded, follow, show_result
 from maas_client.views.output import AsJson, moment, out, print_json, print_table
 
 app = typer.Typer(help="List, show, watch, pause, resume, retry and cancel training jobs.", invoke_without_command=True)
@@ -54,11 +55,14 @@ def list_jobs(
     print_table("training jobs", columns, rows, empty)
 
 
+app.command("list")(list_jobs)
+
+
 @app.command("show")
 def show_job(job: Job, *, as_json: AsJson = False) -> None:
     """Show one job, with its metrics once it has succeeded."""
     with Client() as client:
-        found = client.job(find_job(client, job))
+        found = client.job(job)
         if as_json:
             print_json(found)
         elif found.state == training_pb2.TRAINING_JOB_STATE_SUCCEEDED:
@@ -71,39 +75,35 @@ def show_job(job: Job, *, as_json: AsJson = False) -> None:
 def watch_job(job: Job, *, as_json: AsJson = False) -> None:
     """Follow a job until it has ended; exits as `maas finetune` does."""
     with Client() as client:
-        _show(client, follow(client, find_job(client, job)), as_json=as_json)
+        _show(client, follow(client, client.job_name(job)), as_json=as_json)
 
 
 @app.command("pause")
 def pause_job(job: Job, *, as_json: AsJson = False) -> None:
     """Ask a job to wait; it keeps what it has reached."""
     with Client() as client:
-        request = training_pb2.PauseTrainingJobRequest(name=find_job(client, job))
-        _show_state(client.training.PauseTrainingJob(request), as_json=as_json)
+        _show_state(client.pause(job), as_json=as_json)
 
 
 @app.command("resume")
 def resume_job(job: Job, *, as_json: AsJson = False) -> None:
     """Let a paused job go on."""
     with Client() as client:
-        request = training_pb2.ResumeTrainingJobRequest(name=find_job(client, job))
-        _show_state(client.training.ResumeTrainingJob(request), as_json=as_json)
+        _show_state(client.resume(job), as_json=as_json)
 
 
 @app.command("retry")
 def retry_job(job: Job, *, as_json: AsJson = False) -> None:
     """Try a job again that failed or was cancelled, from where it was."""
     with Client() as client:
-        request = training_pb2.RetryTrainingJobRequest(name=find_job(client, job))
-        _show_state(client.training.RetryTrainingJob(request), as_json=as_json)
+        _show_state(client.retry(job), as_json=as_json)
 
 
 @app.command("cancel")
 def cancel_job(job: Job, *, as_json: AsJson = False) -> None:
     """Ask a job to stop."""
     with Client() as client:
-        request = training_pb2.CancelTrainingJobRequest(name=find_job(client, job))
-        _show_state(client.training.CancelTrainingJob(request), as_json=as_json)
+        _show_state(client.cancel(job), as_json=as_json)
 
 
 def _show_state(job: training_pb2.TrainingJob, *, as_json: bool) -> None:

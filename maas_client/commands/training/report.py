@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from maas_client.client import Client
-from maas_client.commands.job_names import JOB_HELP, find_job
+from maas_client.commands.job_names import JOB_HELP
 from maas_client.typed.shorthand import id_of
 from maas_client.views.browser import show_in_browser
 from maas_client.views.output import as_text, notes, out
@@ -24,7 +24,7 @@ def report(
 ) -> None:
     """Write a report on a training job as one HTML file, and open it in the browser."""
     with Client() as client, notes.status("evaluating, and writing the report"):
-        name = find_job(client, job)
+        name = client.job_name(job)
         html = client.report(name)
     path = output or Path(f"report-{id_of(name)}.html")
     path.write_text(html, encoding="utf-8")

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
-from maas_client.failures import CommandFailed
+from maas_client.errors import ServiceError
+from maas_client.failures import WrongUsage
 from maas_client.files.archive import Contents
 from maas_client.views.output import as_text, notes
 from maas_client.views.progress import byte_bar
@@ -31,7 +31,7 @@ def upload(
     reuse: bool = False,
     **data: Any,  # noqa: ANN401  each as its argument wants it
 ) -> training_pb2.Dataset:
-    """Upload a folder, an archive or a CSV file; raise CommandFailed where there is nothing to upload.
+    """Upload a folder, an archive or a CSV file; raise WrongUsage where there is nothing to upload.
 
     `data` says what it is: see `Client.upload_dataset`. What cannot be read is listed, whether the upload succeeds or
     not.
@@ -39,7 +39,7 @@ def upload(
     contents = Contents(path)
     try:
         if contents.num_bytes == 0:
-            raise CommandFailed(f"{path} holds no files: it needs one sub-folder for each label")
+            raise WrongUsage(f"{path} holds no files: it needs one sub-folder for each label")
         bar = byte_bar(f"uploading {path.name}", contents.num_bytes, then="checking the examples")
         with bar as advance, _continuation_shown(advance) as on_sent:
             return client.upload_dataset(
@@ -68,8 +68,8 @@ def _continuation_shown(advance: Callable[[int], None]) -> Iterator[Callable[[in
 
     try:
         yield on_sent
-    except (grpc.RpcError, KeyboardInterrupt) as error:
-        if has_begun and (not isinstance(error, grpc.Call) or error.code() in BROKEN_OFF):
+    except (ServiceError, KeyboardInterrupt) as error:
+        if has_begun and (not isinstance(error, ServiceError) or error.code() in BROKEN_OFF):
             notes.print("What has arrived of the upload is kept for a while: the same command goes on from there.")
         raise
 

@@ -2,5 +2,6 @@
 
 from maas_client.modalities.image.datasets import facts
 from maas_client.modalities.image.files import images_below
+from maas_client.modalities.image.objects import example_of
 
-__all__ = ["facts", "images_below"]
+__all__ = ["example_of", "facts", "images_below"]

@@ -89,7 +89,7 @@ def test_an_upload_can_be_appended(maas: Maas, place: Path) -> None:
     assert "16 examples (image), 2 labels" in out
     assert "appended to  datasets/photos" in out
     code, _, err = maas("datasets", "upload", str(place / "more.tar"), "--append-to", "photos", "--seed", "1")
-    assert (code, "split: must be unset" in err) == (1, True)
+    assert (code, "split: must be unset" in err) == (2, True)
 
 
 def test_what_the_service_can_read_is_registered(maas: Maas, place: Path) -> None:
@@ -98,7 +98,7 @@ def test_what_the_service_can_read_is_registered(maas: Maas, place: Path) -> Non
     out = done(maas, "register", "mine", (place / "photos").as_uri())
     assert f"read from   {(place / 'photos').as_uri()}" in out
     code, _, err = maas("datasets", "register", "other", "file:///etc")
-    assert (code, "MAAS_TRAINING_DATASET_ROOTS" in err) == (1, True)
+    assert (code, "MAAS_TRAINING_DATASET_ROOTS" in err) == (6, True)
 
 
 def test_a_preview_is_written_and_opened(maas: Maas, place: Path, desktop: Desktop) -> None:
@@ -112,7 +112,7 @@ def test_a_preview_is_written_and_opened(maas: Maas, place: Path, desktop: Deskt
     with Image.open(sheet) as whole, Image.open(place / "test.png") as part:
         assert whole.height > part.height
     assert desktop.opened() == [sheet.as_uri()]
-    assert maas("datasets", "preview", "none")[0] == 1
+    assert maas("datasets", "preview", "none")[0] == 4
 
 
 def test_what_is_deleted_can_come_back(maas: Maas, place: Path) -> None:
@@ -140,4 +140,4 @@ def test_a_table_of_numbers_is_uploaded_shown_and_previewed(maas: Maas, place: P
     assert "datasets/houses" in shown
     assert {"size", "rooms", "target"} <= set(shown.split())
     code, _, err = maas("datasets", "upload", str(place / "houses.csv"), "--id", "other", "--task", "ranking")
-    assert (code, "--task must be one of classification, multi_label, regression" in err) == (1, True)
+    assert (code, "--task must be one of classification, multi_label, regression" in err) == (2, True)

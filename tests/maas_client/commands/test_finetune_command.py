@@ -11,7 +11,7 @@ from maas.training.v1 import training_pb2 as pb
 
 from tests.maas_client.running import Maas
 from tests.training_service.datasets.files.test_sources import write
-from tests.training_service.making import photos, publish_base, zip_of
+from tests.training_service.making import photos, publish_base, publish_mlp, zip_of
 from tests.training_service.running import RunningService, running_service
 
 
@@ -23,6 +23,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
     with running_service(tmp_path / "home", num_concurrent_jobs=0) as running:
         monkeypatch.setenv("MAAS_TRAINING_ADDRESS", (tmp_path / "home/address").read_text())
         publish_base(running.store)
+        publish_mlp(running.store, "numbers")
         yield running
 
 
@@ -41,9 +42,11 @@ def jobs(service: RunningService) -> list[pb.TrainingJob]:
     [
         (["--model", "Rosen!"], "training_job.model"),
         (["--base", "none"], "models/none does not exist"),
+        (["--base", "numbers"], "numbers takes examples of the modality values, and the data is image"),
         (["--base", "base/7"], "models/base/versions/7 does not exist"),
         (["--alias", "No!"], "training_job.alias"),
-        (["--promote", "live", "--metric", "none"], "training_job.promote.metric"),
+        (["--promote", "live", "--metric", "none"], "no task has a metric 'none'"),
+        (["--promote", "live", "--metric", "r2", "--task", "multi_label"], "multi_label has no metric 'r2'"),
         (["--recipe", "none"], "there is no recipe 'none'"),
         (["--recipe", "linear_probe", "--epochs", "3"], "linear_probe has no field 'epoch_count'"),
         (["--recipe", "last_stages", "--num-stages", "99"], "training_job.recipe.last_stages.stage_count"),
@@ -59,7 +62,7 @@ def test_a_bad_option_is_refused_before_the_upload(
     """No dataset is left behind."""
     write(Path("shapes"), photos(4))
     code, _, err = command("finetune", "shapes", "--detach", *options)
-    assert (code, text in err) == (1, True), err
+    assert (code, text in err) == (4 if "does not exist" in text else 2, True), err
     assert datasets(service) == []
 
 
@@ -81,9 +84,9 @@ def test_a_name_that_makes_no_id_is_asked_for(service: RunningService, command: 
     """Two folders of other letters are not two versions of one model."""
     write(Path("花"), photos(4))
     code, _, err = command("finetune", "花", "--detach")
-    assert (code, "no id can be made of the name '花': choose one with --model" in err) == (1, True)
+    assert (code, "no id can be made of the name '花': choose one with --model" in err) == (2, True)
     code, _, err = command("datasets", "upload", "花")
-    assert (code, "choose one with --id" in err) == (1, True)
+    assert (code, "choose one with --id" in err) == (2, True)
     assert datasets(service) == []
     assert command("finetune", "花", "--detach", "--model", "hana")[0] == 0
     (job,) = jobs(service)
@@ -95,11 +98,11 @@ def test_a_folder_that_has_the_name_of_a_dataset_can_be_meant(service: RunningSe
     """The error says how to write it, and it works."""
     write(Path("datasets/shapes"), photos(4))
     code, _, err = command("finetune", "datasets/shapes", "--detach")
-    assert (code, "to upload the folder or file of that name write ./datasets/shapes" in err) == (1, True)
+    assert (code, "to upload the folder or file of that name write ./datasets/shapes" in err) == (4, True)
     assert command("finetune", "./datasets/shapes", "--detach")[0] == 0
     assert jobs(service)[0].model == "models/shapes"
     code, _, err = command("finetune", "datasets/none", "--detach")
-    assert (code, "datasets/none does not exist" in err, "./" in err) == (1, True, False)
+    assert (code, "datasets/none does not exist" in err, "./" in err) == (4, True, False)
 
 
 def test_what_is_not_uploaded_is_listed_though_the_upload_is_refused(service: RunningService, command: Maas) -> None:
@@ -107,7 +110,7 @@ def test_what_is_not_uploaded_is_listed_though_the_upload_is_refused(service: Ru
     write(Path("shapes"), photos(4, ("red",)) | {".NET/1.png": b"x", "blue/1.png": b"text"})
     Path("shapes/green").symlink_to("nowhere")
     code, _, err = command("finetune", "shapes", "--detach")
-    assert code == 1
+    assert code == 2
     for text in (
         "not uploaded: green: it is a link that leads nowhere",
         "found red (4)",
@@ -123,7 +126,7 @@ def test_the_encoding_of_names_can_be_said(service: RunningService, command: Maa
     archive = zip_of(photos(4, ("blue",)) | {f"########/{path}": data for path, data in photos(4, ("red",)).items()})
     Path("shapes.zip").write_bytes(archive.replace(b"########", "花花花花".encode("gbk")))
     code, _, err = command("finetune", "shapes.zip", "--detach")
-    assert (code, "is it '花花花花' (gbk) or" in err, "--encoding" in err) == (1, True, True)
+    assert (code, "is it '花花花花' (gbk) or" in err, "--encoding" in err) == (2, True, True)
     assert command("finetune", "shapes.zip", "--detach", "--encoding", "gbk")[0] == 0
     code, out, _ = command("datasets", "show", datasets(service)[0])
     assert (code, "花花花花" in out) == (0, True)

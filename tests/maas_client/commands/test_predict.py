@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.message import Message
 from PIL import Image
 
+from maas_client import errors
 from maas_client.client import Client
 from maas_client.settings import ClientSettings
 from tests.inference_service.making import LABELS, Recipe, open_registry, photo
@@ -121,7 +122,7 @@ def test_a_folder_means_the_photos_in_it(maas: Maas, tmp_path: Path) -> None:
 def test_an_empty_folder_is_explained(maas: Maas, tmp_path: Path) -> None:
     """There is nothing to classify."""
     code, _, err = maas("predict", "flowers", str(tmp_path))
-    assert code == 1
+    assert code == 2
     assert "no files" in err
 
 
@@ -136,7 +137,7 @@ def test_more_labels_than_there_are_means_all(maas: Maas, tmp_path: Path) -> Non
 def test_a_model_that_is_not_there_is_named(maas: Maas, tmp_path: Path) -> None:
     """The service's refusal is shown, and no file is blamed."""
     code, out, err = maas("predict", "nope", *photos(tmp_path / "photos", 3))
-    assert (code, out) == (1, "")
+    assert (code, out) == (4, "")
     assert "NOT_FOUND: models/nope" in err
 
 
@@ -157,7 +158,7 @@ def test_answers_before_a_failure_are_shown(
         monkeypatch.setattr(Path, "read_bytes", read_and_leave)
         capsys.readouterr()  # what the service itself has said
         code, out, err = command("predict", "flowers", *names, "--json")
-    assert code == 1
+    assert code == 5
     assert [each["example"] for each in json.loads(out)] == names[:64]
     assert "16 of 80 examples have no answer" in err
 
@@ -246,7 +247,7 @@ def test_a_model_says_what_it_takes(ask: Maas, tmp_path: Path) -> None:
     _, out, _ = ask("predict", "values-regression", *photos(tmp_path / "photos", 1), "--json")
     assert json.loads(out)[0]["error"] == "must be a row of 6 numbers"
     code, _, err = ask("predict", "values-regression", table(tmp_path / "x.csv", "1,2,3,4,5,6"), "--top-k", "2")
-    assert (code, "top_k: is an option of classification" in " ".join(err.split())) == (1, True)
+    assert (code, "top_k: is an option of classification" in " ".join(err.split())) == (2, True)
 
 
 def test_arrays_of_pixels_are_examples_and_others_are_none(service: RunningService) -> None:
@@ -257,6 +258,56 @@ def test_arrays_of_pixels_are_examples_and_others_are_none(service: RunningServi
         by_pixels, by_file = client.predict("flowers", [pixels, encoded]).predictions
         assert by_pixels == by_file
         assert client.embed("flowers", [pixels]).embeddings
+        assert client.predict("flowers", encoded).predictions[0] == by_file
         for odd in (pixels.astype(np.float32), pixels[:, :, 0], 3.5):
             with pytest.raises(TypeError, match="an example is a file, RGB uint8"):
                 client.predict("flowers", [odd])  # type: ignore[list-item]
+
+
+def as_file(picture: Image.Image, **options: Any) -> bytes:
+    """Return a PNG."""
+    data = io.BytesIO()
+    picture.save(data, "PNG", **options)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "I;16"])
+def test_images_of_pillow_answer_as_their_files_do(service: RunningService, mode: str) -> None:
+    """Whatever a pixel is: on white where it is transparent, and 16 bits as the service reads them."""
+    rgb = Image.open(io.BytesIO(photo(3)))
+    picture = Image.fromarray(np.asarray(rgb.convert("L"), np.uint16) * 16) if mode == "I;16" else rgb.convert(mode)
+    if "A" in mode:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    file = as_file(picture.convert("RGB") if mode == "CMYK" else picture)
+    with Client(inference=service.address) as client:
+        by_picture, by_file = client.predict("flowers", [picture, file]).predictions
+    assert by_picture == by_file
+
+
+def test_an_image_of_pillow_is_sent_upright(service: RunningService) -> None:
+    """As the camera's metadata say."""
+    picture = Image.open(io.BytesIO(photo(3))).resize((90, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = as_file(picture, exif=exif)
+    with Client(inference=service.address) as client:
+        by_picture, by_file = client.predict("flowers", [Image.open(io.BytesIO(file)), file]).predictions
+        assert by_picture == by_file
+        with pytest.raises(errors.InvalidArgument, match="no known range"):
+            client.predict("flowers", Image.new("F", (8, 8)))
+
+
+def test_a_column_of_labels_is_found_before_anything_is_sent(ask: Maas, tmp_path: Path) -> None:
+    """Once, and not for each row: the message has the option to give, and that works."""
+    file = table(tmp_path / "x.csv", "id,a,b,c,d,e,f,label", *(f"no{row},1,2,3,4,5,{row},red" for row in range(20)))
+    code, out, err = ask("predict", model_of("values", "regression"), file)
+    assert (code, out, err.count("error")) == (1, "", 2)
+    assert "has text in the column id, label: say which columns to send, such as --columns a,b,c,d,e,f" in err
+    assert len(read(ask, "predict", model_of("values", "regression"), file, "--columns", "a,b,c,d,e,f")) == 20
+
+
+def test_a_number_too_many_asks_for_columns(ask: Maas, tmp_path: Path) -> None:
+    """It may be the target: no text gives it away."""
+    file = table(tmp_path / "x.csv", "a,b,c,d,e,f,price", "1,2,3,4,5,6,7")
+    code, _, err = ask("predict", model_of("values", "regression"), file)
+    assert (code, "--columns names those that the model takes" in " ".join(err.split())) == (1, True)

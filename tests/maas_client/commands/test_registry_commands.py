@@ -33,7 +33,7 @@ def test_models_are_created_listed_and_found(registry: RunningRegistry, maas: Ma
     assert [model["name"] for model in read(maas, "models")] == ["models/roses"]
     assert "deleted" in maas("models", "--deleted")[1]
     code, _, err = maas("models", "create", "roses", "--tag", "team=vision")
-    assert (code, "ALREADY_EXISTS: models/roses exists already: update it" in err) == (1, True)
+    assert (code, "ALREADY_EXISTS: models/roses exists already: update it" in err) == (7, True)
 
 
 def test_versions_are_sorted_filtered_and_limited(registry: RunningRegistry, maas: Maas) -> None:
@@ -49,7 +49,7 @@ def test_versions_are_sorted_filtered_and_limited(registry: RunningRegistry, maa
     found = [(row[0], row[3], "team=team-2" in row) for row in rows[-2:]]
     assert found == [("2", "20", True), ("3", "30", False)]
     code, _, err = maas("versions", "flowers", "--filter", "accuracy > 1")
-    assert (code, "INVALID_ARGUMENT: filter: knows no field 'accuracy'" in err) == (1, True)
+    assert (code, "INVALID_ARGUMENT: filter: knows no field 'accuracy'" in err) == (2, True)
 
 
 def test_names_that_nothing_has_are_told_from_those_that_are_there(registry: RunningRegistry, maas: Maas) -> None:
@@ -88,7 +88,7 @@ def test_weights_are_imported_with_images_to_calibrate_by(maas: Maas, tmp_path: 
     (tmp_path / "red.png").write_bytes(picture())
     given = ["import", "squeezenet1_1", "--random", "0", "--calibration", str(tmp_path)]
     code, _, err = maas(*given)
-    assert (code, "calibration: is for weights with labels" in err) == (1, True)
+    assert (code, "calibration: is for weights with labels" in err) == (2, True)
     assert read(maas, *given, "--num-labels", "3")["calibration"]["logits_size_bytes"]
     assert "calibration" in maas("show", "squeezenet1-1/1")[1]
 
@@ -102,7 +102,7 @@ def test_tags_are_set_and_removed_one_by_one(registry: RunningRegistry, maas: Ma
     assert read(maas, "tag", "flowers", "area=plants")["tags"] == {"area": "plants"}
     assert "has no tags" in maas("tag", "flowers", "area=")[1]
     code, _, err = maas("tag", "flowers", "area")
-    assert (code, "'area' must have the form KEY=VALUE" in err) == (1, True)
+    assert (code, "'area' must have the form KEY=VALUE" in err) == (2, True)
     assert "version.tags['1']" in maas("tag", "flowers/1", "1=x")[2]
 
 
@@ -112,7 +112,7 @@ def test_a_description_is_written_unless_somebody_was_first(registry: RunningReg
     etag = read(maas, "show", "flowers/1")["etag"]
     assert maas("describe", "flowers/1", "First.", "--etag", etag)[1] == "models/flowers/versions/1 is described\n"
     code, _, err = maas("describe", "flowers/1", "Second.", "--etag", etag)
-    assert (code, "ABORTED: models/flowers/versions/1 was changed meanwhile" in err) == (1, True)
+    assert (code, "ABORTED: models/flowers/versions/1 was changed meanwhile" in err) == (7, True)
     assert "read it again" in err
     assert read(maas, "show", "flowers/1")["description"] == "First."
     assert read(maas, "describe", "flowers", "All of them.")["description"] == "All of them."
@@ -122,7 +122,7 @@ def test_what_was_deleted_comes_back(registry: RunningRegistry, maas: Maas) -> N
     """Each answer says how; a refusal says what stands on it."""
     publish(registry, alias="live")
     code, _, err = maas("delete", "flowers/1")
-    assert (code, "FAILED_PRECONDITION" in err, "models/flowers/aliases/live points at" in err) == (1, True, True)
+    assert (code, "FAILED_PRECONDITION" in err, "models/flowers/aliases/live points at" in err) == (7, True, True)
     assert "delete it with `maas alias delete`" in maas("delete", "flowers@live")[2]
     assert (
         maas("alias", "delete", "flowers", "live", "--reason", "old")[1] == "models/flowers/aliases/live is deleted\n"

@@ -82,7 +82,7 @@ def test_a_version_is_shown_with_what_its_recipe_used(maas: Maas) -> None:
 def test_labels_that_a_version_lacks_are_named(maas: Maas) -> None:
     """They are refused, or counted as wrong; what somebody wrote is no markup."""
     code, _, err = maas("evaluate", "flowers/1", "--dataset", "others", "--split", "all")
-    assert (code, "lacks, '[b]purple'" in err) == (1, True)
+    assert (code, "lacks, '[b]purple'" in err) == (2, True)
     code, out, _ = maas("evaluate", "flowers/1", "--dataset", "others", "--split", "all", "--allow-unknown-labels")
     assert code == 0
     assert "accuracy 0.500" in out
@@ -97,9 +97,9 @@ def test_what_cannot_be_evaluated_is_explained(maas: Maas) -> None:
         True,
     )
     code, _, err = maas("evaluate", "flowers", "--split", "tset")
-    assert (code, "there is no split 'tset': there are train, validation, test, all" in err) == (1, True)
+    assert (code, "there is no split 'tset': there are train, validation, test, all" in err) == (2, True)
     code, _, err = maas("evaluate", "flowers", "--dataset", "none")
-    assert (code, "NOT_FOUND: datasets/none" in err) == (1, True)
+    assert (code, "NOT_FOUND: datasets/none" in err) == (4, True)
 
 
 def test_a_report_is_written_and_opened(
@@ -125,7 +125,7 @@ def test_a_job_is_named_by_its_first_digits_or_as_the_latest(trained: Trained, m
         code, out, _ = maas("jobs", "show", text, "--json")
         assert (code, json.loads(out)["name"]) == (0, trained.job.name)
     code, _, err = maas("jobs", "watch", "zz")
-    assert (code, "no job's id begins with 'zz'" in err) == (1, True)
+    assert (code, "no job's id begins with 'zz'" in err) == (4, True)
 
 
 def test_a_page_is_written_where_there_is_no_desktop(
@@ -145,7 +145,7 @@ def test_a_report_that_cannot_be_made_leaves_no_file(
     """Nor does a path that cannot be written end in a traceback."""
     monkeypatch.chdir(tmp_path)
     code, _, err = maas("report", "0" * 32, "--no-open")
-    assert (code, "NOT_FOUND: trainingJobs/000" in err) == (1, True)
+    assert (code, "NOT_FOUND: trainingJobs/000" in err) == (4, True)
     assert list(tmp_path.iterdir()) == []
 
 

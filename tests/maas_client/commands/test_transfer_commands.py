@@ -60,9 +60,9 @@ def test_weights_of_ones_own_are_imported_with_what_is_known(
     assert (version["description"], version["lineage"]["base"]) == ("Ours.", "models/base/versions/1")
     for wrong, text in (("accuracy", "'accuracy' must have the form"), ("accuracy=high", "could not convert")):
         code, _, err = maas("import", "squeezenet1_1", *options, "--metric", wrong)
-        assert (code, text in err) == (1, True)
+        assert (code, text in err) == (2, True)
     code, _, err = maas("import", "squeezenet1_1", *options, "--metric", "accuracy=nan")
-    assert (code, "INVALID_ARGUMENT: header.metric_values['accuracy']" in err) == (1, True)
+    assert (code, "INVALID_ARGUMENT: header.metric_values['accuracy']" in err) == (2, True)
 
 
 def test_a_model_of_numbers_begins_at_random(registry: RunningRegistry, maas: Maas, tmp_path: Path) -> None:
@@ -83,13 +83,13 @@ def test_a_model_of_numbers_begins_at_random(registry: RunningRegistry, maas: Ma
     named = read(maas, "import", "squeezenet1_1", "--random", "0", "--labels", str(labels))
     assert named["labels"] == ["no", "yes"]
     for wrong, text in (
-        (["mlp"], "--random SEED and --widths"),
-        (["mlp", "--random", "0"], "whole numbers with commas"),
+        (["mlp"], "`random` (a seed) and `widths`"),
+        (["mlp", "--random", "0"], "mlp needs `widths`"),
         (["mlp", "--random", "0", "--widths", "64"], "2 to 64 integers"),
         (["mlp", "--widths", "64,256"], "go with --random"),
-        (["mlp", *sizes, "--labels", str(labels), "--num-labels", "3"], "has 2 lines"),
-        (["resnet18", *sizes], "--widths goes with mlp"),
-        (["resnet18", "--labels", str(labels)], "--labels goes with --weights or --random"),
+        (["mlp", *sizes, "--labels", str(labels), "--num-labels", "3"], "there are 2 labels"),
+        (["resnet18", *sizes], "widths go with mlp"),
+        (["resnet18", "--labels", str(labels)], "labels go with weights or random"),
     ):
         code, _, err = maas("import", *wrong)
-        assert (code, text in err) == (1, True), err
+        assert (code, text in err) == (2, True), err

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from maas.model_store.v1 import model_store_pb2 as pb
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import DataLoss
 from maas_client.files.version_archive import InvalidArchive, opened_archive, write_archive
 from tests.maas_client.archives import (
     BLOBS,
@@ -115,7 +115,7 @@ def test_no_blob_is_held_in_memory(tmp_path: Path) -> None:
 )
 def test_a_download_that_is_not_the_version_is_no_archive(sent: list[bytes], text: str) -> None:
     """Blobs that lack, that come in another order, or that nobody asked for."""
-    with pytest.raises(CommandFailed, match=text):
+    with pytest.raises(DataLoss, match=text):
         write_archive(io.BytesIO(), version(), chunks(*sent))
 
 
@@ -123,7 +123,7 @@ def test_a_download_that_is_not_the_version_is_no_archive(sent: list[bytes], tex
 def test_a_blob_that_arrives_damaged_is_no_archive(data: bytes) -> None:
     """Cut short, too long, or of other bytes."""
     sent = [Chunk(digest=DIGESTS[0], data=data), *chunks(BLOBS[1])]
-    with pytest.raises(CommandFailed, match=f"{DIGESTS[0]} did not arrive whole"):
+    with pytest.raises(DataLoss, match=f"{DIGESTS[0]} did not arrive whole"):
         write_archive(io.BytesIO(), version(), iter(sent))
 
 

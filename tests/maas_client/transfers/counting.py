@@ -26,13 +26,13 @@ class Counted:
     sent: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        call = self.client.registry.PublishModelVersion
+        call = self.client.stubs.registry.PublishModelVersion
 
         def publish(messages: Iterator[pb.PublishModelVersionRequest]) -> pb.ModelVersion:
             self.sent.append(0)
             return call(self._counted(messages))
 
-        self.client.registry.PublishModelVersion = publish
+        self.client.stubs.registry.PublishModelVersion = publish
 
     def _counted(self, messages: Iterator[pb.PublishModelVersionRequest]) -> Iterator[pb.PublishModelVersionRequest]:
         for message in messages:

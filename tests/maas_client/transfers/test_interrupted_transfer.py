@@ -24,7 +24,7 @@ def test_an_import_that_broke_goes_on(
 ) -> None:
     """What had arrived whole is not sent again, and the version is there once."""
     here.client.export(flowers.name, tmp_path / "flowers")
-    call = there.client.registry.PublishModelVersion
+    call = there.client.stubs.registry.PublishModelVersion
     digests = list(dict.fromkeys(stage.digest for stage in flowers.stages))
     arrived, cut = digests[:2], digests[2]
 
@@ -41,11 +41,11 @@ def test_an_import_that_broke_goes_on(
 
         return call(until_the_third_blob())
 
-    there.client.registry.PublishModelVersion = broken
+    there.client.stubs.registry.PublishModelVersion = broken
     with pytest.raises(grpc.RpcError):
         there.client.import_archive(tmp_path / "flowers")
     assert list(there.client.models()) == []
-    there.client.registry.PublishModelVersion = call
+    there.client.stubs.registry.PublishModelVersion = call
     counted = Counted(there.client)
     there.client.import_archive(tmp_path / "flowers")
     assert counted.sent == [sum(stage.size_bytes for stage in flowers.stages if stage.digest not in arrived)]

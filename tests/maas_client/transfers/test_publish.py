@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import FailedPrecondition
 from maas_client.transfers import publish
 from maas_client.transfers.publish import publish_base
 from maas_client.transfers.version_transfer import export_torchvision
@@ -65,7 +65,7 @@ def test_a_head_that_torchvision_lacks_is_not_exported_for_it(registry: RunningR
     initialise_head(chain, 0)
     ours = replace(backbone, chain=chain.eval(), head=Head("linear", 2), labels=("a", "b"))
     version = publish_base(registry.client, "a", ours)
-    with pytest.raises(CommandFailed, match="a linear head, which torchvision's squeezenet1_1 has not"):
+    with pytest.raises(FailedPrecondition, match="a linear head, which torchvision's squeezenet1_1 has not"):
         export_torchvision(registry.client, version, tmp_path / "weights.pth", lambda _: None)
     assert not (tmp_path / "weights.pth").exists()
 
@@ -178,7 +178,7 @@ def test_labels_come_from_files_as_people_have_them(maas: Maas, base: LoadedBase
     ):
         labels.write_bytes(data)
         code, out, err = maas(*options)
-        assert (code, out) == (1, "")
+        assert (code, out) == (2, "")
         assert said in " ".join(err.split())
         assert "Traceback" not in err
     labels.write_bytes("\ufeffcircle  \r\nsquare\r\n\r\ntriangle\r\n".encode("utf-16"))

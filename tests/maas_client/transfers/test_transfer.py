@@ -8,7 +8,7 @@ import pytest
 from maas.inference.v1 import inference_pb2
 from maas.model_store.v1 import model_store_pb2 as pb
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import FailedPrecondition
 from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import LoadedBase
 from model_store.calibration import read_calibration, write_logits
@@ -154,7 +154,7 @@ def test_importing_again_changes_nothing_but_the_alias(
     here.client.export(flowers.name, tmp_path / "retold")
     assert there.client.import_archive(tmp_path / "retold").name == "models/flowers/versions/2"
     there.client.registry.DeleteModelVersion(pb.DeleteModelVersionRequest(name="models/flowers/versions/2"))
-    with pytest.raises(CommandFailed, match=r"versions/2 .* was deleted: undelete it first"):
+    with pytest.raises(FailedPrecondition, match=r"versions/2 .* was deleted: undelete it first"):
         there.client.import_archive(tmp_path / "retold")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import InvalidArgument
 from maas_client.typed.shorthand import id_from_path, target_name
 from model_store.names import check_id
 
@@ -35,7 +35,7 @@ def test_a_short_form_means_one_resource(typed: str, name: str) -> None:
 )
 def test_any_file_name_makes_a_legal_id_or_is_asked_for(name: str) -> None:
     """Whatever a folder is called, the id made of it is one that the service takes."""
-    with suppress(CommandFailed):
+    with suppress(InvalidArgument):
         assert check_id(id_from_path(Path("/data") / name, "--id"), "id")
 
 
@@ -63,5 +63,5 @@ def test_different_names_make_different_ids(name: str, made: str) -> None:
 )
 def test_a_name_that_makes_no_id_of_its_own_is_asked_for(name: str) -> None:
     """Two folders must not become versions of one model because their letters were dropped."""
-    with pytest.raises(CommandFailed, match="choose one with --model"):
+    with pytest.raises(InvalidArgument, match="choose one with --model"):
         id_from_path(Path("/data") / name, "--model")

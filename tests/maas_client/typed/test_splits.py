@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from maas.training.v1 import training_pb2 as pb
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import InvalidArgument
 from maas_client.typed.splits import split_number
 
 
@@ -17,5 +17,5 @@ def test_every_split_can_be_typed() -> None:
 
 def test_another_split_is_refused() -> None:
     """Before the service is asked; the message lists those there are."""
-    with pytest.raises(CommandFailed, match="no split 'tset': there are train, validation, test, all"):
+    with pytest.raises(InvalidArgument, match="no split 'tset': there are train, validation, test, all"):
         split_number("tset")

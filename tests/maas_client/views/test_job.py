@@ -6,7 +6,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from maas.training.v1 import training_pb2
 
-from maas_client.failures import CommandFailed
+from maas_client.errors import JobFailed
 from maas_client.views.job import check_succeeded, live_text
 
 
@@ -14,7 +14,7 @@ from maas_client.views.job import check_succeeded, live_text
 def test_only_a_job_that_succeeded_counts_as_success(state: str) -> None:
     """Any other state is a failure of the command, with the job's own reason."""
     number = training_pb2.TrainingJobState.Value(f"TRAINING_JOB_STATE_{state}")
-    with pytest.raises(CommandFailed, match=f"{state}: no such luck"):
+    with pytest.raises(JobFailed, match=f"{state}: no such luck"):
         check_succeeded(
             training_pb2.TrainingJob(name="trainingJobs/0", state=number, error=Status(code=13, message="no such luck"))
         )

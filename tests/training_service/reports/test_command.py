@@ -13,7 +13,8 @@ from maas.training.v1 import training_pb2 as pb
 
 from grpc_runtime.leaf_fields import leaf_fields
 from maas_client.__main__ import app
-from maas_client.typed.recipe_options import recipe_of
+from maas_client.typed.recipe_fields import recipe_field_types
+from maas_client.typed.recipes import recipe_of
 from model_store.names import VersionName
 from model_store.records.jobs import JobSpec
 from model_store.records.promotion import PromotionSpec
@@ -65,7 +66,7 @@ def test_every_hyperparameter_can_be_chosen_again(name: RecipeName, field: str) 
     if optimizer := OPTIMIZERS.get(field):
         chosen = replace(chosen, optimizer=optimizer)
     found = understood(replace(SPEC, recipe=chosen.to_json()))
-    recipe = recipe_of(found["recipe"], found["settings"])
+    recipe = recipe_of(found["recipe"], {each: found[each] for each in recipe_field_types()})
     message = getattr(recipe, name)
     leaves = {key: leaf.read(message) for key, leaf in leaf_fields(type(message)).items()}
     asked = {key: value for key, value in leaves.items() if value is not None}

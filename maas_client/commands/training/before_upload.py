@@ -1,0 +1,79 @@
+"""What can be found wrong with a fine-tune before its data is uploaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from maas.model_store.v1 import model_store_pb2
+
+from maas_client.client import Client
+from maas_client.errors import NotFound
+from maas_client.failures import CommandFailed, WrongUsage
+from maas_client.typed.data_options import modality_of
+from maas_client.typed.known_names import there_are
+from maas_client.typed.metric_names import METRICS
+from maas_client.typed.shorthand import id_of, model_of
+from maas_client.views.output import notes
+
+DATASETS = "datasets/"
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is known of the data: its modality, and its task where that is known before the service has read it."""
+
+    modality: str
+    task: str = ""
+
+
+def check_exists(data: str) -> None:
+    """Raise WrongUsage where there is neither a file nor a dataset's name."""
+    if not data.startswith(DATASETS) and not Path(data).exists():
+        raise WrongUsage(f"{data} does not exist: give a folder, an archive, a CSV file, or a dataset as datasets/ID")
+
+
+def describe_data(client: Client, data: str, *, modality: str, task: str) -> Data:
+    """Say what a dataset is, or an upload by its form; raise NotFound where there is no such dataset."""
+    if not data.startswith(DATASETS):
+        return Data(modality or modality_of(Path(data)), task)
+    try:
+        found = client.dataset(data)
+    except NotFound as error:
+        if Path(data).exists():  # only a folder has a dataset's name: nobody would find out why it is not found
+            raise NotFound(
+                f"there is no dataset {data}; to upload the folder or file of that name write ./{data}"
+            ) from error
+        raise
+    return Data(found.modality, model_store_pb2.Task.Name(found.task).removeprefix("TASK_").lower())
+
+
+def only_base(client: Client, data: Data) -> str:
+    """Return the one model in the store that takes examples of a modality and was not made by a fine-tune."""
+    newest = (next(iter(client.versions(model.name)), None) for model in client.models())
+    imported = (each for each in newest if each is not None and not each.lineage.training_job)
+    names = [model_of(each.name) for each in imported if each.modality == data.modality]
+    if not names:
+        raise CommandFailed(
+            f"there is no model to start from, for the modality {data.modality}: `maas bases` lists what `maas import` "
+            "can bring in"
+        )
+    if len(names) > 1:
+        raise WrongUsage(f"name the model to start from: --base with one of {', '.join(map(id_of, names))}")
+    notes.print(f"base: {id_of(names[0])}, the only one there is", highlight=False)
+    return names[0]
+
+
+def check_fits(client: Client, data: Data, base: str, metric: str) -> None:
+    """Raise WrongUsage where the base takes other examples, or the data's task has no such metric."""
+    tasks = [METRICS[data.task]] if data.task in METRICS else METRICS.values()
+    known = sorted({name for names in tasks for name in names})
+    if metric and metric not in known:
+        of_task = f"the task {data.task}" if data.task in METRICS else "no task"
+        has = "has no" if data.task in METRICS else "has a"
+        raise WrongUsage(f"{of_task} {has} metric {metric!r}: {there_are(metric, known)}")
+    if base and (taken := client.version(base).modality) != data.modality:
+        raise WrongUsage(
+            f"{base} takes examples of the modality {taken}, and the data is {data.modality}: `maas models` lists the "
+            "models to start from"
+        )

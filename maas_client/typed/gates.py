@@ -1,0 +1,50 @@
+"""The gate of a promotion: what a new version must reach before an alias is pointed at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from maas.training.v1 import training_pb2
+
+from maas_client.errors import InvalidArgument
+from maas_client.typed.shorthand import alias_name
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a version must reach to be promoted.
+
+    `metric` is one of the task's, its own where left out; it must reach `threshold` and be better than that of the
+    version behind the alias by `min_delta`, on at least `min_rows` test examples (20 by default). It then runs as a
+    shadow for `shadow_for`, on at least `shadow_min_rows` examples of requests (100 by default).
+    """
+
+    metric: str = ""
+    threshold: float | None = None
+    min_delta: float = 0.0
+    min_rows: int | None = None
+    shadow_for: timedelta = timedelta()
+    shadow_min_rows: int | None = None
+
+
+def promotion(model: str, promote: str | training_pb2.Promote, gate: Gate | None = None) -> training_pb2.Promote | None:
+    """Return what to ask the service for; raise InvalidArgument for a gate without an alias to promote to."""
+    if isinstance(promote, training_pb2.Promote):
+        return promote
+    gate = gate or Gate()
+    if promote:
+        return training_pb2.Promote(
+            alias=alias_name(model, promote),
+            metric=gate.metric,
+            threshold=gate.threshold,
+            min_delta=gate.min_delta,
+            min_rows=gate.min_rows,
+            shadow_for=gate.shadow_for,
+            shadow_min_rows=gate.shadow_min_rows,
+        )
+    if gate != Gate():
+        raise InvalidArgument(
+            "a metric, threshold, delta, number of rows or shadow needs an alias to promote to: --promote production"
+        )
+    return None
