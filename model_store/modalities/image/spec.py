@@ -1,4 +1,4 @@
-"""The input spec of images: resize the shorter edge, crop the centre, scale to 0..1, then (x - mean) / std."""
+"""The input spec of images: fit the image to a square, scale to 0..1, then (x - mean) / std."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from model_store.errors import InvalidExample, InvalidManifest
 from model_store.modalities.batch import Batch, X
 from model_store.modalities.checks import check, check_names, check_num_rows
 from model_store.modalities.image.decoding import check_size, decode_image, decoded, open_image
+from model_store.modalities.image.fits import CROP, FITS, Colour, Square
 from model_store.modalities.spec import Array, Limits, Rows, TensorForm, check_finite, concatenated_rows
 
 Pixels = NDArray[np.uint8]
@@ -35,13 +36,18 @@ _INPUT_TENSOR, _PIXELS_TENSOR, _IMAGE_TENSOR = "INPUT", "PIXELS", "IMAGE"
 
 @dataclass(frozen=True)
 class ImageInputSpec:
-    """How an image becomes a tensor; interpolation is the name of one of Pillow's filters, in lower case."""
+    """How an image becomes a tensor; interpolation is the name of one of Pillow's filters, in lower case.
+
+    `fit` is how an image that is not square fills the square of `crop_size`; `resize_size` is the shorter edge before
+    a crop, and other fits have no use for it.
+    """
 
     resize_size: int
     crop_size: int
     interpolation: str = "bilinear"
     mean: Channels = (0.485, 0.456, 0.406)
     std: Channels = (0.229, 0.224, 0.225)
+    fit: str = CROP
     kind: str = KIND
 
     def __post_init__(self) -> None:
@@ -51,6 +57,7 @@ class ImageInputSpec:
             check(type(size) is int and 0 < size <= MAX_EDGE, name, f"must be an integer in 1..{MAX_EDGE}")
         names = ", ".join(sorted(_INTERPOLATIONS))
         check(str(self.interpolation) in _INTERPOLATIONS, "interpolation", f"must be one of {names}")
+        check(str(self.fit) in FITS, "fit", f"must be one of {', '.join(FITS)}")
         check(_three_numbers(self.mean), "mean", "must be three finite numbers")
         check(_three_numbers(self.std) and min(self.std) > 0, "std", "must be three numbers above 0")
 
@@ -70,8 +77,11 @@ class ImageInputSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong."""
-        check_names(values, (field.name for field in fields(cls)))
+        """Read what a manifest holds; raise InvalidManifest naming the field that is wrong.
+
+        Manifests that were written before there were other fits have none, and mean `crop`.
+        """
+        check_names(values, (field.name for field in fields(cls)), optional=("fit",))
         channels = {name: values[name] for name in ("mean", "std")}
         for name, value in channels.items():
             check(isinstance(value, list | tuple), name, "must be a list")
@@ -87,7 +97,8 @@ class ImageInputSpec:
         `max_size` bounds the pixels.
         """
         if isinstance(example, bytes):
-            return OpenedImage(open_image(example, max_pixels=max_size, short_edge=self.resize_size), self)
+            short_edge = self.resize_size if self.fit == CROP else self.crop_size
+            return OpenedImage(open_image(example, max_pixels=max_size, short_edge=short_edge), self)
         if not isinstance(example, np.ndarray) or example.dtype != np.uint8 or example.shape[2:] != (3,):
             raise InvalidExample("must be an encoded image, or RGB pixels, uint8 [height, width, 3]")
         image = Image.fromarray(example)
@@ -182,7 +193,7 @@ class OpenedImage:
         return self.image.width * self.image.height
 
     def prepare(self) -> Rows:
-        """Decode, resize and crop: uint8 [1, crop_size, crop_size, 3]."""
+        """Decode, and fit to the square: uint8 [1, crop_size, crop_size, 3]."""
         return Rows({PIXELS: to_pixels(decoded(self.image), self.spec)[None]}, 1)
 
 
@@ -198,17 +209,9 @@ def spec_of_transforms(transforms: Any) -> ImageInputSpec:  # noqa: ANN401  torc
 
 
 def to_pixels(image: Image.Image, spec: ImageInputSpec) -> Pixels:
-    """Resize the shorter edge of an RGB image and crop its centre: uint8 [crop_size, crop_size, 3].
-
-    Equal to torchvision's `resize` and `center_crop` of a PIL image, to the bit: black borders where it is too small.
-    """
-    width, height = image.size
-    short, long = sorted((width, height))
-    longer = int(spec.resize_size * long / short)
-    size = (spec.resize_size, longer) if width <= height else (longer, spec.resize_size)
-    if size != image.size:
-        image = image.resize(size, _INTERPOLATIONS[spec.interpolation])
-    return np.array(_centre_crop(image, spec.crop_size), dtype=np.uint8)
+    """Fit an RGB image to the square by the spec's fit: uint8 [crop_size, crop_size, 3]."""
+    square = Square(spec.crop_size, spec.resize_size, _INTERPOLATIONS[spec.interpolation], _mean_colour(spec))
+    return np.array(FITS[spec.fit](image, square), dtype=np.uint8)
 
 
 def normalise(pixels: torch.Tensor, spec: ImageInputSpec) -> torch.Tensor:
@@ -227,15 +230,10 @@ def normalise(pixels: torch.Tensor, spec: ImageInputSpec) -> torch.Tensor:
     return lines.view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
-def _centre_crop(image: Image.Image, size: int) -> Image.Image:
-    width, height = image.size
-    if width < size or height < size:
-        missing = (max(size - width, 0), max(size - height, 0))
-        borders = (missing[0] // 2, missing[1] // 2, (missing[0] + 1) // 2, (missing[1] + 1) // 2)
-        image = ImageOps.expand(image, borders)
-        width, height = image.size
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
+def _mean_colour(spec: ImageInputSpec) -> Colour:
+    """Return the colour that is about 0 once it is normalised: what a convolution pads with, too."""
+    red, green, blue = (round(min(max(mean, 0.0), 1.0) * 255) for mean in spec.mean)
+    return (red, green, blue)
 
 
 def _jpeg(row: Pixels) -> Tensor:

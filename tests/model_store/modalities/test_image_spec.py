@@ -14,6 +14,7 @@ SPEC = {
     "interpolation": "bilinear",
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
+    "fit": "pad",
 }
 
 
@@ -40,6 +41,8 @@ def test_spec_survives_json() -> None:
         ("mean", [0.5, float("nan"), 0.5]),
         ("std", [0.5, 0.0, 0.5]),
         ("std", None),
+        ("fit", "stretch"),
+        ("fit", ["pad"]),
         ("gamma", 2.2),
     ],
 )
@@ -49,8 +52,14 @@ def test_spec_is_validated(field: str, value: object) -> None:
         ImageInputSpec.from_json({**SPEC, field: value})
 
 
-@pytest.mark.parametrize("field", SPEC)
-def test_every_field_is_required(field: str) -> None:
+def test_a_spec_without_a_fit_crops() -> None:
+    """A manifest that was written before there were fits is read as what it meant, and written with it."""
+    without = {name: value for name, value in SPEC.items() if name != "fit"}
+    assert ImageInputSpec.from_json(without).to_json() == {**SPEC, "fit": "crop"}
+
+
+@pytest.mark.parametrize("field", sorted(SPEC.keys() - {"fit"}))
+def test_every_other_field_is_required(field: str) -> None:
     """A field that is missing is named."""
     with pytest.raises(InvalidManifest, match=rf"input_spec\.{field} is missing"):
         ImageInputSpec.from_json({name: value for name, value in SPEC.items() if name != field})

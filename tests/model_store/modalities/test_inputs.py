@@ -41,6 +41,38 @@ def test_odd_specs_equal_torchvision(interpolation: str, size: tuple[int, int]) 
     torch.testing.assert_close(tensor_of(image, spec)[0], transforms(image), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos"])
+@pytest.mark.parametrize("size", [(331, 217), (31, 97), (90, 90)])
+def test_a_squash_equals_torchvision(size: tuple[int, int], interpolation: str) -> None:
+    """Both edges are resized to the square's, as torchvision's `resize` does for two edges."""
+    spec = ImageInputSpec(resize_size=100, crop_size=90, interpolation=interpolation, fit="squash")
+    mode = torchvision.transforms.InterpolationMode(interpolation)
+    expected = torchvision.transforms.functional.resize(photo(*size), [90, 90], interpolation=mode)
+    assert np.array_equal(to_pixels(photo(*size), spec), np.asarray(expected))
+
+
+@pytest.mark.parametrize(("size", "inner"), [((331, 217), (90, 59)), ((31, 97), (29, 90)), ((640, 10), (90, 1))])
+def test_a_pad_keeps_the_whole_image(size: tuple[int, int], inner: tuple[int, int]) -> None:
+    """The longer edge is the square's, the image is in the middle, and around it all numbers are about 0."""
+    spec = ImageInputSpec(resize_size=100, crop_size=90, fit="pad")
+    width, height = inner
+    left, top = (90 - width) // 2, (90 - height) // 2
+    pixels = to_pixels(photo(*size), spec)
+    resized = np.asarray(photo(*size).resize(inner, Image.Resampling.BILINEAR))
+    assert np.array_equal(pixels[top : top + height, left : left + width], resized)
+    around = np.ones((90, 90), bool)
+    around[top : top + height, left : left + width] = False
+    numbers = tensor_of(photo(*size), spec)[0].permute(1, 2, 0)[torch.from_numpy(around)]
+    assert numbers.abs().max() < 0.01
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_a_square_image_is_only_resized(fit: str) -> None:
+    """An image that is square has nothing to fit: both ways give what resizing gives."""
+    spec = ImageInputSpec(resize_size=100, crop_size=90, fit=fit)
+    assert np.array_equal(to_pixels(photo(70, 70), spec), np.asarray(photo(70, 70).resize((90, 90), 2)))
+
+
 def test_normalise_takes_a_batch() -> None:
     """Rows are independent of the batch they are in, and uint8 input is not written to."""
     spec = ImageInputSpec(resize_size=64, crop_size=64)
