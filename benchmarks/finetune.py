@@ -20,6 +20,7 @@ from pathlib import Path
 from maas.training.v1 import training_pb2 as pb
 
 from benchmarks.calibration import calibration
+from benchmarks.defaults import defaults
 from benchmarks.harness.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
 from benchmarks.harness.kills import kills, runners
 from benchmarks.harness.pictures import noisy, stamps
@@ -200,7 +201,7 @@ def _bench(folder: Path, base: LoadedBase) -> Iterator[Bench]:
 
 PARTS: dict[str, Part] = {
     part.__name__: part
-    for part in (probe, accuracy, calibration, classic_rate, full_rate, epochs, memory, kills, runners)
+    for part in (probe, accuracy, defaults, calibration, classic_rate, full_rate, epochs, memory, kills, runners)
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from enum import StrEnum
 class Phase(StrEnum):
     """The current activity of a job or an evaluation."""
 
+    CHOOSING_INPUT = "choosing_input"
     DECODING = "decoding"
     COMPUTING_FEATURES = "computing_features"
     FITTING_HEAD = "fitting_head"

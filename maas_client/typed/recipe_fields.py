@@ -23,6 +23,10 @@ class RecipeFields(TypedDict, total=False):
 
     class_weights: Annotated[str, Told("balanced: labels count alike, however few examples they have.", RECIPE)]
     augmentation: Annotated[str, Told("none, mirror, crop_and_mirror or strong.", RECIPE)]
+    fit: Annotated[
+        str,
+        Told("How an image fills the square: crop, pad or squash; default: the best in cross-validation.", RECIPE),
+    ]
     stage_count: Annotated[int | None, Told("last_stages: backbone stages to train.", RECIPE, "--num-stages")]
     view_count: Annotated[
         int | None,

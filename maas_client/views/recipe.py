@@ -17,7 +17,9 @@ from maas_client.typed.recipes import RECIPES
 _LONGEST_FIRST = sorted(map(leaf_fields, RECIPES.values()), key=len, reverse=True)
 _ORDER = list(dict.fromkeys(name for fields in _LONGEST_FIRST for name in fields))
 # Shown apart, or the recipe's own, whatever was chosen.
-_FIXED = frozenset({"name", "reason", "remarks", "head_start", "keep"})
+_FIXED = frozenset({"name", "reason", "remarks", "head_start", "keep", "input_choice"})
+# Chosen while the job ran, where the caller left it to the service.
+_CHOSEN = "fit"
 _UNUSED = (0, "", "none")
 _NEUTRAL = {"batches_per_step": 1, "stage_learning_rate_factor": 1}
 
@@ -27,7 +29,8 @@ def recipe_text(client: Client, version: model_store_pb2.ModelVersion) -> str:
     values: dict[str, Any] = MessageToDict(version.lineage.recipe)
     choosable = _choosable(client, version.lineage.training_job)
     others = sorted(name for name in values if name not in _ORDER and name not in _FIXED)
-    names = [name for name in _ORDER if name in values and (choosable is None or name in choosable)] + others
+    used = [name for name in _ORDER if choosable is None or name in choosable or name == _CHOSEN]
+    names = [name for name in used if name in values] + others
     words = [
         f"{name}={_word(values[name])}"
         for name in names

@@ -26,9 +26,9 @@ from training_service.datasets.targets import TARGETS
 from training_service.modalities import MODALITIES
 from training_service.modalities.fitting import check_fits
 from training_service.promotion.gate import check_promotion, with_metric
-from training_service.recipes.augmentations import varied
 from training_service.recipes.choices import ChosenRecipe, choose, choose_any, resolve
 from training_service.recipes.classes import suited
+from training_service.recipes.modality_fields import check_fit, varied
 from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
 from training_service.seeds import check_seed
 from training_service.tasks import TRAINING_TASKS
@@ -108,7 +108,7 @@ def job_spec(
         recipe = choose(request.recipe, _RECIPE, _rows_per_output(dataset), has_classes=has_classes)
     elif request.recipe.name is None:
         recipe = choose_any(request.recipe, _RECIPE)
-    _check_base(store, version, recipe, dataset)
+    _check_base(store, version, recipe, dataset, request.recipe)
     if dataset is not None:
         task = TRAINING_TASKS[dataset.summary["task"]]
         recipe = suited(recipe, request.recipe, _RECIPE, has_classes=task.has_classes)
@@ -134,8 +134,12 @@ def _check_urgency(request: JobRequest) -> None:
         raise InvalidInput.of(f"{_PLACE}.deadline", f"is over already: it was {request.deadline.isoformat()}")
 
 
-def _check_base(store: ModelStore, base: VersionName, recipe: Recipe, dataset: Dataset | None) -> None:
+def _check_base(
+    store: ModelStore, base: VersionName, recipe: Recipe, dataset: Dataset | None, chosen: ChosenRecipe
+) -> None:
     manifest = store.manifest(store.get_version(base))
+    spec = read_input_spec(manifest.input_spec)
     if dataset is not None:
-        check_fits(read_input_spec(manifest.input_spec), str(base), dataset, f"{_PLACE}.base")
+        check_fits(spec, str(base), dataset, f"{_PLACE}.base")
+    check_fit(chosen, _RECIPE, MODALITIES[spec.kind].VARIANTS, spec.kind)
     trained_stages(recipe, trainable_stages(manifest), f"{_RECIPE}.last_stages.stage_count")

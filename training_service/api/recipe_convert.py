@@ -30,6 +30,6 @@ def recipe_message(recipe: Recipe) -> pb.Recipe:
     settings, values = getattr(message, recipe.name), recipe.settings()
     settings.SetInParent()
     for key, leaf in leaf_fields(type(settings)).items():
-        if key in values:
+        if key in values and values[key] != "":  # left to the service
             leaf.write(settings, values[key])
     return message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class FrozenPrefix:
     def run(
         self,
         rows: Rows,
-        positions: Positions,
+        groups: Sequence[Positions],
         *,
         folder: Path,
         on_rows: Callable[[int], None],
@@ -55,15 +55,16 @@ class FrozenPrefix:
     ) -> Rows:
         """Return the output, arrays [n, …] by name, at the positions of these rows; other positions stay zero.
 
-        It comes from the cache, or is computed into it. `on_rows` is called repeatedly with the number of further rows
-        done.
+        It comes from the cache, or is computed into it. Each group of rows has its own entries: a later run of one
+        group finds them. `on_rows` is called repeatedly with the number of further rows done.
         """
-        if not len(positions):
+        first = next((group[:1] for group in groups if len(group)), None)
+        if first is None:
             raise ValueError("there are no rows to run")
-        record = record_of(_on_host(next(self._outputs(rows, positions[:1], view))))
+        record = record_of(_on_host(next(self._outputs(rows, first, view))))
         prepared_by = self._modality.preparation(self._spec)
         kept: NDArray[Any] = mapped_array(folder, (len(rows),), record)
-        for chunk in batches(positions, _ROWS_KEPT_AT_ONCE):
+        for chunk in (each for group in groups for each in batches(group, _ROWS_KEPT_AT_ONCE)):
             num_told = 0
 
             def fill(records: NDArray[Any], chunk: Positions = chunk) -> None:

@@ -25,7 +25,6 @@ from model_store.architectures import HEAD, Chain
 from model_store.database.engine import Database
 from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.manifests import Manifest
-from model_store.modalities import read_input_spec
 from model_store.names import AliasName, job_name
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import REMARKS, ErrorCode, JobError, JobSpec, TrainingJob
@@ -41,19 +40,18 @@ from training_service.datasets.splits import Split
 from training_service.devices import chosen_device
 from training_service.evaluation.evaluator import build_evaluator
 from training_service.evaluation.learned_rows import learned_rows
-from training_service.features.feature_cache import FeatureCache
+from training_service.jobs.preparation import Preparation, try_inputs
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import die_with_the_service
-from training_service.modalities import MODALITIES
-from training_service.modalities.prepared_rows import prepare_dataset
 from training_service.phases import Phase
 from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
 from training_service.recipes.recipe import Recipe, RecipeName, trained_stages
 from training_service.settings import TrainingSettings
 from training_service.tasks import TRAINING_TASKS
-from training_service.training.checkpoints import Checkpoints
+from training_service.training.checkpoints import Checkpoints, State
 from training_service.training.fine_tuning import fine_tune, phase_weights
+from training_service.training.input_choice import INPUT_CHOICE, InputChoice
 from training_service.training.outcome import TrainingFailed
 from training_service.training.progress import Progress, ProgressMeter
 from training_service.training.training_context import FineTuned, TrainingContext
@@ -129,8 +127,7 @@ class Worker:
         dataset = self._datasets.get(spec.dataset_id)
         manifest = read_manifest(self._store.blobs, dataset.digest)
         chain = self._start(recipe, base, manifest.task, spec.seed)
-        meter = ProgressMeter(phase_weights(recipe), self._emit)
-        context = self._context(job, base, dataset.digest, manifest, meter)
+        context, recipe = self._context(job, base, dataset.digest, manifest, chain, recipe)
         self._jobs.advance(self._claim, JobState.RUNNING)
         trained = trained_stages(recipe, trainable_stages(base))
         self._tell(_plan(recipe, trained, context))
@@ -194,35 +191,34 @@ class Worker:
         return read_backbone(self._store.blobs, base, task, seed)
 
     def _context(
-        self, job: TrainingJob, base: Manifest, digest: str, manifest: DatasetManifest, meter: ProgressMeter
-    ) -> TrainingContext:
-        """Prepare the dataset, unless it is in the cache, and build the training context."""
-        modality = MODALITIES[manifest.modality]
-        input_spec = read_input_spec(base.input_spec)
+        self,
+        job: TrainingJob,
+        base: Manifest,
+        digest: str,
+        manifest: DatasetManifest,
+        chain: Chain,
+        recipe: Recipe,
+    ) -> tuple[TrainingContext, Recipe]:
+        """Prepare the dataset, unless somebody has, and lay out what recipes work with; name the recipe's fit."""
+        settings, device = self._settings, chosen_device(self._settings.device)
+        cache = ArrayCache(settings.cache_folder / "arrays", settings.array_cache_bytes)
+        preparation = Preparation(
+            self._store.blobs, cache, settings, device, base, digest, manifest, self._check_going_on
+        )
+        chooses_input = preparation.chooses_input(recipe)
+        meter = ProgressMeter(phase_weights(recipe, chooses_input=chooses_input), self._emit)
+        checkpoints = self._checkpoints()
+        saved, choice = checkpoints.load(), None
+        if chooses_input:
+            choice = self._choice(saved, preparation, chain, recipe, meter)
+            recipe = replace(recipe, fit=choice.name if choice is not None else "")
+        spec = preparation.spec(recipe.fit)
         meter.begin(Phase.DECODING, len(manifest.rows))
-
-        def on_rows(num_done: int) -> None:
-            self._check_going_on()
-            meter.report(num_done)
-
-        cache = ArrayCache(self._settings.cache_folder / "arrays", self._settings.array_cache_bytes)
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            data = prepare_dataset(
-                self._store.blobs,
-                digest,
-                manifest,
-                modality,
-                input_spec,
-                cache=cache,
-                threads=threads,
-                max_size=self._settings.max_sizes[manifest.modality],
-                on_rows=on_rows,
-            )
-        spec = modality.fitted_spec(input_spec, data.rows, data.positions[Split.TRAIN])
-        device = chosen_device(self._settings.device)
-        return TrainingContext(
+        data = preparation.prepared(spec, meter.report)
+        spec = preparation.modality.fitted_spec(spec, data.rows, data.positions[Split.TRAIN])
+        context = TrainingContext(
             data=data,
-            modality=modality,
+            modality=preparation.modality,
             task=manifest.task,
             spec=spec,
             seed=job.spec.seed,
@@ -231,14 +227,31 @@ class Worker:
             meter=meter,
             check_going_on=self._check_going_on,
             tell=self._tell,
-            features=FeatureCache(cache, digest, base, spec, device),
-            checkpoints=Checkpoints(
-                self._jobs,
-                self._store.blobs,
-                self._claim,
-                interval_seconds=self._settings.checkpoint_seconds,
-                should_stop=self._stopping.is_set,
-            ),
+            features=preparation.features(spec),
+            checkpoints=checkpoints,
+            saved=saved,
+            input_choice=choice,
+        )
+        return context, recipe
+
+    def _choice(
+        self, saved: State | None, preparation: Preparation, chain: Chain, recipe: Recipe, meter: ProgressMeter
+    ) -> InputChoice | None:
+        """Return the choice of an attempt that was broken off, which may be none, else choose now and say why."""
+        if saved is not None:
+            found = saved.get(INPUT_CHOICE)
+            return InputChoice.from_json(found) if found is not None else None
+        choice = try_inputs(preparation, chain, recipe, self._scratch_folder(), meter)
+        self._tell(choice.reason)
+        return choice
+
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(
+            self._jobs,
+            self._store.blobs,
+            self._claim,
+            interval_seconds=self._settings.checkpoint_seconds,
+            should_stop=self._stopping.is_set,
         )
 
     def _check_going_on(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,6 +35,10 @@ class TrainingModality(Modality, Protocol):
 
     AUGMENTATIONS: frozenset[Augmentation]
     """How rows can be varied while training."""
+    VARIANTS_ARE: str
+    """What variants of an input spec differ in, as a heading has it; empty where there are none."""
+    VARIANTS: Mapping[str, str]
+    """What each variant of an input spec does, by its name; empty where there are none."""
 
     def preparation(self, spec: InputSpec) -> str:
         """Name all that the bits of prepared rows depend on, but for the dataset: of the spec, and of libraries."""
@@ -42,6 +46,17 @@ class TrainingModality(Modality, Protocol):
 
     def misfit(self, spec: InputSpec, about: Mapping[str, Any]) -> str:
         """Return why examples do not fit a spec of this modality; empty if they do. `about` is their summary."""
+        ...
+
+    def variants(self, spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> Mapping[str, InputSpec]:
+        """Return the variants of a base's spec, by name, its own first; `facts` are those of a dataset's examples.
+
+        Two that prepare equal rows of these examples are one. Without VARIANTS there is the spec alone, without a name.
+        """
+        ...
+
+    def variant(self, spec: InputSpec, name: str) -> InputSpec:
+        """Return the variant of this name."""
         ...
 
     def fitted_spec(self, spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:

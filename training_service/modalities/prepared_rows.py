@@ -37,6 +37,11 @@ class PreparedDataset:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def seen(self) -> Positions:
+        """Positions of the rows that training may look at: those of the training and the validation split, in order."""
+        return np.sort(np.concatenate([self.positions[Split.TRAIN], self.positions[Split.VALIDATION]]))
+
 
 def prepared_key(digest: str, modality: TrainingModality, spec: InputSpec) -> str:
     """Return the key of a dataset's prepared rows: everything that their bits depend on."""

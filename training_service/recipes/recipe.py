@@ -92,7 +92,8 @@ class Recipe:
     and steps choose among these and the plain one; 0 crops anew in every step. A step takes `batches_per_step` batches
     of `batch_size` rows. `momentum` and `nesterov` are SGD's, `beta1` is AdamW's. `freeze_batch_norm` keeps BatchNorm's
     statistics those of the base. With `average_decay` the moving average of the weights is measured and kept.
-    `patience` is the number of epochs without a lower validation loss after which training stops. `reason` says why the
+    `patience` is the number of epochs without a lower validation loss after which training stops. `fit` names a variant
+    of the base's input spec; empty, the service chooses, and `scratch` takes the base's own. `reason` says why the
     service chose this recipe, if it did.
     """
 
@@ -126,6 +127,7 @@ class Recipe:
     average_decay: float = 0.0
     patience: int = 0
     precision: Precision = Precision.FLOAT32
+    fit: str = ""
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:

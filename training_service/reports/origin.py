@@ -12,6 +12,7 @@ from training_service.recipes.recipe import DEFAULTS, Recipe
 from training_service.reports.command import finetune_command
 from training_service.reports.facts import JobFacts
 from training_service.tasks import TRAINING_TASKS
+from training_service.training.input_choice import INPUT_CHOICE
 
 _SHOWN_DIGITS = 12
 _SHOWN_FILES = 100
@@ -103,7 +104,7 @@ def recipe(facts: JobFacts) -> RecipeSection:
     settings = [
         Setting(name, value, defaults.get(name, value))
         for name, value in values.items()
-        if name not in {"name", "reason", REMARKS}
+        if name not in {"name", "reason", REMARKS, INPUT_CHOICE} and value != ""
     ]
     return RecipeSection(str(asked.name), asked.reason, settings)
 

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from training_service.markup.sections import Section
 from training_service.reports.facts import JobFacts
+from training_service.reports.inputs import inputs
 from training_service.reports.mistakes import mistakes
 from training_service.reports.origin import data, lineage, recipe, reproduction
 from training_service.reports.promotion import promotion
@@ -17,7 +18,7 @@ from training_service.reports.words import FILTERS
 
 Write = Callable[[JobFacts], Section | None]
 ABOVE: Sequence[Write] = (quality, promotion, learning)
-BELOW: Sequence[Write] = (mistakes, data, recipe, lineage, history, reproduction)
+BELOW: Sequence[Write] = (mistakes, data, inputs, recipe, lineage, history, reproduction)
 """Sections above and below those of the task; one that has nothing to say is None."""
 
 

@@ -143,6 +143,10 @@ class TrainingTask:
     make_loss: MakeLoss
     guessing_loss: Callable[[Targets], float]
     """The loss of the best answer that is the same for all rows."""
+    row_losses: Callable[[Outputs, Targets], Numbers]
+    """The loss of each row, [n], whose mean is that of `validate`."""
+    folds: Callable[[Targets], NDArray[np.int64]]
+    """The fold of each row in cross-validation, from 0; -1 for one that is never left out."""
     validate: Callable[[Outputs, Targets], Validation]
     scale: Callable[[Targets], TargetScale | None]
     """How targets are scaled to train on; None where they are taken as they are."""

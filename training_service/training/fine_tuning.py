@@ -29,11 +29,19 @@ from training_service.training.trainer import Trainer, TrainingData
 from training_service.training.training_context import FineTuned, TrainingContext
 
 
-def phase_weights(recipe: Recipe) -> dict[Phase, float]:
+def phase_weights(recipe: Recipe, *, chooses_input: bool = False) -> dict[Phase, float]:
     """Return the phases of a recipe, and about which share of the time each takes."""
+    chosen = {Phase.CHOOSING_INPUT: 1.0 if recipe.name is RecipeName.LINEAR_PROBE else 0.15} if chooses_input else {}
     if recipe.name is RecipeName.LINEAR_PROBE:
-        return {Phase.DECODING: 0.15, Phase.COMPUTING_FEATURES: 0.65, Phase.FITTING_HEAD: 0.18, Phase.EVALUATING: 0.02}
+        return {
+            **chosen,
+            Phase.DECODING: 0.15,
+            Phase.COMPUTING_FEATURES: 0.65,
+            Phase.FITTING_HEAD: 0.18,
+            Phase.EVALUATING: 0.02,
+        }
     weights = {
+        **chosen,
         Phase.DECODING: 0.1,
         Phase.COMPUTING_FEATURES: 0.1,
         Phase.FITTING_HEAD: 0.05,
@@ -60,7 +68,7 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
     data = TrainingData(context.training_task, rows, context.targets, context.train, context.validation)
     suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]], chain.embedding_size)
     suffix.freeze(set(suffix.stage_names) - {*trained, HEAD})
-    saved = context.saved_state()
+    saved = context.saved
     hyperparameters = dict(saved["hyperparameters"]) if saved else _hyperparameters(suffix, data, recipe, context)
     recipe = replace(recipe, learning_rate=hyperparameters["learning_rate"])
     trainer = Trainer(suffix, data, recipe, context.seed, context.device)

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -29,6 +28,7 @@ from training_service.tasks import TRAINING_TASKS, TrainingTask
 from training_service.tasks.target_scale import TargetScale
 from training_service.tasks.training_task import Answers, Outputs, Targets
 from training_service.training.checkpoints import Checkpoints, State
+from training_service.training.input_choice import INPUT_CHOICE, InputChoice
 from training_service.training.progress import Figures, ProgressMeter
 
 
@@ -51,8 +51,9 @@ class TrainingContext:
     """One job's surroundings; `check_going_on` is called between batches and ends the job by raising.
 
     `tell` adds a line to the job's events, for whoever follows it; `remarks` are those that stay with the version.
-    `spec` is the base's input spec with what the modality takes from the training rows. Without `checkpoints` a job
-    that is broken off begins anew.
+    `spec` is the base's input spec with what the modality takes from the training rows, and `input_choice` what was
+    tried where the service chose among its variants. `saved` is where an earlier attempt was broken off; without
+    `checkpoints` each attempt begins anew.
     """
 
     data: PreparedDataset
@@ -67,6 +68,8 @@ class TrainingContext:
     tell: Callable[[str], None]
     features: FeatureCache
     checkpoints: Checkpoints | None = None
+    saved: State | None = None
+    input_choice: InputChoice | None = None
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -116,14 +119,11 @@ class TrainingContext:
         chosen = self.test[chosen_rows(len(self.test), self.spec)]
         return Rows({name: array[chosen] for name, array in self.data.rows.arrays.items()}, len(chosen))
 
-    def saved_state(self) -> State | None:
-        """Return where an earlier attempt at this job was broken off; None for a fresh start."""
-        return self.checkpoints.load() if self.checkpoints is not None else None
-
     def save_if_due(self, step: int, make_state: Callable[[], State]) -> None:
-        """Keep the state after so many steps, if it is time to."""
+        """Keep the state after so many steps, if it is time to: the next attempt prepares its rows in the same way."""
         if self.checkpoints is not None:
-            self.checkpoints.save_if_due(step, make_state)
+            chosen = self.input_choice.to_json() if self.input_choice is not None else None
+            self.checkpoints.save_if_due(step, lambda: {**make_state(), INPUT_CHOICE: chosen})
 
     def begin(self, phase: Phase, num_items: int = 1, *, of_examples: bool = False) -> None:
         """Open a phase of the progress, unless the job is to stop."""
@@ -136,9 +136,11 @@ class TrainingContext:
         self.meter.report(num_done, figures, is_milestone=is_milestone)
 
     def activations(self, stages: Mapping[str, nn.Module], views: Sequence[View], viewed: Positions) -> list[Rows]:
-        """Run the base's first stages over all rows, and over other views of some; rows are in their own places."""
+        """Run the base's first stages over all rows, and over other views of some; rows are in their own places.
+
+        Test rows run by themselves: the others may have run already, when the input spec was chosen.
+        """
         prefix = FrozenPrefix(stages, self.modality, self.spec, self.device, self.features)
-        everything = np.arange(len(self.data))
         num_done = 0
 
         def on_rows(count: int) -> None:
@@ -146,9 +148,11 @@ class TrainingContext:
             num_done += count
             self.report(num_done)
 
-        self.begin(Phase.COMPUTING_FEATURES, len(everything) + len(views) * len(viewed), of_examples=True)
-        plain = prefix.run(self.data.rows, everything, folder=self.folder, on_rows=on_rows)
-        others = [prefix.run(self.data.rows, viewed, folder=self.folder, on_rows=on_rows, view=view) for view in views]
+        self.begin(Phase.COMPUTING_FEATURES, len(self.data) + len(views) * len(viewed), of_examples=True)
+        plain = prefix.run(self.data.rows, [self.data.seen, self.test], folder=self.folder, on_rows=on_rows)
+        others = [
+            prefix.run(self.data.rows, [viewed], folder=self.folder, on_rows=on_rows, view=view) for view in views
+        ]
         return [plain, *others]
 
     def answers(self, outputs: Outputs, validation_outputs: Outputs) -> Answers:
@@ -164,4 +168,5 @@ class TrainingContext:
     ) -> FineTuned:
         """Measure what came of training."""
         metrics = self.training_task.measure(answers, Split.TEST)
-        return FineTuned(chain, changed, answers, metrics, hyperparameters)
+        chosen = {INPUT_CHOICE: self.input_choice.to_json()} if self.input_choice is not None else {}
+        return FineTuned(chain, changed, answers, metrics, {**hyperparameters, **chosen})

@@ -210,7 +210,7 @@ def spec_of_transforms(transforms: Any) -> ImageInputSpec:  # noqa: ANN401  torc
 
 def to_pixels(image: Image.Image, spec: ImageInputSpec) -> Pixels:
     """Fit an RGB image to the square by the spec's fit: uint8 [crop_size, crop_size, 3]."""
-    square = Square(spec.crop_size, spec.resize_size, _INTERPOLATIONS[spec.interpolation], _mean_colour(spec))
+    square = Square(spec.crop_size, spec.resize_size, _INTERPOLATIONS[spec.interpolation], mean_colour(spec))
     return np.array(FITS[spec.fit](image, square), dtype=np.uint8)
 
 
@@ -230,7 +230,7 @@ def normalise(pixels: torch.Tensor, spec: ImageInputSpec) -> torch.Tensor:
     return lines.view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
-def _mean_colour(spec: ImageInputSpec) -> Colour:
+def mean_colour(spec: ImageInputSpec) -> Colour:
     """Return the colour that is about 0 once it is normalised: what a convolution pads with, too."""
     red, green, blue = (round(min(max(mean, 0.0), 1.0) * 255) for mean in spec.mean)
     return (red, green, blue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities import Rows
 from model_store.modalities.image.spec import ImageInputSpec, normalise
 from training_service.arrays.array_cache import ArrayCache
+from training_service.arrays.records import Positions
 from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import FrozenPrefix
 from training_service.modalities import MODALITIES
@@ -46,14 +48,19 @@ class Stem(nn.Module):
 
 
 def run(
-    folder: Path, stem: Stem, base: Manifest = BASE, view: View = PLAIN, spec: ImageInputSpec = SPEC
+    folder: Path,
+    stem: Stem,
+    base: Manifest = BASE,
+    view: View = PLAIN,
+    spec: ImageInputSpec = SPEC,
+    groups: Sequence[Positions] = (ALL,),
 ) -> tuple[np.ndarray, list[int]]:
     """Run the stem over all rows, and return what came of it and what was told meanwhile."""
     cache = FeatureCache(ArrayCache(folder / "cache", 10**7), "d" * 64, base, spec, CPU)
     told: list[int] = []
     prefix = FrozenPrefix({"stem": stem}, MODALITIES["image"], spec, CPU, cache)
     rows = Rows({"pixels": PIXELS}, NUM_ROWS)
-    found = prefix.run(rows, ALL, folder=folder / "scratch", on_rows=told.append, view=view)
+    found = prefix.run(rows, groups, folder=folder / "scratch", on_rows=told.append, view=view)
     return found.arrays["x"], told
 
 
@@ -63,6 +70,17 @@ def test_features_are_those_of_every_row(tmp_path: Path) -> None:
     expected = normalise(torch.from_numpy(PIXELS), SPEC).mean((2, 3)).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert sum(told) == NUM_ROWS
+
+
+def test_a_group_of_rows_that_ran_before_is_found(tmp_path: Path) -> None:
+    """Who tries an input spec on some rows leaves them to the job that then runs all."""
+    some, others = ALL[::3], np.setdiff1d(ALL, ALL[::3])
+    run(tmp_path, Stem(), groups=[some])
+    stem = Stem()
+    found, told = run(tmp_path, stem, groups=[some, others])
+    assert stem.num_rows == 1 + len(others)
+    assert sum(told) == NUM_ROWS
+    assert np.array_equal(found, run(tmp_path / "other", Stem())[0])
 
 
 def test_a_second_job_computes_none(tmp_path: Path) -> None:

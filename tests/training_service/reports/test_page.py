@@ -82,8 +82,8 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     """Figures, curves, gate, confusions, labels, data, every hyperparameter, lineage and events; each once."""
     page = report(service, tuned.name)
     assert page.texts["h2"] == [
-        "Quality", "Promotion", "Learning", "Confusions", "Calibration", "Labels", "Worst mistakes", "Data", "Recipe",
-        "Lineage", "History", "How to reproduce",
+        "Quality", "Promotion", "Learning", "Confusions", "Calibration", "Labels", "Worst mistakes", "Data", "Input",
+        "Recipe", "Lineage", "History", "How to reproduce",
     ]  # fmt: skip
     assert len(page.texts["h1"]) == 1
     ids = page.values("id")
@@ -105,7 +105,7 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     hyperparameters = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
     assert (hyperparameters["epoch_count"], hyperparameters["batch_size"]) == ("3 default 20", "8 default 32")
     assert (hyperparameters["seed"], hyperparameters["optimizer"]) == ("7", "adamw")
-    assert set(version.lineage.recipe) - {"name", "reason"} <= hyperparameters.keys()
+    assert set(version.lineage.recipe) - {"name", "reason", "input_choice"} <= hyperparameters.keys()
     captions = page.texts["figcaption"]
     assert {"Loss, head fit", "Accuracy, head fit", "Loss, training", "Accuracy, training"} <= set(captions)
     kept = int(version.lineage.recipe["kept_epoch"])

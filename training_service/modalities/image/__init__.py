@@ -13,11 +13,15 @@ from training_service.modalities.image.stored_images import preview
 from training_service.modalities.image.summary import summarise
 from training_service.modalities.image.training import (
     AUGMENTATIONS,
+    VARIANTS,
+    VARIANTS_ARE,
     augmented,
     describe_mistake,
     fitted_spec,
     misfit,
     preparation,
+    variant,
+    variants,
     viewed,
 )
 
@@ -40,6 +44,8 @@ __all__ = [
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "VARIANTS",
+    "VARIANTS_ARE",
     "augmented",
     "describe_mistake",
     "fitted_spec",
@@ -49,5 +55,7 @@ __all__ = [
     "preview",
     "read",
     "summarise",
+    "variant",
+    "variants",
     "viewed",
 ]

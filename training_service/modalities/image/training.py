@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import PIL
@@ -11,7 +12,8 @@ import torch
 from PIL import Image
 
 from model_store.modalities import Batch, InputSpec, Rows
-from model_store.modalities.image.spec import PIXELS, ImageInputSpec
+from model_store.modalities.image.fits import CROP, PAD, SQUASH
+from model_store.modalities.image.spec import PIXELS, ImageInputSpec, mean_colour
 from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.image.augment import augmented_pixels, viewed_pixels
@@ -20,14 +22,39 @@ from training_service.modalities.views import View
 from training_service.recipes.recipe import Augmentation
 
 AUGMENTATIONS = frozenset(Augmentation)
+VARIANTS_ARE = "Fit of an image to its square"
+VARIANTS: Mapping[str, str] = {
+    CROP: "The shorter edge is resized, and the centre is cut out: the ends of a long image are lost.",
+    PAD: "The longer edge is resized to that of the square, and the rest is filled with one colour.",
+    SQUASH: "Both edges are resized to those of the square: the whole image is there, and distorted.",
+}
 _EDGE = 144
 _QUALITY = 78
 
 
 def preparation(spec: InputSpec) -> str:
-    """Return the key of prepared pixels: the decoder belongs to it, the spec's mean and std do not."""
+    """Return the key of prepared pixels: the spec but for its std, of its mean the fill of a pad, the decoder."""
     spec = cast("ImageInputSpec", spec)
-    return f"{spec.resize_size}-{spec.crop_size}-{spec.interpolation}-reduced-pillow-{PIL.__version__}"
+    how = {
+        CROP: f"{spec.resize_size}",
+        PAD: f"{PAD}-{'-'.join(map(str, mean_colour(spec)))}",
+        SQUASH: SQUASH,
+    }[spec.fit]
+    return f"{how}-{spec.crop_size}-{spec.interpolation}-reduced-pillow-{PIL.__version__}"
+
+
+def variants(spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> dict[str, InputSpec]:
+    """Return the spec with each fit, its own first; of square images a pad and a squash are the same."""
+    own = cast("ImageInputSpec", spec).fit
+    names = dict.fromkeys((own, *VARIANTS))
+    if all(each["width"] == each["height"] for each in facts):
+        names.pop(SQUASH if own == PAD else PAD)
+    return {name: variant(spec, name) for name in names}
+
+
+def variant(spec: InputSpec, name: str) -> InputSpec:
+    """Return the spec with this fit."""
+    return replace(cast("ImageInputSpec", spec), fit=name)
 
 
 def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:  # noqa: ARG001  images are resized

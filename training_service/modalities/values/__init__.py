@@ -15,11 +15,15 @@ from training_service.modalities.values.reading import read_values as read
 from training_service.modalities.values.summary import summarise
 from training_service.modalities.values.training import (
     AUGMENTATIONS,
+    VARIANTS,
+    VARIANTS_ARE,
     augmented,
     describe_mistake,
     fitted_spec,
     misfit,
     preparation,
+    variant,
+    variants,
     viewed,
 )
 
@@ -53,6 +57,8 @@ __all__ = [
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "VARIANTS",
+    "VARIANTS_ARE",
     "augmented",
     "describe_mistake",
     "fitted_spec",
@@ -62,5 +68,7 @@ __all__ = [
     "preview",
     "read",
     "summarise",
+    "variant",
+    "variants",
     "viewed",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -20,6 +20,8 @@ from training_service.modalities.views import View
 from training_service.recipes.recipe import Augmentation
 
 AUGMENTATIONS = frozenset({Augmentation.NONE})
+VARIANTS_ARE = ""
+VARIANTS: Mapping[str, str] = {}
 _SHOWN = 8
 _NUMBERS_AT_ONCE = 2**20
 
@@ -33,6 +35,16 @@ def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:
     """Say that rows have other numbers than the spec takes."""
     size, found = cast("ValuesInputSpec", spec).size, about["num_features"]
     return "" if size == found else f"takes rows of {size} numbers, and the dataset has rows of {found}"
+
+
+def variants(spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> dict[str, InputSpec]:  # noqa: ARG001  there is one
+    """Return the spec."""
+    return {"": spec}
+
+
+def variant(spec: InputSpec, name: str) -> InputSpec:  # noqa: ARG001  as above
+    """Return the spec."""
+    return spec
 
 
 def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:

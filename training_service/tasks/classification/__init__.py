@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from training_service.tasks.classification.matching import match
-from training_service.tasks.classification.metrics import measure, validate
+from training_service.tasks.classification.metrics import measure, row_losses, validate
 from training_service.tasks.classification.report import mistakes, sections
 from training_service.tasks.classification.training import (
     STRENGTHS,
@@ -12,6 +12,7 @@ from training_service.tasks.classification.training import (
     guessing_loss,
     make_loss,
 )
+from training_service.tasks.cross_validation import label_folds
 from training_service.tasks.sections import label_counts
 from training_service.tasks.training_task import Metric, TrainingTask
 
@@ -31,6 +32,8 @@ CLASSIFICATION = TrainingTask(
     strengths=STRENGTHS,
     make_loss=make_loss,
     guessing_loss=guessing_loss,
+    row_losses=row_losses,
+    folds=label_folds,
     validate=validate,
     scale=lambda _: None,
     fit_head=fit_head,

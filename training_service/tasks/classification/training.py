@@ -21,6 +21,7 @@ from training_service.tasks.training_task import Loss, Numbers
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Inverse L2 strengths to choose from, scikit-learn's C."""
 MAX_ITERATIONS = 500
+_NEVER = -1e4  # the logit of a label that no row has: its score is 0
 
 
 def make_loss(labels: Labels, num_labels: int, *, smoothing: float, is_balanced: bool) -> Loss:
@@ -54,14 +55,17 @@ def guessing_loss(labels: Labels) -> float:
 def fit_head(
     rows: Numbers, labels: Labels, num_labels: int, strength: float, *, is_balanced: bool
 ) -> tuple[Numbers, Numbers]:
-    """Fit a multinomial logistic regression; every label occurs."""
+    """Fit a multinomial logistic regression; two labels occur at least, and no other one is ever answered."""
     model = LogisticRegression(
         C=strength, max_iter=MAX_ITERATIONS, class_weight="balanced" if is_balanced else None
     ).fit(rows, labels)
-    if num_labels == 2:  # one row of weights, for the second label against the first
-        weight = np.concatenate([np.zeros_like(model.coef_), model.coef_])
-        return weight, np.array([0.0, model.intercept_[0]])
-    return model.coef_, model.intercept_
+    found_weight, found_bias = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # one row of weights, for the second label against the first
+        found_weight = np.concatenate([np.zeros_like(found_weight), found_weight])
+        found_bias = np.array([0.0, found_bias[0]])
+    weight, bias = np.zeros((num_labels, rows.shape[1])), np.full(num_labels, _NEVER)
+    weight[model.classes_], bias[model.classes_] = found_weight, found_bias
+    return weight, bias
 
 
 def calibrated(task: Task, logits: Logits, labels: Labels) -> Task:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from training_service.tasks.classification.training import STRENGTHS
+from training_service.tasks.cross_validation import spread_folds
 from training_service.tasks.multi_label.matching import match
-from training_service.tasks.multi_label.metrics import measure, validate
+from training_service.tasks.multi_label.metrics import mean_losses, measure, validate
 from training_service.tasks.multi_label.report import mistakes, sections
 from training_service.tasks.multi_label.training import calibrated, fit_head, guessing_loss, make_loss
 from training_service.tasks.sections import label_counts
@@ -26,6 +27,8 @@ MULTI_LABEL = TrainingTask(
     strengths=STRENGTHS,
     make_loss=make_loss,
     guessing_loss=guessing_loss,
+    row_losses=mean_losses,
+    folds=spread_folds,
     validate=validate,
     scale=lambda _: None,
     fit_head=fit_head,

@@ -73,7 +73,13 @@ def confidence(outputs: Outputs, truth: NDArray[np.bool_]) -> Confidence:
 
 def log_loss(outputs: Outputs, truth: Truth) -> float:
     """Return the mean over rows and labels of the log loss, in nats."""
-    return float(row_losses(outputs, truth).mean() / outputs.shape[1])
+    return float(mean_losses(outputs, truth).mean())
+
+
+def mean_losses(outputs: Outputs, truth: Truth) -> Numbers:
+    """Return the mean over labels of -log(score of what is true), of each row, in nats."""
+    losses: Numbers = row_losses(outputs, truth) / outputs.shape[1]
+    return losses
 
 
 def row_losses(outputs: Outputs, truth: Truth) -> Numbers:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from training_service.tasks.cross_validation import spread_folds
 from training_service.tasks.regression.matching import match
-from training_service.tasks.regression.metrics import measure, validate
+from training_service.tasks.regression.metrics import measure, row_losses, validate
 from training_service.tasks.regression.report import describe_targets, mistakes, sections
 from training_service.tasks.regression.training import STRENGTHS, calibrated, fit_head, guessing_loss, make_loss
 from training_service.tasks.target_scale import TargetScale
@@ -21,6 +22,8 @@ REGRESSION = TrainingTask(
     strengths=STRENGTHS,
     make_loss=make_loss,
     guessing_loss=guessing_loss,
+    row_losses=row_losses,
+    folds=spread_folds,
     validate=validate,
     scale=TargetScale.of,
     fit_head=fit_head,

@@ -50,6 +50,12 @@ def validate(outputs: Outputs, targets: NDArray[np.float32]) -> Validation:
     return Validation(float(shares.mean()) if len(shares) else 0.0, float(squares.mean()))
 
 
+def row_losses(outputs: Outputs, targets: NDArray[np.float32]) -> Numbers:
+    """Return the squared error of each row, [n]: the mean over targets."""
+    losses: Numbers = np.square(outputs - targets.astype(np.float64)).mean(axis=1)
+    return losses
+
+
 def _unit(numbers: Numbers) -> Numbers:
     """Return the largest size of each column, [targets]: in this unit squares of any numbers fit into float32."""
     most = np.abs(numbers).max(axis=0)

@@ -1,0 +1,156 @@
+"""Prepares the rows of a job's dataset by an input spec, and chooses that spec where the service may."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model_store.architectures import Chain
+from model_store.blobs import BlobStore
+from model_store.manifests import Manifest
+from model_store.modalities import InputSpec, read_input_spec
+from training_service.arrays.array_cache import ArrayCache
+from training_service.datasets.manifest import DatasetManifest
+from training_service.datasets.splits import Split
+from training_service.features.feature_cache import FeatureCache
+from training_service.features.frozen_features import FrozenPrefix, embeddings
+from training_service.modalities import MODALITIES, TrainingModality
+from training_service.modalities.prepared_rows import PreparedDataset, prepare_dataset
+from training_service.phases import Phase
+from training_service.recipes.recipe import ClassWeights, Recipe, RecipeName
+from training_service.settings import TrainingSettings
+from training_service.tasks import TRAINING_TASKS
+from training_service.tasks.training_task import Targets
+from training_service.training.heads import Features
+from training_service.training.input_choice import InputChoice, choose_input
+from training_service.training.progress import ProgressMeter
+
+_MAX_TRIED_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The dataset of a job, by its digest, and the base that it is prepared for.
+
+    `check_going_on` is called again and again, and ends the job by raising.
+    """
+
+    blobs: BlobStore
+    cache: ArrayCache
+    settings: TrainingSettings
+    device: torch.device
+    base: Manifest
+    digest: str
+    dataset: DatasetManifest
+    check_going_on: Callable[[], None]
+
+    @property
+    def modality(self) -> TrainingModality:
+        """The modality of the examples."""
+        return MODALITIES[self.dataset.modality]
+
+    @property
+    def own_spec(self) -> InputSpec:
+        """The base's input spec."""
+        return read_input_spec(self.base.input_spec)
+
+    def spec(self, fit: str) -> InputSpec:
+        """Return the variant of the base's input spec with this name; without one its own."""
+        return self.modality.variant(self.own_spec, fit) if fit else self.own_spec
+
+    def chooses_input(self, recipe: Recipe) -> bool:
+        """Say whether the service chooses the input spec: none is named, and there are weights to try several with."""
+        return not recipe.fit and recipe.name is not RecipeName.SCRATCH and bool(self.modality.VARIANTS)
+
+    def prepared(self, spec: InputSpec, on_rows: Callable[[int], None]) -> PreparedDataset:
+        """Return the rows as a spec prepares them; `on_rows` is told how many are done."""
+
+        def going_on(num_done: int) -> None:
+            self.check_going_on()
+            on_rows(num_done)
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return prepare_dataset(
+                self.blobs,
+                self.digest,
+                self.dataset,
+                self.modality,
+                spec,
+                cache=self.cache,
+                threads=threads,
+                max_size=self.settings.max_sizes[self.dataset.modality],
+                on_rows=going_on,
+            )
+
+    def features(self, spec: InputSpec) -> FeatureCache:
+        """Return the cache of what frozen stages put out for rows of this spec."""
+        return FeatureCache(self.cache, self.digest, self.base, spec, self.device)
+
+    def sample(self) -> Preparation:
+        """Return the preparation of the rows to try specs on: all of a small dataset, whose rows are then used again.
+
+        Of a larger one an even spread of 1,000 training and validation rows, which are in the order of their labels.
+        """
+        if len(self.dataset.rows) <= _MAX_TRIED_ROWS:
+            return self
+        seen = [row for row in self.dataset.rows if row.split is not Split.TEST]
+        places = np.linspace(0, len(seen) - 1, min(len(seen), _MAX_TRIED_ROWS)).round().astype(np.int64)
+        rows = tuple(seen[place] for place in places)
+        digest = hashlib.sha256("".join(row.sha256 for row in rows).encode()).hexdigest()
+        return replace(self, digest=f"{self.digest}-{digest}", dataset=replace(self.dataset, rows=rows))
+
+    def embedded(
+        self, chain: Chain, spec: InputSpec, folder: Path, on_rows: Callable[[int], None]
+    ) -> tuple[Features, Targets]:
+        """Return embeddings and targets of training and validation rows; `on_rows` is told how many more are done."""
+        num_prepared = 0
+
+        def on_prepared(num_done: int) -> None:
+            nonlocal num_prepared
+            on_rows(num_done - num_prepared)
+            num_prepared = num_done
+
+        def on_run(num_more: int) -> None:
+            self.check_going_on()
+            on_rows(num_more)
+
+        data = self.prepared(spec, on_prepared)
+        stages = dict(chain.to(self.device).backbone)
+        prefix = FrozenPrefix(stages, self.modality, spec, self.device, self.features(spec))
+        rows = prefix.run(data.rows, [data.seen], folder=folder, on_rows=on_run)
+        return embeddings(rows)[data.seen], data.targets[data.seen]
+
+
+def try_inputs(
+    preparation: Preparation, chain: Chain, recipe: Recipe, folder: Path, meter: ProgressMeter
+) -> InputChoice:
+    """Try the variants of the base's input spec, and choose one; `chain` has the base's backbone."""
+    sample = preparation.sample()
+    variants = sample.modality.variants(sample.own_spec, [row.facts for row in sample.dataset.rows])
+    num_done = 0
+
+    def on_rows(num_more: int) -> None:
+        nonlocal num_done
+        num_done += num_more
+        meter.report(num_done)
+
+    meter.begin(Phase.CHOOSING_INPUT, 2 * len(variants) * len(sample.dataset.rows))
+    found = {name: sample.embedded(chain, spec, folder, on_rows) for name, spec in variants.items()}
+    task = TRAINING_TASKS[sample.dataset.task.kind]
+    targets = next(iter(found.values()))[1]
+    scale = task.scale(targets)
+    return choose_input(
+        {name: features for name, (features, _) in found.items()},
+        targets if scale is None else scale.scaled(targets),
+        task,
+        len(sample.dataset.task.names),
+        is_balanced=recipe.class_weights is ClassWeights.BALANCED,
+        check_going_on=sample.check_going_on,
+    )
