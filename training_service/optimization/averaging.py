@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-Tensors = dict[str, Tensor]
 
+def moving_average(module: nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential moving average of parameters and buffers, which begins with the module as it is.
 
-class WeightAverage:
-    """An exponential moving average of tensors by name; whole numbers, such as BatchNorm's counter, are the latest.
-
-    `average += (1 - d) * (weights - average)` with d = min(decay, (1 + step) / (10 + step)): the first steps count
-    more, or the start would never be forgotten in a short run.
+    Each `update_parameters` does `average += (1 - d) * (weights - average)`, d = min(decay, n / (9 + n)) at the nth
+    one: the first steps count more, or the start would never be forgotten in a short run. Whole numbers, such as
+    BatchNorm's counter, are the latest; what does not change keeps its bits.
     """
 
-    def __init__(self, decay: float, start: Mapping[str, Tensor]) -> None:
-        self._decay = decay
-        self.tensors: Tensors = {name: tensor.clone() for name, tensor in start.items()}
+    @torch.no_grad()
+    def update(averages: Any, weights: Any, count: Tensor | int) -> None:  # noqa: ANN401  as PyTorch calls it
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, weights, 1 - min(decay, int(count) / (9 + int(count))))
+        else:
+            torch._foreach_copy_(averages, weights)
 
-    def update(self, weights: Mapping[str, Tensor], step: int) -> None:
-        """Take in the weights after so many steps."""
-        share = 1 - min(self._decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, average in self.tensors.items():
-                if average.is_floating_point():
-                    average.lerp_(weights[name], share)
-                else:
-                    average.copy_(weights[name])
+    average = AveragedModel(module, multi_avg_fn=update, use_buffers=True)
+    set_count(average, 0)
+    return average
+
+
+def set_count(average: AveragedModel, num_updates: int) -> None:
+    """Say how many updates there were: one that was not counted would replace the start instead."""
+    average.n_averaged.fill_(num_updates + 1)

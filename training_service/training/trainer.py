@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from model_store.modalities import Batch, X
 from training_service.arrays.read_ahead import read_ahead
 from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches
-from training_service.optimization.averaging import WeightAverage
+from training_service.optimization.averaging import moving_average, set_count
 from training_service.optimization.losses import mixed_loss
 from training_service.optimization.mixing import mixed
 from training_service.optimization.optimizers import load_optimizer_state, make_optimizer, optimizer_state, set_rate
@@ -74,7 +73,7 @@ class Trainer:
         self._optimizer = make_optimizer(chain, self._trained, recipe)
         self._loss = _loss(chain, data, recipe)
         self._best = BestEpoch(keeps_weights=recipe.keep is Keep.BEST, patience=recipe.patience)
-        self._average = WeightAverage(recipe.average_decay, self._tensors(self._trained if self._has_average else ()))
+        self._average = moving_average(chain, recipe.average_decay) if recipe.average_decay else None
         self._order = RowOrder(data.train, recipe, seed)
         self.steps_per_epoch = self._order.steps_per_epoch
         self.num_steps = recipe.epoch_count * self.steps_per_epoch
@@ -94,7 +93,7 @@ class Trainer:
                 on_step(self._figures, is_milestone=False)
             else:
                 on_step(self._end_epoch(), is_milestone=True)
-        self._chain.load_state_dict(self._best.weights or self._average.tensors, strict=False)
+        self._chain.load_state_dict(self._best.weights or self._kept_tensors(), strict=False)
         self._chain.eval()
 
     def should_continue(self) -> bool:
@@ -130,8 +129,8 @@ class Trainer:
         if self._recipe.max_gradient_norm:
             nn.utils.clip_grad_norm_(self._chain.parameters(), self._recipe.max_gradient_norm)
         self._optimizer.step()
-        if self._has_average:
-            self._average.update(self._tensors(self._trained), self.step)
+        if self._average is not None:
+            self._average.update_parameters(self._chain)
         if self.step % self.steps_per_epoch == 0:
             self._losses.clear()
         self._losses.append(loss)
@@ -140,11 +139,14 @@ class Trainer:
 
     def outputs(self, positions: Positions) -> Outputs:
         """Return the head's outputs [n, outputs] for these rows, as they are served."""
-        self._chain.eval()
+        return self._outputs(self._chain, positions)
+
+    def _outputs(self, chain: nn.Module, positions: Positions) -> Outputs:
+        chain.eval()
         rows = self._data.rows
         with torch.inference_mode():
             read = read_ahead(rows.read, batches(positions, _EVALUATION_BATCH), self._device)
-            parts = [self._chain(_laid_out(rows.inputs(batch))).cpu() for _, batch in read]
+            parts = [chain(_laid_out(rows.inputs(batch))).cpu() for _, batch in read]
         return torch.cat(parts).numpy()
 
     def state_dict(self) -> dict[str, Any]:
@@ -152,13 +154,13 @@ class Trainer:
 
         Stages that have not trained so far are left out.
         """
-        keys = self._tensors(self._active(max(self.step - 1, 0))).keys()
+        keys = _tensors(self._chain, self._active(max(self.step - 1, 0))).keys()
         return {
             "step": self.step,
             "losses": [loss.item() for loss in self._losses],
-            "weights": _chosen(self._tensors(self._trained), keys),
+            "weights": _chosen(_tensors(self._chain, self._trained), keys),
             "optimizer": optimizer_state(self._optimizer, self._chain),
-            "average": _chosen(self._average.tensors, keys),
+            "average": _chosen(self._kept_tensors(), keys) if self._average is not None else {},
             "best": self._best.state_dict(),
             "best_weights": _chosen(self._best.weights, keys),
         }
@@ -170,19 +172,20 @@ class Trainer:
         self._losses = [torch.tensor(loss) for loss in state["losses"]]
         self._chain.load_state_dict(state["weights"], strict=False)
         load_optimizer_state(self._optimizer, self._chain, state["optimizer"])
-        for name, tensor in state["average"].items():
-            self._average.tensors[name].copy_(tensor)
+        if self._average is not None:
+            self._average.module.load_state_dict(state["average"], strict=False)
+            set_count(self._average, self.step)
         # What has not trained by now was the base's in the best epoch, too.
-        untouched = self._tensors(self._trained) if state["best_weights"] else {}
+        untouched = _tensors(self._chain, self._trained) if state["best_weights"] else {}
         self._best.load_state_dict(state["best"], {**untouched, **state["best_weights"]})
 
     @property
-    def _has_average(self) -> bool:
-        return self._recipe.average_decay > 0
+    def _kept(self) -> Chain:
+        """The chain that is measured and kept: the one that trains, or the moving average of its weights."""
+        return self._chain if self._average is None else cast("Chain", self._average.module)
 
-    def _tensors(self, stages: Sequence[str]) -> dict[str, Tensor]:
-        """Return parameters and buffers of some stages by their names in the chain, sharing memory with it."""
-        return {f"{name}.{key}": tensor for name in stages for key, tensor in self._chain.stage_tensors(name).items()}
+    def _kept_tensors(self) -> dict[str, Tensor]:
+        return _tensors(self._kept, self._trained)
 
     def _active(self, step: int) -> list[str]:
         """Return which stages train at a step; the head always does."""
@@ -251,29 +254,20 @@ class Trainer:
 
     def _judge(self) -> Validation:
         """Return how good these weights are on validation rows, and remember them if none were better."""
-        with self._averaged():
-            outputs = self.outputs(self._data.validation)
-            found = self._data.task.validate(outputs, self._data.targets[self._data.validation])
-            self.is_diverged = not (math.isfinite(found.loss) and self._has_finite_weights())
-            self._best.take(found.loss, lambda: self._tensors(self._trained))
+        outputs = self._outputs(self._kept, self._data.validation)
+        found = self._data.task.validate(outputs, self._data.targets[self._data.validation])
+        self.is_diverged = not (math.isfinite(found.loss) and self._has_finite_weights())
+        self._best.take(found.loss, self._kept_tensors)
         return found
 
     def _has_finite_weights(self) -> bool:
-        tensors = self._tensors(self._trained).values()
+        tensors = self._kept_tensors().values()
         return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Hold the average of the weights for a while, where the recipe has one."""
-        if not self._has_average:
-            yield
-            return
-        own = {name: tensor.clone() for name, tensor in self._tensors(self._trained).items()}
-        self._chain.load_state_dict(self._average.tensors, strict=False)
-        try:
-            yield
-        finally:
-            self._chain.load_state_dict(own, strict=False)
+
+def _tensors(chain: Chain, stages: Sequence[str]) -> dict[str, Tensor]:
+    """Return parameters and buffers of some stages by their names in the chain, sharing memory with it."""
+    return {f"{name}.{key}": tensor for name in stages for key, tensor in chain.stage_tensors(name).items()}
 
 
 def _chosen(tensors: Mapping[str, Tensor], keys: Iterable[str]) -> dict[str, Tensor]:
