@@ -12,7 +12,7 @@ from maas.training.v1 import training_pb2
 
 from maas_client.calls.jobs import JobCalls
 from maas_client.calls.predictions import PredictionCalls
-from maas_client.errors import Unavailable
+from maas_client.errors import Unavailable, Unimplemented
 from maas_client.wire.health import why_not_serving
 
 _TIMEOUT_SECONDS = 3.0
@@ -64,8 +64,8 @@ class StatusCalls(JobCalls, PredictionCalls):
 
 
 def _those(listed: Callable[[], Iterator[T]]) -> Iterator[T]:
-    """Yield what is listed; nothing where the service cannot be reached."""
+    """Yield what is listed; nothing where the service cannot be reached, or another one answers."""
     try:
         yield from listed()
-    except Unavailable:
+    except (Unavailable, Unimplemented):
         return
