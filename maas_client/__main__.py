@@ -21,6 +21,7 @@ from maas_client.errors import MaasError, error_of
 from maas_client.exit_codes import ExitCode
 from maas_client.settings import mistyped_variables
 from maas_client.views.output import as_text, notes, out, prepare_output
+from model_store.extras import NotInstalled
 
 _SERVICES, _TRAINING, _REGISTRY, _SERVING, _OPERATION = (
     "Services",
@@ -99,6 +100,8 @@ def main() -> None:
         _fail(str(own), own.exit_code)
     except BrokenPipeError:
         out.on_broken_pipe()  # whoever read has enough
+    except NotInstalled as error:
+        _fail(str(error), ExitCode.NOT_INSTALLED)
     except OSError as error:
         _fail(str(error))
     except UnicodeEncodeError as error:  # of an argument that the wire cannot carry

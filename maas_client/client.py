@@ -12,6 +12,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas_client.calls.datasets import DatasetCalls
 from maas_client.calls.edits import EditCalls
 from maas_client.calls.status import StatusCalls
+from model_store.extras import require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,8 +61,10 @@ class Client(DatasetCalls, EditCalls, StatusCalls):
 
         The weights are those of `source` (`maas bases` lists them), of a file `weights` with its `labels`, or `random`
         under this seed. `base` and `about` are as for `publish`. Raises InvalidArgument where these do not go together,
-        and model_store.errors.StoreError where the weights do not fit the architecture.
+        model_store.errors.StoreError where the weights do not fit the architecture, and model_store.extras.NotInstalled
+        without the server's packages.
         """
+        require("server", "maas import")
         from maas_client.transfers.bases import load_base
         from maas_client.transfers.publish import publish_base
 
@@ -97,8 +100,10 @@ class Client(DatasetCalls, EditCalls, StatusCalls):
         remember of the training, `base` the version it started from. `about` are further fields of the
         header of PublishModelVersion, such as `metrics`, `metric_values={"accuracy": 0.93}`, `description`,
         `tags={"team": "vision"}`, `alias`, `seed` and `request_id`, and `calibrate_by`, examples that it was not
-        trained on. Raises model_store.errors.StoreError where the weights do not fit the architecture.
+        trained on. Raises model_store.errors.StoreError where the weights do not fit the architecture, and
+        model_store.extras.NotInstalled without the server's packages.
         """
+        require("server", "Client.publish")
         from maas_client.transfers.publish import load_weights, publish_base
 
         loaded = load_weights(architecture, weights, labels)

@@ -15,6 +15,7 @@ from maas_client.settings import mistyped_variables
 from maas_client.stack.processes import ServiceProcess, Stack
 from maas_client.views.output import AsJson, as_text, notes, out, print_json
 from maas_client.wire.signals import take
+from model_store.extras import require
 from model_store.home_folder import expanded
 
 
@@ -26,6 +27,7 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start the training and the inference service on this machine; Ctrl-C stops both."""
+    require("server", "maas up")
     ends: SimpleQueue[str | None] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ends.put(None))

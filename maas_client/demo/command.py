@@ -11,6 +11,7 @@ import typer
 
 from maas_client.failures import CommandFailed
 from maas_client.views.output import AsJson, print_json
+from model_store.extras import require
 
 
 def demo(
@@ -25,6 +26,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Import a base, fine-tune it twice, hot-swap the versions under load, and show what came of it."""
+    require("server", "maas demo")
     from maas_client.demo.photos import PhotosUnavailable
     from maas_client.demo.run import find_photos, run_demo, show_figures, show_next_steps
     from model_store.errors import StoreError
@@ -47,6 +49,7 @@ def photos(
     folder: Annotated[Path, typer.Argument(help="Folder to make: one sub-folder of photos for each label.")],
 ) -> None:
     """Write the demo's photos into a folder, as something to try the other commands with."""
+    require("server", "maas photos")
     from maas_client.demo.photos import PhotosUnavailable
     from maas_client.demo.run import find_photos
 

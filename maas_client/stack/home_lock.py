@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import sys
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +23,13 @@ class HomeLock:
 
         Raises OSError where the folder cannot be used.
         """
+        if sys.platform == "win32":
+            raise CommandFailed(
+                "the services run on Linux and macOS: start them there, and say here where they are "
+                "(MAAS_TRAINING_ADDRESS, MAAS_INFERENCE_ADDRESS)"
+            )
+        import fcntl
+
         if self._file is not None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from maas_client.files.version_archive import VersionArchive, opened_archive, wr
 from maas_client.typed.shorthand import alias_name, model_name, model_of
 from maas_client.wire.sending import Header, send
 from maas_client.wire.streams import responses
+from model_store.extras import require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +47,7 @@ def export_torchvision(
 
     torchvision's model of as many classes loads them strictly; raises FailedPrecondition where it has no such head.
     """
+    require("server", "an export for torchvision")
     from model_store.bases.catalogue import native_head
     from model_store.manifests import Manifest
 

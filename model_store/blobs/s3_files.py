@@ -20,6 +20,7 @@ import fsspec
 from model_store.blobs import UnfinishedBlob
 from model_store.blobs.remote_files import ObjectFolder, RemoteFile, seconds
 from model_store.errors import InvalidInput, Unavailable
+from model_store.extras import remedy
 from model_store.hosts import is_this_machine
 
 _PART_BYTES = 8 * 1024 * 1024
@@ -127,7 +128,7 @@ class S3Folder(ObjectFolder):
         return {"Bucket": bucket, "Key": f"{prefix}/{name}".lstrip("/")}
 
     def _remedy(self, error: Exception) -> str:
-        return "pip install 'maas-transfer[s3]'" if isinstance(error, ImportError) else super()._remedy(error)
+        return remedy("s3") if isinstance(error, ImportError) else super()._remedy(error)
 
 
 def _pages(

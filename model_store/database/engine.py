@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from model_store.database.errors import lost_connection, meaning_of, translated
 from model_store.database.principals import act_for
 from model_store.errors import InvalidInput, SchemaMismatch
+from model_store.extras import remedy
 
 _BUSY_TIMEOUT_SECONDS = 30  # longest wait of a writer for another one, on either server
 _POOL = {"pool_size": 5, "max_overflow": -1}  # a pool of threads bounds them, so no thread waits for one
@@ -176,7 +177,7 @@ def _server_engine(url: sqlalchemy.URL) -> Engine:
     except ImportError as error:
         raise InvalidInput.of(
             "database_url",
-            f"names PostgreSQL, whose driver is not here ({error}): pip install 'maas-transfer[postgres]'",
+            f"names PostgreSQL, whose driver is not here ({error}): {remedy('postgres')}",
         ) from error
     event.listen(engine, "connect", _prepare_server)
     return engine

@@ -14,10 +14,12 @@ from maas_client.typed.numbers import INT32_MAX, INT64_MAX
 from maas_client.typed.shorthand import id_of, pairs
 from maas_client.views.new_alias import say_where_new
 from maas_client.views.output import AsJson, notes, out, print_json, print_table, size
+from model_store.extras import require
 
 
 def list_bases(*, as_json: AsJson = False) -> None:
     """List the pretrained models that `maas import` can bring in."""
+    require("server", "maas bases")
     from model_store.bases.catalogue import catalogue
 
     bases = catalogue()

@@ -12,6 +12,7 @@ import typer
 
 from maas_client.failures import WrongUsage, store_errors_explained
 from maas_client.views.output import AsJson, notes, out, print_json, print_table, size
+from model_store.extras import require
 
 if TYPE_CHECKING:
     from model_store.blobs import BlobStore
@@ -30,6 +31,7 @@ def fsck(
     as_json: AsJson = False,
 ) -> None:
     """Check that rows and blobs agree and nothing is damaged; exit code 1 where something is wrong. Deletes nothing."""
+    require("server", "maas store fsck")
     from grpc_runtime.settings import StoreSettings
     from model_store.upkeep.fsck import Checker
     from model_store.upkeep.repair import Repairer
@@ -106,6 +108,7 @@ def _problem_text(problem: Problem) -> str:
 
 def du(*, as_json: AsJson = False) -> None:
     """Show what takes room: of each model, what is its own and what it shares; and what could go."""
+    require("server", "maas store du")
     from grpc_runtime.settings import StoreSettings
     from model_store.upkeep.usage import usage_of
 

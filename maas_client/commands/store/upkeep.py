@@ -12,6 +12,7 @@ from maas_client.commands.store import checks
 from maas_client.failures import WrongUsage, store_errors_explained
 from maas_client.typed.numbers import INT32_MAX, finite
 from maas_client.views.output import AsJson, out, print_json, print_table, size
+from model_store.extras import require
 
 if TYPE_CHECKING:
     from model_store.upkeep.gc import Garbage
@@ -41,6 +42,7 @@ app.command("du")(checks.du)
 @app.command("migrate")
 def migrate(*, as_json: AsJson = False) -> None:
     """Bring the database to the schema that this maas needs, one process at a time."""
+    require("server", "maas store migrate")
     from grpc_runtime.settings import StoreSettings
 
     with store_errors_explained():
@@ -61,6 +63,7 @@ def collect_garbage(
     as_json: AsJson = False,
 ) -> None:
     """Purge what was deleted and is due, and find blobs that nothing needs any more; safe while services run."""
+    require("server", "maas store gc")
     from dataclasses import asdict
 
     from grpc_runtime.settings import StoreSettings
@@ -99,6 +102,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Delete old versions; what an alias, a newer version or a job stands on is kept, and the newest of each model."""
+    require("server", "maas store prune")
     from grpc_runtime.settings import StoreSettings
     from model_store.names import check_id
     from model_store.registry.models import ModelStore

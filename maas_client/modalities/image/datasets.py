@@ -8,6 +8,8 @@ from pathlib import Path
 
 from maas.training.v1 import training_pb2
 
+from model_store.extras import require
+
 
 def facts(summary: training_pb2.ImageSummary) -> Iterator[tuple[str, str]]:
     """Yield what is known of all images together."""
@@ -17,6 +19,7 @@ def facts(summary: training_pb2.ImageSummary) -> Iterator[tuple[str, str]]:
 
 def draw_thumbnails(pictures: Iterable[tuple[bytes, str, str]], title: str, path: Path) -> dict[str, str]:
     """Write a sheet of JPEGs, each with two lines below; see draw_contact_sheet for what is returned."""
+    require("images", "a contact sheet")
     from PIL import Image
 
     from maas_client.modalities.image.contact_sheet import Tile, draw_contact_sheet
