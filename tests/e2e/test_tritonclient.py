@@ -32,7 +32,7 @@ from tests.missing import skip_or_fail
 Call = Callable[..., dict[str, Any]]
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(2, 6)
 CLIENT = Path(sys.prefix) / "tritonclient"
-INSTALL = f"pip install --no-deps --target {CLIENT} -r tests/e2e/tritonclient.txt"
+INSTALL = f"pip install --no-deps --target {CLIENT} --require-hashes -r requirements/tritonclient.txt"
 SCRIPT = Path(__file__).with_name("triton_calls.py")
 
 
