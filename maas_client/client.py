@@ -64,7 +64,7 @@ class Client(DatasetCalls, EditCalls, StatusCalls):
         model_store.errors.StoreError where the weights do not fit the architecture, and model_store.extras.NotInstalled
         without the server's packages.
         """
-        require("server", "maas import")
+        require("server", "Client.import_base")
         from maas_client.transfers.bases import load_base
         from maas_client.transfers.publish import publish_base
 

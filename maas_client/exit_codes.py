@@ -30,7 +30,7 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.UNAVAILABLE: "a service does not answer, is busy or at a limit: try again",
     ExitCode.DENIED: "the caller may not do this",
     ExitCode.CONFLICT: "the state of a resource does not allow it: it exists already, has ended, or has changed",
-    ExitCode.NOT_INSTALLED: "packages that the command needs are not installed; the message has the command that does it",
+    ExitCode.NOT_INSTALLED: "packages that the command needs are not installed: see the message",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 """What each exit code means."""

@@ -8,6 +8,7 @@ import pytest
 
 import inference_service.script
 import training_service.script
+from maas_client.exit_codes import ExitCode
 from model_store import extras
 from tests.maas_client.running import Maas
 
@@ -39,10 +40,10 @@ def _no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_the_missing_package_and_its_remedy_are_named(command: Maas, arguments: tuple[str, ...]) -> None:
-    """Exit code 1, nothing on standard output, and one line that can be typed."""
+    """Exit code 8, nothing on standard output, and one line that can be typed."""
     code, out, err = command(*arguments)
     name = " ".join(("maas", *arguments[: 2 if arguments[0] == "store" else 1]))
-    assert (code, out) == (1, "")
+    assert (code, out) == (ExitCode.NOT_INSTALLED, "")
     assert err == f"error {name} needs packages that are not installed (torch): {extras.remedy('server')}\n"
 
 

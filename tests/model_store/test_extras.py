@@ -61,7 +61,9 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(extras, "distribution", lambda _: Installed(None))
     monkeypatch.setattr(extras, "version", version)
-    with pytest.raises(extras.NotInstalled, match=r"^maas up needs .* \(alembic, pillow, torch\): pip install .*server"):
+    with pytest.raises(
+        extras.NotInstalled, match=r"^maas up needs .* \(alembic, pillow, torch\): pip install .*server"
+    ):
         extras.require("server", "maas up")
     with pytest.raises(extras.NotInstalled, match=r"\(pillow\): pip install .*images"):
         extras.require("images", "a contact sheet")

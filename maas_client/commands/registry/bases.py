@@ -99,6 +99,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
     as_json: AsJson = False,
 ) -> None:
     """Register a pretrained model as a base, or weights that were trained elsewhere as a version of a model."""
+    require("server", "maas import")
     model = model or architecture.replace("_", "-")
     with Client() as client, notes.status(f"reading the weights of {architecture}"), store_errors_explained():
         say_where_new(client, model, alias)
