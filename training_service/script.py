@@ -1,4 +1,4 @@
-"""The `maas-training-service` script: starts the service, or says what to install first."""
+"""The `maas-training-service` script: starts the service, or names the missing packages."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Part(Protocol):
     """The tasks that run beside the server until the service stops."""
 
     async def run(self) -> None:
-        """Work until told to stop."""
+        """Work until the service stops."""
 
 
 class TrainingServer:

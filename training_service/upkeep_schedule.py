@@ -35,7 +35,7 @@ class UpkeepSchedule:
         look_seconds: float,
         heartbeat_seconds: float,
     ) -> None:
-        """Take how often to look whether a round is due, and how often to renew the lease during one."""
+        """Take the interval of checks whether a round is due, and of renewals of the lease during a round."""
         self._upkeep = upkeep
         self._lease = lease
         self._stopping = stopping
@@ -43,7 +43,7 @@ class UpkeepSchedule:
         self._heartbeat_seconds = heartbeat_seconds
 
     async def run(self) -> None:
-        """Work until told to stop; a round under way then ends after its next transaction."""
+        """Work until the service stops; a running round then ends after its current transaction."""
         with Threads("upkeep", 1, max_waiting=0) as rounds, Threads("upkeep-lease", 1, max_waiting=1) as leases:
             while not self._stopping.is_set():
                 try:

@@ -21,7 +21,7 @@ class UploadExpiry:
         self._every_seconds = every_seconds
 
     async def run(self) -> None:
-        """Work until told to stop."""
+        """Work until the service stops."""
         while not self._stopping.is_set():
             try:
                 num_uploads = await asyncio.to_thread(self._spool.remove_old)

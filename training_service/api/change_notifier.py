@@ -20,7 +20,7 @@ _log = structlog.get_logger()
 
 
 class ChangeNotifier:
-    """Tells of changes that were committed; use it on the event loop that runs it."""
+    """Notifies of committed changes; use it on the event loop that runs it."""
 
     def __init__(self, feed: ChangeFeed, *, poll_seconds: float) -> None:
         self._feed = feed

@@ -77,7 +77,7 @@ async def in_threads(
 
 
 def _step(receiver: Receiver[Message, Result], message: Message | None) -> _Ended[Result] | None:
-    """Give a receiver a message; return how it ended, None where it waits for the next one."""
+    """Give a receiver a message; return its end, or None while it waits for the next message."""
     try:
         receiver.send(message)
     except StopIteration as end:

@@ -38,7 +38,7 @@ PHASES: Mapping[Phase, pb.Phase] = {
 
 
 def evaluating_message(phase: Phase, fraction_done: float) -> pb.EvaluateModelVersionResponse:
-    """Say how far an evaluation is."""
+    """Write the progress of an evaluation."""
     progress = pb.EvaluateModelVersionResponse.Progress(phase=PHASES[phase], fraction_done=fraction_done)
     return pb.EvaluateModelVersionResponse(progress=progress)
 

@@ -60,7 +60,7 @@ class JobWatch:
         poll_seconds: float,
         max_kept: int = _MAX_KEPT,
     ) -> None:
-        """Take how many events of a job are kept for those who watch it."""
+        """Take the number of events of a job that are kept for its watchers."""
         self._max_kept = max_kept
         self._jobs = jobs
         self._threads = threads
@@ -69,7 +69,7 @@ class JobWatch:
         self._followed: dict[str, _Followed] = {}
 
     async def run(self) -> None:
-        """Look at the watched jobs until told to stop; a database that is lost is tried again and again."""
+        """Poll the watched jobs until the service stops; retry after the loss of the database."""
         while not self._stopping.is_set():
             try:
                 await self._look()
@@ -83,7 +83,7 @@ class JobWatch:
             followed.wake()
 
     def num_watchers(self, job_id: str) -> int:
-        """Return how many watch a job."""
+        """Return the number of watchers of a job."""
         return self._followed[job_id].num_watchers if job_id in self._followed else 0
 
     async def follow(self, job_id: str, sequence: int) -> AsyncGenerator[tuple[TrainingJob, JobEvent]]:
@@ -136,7 +136,7 @@ class JobWatch:
                 followed.take(*await self._threads.run(self._read, job_id, followed.newest))
 
     def _read(self, job_id: str, after: int) -> tuple[TrainingJob, Sequence[JobEvent]]:
-        # Events behind the state wait for the next look: taken now, the state would never be read anew.
+        # Events behind the state wait for the next poll: if they were taken now, the state would never be read again.
         job = self._jobs.get(job_id)
         events = self._jobs.events_after(job_id, after)
         return job, [each for each in events if each.sequence <= job.last_sequence]

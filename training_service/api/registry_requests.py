@@ -123,7 +123,7 @@ def digests(given: Iterable[str], field: str, *, at_least: int) -> list[str]:
 
 
 def lineage_limits(request: pb.GetLineageRequest) -> dict[str, int]:
-    """Read how much of a family is asked for."""
+    """Read the requested extent of a lineage."""
     return {
         "num_up": _generations(request, "max_generations_up"),
         "num_down": _generations(request, "max_generations_down"),

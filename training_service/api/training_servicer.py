@@ -126,7 +126,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return await self._threads.slow.run(self._list_rows, request)
 
     async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Context) -> pb.TrainingJob:
-        """Check a fine-tune and queue it, unless it is to be checked alone."""
+        """Check a fine-tune and queue it, or only check it."""
         request_id = check_request_id(request.request_id)
         spec = await self._threads.slow.run(self._spec, request)
         if request.validate_only:

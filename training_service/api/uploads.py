@@ -91,7 +91,7 @@ class Uploads:
             return self._made(begun, self._received(begun, upload.content), "", principal, check_going_on)
 
     def kept(self, request: pb.QueryUploadRequest, principal: str) -> pb.QueryUploadResponse:
-        """Say how much of a principal's upload is here; raise UploadNotFound."""
+        """Return the received size of a principal's upload; raise UploadNotFound."""
         kept = self._spool.kept(_upload_name(principal, request.upload_id, "upload_id"))
         return pb.QueryUploadResponse(committed_size=kept.size_bytes, expire_time=timestamp(kept.expires_at))
 

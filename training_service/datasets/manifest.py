@@ -59,10 +59,10 @@ class DatasetRow:
 
 @dataclass(frozen=True)
 class DatasetManifest:
-    """What a dataset is; rows are in the order of label, where each has one, then of path and number.
+    """The description of a dataset; rows are in the order of label, if each has one, then of path and number.
 
-    `columns` are those of the table that it was read from, none where it was read from files. `calibration` is the pack
-    of test rows that versions are calibrated by (see `model_store/tensors/example_pack.py`); empty where there is none.
+    `columns` are the columns of its table; none for a dataset of files. `calibration` is the pack of test rows by which
+    versions are calibrated (see `model_store/tensors/example_pack.py`); empty without one.
     """
 
     modality: str

@@ -44,7 +44,7 @@ class Modality(Protocol):
     def near_duplicates(
         self, keys: Sequence[str], digests: Sequence[str], facts: Sequence[Mapping[str, Any]]
     ) -> Groups:
-        """Return a number for each example, equal for those of one key that are nearly the same."""
+        """Return a number for each example, equal for near duplicates of one key."""
         ...
 
     def preview(self, packs: PackedRows, row: DatasetRow, edge: int) -> Shown:

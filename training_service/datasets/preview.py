@@ -12,7 +12,7 @@ from training_service.datasets.splits import ALL, Split
 
 @dataclass(frozen=True)
 class PreviewSize:
-    """How many rows, and how many pixels the longer edge of a picture has at most."""
+    """The number of rows, and the longer edge of a picture in pixels, at most."""
 
     example_count: int = 60
     edge: int = 160

@@ -116,7 +116,7 @@ def follow_groups(splits: list[Split | None], groups: Sequence[int], held_out: C
 
 
 def needed_rows(splits: Sequence[Split | None], spec: SplitSpec, held_out: Collection[Split]) -> dict[Split, int]:
-    """Return how many of the rows that have no split yet each held-out split should get; one row trains at least."""
+    """Return the number of unassigned rows that each held-out split should get; at least one row is for training."""
     counts = Counter(splits)
     left = counts[None] - (counts[Split.TRAIN] == 0)
     needed = {}
@@ -132,7 +132,7 @@ def needed_rows(splits: Sequence[Split | None], spec: SplitSpec, held_out: Colle
 def units_in_order(
     splits: Sequence[Split | None], digests: Sequence[str], spec: SplitSpec, groups: Sequence[int]
 ) -> list[list[int]]:
-    """Return the rows that have no split yet, those of one group as one unit, in the order of the seed."""
+    """Return the unassigned rows in the order of the seed, the rows of a group as one unit."""
     order = sorted((row for row, split in enumerate(splits) if split is None), key=lambda row: rank(spec, digests[row]))
     units: dict[int, list[int]] = {}
     for row in order:

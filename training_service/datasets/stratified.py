@@ -54,7 +54,7 @@ def assign_stratified(
 
 
 class _Assignment:
-    """Splits of rows while they are assigned, and how many rows of each attribute each split still needs."""
+    """The splits of rows during the assignment, and the rows of each attribute that each split still needs."""
 
     def __init__(
         self, splits: list[Split | None], attributes: Attributes, spec: SplitSpec, held_out: Collection[Split]

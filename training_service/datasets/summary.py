@@ -48,7 +48,7 @@ def summary(
 
 
 def _near_duplicates(manifest: DatasetManifest, groups: Groups) -> dict[str, Any]:
-    """Return how many rows have near duplicates, how many have some in another split, and the largest groups."""
+    """Return the number of rows with near duplicates, of those with some in another split, and the largest groups."""
     found = sorted(_groups(groups), key=lambda rows: (-len(rows), rows))
     split = [rows for rows in found if len({manifest.rows[row].split for row in rows}) > 1]
     return {

@@ -1,4 +1,4 @@
-"""Names runners, and knows which ones are dead: those of processes that have gone from this very machine.
+"""Names runners, and detects dead ones: those whose process on this machine has ended.
 
 The start of a process is read in ticks since the machine started. psutil gives a time of day, which moves with the
 system's clock: a living runner would look dead after a correction.

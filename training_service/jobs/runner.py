@@ -117,7 +117,7 @@ class Runner:
         return state in ACTIVE - STOPPING
 
     def _settle(self, claim: Claim, code: int) -> None:
-        """See to it that a job whose worker is gone does not stay with this runner."""
+        """Hand a job back whose worker has ended without ending it."""
         job = self._jobs.get(claim.job_id)
         if job.state in ACTIVE:
             with contextlib.suppress(LeaseLost):  # then it is another runner's to settle

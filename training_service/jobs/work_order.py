@@ -12,7 +12,7 @@ from training_service.settings import TrainingSettings
 EXIT_ENDED = 0
 """The worker has ended the job itself: published, or failed with a reason."""
 EXIT_STOPPED = 75
-"""The worker has stopped before the end of the job, as it was told to or because the store does not answer."""
+"""The worker has stopped before the end of the job, by order of the runner or because the store does not answer."""
 
 
 @dataclass(frozen=True)

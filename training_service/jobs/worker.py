@@ -61,7 +61,7 @@ _log = structlog.get_logger()
 
 
 class Stopped(Exception):
-    """The runner has told this worker to stop."""
+    """The runner has stopped this worker."""
 
 
 def main() -> None:

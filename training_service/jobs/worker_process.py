@@ -1,4 +1,4 @@
-"""Processes that work for the service: each is fed through a pipe, dies with the service, and is ended for certain."""
+"""Processes that work for the service: each reads a pipe, ends with the service, and is killed if it does not end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def start(program: Sequence[str], *, stdout: int | None = None) -> asyncio
 
 
 async def send(process: asyncio.subprocess.Process, order: bytes) -> None:
-    """Write an order and leave the pipe open: its end tells the process that the service is dead."""
+    """Write an order and leave the pipe open: the end of the pipe means that the service is dead."""
     if process.stdin is None:
         raise ValueError("the process was started without a pipe")
     if process.stdin.is_closing():  # it is dead already; uvloop would raise one of several errors for a write
@@ -33,7 +33,7 @@ async def send(process: asyncio.subprocess.Process, order: bytes) -> None:
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:
-    """End a process for certain."""
+    """Kill a process and wait for its end."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -81,7 +81,7 @@ class Comparison:
             return None
 
     def _other_task(self, name: VersionName, task: Task) -> str:
-        """Say that a version has another task than a dataset; nothing where it has the same."""
+        """Return a remark if a version has another task than a dataset; else an empty text."""
         try:
             checked_task(self._store.manifest(self._store.get_version(name)), task)
         except (InvalidInput, IllegalState) as error:

@@ -1,4 +1,4 @@
-"""How one version stands in one inference service, as that service tells over gRPC."""
+"""The state of one version in one inference service, read over gRPC."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Serving:
         await self._watch(lambda: self.stand is Stand.SERVED)
 
     async def until_answered(self) -> None:
-        """Return once the service has told how the version stands."""
+        """Return the state of the version in the service."""
         await self._watch(lambda: self.stand is not Stand.UNKNOWN)
 
     async def _watch(self, is_enough: Callable[[], bool]) -> None:

@@ -61,7 +61,7 @@ CROPS = frozenset({Augmentation.CROP_AND_MIRROR, Augmentation.STRONG})
 
 
 class ClassWeights(StrEnum):
-    """How much a row of each label counts in the loss."""
+    """The weight of a row of each label in the loss."""
 
     NONE = "none"
     BALANCED = "balanced"

@@ -23,7 +23,7 @@ ENCODINGS = (
 _DRIVE = re.compile(r"[A-Za-z]:")
 _UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075
-# The accented letters of CP437, which those of CP850 equal. Elsewhere are lines and boxes, which no name has.
+# The accented letters of CP437, equal to those of CP850. The other codes are lines and boxes, which occur in no name.
 _LETTERS = set("ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜáíóúñÑß")
 _SHOWN_ENCODINGS = ("gbk", "shift_jis", "euc_kr", "big5", "cp866", "cp1252")
 _SHOWN_READINGS = 4
@@ -42,7 +42,7 @@ def checked_path(name: str) -> str:
 
 
 def check_encoding(name: str) -> str:
-    """Return Python's name of an encoding, or nothing where nothing is said; raise InvalidInput."""
+    """Return Python's name of an encoding, empty for an empty text; raise InvalidInput for an unknown one."""
     if not name:
         return ""
     try:
@@ -117,7 +117,7 @@ def _raw_name(member: zipfile.ZipInfo) -> bytes:
 
 
 def _unicode_path(member: zipfile.ZipInfo, raw: bytes) -> str:
-    """Return the name in UTF-8 that Info-ZIP, 7-Zip and WinRAR write beside the other one; nothing without it."""
+    """Return the UTF-8 name that Info-ZIP, 7-Zip and WinRAR add in an extra field; None without it."""
     for kind, data in _extra_fields(member.extra):
         if kind == _UNICODE_PATH and data[:1] == b"\x01" and data[1:5] == struct.pack("<I", zlib.crc32(raw)):
             return data[5:].decode()

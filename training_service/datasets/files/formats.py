@@ -1,4 +1,4 @@
-"""Tells by an upload's first bytes whether it is an archive or a table."""
+"""Detects the format of an upload by its first bytes: an archive or a table."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _BYTES_AT_ONCE = 64 * 1024 * 1024
 
 
 class NotAllowed(StoreError):
-    """The operator does not allow this; the text says how it could be."""
+    """The operator does not allow this URL; the text names the setting."""
 
 
 class SourceNotFound(NotFound):

@@ -28,7 +28,7 @@ from model_store.errors import Conflict, IllegalState, InvalidInput, NotFound, S
 
 _BLOCK_BYTES = 1024 * 1024
 ROOM_BYTES = 16 * 1024 * 1024
-"""How much a stream may write until it looks again whether there is room."""
+"""Bytes that a stream may write before it checks the free space again."""
 # A small file counts as so much, so that the number of files is bounded, too.
 _LEAST_BYTES = 1024 * 1024
 _TOUCH_SECONDS = 5.0
@@ -48,7 +48,7 @@ class UploadTaken(Conflict):
 
 @dataclass(frozen=True)
 class KeptUpload:
-    """How much of an upload is there, and until when it is kept."""
+    """The received size of an upload, and the time until which it is kept."""
 
     size_bytes: int
     expires_at: datetime
@@ -234,7 +234,7 @@ class UploadSpool:
 
 
 def upload_key(name: str) -> str:
-    """Return the key by which an upload is kept, which does not tell its name."""
+    """Return the key of an upload's file, from which its name cannot be derived."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Targets of each task: how they are read, assigned to splits, counted and made arrays; a module for each."""
+"""Targets of each task: reading, assignment to splits, counts, arrays; a module for each task."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _SHOWN = 20
 
 
 def label_counts(labels: Sequence[str], found: Iterable[tuple[object, Split]]) -> list[dict[str, Any]]:
-    """Return for each label how many of the found indices there are in each split."""
+    """Return the number of found indices of each label, by split."""
     counts = Counter(found)
     return [
         {"label": name, **{f"num_{split}": counts[index, split] for split in Split}}

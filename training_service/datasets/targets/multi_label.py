@@ -87,7 +87,7 @@ def array(task: Task, rows: Sequence[DatasetRow]) -> NDArray[Any]:
 
 
 def statistics(task: Task, rows: Sequence[DatasetRow]) -> Mapping[str, Any]:
-    """Return for each label how many rows of each split have it."""
+    """Return the number of rows of each label, by split."""
     return {"labels": label_counts(task.names, ((each, row.split) for row in rows for each in _indices(row.target)))}
 
 

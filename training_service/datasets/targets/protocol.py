@@ -48,7 +48,7 @@ class Targets(Protocol):
     def assign(
         self, examples: Sequence[Example], groups: Sequence[int], split: SplitSpec, read: ReadExamples
     ) -> list[Split]:
-        """Return a split for each example; those of one group stay together where that is possible."""
+        """Return a split for each example; examples of a group stay together if possible."""
         ...
 
     def check_splits(self, task: Task, rows: Sequence[DatasetRow]) -> None:
@@ -64,5 +64,5 @@ class Targets(Protocol):
         ...
 
     def rows_per_output(self, statistics: Mapping[str, Any]) -> float:
-        """Return how many rows there are to train each output on, by `statistics`."""
+        """Return the number of training rows of each output, by `statistics`."""
         ...

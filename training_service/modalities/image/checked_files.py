@@ -31,7 +31,7 @@ _DARK = 63
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file that may say something of the images beside it."""
+    """A file beside the images that may describe them."""
 
     path: str
     data: bytes

@@ -84,7 +84,7 @@ _Reader = Callable[[str], tuple[str, Split | None]]
 
 
 def _found_folders(paths: Sequence[str]) -> tuple[str, _Reader | None]:
-    """Return the folders around everything, with a slash, and how paths below them give label and split, if they do.
+    """Return the folders around everything, with a slash, and the reader of label and split from paths below, if any.
 
     Images beside a folder around everything do not hide it.
     """

@@ -1,4 +1,4 @@
-"""Reads an archive of images: every image decoded once, its bytes spooled, its label and split by where it lies."""
+"""Reads an archive of images: every image decoded once, its bytes spooled, its label and split from its path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that may lie beside images and say something of them, and how an archive is refused."""
+"""The files beside images that may describe them, and the refusal of an archive."""
 
 from __future__ import annotations
 
