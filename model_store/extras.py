@@ -32,7 +32,7 @@ def remedy(extra: str) -> str:
 
 
 def _requirement(extra: str, origin: dict[str, dict[str, str]]) -> str:
-    """Return what pip takes, by the origin that the installer noted (PEP 610); an index notes none."""
+    """Return the requirement for pip, by the origin that the installer recorded (PEP 610), if any."""
     match origin:
         case {"url": str(url), "dir_info": {**facts}}:
             folder = url2pathname(urlsplit(url).path)
@@ -45,7 +45,7 @@ def _requirement(extra: str, origin: dict[str, dict[str, str]]) -> str:
 
 
 def _packages(extra: str) -> Iterator[str]:
-    """Yield what an extra needs on every platform; nothing where this code runs without being installed."""
+    """Yield the packages of an extra on every platform; none for code that is not installed."""
     try:
         requirements = distribution(_DISTRIBUTION).requires or ()
     except PackageNotFoundError:

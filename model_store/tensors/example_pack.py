@@ -1,7 +1,7 @@
 """Examples as one blob: a safetensors file with the stored bytes of each, `example000`, `example001`, ….
 
-A dataset keeps some of its test rows in such a pack, and the versions that are trained on it name the same blob as the
-rows to calibrate by: nothing is copied, and the pack stays as long as a dataset or a version names it.
+A dataset keeps some of its test rows in such a pack. The versions that are trained on it are calibrated by the same
+blob: nothing is copied, and the pack stays while a dataset or a version names it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model_store.tensors.safetensors_header import write_header
 
 MAX_EXAMPLES = 64
 MAX_PACK_BYTES = 64 * 1024 * 1024
-"""Of all examples of a pack: what whoever serves a version reads and decodes before it is served for the first time."""
+"""Size limit of all examples of a pack, which an inference service reads and decodes before it serves a version."""
 _PREFIX = "example"
 
 
@@ -28,7 +28,7 @@ def spread(num_rows: int, most: int) -> NDArray[np.int64]:
 
 
 def pack_header(sizes: Sequence[int]) -> bytes:
-    """Return what stands before examples of these sizes, which follow in order and without gaps."""
+    """Return the header of a file of examples of these sizes, in order and without gaps."""
     return write_header({_name(position): ("U8", (size,)) for position, size in enumerate(sizes)})
 
 
