@@ -1,4 +1,4 @@
-"""Opens a service's database when it starts: a server that does not answer yet is waited for."""
+"""Opens a database when a service starts: a server that does not answer yet is waited for, one that refuses is not."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ async def opened_database(
 ) -> Database | None:
     """Return the database once it answers; None where `stopping` is set before.
 
-    A machine that starts as a whole has its services up before its database server. Raises SchemaMismatch, and
-    Unavailable for a file that cannot be opened: time does not mend that.
+    A machine that starts as a whole has its services up before its database server. Raises what time does not mend:
+    SchemaMismatch, and Unavailable for a file that cannot be opened and for a server that is up and refuses the
+    connection, such as for a wrong password.
     """
     database = settings.connect()
     pause, started, told = _FIRST_RETRY_SECONDS, clock(), None
@@ -34,6 +35,7 @@ async def opened_database(
         except Unavailable as error:
             if database.is_sqlite:
                 raise
+            await asyncio.to_thread(database.check_admitted)
             if told is None or clock() - told >= _LOG_SECONDS:
                 told = clock()
                 _log.warning("waiting_for_database", reason=error.in_full, waited_seconds=round(told - started))

@@ -75,7 +75,7 @@ class InferenceServer:
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, then answer the calls in flight; raise Unavailable for a port in use.
 
-        Health turns SERVING once every name that was wanted at the start is answered. The death of a part turns it back
+        Health is SERVING while the service is ready (see `Readiness`). The death of a part turns it back
         and ends the service with the error of that part, DeviceFailed if the device failed for good. The other parts go
         on until the requests in flight are answered.
         """
@@ -104,8 +104,12 @@ class InferenceServer:
             raise error
 
     async def _report_health(self) -> None:
-        await self._manager.readiness.ready.wait()
-        await self._grpc.set_serving(True)
+        readiness = self._manager.readiness
+        while True:
+            await readiness.ready.wait()
+            await self._grpc.set_serving(True)
+            await readiness.not_ready.wait()
+            await self._grpc.set_serving(False)
 
 
 def _failure(part: asyncio.Task[None]) -> BaseException | None:

@@ -15,7 +15,7 @@ from inference_service.errors import LoadFailed, NotServed
 from inference_service.lifecycle.lease import Lease, Leases
 from inference_service.lifecycle.load_tasks import Loading
 from inference_service.lifecycle.policy import Action, AwaitLeases, Memory, VersionState, next_action
-from inference_service.lifecycle.readiness import Readiness
+from inference_service.lifecycle.readiness import Readiness, obstacle
 from inference_service.lifecycle.served_model import ModelReport, ServedModel
 from inference_service.lifecycle.served_models import ServedModels
 from inference_service.lifecycle.served_version import ServedVersion
@@ -231,4 +231,4 @@ class Manager:
         self._woken.set()
 
     def _report(self, model: ServedModel) -> ModelReport:
-        return replace(model.report(), obstacle=self.readiness.obstacle(model))
+        return replace(model.report(), obstacle=obstacle(model))

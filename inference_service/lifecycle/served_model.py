@@ -36,7 +36,7 @@ class ModelReport:
     aliases: tuple[AliasReport, ...] = ()
     default_version: VersionName | None = None
     obstacle: str = ""
-    """The reason why this model keeps the service from being ready; empty without one."""
+    """The name or pinned version that should be answered and is not, with the reason; empty without one."""
 
 
 class ServedModel:
@@ -136,7 +136,7 @@ class ServedModel:
 
     def serves(self, version: ServedVersion) -> bool:
         """Say whether a request may load this version."""
-        return version.wanted or version.is_on_demand or version in self._answering()
+        return version.wanted or version.is_on_demand or version in self.answering_versions()
 
     def held(self) -> list[ServedVersion]:
         """Return the versions that are not UNLOADED."""
@@ -151,26 +151,9 @@ class ServedModel:
             explain(version)
         return version
 
-    def obstacle(self) -> str:
-        """Name each name or pinned version that should be answered and is not, with the reason; empty without one.
-
-        A name is answered by its desired version, or by the previous one. A deferred version counts as answering: its
-        first request loads it.
-        """
-        if self.is_off:
-            return ""
-        for version in self.versions.values():
-            if version.is_pinned and version.state is not VersionState.READY:
-                return f"{version.name} is pinned, and {_state_text(version)}"
-        for name, current, target in self._wanted_names():
-            version = self.versions[target]
-            if not (current is not None and _is_available(current)) and not _is_available(version):
-                return f"nothing answers to {name}: {version.name} {_state_text(version)}"
-        return ""
-
     def describe(self) -> None:
         """Record a snapshot of each version; call it after every change."""
-        answering, moves = self._answering(), self._moves()
+        answering, moves = self.answering_versions(), self._moves()
         replaced, replacing = {move[0] for move in moves}, {move[1] for move in moves}
         self.snapshots = {
             name: version.snapshot(
@@ -192,7 +175,7 @@ class ServedModel:
     def forget(self) -> bool:
         """Forget all but the last few UNLOADED versions; say whether the model has nothing left to serve or report."""
         unloaded = [each for each in self.versions.values() if each.state is VersionState.UNLOADED and each.is_idle()]
-        forgettable = [each for each in unloaded if not each.wanted and each not in self._answering()]
+        forgettable = [each for each in unloaded if not each.wanted and each not in self.answering_versions()]
         for version in sorted(forgettable, key=lambda each: each.updated_at)[:-_NUM_REMEMBERED]:
             del self.versions[version.name]
         gone = all(each.state is VersionState.UNLOADED and each.is_idle() for each in self.versions.values())
@@ -207,7 +190,8 @@ class ServedModel:
             _ready_name(self._default),
         )
 
-    def _answering(self) -> set[ServedVersion | None]:
+    def answering_versions(self) -> set[ServedVersion | None]:
+        """Return the versions that answer a name now."""
         return {self._default, *self._aliases.values()}
 
     def _alias_report(self, alias: str) -> AliasReport:
@@ -234,10 +218,10 @@ class ServedModel:
     def _default_target(self) -> VersionName | None:
         if PRODUCTION in self.wanted.aliases:
             return VersionName(self.model_id, self.wanted.aliases[PRODUCTION])
-        available = [name for name in self.wanted.versions if _is_available(self.versions[name])]
+        available = [name for name in self.wanted.versions if self.versions[name].is_available]
         return max(available or self.wanted.versions, default=self.wanted.newest)
 
-    def _wanted_names(self) -> Iterator[tuple[Target, ServedVersion | None, VersionName]]:
+    def wanted_names(self) -> Iterator[tuple[Target, ServedVersion | None, VersionName]]:
         """Yield each name that must be answered, the version that answers it now, and the version that should."""
         for alias, number in self.wanted.aliases.items():
             if (target := VersionName(self.model_id, number)) in self.wanted.versions:
@@ -272,16 +256,6 @@ def _not_served(target: Target) -> NotServed:
     return NotServed(
         f"{target} is not served here: point an alias at the version that should be; `maas models` shows what is"
     )
-
-
-def _state_text(version: ServedVersion) -> str:
-    if version.num_failures:
-        return f"could not be loaded and is tried again: {version.last_failure}"
-    return f"is {version.state}"
-
-
-def _is_available(version: ServedVersion) -> bool:
-    return version.state is VersionState.READY or (version.is_deferred and version.state is not VersionState.FAILED)
 
 
 def _ready_name(version: ServedVersion | None) -> VersionName | None:

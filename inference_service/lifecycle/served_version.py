@@ -67,6 +67,11 @@ class ServedVersion:
         finally:
             self.num_waiting -= 1
 
+    @property
+    def is_available(self) -> bool:
+        """Say whether it answers: now, or where it is deferred, once its first request has loaded it."""
+        return self.state is VersionState.READY or (self.is_deferred and self.state is not VersionState.FAILED)
+
     def is_idle(self) -> bool:
         """Say whether no request holds this version or waits for it."""
         return self.num_leases == self.num_waiting == 0

@@ -93,7 +93,7 @@ class OpenInferenceServicer(SharedMemoryServicer):
         request: pb.ServerReadyRequest,  # noqa: ARG002
         context: Context,  # noqa: ARG002
     ) -> pb.ServerReadyResponse:
-        """Say whether every name that was wanted at the start is answered."""
+        """Say whether what must be served is served, as health does."""
         return pb.ServerReadyResponse(ready=self._manager.readiness.ready.is_set())
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: ARG002

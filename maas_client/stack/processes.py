@@ -132,8 +132,9 @@ class ServiceProcess:
         return [_remark(line) for line in self._lines() if NOT_A_SETTING in line]
 
     def obstacles(self) -> list[str]:
-        """Return what the service has logged of what keeps it from being ready; it answers for everything else."""
-        return [obstacle for line in self._lines() if "not_ready" in line for obstacle in _obstacles(line)]
+        """Return what the service has logged of names that it does not answer; it answers for everything else."""
+        told = [line for line in self._lines() if "not_ready" in line or "ready_in_part" in line]
+        return [obstacle for line in told for obstacle in _obstacles(line)]
 
     def _lines(self) -> list[str]:
         """Return what the service has logged since it was started."""

@@ -15,10 +15,10 @@ from typing import Any
 import sqlalchemy
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from model_store.database.errors import lost_connection, meaning_of, translated
+from model_store.database.errors import lost_connection, meaning_of, refused_connection, translated
 from model_store.database.principals import act_for
 from model_store.errors import InvalidInput, SchemaMismatch
 from model_store.extras import remedy
@@ -74,6 +74,24 @@ class Database:
                 connection.autocommit = True
                 connection.execute(f"LISTEN {channel}")
             yield heard
+
+    def check_admitted(self) -> None:
+        """Raise Unavailable where the server is up and does not let this user in; it may be down without that.
+
+        A driver's error says nothing of the kind, and its text is in the server's language. So libpq asks the server
+        first whether it takes connections, from anybody; one that is then refused is refused for good.
+        """
+        if self.is_sqlite:
+            return
+        from psycopg import conninfo, pq  # noqa: PLC0415  an optional dependency
+
+        _, arguments = self._engine.dialect.create_connect_args(self._engine.url)
+        if pq.PGconn.ping(conninfo.make_conninfo(**arguments).encode()) is not pq.Ping.OK:
+            return
+        try:
+            self._engine.raw_connection().close()
+        except (self._engine.dialect.loaded_dbapi.Error, DBAPIError) as error:
+            raise refused_connection(getattr(error, "orig", None) or error, self._place) from error
 
     def close(self) -> None:
         """Close every connection of the pool."""

@@ -83,6 +83,15 @@ def lost_connection(error: BaseException, place: str) -> Unavailable:
     )
 
 
+def refused_connection(error: BaseException, place: str) -> Unavailable:
+    """Return what the store says of a database server that is up and refuses the connection."""
+    return Unavailable(
+        "the database server is up and refuses the connection: check user, password and database in "
+        "MAAS_DATABASE_URL, and whom the server lets in",
+        detail=_detail(error, place),
+    )
+
+
 def meaning_of(error: BaseException, place: str) -> StoreError | None:
     """Return the store's error for the code of a driver's error; None for other codes."""
     code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", "")

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 from maas.inference.v1 import inference_pb2 as pb
+from maas.open_inference.v2.open_inference_pb2 import ServerReadyRequest
+from maas.open_inference.v2.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from sqlalchemy import text
 
 from grpc_runtime.settings import StoreSettings
@@ -97,13 +99,26 @@ def test_one_flipped_byte_in_any_blob_keeps_the_old_version(tmp_path: Path, regi
             assert (answer.version, answer.predictions) == (str(first.name), before)
 
 
-def test_a_service_with_a_damaged_model_is_not_ready(tmp_path: Path, registry: Registry) -> None:
-    """It says what is wrong, answers for the other models, and is SERVING once the model is whole again."""
+def test_a_service_with_one_damaged_model_serves_the_others(tmp_path: Path, registry: Registry) -> None:
+    """It is SERVING, and says what is wrong until the model is whole again."""
     damaged, digest = registry.publish_damaged(Recipe(head=1), "layer1", None)
     registry.publish(Recipe(backbone=1), model_id="birds")
     with running_service(tmp_path) as service:
+        service.await_serving()
         assert digest in service.await_state(damaged.name, pb.VERSION_STATE_FAILED).reason
         assert service.predict("models/birds", photo(1)).predictions
+        assert digest in service.state("flowers").not_ready_reason
+        assert service.state("birds").not_ready_reason == ""
+        registry.heal(Recipe(head=1))
+        service.await_state(damaged.name, pb.VERSION_STATE_READY)
+        assert service.state("flowers").not_ready_reason == ""
+
+
+def test_a_service_of_which_every_model_is_damaged_is_not_ready(tmp_path: Path, registry: Registry) -> None:
+    """Neither for health nor for ServerReady: it was tried, and nothing is served; then one model is whole again."""
+    damaged, digest = registry.publish_damaged(Recipe(head=1), "layer1", None)
+    with running_service(tmp_path) as service:
+        assert digest in service.await_state(damaged.name, pb.VERSION_STATE_FAILED).reason
         health = service.watch_health()
         assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
         reason = service.state("flowers").not_ready_reason
@@ -111,9 +126,11 @@ def test_a_service_with_a_damaged_model_is_not_ready(tmp_path: Path, registry: R
             "nothing answers to models/flowers/aliases/production: models/flowers/versions/1 could"
         )
         assert digest in reason
-        assert service.state("birds").not_ready_reason == ""
+        open_inference = GRPCInferenceServiceStub(service.channel)
+        assert not open_inference.ServerReady(ServerReadyRequest()).ready
         registry.heal(Recipe(head=1))
         assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        assert open_inference.ServerReady(ServerReadyRequest()).ready
         assert service.state("flowers").not_ready_reason == ""
 
 

@@ -13,46 +13,90 @@ from inference_service.lifecycle.policy import VersionState
 from model_store.errors import CorruptBlob
 from model_store.names import ModelName, VersionName
 from tests.inference_service.loops import on_a_loop
-from tests.inference_service.managing import running, version, wanted
+from tests.inference_service.managing import Setup, running, version, wanted
+
+DAMAGED = CorruptBlob("blob abc is corrupt")
+
+
+def is_ready(setup: Setup) -> bool:
+    """Say what health and ServerReady say."""
+    readiness = setup.manager.readiness
+    assert readiness.ready.is_set() != readiness.not_ready.is_set()
+    return readiness.ready.is_set()
 
 
 @on_a_loop
-async def test_the_service_is_ready_when_every_wanted_name_is_answered() -> None:
-    """Not when it was tried: the report says which name is not, and why, until it is."""
+async def test_the_service_is_not_ready_while_every_wanted_version_failed() -> None:
+    """Not when they were tried: the report says which name is not answered, and why, until it is."""
     async with running() as setup:
-        setup.broken[version(2)] = CorruptBlob("blob abc is corrupt")
+        setup.broken |= {version(1): DAMAGED, version(2): DAMAGED}
         setup.manager.update(wanted(1, 2, production=2, canary=1))
         await setup.manager.readiness.first_pass.wait()
-        assert not setup.manager.readiness.ready.is_set()
+        assert not is_ready(setup)
         assert setup.manager.report("flowers").obstacle == (
             "nothing answers to models/flowers/aliases/production: models/flowers/versions/2 could not be loaded and "
             "is tried again: blob abc is corrupt"
         )
         setup.broken.clear()
         await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+        await setup.until_state(1, VersionState.READY)
+        await setup.until_state(2, VersionState.READY)
         assert setup.manager.report("flowers").obstacle == ""
 
 
 @on_a_loop
-async def test_a_version_before_that_answers_is_enough_to_be_ready() -> None:
-    """So is a name that nobody wants any more, and nothing at all; and what is ready once is so for good."""
+async def test_what_fails_beside_what_answers_is_told_and_the_service_is_ready() -> None:
+    """Of one model, and of several."""
     async with running() as setup:
-        setup.broken |= {version(2): CorruptBlob("damaged"), version(3): CorruptBlob("damaged")}
-        setup.manager.update(wanted(1, 2))
+        setup.broken[version(2)] = DAMAGED
+        setup.manager.update(wanted(1, 2, production=2, canary=1))
         await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
-        setup.manager.update(wanted(3, production=3))
-        await setup.until_state(3, VersionState.FAILED)
-        assert setup.manager.readiness.ready.is_set()
-        assert setup.manager.report("flowers").obstacle == ""
+        assert "nothing answers to models/flowers/aliases/production" in setup.manager.report("flowers").obstacle
     async with running() as setup:
-        setup.broken[version(1)] = CorruptBlob("damaged")
-        setup.manager.update(wanted(1))
-        await setup.manager.readiness.first_pass.wait()
-        assert not setup.manager.readiness.ready.is_set()
-        setup.manager.update(wanted())
+        setup.broken[version(1)] = DAMAGED
+        other = WantedModel("birds", {VersionName("birds", 1): "digest 1"})
+        setup.manager.update([*wanted(1), other])
         await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+        assert "nothing answers to models/flowers:" in setup.manager.report("flowers").obstacle
+        assert setup.manager.report("birds").obstacle == ""
+
+
+@on_a_loop
+async def test_nothing_that_is_wanted_is_enough_to_be_ready() -> None:
+    """At the start, and where what failed is wanted no more."""
     async with running() as setup:
         setup.manager.update([])
+        await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+    async with running() as setup:
+        setup.broken[version(1)] = DAMAGED
+        setup.manager.update(wanted(1))
+        await setup.manager.readiness.first_pass.wait()
+        assert not is_ready(setup)
+        setup.manager.update(wanted())
+        await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+
+
+@on_a_loop
+async def test_the_service_ceases_to_be_ready_once_all_that_is_wanted_has_failed() -> None:
+    """Not while a version before goes on answering, nor while the next one is being loaded."""
+    async with running() as setup:
+        setup.broken |= {version(2): DAMAGED, version(3): DAMAGED}
+        setup.manager.update(wanted(1))
+        await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
+        setup.manager.update(wanted(2, production=2))
+        await setup.until_state(2, VersionState.FAILED)
+        assert is_ready(setup)
+        assert setup.answers(ModelName("flowers")) == version(1)
+        setup.manager.update(wanted())
+        await setup.until_state(1, VersionState.UNLOADED)
+        setup.may_load.clear()
+        setup.manager.update(wanted(3, production=3))
+        await setup.until_state(3, VersionState.LOADING)
+        assert is_ready(setup)
+        setup.may_load.set()
+        await asyncio.wait_for(setup.manager.readiness.not_ready.wait(), 10)
+        assert not is_ready(setup)
+        setup.broken.clear()
         await asyncio.wait_for(setup.manager.readiness.ready.wait(), 10)
 
 
@@ -60,10 +104,10 @@ async def test_a_version_before_that_answers_is_enough_to_be_ready() -> None:
 async def test_a_pinned_version_that_fails_keeps_the_service_from_being_ready() -> None:
     """Though the names of its model are answered."""
     async with running() as setup:
-        setup.broken[version(1)] = CorruptBlob("damaged")
+        setup.broken[version(1)] = DAMAGED
         setup.manager.update([replace(wanted(1, 2, production=2)[0], pinned={version(1)})])
         await setup.manager.readiness.first_pass.wait()
-        assert not setup.manager.readiness.ready.is_set()
+        assert not is_ready(setup)
         assert "versions/1 is pinned" in setup.manager.report("flowers").obstacle
 
 

@@ -51,6 +51,8 @@ def choose_targets_file(files: Mapping[str, bytes], around: str, task: str) -> T
         )
     if targets is not None and task in {"", "regression"}:
         return _read(TARGETS_FILE, targets, _numbers)
+    if labels is not None and not task and _has_one_label(labels, by_rows=True):
+        return _read(LABELS_FILE, labels, _one_label)
     if labels is not None and task in {"", "multi_label"}:
         return _read(LABELS_FILE, labels, _labels)
     if labels is not None and _has_one_label(labels):
@@ -103,12 +105,22 @@ def _one_label(table: Table, places: Sequence[int]) -> tuple[str, tuple[str, ...
     return "classification", (), lambda row: table.label(row, row.cells[places[0]])
 
 
-def _has_one_label(data: bytes) -> bool:
-    columns = Table(io.BytesIO(data), LABELS_FILE, "archive").columns
-    others = [name.lower() for name in columns[1:] if name != _SPLIT_COLUMN]
-    return columns[0].lower() in _FILE_COLUMNS and others in ([_LABEL_COLUMN], [_LIST_COLUMN])
+def _has_one_label(data: bytes, *, by_rows: bool = False) -> bool:
+    """Say whether a table has one column for labels; `by_rows`, whether that is `label`, and no cell is a list."""
+    table = Table(io.BytesIO(data), LABELS_FILE, "archive")
+    others = [place for place, name in enumerate(table.columns) if place and name != _SPLIT_COLUMN]
+    if table.columns[0].lower() not in _FILE_COLUMNS or len(others) != 1:
+        return False
+    (place,) = others
+    if by_rows:
+        is_label = table.columns[place].lower() == _LABEL_COLUMN
+        return is_label and all(len(_parts(row.cells[place])) == 1 for row in table.rows())
+    return table.columns[place].lower() in {_LABEL_COLUMN, _LIST_COLUMN}
 
 
 def _listed(table: Table, row: TableRow, place: int) -> tuple[str, ...]:
-    parts = {normal_form(part.strip()) for part in _LIST_SEPARATORS.split(row.cells[place])} - {""}
-    return tuple(sorted(table.label(row, part) for part in parts))
+    return tuple(sorted(table.label(row, part) for part in _parts(row.cells[place])))
+
+
+def _parts(cell: str) -> set[str]:
+    return {normal_form(part.strip()) for part in _LIST_SEPARATORS.split(cell)} - {""}

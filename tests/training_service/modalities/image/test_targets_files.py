@@ -65,6 +65,18 @@ def test_columns_of_numbers_make_a_dataset_of_targets(service: RunningService) -
         assert min(numbers) < -11.5 < max(numbers)
 
 
+def test_one_label_each_is_classification(service: RunningService) -> None:
+    """In a column `label` of which no row has a list or nothing; else it has lists of labels, most of them of one."""
+    one_each = table("file,label", *(f"{name},{name[:3]}" for name in NAMES))
+    dataset = service.upload(tar_of(IMAGES | {"labels.csv": one_each}))
+    assert dataset.task == model_store_pb2.TASK_CLASSIFICATION
+    assert {path: row.target.label for path, row in service.rows().items()} == {name: name[:3] for name in NAMES}
+    for number, last in enumerate((b"blu|red", b"")):
+        listed = one_each.removesuffix(b"blu") + last
+        several = service.upload(tar_of(IMAGES | {"labels.csv": listed}), f"several-{number}")
+        assert several.task == model_store_pb2.TASK_MULTI_LABEL
+
+
 def test_one_label_each_is_classification_where_that_is_asked_for(service: RunningService) -> None:
     """Images then need no folders."""
     listed = table("file,label", *(f"{name},{name[:3]}" for name in NAMES))
