@@ -144,7 +144,9 @@ def _run(base: LoadedBase, photos: Photos, name: RecipeName, seed: int, folder: 
     recipe, spec = DEFAULTS[name], base.input_spec
     if not isinstance(spec, ImageInputSpec):
         raise TypeError("the base takes no images")
-    manifest = Manifest(base.architecture, base.arguments, (), spec.to_json(), base.labels, base.head.to_json())
+    embedding_size = base.chain.embedding_size
+    head = base.head.to_json()
+    manifest = Manifest(base.architecture, base.arguments, (), spec.to_json(), None, head, embedding_size)
     bench = _Recording(
         data=photos.assigned(seed),
         modality=MODALITIES["image"],

@@ -28,6 +28,7 @@ from benchmarks.harness.training import (
     Plain,
     Training,
     export,
+    of_edge,
     peak_memory,
     pretrained,
     run_plain,
@@ -40,6 +41,8 @@ from model_store.bases.catalogue import LoadedBase, load_random
 
 NUM_PLAIN_EPOCHS = 10
 _BAR_POINTS = 3.0
+_EDGE, _QUICK_EDGE = 224, 96
+_QUICK_EPOCHS = 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Bench:
     folder: Path
     architecture: str
     weights: Path
+    edge: int
+    quick: bool
 
     def upload(self, seed: int) -> str:
         """Upload the photos, dealt anew for each seed: nothing of an earlier dataset can be used again."""
@@ -62,19 +67,24 @@ class Bench:
         folder = self.folder / f"photos-{seed}"
         if not folder.exists():
             export(self.service.client, f"photos-{seed}", self.photos, folder)
-        return run_plain(folder, self.architecture, num_epochs, weights=self.weights, seed=seed)
+        return run_plain(folder, self.architecture, num_epochs, weights=self.weights, edge=self.edge, seed=seed)
 
     def accuracy(self, seed: int, recipe: str) -> float:
-        """Return the test accuracy of a recipe's defaults, in percent; without a name, of the service's choice."""
-        job = self.service.job(f"photos-{seed}", pb.Recipe(**{recipe: {}}), seed=seed)
+        """Return the test accuracy of a recipe, in percent; without a name, of the service's choice.
+
+        All is at its default but for the epochs of a quick run.
+        """
+        epochs = {"epoch_count": _QUICK_EPOCHS} if self.quick else {}
+        asked = pb.Recipe(**{recipe: epochs}) if recipe else pb.Recipe()
+        job = self.service.job(f"photos-{seed}", asked, seed=seed)
         return 100 * job.accuracy
 
 
 def probe(folder: Path, options: Options) -> Iterator[Figure]:
     """A linear probe, from the upload to the registered version, against ten epochs of the bare loop."""
-    num_epochs = 2 if options.quick else NUM_PLAIN_EPOCHS
-    with _bench(folder, pretrained()) as bench:
-        seconds, accuracies, shares = zip(*(_probe(bench, seed) for seed in range(3)), strict=True)
+    num_epochs, num_seeds = (1, 2) if options.quick else (NUM_PLAIN_EPOCHS, 3)
+    with _bench(folder, pretrained(), options) as bench:
+        seconds, accuracies, shares = zip(*(_probe(bench, seed) for seed in range(num_seeds)), strict=True)
         plain = bench.plain(0, num_epochs)
     plain_seconds = sum(plain.epoch_seconds) / num_epochs * NUM_PLAIN_EPOCHS
     yield Figure("linear_probe, upload to version, median", statistics.median(seconds), "s")
@@ -102,8 +112,8 @@ def _probe(bench: Bench, seed: int) -> tuple[float, float, float]:
 
 def accuracy(folder: Path, options: Options) -> Iterator[Figure]:
     """The recipes with their defaults against the bare loop, each seed with splits of its own."""
-    seeds, num_epochs = range(1 if options.quick else 5), 2 if options.quick else NUM_PLAIN_EPOCHS
-    with _bench(folder, pretrained()) as bench:
+    seeds, num_epochs = (range(1), _QUICK_EPOCHS) if options.quick else (range(5), NUM_PLAIN_EPOCHS)
+    with _bench(folder, pretrained(), options) as bench:
         for seed in seeds:
             bench.upload(seed)
         reached = {
@@ -133,7 +143,7 @@ def full_rate(folder: Path, options: Options) -> Iterator[Figure]:
 def _rate(folder: Path, options: Options, base: LoadedBase, recipe: str, bar: float) -> Iterator[Figure]:
     num_rounds, num_epochs = (1, 1) if options.quick else (3, 3)
     asked = pb.Recipe(**{recipe: {"epoch_count": num_epochs}})
-    with _bench(folder, base) as bench:
+    with _bench(folder, base, options) as bench:
         bench.upload(0)
         jobs, loops = in_turn(
             num_rounds,
@@ -150,7 +160,7 @@ def _rate(folder: Path, options: Options, base: LoadedBase, recipe: str, bar: fl
 
 def epochs(folder: Path, options: Options) -> Iterator[Figure]:
     """Photos that cost more to decode than to train on: what the second epoch, and the second job, do not pay again."""
-    num_photos = 500 if options.quick else 5000
+    num_photos = 250 if options.quick else 5000
     photos = noisy(folder / "photos", num_photos, 500)
     asked = pb.Recipe(classic={"epoch_count": 2})
     with training(folder / "home") as service:
@@ -167,7 +177,7 @@ def epochs(folder: Path, options: Options) -> Iterator[Figure]:
 
 def memory(folder: Path, options: Options) -> Iterator[Figure]:
     """The memory that a worker holds, of its own and shared, for datasets of two sizes; mapped files are not held."""
-    sizes = (500, 2500) if options.quick else (2000, 20000)
+    sizes = (250, 1000) if options.quick else (2000, 20000)
     recipes = (pb.Recipe(linear_probe={}), pb.Recipe(full={"epoch_count": 1}))
     held = [_memory(folder / f"{size}", size, recipes) for size in sizes]
     for recipe, *peaks in zip(recipes, *held, strict=True):
@@ -191,12 +201,14 @@ def _memory(folder: Path, num_images: int, recipes: Sequence[pb.Recipe]) -> list
 
 
 @contextmanager
-def _bench(folder: Path, base: LoadedBase) -> Iterator[Bench]:
-    photos = stamps(folder / "photos")
+def _bench(folder: Path, base: LoadedBase, options: Options) -> Iterator[Bench]:
+    """Run a service; a quick run is on smaller images, which the bare loop gets as well."""
+    edge = _QUICK_EDGE if options.quick else _EDGE
+    base, photos = of_edge(base, edge, edge * 8 // 7), stamps(folder / "photos")
     weights = save_backbone(base, folder / "backbone.safetensors")
     with training(folder / "home") as service:
         publish_base(service.client, "base", base)
-        yield Bench(service, photos, folder / "splits", base.architecture, weights)
+        yield Bench(service, photos, folder / "splits", base.architecture, weights, edge, options.quick)
 
 
 PARTS: dict[str, Part] = {

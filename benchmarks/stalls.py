@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import grpc
 from maas.inference.v1 import inference_pb2 as pb
@@ -79,17 +80,16 @@ def slow_store(folder: Path, options: Options) -> Iterator[Figure]:
     """New versions are loaded from an object store that takes seconds for each answer, while clients ask."""
     rounds, seconds = (2, 5.0) if options.quick else (4, 12.0)
     with s3_server(folder) as server, slow_answers(server.host, server.port) as proxy:
-        os.environ.update(server.environment)
-        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{proxy.port}"
-        os.environ["MAAS_BLOBS_URL"] = f"s3://{BUCKET}/maas"
-        store, body = open_store(folder), pixels_body(folder / "body")
-        versions = [publish(store, MODEL, classifier(ARCHITECTURE, seed)).name for seed in range(rounds + 1)]
-        _point(store, versions[0])
-        with serving(folder, num_newest_versions=0, cache_dir=folder / "service-cache") as served:
-            yield from _beside_a_slow_store(served, store, versions[1:], proxy, body, seconds)
-        del store
-        S3FileSystem.clear_instance_cache()  # its connections end here: at the interpreter's end their loop is gone
-        gc.collect()
+        slow = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}", "MAAS_BLOBS_URL": f"s3://{BUCKET}/maas"}
+        with patch.dict(os.environ, {**server.environment, **slow}):
+            store, body = open_store(folder), pixels_body(folder / "body")
+            versions = [publish(store, MODEL, classifier(ARCHITECTURE, seed)).name for seed in range(rounds + 1)]
+            _point(store, versions[0])
+            with serving(folder, num_newest_versions=0, cache_dir=folder / "service-cache") as served:
+                yield from _beside_a_slow_store(served, store, versions[1:], proxy, body, seconds)
+            del store
+            S3FileSystem.clear_instance_cache()  # its connections end here: at the interpreter's end their loop is gone
+            gc.collect()
 
 
 def _beside_a_slow_store(

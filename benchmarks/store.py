@@ -49,6 +49,7 @@ from model_store.database.engine import Database, sqlite_url
 from model_store.database.paging import PageRequest, encode_token
 from model_store.manifests import Manifest, ManifestStage
 from model_store.registry.models import ModelStore
+from model_store.tasks import Classification
 from model_store.tensors.stages import read_stages, write_stage, write_stages
 from model_store.transactions.changes import ChangeFeed
 from model_store.transactions.listings import ListRequest
@@ -110,7 +111,7 @@ def probes(folder: Path, options: Options) -> Iterator[Figure]:
     with closing(_sqlite(folder)) as database:
         store = ModelStore(database, LocalBlobs(folder / "blobs"))
         kept = {name: write_stage(store.blobs, chain.stage_tensors(name)) for name, _ in chain.backbone}
-        base_bytes = head_bytes = sum(blob.size_bytes for blob in kept.values())
+        base_bytes = sum(blob.size_bytes for blob in kept.values())
         head_bytes = 0
         for seed in range(count):
             initialise_head(chain, seed)
@@ -118,8 +119,8 @@ def probes(folder: Path, options: Options) -> Iterator[Figure]:
             head_bytes += head.size_bytes
             stages = [*((name, blob.digest) for name, blob in kept.items()), ("head", head.digest)]
             manifest = Manifest(
-                "mobilenet_v2", {}, tuple(ManifestStage(*each) for each in stages), {"kind": "image"}, labels,
-                Head("linear", len(labels)).to_json(),
+                "mobilenet_v2", {}, tuple(ManifestStage(*each) for each in stages), {"kind": "image"},
+                Classification(labels), Head("linear", len(labels)).to_json(), chain.embedding_size,
             )  # fmt: skip
             store.publish(Publication(f"probe-{seed}", manifest))
         stored = sum(status.size_bytes for status in store.blobs.all())

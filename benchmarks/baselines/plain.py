@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from model_store.architectures.torchvision_compat import torchvision
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SPLITS = ("train", "validation")
 _LOADER = {"batch_size": 32, "num_workers": 2}
 
 
@@ -32,10 +33,11 @@ def main() -> None:
     """Train, and print what was measured."""
     given = _arguments()
     torch.manual_seed(given.seed)
-    data = {part: _images(given.data / part, given.augment and part == "train") for part in ("train", "validation")}
+    edge = given.edge
+    data = {part: _images(given.data / part, edge, given.augment and part == "train") for part in _SPLITS}
     model = _model(given.architecture, len(data["train"].classes), given.weights)
     seconds = _train(model, data["train"], data["validation"], given.num_epochs)
-    accuracy = _accuracy(model, DataLoader(_images(given.data / "test", augment=False), **_LOADER))
+    accuracy = _accuracy(model, DataLoader(_images(given.data / "test", edge, augment=False), **_LOADER))
     result = {"epoch_seconds": seconds, "num_images": len(data["train"]), "test_accuracy": accuracy}
     json.dump(result, sys.stdout)
 
@@ -73,12 +75,12 @@ def _accuracy(model: nn.Module, loader: Any) -> float:  # noqa: ANN401  of any d
     return num_right / num_images
 
 
-def _images(folder: Path, augment: bool) -> Any:  # noqa: ANN401, FBT001  torchvision carries no types
+def _images(folder: Path, edge: int, augment: bool) -> Any:  # noqa: ANN401, FBT001  torchvision carries no types
     transforms = torchvision.transforms
     if augment:
-        steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
+        steps = [transforms.RandomResizedCrop(edge), transforms.RandomHorizontalFlip()]
     else:
-        steps = [transforms.Resize(256), transforms.CenterCrop(224)]
+        steps = [transforms.Resize(edge * 8 // 7), transforms.CenterCrop(edge)]
     steps += [transforms.ToTensor(), transforms.Normalize(_MEAN, _STD)]
     return torchvision.datasets.ImageFolder(folder, transforms.Compose(steps))
 
@@ -99,6 +101,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--architecture", default="mobilenet_v2")
     parser.add_argument("--weights", type=Path, help="a safetensors file by torchvision's names, without a head")
     parser.add_argument("--num-epochs", type=int, default=10)
+    parser.add_argument("--edge", type=int, default=224, help="of the images, in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--augment", action="store_true", help="random crops and mirror images while training")
     return parser.parse_args()

@@ -32,7 +32,7 @@ _ENDED = {SUCCEEDED, pb.TRAINING_JOB_STATE_FAILED, pb.TRAINING_JOB_STATE_CANCELL
 
 def kills(folder: Path, options: Options) -> Iterator[Figure]:
     """In each of 30 jobs the worker is killed at a random moment, then the service; and what one kill costs."""
-    num_jobs, moments = 2 if options.quick else 30, random.Random(0)
+    num_jobs, moments = 1 if options.quick else 30, random.Random(0)
     photos = noisy(folder / "photos", 240, 64)
     with training(folder / "home", **_LEASE) as service:
         publish_base(service.client, "base", small("squeezenet1_1", 64))
@@ -87,7 +87,7 @@ def _lost(folder: Path, photos: Path, options: Options) -> Iterator[Figure]:
 
 def runners(folder: Path, options: Options) -> Iterator[Figure]:
     """Three services share one PostgreSQL and work off a queue, while one of them after the other is killed."""
-    num_jobs = 9 if options.quick else 60
+    num_jobs = 6 if options.quick else 60
     photos = noisy(folder / "photos", 60, 64)
     with ExitStack() as stack:
         url = stack.enter_context(postgres_server(folder / "postgres"))

@@ -19,6 +19,7 @@ from model_store.database.engine import Database
 from model_store.manifests import Manifest, ManifestStage
 from model_store.registry.models import ModelStore
 from model_store.tables import ModelRow, StageRow, VersionMetricRow, VersionRow
+from model_store.tasks import Classification
 from model_store.tensors.stages import write_stage
 from model_store.transactions.publication import Publication
 
@@ -39,7 +40,7 @@ def small(store: ModelStore, model: str, seed: int) -> Publication:
 def publication(stored: Mapping[str, StoredBlob], model: str) -> Publication:
     """Return a publication of blobs that are stored."""
     stages = tuple(ManifestStage(name, blob.digest) for name, blob in stored.items())
-    manifest = Manifest("any", {}, stages, {"kind": "image"}, ("a", "b"), {"kind": "linear", "outputs": 2})
+    manifest = Manifest("any", {}, stages, {"kind": "image"}, Classification(("a", "b")), {"kind": "linear"}, 1)
     new = [blob.digest for blob in stored.values() if blob.added_bytes]
     return Publication(model, manifest, new_digests=new)
 

@@ -35,9 +35,18 @@ class SequenceInputSpec:
     kind: str = KIND
     unit: str = "vectors"
 
+    @property
+    def rows_key(self) -> Hashable:
+        """Return the whole spec."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that a manifest holds."""
         return asdict(self)
+
+    def stored(self, data: bytes) -> object:
+        """Return the vectors, float32 [length, width]."""
+        return np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, self.width)
 
     def open(self, example: object, max_size: int) -> OpenedSequence:
         """Take float32 [length, width] with finite numbers; raise InvalidExample for anything else."""

@@ -169,9 +169,13 @@ def pretrained() -> LoadedBase:
 
 def small(architecture: str, edge: int) -> LoadedBase:
     """Return a network with random weights that takes images of this edge."""
-    base = load_random(architecture, seed=0)
+    return of_edge(load_random(architecture, seed=0), edge, edge)
+
+
+def of_edge(base: LoadedBase, edge: int, resized: int) -> LoadedBase:
+    """Return a base that takes images of this edge, cut out of those whose shorter edge is `resized`."""
     assert isinstance(base.input_spec, ImageInputSpec)
-    return replace(base, input_spec=replace(base.input_spec, resize_size=edge, crop_size=edge))
+    return replace(base, input_spec=replace(base.input_spec, resize_size=resized, crop_size=edge))
 
 
 @dataclass(frozen=True)
@@ -183,10 +187,12 @@ class Plain:
     test_accuracy: float
 
 
-def run_plain(data: Path, architecture: str, num_epochs: int, *, weights: Path | None = None, seed: int = 0) -> Plain:
-    """Run the bare loop in a process of its own."""
+def run_plain(
+    data: Path, architecture: str, num_epochs: int, *, weights: Path | None = None, edge: int = 224, seed: int = 0
+) -> Plain:
+    """Run the bare loop in a process of its own, on images of this edge."""
     command = [*command_of("benchmarks.baselines.plain"), str(data), "--architecture", architecture]
-    command += ["--num-epochs", str(num_epochs), "--seed", str(seed)]
+    command += ["--num-epochs", str(num_epochs), "--edge", str(edge), "--seed", str(seed)]
     command += ["--weights", str(weights)] if weights else []
     return Plain(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
 
