@@ -86,7 +86,8 @@ class Database:
         from psycopg import conninfo, pq  # noqa: PLC0415  an optional dependency
 
         _, arguments = self._engine.dialect.create_connect_args(self._engine.url)
-        if pq.PGconn.ping(conninfo.make_conninfo(**arguments).encode()) is not pq.Ping.OK:
+        of_libpq = {name: value for name, value in arguments.items() if name != "context"}  # that is the driver's own
+        if pq.PGconn.ping(conninfo.make_conninfo(**of_libpq).encode()) is not pq.Ping.OK:
             return
         try:
             self._engine.raw_connection().close()
