@@ -87,7 +87,7 @@ class Database:
 
         _, arguments = self._engine.dialect.create_connect_args(self._engine.url)
         of_libpq = {name: value for name, value in arguments.items() if name != "context"}  # that is the driver's own
-        if pq.PGconn.ping(conninfo.make_conninfo(**of_libpq).encode()) is not pq.Ping.OK:
+        if pq.PGconn.ping(conninfo.make_conninfo(**of_libpq).encode()) != pq.Ping.OK:
             return
         try:
             self._engine.raw_connection().close()
