@@ -42,7 +42,7 @@ from model_store.bases.catalogue import LoadedBase, load_random
 NUM_PLAIN_EPOCHS = 10
 _BAR_POINTS = 3.0
 _EDGE, _QUICK_EDGE = 224, 96
-_QUICK_EPOCHS = 2
+_QUICK_EPOCHS = 1
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Bench:
 
 def probe(folder: Path, options: Options) -> Iterator[Figure]:
     """A linear probe, from the upload to the registered version, against ten epochs of the bare loop."""
-    num_epochs, num_seeds = (1, 2) if options.quick else (NUM_PLAIN_EPOCHS, 3)
+    num_epochs, num_seeds = (1, 1) if options.quick else (NUM_PLAIN_EPOCHS, 3)
     with _bench(folder, pretrained(), options) as bench:
         seconds, accuracies, shares = zip(*(_probe(bench, seed) for seed in range(num_seeds)), strict=True)
         plain = bench.plain(0, num_epochs)
@@ -118,7 +118,7 @@ def accuracy(folder: Path, options: Options) -> Iterator[Figure]:
             bench.upload(seed)
         reached = {
             name or "service's choice": [bench.accuracy(seed, name) for seed in seeds]
-            for name in ("", "last_stages", "full", "gradual")
+            for name in (("", "last_stages") if options.quick else ("", "last_stages", "full", "gradual"))
         }
         plain = [100 * bench.plain(seed, num_epochs).test_accuracy for seed in seeds]
     yield Figure(f"bare loop, {num_epochs} epochs: mean test accuracy", statistics.mean(plain), "%")
@@ -160,7 +160,7 @@ def _rate(folder: Path, options: Options, base: LoadedBase, recipe: str, bar: fl
 
 def epochs(folder: Path, options: Options) -> Iterator[Figure]:
     """Photos that cost more to decode than to train on: what the second epoch, and the second job, do not pay again."""
-    num_photos = 250 if options.quick else 5000
+    num_photos = 150 if options.quick else 5000
     photos = noisy(folder / "photos", num_photos, 500)
     asked = pb.Recipe(classic={"epoch_count": 2})
     with training(folder / "home") as service:
@@ -177,7 +177,7 @@ def epochs(folder: Path, options: Options) -> Iterator[Figure]:
 
 def memory(folder: Path, options: Options) -> Iterator[Figure]:
     """The memory that a worker holds, of its own and shared, for datasets of two sizes; mapped files are not held."""
-    sizes = (250, 1000) if options.quick else (2000, 20000)
+    sizes = (150, 600) if options.quick else (2000, 20000)
     recipes = (pb.Recipe(linear_probe={}), pb.Recipe(full={"epoch_count": 1}))
     held = [_memory(folder / f"{size}", size, recipes) for size in sizes]
     for recipe, *peaks in zip(recipes, *held, strict=True):

@@ -111,8 +111,7 @@ def probes(folder: Path, options: Options) -> Iterator[Figure]:
     with closing(_sqlite(folder)) as database:
         store = ModelStore(database, LocalBlobs(folder / "blobs"))
         kept = {name: write_stage(store.blobs, chain.stage_tensors(name)) for name, _ in chain.backbone}
-        base_bytes = sum(blob.size_bytes for blob in kept.values())
-        head_bytes = 0
+        base_bytes, head_bytes = sum(blob.size_bytes for blob in kept.values()), 0
         for seed in range(count):
             initialise_head(chain, seed)
             head = write_stage(store.blobs, chain.stage_tensors("head"))
