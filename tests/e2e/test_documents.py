@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("documents", [[README], PAGES], ids=["README", "docs"])
 def test_every_block_runs_as_written(documents: Sequence[Path], folder: Path) -> None:
     """Each block ends without an error; only the ports of the services are other ones here."""
