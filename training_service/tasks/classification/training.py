@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from model_store.tasks import Classification, Task
 from training_service.tasks.classification.metrics import Labels, Logits, row_losses, softmax
@@ -30,10 +29,11 @@ def make_loss(labels: Labels, num_labels: int, *, smoothing: float, is_balanced:
     With smoothing s the target is 1 - s for the label, and s / num_labels for every one on top (arXiv:1512.00567).
     """
     weights = label_weights(labels, num_labels) if is_balanced else None
+    criterion = nn.CrossEntropyLoss(weights, label_smoothing=smoothing, reduction="sum")
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        own = weights.to(logits.device) if weights is not None else None
-        return functional.cross_entropy(logits.float(), labels, own, label_smoothing=smoothing, reduction="sum")
+        found: Tensor = criterion.to(logits.device)(logits.float(), labels)
+        return found
 
     return loss
 
