@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import torch
 
 from model_store.errors import InvalidInput
@@ -25,8 +24,3 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """Return a CPU generator for one purpose; it needs no saving, as its start can be named again."""
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))
-
-
-def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """Return NumPy's generator for one purpose, which knows more distributions; nor does it need saving."""
-    return np.random.default_rng(derived_seed(seed, *purpose))

@@ -21,12 +21,11 @@ from training_service.arrays.read_ahead import read_ahead
 from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches
 from training_service.optimization.averaging import moving_average, set_count
-from training_service.optimization.losses import mixed_loss
 from training_service.optimization.mixing import mixed
 from training_service.optimization.optimizers import load_optimizer_state, make_optimizer, optimizer_state, set_rate
 from training_service.optimization.schedule import rate_factor
 from training_service.recipes.recipe import ClassWeights, Keep, Precision, Recipe, active_stages
-from training_service.seeds import derived_seed, generator, numpy_generator
+from training_service.seeds import derived_seed, generator
 from training_service.tasks import TrainingTask
 from training_service.tasks.training_task import Loss, Outputs, Targets, Validation
 from training_service.training.best_epoch import BestEpoch
@@ -222,12 +221,12 @@ class Trainer:
         recipe = self._recipe
         inputs = self._data.rows.inputs(rows, self._generator(batch))
         targets = torch.from_numpy(self._data.targets[batch.positions]).to(self._device)
-        random = numpy_generator(self._seed, "mixing", batch.step, batch.number)
-        x, mixed_targets = mixed(inputs.x, targets, recipe, random)
+        seed = derived_seed(self._seed, "mixing", batch.step, batch.number)
+        x, targets = mixed(inputs.x, targets, num_outputs(self._chain.stage(HEAD)), recipe, seed)
         inputs = inputs.updated({X: x})
         with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16):
             outputs = self._chain(_laid_out(inputs))
-        return mixed_loss(self._loss, outputs, mixed_targets)
+        return self._loss(outputs, targets)
 
     def _set_training_mode(self) -> None:
         if self._recipe.epochs_per_stage:

@@ -23,21 +23,19 @@ def make_loss(truth: Truth, num_labels: int, *, smoothing: float, is_balanced: b
     """Return the mean over labels of the log loss, in nats.
 
     With smoothing s the targets are 1 - s / 2 and s / 2. Balanced, rows with and without a label count alike: n / 2
-    divided by their number.
+    divided by their number. The loss is linear in the truth, so that of mixed rows is mixed by the same shares.
     """
-    weights = _weights(truth) if is_balanced else None
+    weights = _weights(truth) if is_balanced else torch.ones((2, 1))
 
     def loss(outputs: Tensor, truth: Tensor) -> Tensor:
-        smoothed = truth * (1 - smoothing) + smoothing / 2
-        weight = None
-        if weights is not None:
-            without, having = weights.to(outputs.device)
-            weight = truth * having + (1 - truth) * without
-        return (
-            functional.binary_cross_entropy_with_logits(outputs.float(), smoothed, weight, reduction="none")
-            .mean(dim=1)
-            .sum()
+        without, having = weights.to(outputs.device)
+        off, on = (
+            functional.binary_cross_entropy_with_logits(
+                outputs.float(), torch.full(outputs.shape, share, device=outputs.device), reduction="none"
+            )
+            for share in (smoothing / 2, 1 - smoothing / 2)
         )
+        return (truth * having * on + (1 - truth) * without * off).mean(dim=1).sum()
 
     return loss
 
