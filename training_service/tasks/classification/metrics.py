@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from model_store.records.metrics import ClassificationDetail, LabelMetrics, Metrics
 from training_service.tasks.calibration import Confidence
@@ -26,7 +26,9 @@ def measure(answers: Answers, split: str) -> Metrics:
     logits, labels, names = answers.outputs, answers.targets, answers.task.names
     divided = logits / answers.task.temperature
     predicted = logits.argmax(axis=1)
-    matrix = confusion_matrix(labels, predicted, len(names))
+    every = np.arange(len(names))
+    matrix = confusion_matrix(labels, predicted, labels=every)
+    of_labels = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
     scores, loss = softmax(divided), cross_entropy(divided, labels)
     values = {
         "accuracy": float((predicted == labels).mean()),
@@ -43,7 +45,10 @@ def measure(answers: Answers, split: str) -> Metrics:
         values={name: value for name, value in values.items() if value is not None},
         intervals=dict(zip(("accuracy", "macro_f1"), intervals(matrix), strict=True)),
         detail=ClassificationDetail(
-            labels=tuple(_label_metrics(name, matrix, index) for index, name in enumerate(names)),
+            labels=tuple(
+                LabelMetrics(name, float(precision), float(recall), float(f1), int(support))
+                for name, precision, recall, f1, support in zip(names, *of_labels, strict=True)
+            ),
             confusion_matrix=tuple(tuple(int(count) for count in row) for row in matrix),
             temperature=answers.task.temperature,
         ),
@@ -60,19 +65,13 @@ def confidence(scores: NDArray[np.float64], labels: Labels) -> Confidence:
     return Confidence(scores.max(axis=1), scores.argmax(axis=1) == labels)
 
 
-def confusion_matrix(labels: Labels, predicted: Labels, num_labels: int) -> NDArray[np.int64]:
-    """Return counts [true, predicted]."""
-    matrix: NDArray[np.int64] = np.bincount(labels * num_labels + predicted, minlength=num_labels**2)
-    return matrix.reshape(num_labels, num_labels)
-
-
 def cross_entropy(logits: Logits, labels: Labels) -> float:
     """Return the mean over rows of -log p(label), in nats."""
     return float(row_losses(logits, labels).mean())
 
 
 def row_losses(logits: Logits, labels: Labels) -> NDArray[np.float64]:
-    """Return -log p(label) of each row, in nats."""
+    """Return -log p(label) of each row, in nats; infinite for a logit of -inf, which `log_loss` would clip."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(shifted).sum(axis=1))
     losses: NDArray[np.float64] = log_sums - shifted[np.arange(len(labels)), labels]
@@ -87,7 +86,10 @@ def softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def _top_accuracy(logits: Logits, labels: Labels, num_best: int) -> float:
-    """Return the share of rows whose label is among the best; of equal logits the first label is better."""
+    """Return the share of rows whose label is among the best; of equal logits the first label is better.
+
+    As in serving. scikit-learn's `top_k_accuracy_score` takes the last one, and has no rows that are wrong anyway.
+    """
     own = logits[np.arange(len(labels)), labels][:, None]
     is_better = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < labels[:, None]))
     return float(((is_better.sum(axis=1) < num_best) & np.isfinite(own[:, 0])).mean())
@@ -98,28 +100,4 @@ def _roc_auc(scores: NDArray[np.float64], labels: Labels) -> float | None:
     found = np.unique(labels)
     if len(found) < 2:
         return None
-    return float(np.mean([_binary_auc(scores[:, label], labels == label) for label in found]))
-
-
-def _binary_auc(scores: NDArray[np.float64], is_positive: NDArray[np.bool_]) -> float:
-    """Return the share of pairs, a positive row and another, in which the positive one scores higher; a tie is half."""
-    others, positives = np.sort(scores[~is_positive]), scores[is_positive]
-    lower = np.searchsorted(others, positives, "left") + np.searchsorted(others, positives, "right")
-    return float(lower.mean() / 2 / len(others))
-
-
-def _label_metrics(name: str, matrix: NDArray[np.int64], index: int) -> LabelMetrics:
-    right: Any = matrix[index, index]
-    precision = _share(right, matrix[:, index].sum())
-    recall = _share(right, matrix[index].sum())
-    return LabelMetrics(
-        label=name,
-        precision=precision,
-        recall=recall,
-        f1=_share(2 * precision * recall, precision + recall),
-        support=int(matrix[index].sum()),
-    )
-
-
-def _share(part: float, whole: float) -> float:
-    return float(part / whole) if whole else 0.0
+    return float(np.mean([roc_auc_score(labels == label, scores[:, label]) for label in found]))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import confusion_matrix, f1_score
 
 from training_service.tasks.classification.bootstrap import intervals
-from training_service.tasks.classification.metrics import confusion_matrix
 
 
 def rows(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,13 +25,13 @@ def test_intervals_are_those_of_samples_of_rows() -> None:
         right = (labels[drawn] == predicted[drawn]).mean()
         figures.append((right, f1_score(labels[drawn], predicted[drawn], average="macro")))
     expected = np.percentile(figures, (2.5, 97.5), axis=0).T
-    found = [(each.low, each.high) for each in intervals(confusion_matrix(labels, predicted, 4))]
+    found = [(each.low, each.high) for each in intervals(confusion_matrix(labels, predicted, labels=range(4)))]
     np.testing.assert_allclose(found, expected, atol=0.015)
 
 
 def test_more_rows_tell_more() -> None:
     """Four times the rows, half the width; and the figure itself lies within."""
-    few, many = (confusion_matrix(*rows(number), 4) for number in (200, 800))
+    few, many = (confusion_matrix(*rows(number), labels=range(4)) for number in (200, 800))
     widths = [interval.high - interval.low for interval in (intervals(few)[0], intervals(many)[0])]
     assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
     accuracy = many.trace() / many.sum()
@@ -41,7 +40,7 @@ def test_more_rows_tell_more() -> None:
 
 def test_equal_matrices_have_equal_intervals() -> None:
     """Whoever measures again finds the same figures."""
-    matrix = confusion_matrix(*rows(50), 4)
+    matrix = confusion_matrix(*rows(50), labels=range(4))
     assert intervals(matrix) == intervals(matrix)
     assert intervals(matrix, seed=1) != intervals(matrix)
 
