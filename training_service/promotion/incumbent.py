@@ -26,7 +26,7 @@ from model_store.tasks import Task
 from training_service.datasets.manifest import read_manifest
 from training_service.datasets.splits import Split
 from training_service.evaluation.evaluate_version import checked_task
-from training_service.evaluation.evaluator import Evaluator
+from training_service.evaluation.evaluator import Evaluated, Evaluator
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.promotion.gate import Incumbent, LeftOut
 from training_service.tasks import TRAINING_TASKS
@@ -91,19 +91,31 @@ class Comparison:
     def _incumbent(
         self, name: VersionName, dataset_id: str, leave_out: LearnedRows, check: Callable[[], None]
     ) -> Incumbent:
-        try:
-            evaluated = self._evaluator.evaluate(
-                name,
-                dataset_id,
-                Split.TEST,
-                on_progress=lambda *_: None,
-                check_going_on=check,
-                allow_unknown_labels=True,
-                leave_out=leave_out,
-            )
-        except (InvalidInput, IllegalState, DamagedStore, InvalidManifest) as error:
-            return Incumbent(name, None, _obstacle(name, error))
-        return Incumbent(name, evaluated.evaluation.metrics)
+        found = evaluated_beside(self._evaluator, name, dataset_id, leave_out, check)
+        if isinstance(found, str):
+            return Incumbent(name, None, found)
+        return Incumbent(name, found.evaluation.metrics)
+
+
+def evaluated_beside(
+    evaluator: Evaluator, name: VersionName, dataset_id: str, leave_out: LearnedRows, check: Callable[[], None]
+) -> Evaluated | str:
+    """Evaluate a version on the test rows that neither it learned from nor another one, whose rows to `leave_out`.
+
+    Rows with labels that it lacks count as wrong for it. Where it cannot be measured, return a text that says why.
+    """
+    try:
+        return evaluator.evaluate(
+            name,
+            dataset_id,
+            Split.TEST,
+            on_progress=lambda *_: None,
+            check_going_on=check,
+            allow_unknown_labels=True,
+            leave_out=leave_out,
+        )
+    except (InvalidInput, IllegalState, DamagedStore, InvalidManifest) as error:
+        return _obstacle(name, error)
 
 
 def _obstacle(name: VersionName, error: StoreError) -> str:

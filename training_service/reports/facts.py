@@ -17,12 +17,15 @@ from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from training_service.datasets.splits import Split
 from training_service.evaluation.evaluator import Evaluated, Evaluator
+from training_service.reports.rivals import Rival, Rivals
 from training_service.tasks import TRAINING_TASKS, TrainingTask
 
 
 @dataclass(frozen=True)
 class JobFacts:
     """A job, what it was made from and what came of it; `not_evaluated` says why nothing was measured now.
+
+    The `rival` is what the version is compared with.
 
     `epochs` are the last figures of each epoch, by number, and `tries` those of each try to fit a head; `history`
     are all events but progress. `num_forgotten` events before all of these are not kept any more.
@@ -39,6 +42,7 @@ class JobFacts:
     manifest: Manifest | None
     evaluated: Evaluated | None
     not_evaluated: str
+    rival: Rival | None
 
     @property
     def task(self) -> TrainingTask | None:
@@ -54,6 +58,7 @@ class FactFinder:
         self._datasets = datasets
         self._jobs = jobs
         self._evaluator = evaluator
+        self._rivals = Rivals(store, evaluator)
 
     def find(self, job_id: str, check_going_on: Callable[[], None]) -> JobFacts:
         """Return all that is known, and evaluate the job's version anew; raise JobNotFound."""
@@ -76,6 +81,7 @@ class FactFinder:
             manifest=self._store.manifest(version) if version is not None else None,
             evaluated=evaluated,
             not_evaluated=reason,
+            rival=self._rivals.find(job, evaluated, check_going_on) if evaluated is not None else None,
         )
 
     def _events(self, job_id: str, check_going_on: Callable[[], None]) -> Iterator[JobEvent]:

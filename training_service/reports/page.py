@@ -14,10 +14,11 @@ from training_service.reports.origin import data, lineage, recipe, reproduction
 from training_service.reports.promotion import promotion
 from training_service.reports.quality import quality, task_sections
 from training_service.reports.story import header, history, learning
+from training_service.reports.verdict import verdict
 from training_service.reports.words import FILTERS
 
 Write = Callable[[JobFacts], Section | None]
-ABOVE: Sequence[Write] = (quality, promotion, learning)
+ABOVE: Sequence[Write] = (verdict, quality, promotion, learning)
 BELOW: Sequence[Write] = (mistakes, data, inputs, recipe, lineage, history, reproduction)
 """Sections above and below those of the task; one that has nothing to say is None."""
 

@@ -14,7 +14,7 @@ from training_service.reports.facts import JobFacts
 from training_service.tasks import TRAINING_TASKS
 from training_service.tasks.training_task import Metric
 
-_UNCALIBRATED, _CALIBRATED = "uncalibrated_error", "expected_calibration_error"
+UNCALIBRATED, _CALIBRATED = "uncalibrated_error", "expected_calibration_error"
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ def _metrics(facts: JobFacts) -> Metrics | None:
 def _tiles(metrics: Metrics) -> Iterator[Tile]:
     known = TRAINING_TASKS[metrics.detail.kind].metrics if metrics.detail is not None else {}
     for name, form in known.items():
-        if name in metrics.values and name != _UNCALIBRATED:
+        if name in metrics.values and name != UNCALIBRATED:
             unit = _before_scaling(metrics) if name == _CALIBRATED else form.unit
             yield _tile(form, metrics.values[name], metrics.intervals.get(name), unit)
 
 
 def _before_scaling(metrics: Metrics) -> str:
     """Return the calibration error without the temperature, where there is one."""
-    before, after = (metrics.values.get(name) for name in (_UNCALIBRATED, _CALIBRATED))
+    before, after = (metrics.values.get(name) for name in (UNCALIBRATED, _CALIBRATED))
     return f"{before:.3f} before scaling" if before is not None and before != after else ""
 
 

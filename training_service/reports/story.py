@@ -60,16 +60,16 @@ def header(facts: JobFacts) -> Header:
 
 
 def learning(facts: JobFacts) -> Learning | None:
-    """Return the curves; None where there are none."""
+    """Return the curves; None where there are none, as one point is no curve."""
     charts = []
-    if facts.tries:
+    if len(facts.tries) > 1:
         strengths = facts.task.strengths if facts.task is not None else ()
         named = strengths if len(strengths) == len(facts.tries) else ()
         tries = dict(enumerate(facts.tries, start=1))
         charts += _charts(tries, "head fit", "strength", [f"{each:g}" for each in named])
-    if facts.epochs:
+    if len(facts.epochs) > 1:
         charts += _charts(facts.epochs, "training", "epoch")
-    if not charts:
+    if not charts and not facts.epochs:
         return None
     return Learning(
         charts,

@@ -13,6 +13,7 @@ from torch import Tensor
 from model_store.records.metrics import Metrics
 from model_store.tasks import Task
 from training_service.markup.sections import Section, Table
+from training_service.tasks.bootstrap import Counts
 from training_service.tasks.target_scale import TargetScale
 
 Outputs = NDArray[np.float32]
@@ -55,7 +56,7 @@ class Metric:
 
     def text(self, value: float) -> str:
         """Write a value: with three decimals, or a quantity with four digits."""
-        return f"{value:.4g}" if self.is_quantity else f"{value:.3f}"
+        return f"{value:z.4g}" if self.is_quantity else f"{value:z.3f}"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,18 @@ class Matched:
         return chosen
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """The plain answer that a first version is compared with: `outputs` [outputs] of every row, and a phrase."""
+
+    outputs: Outputs
+    text: str
+
+
+Sampled = Callable[[Counts], Numbers]
+"""A figure of bootstrap samples, [samples], by how often each has each row: counts [samples, rows]."""
+
+
 class Match(Protocol):
     """Matches the names of a dataset's targets with a version's."""
 
@@ -131,8 +144,9 @@ class Mistakes:
 class TrainingTask:
     """One task. All functions are pure; arrays are of `Outputs` and `Targets`.
 
-    `metrics` are all that a gate can go by; `headline` is the one that sums a version up. `is_balanced` and `smoothing`
-    mean something where `has_classes`. `strengths` are those to choose a linear head's regularisation from.
+    `metrics` are all that a gate can go by; `headline` is the one that sums a version up: more is better.
+    `is_balanced` and `smoothing` mean something where `has_classes`. `strengths` are those to choose a linear head's
+    regularisation from.
     """
 
     kind: str
@@ -155,6 +169,10 @@ class TrainingTask:
     """The task with the temperature that suits outputs for rows which the head was not fitted on."""
     measure: Callable[[Answers, str], Metrics]
     """The metrics of answers on a split."""
+    sampled: Callable[[Answers], Sampled]
+    """The headline metric of bootstrap samples of the answers' rows; NaN where it has no value."""
+    baseline: Callable[[Task, Targets], Baseline]
+    """The plain answer, by the targets of training rows."""
     match: Match
     sections: Callable[[Metrics, Answers | None], Sequence[Section]]
     """What a report shows of metrics, and of the answers that they were measured on where these are at hand."""

@@ -82,7 +82,8 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     """Figures, curves, gate, confusions, labels, data, every hyperparameter, lineage and events; each once."""
     page = report(service, tuned.name)
     assert page.texts["h2"] == [
-        "Quality", "Promotion", "Learning", "Confusions", "Calibration", "Labels", "Worst mistakes", "Data", "Input",
+        "Verdict", "Quality", "Promotion", "Learning", "Confusions", "Calibration", "Labels", "Worst mistakes", "Data",
+        "Input",
         "Recipe", "Lineage", "History", "How to reproduce",
     ]  # fmt: skip
     assert len(page.texts["h1"]) == 1
@@ -166,7 +167,10 @@ def test_a_refusal_is_told_with_both_figures(service: RunningService, tuned: pb.
     promote = pb.Promote(alias=PRODUCTION, min_delta=0.5, min_rows=1)
     refused_job = service.await_end(service.create(promote=promote).name)
     assert refused_job.promotion.state == pb.PROMOTION_STATE_REFUSED
-    text = report(service, refused_job.name).texts["body"][0]
+    page = report(service, refused_job.name)
+    text = page.texts["body"][0]
+    opening = f"Too few rows to compare with {tuned.version}, which {PRODUCTION} names: accuracy"
+    assert opening in " ".join(page.texts["section"][0].split())
     assert refused_job.promotion.reason in text
     assert "accuracy better by 0.5 than the version behind the alias" in text
     assert f"{tuned.version}, behind the alias{refused_job.promotion.incumbent_figure:.4f}" in text

@@ -12,6 +12,7 @@ from maas.training.v1 import training_pb2 as pb
 
 from model_store.names import parse_version
 from tests.training_service.making import picture, publish_base, publish_mlp, tar_of
+from tests.training_service.reports.pages import report
 from tests.training_service.running import TIMEOUT, RunningService, running_service
 
 Numbers = npt.NDArray[np.float64]
@@ -20,6 +21,12 @@ TARGET = pb.COLUMN_ROLE_TARGET
 NUMBERS = np.random.default_rng(0).standard_normal((240, 4)).round(3)
 SCALED = (NUMBERS * [1, 1, 10_000, 0] + [0, 0, 500, 7]).round(3)
 """A column of far larger numbers than the one that decides, and one of the same number in each row."""
+SECTIONS = {
+    "classification": ["Confusions", "Calibration", "Labels"],
+    "multi_label": ["Calibration", "Labels"],
+    "regression": ["Predicted and true", "Residuals", "Targets"],
+}
+"""Headings of a report that are a task's own."""
 PROBE, FULL = pb.Recipe(linear_probe={}), pb.Recipe(full=pb.Recipe.Full(epoch_count=3))
 
 
@@ -80,9 +87,14 @@ def test_a_job_makes_a_version_that_can_be_evaluated_and_reported(
     request = pb.EvaluateModelVersionRequest(name=job.version, dataset=f"datasets/{dataset}")
     evaluation = list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
     assert evaluation.metrics.values[metric] == pytest.approx(job.metrics.values[metric], abs=1e-4)
-    html = service.training.GetReport(pb.GetReportRequest(name=job.name), timeout=TIMEOUT).html
-    assert f"datasets/{dataset}" in html
-    assert "The version cannot be evaluated any more" not in html
+    page = report(service, job.name)
+    assert page.texts["h2"] == [
+        "Verdict", "Quality", "Learning", *SECTIONS[manifest.task.kind], "Worst mistakes", "Data", "Recipe", "Lineage",
+        "History", "How to reproduce",
+    ]  # fmt: skip
+    assert all(page.texts["section"])
+    assert f"datasets/{dataset}" in page.texts["body"][0]
+    assert "The version cannot be evaluated any more" not in page.texts["body"][0]
 
 
 @pytest.mark.parametrize("recipe", [PROBE, FULL], ids=["linear_probe", "full"])

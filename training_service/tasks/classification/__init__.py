@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from training_service.tasks.classification.matching import match
-from training_service.tasks.classification.metrics import measure, row_losses, validate
+from training_service.tasks.classification.metrics import measure, row_losses, sampled, validate
 from training_service.tasks.classification.report import mistakes, sections
 from training_service.tasks.classification.training import (
     STRENGTHS,
+    baseline,
     calibrated,
     fit_head,
     guessing_loss,
@@ -39,6 +40,8 @@ CLASSIFICATION = TrainingTask(
     fit_head=fit_head,
     calibrated=calibrated,
     measure=measure,
+    sampled=sampled,
+    baseline=baseline,
     match=match,
     sections=sections,
     mistakes=mistakes,

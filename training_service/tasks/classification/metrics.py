@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from model_store.records.metrics import ClassificationDetail, LabelMetrics, Metrics
+from training_service.tasks.bootstrap import Counts
 from training_service.tasks.calibration import Confidence
 from training_service.tasks.classification.bootstrap import intervals, macro_f1
-from training_service.tasks.training_task import Answers, Validation
+from training_service.tasks.training_task import Answers, Sampled, Validation
 
+_MIN_TOP5_LABELS = 11
+"""Of ten labels, any five have half of the rows: a top-5 accuracy says nothing."""
 Logits = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
@@ -34,7 +37,7 @@ def measure(answers: Answers, split: str) -> Metrics:
         "accuracy": float((predicted == labels).mean()),
         "macro_f1": float(macro_f1(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))),
         "expected_calibration_error": confidence(scores, labels).error,
-        "top5_accuracy": _top_accuracy(logits, labels, 5) if len(names) > 5 else None,
+        "top5_accuracy": _top_accuracy(logits, labels, 5) if len(names) >= _MIN_TOP5_LABELS else None,
         "log_loss": loss if math.isfinite(loss) else None,
         "roc_auc": _roc_auc(scores, labels),
         "uncalibrated_error": confidence(softmax(logits), labels).error,
@@ -58,6 +61,17 @@ def measure(answers: Answers, split: str) -> Metrics:
 def validate(logits: Logits, labels: Labels) -> Validation:
     """Return the accuracy and the cross entropy."""
     return Validation(float((logits.argmax(axis=1) == labels).mean()), cross_entropy(logits, labels))
+
+
+def sampled(answers: Answers) -> Sampled:
+    """Return the accuracy of samples of the rows."""
+    is_right = (answers.outputs.argmax(axis=1) == answers.targets).astype(np.float32)
+
+    def accuracy(counts: Counts) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = (counts @ is_right).astype(np.float64) / counts.sum(axis=1)
+        return shares
+
+    return accuracy
 
 
 def confidence(scores: NDArray[np.float64], labels: Labels) -> Confidence:

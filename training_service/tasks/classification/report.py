@@ -40,13 +40,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class ConfusionsSection:
-    """Which labels are taken for which: the pairs confused most often, and of a few labels the whole matrix."""
+    """Which labels are taken for which: the pairs confused most often, and of a few labels the whole matrix.
+
+    Of two labels there are no pairs: the matrix has both.
+    """
 
     heading: ClassVar[str] = "Confusions"
     template: ClassVar[str] = "tasks/classification/confusions.html"
     labels: Sequence[str]
     matrix: Sequence[Sequence[Cell]]
-    pairs: Sequence[tuple[str, str, str]]
+    pairs: Sequence[tuple[str, str, str]] | None
 
 
 def sections(metrics: Metrics, answers: Answers | None) -> Sequence[Section]:
@@ -87,7 +90,7 @@ def confusions_section(detail: ClassificationDetail) -> ConfusionsSection:
         [Cell(int(counts[true, taken]), float(shares[true, taken]), true == taken) for taken in range(len(names))]
         for true in range(len(names))
     ]
-    return ConfusionsSection(names, matrix, _pairs(names, counts, _PAIRS_BESIDE))
+    return ConfusionsSection(names, matrix, _pairs(names, counts, _PAIRS_BESIDE) if len(names) > 2 else None)
 
 
 def _calibration(answers: Answers) -> CalibrationSection:

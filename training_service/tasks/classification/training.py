@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model_store.tasks import Classification, Task
 from training_service.tasks.classification.metrics import Labels, Logits, row_losses, softmax
 from training_service.tasks.temperature import Likelihood, fit_temperature
-from training_service.tasks.training_task import Loss, Numbers
+from training_service.tasks.training_task import Baseline, Loss, Numbers
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Inverse L2 strengths to choose from, scikit-learn's C."""
@@ -50,6 +50,14 @@ def label_weights(labels: Labels, num_labels: int) -> Tensor:
 def guessing_loss(labels: Labels) -> float:
     """Return the cross entropy of equal scores for all labels that occur."""
     return math.log(len(np.unique(labels)))
+
+
+def baseline(task: Task, labels: Labels) -> Baseline:
+    """Return the share of each label as its score, so that the most frequent label is answered."""
+    counts = np.bincount(labels, minlength=len(task.names)) + 0.5  # a label that no row has keeps a finite log loss
+    name = task.names[int(counts.argmax())]
+    text = f"always answering {name!r}, the most frequent label of the training rows"
+    return Baseline(np.log(counts / counts.sum()).astype(np.float32), text)
 
 
 def fit_head(

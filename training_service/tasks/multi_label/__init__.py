@@ -5,9 +5,9 @@ from __future__ import annotations
 from training_service.tasks.classification.training import STRENGTHS
 from training_service.tasks.cross_validation import spread_folds
 from training_service.tasks.multi_label.matching import match
-from training_service.tasks.multi_label.metrics import mean_losses, measure, validate
+from training_service.tasks.multi_label.metrics import mean_losses, measure, sampled, validate
 from training_service.tasks.multi_label.report import mistakes, sections
-from training_service.tasks.multi_label.training import calibrated, fit_head, guessing_loss, make_loss
+from training_service.tasks.multi_label.training import baseline, calibrated, fit_head, guessing_loss, make_loss
 from training_service.tasks.sections import label_counts
 from training_service.tasks.training_task import Metric, TrainingTask
 
@@ -34,6 +34,8 @@ MULTI_LABEL = TrainingTask(
     fit_head=fit_head,
     calibrated=calibrated,
     measure=measure,
+    sampled=sampled,
+    baseline=baseline,
     match=match,
     sections=sections,
     mistakes=mistakes,

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from model_store.records.metrics import Interval, LabelMetrics, Metrics, MultiLabelDetail
+from model_store.records.metrics import LabelMetrics, Metrics, MultiLabelDetail
 from training_service.tasks.bootstrap import Counts, row_intervals
 from training_service.tasks.calibration import Confidence
 from training_service.tasks.classification.bootstrap import macro_f1
-from training_service.tasks.training_task import Answers, Outputs, Validation
+from training_service.tasks.training_task import Answers, Outputs, Sampled, Validation
 
 Truth = NDArray[np.float32]
 """1 where a row has a label, 0 elsewhere: [n, labels]."""
@@ -43,7 +43,9 @@ def measure(answers: Answers, split: str) -> Metrics:
         "uncalibrated_error": confidence(outputs, truth).error,
     }
     kept = {name: value for name, value in values.items() if value is not None}
-    intervals = dict(zip(("macro_f1", "micro_f1"), _intervals(predicted, truth), strict=True))
+    intervals = dict(
+        zip(("macro_f1", "micro_f1"), row_intervals(len(truth), _sampled_f1(predicted, truth)), strict=True)
+    )
     return Metrics(
         split=split,
         num_rows=len(truth),
@@ -64,6 +66,12 @@ def validate(outputs: Outputs, truth: Truth) -> Validation:
     counts = _counts(outputs >= 0, truth > 0)
     has_any = (counts[1] + counts[2]).any()
     return Validation(float(macro_f1(*counts)) if has_any else 0.0, log_loss(outputs, truth))
+
+
+def sampled(answers: Answers) -> Sampled:
+    """Return the macro F1 of samples of the rows."""
+    figures = _sampled_f1(answers.outputs >= 0, answers.targets > 0)
+    return lambda counts: figures(counts)[:, 0]
 
 
 def confidence(outputs: Outputs, truth: NDArray[np.bool_]) -> Confidence:
@@ -110,7 +118,8 @@ def _micro_f1(right: Numbers, num_true: Numbers, num_predicted: Numbers) -> Numb
     return score
 
 
-def _intervals(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[Interval, ...]:
+def _sampled_f1(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Sampled:
+    """Return macro and micro F1 of samples of the rows: [samples, 2]."""
     parts = [each.astype(np.float32) for each in (predicted & truth, truth, predicted)]
 
     def figures(counts: Counts) -> Numbers:
@@ -119,7 +128,7 @@ def _intervals(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[
             macro = macro_f1(right, num_true, num_predicted)
         return np.stack([macro, _micro_f1(right, num_true, num_predicted)], axis=1)
 
-    return row_intervals(len(truth), figures)
+    return figures
 
 
 def _average_precision(outputs: NDArray[np.float32], truth: NDArray[np.bool_]) -> float | None:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from training_service.tasks.cross_validation import spread_folds
 from training_service.tasks.regression.matching import match
-from training_service.tasks.regression.metrics import measure, row_losses, validate
+from training_service.tasks.regression.metrics import measure, row_losses, sampled, validate
 from training_service.tasks.regression.report import describe_targets, mistakes, sections
-from training_service.tasks.regression.training import STRENGTHS, calibrated, fit_head, guessing_loss, make_loss
+from training_service.tasks.regression.training import (
+    STRENGTHS,
+    baseline,
+    calibrated,
+    fit_head,
+    guessing_loss,
+    make_loss,
+)
 from training_service.tasks.target_scale import TargetScale
 from training_service.tasks.training_task import Metric, TrainingTask
 
@@ -29,6 +36,8 @@ REGRESSION = TrainingTask(
     fit_head=fit_head,
     calibrated=calibrated,
     measure=measure,
+    sampled=sampled,
+    baseline=baseline,
     match=match,
     sections=sections,
     mistakes=mistakes,

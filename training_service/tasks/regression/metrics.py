@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from model_store.records.metrics import RESIDUAL_SHARES, Metrics, RegressionDetail, TargetMetrics
 from training_service.tasks.bootstrap import Counts, row_intervals
-from training_service.tasks.training_task import Answers, Outputs, Validation
+from training_service.tasks.training_task import Answers, Outputs, Sampled, Validation
 
 Numbers = NDArray[np.float64]
 _FIGURES = ("r2", "rmse", "mae")
@@ -20,14 +20,10 @@ def measure(answers: Answers, split: str) -> Metrics:
     """
     truth = answers.targets.astype(np.float64)
     residuals = answers.outputs - truth
-    centred = truth - truth.mean(axis=0)
-    units = _unit(residuals), _unit(centred)
-    in_units = residuals / units[0], centred / units[1]
-    parts = [np.abs(in_units[0]), np.square(in_units[0]), in_units[1], np.square(in_units[1])]
+    parts, units = _parts(residuals, truth)
     found = _figures(np.ones((1, len(truth))), parts, *units)[0]
     known = [name for name, value in zip(_FIGURES, found, strict=True) if np.isfinite(value)]
-    single = [part.astype(np.float32) for part in parts]
-    samples = row_intervals(len(truth), lambda counts: _figures(counts, single, *units))
+    samples = row_intervals(len(truth), _sampled(parts, units))
     intervals = dict(zip(_FIGURES, samples, strict=True))
     values = dict(zip(_FIGURES, map(float, found), strict=True))
     return Metrics(
@@ -54,6 +50,27 @@ def row_losses(outputs: Outputs, targets: NDArray[np.float32]) -> Numbers:
     """Return the squared error of each row, [n]: the mean over targets."""
     losses: Numbers = np.square(outputs - targets.astype(np.float64)).mean(axis=1)
     return losses
+
+
+def sampled(answers: Answers) -> Sampled:
+    """Return R2 of samples of the rows, the mean over targets."""
+    truth = answers.targets.astype(np.float64)
+    figures = _sampled(*_parts(answers.outputs - truth, truth))
+    return lambda counts: figures(counts)[:, 0]
+
+
+def _sampled(parts: list[Numbers], units: tuple[Numbers, Numbers]) -> Sampled:
+    """Return R2, RMSE and MAE of samples of the rows: [samples, 3]."""
+    single = [part.astype(np.float32) for part in parts]
+    return lambda counts: _figures(counts, single, *units)
+
+
+def _parts(residuals: Numbers, truth: Numbers) -> tuple[list[Numbers], tuple[Numbers, Numbers]]:
+    """Return the parts that figures are made of, and the units of residuals and of centred targets."""
+    centred = truth - truth.mean(axis=0)
+    units = _unit(residuals), _unit(centred)
+    in_units = residuals / units[0], centred / units[1]
+    return [np.abs(in_units[0]), np.square(in_units[0]), in_units[1], np.square(in_units[1])], units
 
 
 def _unit(numbers: Numbers) -> Numbers:

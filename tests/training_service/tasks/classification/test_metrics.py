@@ -91,14 +91,17 @@ def test_a_perfect_model_has_no_error() -> None:
 
 
 def test_top_5_accuracy_is_scikit_learns() -> None:
-    """Where there are more than five labels; equal logits too are ranked in the order of the labels."""
+    """Where there are more than ten labels; equal logits too are ranked in the order of the labels."""
     random = np.random.default_rng(0)
-    own = random.integers(0, 9, 300)
-    logits = random.integers(0, 100, (300, 9)).astype(np.float32) + np.linspace(0, 0.5, 9, dtype=np.float32)
-    found = measured(logits, own, "abcdefghi", "test").values["top5_accuracy"]
-    assert found == pytest.approx(top_k_accuracy_score(own, logits, k=5, labels=range(9)))
-    flat = measured(np.zeros((9, 9), np.float32), np.arange(9), "abcdefghi", "test")
-    assert flat.values["top5_accuracy"] == pytest.approx(5 / 9)
+    names = "abcdefghijk"
+    own = random.integers(0, 11, 300)
+    logits = random.integers(0, 100, (300, 11)).astype(np.float32) + np.linspace(0, 0.5, 11, dtype=np.float32)
+    found = measured(logits, own, names, "test").values["top5_accuracy"]
+    assert found == pytest.approx(top_k_accuracy_score(own, logits, k=5, labels=range(11)))
+    flat = measured(np.zeros((11, 11), np.float32), np.arange(11), names, "test")
+    assert flat.values["top5_accuracy"] == pytest.approx(5 / 11)
+    ten = measured(logits[:, :10], own.clip(max=9), names[:10], "test")
+    assert "top5_accuracy" not in ten.values, "five guesses of ten are right half of the time"
 
 
 def test_a_tie_is_half_a_win() -> None:
