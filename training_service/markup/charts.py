@@ -106,7 +106,7 @@ def _names_at_the_end(lines: Sequence[Series], y_of: Scale) -> Iterator[Label]:
 def _reliability_bars(each: Bin, x: float, width: float, y_of: Scale, what: str) -> Iterator[Bar]:
     """Draw the accuracy of one bin in two parts: where it agrees with the confidence, and the difference."""
     sure, right = each.confidence, each.accuracy
-    hint = f"{each.num_rows} {what}: {right:.0%} right, {sure:.0%} sure"
+    hint = f"{each.num_rows} {what}: accuracy {right:.0%}, confidence {sure:.0%}"
     yield _bar(x, y_of(min(sure, right)), width, y_of(0), "bar", hint)
     yield _bar(x, y_of(max(sure, right)), width, y_of(min(sure, right)), "over" if sure > right else "under", hint)
 

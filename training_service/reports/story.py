@@ -29,7 +29,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Learning:
-    """Loss and metric by epoch, and by each try to fit a head.
+    """Loss and metric by epoch, and by regularisation strength of the head.
 
     `best_epoch` has the lowest validation loss; `kept_epoch` is the one whose weights the version has, 0 where these
     are the probe's that training began with.
@@ -66,7 +66,7 @@ def learning(facts: JobFacts) -> Learning | None:
         strengths = facts.task.strengths if facts.task is not None else ()
         named = strengths if len(strengths) == len(facts.tries) else ()
         tries = dict(enumerate(facts.tries, start=1))
-        charts += _charts(tries, "head fit", "strength", [f"{each:g}" for each in named])
+        charts += _charts(tries, "head fit", "regularisation strength", [f"{each:g}" for each in named])
     if len(facts.epochs) > 1:
         charts += _charts(facts.epochs, "training", "epoch")
     if not charts and not facts.epochs:

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
-
-def size_text(num_bytes: int) -> str:
-    """Write a number of bytes in the unit that suits it."""
-    value = float(num_bytes)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB"
+from humanize import naturalsize, precisedelta
 
 
 def moment_text(moment: datetime) -> str:
@@ -22,11 +14,8 @@ def moment_text(moment: datetime) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Write how long something took."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    """Write a duration in days, hours, minutes and seconds."""
+    return precisedelta(timedelta(seconds=seconds), format="%0.1f")
 
 
 def setting_text(value: object) -> str:
@@ -47,7 +36,7 @@ def thousands_text(value: int) -> str:
 
 
 FILTERS: Mapping[str, Callable[..., str]] = {
-    "size": size_text,
+    "size": naturalsize,
     "moment": moment_text,
     "duration": duration_text,
     "setting": setting_text,

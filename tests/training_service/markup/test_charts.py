@@ -68,8 +68,8 @@ def test_a_reliability_bar_ends_where_the_version_is_right() -> None:
     diagram = reliability_diagram("r", [Bin(4, 0.9, 0.5), Bin(0, 0.0, 0.0), Bin(2, 0.6, 1.0)], "rows")
     bars = {mark.look: mark for mark in diagram.marks if isinstance(mark, Bar) and mark.look in {"over", "under"}}
     assert {look: bar.height for look, bar in bars.items()} == pytest.approx({"over": 230 * 0.4, "under": 230 * 0.4})
-    assert bars["over"].hint == "4 rows: 50% right, 90% sure"
-    assert bars["under"].hint == "2 rows: 100% right, 60% sure"
+    assert bars["over"].hint == "4 rows: accuracy 50%, confidence 90%"
+    assert bars["under"].hint == "2 rows: accuracy 100%, confidence 60%"
 
 
 def test_of_a_long_table_the_first_rows_are_open_and_some_hundreds_more_can_be() -> None:

@@ -110,7 +110,9 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     captions = page.texts["figcaption"]
     assert {"Loss, head fit", "Accuracy, head fit", "Loss, training", "Accuracy, training"} <= set(captions)
     kept = int(version.lineage.recipe["kept_epoch"])
-    assert (f"The version has the weights of epoch {kept}." if kept else "No epoch ended with a lower") in text
+    assert (
+        f"The version has the weights of epoch {kept}." if kept else "No epoch improved on the linear probe"
+    ) in text
     assert [len(points.split()) for points in page.values("points")[-3:]] == [3, 3, 3]
 
 
@@ -134,7 +136,7 @@ def test_nothing_that_a_user_wrote_becomes_markup(service: RunningService, hosti
     kept = [label for label in HOSTILE if label in rows]
     assert len(kept) >= 4
     assert all(rows.count(label) >= 2 for label in kept)  # of the labels' quality, and of the data
-    assert "Why files were left out" in page.texts["summary"]
+    assert "Rejected files" in page.texts["summary"]
     assert "<svg onload=alert(2)>/broken.png" in rows
     assert any(alt.startswith(f"{label}/") and PATH in alt for alt in page.values("alt") for label in kept)
 
@@ -152,7 +154,7 @@ def test_an_error_message_is_text_too(home: Path, service: RunningService, hosti
 def test_the_page_stays_small(service: RunningService, hostile: pb.TrainingJob) -> None:
     """The worst mistakes alone are shown, small and encoded anew."""
     page = report(service, hostile.name)
-    assert "test rows are mistaken. These are the 24 with the highest loss" in page.texts["body"][0]
+    assert "test rows are classified wrongly. These are the 24 with the highest loss" in page.texts["body"][0]
     pictures = page.values("src")
     assert len(pictures) == MAX_SHOWN
     for picture in pictures:

@@ -24,7 +24,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Cell:
-    """How many rows of a label were taken for one, and which share of the label's rows that is."""
+    """How many rows of a true label have a predicted one, and which share of the true label's rows that is."""
 
     count: int
     share: float
@@ -40,9 +40,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class ConfusionsSection:
-    """Which labels are taken for which: the pairs confused most often, and of a few labels the whole matrix.
+    """The confusion matrix, empty where it would be too large to read, and the most frequent confusions.
 
-    Of two labels there are no pairs: the matrix has both.
+    Those are None of two labels: the matrix has both.
     """
 
     heading: ClassVar[str] = "Confusions"
@@ -63,10 +63,10 @@ def mistakes(answers: Answers, most: int) -> Mistakes:
     """Return the rows that were mistaken, those with the highest loss first."""
     wrong = np.flatnonzero(answers.outputs.argmax(axis=1) != answers.targets)
     if not len(wrong):
-        return Mistakes(f"None: all {len(answers)} test rows are right.", ())
+        return Mistakes(f"None: all {len(answers)} test rows are classified correctly.", ())
     losses = row_losses(answers.outputs[wrong], answers.targets[wrong])
     worst = wrong[np.argsort(-losses, kind="stable")[:most]]
-    note = f"{len(wrong)} of {len(answers)} test rows are mistaken."
+    note = f"{len(wrong)} of {len(answers)} test rows are classified wrongly."
     if len(wrong) > most:
         note += f" These are the {most} with the highest loss, the worst first."
     return Mistakes(note, [_mistake(answers, int(row)) for row in worst])

@@ -32,7 +32,7 @@ def mistakes(answers: Answers, most: int) -> Mistakes:
         return Mistakes(f"None: all labels of all {len(answers)} test rows are right.", ())
     losses = row_losses(answers.outputs[wrong], answers.targets[wrong])
     worst = wrong[np.argsort(-losses, kind="stable")[:most]]
-    note = f"{len(wrong)} of {len(answers)} test rows have a wrong label."
+    note = f"{len(wrong)} of {len(answers)} test rows have at least one wrong label."
     if len(wrong) > most:
         note += f" These are the {most} with the highest loss, the worst first."
     names = answers.task.names

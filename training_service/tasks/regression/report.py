@@ -43,7 +43,7 @@ def describe_targets(statistics: Mapping[str, Any]) -> Table:
     """Return how each target of a dataset is spread."""
     figures = ("min", "mean", "std", "max")
     rows = [[each["target"], *(f"{each[name]:.4g}" for name in figures)] for each in statistics["targets"]]
-    columns = ("Target", "Least", "Mean", "Standard deviation", "Most")
+    columns = ("Target", "Minimum", "Mean", "Standard deviation", "Maximum")
     return Table("Targets over all rows", columns, rows, "targets")
 
 
