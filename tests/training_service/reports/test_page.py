@@ -83,8 +83,7 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     page = report(service, tuned.name)
     assert page.texts["h2"] == [
         "Verdict", "Quality", "Promotion", "Learning", "Confusions", "Calibration", "Labels", "Worst mistakes", "Data",
-        "Input",
-        "Recipe", "Lineage", "History", "How to reproduce",
+        "Input", "Recipe", "Lineage", "History", "How to reproduce",
     ]  # fmt: skip
     assert len(page.texts["h1"]) == 1
     ids = page.values("id")

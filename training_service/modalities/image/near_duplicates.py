@@ -3,8 +3,8 @@
 What is kept of each image is its *perceptual hash*: nine by eight grey levels. Two are near where their difference
 bits, which say of each level whether it is well above its left neighbour, differ in few places, and the levels differ
 little. The bits alone would take handwritten digits for one picture: of 600 different ones, imagehash's dHash joins 80
-with another at three bits, this hash none. Of photos encoded anew as JPEG of quality 30 it finds 35 %, imagehash's pHash
-45 % and this hash 70 %.
+with another at three bits, this hash none. Of photos encoded anew as JPEG of quality 30 it finds 35 %, its pHash 45 %
+and this hash 70 %.
 """
 
 from __future__ import annotations
