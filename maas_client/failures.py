@@ -22,11 +22,11 @@ class WrongUsage(CommandFailed):
 @contextmanager
 def store_errors_explained() -> Iterator[None]:
     """Turn what the store raises on purpose into a failure of the command; its errors say what to do, and where."""
-    from model_store.errors import InvalidInput, StoreError
+    from model_store.errors import InvalidInput, InvalidManifest, StoreError
 
     try:
         yield
-    except InvalidInput as error:
+    except (InvalidInput, InvalidManifest) as error:
         raise WrongUsage(error.in_full) from error
     except StoreError as error:
         raise CommandFailed(error.in_full) from error

@@ -9,10 +9,12 @@ import signal
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import psutil
 import pytest
 
 from grpc_runtime.child_process import command_of
+from maas_client.views.schemas import schema_of
 from maas_client.wire.health import is_serving
 from tests.e2e.conftest import ENVIRONMENT
 from tests.inference_service.making import Recipe, open_registry
@@ -36,7 +38,9 @@ def start_up(home: Path, **variables: str) -> tuple[subprocess.Popen[str], dict[
         line = up.stdout.readline()
         assert line, up.communicate()
         printed += line
-    return up, json.loads(printed)
+    addresses = json.loads(printed)
+    jsonschema.Draft202012Validator(schema_of("up")).validate(addresses)
+    return up, addresses
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -25,7 +25,9 @@ def plain(client: Client) -> str:
     )
     for event in client.watch(job.name):
         print(event.progress.fraction_done)
-    answer = client.predict("flowers", [Path("rose.png"), b"bytes", [1.0, 2.0]])
+    client.predict("flowers", b"bytes")
+    client.predict("flowers", [[1.0, 2.0], [3.0, 4.0]])
+    answer = client.predict("flowers", [Path("rose.png"), Path("tulip.png")])
     label: str = answer.predictions[0].classification.scores[0].label
     return client.wait(job.name).version + label
 
@@ -37,7 +39,7 @@ async def awaited(client: AsyncClient) -> str:
     try:
         return (await client.wait(job.name, timeout=60)).version
     except errors.JobFailed as error:
-        return error.hint + error.job.error.message
+        return error.hint + error.job.name
 
 
 def wrong(client: Client) -> None:
