@@ -25,7 +25,7 @@ _NUM_BLANKS = 64
 
 
 class Executor:
-    """Runs batches on one device. `num_stage_runs` counts the stages that ran.
+    """Runs batches on one device.
 
     With `row_threads` the rows of a stage are shared among the CPU's cores, and batches may be run in two threads at
     once; without, call it in one thread.
@@ -37,7 +37,6 @@ class Executor:
         self._blanks: dict[Hashable, Batch] = {}
         self._turns = itertools.count()
         self._counting = threading.Lock()
-        self.num_stage_runs = 0
 
     def run(self, parts: Sequence[Part[Work]], wants_next: Callable[[], object] | None = None) -> list[Answer]:
         """Return each part's outputs, in order; rows of the same input form and the same stages run together.
@@ -47,10 +46,19 @@ class Executor:
         device runs nothing any more.
         """
         started = time.perf_counter_ns()
-        answers = self._run_parts(parts, wants_next)
+        by_input: defaultdict[object, list[Member]] = defaultdict(list)
+        members = [Member(part) for part in parts]
+        for member in members:
+            by_input[member.input_form].append(member)
+        *groups, last = by_input.values()
+        execution = BatchExecution(self._device, self._row_threads, next(self._turns))
+        with torch.inference_mode(), self._device_errors(sum(part.num_rows for part in parts)):
+            for group in groups:
+                execution.run(group)
+            execution.run(last, wants_next)
         with self._counting:
             _count(parts, started, time.perf_counter_ns())
-        return answers
+        return [member.answer for member in members]
 
     def warm_up(self, version: ResidentVersion) -> None:
         """Run one row through a version; raise InvalidManifest where it does not run or gives no finite numbers.
@@ -78,21 +86,6 @@ class Executor:
             if len(self._blanks) > _NUM_BLANKS:
                 del self._blanks[next(iter(self._blanks))]
         return self._blanks[key]
-
-    def _run_parts(self, parts: Sequence[Part[Work]], wants_next: Callable[[], object] | None) -> list[Answer]:
-        members = [Member(part.work, part.work.rows[part.start : part.stop]) for part in parts]
-        by_input: defaultdict[object, list[Member]] = defaultdict(list)
-        for member in members:
-            by_input[member.input_form].append(member)
-        execution = BatchExecution(self._device, self._row_threads, next(self._turns))
-        *groups, last = by_input.values()
-        with torch.inference_mode(), self._device_errors(sum(part.num_rows for part in parts)):
-            for group in groups:
-                execution.run(group)
-            execution.run(last, wants_next)
-        with self._counting:
-            self.num_stage_runs += execution.num_stage_runs
-        return [member.answer for member in members]
 
     @contextmanager
     def _device_errors(self, num_rows: int) -> Iterator[None]:

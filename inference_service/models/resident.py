@@ -16,8 +16,6 @@ from model_store.modalities import Batch, InputSpec, X, cast
 from model_store.names import VersionName
 from model_store.tasks import Activation, Task
 
-_SMALL_BYTES = 256 * 1024
-
 
 @dataclass(frozen=True)
 class StageKey:
@@ -70,14 +68,6 @@ class Stage:
         """Record the stage for rows like this one, where it can be recorded and is not yet."""
         if isinstance(self.module, Graphed):
             self.module.record(batch.x.to(self.precision.dtype))
-
-    @cached_property
-    def small_linear(self) -> nn.Linear | None:
-        """The linear layer that is all of this stage, where copying its weights costs less than running it alone."""
-        layers = [module for module in self.module.modules() if not isinstance(module, (nn.Sequential, nn.Dropout))]
-        if len(layers) == 1 and isinstance(layers[0], nn.Linear) and layers[0].weight.nbytes <= _SMALL_BYTES:
-            return layers[0]
-        return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,7 +71,6 @@ def test_two_probes_on_one_backbone_run_it_once(load: Load, executor: Executor) 
     """The backbone sees all rows in one run, and each head only its own."""
     one, two = load(Recipe(head=1), 1), load(Recipe(head=2), 2)
     runs = count_runs(one, two)
-    before = executor.num_stage_runs
     some, more = rows(1, 2), rows(3)
     answers = executor.run([whole(one, some, SCORES), whole(two, more, SCORES), whole(one, more, SCORES)])
     check(answers[0], Recipe(head=1), some, SCORES)
@@ -79,7 +78,6 @@ def test_two_probes_on_one_backbone_run_it_once(load: Load, executor: Executor) 
     check(answers[2], Recipe(head=1), more, SCORES)
     assert all((runs[stage.key.name], runs[f"{stage.key.name} rows"]) == (1, 4) for stage in one.backbone)
     assert (runs["head"], runs["head rows"]) == (2, 4)
-    assert executor.num_stage_runs - before == len(one.backbone) + 2
 
 
 def test_rows_that_are_shared_among_cores_get_the_same_answers(load: Load) -> None:
@@ -96,7 +94,6 @@ def test_rows_that_are_shared_among_cores_get_the_same_answers(load: Load) -> No
         answers = of_two.submit(executor.run, parts).result()
     for answer, recipe, each in zip(answers, recipes, made, strict=True):
         check(answer, recipe, each, BOTH)
-    assert executor.num_stage_runs == 2 * len(versions[0].backbone) + 3
 
 
 def test_two_batches_run_at_once(load: Load) -> None:
@@ -114,34 +111,19 @@ def test_two_batches_run_at_once(load: Load) -> None:
         for number, each in enumerate(running):
             check(each.result()[0], recipes[number % 2], made, BOTH)
     assert sorted(told) == list(range(12))
-    assert executor.num_stage_runs == 12 * (len(versions[0].backbone) + 1)
 
 
-def test_heads_of_one_shape_run_as_one_multiplication(load: Load, executor: Executor) -> None:
-    """Of eight probes, those with as many labels and as many rows are one stage run, and each gets its own answer."""
+def test_many_probes_get_their_own_answers(load: Load, executor: Executor) -> None:
+    """With as many labels or others, and with one row or two each; the backbone runs once for all of them."""
     recipes = [Recipe(head=number) for number in range(7)] + [Recipe(head=7, labels=("yes", "no"))]
     versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
     made = [rows(seed) for seed in range(5)] + [rows(5, 6), rows(7, 8), rows(9)]
     runs = count_runs(*versions)
-    before = executor.num_stage_runs
     answers = executor.run([whole(version, each, BOTH) for version, each in zip(versions, made, strict=True)])
     for answer, recipe, each in zip(answers, recipes, made, strict=True):
         check(answer, recipe, each, BOTH)
     assert (runs["stem"], runs["stem rows"]) == (1, 10)
-    assert runs["head"] == 1, "only the head of another shape is run by itself"
-    assert executor.num_stage_runs - before == len(versions[0].backbone) + 3
-
-
-def test_large_heads_run_alone(load: Load, executor: Executor) -> None:
-    """Copying the weights of heads with many labels side by side would cost more than it saves."""
-    labels = tuple(f"label {number}" for number in range(200))
-    recipes = [Recipe(head=number, labels=labels) for number in (1, 2)]
-    versions = [load(recipe, number) for number, recipe in enumerate(recipes, start=1)]
-    runs, made = count_runs(*versions), rows(1)
-    answers = executor.run([whole(version, made, SCORES) for version in versions])
-    for answer, recipe in zip(answers, recipes, strict=True):
-        check(answer, recipe, made, SCORES)
-    assert runs["head"] == 2
+    assert (runs["head"], runs["head rows"]) == (8, 10)
 
 
 def test_a_batch_splits_only_where_the_stages_part(load: Load, executor: Executor) -> None:
