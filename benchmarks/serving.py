@@ -14,8 +14,6 @@ Learnt on the way, on 2 cores with AMX, and of late on 2 with AVX-512 BF16, whic
 - Threads of one operation wait for the slowest of them, dozens of times a batch. With rows shared among the cores
   (`row_threads.py`) and packed and fused convolutions (`packed_conv.py`) ResNet-18 in bfloat16 runs 370 to 450 rows a
   second in process; what serves float32 rows of 600 kB then copies as much as it computes: 230 to 275.
-- With one batch after the other both cores waited 6 % of the time, for the slower one and for the next batch; with two
-  side by side (`in_flight.py`) they do not wait for rows any more.
 - Where a core idles now, a thread waits for Python's lock: 2 to 5 %, by what the event loop has to do meanwhile; with
   AMX, where an operation is done in a millisecond, 12 %. A switch interval of a tenth of one makes 8 % of that, and
   the slowest loads of a probe half as long again: the thread that loads is interrupted as often.
@@ -24,9 +22,29 @@ Learnt on the way, on 2 cores with AMX, and of late on 2 with AVX-512 BF16, whic
 - Early stages in smaller shares than late ones, whose weights are large, gain a twentieth at most.
 - A small network that took the device's thread once, for one slow batch, was promised slowly ever after and stayed
   there: 3,400 requests a second instead of 4,500, and 1.5 ms for one alone instead of 1.2.
-- As many requests in flight as a batch takes is the worst case: all travel while the device waits, and then all wait.
 - An untrained network is served in float32 whatever the settings: its scores all but tie, so lower precision changes
   labels. Hence a head that is fitted, and statistics of its BatchNorms that are measured.
+
+Each mechanism of the batcher was switched off alone, in turn with all on, in one service on 2 cores without AMX:
+medians of 4 to 6 rounds, of 1 or 2 where marked *. Figures are without / with the mechanism: rows a second, answers in
+time under a flood, or milliseconds; float32 and bfloat16 are ResNet-18's.
+
+| mechanism | without / with | |
+|---|---|---|
+| a second batch beside the first | bfloat16 0.85, float32 0.92 | kept |
+| rounds of the event loop before a batch is formed, 40 | small MLP 0.43*; 3 rounds instead 0.51* | kept |
+| short batches on the event loop | small MLP alone, ms 1.19* | kept |
+| half of what waits, where that takes long | flood 0.61, with the next line off too; 32 in flight 1.05 to 1.09 | kept |
+| a least batch that deadlines must allow, a line `fixed + each * cost` | each 0.96 to 1.01, both 0.6 to 1.0 | kept |
+| a margin for deadlines | flood in float32 0.85, with 1.2 0.91, with 1.5 1.00 | kept: 1.5, fixed |
+| calls refused unread under a flood | pixels 0.94, float32 rows of 600 kB 0.82* | kept |
+| doubting predictions that let nothing run | none: without it a service may refuse for ever | kept |
+| the margin learnt of late batches, and of one that is late still | flood 1.00 and 1.03 | removed |
+| time for the answer's way before a deadline | flood 1.03 | removed |
+| an eighth of a batch's limit, for a second batch | bfloat16 0.98 | removed |
+| memory kept for the rows of a batch | joining 16 rows of 600 kB 0.71 / 0.69 ms | removed |
+| small heads as one multiplication | spread over 50 probes 1.01*; 32 heads 1.7 / 0.9 ms of 100 ms | removed |
+| a number of products from which on rows of numbers are shared among the cores | small MLP 1.14* | removed |
 """
 
 from __future__ import annotations
@@ -165,10 +183,6 @@ def overload(folder: Path, options: Options) -> Iterator[Figure]:
     the flood.
     So in float32, 56 to 70 a second and twice as many refused, 0.8 to 0.91 are left; in bfloat16, 100 a second, 0.82
     to 0.89; and with AMX, where 500 are refused to answer 240, 0.62 to 0.7.
-
-    Where a flood begins a batch takes two or three times as long as what was learnt before: the next one was promised
-    too early, and one flood in four answered a batch of rows in vain. What runs and is over its time is allowed for
-    twice over now: none did of 36.
 
     Changed nothing: sending in clumps, windows of HTTP/2 that hold back what is not read, gRPC's older way to poll,
     lower priorities for the threads that compute, one thread more than there are cores, and a client that reads codes

@@ -20,9 +20,9 @@ _READ_EVERY = 32
 
 
 class AdmissionControl:
-    """Decides on unread calls; `wait_seconds` returns the latency of a row that comes now with these seconds left."""
+    """Decides on unread calls; `wait_seconds` returns the latency of a row that comes now."""
 
-    def __init__(self, wait_seconds: Callable[[float], float], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, wait_seconds: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
         self._wait_seconds = wait_seconds
         self._clock = clock
         self._kind: Hashable = None
@@ -39,13 +39,13 @@ class AdmissionControl:
     @property
     def is_guarded(self) -> bool:
         """Return whether calls must be checked."""
-        return self._wait_seconds(0.0) > _SHORT_SECONDS and self._clock() - self._other_kind_at > _ALONE_SECONDS
+        return self._wait_seconds() > _SHORT_SECONDS and self._clock() - self._other_kind_at > _ALONE_SECONDS
 
     def check(self, seconds_left: float | None) -> None:
         """Raise DeadlineExceeded for a call whose deadline comes before its answer, except for one call in a few."""
         if seconds_left is None:
             return
-        wait = self._wait_seconds(seconds_left)
+        wait = self._wait_seconds()
         if seconds_left < wait and next(self._calls) % _READ_EVERY:
             raise DeadlineExceeded(
                 f"the deadline is nearer than the {wait:.2f} s that what came before takes: send fewer, or wait longer"

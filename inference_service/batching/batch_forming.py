@@ -1,132 +1,86 @@
-"""Forms one batch from the rows of one form that wait: within its cost limit, its deadlines, and in equal shares."""
+"""Forms a batch of rows of one kind: within its limit of cost and the deadlines of its rows, in equal shares."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from inference_service.batching.latency_model import UNLIMITED, LatencyModel
-from inference_service.batching.queue_entry import Batch, Part, QueueEntry
+from inference_service.batching.latency_model import UNLIMITED, StageHistory
+from inference_service.batching.queue_entry import Batch, QueueEntry
 
 W = TypeVar("W")
 A = TypeVar("A")
-# A batch that takes this long makes the way of answers to their callers, and of the next requests back, look short.
-LONG_SECONDS = 0.02
-
-
-@dataclass(eq=False)
-class FlowQueue(Generic[W, A]):
-    """The entries of one flow with one priority, whose rows have one form and one cost; oldest first."""
-
-    priority: int
-    flow: Hashable
-    form: Hashable
-    row_cost: int
-    entries: deque[tuple[QueueEntry[W, A], W]] = field(default_factory=deque)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows that wait."""
-        return sum(entry.num_left for entry, _ in self.entries)
+Queue = deque[tuple[QueueEntry[W, A], W]]
+# Where all that waits takes this long, half of it is taken: while those answers travel and their callers ask again, the
+# device runs the other half. Without this and the least batch below, a flood with deadlines got 0.6 of its answers.
+_LONG_SECONDS = 0.02
 
 
 class BatchForming(Generic[W, A]):
-    """Takes rows of one form for a batch that begins at `now`.
+    """Takes of the rows of `entries`, which cost `row_cost` each, those of the batch that begins at `start`.
 
-    All rows have one cost, so limits are counted in rows here. An entry that has its answer already, or cannot meet its
-    deadline any more, is given to `drop` instead; `num_hopeless` counts the latter.
+    Limits are counted in rows here. An entry that has its answer already, or cannot meet its deadline, is given to
+    `drop`; `num_hopeless` counts the latter. A row that costs more than the limit is a batch of its own.
     """
 
     def __init__(
         self,
-        queues: Sequence[FlowQueue[W, A]],
-        max_cost: int,
-        now: float,
-        latency: LatencyModel,
+        history: StageHistory,
+        row_cost: int,
+        entries: Sequence[QueueEntry[W, A]],
+        start: float,
         drop: Callable[[QueueEntry[W, A]], object],
     ) -> None:
-        self._queues = queues
-        self._row_cost = queues[0].row_cost
-        self._now = now
-        self._latency = latency
+        self._latency = history.latency
+        self._row_cost = row_cost
+        self._start = start
         self._drop = drop
-        self._efficient_rows = max(1, round(latency.efficient_cost / self._row_cost))
-        num_waiting = sum(queue.num_rows for queue in queues)
-        max_rows = max(1, max_cost // self._row_cost)
-        self._num_free = min(max_rows, self._worth_taking(num_waiting))
-        self._least_rows = self._least_rows_of(num_waiting)
+        num_waiting = sum(entry.num_left for entry in entries)
+        efficient_rows = max(1, round(history.latency.efficient_cost / row_cost))
+        self._num_free = max(1, history.max_cost // row_cost)
+        if history.latency.seconds(num_waiting * row_cost) >= _LONG_SECONDS:
+            self._num_free = min(self._num_free, max(efficient_rows, (num_waiting + 1) // 2))
+        # Where more waits than an efficient batch, a request that forces the device into a smaller one costs others
+        # their deadlines. Where no deadline allows one, half of what the latest deadline allows is enough.
+        most = max(map(self._rows_in_time, entries), default=0)
+        least = max(1, min(efficient_rows, self._num_free, most // 2))
+        self._least_rows = least if num_waiting > least else 1
         self._num_taken = 0
-        self._batch: Batch[W, A] = []
+        self.batch: Batch[W, A] = []
         self.num_hopeless = 0
 
-    def form(self) -> Batch[W, A]:
-        """Return the batch: the lowest priority first, then equal shares; no larger than its deadlines allow."""
-        for _, same_priority in groupby(self._queues, key=lambda queue: queue.priority):
-            self._share(list(same_priority))
-        return self._batch
-
-    def _share(self, queues: list[FlowQueue[W, A]]) -> None:
-        """Fill the batch from queues of one priority, an equal share from each, until they are empty or it is full."""
+    def share(self, queues: Sequence[Queue[W, A]]) -> None:
+        """Take an equal share of rows from each queue, until the queues are empty or the batch is full."""
         while queues and self._num_free > 0:
-            unsatisfied = []
-            for position, queue in enumerate(queues):
-                share = max(1, self._num_free // (len(queues) - position))
-                if self._take(queue, share):
-                    unsatisfied.append(queue)
-            queues = unsatisfied
+            share = max(1, self._num_free // len(queues))
+            queues = [queue for queue in queues if self._take(queue, share)]
 
-    def _take(self, queue: FlowQueue[W, A], share: int) -> bool:
+    def _take(self, queue: Queue[W, A], share: int) -> bool:
         """Take up to `share` rows from the front of a queue; return whether more could be taken from it."""
-        entries = queue.entries
-        while entries and min(share, self._num_free) > 0:
-            entry, work = entries[0]
+        while queue and min(share, self._num_free) > 0:
+            entry, work = queue[0]
             in_time = self._rows_in_time(entry)
-            is_hopeless = in_time < max(min(entry.num_left, self._num_taken + self._num_free), self._least_rows)
+            is_hopeless = in_time < max(self._least_rows, min(entry.num_left, self._num_taken + self._num_free))
             if entry.answer.done() or is_hopeless:
                 self.num_hopeless += not entry.answer.done()
                 self._drop(entry)
-                entries.popleft()
+                queue.popleft()
                 continue
-            if in_time < self._num_taken + 1:
+            if in_time <= self._num_taken:
                 return False  # it can be in time in a batch of its own, but not in this one
             self._num_free = min(self._num_free, in_time - self._num_taken)
             part = entry.take(work, min(share, self._num_free))
-            self._add(entry, part)
+            self.batch.append((entry, part))
+            self._num_taken += part.num_rows
+            self._num_free -= part.num_rows
             share -= part.num_rows
             if not entry.num_left:
-                entries.popleft()
-        return bool(entries)
-
-    def _add(self, entry: QueueEntry[W, A], part: Part[W]) -> None:
-        self._batch.append((entry, part))
-        self._num_taken += part.num_rows
-        self._num_free -= part.num_rows
-
-    def _worth_taking(self, num_waiting: int) -> int:
-        """Return the rows to take at once: half of those that wait where they take long, else no limit.
-
-        While the answers of one half travel and their callers ask again, the device runs the other half. A batch of all
-        that waits would leave it idle until then.
-        """
-        if self._latency.seconds(num_waiting * self._row_cost) < LONG_SECONDS:
-            return UNLIMITED
-        return max(self._efficient_rows, (num_waiting + 1) // 2)
-
-    def _least_rows_of(self, num_waiting: int) -> int:
-        """Return the minimum batch size that a request's deadline must allow.
-
-        Where more waits than one efficient batch, a request that forces the device into a smaller one costs others
-        their deadlines, so it is dropped. Where no deadline allows an efficient batch, half of what the latest deadline
-        allows is enough.
-        """
-        entries = (entry for queue in self._queues for entry, _ in queue.entries)
-        most = max(map(self._rows_in_time, entries), default=0)
-        least = max(1, min(self._efficient_rows, self._num_free, most // 2))
-        return least if num_waiting > least else 1
+                queue.popleft()
+        return bool(queue)
 
     def _rows_in_time(self, entry: QueueEntry[W, A]) -> int:
-        """Return how many rows a batch may have that begins now and must be done when this entry is due."""
-        return UNLIMITED if entry.due is None else self._latency.cost_within(entry.due - self._now) // self._row_cost
+        """Return how many rows a batch may have that begins at `start` and must be done at this entry's deadline."""
+        if entry.deadline is None:
+            return UNLIMITED
+        return self._latency.cost_within(entry.deadline - self._start) // self._row_cost

@@ -32,13 +32,13 @@ class DeviceThreads(ThreadPoolExecutor):
 
     def __init__(self, num_threads: int, num_batches: int = 1) -> None:
         super().__init__(num_batches, "device", initializer=set_torch_threads, initargs=(num_threads,))
-        self._num_batches = num_batches
+        self.num_batches = num_batches
         self._permits = threading.Semaphore(num_batches)
         self._turn = threading.Lock()
 
     def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401  what work takes
         """Queue work that has the device alone."""
-        return super().submit(self._run, self._num_batches, work, *args, **kwargs)
+        return super().submit(self._run, self.num_batches, work, *args, **kwargs)
 
     def submit_batch(self, work: Callable[..., T], /, *args: Any) -> Future[T]:  # noqa: ANN401  what work takes
         """Queue work that may run beside another batch."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inference_service.errors import QueueFull
 from model_store.errors import InvalidInput
 
-# One flow may hold this many times the room that is left: four fifths of an empty queue, unless it is one request.
+# One model may hold this many times the room that is left: four fifths of an empty queue, unless it is one request.
 _FLOOD = 4
 
 
@@ -28,16 +28,16 @@ class QueueCapacity:
         self.max_batch_cost = limits.batch
         self.max_cost = limits.queue
         self.waiting_cost = 0
-        self._cost_of_flow: Counter[Hashable] = Counter()
+        self._cost_of_model: Counter[Hashable] = Counter()
 
-    def cost_of(self, flow: Hashable) -> int:
-        """Return the cost that waits for one flow."""
-        return self._cost_of_flow[flow]
+    def cost_of(self, model: Hashable) -> int:
+        """Return the cost that waits for one model."""
+        return self._cost_of_model[model]
 
-    def check(self, cost: int, flow: Hashable, held: int = 0) -> None:
+    def check(self, cost: int, model: Hashable, held: int = 0) -> None:
         """Raise QueueFull where there is no room for `cost` more of a request that holds `held`.
 
-        No flow may take all of the room. Raises InvalidInput for a request that even an empty queue does not hold.
+        No model may take all of the room. Raises InvalidInput for a request that even an empty queue does not hold.
         """
         if held + cost > self.max_cost:
             raise InvalidInput.of(
@@ -46,16 +46,16 @@ class QueueCapacity:
                 "smaller ones",
             )
         free = self.max_cost - self.waiting_cost
-        of_flow = self._cost_of_flow[flow]
-        if cost > free or (self.waiting_cost > held and of_flow + cost > _FLOOD * free):
+        of_model = self._cost_of_model[model]
+        if cost > free or (self.waiting_cost > held and of_model + cost > _FLOOD * free):
             raise QueueFull(
-                f"the queue is full: a cost of {self.waiting_cost} of {self.max_cost} waits already, {of_flow} of it "
+                f"the queue is full: a cost of {self.waiting_cost} of {self.max_cost} waits already, {of_model} of it "
                 f"for this model, and there is no room for {cost} more; try again later, or send fewer at once"
             )
 
-    def add(self, cost: int, flow: Hashable) -> None:
+    def add(self, cost: int, model: Hashable) -> None:
         """Count cost that begins to wait, or with a negative one that ends to."""
         self.waiting_cost += cost
-        self._cost_of_flow[flow] += cost
-        if not self._cost_of_flow[flow]:
-            del self._cost_of_flow[flow]
+        self._cost_of_model[model] += cost
+        if not self._cost_of_model[model]:
+            del self._cost_of_model[model]

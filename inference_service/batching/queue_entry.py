@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from inference_service.batching.latency_model import StageHistory
 
 W = TypeVar("W")
 A = TypeVar("A")
 T = TypeVar("T")
 
 DEFAULT_PRIORITY = 100
-# The device must be done this long before a deadline, as the answer still has to reach the caller while the cores are
-# busy; for a short deadline, this share of it.
-_TRAVEL_SECONDS = 0.015
-_TRAVEL_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,29 +33,26 @@ class Part(Generic[W]):
 class QueueEntry(Generic[W, A]):
     """The entry of one request: it holds room for the rows while they are prepared, then waits with them in a queue.
 
-    Each row costs `row_cost`. `flow` is the model of the request: flows share the device evenly. The lowest `priority`
-    goes first. `deadline` is a time of time.monotonic; `due` is when the device must be done to meet it.
+    `history` is that of the stage that the work begins with. `model` is what the device's time is shared by. The lowest
+    `priority` goes first. `deadline` is a time of time.monotonic.
     """
 
     def __init__(
         self,
+        history: StageHistory,
         num_rows: int,
-        flow: Hashable,
+        model: Hashable,
         deadline: float | None = None,
         priority: int = DEFAULT_PRIORITY,
         row_cost: int = 1,
     ) -> None:
-        self.num_rows = num_rows
-        self.row_cost = row_cost
-        self.flow = flow
+        self.history = history
+        self.num_rows = self.num_left = num_rows
+        self.model = model
         self.deadline = deadline
-        self.due = deadline
-        if deadline is not None:
-            seconds_left = max(0.0, deadline - time.monotonic())
-            self.due = deadline - min(_TRAVEL_SECONDS, _TRAVEL_SHARE * seconds_left)
         self.priority = priority
+        self.row_cost = row_cost
         self.answer: asyncio.Future[list[A]] = asyncio.get_running_loop().create_future()
-        self.num_left = num_rows
         self._answers: list[A] = []
         self._num_answered = 0
 
@@ -102,18 +96,14 @@ class QueueEntry(Generic[W, A]):
 Batch = list[tuple[QueueEntry[W, A], Part[W]]]
 
 
-def count_rows(batch: Batch[W, A]) -> int:
-    """Return the number of rows in a batch."""
-    return sum(part.num_rows for _, part in batch)
-
-
 def cost_of(batch: Batch[W, A]) -> int:
     """Return the cost of all rows in a batch."""
     return sum(part.num_rows * entry.row_cost for entry, part in batch)
 
 
-def split(batch: Batch[W, A], num_rows: int) -> tuple[Batch[W, A], Batch[W, A]]:
-    """Split a batch after this many rows."""
+def halves(batch: Batch[W, A]) -> tuple[Batch[W, A], Batch[W, A]]:
+    """Split a batch in the middle of its rows."""
+    num_rows = sum(part.num_rows for _, part in batch) // 2
     first: Batch[W, A] = []
     second: Batch[W, A] = []
     for entry, part in batch:

@@ -1,121 +1,112 @@
-"""The queue in front of one tree of stages: its rows can run together, and flows and forms share its batches fairly."""
+"""The rows that wait for the device, in queues that take turns by the device time that their models had."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, TypeVar
+from itertools import groupby
+from typing import Generic, NamedTuple, TypeVar
 
-from inference_service.batching.batch_forming import BatchForming, FlowQueue
-from inference_service.batching.fair_shares import FairShares
-from inference_service.batching.latency_model import LatencyModel
-from inference_service.batching.queue_capacity import QueueCapacity
-from inference_service.batching.queue_entry import Batch, QueueEntry
+from inference_service.batching.batch_forming import BatchForming, Queue
+from inference_service.batching.latency_model import StageHistory
+from inference_service.batching.queue_entry import Batch, QueueEntry, cost_of
 
 W = TypeVar("W")
 A = TypeVar("A")
 
 
-class Queue(Generic[W, A]):
-    """The entries that wait for one tree of stages, and what was learnt of its batches.
+class BatchKind(NamedTuple):
+    """What all rows of a batch have: the stage that they begin with, by its history; a form; and a cost for each."""
 
-    A batch has rows of one form. Of the entries with the lowest priority, the flow that has used the least cost goes
-    first, and of its forms the one that has used the least. `capacity` is that of the rows' kind. `used_seconds` is the
-    device time that the queue had, by which queues take turns; `max_cost` is the limit of a batch, lowered to what the
-    device's memory was seen to hold.
+    history: StageHistory
+    form: Hashable
+    row_cost: int
+
+
+class QueueKey(NamedTuple):
+    """What all rows of a queue have."""
+
+    priority: int
+    model: Hashable
+    kind: BatchKind
+
+
+class Queues(Generic[W, A]):
+    """All rows that wait; oldest first in each queue.
+
+    A batch has rows of one kind. The lowest priority goes first, then the model that had the least device time, then
+    its kind that had the least; other queues of that kind share the batch. This is start-time fair queueing (Goyal et
+    al., 1996): what begins to wait starts level with what was served last, and has no claim to the time before.
     """
 
-    def __init__(self, capacity: QueueCapacity) -> None:
-        self.capacity = capacity
-        self.latency = LatencyModel()
-        self.used_seconds = 0.0
-        self.max_cost = capacity.max_batch_cost
-        self._queues: dict[tuple[int, Hashable, Hashable, int], FlowQueue[W, A]] = {}
-        self._shares = FairShares()
+    def __init__(self) -> None:
+        self._queues: dict[QueueKey, Queue[W, A]] = {}
+        self._used: dict[Hashable, float] = {}  # device seconds of each model, and of each queue
+        self._level: dict[Hashable, float] = {}  # of what was served last: a model, and of each model a queue
 
     def __bool__(self) -> bool:
         return bool(self._queues)
 
     @property
-    def first_priority(self) -> int:
-        """Return the priority that goes first; call it where something waits."""
-        return min(queue.priority for queue in self._queues.values())
+    def num_rows(self) -> int:
+        """Return the rows that wait."""
+        return sum(entry.num_left for queue in self._queues.values() for entry, _ in queue)
 
-    @property
-    def entries(self) -> Iterable[QueueEntry[W, A]]:
-        """Return the entries that wait, those that were dropped or cancelled meanwhile among them."""
-        return (entry for queue in self._queues.values() for entry, _ in queue.entries)
+    def append(self, entry: QueueEntry[W, A], work: W, form: Hashable) -> None:
+        """Add an entry whose rows have this form."""
+        key = QueueKey(entry.priority, entry.model, BatchKind(entry.history, form, entry.row_cost))
+        if key not in self._queues:
+            self._queues[key] = deque()
+            for group, member in ((None, key.model), (key.model, key)):
+                self._used[member] = max(self._used.get(member, 0.0), self._level.get(group, 0.0))
+        self._queues[key].append((entry, work))
 
     def goes_behind(self, entry: QueueEntry[W, A]) -> bool:
-        """Return whether a new entry waits for all of its flow that waits here: it has one form, and no lower priority.
+        """Return whether a new entry waits for all rows of its model: they have one kind and no lower priority.
 
-        Where a flow has several forms, rows of another one may go first.
+        Where they have several kinds, one may go first whatever waits of another.
         """
-        of_flow = [queue for queue in self._queues.values() if queue.flow == entry.flow]
-        return len(of_flow) == 1 and of_flow[0].priority <= entry.priority
+        of_model = [key for key in self._queues if key.model == entry.model]
+        return len(of_model) == 1 and of_model[0].priority <= entry.priority
 
-    def learn(self, cost: int, row_cost: int, seconds: float) -> None:
-        """Learn from a batch that ran; after one as large as `max_cost`, the next one may be a row larger."""
-        self.used_seconds += seconds
-        self.latency.add(cost, seconds)
-        if cost + row_cost > self.max_cost:
-            self.max_cost = min(self.capacity.max_batch_cost, max(cost, self.max_cost) + row_cost)
+    def form_batch(self, start: float, drop: Callable[[QueueEntry[W, A]], object]) -> Batch[W, A]:
+        """Take the rows of a batch that begins at `start`, by time.monotonic; see BatchForming.
 
-    def append(self, entry: QueueEntry[W, A], work: W, form: Hashable = None) -> None:
-        """Add an entry whose rows have this form: only rows of equal forms run in one batch."""
-        key = entry.priority, entry.flow, form, entry.row_cost
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = FlowQueue(*key)
-            self._shares.begin(None, queue.flow)
-            self._shares.begin(queue.flow, queue.form)
-        queue.entries.append((entry, work))
-
-    def form_batch(self, now: float, drop: Callable[[QueueEntry[W, A]], object]) -> Batch[W, A]:
-        """Take the rows for one batch that begins at `now`, up to `max_cost`; see BatchForming.
-
-        A row that costs more is a batch of its own. The batch is empty where all entries were dropped.
+        It is empty where nothing waits that can be in time.
         """
-        num_hopeless = 0
         while self._queues:
-            alike = self._next_alike()
-            forming = BatchForming(alike, self.max_cost, now, self.latency, drop)
-            batch = forming.form()
-            num_hopeless += forming.num_hopeless
-            if batch:
-                self._charge(alike[0], batch)
-            self._remove_empty(alike)
-            if batch:
-                return batch
-        if num_hopeless:
-            self.latency.doubt()
+            in_turn = sorted(self._queues, key=self._turn)
+            keys = [key for key in in_turn if key.kind == in_turn[0].kind]
+            history, _, row_cost = keys[0].kind
+            entries = [entry for key in keys for entry, _ in self._queues[key]]
+            forming = BatchForming[W, A](history, row_cost, entries, start, drop)
+            for _, same_priority in groupby(keys, key=lambda key: key.priority):
+                forming.share([self._queues[key] for key in same_priority])
+            self._charge(keys[0], forming.batch)
+            self._remove_empty(keys)
+            if forming.batch:
+                return forming.batch
+            if forming.num_hopeless:
+                history.latency.doubt()
         return []
 
-    def _next_alike(self) -> list[FlowQueue[W, A]]:
-        """Return the queue whose turn it is and those whose rows can run with its own, in the order of their turns."""
-        if len(self._queues) == 1:
-            return list(self._queues.values())
-        in_turn = sorted(self._queues.values(), key=self._turn)
-        first = in_turn[0]
-        return [each for each in in_turn if each.form == first.form and each.row_cost == first.row_cost]
+    def _turn(self, key: QueueKey) -> tuple[int, float, float]:
+        return key.priority, self._used[key.model], self._used[key]
 
-    def _turn(self, queue: FlowQueue[W, A]) -> tuple[int, float, float]:
-        used = self._shares.used
-        return queue.priority, used(None, queue.flow), used(queue.flow, queue.form)
-
-    def _charge(self, first: FlowQueue[W, A], batch: Batch[W, A]) -> None:
-        self._shares.serve(None, first.flow)
-        self._shares.serve(first.flow, first.form)
-        costs: Counter[Hashable] = Counter()
+    def _charge(self, first: QueueKey, batch: Batch[W, A]) -> None:
+        self._level[None] = self._used[first.model]
+        self._level[first.model] = self._used[first]
+        cost = cost_of(batch)
+        seconds = first.kind.history.latency.seconds(cost)
         for entry, part in batch:
-            costs[entry.flow] += part.num_rows * entry.row_cost
-        for flow, cost in costs.items():
-            self._shares.charge(None, flow, cost)
-            self._shares.charge(flow, first.form, cost)
+            used = seconds * part.num_rows * entry.row_cost / cost
+            self._used[entry.model] += used
+            self._used[QueueKey(entry.priority, entry.model, first.kind)] += used
 
-    def _remove_empty(self, queues: Iterable[FlowQueue[W, A]]) -> None:
-        for queue in queues:
-            if not queue.entries:
-                del self._queues[queue.priority, queue.flow, queue.form, queue.row_cost]
+    def _remove_empty(self, keys: Iterable[QueueKey]) -> None:
+        for key in keys:
+            if not self._queues[key]:
+                del self._queues[key], self._used[key]
         if not self._queues:
-            self._shares.clear()
+            self._used.clear()
+            self._level.clear()

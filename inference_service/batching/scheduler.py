@@ -19,10 +19,10 @@ import structlog
 from inference_service.batching.admission_control import AdmissionControl
 from inference_service.batching.batch_runner import BatchRunner, Counters, RunBatch
 from inference_service.batching.device_threads import DeviceThreads
-from inference_service.batching.in_flight import InFlight
+from inference_service.batching.latency_model import MARGIN, StageHistory
 from inference_service.batching.queue_capacity import CostLimits, QueueCapacity
 from inference_service.batching.queue_entry import DEFAULT_PRIORITY, QueueEntry
-from inference_service.batching.queues import Queue
+from inference_service.batching.queues import Queues
 from inference_service.errors import DeadlineExceeded, DeviceFailed, QueueFull, Stopping
 
 _log = structlog.get_logger()
@@ -32,9 +32,6 @@ A = TypeVar("A")
 # After this many rounds of the event loop without a new row, a few microseconds each, no request is being read any
 # more. With 10 a small model answered a tenth fewer requests; a request alone was answered no earlier.
 _QUIET_ROUNDS = 40
-# A batch of less than this share of the limit does not start beside a running one: it waits for that one's end, and for
-# more rows.
-_SHARE_BESIDE = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,8 @@ class Scheduler(Generic[W, A]):
     """Runs the rows of many requests in batches.
 
     When the device is free it takes what waits, up to the limit of a batch, and never waits for requests that have not
-    reached the process yet. A batch has rows of one form from one queue: requests with the same `stage`, the stage that
-    their work begins with. The lowest priority goes first; queues take turns by the device time that they had, and in a
-    queue the models share the cost evenly. `limits` bound the cost of rows by their kind. For the rest see BatchRunner.
+    reached the process yet. `limits` bound the cost of rows by their kind. See Queues for which rows make a batch, and
+    BatchRunner for how it runs.
     """
 
     def __init__(
@@ -65,15 +61,12 @@ class Scheduler(Generic[W, A]):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._capacities = {kind: QueueCapacity(each) for kind, each in limits.items()}
-        # Weak: what was learnt of a stage goes with the stage, and a queue never keeps one in memory.
-        self._queues: WeakKeyDictionary[object, Queue[W, A]] = WeakKeyDictionary()
-        self._waiting: list[Queue[W, A]] = []
+        # Weak: what was learnt of a stage goes with the stage.
+        self._histories: WeakKeyDictionary[object, StageHistory] = WeakKeyDictionary()
+        self._queues = Queues[W, A]()
         self._arrived = asyncio.Event()
-        self._in_flight = InFlight(self._arrived.set, lambda: self._fills(_SHARE_BESIDE))
-        self._runner = BatchRunner[W, A](
-            run_batch, device_threads, self._in_flight, short_seconds=short_seconds, clock=clock
-        )
-        self._open: dict[QueueEntry[W, A], Queue[W, A]] = {}
+        self._runner = BatchRunner[W, A](run_batch, device_threads, short_seconds, clock)
+        self._open: set[QueueEntry[W, A]] = set()
         self._num_admitted = 0
         self._end: DeviceFailed | Stopping | None = None
         self.admission = AdmissionControl(self.wait_seconds)
@@ -85,20 +78,19 @@ class Scheduler(Generic[W, A]):
 
     def snapshot(self) -> Snapshot:
         """Return what waits and runs at this moment."""
-        num_queued = sum(entry.num_left for queue in self._waiting for entry in queue.entries)
         waiting_cost = sum(each.waiting_cost for each in self._capacities.values())
-        return Snapshot(waiting_cost, num_queued, len(self._in_flight))
+        return Snapshot(waiting_cost, self._queues.num_rows, len(self._runner))
 
     def capacity(self, kind: str) -> QueueCapacity:
         """Return the capacity for rows of one kind."""
         return self._capacities[kind]
 
-    def queue(self, kind: str, stage: object) -> Queue[W, A]:
-        """Return the queue of the work that begins with this stage, which takes rows of one kind."""
-        queue = self._queues.get(stage)
-        if queue is None:
-            queue = self._queues[stage] = Queue(self._capacities[kind])
-        return queue
+    def history(self, kind: str, stage: object) -> StageHistory:
+        """Return what was learnt of batches that begin with this stage, which takes rows of one kind."""
+        history = self._histories.get(stage)
+        if history is None:
+            history = self._histories[stage] = StageHistory(self._capacities[kind])
+        return history
 
     @contextmanager
     def admit(
@@ -106,47 +98,41 @@ class Scheduler(Generic[W, A]):
         kind: str,
         stage: object,
         num_rows: int,
-        flow: Hashable,
+        model: Hashable,
         deadline: float | None = None,
         priority: int = DEFAULT_PRIORITY,
         row_cost: int = 1,
     ) -> Iterator[QueueEntry[W, A]]:
         """Hold room for a request from before its rows are prepared.
 
-        `kind` names the limits for its rows. `flow` is its model: no model's flood takes all of the room. `deadline` is
-        a time of time.monotonic. Raises QueueFull where there is no room, InvalidInput where there never is, and
-        DeadlineExceeded where the request cannot be answered in time. On leaving, room that the device never used is
-        given back. Where the scheduler ends meanwhile, the entry is answered with an error, whatever the request waits
-        for.
+        `kind` names the limits for its rows. `stage` is the one that its work begins with. No `model` can take all of
+        the room. `deadline` is a time of time.monotonic. Raises QueueFull where there is no room, InvalidInput where
+        there never is, and DeadlineExceeded where the request cannot be answered in time. On leaving, room that the
+        device never used is given back. Where the scheduler ends meanwhile, the entry is answered with an error,
+        whatever the request waits for.
         """
         if self._end is not None:
             raise _copy(self._end)
-        self.admission.note((flow, priority))
-        queue = self.queue(kind, stage)
-        entry: QueueEntry[W, A] = QueueEntry(num_rows, flow, deadline, priority, row_cost)
-        self._check_room(queue, entry.cost_left, flow)
-        self._check_deadline(queue, entry)
-        queue.capacity.add(entry.cost_left, flow)
+        self.admission.note((model, priority))
+        entry = QueueEntry[W, A](self.history(kind, stage), num_rows, model, deadline, priority, row_cost)
+        self._check_room(entry, entry.cost_left)
+        self._check_deadline(entry)
+        entry.history.capacity.add(entry.cost_left, model)
         self._num_admitted += 1
-        self._open[entry] = queue
+        self._open.add(entry)
         try:
             yield entry
         finally:
-            del self._open[entry]
-            _give_back(queue, entry)
+            self._open.remove(entry)
+            _give_back(entry)
 
-    def wait_seconds(self, seconds_left: float = 0.0) -> float:
-        """Return in about how many seconds a row that comes now is answered, as the last batch took; 0 if none waits.
-
-        It will be in a batch with rows that come later: as many as are efficient, and its own deadline has time for.
-        """
-        queue = self._runner.last_queue
-        if queue is None or not queue.capacity.waiting_cost:
+    def wait_seconds(self) -> float:
+        """Return the seconds until a row that comes now is answered, by the last batch; 0 where none waits."""
+        history = self._runner.last_history
+        if history is None or not history.capacity.waiting_cost:
             return 0.0
-        latency, capacity = queue.latency, queue.capacity
-        later = min(latency.efficient_cost, capacity.max_batch_cost, latency.cost_within(seconds_left) // 4)
-        free_in = self._in_flight.free_at(latency.allowance) - time.monotonic()
-        return free_in + latency.seconds(capacity.waiting_cost + later)
+        waiting_cost = history.capacity.waiting_cost
+        return self._runner.free_at(MARGIN) - time.monotonic() + history.latency.longest_seconds(waiting_cost)
 
     async def answer(
         self, entry: QueueEntry[W, A], work: W, form: Hashable = None, row_cost: int | None = None
@@ -160,16 +146,10 @@ class Scheduler(Generic[W, A]):
         """
         if entry.answer.done():
             return await entry.answer
-        queue = self._open[entry]
         if row_cost is not None and row_cost != entry.row_cost:
-            self._set_cost(queue, entry, row_cost)
-        if not queue:
-            # A queue that had nothing to run has no claim to the time that it did not use.
-            queue.used_seconds = max(queue.used_seconds, min((each.used_seconds for each in self._waiting), default=0))
-            self._waiting.append(queue)
-        queue.append(entry, work, form)
+            self._set_cost(entry, row_cost)
+        self._queues.append(entry, work, form)
         self._arrived.set()
-        self._in_flight.update()
         if entry.deadline is None:
             return await entry.answer
         timer = asyncio.get_running_loop().call_later(entry.deadline - time.monotonic(), self._expire, entry)
@@ -185,93 +165,81 @@ class Scheduler(Generic[W, A]):
         gets an error, whether it waits, is being prepared or runs, and so does every later one.
         """
         try:
-            while True:
-                await self._arrived.wait()
-                await self._in_flight.wants_next.wait()
-                await self._take_in()
-                self._in_flight.check()
-                if self._waiting:
-                    await self._run_next()
-                if not self._waiting:
-                    self._arrived.clear()
-        except DeviceFailed as error:
-            self._end = error
-            raise
+            async with asyncio.TaskGroup() as tasks:
+                await self._serve(tasks)
+        except ExceptionGroup as group:
+            error = group.exceptions[0]
+            self._end = error if isinstance(error, DeviceFailed) else None
+            raise error from None
         finally:
-            self._in_flight.cancel()
             self._end = self._end or Stopping("the service is stopping: try again in a moment, or at another one")
             for entry in self._open:
                 if not entry.answer.done():
                     entry.fail(_copy(self._end))
                     entry.answer.exception()  # seen: a request that ends for another reason does not look
 
+    async def _serve(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await self._arrived.wait()
+            await self._runner.wants_next.wait()
+            await self._take_in()
+            batch = self._queues.form_batch(self._runner.free_at(MARGIN), self._drop)
+            for entry, part in batch:
+                entry.history.capacity.add(-part.num_rows * entry.row_cost, entry.model)
+            if batch:
+                await self._runner.start(batch, tasks)
+            if not self._queues:
+                self._arrived.clear()
+
     async def _take_in(self) -> None:
         """Let the event loop read the requests that have reached this process already, so that they join the batch.
 
         Else each of several that come close together would be a batch of its own, and the next ones would wait for it.
         """
-        num_rounds, num_admitted, is_full = 0, self._num_admitted, self._fills(1)
-        while num_rounds < _QUIET_ROUNDS and not is_full:
+        num_rounds, num_admitted = 0, -1
+        while num_rounds < _QUIET_ROUNDS:
+            if num_admitted != self._num_admitted:
+                num_rounds, num_admitted = 0, self._num_admitted
+                if any(each.waiting_cost >= each.max_batch_cost for each in self._capacities.values()):
+                    return
             await asyncio.sleep(0)
             num_rounds += 1
-            if num_admitted != self._num_admitted:
-                num_rounds, num_admitted, is_full = 0, self._num_admitted, self._fills(1)
 
-    def _fills(self, share: float) -> bool:
-        """Return whether rows of some kind that wait, or are being prepared, fill this share of a batch."""
-        return any(each.waiting_cost >= max(1, share * each.max_batch_cost) for each in self._capacities.values())
-
-    async def _run_next(self) -> None:
-        queue = min(self._waiting, key=lambda each: (each.first_priority, each.used_seconds))
-        queue.latency.note_late(self._in_flight.late_share)
-        free_at = self._in_flight.free_at(queue.latency.allowance)
-        batch = queue.form_batch(free_at, lambda entry: self._drop(queue, entry))
-        if not queue:
-            self._waiting.remove(queue)
-        if not batch:
-            return
-        for entry, part in batch:
-            queue.capacity.add(-part.num_rows * entry.row_cost, entry.flow)
-        await self._runner.start(queue, batch)
-
-    def _check_room(self, queue: Queue[W, A], cost: int, flow: Hashable, held: int = 0) -> None:
+    def _check_room(self, entry: QueueEntry[W, A], cost: int, held: int = 0) -> None:
         try:
-            queue.capacity.check(cost, flow, held)
+            entry.history.capacity.check(cost, entry.model, held)
         except QueueFull:
             self.counters.num_refused += 1
             raise
 
-    def _check_deadline(self, queue: Queue[W, A], entry: QueueEntry[W, A]) -> None:
-        """Raise DeadlineExceeded for a request that would be late even if every batch took what is expected of it.
-
-        So it is refused before its rows are prepared.
-        """
-        if entry.due is None:
+    def _check_deadline(self, entry: QueueEntry[W, A]) -> None:
+        """Raise DeadlineExceeded for a request that is expected to be late, before its rows are prepared."""
+        if entry.deadline is None:
             return
-        ahead = queue.capacity.cost_of(entry.flow) if queue.goes_behind(entry) else 0
-        run_seconds = queue.latency.expected_seconds(ahead + entry.cost_left)
-        if self._in_flight.free_at(1.0) + run_seconds > entry.due:
-            if not queue and queue.latency.expected_seconds(entry.cost_left) > entry.due - time.monotonic():
-                queue.latency.doubt()
+        latency = entry.history.latency
+        ahead = entry.history.capacity.cost_of(entry.model) if self._queues.goes_behind(entry) else 0
+        if self._runner.free_at() + latency.seconds(ahead + entry.cost_left) > entry.deadline:
+            if not self._queues and latency.seconds(entry.cost_left) > entry.deadline - time.monotonic():
+                latency.doubt()
             self.counters.num_expired += 1
             raise _late()
 
-    def _set_cost(self, queue: Queue[W, A], entry: QueueEntry[W, A], row_cost: int) -> None:
+    def _set_cost(self, entry: QueueEntry[W, A], row_cost: int) -> None:
         """Hold the room for rows whose cost was not known before they were prepared."""
         more = entry.num_left * (row_cost - entry.row_cost)
         if more > 0:
-            self._check_room(queue, more, entry.flow, held=entry.cost_left)
-        queue.capacity.add(more, entry.flow)
+            self._check_room(entry, more, held=entry.cost_left)
+        entry.history.capacity.add(more, entry.model)
         entry.row_cost = row_cost
 
-    def _drop(self, queue: Queue[W, A], entry: QueueEntry[W, A]) -> None:
+    def _drop(self, entry: QueueEntry[W, A]) -> None:
         """Drop a request that its caller has left, or that cannot meet its deadline any more."""
         if entry.answer.cancelled():
             self.counters.num_cancelled += 1
         else:
             self._expire(entry)
         _log.debug("request_dropped", cancelled=entry.answer.cancelled(), num_rows=entry.num_left)
-        _give_back(queue, entry)
+        _give_back(entry)
 
     def _expire(self, entry: QueueEntry[W, A]) -> None:
         if not entry.answer.done():
@@ -279,9 +247,9 @@ class Scheduler(Generic[W, A]):
             entry.fail(_late())
 
 
-def _give_back(queue: Queue[W, A], entry: QueueEntry[W, A]) -> None:
+def _give_back(entry: QueueEntry[W, A]) -> None:
     """Give back the room that the device never used."""
-    queue.capacity.add(-entry.cost_left, entry.flow)
+    entry.history.capacity.add(-entry.cost_left, entry.model)
     entry.num_left = 0
 
 

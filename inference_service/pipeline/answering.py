@@ -81,8 +81,8 @@ class Pipeline:
         shadow: Shadow | None,
         times: RequestTimes,
     ) -> Answer:
-        stage, spec, flow = version.stages[0], version.input_spec, version.name.model_id
-        with self._scheduler.admit(spec.kind, stage, len(given), flow, urgency.deadline, urgency.priority) as entry:
+        stage, spec, model = version.stages[0], version.input_spec, version.name.model_id
+        with self._scheduler.admit(spec.kind, stage, len(given), model, urgency.deadline, urgency.priority) as entry:
             rows = await entry.prepare(self._decoded(version, given, times)) if isinstance(given, Examples) else given
             work = Work(version, rows, outputs, times)
             answer = _joined(await self._scheduler.answer(entry, work, spec.form(rows), spec.cost(rows)))

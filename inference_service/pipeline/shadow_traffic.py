@@ -88,8 +88,8 @@ class ShadowTraffic:
     async def _run(self, version: ResidentVersion, rows: Rows) -> Values:
         deadline = time.monotonic() + _SECONDS
         work = Work(version, rows, frozenset({Output.SCORES}))
-        flow, spec = ("shadow", version.name), version.input_spec
-        with self._scheduler.admit(spec.kind, version, len(rows), flow, deadline, _PRIORITY) as entry:
+        model, spec = ("shadow", version.name), version.input_spec
+        with self._scheduler.admit(spec.kind, version, len(rows), model, deadline, _PRIORITY) as entry:
             parts = await self._scheduler.answer(entry, work, spec.form(rows), spec.cost(rows))
             return np.concatenate([part[Output.SCORES] for part in parts])
 

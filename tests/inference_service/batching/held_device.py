@@ -8,12 +8,13 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from inference_service.batching.device_threads import DeviceThreads
+from inference_service.batching.latency_model import LatencyModel
 from inference_service.batching.queue_capacity import CostLimits
 from inference_service.batching.queue_entry import Part
-from inference_service.batching.queues import Queue
 from inference_service.batching.scheduler import Scheduler
 from inference_service.errors import DeviceFailed, OutOfDeviceMemory
 
@@ -67,11 +68,17 @@ class Letting:
         self.has_begun = asyncio.Event()
         self.free = threading.Event()
         self._loop = asyncio.get_running_loop()
+        self._signals: list[Callable[[], object]] | None = None
+
+    def keep_signals(self) -> list[Callable[[], object]]:
+        """Keep what lets the next batch begin, of each from now on, and let none."""
+        self._signals = []
+        return self._signals
 
     def run(self, parts: Sequence[Part[str]], wants_next: Callable[[], object] | None) -> list[Range]:
         self.begun.append(parts[0].work)
         if wants_next is not None:
-            wants_next()
+            (wants_next if self._signals is None else partial(self._signals.append, wants_next))()
         self._loop.call_soon_threadsafe(self.has_begun.set)
         assert parts[0].work != "held" or self.free.wait(10)
         return [(part.work, part.start, part.stop) for part in parts]
@@ -98,22 +105,22 @@ class Setup:
     def stage(self, work: str = "") -> Stage:
         return self.stages["B" if work.startswith("B") else ""]
 
-    def queue(self, work: str = "") -> Queue[str, Range]:
-        return self.scheduler.queue(KIND, self.stage(work))
+    def latency(self, work: str = "") -> LatencyModel:
+        return self.scheduler.history(KIND, self.stage(work)).latency
 
     async def ask(
         self,
         work: str,
         num_rows: int,
         seconds: float | None = None,
-        flow: str = "model",
+        model: str = "model",
         priority: int = 100,
         row_cost: int = 1,
     ) -> list[Range]:
         """Ask for rows of a form of their own for each cost."""
         self.device.row_costs[work] = row_cost
         deadline = None if seconds is None else time.monotonic() + seconds
-        with self.scheduler.admit(KIND, self.stage(work), num_rows, flow, deadline, priority) as entry:
+        with self.scheduler.admit(KIND, self.stage(work), num_rows, model, deadline, priority) as entry:
             return await self.scheduler.answer(entry, work, form=row_cost, row_cost=row_cost)
 
     async def occupy(self) -> asyncio.Task[list[Range]]:

@@ -23,7 +23,7 @@ class Flood:
     def __init__(self, wait: float) -> None:
         self.wait = wait
         self.now = 1000.0
-        self.admission = AdmissionControl(lambda _: self.wait, lambda: self.now)
+        self.admission = AdmissionControl(lambda: self.wait, lambda: self.now)
 
     def num_kept_out(self, seconds_left: float | None, num_calls: int = 320) -> int:
         """Return how many of these calls were kept out."""

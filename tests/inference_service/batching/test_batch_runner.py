@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -65,29 +66,62 @@ async def test_a_short_batch_waits_for_a_busy_device() -> None:
         assert threading.get_ident() not in setup.device.threads
 
 
-@pytest.mark.parametrize("seconds", [0.001, 10.0])
 @on_a_loop
-async def test_a_batch_begins_beside_a_long_one_that_lets_it(seconds: float) -> None:
-    """A short one is waited for all the same, so that the next one is larger."""
+async def test_a_batch_begins_beside_one_that_lets_it() -> None:
+    """Both are answered, whichever ends first."""
     async with running(max_batch_cost=32, num_batches=2) as setup:
         device = Letting()
         setup.scheduler._runner._run_batch = device.run
-        setup.queue().latency.add(1, seconds)
         held = await setup.start("held", 1)
         await device.has_begun.wait()
         others = [await setup.start(f"other {number}", 1) for number in range(3)]
-        for _ in range(200):  # rounds of the event loop, many more than a batch needs to be formed
-            await asyncio.sleep(0)
-        assert device.begun == ["held"], "three rows are too few to begin beside another batch"
-        others.append(await setup.start("other 3", 1))
-        if seconds > 1:
-            assert await others[0] == [("other 0", 0, 1)]
-            assert not held.done()
-        else:
-            for _ in range(200):
-                await asyncio.sleep(0)
-            assert device.begun == ["held"]
+        assert await asyncio.gather(*others) == [[(f"other {number}", 0, 1)] for number in range(3)]
+        assert not held.done()
         device.free.set()
-        assert await asyncio.gather(held, *others) == [
-            [(work, 0, 1)] for work in ("held", *map("other {}".format, range(4)))
-        ]
+        assert await held == [("held", 0, 1)]
+
+
+@on_a_loop
+async def test_a_signal_that_comes_late_lets_nothing_begin() -> None:
+    """The batch that gave it has ended, and the device has another one."""
+    async with running(num_batches=2) as setup:
+        device = Letting()
+        setup.scheduler._runner._run_batch = device.run
+        setup.latency().add(1, 10.0)
+        signals = device.keep_signals()
+        await setup.ask("first", 1)
+        held = await setup.start("held", 1)
+        while len(signals) < 2:
+            await device.has_begun.wait()
+            device.has_begun.clear()
+        signals[0]()
+        waiting = await setup.start("waiting", 1)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert device.begun == ["first", "held"]
+        signals[1]()
+        assert await waiting == [("waiting", 0, 1)]
+        assert not held.done()
+        device.free.set()
+        await held
+
+
+@on_a_loop
+async def test_the_device_is_expected_to_be_free_after_all_that_it_has() -> None:
+    """At once where it has nothing; the time that two batches overlap is learnt as the first one's."""
+    async with running(num_batches=2) as setup:
+        runner, now = setup.scheduler._runner, time.monotonic()
+        assert 0 <= runner.free_at() - now < 1
+        device = Letting()
+        runner._run_batch = device.run
+        setup.latency().add(1, 100.0)
+        held = [await setup.start("held", 1)]
+        await device.has_begun.wait()
+        held.append(await setup.start("held", 1))
+        while len(runner) < 2:  # noqa: ASYNC110  nobody announces it
+            await asyncio.sleep(0)
+        assert 199 < runner.free_at() - now < 202
+        assert 299 < runner.free_at(1.5) - now < 302
+        device.free.set()
+        await asyncio.gather(*held)
+        assert runner.free_at() - now < 50

@@ -33,7 +33,7 @@ async def test_no_request_is_without_an_answer_when_the_device_fails() -> None:
         setup = Setup(thread, 1, 10)
         device = Failing()
         setup.scheduler._runner._run_batch = device.run
-        setup.queue().latency.add(1, 10.0)
+        setup.latency().add(1, 10.0)
         serving = asyncio.create_task(setup.scheduler.run())
         with setup.scheduler.admit(KIND, setup.stage(), 1, "model") as preparing:
             held = await setup.start("held", 1)

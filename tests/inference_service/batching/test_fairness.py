@@ -17,8 +17,8 @@ async def test_models_share_every_batch_evenly() -> None:
     """One model's flood leaves another's trickle its share, whoever came first."""
     async with running(max_batch_cost=4, max_queue_cost=100) as setup:
         first = await setup.occupy()
-        flood = [await setup.start(f"a{index}", 2, flow="flood") for index in range(6)]
-        trickle = [await setup.start(f"t{index}", 1, flow="trickle") for index in range(2)]
+        flood = [await setup.start(f"a{index}", 2, model="flood") for index in range(6)]
+        trickle = [await setup.start(f"t{index}", 1, model="trickle") for index in range(2)]
         setup.device.free.set()
         await asyncio.gather(first, *flood, *trickle)
     assert setup.device.batches[1:3] == [
@@ -32,13 +32,13 @@ async def test_a_flood_leaves_room_in_the_queue() -> None:
     """No model takes all of the room: a request for another still gets in."""
     async with running(max_batch_cost=1, max_queue_cost=10) as setup:
         first = await setup.occupy()
-        flood = [await setup.start("a", 1, flow="flood") for _ in range(10)]
+        flood = [await setup.start("a", 1, model="flood") for _ in range(10)]
         refused = [each for each in flood if each.done()]
         assert 0 < len(refused) < 5
         for each in refused:
             with pytest.raises(QueueFull, match="for this model"):
                 await each
-        other = await setup.start("t", 1, flow="other")
+        other = await setup.start("t", 1, model="other")
         assert not other.done()
         setup.device.free.set()
         await asyncio.gather(first, other, *(each for each in flood if each not in refused))
@@ -78,10 +78,10 @@ async def test_rows_of_different_forms_run_in_batches_of_their_own() -> None:
     async with running(max_batch_cost=10, max_queue_cost=100) as setup:
         first = await setup.occupy()
         waiting = [
-            await setup.start("a", 3, row_cost=5, flow="one"),
-            await setup.start("b", 4, flow="one"),
-            await setup.start("c", 1, row_cost=5, flow="two"),
-            await setup.start("d", 2, flow="two"),
+            await setup.start("a", 3, row_cost=5, model="one"),
+            await setup.start("b", 4, model="one"),
+            await setup.start("c", 1, row_cost=5, model="two"),
+            await setup.start("d", 2, model="two"),
         ]
         setup.device.free.set()
         await asyncio.gather(first, *waiting)
@@ -96,16 +96,16 @@ async def test_a_row_that_costs_more_than_a_batch_may_runs_alone() -> None:
         assert await setup.ask("a", 3, row_cost=10) == [("a", 0, 1), ("a", 1, 2), ("a", 2, 3)]
 
 
-@pytest.mark.parametrize("flows", [("long", "short"), ("one", "one")], ids=["two models", "one model"])
+@pytest.mark.parametrize("models", [("long", "short"), ("one", "one")], ids=["two models", "one model"])
 @on_a_loop
-async def test_a_flood_of_costly_rows_delays_a_trickle_of_cheap_ones_by_one_batch(flows: tuple[str, str]) -> None:
+async def test_a_flood_of_costly_rows_delays_a_trickle_of_cheap_ones_by_one_batch(models: tuple[str, str]) -> None:
     """By the device's clock the trickle's answers take at most twice as long as a long row, on one backbone."""
     async with running(max_batch_cost=512, max_queue_cost=20_000) as setup:
         clock, answered, over = setup.device.clock, asyncio.Event(), asyncio.Event()
 
         async def flood() -> None:
             while not over.is_set():
-                await setup.ask("long", 1, row_cost=500, flow=flows[0])
+                await setup.ask("long", 1, row_cost=500, model=models[0])
                 answered.set()
 
         async def trickle() -> list[float]:
@@ -114,7 +114,7 @@ async def test_a_flood_of_costly_rows_delays_a_trickle_of_cheap_ones_by_one_batc
                 answered.clear()
                 await answered.wait()
                 began = clock()
-                await setup.ask("short", 1, row_cost=5, flow=flows[1])
+                await setup.ask("short", 1, row_cost=5, model=models[1])
                 seconds.append(clock() - began)
             over.set()
             return seconds
@@ -129,8 +129,8 @@ async def test_models_get_equal_cost_whatever_a_row_of_theirs_costs() -> None:
     """Two floods, one of rows that cost a hundred times as much, each get half of the device."""
     async with running(max_batch_cost=32, max_queue_cost=10_000) as setup:
         first = await setup.occupy()
-        costly = [await setup.start(f"costly {number}", 1, row_cost=100, flow="costly") for number in range(10)]
-        cheap = [await setup.start(f"cheap {number}", 10, flow="cheap") for number in range(100)]
+        costly = [await setup.start(f"costly {number}", 1, row_cost=100, model="costly") for number in range(10)]
+        cheap = [await setup.start(f"cheap {number}", 10, model="cheap") for number in range(100)]
         setup.device.free.set()
         await asyncio.gather(first, *costly, *cheap)
     used = {"costly": 0, "cheap": 0}
@@ -146,12 +146,12 @@ async def test_room_is_counted_in_cost() -> None:
     """Where the cost was not known before the rows were prepared, a request that has no room is refused then."""
     async with running(max_queue_cost=100) as setup:
         first = await setup.occupy()
-        waiting = await setup.start("a", 2, row_cost=40, flow="one")
+        waiting = await setup.start("a", 2, row_cost=40, model="one")
         assert setup.scheduler.snapshot().waiting_cost == 80
         with pytest.raises(QueueFull, match=r"a cost of 81 of 100 waits already, 1 of it for this model, .* 29 more"):
-            await setup.ask("b", 1, row_cost=30, flow="two")
+            await setup.ask("b", 1, row_cost=30, model="two")
         assert setup.scheduler.snapshot().waiting_cost == 80
-        fits = await setup.start("c", 1, row_cost=10, flow="two")
+        fits = await setup.start("c", 1, row_cost=10, model="two")
         setup.device.free.set()
         await asyncio.gather(first, waiting, fits)
         assert setup.scheduler.snapshot().waiting_cost == 0

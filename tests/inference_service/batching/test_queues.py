@@ -2,83 +2,120 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import pytest
 
+from inference_service.batching.latency_model import StageHistory
 from inference_service.batching.queue_capacity import CostLimits, QueueCapacity
 from inference_service.batching.queue_entry import QueueEntry
-from inference_service.batching.queues import Queue
+from inference_service.batching.queues import Queues
 from tests.inference_service.loops import on_a_loop
+
+
+class Waiting:
+    """Entries of rows that begin with one stage, in their queues."""
+
+    def __init__(self, max_cost: int = 8) -> None:
+        self.history = StageHistory(QueueCapacity(CostLimits(max_cost, 1000)))
+        self.queues = Queues[object, None]()
+        self.dropped: list[float | None] = []
+
+    def append(self, deadline: float | None, work: object = None, model: str = "model", form: object = None) -> None:
+        """Let a row wait that is due by this time."""
+        self.queues.append(QueueEntry(self.history, 1, model, deadline), work, form)
+
+    def take(self) -> list[object]:
+        """Return the works of the batch that begins at 0."""
+        return [part.work for _, part in self.queues.form_batch(0.0, lambda entry: self.dropped.append(entry.deadline))]
 
 
 @on_a_loop
 async def test_a_deadline_that_ends_a_batch_early_leaves_the_rest_to_the_next_one() -> None:
     """The first request's deadline allows a batch of one row: the next one waits, whatever its own allows."""
-    queue = Queue[str, str](QueueCapacity(CostLimits(8, 1000)))
-    queue.latency.add(1, 1.0)
-    for work, deadline in (("urgent", 1.5), ("patient", 5.0)):
-        queue.append(QueueEntry(1, "model", deadline, 100), work)
-    for expected in ("urgent", "patient"):
-        batch = queue.form_batch(0.0, lambda _: pytest.fail("both are in time"))
-        assert [part.work for _, part in batch] == [expected]
-    assert not queue
+    made = Waiting()
+    made.history.latency.add(1, 1.0)
+    made.append(1.5, "urgent")
+    made.append(5.0, "patient")
+    assert [made.take(), made.take()] == [["urgent"], ["patient"]]
+    assert not made.queues
+    assert not made.dropped
 
 
 @on_a_loop
 async def test_a_slow_spell_is_not_believed_for_ever() -> None:
     """Where by what was learnt no request could be in time, a later one is run all the same, and teaches anew."""
-    queue = Queue[str, str](QueueCapacity(CostLimits(8, 1000)))
+    made = Waiting()
     for seconds in (0.35, 1.5, 1.5):
-        queue.latency.add(4, seconds)
-    num_dropped = 0
-    while True:
-        queue.append(QueueEntry(1, "model", 0.45, 100), "work")
-        dropped: list[QueueEntry[str, str]] = []
-        if queue.form_batch(0.0, dropped.append):
+        made.history.latency.add(4, seconds)
+    for num_dropped in range(100):
+        made.append(0.25)
+        if made.take():
             break
-        num_dropped += len(dropped)
-    assert 0 < num_dropped < 100
+        assert len(made.dropped) == num_dropped + 1
+    assert 0 < num_dropped < 99
 
 
-def queue_of(num_rows: int, deadlines: Sequence[float]) -> Queue[int, None]:
-    """A queue in which a row takes a second, and this number of rows is an efficient batch, with these waiting."""
-    queue = Queue[int, None](QueueCapacity(CostLimits(32, 1000)))
+@pytest.mark.parametrize(("seconds_a_row", "num_taken"), [(0.01, 5), (0.0001, 10)])
+@on_a_loop
+async def test_where_rows_take_long_half_of_them_wait_for_the_next_batch(seconds_a_row: float, num_taken: int) -> None:
+    """The device then has work while answers travel; where a batch is short, all that waits is taken."""
+    made = Waiting(max_cost=32)
+    made.history.latency.add(8, 8 * seconds_a_row)
+    for _ in range(10):
+        made.append(None)
+    assert len(made.take()) == num_taken
+
+
+@on_a_loop
+async def test_who_waits_anew_has_no_claim_to_the_time_before() -> None:
+    """A model that asked for nothing while another one was served takes turns with it from then on."""
+    made = Waiting(max_cost=1)
+    made.history.latency.add(1, 1.0)
+    for _ in range(20):
+        made.append(None, "old", "old", 1)
+    assert [made.take() for _ in range(10)] == [["old"]] * 10
+    for _ in range(5):
+        made.append(None, "new", "new", 2)
+    taken = [work for _ in range(10) for work in made.take()]
+    assert taken.count("new") == 5
+    assert all(taken[:count].count("new") <= count / 2 + 1 for count in range(1, 11))
+
+
+@on_a_loop
+async def test_forms_of_one_model_take_turns_by_what_their_rows_take() -> None:
+    """Rows of one form leave those of another their share, and a third model has half of the device all the same."""
+    made = Waiting(max_cost=1)
+    made.history.latency.add(1, 1.0)
+    for _ in range(20):
+        for model, form in (("two forms", 1), ("two forms", 2), ("one form", 3)):
+            made.append(None, form, model, form)
+    taken = [work for _ in range(20) for work in made.take()]
+    assert [taken.count(form) for form in (1, 2, 3)] == [5, 5, 10]
+
+
+def waiting(num_rows: int, deadlines: Sequence[float]) -> Waiting:
+    """Queues in which a row takes a second, and this number of rows is an efficient batch, with these waiting."""
+    made = Waiting(max_cost=32)
     for size in (1, 8, 16) * 20:
-        queue.latency.add(size, 1.0 * num_rows / 10 + size)
-    for work, deadline in enumerate(deadlines):
-        queue.append(QueueEntry(1, "model", deadline, 100), work)
-    return queue
+        made.history.latency.add(size, 1.0 * num_rows / 10 + size)
+    for deadline in deadlines:
+        made.append(deadline)
+    return made
 
 
 @on_a_loop
 async def test_where_more_waits_than_can_be_done_batches_stay_efficient() -> None:
     """Who could be in time in a small batch alone is given up for those behind."""
-    dropped: list[float | None] = []
-    batch = queue_of(8, [5.0] * 3 + [30.0] * 20).form_batch(0.0, lambda entry: dropped.append(entry.deadline))
-    assert dropped == [5.0] * 3
-    assert len(batch) >= 8
-    dropped.clear()
-    batch = queue_of(8, [5.0] * 3).form_batch(0.0, lambda entry: dropped.append(entry.deadline))
-    assert len(batch) == 3
+    made = waiting(8, [7.5] * 3 + [45.0] * 20)
+    assert len(made.take()) >= 8
+    assert made.dropped == [7.5] * 3
+    assert len(waiting(8, [7.5] * 3).take()) == 3
 
 
 @on_a_loop
 async def test_short_deadlines_are_met_in_batches_as_large_as_they_allow() -> None:
     """Where not even the latest one leaves time for an efficient batch, nobody is given up for its sake."""
-    batch = queue_of(8, [5.0] * 20).form_batch(0.0, lambda _: pytest.fail("all are in time"))
-    assert len(batch) == 4
-
-
-@on_a_loop
-async def test_the_device_is_done_a_little_before_the_deadline() -> None:
-    """The answer has a way to go; of a short deadline that takes no more than a share."""
-    now = time.monotonic()
-    entry = QueueEntry[None, None](1, "model", now + 10.0, 100)
-    assert entry.due is not None
-    assert 9.9 < entry.due - now < 10.0
-    hasty = QueueEntry[None, None](1, "model", now + 0.02, 100)
-    assert hasty.due is not None
-    assert 0.015 < hasty.due - now < 0.02
-    assert QueueEntry[None, None](1, "model", None, 100).due is None
+    made = waiting(8, [7.5] * 20)
+    assert len(made.take()) == 4
+    assert not made.dropped

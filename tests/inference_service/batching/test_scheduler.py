@@ -7,9 +7,6 @@ from contextlib import suppress
 
 import pytest
 
-from inference_service.batching.queue_capacity import CostLimits, QueueCapacity
-from inference_service.batching.queue_entry import QueueEntry, count_rows
-from inference_service.batching.queues import Queue
 from inference_service.errors import QueueFull
 from tests.inference_service.batching.held_device import KIND, running
 from tests.inference_service.loops import on_a_loop
@@ -102,18 +99,3 @@ async def test_room_is_given_back_where_preparing_fails() -> None:
             raise ValueError
         assert setup.scheduler.snapshot().waiting_cost == 0
         assert await setup.ask("a", 4) == [("a", 0, 4)]
-
-
-@pytest.mark.parametrize(("seconds_a_row", "num_taken"), [(0.01, 5), (0.0001, 10)])
-def test_where_rows_take_long_half_of_them_wait_for_the_next_batch(seconds_a_row: float, num_taken: int) -> None:
-    """The device then has work while answers travel; where a batch is short, all that waits is taken."""
-
-    async def take() -> int:
-        queue: Queue[None, None] = Queue(QueueCapacity(CostLimits(32, 1000)))
-        for num_rows in (1, 4, 8, 16):
-            queue.latency.add(num_rows, num_rows * seconds_a_row)
-        for _ in range(10):
-            queue.append(QueueEntry(1, "flowers"), None)
-        return count_rows(queue.form_batch(0.0, lambda _: pytest.fail("nothing expired")))
-
-    assert asyncio.run(take()) == num_taken

@@ -153,16 +153,22 @@ def test_other_parameters_are_ignored(service: OpenService) -> None:
     assert service.stub.ModelInfer(ask_numbers(X, parameters=more)) == service.stub.ModelInfer(ask_numbers(X))
 
 
-def test_a_full_queue_is_told(service: OpenService) -> None:
-    """RESOURCE_EXHAUSTED, as for every other request."""
-    scheduler = service.running.server._scheduler
-    with service.busy_device():
-        before, scheduler.capacity("values").max_cost = scheduler.capacity("values").max_cost, 1
-        try:
+def test_a_full_queue_is_told(tmp_path: Path) -> None:
+    """RESOURCE_EXHAUSTED, as for every other request; what no queue could hold is told apart."""
+    limits = {"max_queue_cost": "image=3,values=3", "max_examples_per_request": 3}
+    with serving_models(tmp_path, **limits) as service:
+        scheduler = service.running.server._scheduler
+        with service.busy_device():
+            calls = [service.stub.ModelInfer.future(ask_numbers(rows(1)))]
+            until(lambda: scheduler.snapshot().num_running_batches == 1)
+            calls += [service.stub.ModelInfer.future(ask_numbers(rows(2)))]
+            until(lambda: scheduler.snapshot().waiting_cost == 2)
             with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room for 2 more"):
-                service.stub.ModelInfer(ask_numbers(X))
-        finally:
-            scheduler.capacity("values").max_cost = before
+                service.stub.ModelInfer(ask_numbers(rows(2)))
+            scheduler.capacity("values").max_cost = 1
+            with refused_fields("request"):
+                service.stub.ModelInfer(ask_numbers(rows(2)))
+        assert all(each.result() for each in calls)
 
 
 def test_rows_whose_answer_is_not_finite_are_refused(tmp_path: Path) -> None:
