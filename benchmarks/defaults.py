@@ -58,9 +58,9 @@ def defaults(folder: Path, options: Options) -> Iterator[Figure]:
     seeds = range(1 if options.quick else 5)
     photos = {"stamps": stamps(folder / "stamps"), "digits": digits(folder / "digits", num_each=_DIGITS_EACH)}
     for name, data in photos.items():
-        with training(folder / name / "home") as service:
+        with training(folder / f"{name}-home") as service:
             publish_base(service.client, "base", pretrained())
-            runs = [_run(service, folder / name / "home", data, seed) for seed in seeds]
+            runs = [_run(service, folder / f"{name}-home", data, seed) for seed in seeds]
         yield from _figures(
             name, runs, f">= {_LEAST_STAMPS_ACCURACY}" if name == "stamps" and not options.quick else ""
         )
