@@ -24,7 +24,7 @@ def mixed(inputs: Tensor, targets: Tensor, num_outputs: int, recipe: Recipe, see
         return inputs, targets
     maps = inputs if inputs.ndim == 4 else inputs.reshape(len(inputs), -1, 1, 1)  # torchvision takes feature maps alone
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         way = ways[int(torch.randint(len(ways), ()))]
         maps, targets = way(maps, targets)
     return maps.reshape(inputs.shape), targets

@@ -35,7 +35,8 @@ def make_loss(truth: Truth, num_labels: int, *, smoothing: float, is_balanced: b
             )
             for share in (smoothing / 2, 1 - smoothing / 2)
         )
-        return (truth * having * on + (1 - truth) * without * off).mean(dim=1).sum()
+        by_label: Tensor = truth * having * on + (1 - truth) * without * off
+        return by_label.mean(dim=1).sum()
 
     return loss
 
