@@ -86,7 +86,7 @@ def test_a_model_of_numbers_begins_at_random(registry: RunningRegistry, maas: Ma
         (["mlp"], "`random` (a seed) and `widths`"),
         (["mlp", "--random", "0"], "mlp needs `widths`"),
         (["mlp", "--random", "0", "--widths", "64"], "2 to 64 integers"),
-        (["mlp", "--widths", "64,256"], "go with --random"),
+        (["mlp", "--widths", "64,256"], "go with random"),
         (["mlp", *sizes, "--labels", str(labels), "--num-labels", "3"], "there are 2 labels"),
         (["resnet18", *sizes], "widths go with mlp"),
         (["resnet18", "--labels", str(labels)], "labels go with weights or random"),
