@@ -92,7 +92,7 @@ def test_a_service_that_its_database_refuses_ends_at_once(
         until(lambda: refuses(url))
         environment = environment_of(module, tmp_path, f"postgresql+psycopg://{user}@/{database}?host={folder}")
         ended = subprocess.run(
-            [sys.executable, "-m", module], check=False, env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", module], check=False, env=environment, capture_output=True, text=True, timeout=300
         )
     assert ended.returncode == 1
     (said,) = [line for line in ended.stderr.splitlines() if line.startswith("maas-")]
