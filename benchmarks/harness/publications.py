@@ -114,7 +114,8 @@ def insert_versions(database: Database, model: str, count: int) -> None:
     now, digest = datetime.now(UTC), "0" * 64
     model_values = {"id": model, "last_number": count, "is_purged": False, "description": "", "revision": 1}
     version = {
-        "model_id": model, "manifest_digest": digest, "architecture": "resnet18", "outputs": 10, "recipe": {},
+        "model_id": model, "manifest_digest": digest, "architecture": "resnet18", "modality": "image",
+        "task": "classification", "num_outputs": 10, "recipe": {},
         "seed": 0, "added_bytes": 1, "description": "", "revision": 1, "created_at": now, "updated_at": now,
     }  # fmt: skip
     stage = {"model_id": model, "digest": digest, "size_bytes": 1}
