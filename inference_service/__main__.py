@@ -105,7 +105,7 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         short_seconds = _SHORT_SECONDS if device.type == "cpu" else 0.0
         scheduler = _scheduler(settings, executor, device_threads, short_seconds=short_seconds)
         decoder = Decoder(decode_threads, settings.limits)
-        shadow_traffic = ShadowTraffic(scheduler)
+        shadow_traffic = ShadowTraffic(scheduler, decoder)
         cache = ResponseCache(settings.response_cache_mb * 2**20) if settings.response_cache_mb else None
         pipeline = Pipeline(scheduler, decoder, shadow_traffic, cache)
         servicer = InferenceServicer(manager, pipeline, max_examples_per_request=settings.max_examples_per_request)

@@ -17,7 +17,8 @@ class ShadowCounts:
     `num_compared` requests ran on both versions. Of their rows, `num_agreeing_rows` got the same best label, and no
     score differed by more than `max_score_difference`. `num_failed` requests failed on the shadow version.
     `num_dropped` requests were not run, because the queue was busy or the shadow version was not READY. `num_skipped`
-    requests cannot be compared: the versions take different inputs, or the request asked for no labels.
+    requests cannot be compared: another modality or task, other targets, rows that the caller prepared for another
+    input spec, or no labels asked for.
     """
 
     num_compared: int = 0

@@ -87,7 +87,7 @@ class Pipeline:
             work = Work(version, rows, outputs, times)
             answer = _joined(await self._scheduler.answer(entry, work, spec.form(rows), spec.cost(rows)))
         if shadow is not None:
-            self._shadow_traffic.begin(shadow, version, rows, answer)
+            self._shadow_traffic.begin(shadow, version, given, rows, answer)
         return answer
 
     async def _decoded(self, version: ResidentVersion, given: Examples, times: RequestTimes) -> Rows:

@@ -17,6 +17,8 @@ from inference_service.execution.work import Answer, Output, Work
 from inference_service.lifecycle.lease import Shadow
 from inference_service.lifecycle.traffic import ShadowCounts
 from inference_service.models.resident import ResidentVersion
+from inference_service.pipeline.decoder import Decoder
+from inference_service.pipeline.examples import Examples
 from model_store.architectures.activation import activated
 from model_store.modalities import Rows
 from model_store.modalities.spec import Numbers as Values
@@ -36,13 +38,20 @@ class ShadowTraffic:
     the batch that is running. The statistics of the version count these batches and rows, but no requests.
     """
 
-    def __init__(self, scheduler: Scheduler[Work, Answer]) -> None:
+    def __init__(self, scheduler: Scheduler[Work, Answer], decoder: Decoder) -> None:
         self._scheduler = scheduler
+        self._decoder = decoder
         self._costs: Counter[str] = Counter()  # of the rows that run, by modality
         self._running: set[asyncio.Task[None]] = set()
 
-    def begin(self, shadow: Shadow, version: ResidentVersion, rows: Rows, answer: Answer) -> None:
-        """Run these rows on a shadow later, where that can be compared with a version's answer."""
+    def begin(
+        self, shadow: Shadow, version: ResidentVersion, given: Examples | Rows, rows: Rows, answer: Answer
+    ) -> None:
+        """Run a request on a shadow later, where that can be compared with a version's answer.
+
+        `rows` are what the version's input spec made of what was given. A shadow with another input spec of the same
+        modality prepares the given examples itself; rows that the caller prepared it cannot use.
+        """
         kind, cost = version.input_spec.kind, len(rows) * version.input_spec.cost(rows)
         scores = _scores_of(version, answer)
         if scores is None:
@@ -50,7 +59,7 @@ class ShadowTraffic:
         elif self._is_busy(kind, cost):
             shadow.counts.num_dropped += 1
         else:
-            task = asyncio.create_task(self._compare(shadow, version, rows, scores))
+            task = asyncio.create_task(self._compare(shadow, version, given, rows, scores))
             self._running.add(task)
             self._costs[kind] += cost
             task.add_done_callback(lambda done: self._end(done, kind, cost))
@@ -64,16 +73,23 @@ class ShadowTraffic:
         self._running.discard(task)
         self._costs[kind] -= cost
 
-    async def _compare(self, shadow: Shadow, version: ResidentVersion, rows: Rows, scores: Values) -> None:
+    async def _compare(
+        self, shadow: Shadow, version: ResidentVersion, given: Examples | Rows, rows: Rows, scores: Values
+    ) -> None:
         lease, counts = shadow.lease(), shadow.counts
         if lease is None:
             counts.num_dropped += 1
             return
         with lease as resident:
-            if not _is_comparable(resident, version):
+            has_rows = resident.input_spec.rows_key == version.input_spec.rows_key
+            can_prepare = isinstance(given, Examples) and resident.input_spec.kind == version.input_spec.kind
+            if not (has_rows or can_prepare) or not _is_comparable(resident, version):
                 counts.num_skipped += 1
                 return
             try:
+                if not has_rows and isinstance(given, Examples):
+                    model = str(resident.name)
+                    rows = await self._decoder.rows(given.examples, resident.input_spec, given.field_of, model)
                 found = await self._run(resident, rows)
             except (QueueFull, DeadlineExceeded):
                 counts.num_dropped += 1
@@ -105,8 +121,8 @@ def _scores_of(version: ResidentVersion, answer: Answer) -> Values | None:
 
 
 def _is_comparable(shadow: ResidentVersion, version: ResidentVersion) -> bool:
-    """Say whether both take the same input and have the same task, and the same targets: a missing value is no 0."""
-    if shadow.task is None or version.task is None or shadow.input_spec.rows_key != version.input_spec.rows_key:
+    """Say whether both have the same task, and the same targets: a missing value is no 0."""
+    if shadow.task is None or version.task is None:
         return False
     has_same_names = set(shadow.names) == set(version.names)
     return shadow.task.kind == version.task.kind and (has_same_names or version.task.activation != "identity")

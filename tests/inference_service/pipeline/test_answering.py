@@ -75,7 +75,7 @@ class Setup:
             self.device.run, device_threads, {"values": CostLimits(4, 64)}, clock=lambda: self.device.seconds
         )
         decoder = Decoder(decode_threads, {"values": Limits(example=100, request=1000, batch_cost=4, queue_cost=64)})
-        self.pipeline = Pipeline(self.scheduler, decoder, ShadowTraffic(self.scheduler))
+        self.pipeline = Pipeline(self.scheduler, decoder, ShadowTraffic(self.scheduler, decoder))
 
     def model(self, model_id: str) -> ResidentVersion:
         stage = Stage(StageKey("mlp", "{}", "", "head", "digest"), Precision.FLOAT32, nn.Identity(), 0)
