@@ -25,6 +25,7 @@ WITHOUT_A_CLIENT = {
     "demo": "starts services of its own",
     "photos": "writes files",
     "bases": "lists what is installed",
+    "schema": "prints what the client itself knows",
     "store fsck": "opens the store itself",
     "store du": "opens the store itself",
     "store migrate": "opens the store itself",

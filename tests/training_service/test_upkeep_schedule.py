@@ -73,7 +73,7 @@ def test_a_watch_after_an_event_that_is_gone_is_refused(tmp_path: Path) -> None:
             list(service.watch(job.name, after_sequence=1))
         assert [event.sequence for event in service.watch(job.name, after_sequence=2)] == [3]
         report = service.training.GetReport(training_pb2.GetReportRequest(name=job.name), timeout=TIMEOUT)
-        assert "2 events before these are not kept any more" in report.html
+        assert "2 earlier events were deleted after their retention time" in report.html
 
 
 def test_an_error_in_one_step_ends_neither_the_others_nor_the_service(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_a_version_is_shown_with_what_its_recipe_used(maas: Maas) -> None:
     assert recipe.split()[1] == "linear_probe"
     assert {word.partition("=")[0] for word in recipe.split()[2:]} <= {
         "augmentation",
+        "fit",
         "strength",
         "refitted_on_validation_rows",
     }
@@ -93,7 +94,7 @@ def test_what_cannot_be_evaluated_is_explained(maas: Maas) -> None:
     """What is wrong, and what to do."""
     code, _, err = maas("evaluate", "base")
     assert (code, "models/base/versions/1 was not trained on a dataset here: name one with --dataset" in err) == (
-        1,
+        2,
         True,
     )
     code, _, err = maas("evaluate", "flowers", "--split", "tset")

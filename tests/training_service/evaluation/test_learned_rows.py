@@ -81,7 +81,7 @@ def test_the_gate_compares_on_rows_that_neither_learned_from(service: RunningSer
     history = service.registry.ListAliasHistory(model_store_pb2.ListAliasHistoryRequest(parent=PRODUCTION)).moves
     assert (history[0].refused, history[0].reason) == (True, promotion.reason)
     page = service.training.GetReport(pb.GetReportRequest(name=job.name), timeout=TIMEOUT).html
-    assert f"{15 - len(left)} test rows that a version learned from" in page
+    assert f"{15 - len(left)} test rows that one of the versions learned from" in page
 
 
 @pytest.mark.usefixtures("served")
