@@ -12,8 +12,8 @@ Learnt on the way, on 2 cores with AMX, and of late on 2 with AVX-512 BF16, whic
   It has to begin and end with a burst.
 - In float32 batches of 8 run as many rows a second as batches of 32, or more; in bfloat16 from 8 rows on all are equal.
 - Threads of one operation wait for the slowest of them, dozens of times a batch. With rows shared among the cores
-  (`row_threads.py`) and packed and fused convolutions (`packed_conv.py`) ResNet-18 in bfloat16 runs 370 to 450 rows a
-  second in process; what serves float32 rows of 600 kB then copies as much as it computes: 230 to 275.
+  (`row_threads.py`) ResNet-18 in bfloat16 with AMX runs 370 to 450 rows a second in process; what serves float32 rows
+  of 600 kB then copies as much as it computes: 230 to 275.
 - Where a core idles now, a thread waits for Python's lock: 2 to 5 %, by what the event loop has to do meanwhile; with
   AMX, where an operation is done in a millisecond, 12 %. A switch interval of a tenth of one makes 8 % of that, and
   the slowest loads of a probe half as long again: the thread that loads is interrupted as often.
@@ -112,6 +112,33 @@ def resnet(folder: Path, options: Options) -> Iterator[Figure]:
     yield Figure("resnet18 auto: served / its stages in process", median_ratio(autos, autos_limit), "x")
     yield Figure("resnet18 float32: served / plain PyTorch", median_ratio(ours, plains), "x", ">= 1.3")
     yield Figure("resnet18 auto: served / plain PyTorch", median_ratio(autos, plains), "x", ">= 2.3")
+
+
+def mobilenet(folder: Path, options: Options) -> Iterator[Figure]:
+    """MobileNetV2 of ready float32 rows, by the backend of the settings against PyTorch."""
+    yield from _by_backend(folder, options, "mobilenet_v2")
+
+
+def efficientnet(folder: Path, options: Options) -> Iterator[Figure]:
+    """EfficientNet-B0 of ready float32 rows, by the backend of the settings against PyTorch."""
+    yield from _by_backend(folder, options, "efficientnet_b0")
+
+
+def _by_backend(folder: Path, options: Options, architecture: str) -> Iterator[Figure]:
+    base, calibration = fitted_classifier(architecture)
+    publish(open_store(folder), "network", base, calibration=calibration)
+    body = _file(folder / "body", floats_body(3, 224, 224))
+    rounds, seconds = _times(options)
+    with serving(folder) as auto, serving(folder, cpu_backend="torch") as torch:
+        auto.await_openvino("models/network")
+        ours, theirs = in_turn(
+            rounds,
+            lambda: auto.load("network", body=body, seconds=seconds, in_flight=IN_FLIGHT).rate,
+            lambda: torch.load("network", body=body, seconds=seconds, in_flight=IN_FLIGHT).rate,
+        )
+    yield Figure(f"{architecture} auto, {IN_FLIGHT} in flight", statistics.median(ours), "/s")
+    yield Figure(f"{architecture}, PyTorch alone, {IN_FLIGHT} in flight", statistics.median(theirs), "/s")
+    yield Figure(f"{architecture}: auto / PyTorch alone", median_ratio(ours, theirs), "x", ">= 1.1")
 
 
 def alone(folder: Path, options: Options) -> Iterator[Figure]:
@@ -245,7 +272,7 @@ def _ask(stub: object, model: str, body: Path) -> bytes:
     return bytes(stub.ModelInfer(request).SerializeToString())
 
 
-PARTS: dict[str, Part] = {part.__name__: part for part in (resnet, alone, mlp, jpeg, overload)}
+PARTS: dict[str, Part] = {part.__name__: part for part in (resnet, mobilenet, efficientnet, alone, mlp, jpeg, overload)}
 
 if __name__ == "__main__":
     run_parts("serving", __doc__ or "", PARTS)

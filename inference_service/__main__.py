@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TypeVar
 
+import structlog
 import torch
 
 from grpc_runtime.database_start import opened_database
@@ -27,6 +28,8 @@ from inference_service.execution.work import Answer, Work
 from inference_service.lifecycle.load_tasks import Loading
 from inference_service.lifecycle.manager import Manager
 from inference_service.models.calibration_check import Calibrator
+from inference_service.models.cpu.compiled_stages import CompiledStages
+from inference_service.models.cpu.openvino import OpenVino, import_openvino, openvino_version
 from inference_service.models.cuda_graphs import Recorder
 from inference_service.models.loader import Loader
 from inference_service.models.resident import ResidentVersion
@@ -40,11 +43,15 @@ from inference_service.pipeline.response_cache import ResponseCache
 from inference_service.pipeline.shadow_traffic import ShadowTraffic
 from inference_service.server import CODES, InferenceServer, guard_of, registrations
 from inference_service.settings import InferenceSettings
+from model_store.blobs import BlobStore
+from model_store.blobs.cache import BlobCache
 from model_store.database.engine import Database
 from model_store.errors import InvalidInput
 from model_store.registry.models import ModelStore
 from model_store.registry.serving_view import ServingView
 from model_store.transactions.changes import ChangeFeed
+
+_log = structlog.get_logger()
 
 T = TypeVar("T")
 # The way to the device's thread and back costs a quarter of a millisecond where the cores are idle. What took it once
@@ -82,6 +89,7 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         DeviceThreads(num_threads, 2 if device.type == "cpu" else 1) as device_threads,
         ThreadPoolExecutor(1, "loader") as loader_thread,
         ThreadPoolExecutor(settings.num_decode_threads, "decoder") as decode_threads,
+        ExitStack() as stack,
     ):
         store = ModelStore(database, settings.open_blobs())
         executor = Executor(device, row_threads if device.type == "cpu" else None)
@@ -98,7 +106,21 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         view = ServingView(database)
         calibrator = Calibrator(store.blobs, device, device_threads, view.calibration)
         recorder = _recorder(settings, device)
-        loader = Loader(store.blobs, device, warm_up, calibrator, settings.precision, run_alone, recorder)
+        compiled = _compiled_stages(settings, device, store.blobs, num_threads)
+        if compiled is not None:
+            stack.enter_context(closing(compiled))
+        loop = asyncio.get_running_loop()
+        loader = Loader(
+            store.blobs,
+            device,
+            warm_up,
+            calibrator,
+            settings.precision,
+            run_alone,
+            recorder=recorder,
+            compiled=compiled,
+            improved=lambda name: loop.call_soon_threadsafe(manager.reload, name),
+        )
         desired = DesiredVersions(store, view, _policies(settings))
         loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))
         manager = _manager(settings, loading, desired)
@@ -178,6 +200,35 @@ def _recorder(settings: InferenceSettings, device: torch.device) -> Recorder | N
     if settings.cuda_graphs and device.type != "cuda":
         raise InvalidInput.of("cuda_graphs", "is true, but the service runs on a CPU: leave it out there")
     return Recorder(min(each.batch_cost for each in settings.limits.values())) if settings.cuda_graphs else None
+
+
+def _compiled_stages(
+    settings: InferenceSettings, device: torch.device, blobs: BlobStore, num_threads: int
+) -> CompiledStages | None:
+    """Return the stages that OpenVINO compiled; None where PyTorch runs all. Raises InvalidInput."""
+    is_named = settings.cpu_backend == "openvino"
+    if device.type != "cpu" and is_named:
+        raise InvalidInput.of("cpu_backend", "is openvino, but the service runs on a GPU: leave it out there")
+    if device.type != "cpu" or settings.cpu_backend == "torch":
+        return None
+    if openvino_version() is None:
+        if is_named:
+            raise InvalidInput.of(
+                "cpu_backend", "is openvino, which is not installed: pip install 'maas-transfer[server,openvino]'"
+            )
+        _log.info("cpu_backend", backend="torch", reason="openvino is not installed")
+        return None
+    if is_named:
+        _check_import()
+    cache = BlobCache(settings.cache_folder / "compiled", settings.cache_bytes)
+    return CompiledStages(cache, blobs, OpenVino(num_threads))
+
+
+def _check_import() -> None:
+    try:
+        import_openvino()
+    except ImportError as error:
+        raise InvalidInput.of("cpu_backend", f"is openvino, which cannot be imported here: {error}") from error
 
 
 def _device(name: str) -> torch.device:

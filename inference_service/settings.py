@@ -38,6 +38,11 @@ class InferenceSettings(ServerSettings):
         description="Data type of the backbones. `auto`: the fastest one in which a version's answers to its "
         "calibration rows agree with float32.",
     )
+    cpu_backend: Literal["auto", "torch", "openvino"] = Field(
+        default="auto",
+        description="What runs backbones on a CPU. `openvino`: stages that OpenVINO compiled, and PyTorch until they "
+        "are; the package's extra `openvino` brings it. `auto`: OpenVINO where it is installed, else PyTorch.",
+    )
     cuda_graphs: bool = Field(
         default=False,
         description="On a GPU: record the stages of a backbone as CUDA graphs at load. Small batches are faster; a "

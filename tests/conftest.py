@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import uuid
@@ -17,6 +18,9 @@ from model_store.registry.models import ModelStore
 from tests.missing import skip_or_fail
 from tests.postgres_server import NoPostgres, new_database, postgres_server
 from tests.s3_server import BUCKET, NoS3, S3Server, s3_server
+
+# A service that compiles what it loads takes a core for seconds: tests of the backend ask for it.
+os.environ.setdefault("MAAS_INFERENCE_CPU_BACKEND", "torch")
 
 # The same examples on every machine: a red run can be repeated.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -59,6 +59,13 @@ class Served:
                     return report
         raise AssertionError(f"{version} is not served")
 
+    def await_openvino(self, model: str) -> None:
+        """Wait until all READY versions of a model run by OpenVINO."""
+        for state in self.stub.WatchServedModels(pb.WatchServedModelsRequest(name=model), timeout=120):
+            if state.versions and all(each.backend == pb.BACKEND_OPENVINO for each in state.versions):
+                return
+        raise AssertionError(f"{model} is not served by OpenVINO")
+
     def precision(self, version: str) -> str:
         """Return what a version is served in, such as BFLOAT16."""
         model = version.rpartition("/versions/")[0]

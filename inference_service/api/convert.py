@@ -14,7 +14,7 @@ from inference_service.lifecycle.policy import VersionState
 from inference_service.lifecycle.served_model import AliasReport, ModelReport
 from inference_service.lifecycle.served_version import VersionReport
 from inference_service.lifecycle.traffic import ShadowCounts
-from inference_service.models.precision import Agreement, Precision
+from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.resident import ResidentVersion
 from inference_service.pipeline.signature import ANY, inputs_of, outputs_of
 from model_store.modalities import InputSpec
@@ -43,6 +43,8 @@ _PRECISIONS = {
     Precision.BFLOAT16: pb.PRECISION_BFLOAT16,
     Precision.FLOAT16: pb.PRECISION_FLOAT16,
 }
+
+_BACKENDS = {Backend.TORCH: pb.BACKEND_TORCH, Backend.OPENVINO: pb.BACKEND_OPENVINO}
 
 
 def embed_response(version: ResidentVersion, embeddings: Numbers) -> pb.EmbedResponse:
@@ -74,6 +76,7 @@ def _served_version(report: VersionReport) -> pb.ServedVersion:
         last_used_time=_timestamp(report.last_used_at) if report.last_used_at else None,
         pinned=report.is_pinned,
         precision=_PRECISIONS[report.precision] if report.precision else pb.PRECISION_UNSPECIFIED,
+        backend=_BACKENDS[report.backend] if report.backend else pb.BACKEND_UNSPECIFIED,
         precision_trials=[_trial(each) for each in report.agreements],
         temperature=report.task.temperature if report.task else None,
         modality=report.input_spec.kind if report.input_spec else "",
@@ -100,6 +103,7 @@ def _trial(agreement: Agreement) -> pb.PrecisionTrial:
         row_count=agreement.num_rows,
         decision_agreement=agreement.decision_agreement,
         max_score_shift=agreement.max_score_shift,
+        backend=_BACKENDS[agreement.backend],
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -52,7 +53,24 @@ class Loading:
         version.ready_at = time.monotonic()
         version.load_seconds = version.ready_at - started
         version.move(VersionState.READY)
-        _log.info("version_ready", version=str(version.name), load_seconds=round(version.load_seconds, 3))
+        _log.info(
+            "version_ready", version=str(version.name), load_seconds=round(version.load_seconds, 3), **_how(resident)
+        )
+
+    async def reload(self, version: ServedVersion) -> None:
+        """Let a READY version be what a load makes of it now; where that fails it goes on as it is."""
+        if (before := version.resident) is None or version.state is not VersionState.READY:
+            return
+        running = self._submit(self._load, version.name, version.manifest_digest)
+        await asyncio.wait([running])
+        if (error := running.exception()) is not None:
+            _log.error("reload_failed", version=str(version.name), reason=_reason(error), exc_info=error)
+            if isinstance(error, DeviceFailed):
+                raise error
+        elif version.resident is before:  # it may have been unloaded meanwhile
+            version.resident = replace(running.result(), statistics=before.statistics)
+            version.stages = {stage.identity: stage.size_bytes for stage in version.resident.stages}
+            _log.info("version_reloaded", version=str(version.name), **_how(version.resident))
 
     async def measure(self, version: ServedVersion) -> None:
         """Measure the stages of a version; it is FAILED where they cannot be read."""
@@ -72,7 +90,7 @@ class Loading:
 
     async def _done(self, version: ServedVersion, work: Callable[..., T], *arguments: object) -> T | None:
         """Return the result of work in the loader thread, or record its failure and return None."""
-        running = asyncio.get_running_loop().run_in_executor(self._loader_thread, work, *arguments)
+        running = self._submit(work, *arguments)
         await asyncio.wait([running])  # unlike `await running`, this does not raise the error of the task
         error = running.exception()
         if error is None:
@@ -81,6 +99,13 @@ class Loading:
         if isinstance(error, DeviceFailed):
             raise error
         return None
+
+    def _submit(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._loader_thread, work, *arguments)
+
+
+def _how(resident: ResidentVersion) -> dict[str, str]:
+    return {"precision": resident.precision, "backend": resident.backend}
 
 
 def _reason(error: BaseException) -> str:

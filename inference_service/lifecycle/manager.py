@@ -24,7 +24,7 @@ from inference_service.lifecycle.transitions import Transitions
 from inference_service.lifecycle.waiting import Waiting
 from inference_service.lifecycle.watchers import Watchers
 from model_store.errors import IllegalState
-from model_store.names import ModelName
+from model_store.names import ModelName, VersionName
 
 # The time that one slice of an update may take: requests run between slices of thousands of models.
 _SLICE_SECONDS = 0.005
@@ -61,6 +61,7 @@ class Manager:
         self._is_short_of_room = False
         self._watchers = Watchers()
         self._updates: deque[WantedModel] = deque()
+        self._reloads: deque[VersionName] = deque()
         self.readiness = Readiness(self._models)
 
     def update(self, models: Iterable[WantedModel]) -> None:
@@ -70,6 +71,11 @@ class Manager:
         """
         self._updates.extend(models)
         self._take_over_some()
+        self._woken.set()
+
+    def reload(self, name: VersionName) -> None:
+        """Load a READY version anew, as it can be served better than it is; it answers meanwhile."""
+        self._reloads.append(name)
         self._woken.set()
 
     def lease(self, target: Target) -> Lease:
@@ -155,6 +161,7 @@ class Manager:
                     self._woken.clear()
                     await self._take_over_all()
                     if self._models.is_informed:
+                        self._begin_reloads(loads)
                         await self._act(loads)
                         self.readiness.check()
                     await self._woken.wait()
@@ -195,6 +202,13 @@ class Manager:
             model = self._models.by_id[action.name.model_id]
             self._transitions.take(action, model.versions[action.name], loads)
             await asyncio.sleep(0)
+
+    def _begin_reloads(self, loads: asyncio.TaskGroup) -> None:
+        while self._reloads:
+            name = self._reloads.popleft()
+            model = self._models.by_id.get(name.model_id)
+            if model is not None and (version := model.versions.get(name)) is not None:
+                self._transitions.reload(version, loads)
 
     def _next_action(self) -> Action | None:
         now = time.monotonic()

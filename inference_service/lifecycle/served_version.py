@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from inference_service.lifecycle.policy import VersionSnapshot, VersionState
-from inference_service.models.precision import Agreement, Precision
+from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
 from model_store.modalities import InputSpec
@@ -126,6 +126,7 @@ class VersionReport:
     last_used_at: datetime | None = None
     is_pinned: bool = False
     precision: Precision | None = None
+    backend: Backend | None = None
     agreements: tuple[Agreement, ...] = ()
     input_spec: InputSpec | None = None
     """The input spec; None for a version that is not loaded."""
@@ -148,6 +149,7 @@ def version_report(version: ServedVersion) -> VersionReport:
         datetime.now(UTC) - unused if version.used_at else None,
         version.is_pinned,
         version.resident.precision if version.resident else None,
+        version.resident.backend if version.resident else None,
         version.resident.agreements if version.resident else (),
         version.resident.input_spec if version.resident else None,
         version.resident.task if version.resident else None,

@@ -17,13 +17,13 @@ class InMemory:
         self._held: dict[ServedVersion, Mapping[Hashable, int]] = {}
 
     def note(self, version: ServedVersion) -> None:
-        """Record that a version was loaded or freed."""
-        if version.resident is not None and version not in self._held:
+        """Record that a version was loaded, loaded anew or freed."""
+        before = self._held.pop(version, {})
+        if version.resident is not None:
             self._held[version] = {stage.identity: stage.size_bytes for stage in version.resident.stages}
             self._num_users.update(self._held[version].keys())
             self.stages |= self._held[version]
-        elif version.resident is None and version in self._held:
-            self._num_users.subtract(self._held[version].keys())
-            for key in self._held.pop(version):
-                if not self._num_users[key]:
-                    del self.stages[key], self._num_users[key]
+        self._num_users.subtract(before.keys())
+        for key in before:
+            if not self._num_users[key]:
+                del self.stages[key], self._num_users[key]

@@ -49,6 +49,10 @@ class Transitions:
                 self._drain(version, "not wanted any more")
         self._settled(version)
 
+    def reload(self, version: ServedVersion, loads: asyncio.TaskGroup) -> None:
+        """Load a READY version anew, while it goes on answering."""
+        loads.create_task(self._settling(version, self._loading.reload(version)))
+
     def free_if_drained(self, version: ServedVersion) -> None:
         """Free a draining version that has no lease."""
         if version.num_leases == 0:

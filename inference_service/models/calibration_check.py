@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor as Threads
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -51,7 +52,7 @@ class Calibrator:
         features = self._features_of(version, digests.rows)
         wanted = read_logits(self._blobs, digests.logits, features.num_rows, len(version.names))
         logits = self._on_device(lambda: _head(version, features))
-        return agreement(version.precision, wanted, logits, *version.activation)
+        return replace(agreement(version.precision, wanted, logits, *version.activation), backend=version.backend)
 
     def _features_of(self, version: ResidentVersion, rows_digest: str) -> Batch:
         key = (rows_digest, version.backbone_key)

@@ -31,6 +31,13 @@ class Precision(StrEnum):
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self]
 
 
+class Backend(StrEnum):
+    """What runs the stages of a backbone. A head always runs in PyTorch."""
+
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How a version's answers in a precision compare with float32's on the rows that are stored with it.
@@ -43,6 +50,7 @@ class Agreement:
     num_rows: int
     decision_agreement: float
     max_score_shift: float
+    backend: Backend = Backend.TORCH
 
     @property
     def passes(self) -> bool:

@@ -10,7 +10,7 @@ from weakref import WeakSet
 from torch import nn
 
 from inference_service.models.cuda_graphs import Graphed
-from inference_service.models.precision import Agreement, Precision
+from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.statistics import VersionStatistics
 from model_store.modalities import Batch, InputSpec, X, cast
 from model_store.names import VersionName
@@ -31,12 +31,15 @@ class StageKey:
     digest: str
 
 
+StageIdentity = tuple[StageKey, Precision, Backend]
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One stage on the device, ready to run in one precision.
 
-    The loader makes one object of each key and precision, so identity is equality. `reads` and `writes` name the
-    tensors of a batch that the module takes and gives, in order.
+    The loader makes one object of each key, precision and backend, so identity is equality. `reads` and `writes` name
+    the tensors of a batch that the module takes and gives, in order.
     """
 
     key: StageKey
@@ -45,12 +48,13 @@ class Stage:
     size_bytes: int
     reads: tuple[str, ...] = (X,)
     writes: tuple[str, ...] = (X,)
+    backend: Backend = Backend.TORCH
     users: WeakSet[ResidentVersion] = field(default_factory=WeakSet, repr=False)
 
     @property
-    def identity(self) -> tuple[StageKey, Precision]:
+    def identity(self) -> StageIdentity:
         """What no other stage in memory has."""
-        return self.key, self.precision
+        return self.key, self.precision, self.backend
 
     def __call__(self, batch: Batch) -> Batch:
         """Run the stage over rows whose floating tensors are of any precision; pass on what it does not write."""
@@ -116,7 +120,12 @@ class ResidentVersion:
     @property
     def backbone_key(self) -> Hashable:
         """What versions have in common whose backbones give the same for the same rows."""
-        return (self.input_spec, self.precision, *(stage.key for stage in self.backbone))
+        return (self.input_spec, *(stage.identity for stage in self.backbone))
+
+    @property
+    def backend(self) -> Backend:
+        """What runs its backbone: OpenVINO where that runs any stage."""
+        return Backend.OPENVINO if any(each.backend is Backend.OPENVINO for each in self.backbone) else Backend.TORCH
 
     def features(self, rows: Batch, *, records: bool = False) -> Batch:
         """Return what the backbone gives for prepared rows on its device, and the head reads.

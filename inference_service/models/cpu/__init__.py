@@ -1,1 +1,1 @@
-"""Stages prepared for the CPU: packed convolutions and integer max pooling."""
+"""A CPU backend: stages compiled by OpenVINO, in this process and by a child process."""

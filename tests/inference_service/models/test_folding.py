@@ -1,4 +1,4 @@
-"""Stages prepared for serving give what plain ones give."""
+"""Folded stages give what plain ones give."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from inference_service.models.cpu.packed_conv import PackedConv
-from inference_service.models.cpu.prepare import folded, make_plan, packed
+from inference_service.models.folding import find_folds, folded, has_norms
 from model_store.architectures import Head, build_random, torchvision_architectures
 
 
 @pytest.mark.parametrize("architecture", torchvision_architectures())
-def test_a_prepared_network_gives_the_same(architecture: str) -> None:
+def test_a_folded_network_gives_the_same(architecture: str) -> None:
     """Float32, batch 2, BatchNorm statistics as training leaves them: within 1e-4 of the largest activation."""
     chain = build_random(architecture, {}, Head("linear", 5), 0).eval().requires_grad_(requires_grad=False)
     generator = torch.Generator().manual_seed(1)
@@ -24,23 +23,33 @@ def test_a_prepared_network_gives_the_same(architecture: str) -> None:
             assert module.running_var is not None
             module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
     x = torch.randn(2, 3, 224, 224, generator=generator).contiguous(memory_format=torch.channels_last)
-    num_norms = num_packed = num_with_convs = 0
+    num_norms = 0
     with torch.inference_mode():
         plain = fast = x
         for name in chain.stage_names:
             stage = chain.stage(name)
             plain = stage(plain)
-            plan = make_plan(stage)
-            if plan is not None:
-                num_with_convs += 1
-                stage = packed(folded(stage, plan), plan)
+            if has_norms(stage):
+                stage = folded(stage, find_folds(stage))
             fast = stage(fast)
-            kinds = {type(module) for module in stage.modules()}
-            assert len(kinds & {nn.Conv2d, PackedConv}) <= 1, "all are packed, or none"
-            num_packed += PackedConv in kinds
             assert (plain - fast).abs().max() <= 1e-4 * max(1.0, float(plain.abs().max()))
             num_norms += sum(isinstance(module, nn.BatchNorm2d) for module in stage.modules())
     if not architecture.startswith("densenet"):  # whose BatchNorms mostly come before a convolution
         assert num_norms == 0
-    if architecture.startswith(("resnet", "densenet", "squeezenet")):
-        assert num_packed == num_with_convs
+
+
+def test_a_convolution_that_others_read_is_not_folded() -> None:
+    """Its own output is added to that of its BatchNorm: folding would change both."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            output = self.conv(x)
+            normed: torch.Tensor = self.norm(output)
+            return normed + output
+
+    assert find_folds(Both().eval()) == ()
+    assert find_folds(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval()) == (("0", "1"),)

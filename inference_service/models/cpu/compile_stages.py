@@ -1,0 +1,107 @@
+"""Compiles the stages of one backbone by OpenVINO, in a process of its own and behind all other work: `python -m …`.
+
+Its input is an order, a line of JSON, and behind it each stage's safetensors file, first stage to last; its output is
+JSON: for each stage that cannot be compiled, why. Converting a network holds the interpreter's lock for seconds: in
+the service's own process no request would be answered meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from inference_service.models.cpu.openvino import import_openvino, sealed
+from model_store.architectures import Head, build_stage, reads, run_stage, writes
+from model_store.modalities import Batch, X
+
+_NICENESS = 10  # at 19 a busy service left it no time: a minute was not enough
+_NUM_ROWS = 3  # not 1, which a trace may take for a constant
+# Of the largest number. In float32 stages of ResNet, MobileNet and EfficientNet differed by 1e-6.
+_MAX_DIFFERENCE = 1e-3
+_TYPES = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class CannotCompile(Exception):
+    """Why OpenVINO cannot run a stage."""
+
+
+def main() -> None:
+    """Carry out the order on standard input."""
+    os.nice(_NICENESS)
+    torch.set_num_threads(1)
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    order = json.loads(sys.stdin.buffer.readline())
+    with torch.no_grad():
+        reasons = compile_stages(order, sys.stdin.buffer)
+    print(json.dumps(reasons), file=answers)
+
+
+def compile_stages(order: Mapping[str, Any], blobs: BinaryIO) -> dict[str, str]:
+    """Write the files that an order names for its stages; return why the others of them cannot be compiled."""
+    compiler, head, reasons = _Compiler(import_openvino()), Head.from_json(order["head"]), {}
+    rows = Batch.of(torch.randn(_NUM_ROWS, *order["row_shape"], generator=torch.Generator().manual_seed(0)))
+    for position, (name, num_bytes, files) in enumerate(order["stages"]):
+        stage = build_stage(order["architecture"], order["arguments"], head, name)
+        stage.load_state_dict(load(blobs.read(num_bytes)), strict=True, assign=True)
+        before, rows = rows, run_stage(stage.eval().requires_grad_(requires_grad=False), rows)
+        try:
+            if files:
+                compiler.write(stage, before, rows, files, is_first=position == 0)
+        except (CannotCompile, RuntimeError) as error:  # OpenVINO's own are RuntimeErrors
+            reasons[name] = str(error)
+    return reasons
+
+
+class _Compiler:
+    def __init__(self, openvino: ModuleType) -> None:
+        self._openvino = openvino
+        self._core = openvino.Core()
+        self._decoder = import_module("openvino.frontend.pytorch.ts_decoder").TorchScriptPythonDecoder
+        self._frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
+
+    def write(self, stage: nn.Module, before: Batch, after: Batch, files: Mapping[str, str], *, is_first: bool) -> None:
+        """Write a file for each precision, where the stage gives `after` for `before` in float32."""
+        if (reads(stage), writes(stage)) != ((X,), (X,)):
+            raise CannotCompile("it reads or writes other tensors than x")
+        decoder = self._decoder(torch.jit.trace(stage, (before.x,), check_trace=False))
+        model = self._frontend.convert(self._frontend.load(decoder))
+        model.reshape([-1, *before.x.shape[1:]])
+        self._check(model, before.x[:1], after.x[:1])
+        form = {"row_shape": after.x.shape[1:], "is_channels_last": is_first and before.x.ndim == 4}
+        for precision, file in files.items():
+            exported = self._compiled(model, precision, is_channels_last=form["is_channels_last"]).export_model()
+            Path(file).write_bytes(sealed(form, exported.getvalue()))
+
+    def _check(self, model: Any, x: Tensor, wanted: Tensor) -> None:  # noqa: ANN401  the library carries no types
+        compiled = self._core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        found = torch.from_numpy(compiled(x.numpy())[0])
+        if found.shape != wanted.shape:
+            raise CannotCompile(f"it gives {list(found.shape)} for {list(wanted.shape)}")
+        difference = float((found - wanted).abs().max()) / max(1.0, float(wanted.abs().max()))
+        if not difference <= _MAX_DIFFERENCE:
+            raise CannotCompile(f"it differs from PyTorch by {difference:.1g} of its largest number")
+
+    def _compiled(self, model: Any, precision: str, *, is_channels_last: bool) -> Any:  # noqa: ANN401
+        """Compile for tensors of the precision at both ends: half the bytes to write and read between stages."""
+        ov, number = self._openvino, _TYPES[precision]
+        steps = ov.preprocess.PrePostProcessor(model.clone())
+        steps.input().tensor().set_element_type(getattr(ov.Type, number))
+        steps.output().tensor().set_element_type(getattr(ov.Type, number))
+        if is_channels_last:  # as rows come from the input spec
+            steps.input().tensor().set_layout(ov.Layout("NHWC"))
+            steps.input().model().set_layout(ov.Layout("NCHW"))
+        return self._core.compile_model(steps.build(), "CPU", {"INFERENCE_PRECISION_HINT": number})
+
+
+if __name__ == "__main__":
+    main()
