@@ -12,11 +12,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+import torch
 from maas.inference.v1 import inference_pb2, inference_pb2_grpc
 from sqlalchemy import text
 
 from grpc_runtime.child_process import command_of
 from grpc_runtime.settings import StoreSettings
+from inference_service.__main__ import _compiled_stages, build
+from inference_service.settings import InferenceSettings
+from model_store.errors import InvalidInput
 from tests.inference_service.making import Recipe, Registry, photo
 from tests.inference_service.running import predict_request, until
 
@@ -99,3 +103,15 @@ def test_starting_does_not_wait_for_torchvision() -> None:
     """It takes a second to import, and the first architecture that is built imports it."""
     code = "import sys, inference_service.__main__; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_backend_that_is_asked_for_and_missing_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says what to install; `auto` serves by PyTorch instead."""
+    monkeypatch.setattr("inference_service.__main__.openvino_version", lambda: None)
+    chosen = InferenceSettings(home=tmp_path, cpu_backend="openvino")
+    with pytest.raises(InvalidInput, match=r"openvino, which is not installed: pip install"), build(chosen):
+        pass
+    auto = InferenceSettings(home=tmp_path, cpu_backend="auto")
+    assert _compiled_stages(auto, torch.device("cpu"), auto.open_blobs(), 1) is None
