@@ -73,13 +73,15 @@ class _Compiler:
         """Write a file for each precision, where the stage gives `after` for `before` in float32."""
         if (reads(stage), writes(stage)) != ((X,), (X,)):
             raise CannotCompile("it reads or writes other tensors than x")
-        decoder = self._decoder(torch.jit.trace(stage, (before.x,), check_trace=False))
+        traced = torch.jit.trace(stage, (before.x,), check_trace=False)  # type: ignore[no-untyped-call]  # PyTorch's own
+        decoder = self._decoder(traced)
         model = self._frontend.convert(self._frontend.load(decoder))
         model.reshape([-1, *before.x.shape[1:]])
         self._check(model, before.x[:1], after.x[:1])
-        form = {"row_shape": after.x.shape[1:], "is_channels_last": is_first and before.x.ndim == 4}
+        is_channels_last = is_first and before.x.ndim == 4
+        form = {"row_shape": after.x.shape[1:], "is_channels_last": is_channels_last}
         for precision, file in files.items():
-            exported = self._compiled(model, precision, is_channels_last=form["is_channels_last"]).export_model()
+            exported = self._compiled(model, precision, is_channels_last=is_channels_last).export_model()
             Path(file).write_bytes(sealed(form, exported.getvalue()))
 
     def _check(self, model: Any, x: Tensor, wanted: Tensor) -> None:  # noqa: ANN401  the library carries no types

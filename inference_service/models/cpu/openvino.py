@@ -32,8 +32,9 @@ def import_openvino() -> ModuleType:
 
     Its converter's package sends an event at every import and conversion where a machine's user agreed to that once.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  None is what stops an import
-    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # None makes an import fail
+    modules.setdefault("openvino_telemetry", None)
+    modules.setdefault("openvino.tools.ovc", None)
     return importlib.import_module("openvino")
 
 

@@ -104,7 +104,7 @@ def test_a_version_is_served_by_pytorch_until_its_stages_are_compiled(blobs: Loc
     rows = SPEC.to_input(Batch({PIXELS: torch.from_numpy(np.stack(IMAGES))}, len(IMAGES)))
     features = chain.embed(rows)
     assert np.abs(embeddings - features.numpy()).max() < 1e-4
-    assert np.abs(scores - chain(rows).x.softmax(1).numpy()).max() < 1e-4
+    assert np.abs(scores - chain(rows).softmax(1).numpy()).max() < 1e-4
     second = compiling.loader.load(VersionName("flowers", 2), stored(blobs, network(0, 7)))
     assert second.backbone == first.backbone
     assert compiling.improved.empty()
