@@ -183,13 +183,17 @@ class Scheduler(Generic[W, A]):
             await self._arrived.wait()
             await self._runner.wants_next.wait()
             await self._take_in()
-            batch = self._queues.form_batch(self._runner.free_at(MARGIN), self._drop)
-            for entry, part in batch:
-                entry.history.capacity.add(-part.num_rows * entry.row_cost, entry.model)
-            if batch:
-                await self._runner.start(batch, tasks)
+            await self._run_next(tasks)
             if not self._queues:
                 self._arrived.clear()
+
+    async def _run_next(self, tasks: asyncio.TaskGroup) -> None:
+        """Start the next batch; nothing of it, and so no model, stays in memory while the queues are empty."""
+        batch = self._queues.form_batch(self._runner.free_at(MARGIN), self._drop)
+        for entry, part in batch:
+            entry.history.capacity.add(-part.num_rows * entry.row_cost, entry.model)
+        if batch:
+            await self._runner.start(batch, tasks)
 
     async def _take_in(self) -> None:
         """Let the event loop read the requests that have reached this process already, so that they join the batch.

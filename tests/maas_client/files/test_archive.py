@@ -67,7 +67,9 @@ def says_that_it_has_ended() -> bool:
 
 def test_a_receiver_that_leaves_before_the_end_does_not_hang_the_sender(tmp_path: Path) -> None:
     """The packing thread may have nothing left to do but to say so, to a queue that is full."""
-    (tmp_path / "a.bin").write_bytes(bytes(10 * CHUNK_BYTES - 1024))
+    (tmp_path / "a.bin").write_bytes(
+        bytes(10 * CHUNK_BYTES - 10 * 1024)
+    )  # with headers and padding ten chunks: two are read, eight fill the queue
     chunks = Contents(tmp_path).chunks()
     for _ in range(2):
         next(chunks)
