@@ -53,6 +53,7 @@ def opening(service: RunningService, job: pb.TrainingJob) -> str:
     return " ".join(page.texts["section"][0].split())
 
 
+@pytest.mark.slow
 def test_the_verdict_is_about_what_the_alias_names_now(service: RunningService) -> None:
     """First a plain answer; then the version that is served, or was before this one; and no more once that is gone."""
     first, second = trained(service), trained(service, 1, WORSE)
