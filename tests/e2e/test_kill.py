@@ -19,7 +19,8 @@ ENDED = {
     training_pb2.TRAINING_JOB_STATE_CANCELLED,
 }
 # Where the job stands when the service is killed: before a runner took it, at its start, in the middle, at its end.
-MOMENTS = ("queued", "preparing", "running", "progress")
+_SLOW = pytest.mark.slow
+MOMENTS = (pytest.param("queued", marks=_SLOW), pytest.param("preparing", marks=_SLOW), "running", "progress")
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -45,6 +45,7 @@ def test_what_tells_more_is_chosen() -> None:
     assert "200 rows" in choice.reason
 
 
+@pytest.mark.slow
 def test_noise_seldom_moves_a_base_from_its_own() -> None:
     """Of three candidates that are equally good, the lowest loss is another's in two of three cases."""
     found = [choose(*candidates(40, {"own": 1.0, "second": 1.0, "third": 1.0}, seed)) for seed in range(30)]
