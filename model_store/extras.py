@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution, version
 from urllib.parse import urlsplit
@@ -20,6 +21,14 @@ def require(extra: str, user: str) -> None:
     """Raise NotInstalled where a package of an extra is missing; `user` is the command that needs it."""
     if missing := [name for name in _packages(extra) if not _is_installed(name)]:
         raise NotInstalled(f"{user} needs packages that are not installed ({', '.join(missing)}): {remedy(extra)}")
+
+
+def end_without(extra: str, script: str) -> None:
+    """End the process with 1 and one line on standard error where a package of an extra is missing."""
+    try:
+        require(extra, script)
+    except NotInstalled as error:
+        sys.exit(f"{script}: {error}")
 
 
 def remedy(extra: str) -> str:
