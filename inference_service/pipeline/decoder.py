@@ -39,16 +39,16 @@ class Decoder:
         examples: Sequence[object],
         spec: InputSpec,
         field_of: Callable[[int], str],
-        flow: Hashable = None,
+        model: Hashable = None,
     ) -> Rows:
         """Return examples as rows, in order.
 
-        `flow` is the model of the request. Raises InvalidInput naming each unusable example by its number. Examples
-        that are not yet begun are dropped when the caller is cancelled.
+        The examples of different models take turns. Raises InvalidInput naming each unusable example by its number.
+        Examples that are not yet begun are dropped when the caller is cancelled.
         """
         request = _Request(examples, spec, field_of, asyncio.get_running_loop())
         with self._lock:
-            self._waiting.add(flow, request, (_Job(flow, request, index) for index in range(len(examples))))
+            self._waiting.add(model, request, (_Job(model, request, index) for index in range(len(examples))))
         for _ in examples:
             self._threads.submit(self._work)
         try:
@@ -56,8 +56,8 @@ class Decoder:
         finally:
             request.is_over = True
             with self._lock:
-                self._waiting.drop(flow, request)
-                self._large.drop(flow, request)
+                self._waiting.drop(model, request)
+                self._large.drop(model, request)
         return request.result()
 
     def _work(self) -> None:
@@ -72,7 +72,7 @@ class Decoder:
                 opened.prepare()
                 return
             with self._lock:
-                self._large.add(job.flow, job.request, [opened])
+                self._large.add(job.model, job.request, [opened])
         self._work_on_large()
 
     def _work_on_large(self) -> None:
@@ -172,9 +172,9 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Job:
-    """One example of a request for a flow."""
+    """One example of a request to a model."""
 
-    flow: Hashable
+    model: Hashable
     request: _Request
     index: int
 

@@ -13,28 +13,28 @@ class FairQueue(Generic[J]):
     """Yields one job of each request at a time, so that a small request does not wait for a large one."""
 
     def __init__(self) -> None:
-        self._flows: dict[Hashable, dict[Hashable, deque[J]]] = {}
+        self._models: dict[Hashable, dict[Hashable, deque[J]]] = {}
 
-    def add(self, flow: Hashable, request: Hashable, jobs: Iterable[J]) -> None:
+    def add(self, model: Hashable, request: Hashable, jobs: Iterable[J]) -> None:
         """Let jobs wait, one at least."""
-        self._flows.setdefault(flow, {}).setdefault(request, deque()).extend(jobs)
+        self._models.setdefault(model, {}).setdefault(request, deque()).extend(jobs)
 
     def take(self) -> J | None:
         """Return the next job, if one waits."""
-        if not self._flows:
+        if not self._models:
             return None
-        flow, requests = next(iter(self._flows.items()))
+        model, requests = next(iter(self._models.items()))
         request, jobs = next(iter(requests.items()))
         job = jobs.popleft()
-        del self._flows[flow], requests[request]
+        del self._models[model], requests[request]
         if jobs:
             requests[request] = jobs  # behind the others
         if requests:
-            self._flows[flow] = requests
+            self._models[model] = requests
         return job
 
-    def drop(self, flow: Hashable, request: Hashable) -> None:
+    def drop(self, model: Hashable, request: Hashable) -> None:
         """Forget the jobs of a request."""
-        requests = self._flows.get(flow, {})
+        requests = self._models.get(model, {})
         if requests.pop(request, None) is not None and not requests:
-            del self._flows[flow]
+            del self._models[model]

@@ -68,9 +68,9 @@ async def decoding(num_threads: int, **limits: int) -> AsyncIterator[Decoder]:
         yield Decoder(threads, {"image": replace(LIMITS["image"], **{"example": 6_000_000, **limits})})
 
 
-def start(decoder: Decoder, images: Sequence[bytes | Pixels], flow: str = "flowers") -> asyncio.Task[Rows]:
+def start(decoder: Decoder, images: Sequence[bytes | Pixels], model: str = "flowers") -> asyncio.Task[Rows]:
     """Begin to decode a request's images."""
-    return asyncio.create_task(decoder.rows(images, SPEC, "images[{}]".format, flow))
+    return asyncio.create_task(decoder.rows(images, SPEC, "images[{}]".format, model))
 
 
 def sized(width: int, height: int) -> bytes:
@@ -102,7 +102,7 @@ def test_requests_and_models_take_turns(held: Held) -> None:
             many = start(decoder, [sized(width, 70) for width in (71, 72, 73)])
             await asyncio.sleep(0)
             few = start(decoder, [sized(80, 70)])
-            other = start(decoder, [sized(90, 70), sized(91, 70)], flow="birds")
+            other = start(decoder, [sized(90, 70), sized(91, 70)], model="birds")
             await asyncio.sleep(0)
             held.free.set()
             await asyncio.gather(first, many, few, other)
@@ -116,7 +116,7 @@ def test_large_images_are_few_at_once_and_small_ones_pass_them(held: Held) -> No
 
     async def run() -> None:
         async with decoding(4) as decoder:
-            large = [start(decoder, [sized(*LARGE)] * 2), start(decoder, [sized(*LARGE)], flow="birds")]
+            large = [start(decoder, [sized(*LARGE)] * 2), start(decoder, [sized(*LARGE)], model="birds")]
             assert await asyncio.to_thread(held.begun.acquire, timeout=10)
             small = start(decoder, [sized(*SMALL)])
             assert await asyncio.to_thread(held.begun.acquire, timeout=10)
