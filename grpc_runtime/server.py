@@ -93,8 +93,9 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", keepalive_ms),  # of the pings that measure the bandwidth: others wait for them
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        # Clients may ping as well, and often: by default gRPC takes a ping in five minutes for an attack.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+        # Clients may ping as well, at any pace: their gRPC measures the bandwidth by several pings a second. By default
+        # a few within five minutes are an attack to a server, and it closes the connection with `too_many_pings`.
+        ("grpc.http2.max_ping_strikes", 0),
         ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle_seconds)),
         ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
