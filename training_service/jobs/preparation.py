@@ -19,6 +19,7 @@ from model_store.modalities import InputSpec, read_input_spec
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest
 from training_service.datasets.splits import Split
+from training_service.datasets.targets import TARGETS
 from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import FrozenPrefix, embeddings
 from training_service.modalities import MODALITIES, TrainingModality
@@ -29,7 +30,7 @@ from training_service.settings import TrainingSettings
 from training_service.tasks import TRAINING_TASKS
 from training_service.tasks.training_task import Targets
 from training_service.training.heads import Features
-from training_service.training.input_choice import InputChoice, choose_input
+from training_service.training.input_choice import InputChoice, choose_input, has_enough_rows
 from training_service.training.progress import ProgressMeter
 
 _MAX_TRIED_ROWS = 1_000
@@ -106,10 +107,13 @@ class Preparation:
         digest = hashlib.sha256("".join(row.sha256 for row in rows).encode()).hexdigest()
         return replace(self, digest=f"{self.digest}-{digest}", dataset=replace(self.dataset, rows=rows))
 
-    def embedded(
-        self, chain: Chain, spec: InputSpec, folder: Path, on_rows: Callable[[int], None]
-    ) -> tuple[Features, Targets]:
-        """Return embeddings and targets of training and validation rows; `on_rows` is told how many more are done."""
+    def seen_targets(self) -> Targets:
+        """Return the targets of training and validation rows, in their order."""
+        rows = [row for row in self.dataset.rows if row.split is not Split.TEST]
+        return TARGETS[self.dataset.task.kind].array(self.dataset.task, rows)
+
+    def embedded(self, chain: Chain, spec: InputSpec, folder: Path, on_rows: Callable[[int], None]) -> Features:
+        """Return embeddings of training and validation rows, in order; `on_rows` is told how many more are done."""
         num_prepared = 0
 
         def on_prepared(num_done: int) -> None:
@@ -125,15 +129,21 @@ class Preparation:
         stages = dict(chain.to(self.device).backbone)
         prefix = FrozenPrefix(stages, self.modality, spec, self.device, self.features(spec))
         rows = prefix.run(data.rows, [data.seen], folder=folder, on_rows=on_run)
-        return embeddings(rows)[data.seen], data.targets[data.seen]
+        return embeddings(rows)[data.seen]
 
 
 def try_inputs(
     preparation: Preparation, chain: Chain, recipe: Recipe, folder: Path, meter: ProgressMeter
 ) -> InputChoice:
-    """Try the variants of the base's input spec, and choose one; `chain` has the base's backbone."""
+    """Try the variants of the base's input spec, and choose one; `chain` has the base's backbone.
+
+    Of too few rows none is tried, nor prepared.
+    """
     sample = preparation.sample()
     variants = sample.modality.variants(sample.own_spec, [row.facts for row in sample.dataset.rows])
+    task, targets = TRAINING_TASKS[sample.dataset.task.kind], sample.seen_targets()
+    if not has_enough_rows(targets, task):
+        return InputChoice(next(iter(variants)), 0, ())
     num_done = 0
 
     def on_rows(num_more: int) -> None:
@@ -143,11 +153,9 @@ def try_inputs(
 
     meter.begin(Phase.CHOOSING_INPUT, 2 * len(variants) * len(sample.dataset.rows))
     found = {name: sample.embedded(chain, spec, folder, on_rows) for name, spec in variants.items()}
-    task = TRAINING_TASKS[sample.dataset.task.kind]
-    targets = next(iter(found.values()))[1]
     scale = task.scale(targets)
     return choose_input(
-        {name: features for name, (features, _) in found.items()},
+        found,
         targets if scale is None else scale.scaled(targets),
         task,
         len(sample.dataset.task.names),

@@ -76,6 +76,11 @@ class InputChoice:
         return cls(values["name"], int(values["num_rows"]), tried)
 
 
+def has_enough_rows(targets: Targets, task: TrainingTask) -> bool:
+    """Say whether so many rows can be left out once that a difference between candidates is more than chance."""
+    return int((task.folds(targets) >= 0).sum()) >= _MIN_ROWS
+
+
 def choose_input(
     candidates: Mapping[str, Features],
     targets: Targets,
@@ -87,6 +92,7 @@ def choose_input(
 ) -> InputChoice:
     """Return the candidate to prepare examples by; `candidates` are embeddings [n, d] of the same rows, own one first.
 
+    There must be enough rows (`has_enough_rows`).
     Each row is predicted by a linear head that was fitted without it, with the strength of the lowest loss. The
     candidate of the lowest loss is chosen where it is lower than the own one's by more than a standard error of the
     paired differences, else the own one: of several candidates one is the best by chance where rows are few (the rule
@@ -95,8 +101,6 @@ def choose_input(
     """
     folds = task.folds(targets)
     left_out = folds >= 0
-    if left_out.sum() < _MIN_ROWS:
-        return InputChoice(next(iter(candidates)), 0, ())
     own_losses: Numbers | None = None
     tried = []
     for name, features in candidates.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -15,16 +16,22 @@ from model_store.manifests import Manifest
 from model_store.names import parse_version
 from tests.training_service.making import SPEC, publish_base, publish_mlp, tar_of
 from tests.training_service.reports.pages import report
-from tests.training_service.running import TIMEOUT, RunningService, refused, running_service
+from tests.training_service.running import TIMEOUT, RunningService, refused, running_service, settings_of
 
 COLOURS = {"blue": (40, 40, 220), "red": (220, 40, 40)}
 PROBE = pb.Recipe(linear_probe={})
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the service."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def service(home: Path) -> Iterator[RunningService]:
     """A service with a base, and photos of which only the ends tell the label: a centre crop is noise."""
-    with running_service(tmp_path_factory.mktemp("home"), lease_seconds=60) as running:
+    with running_service(home, lease_seconds=60) as running:
         publish_base(running.store)
         publish_mlp(running.store, "numbers", (4, 8))
         files = {f"{label}/{number}.png": wide(label, number) for label in COLOURS for number in range(20)}
@@ -41,9 +48,11 @@ def wide(label: str, number: int) -> bytes:
     return file.getvalue()
 
 
-def ended(service: RunningService, recipe: pb.Recipe, base: str = "base", model: str = "tuned") -> pb.TrainingJob:
+def ended(
+    service: RunningService, recipe: pb.Recipe, base: str = "base", model: str = "tuned", dataset: str = "wide"
+) -> pb.TrainingJob:
     """Run a job that succeeds."""
-    job = service.create(model=f"models/{model}", base=f"models/{base}", dataset="datasets/wide", recipe=recipe)
+    job = service.create(model=f"models/{model}", base=f"models/{base}", dataset=f"datasets/{dataset}", recipe=recipe)
     job = service.await_end(job.name)
     assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
     return job
@@ -82,6 +91,21 @@ def test_the_report_shows_what_was_tried(service: RunningService, chosen: pb.Tra
     assert "Fit of an image to its square: what was tried, the base's own first" in page.texts["caption"]
     assert f"{fit}, chosen" in page.texts["th"]
     assert {"crop", "pad", "squash"} <= {text.removesuffix(", chosen") for text in page.texts["th"]}
+
+
+def test_of_a_few_rows_nothing_is_tried(service: RunningService, home: Path) -> None:
+    """The job prepares no rows and runs no stage but those that a job with the base's own fit has kept."""
+    files = {f"{label}/{number}.png": wide(label, 100 + number) for label in COLOURS for number in range(12)}
+    service.upload(tar_of(files), "few")
+    ended(service, pb.Recipe(linear_probe={"fit": pb.IMAGE_FIT_CROP}), model="few", dataset="few")
+    entries = settings_of(home).cache_folder / "arrays" / "entries"
+    kept = set(entries.rglob("*.npy"))
+    assert kept
+    job = ended(service, PROBE, model="few", dataset="few")
+    assert set(entries.rglob("*.npy")) == kept
+    events = list(service.watch(job.name))
+    assert any("too few rows to try others: crop" in each.message for each in events)
+    assert pb.PHASE_CHOOSING_INPUT not in {each.progress.phase for each in events}
 
 
 def test_an_evaluation_prepares_as_the_job_did(service: RunningService, chosen: pb.TrainingJob) -> None:

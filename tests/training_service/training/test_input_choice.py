@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training_service.tasks import TRAINING_TASKS
-from training_service.training.input_choice import InputChoice, choose_input
+from training_service.training.input_choice import InputChoice, choose_input, has_enough_rows
 
 NUM_FEATURES = 20
 
@@ -57,11 +57,11 @@ def test_noise_seldom_moves_a_base_from_its_own() -> None:
 
 
 def test_a_few_rows_choose_nothing_by_chance() -> None:
-    """Labels of one row are never left out, and where no row can be, the base's own stays."""
-    features = {name: np.eye(3, NUM_FEATURES, dtype=np.float32) for name in ("own", "other")}
-    choice = choose(features, np.arange(3))
-    assert (choice.name, choice.num_rows, choice.tried) == ("own", 0, ())
-    assert "too few rows" in choice.reason
+    """Labels of one row are never left out, and so do not count."""
+    task = TRAINING_TASKS["classification"]
+    assert has_enough_rows(np.arange(30) % 2, task)
+    assert not has_enough_rows(np.arange(29) % 2, task)
+    assert not has_enough_rows(np.arange(30), task)
 
 
 def test_a_label_of_one_row_is_known_to_every_fit() -> None:
