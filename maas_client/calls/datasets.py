@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from maas.training.v1 import training_pb2
@@ -13,12 +14,14 @@ from maas.training.v1 import training_pb2
 from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
 from maas_client.errors import InvalidArgument
 from maas_client.files.archive import Contents
+from maas_client.files.tables import column_names
 from maas_client.typed.shorthand import dataset_name
 from maas_client.typed.splits import split_number
 from maas_client.wire.resumed_uploads import ResumedUpload
 
 TASKS = ("classification", "multi_label", "regression")
 ROLES = ("feature", "target", "split", "group", "ignored")
+_SHOWN_COLUMNS = 20
 
 
 class DatasetCalls(Connection):
@@ -50,9 +53,11 @@ class DatasetCalls(Connection):
         With a parent the dataset has that one's examples too, each in the split that it is in. `encoding` is that of an
         archive's names that are not marked as UTF-8. With `reuse` the answer is a dataset that has just this content
         already, where there is one. Files of a folder that cannot be read are in `left_out` of a
-        `maas_client.files.archive.Contents`, where one is given. Raises OSError where what must be read cannot be.
+        `maas_client.files.archive.Contents`, where one is given. Raises OSError where what must be read cannot be, and
+        InvalidArgument, before anything is sent, for a column that a CSV file lacks.
         """
         contents = path if isinstance(path, Contents) else Contents(Path(path))
+        _check_columns(contents.path, columns or {})
         header = training_pb2.UploadDatasetRequest.Header(
             dataset_id=dataset_id,
             split=split,
@@ -154,6 +159,19 @@ def _schema(columns: Mapping[str, str]) -> training_pb2.Schema | None:
         raise InvalidArgument(f"the role of a column must be one of {', '.join(ROLES)}, not {wrong[0]!r}")
     found = [training_pb2.Column(name=name, role=f"COLUMN_ROLE_{role.upper()}") for name, role in columns.items()]
     return training_pb2.Schema(columns=found) if found else None
+
+
+def _check_columns(path: Path, asked: Collection[str]) -> None:
+    """Raise InvalidArgument for a column that is not in the first line of a CSV file."""
+    if not asked or path.suffix.lower() != ".csv" or not path.is_file():
+        return
+    names = column_names(path)
+    if names and (missing := [name for name in asked if name not in names]):
+        near = get_close_matches(missing[0], names, 1)
+        meant = f"Do you mean {near[0]!r}? " if near else ""
+        more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
+        hint = f"{meant}The columns are {', '.join(map(repr, names[:_SHOWN_COLUMNS]))}{more}."
+        raise InvalidArgument(f"{path} has no column {missing[0]!r}", hint=hint)
 
 
 def _upload_id(contents: Contents, header: training_pb2.UploadDatasetRequest.Header) -> str:

@@ -26,7 +26,7 @@ class Contents:
     """What a folder, or an archive file, holds for an upload; equal files make equal bytes each time it is read."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._files: list[FoundFile] = []
         self._not_found: list[LeftOut] = []
         self._not_read: list[LeftOut] = []
@@ -45,8 +45,8 @@ class Contents:
     @property
     def fingerprint(self) -> str:
         """Return a digest of the path, and of the names, sizes and times of all files: it changes where they do."""
-        hasher = hashlib.sha256(os.fsencode(self._path.resolve()))
-        status = self._path.stat()
+        hasher = hashlib.sha256(os.fsencode(self.path.resolve()))
+        status = self.path.stat()
         listed = [(each.name, each.size, each.modified_ns) for each in self._files]
         for each in listed or [("", status.st_size, status.st_mtime_ns)]:
             hasher.update(repr(each).encode())
@@ -63,7 +63,7 @@ class Contents:
             return
         import fcntl
 
-        descriptor = os.open(self._path, os.O_RDONLY)
+        descriptor = os.open(self.path, os.O_RDONLY)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,7 +77,7 @@ class Contents:
     @property
     def num_bytes(self) -> int:
         """Return about how many bytes there are to send."""
-        return sum(each.size for each in self._files) if self._path.is_dir() else self._path.stat().st_size
+        return sum(each.size for each in self._files) if self.path.is_dir() else self.path.stat().st_size
 
     def chunks(self) -> Iterator[bytes]:
         """Yield a folder as a tar archive made on the way, or a file as it is; never more than a few MiB are held.
@@ -86,10 +86,10 @@ class Contents:
         large file that changes while it is.
         """
         self._not_read = []
-        if self._path.is_dir():
+        if self.path.is_dir():
             yield from self._tar()
             return
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
@@ -142,12 +142,12 @@ class _WholeFile:
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file = file
-        self._path = path
+        self.path = path
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
         if len(data) < size:
-            raise OSError(f"{self._path} was cut while it was read: upload again when it is whole")
+            raise OSError(f"{self.path} was cut while it was read: upload again when it is whole")
         return data
 
 

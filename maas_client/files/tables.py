@@ -1,16 +1,40 @@
-"""Rows of numbers in CSV files."""
+"""CSV files: their columns, and their rows of numbers."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from model_store.normal_form import normal_form
+
+_SEPARATORS = ",;\t"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MAX_LINE = 16 * 1024 * 1024  # characters
+
 
 class Unusable(Exception):
     """What somebody names cannot be read as an example; the text says why."""
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names in a CSV file's first line, as the training service reads them.
+
+    Empty where they cannot be read: the service says why. Raises OSError.
+    """
+    with path.open("rb") as raw:
+        encoding = "utf-16" if raw.read(2) in _UTF16 else "utf-8-sig"
+    try:
+        with path.open(newline="", encoding=encoding) as file:
+            separator = max(_SEPARATORS, key=file.readline(_MAX_LINE).count)
+            file.seek(0)
+            names = next(csv.reader(file, delimiter=separator, strict=True), [])
+    except (UnicodeError, csv.Error):
+        return []
+    return [normal_form(name.strip()) for name in names]
 
 
 def number_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, Callable[[], list[float]]]]:
