@@ -136,10 +136,21 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """Return the hyperparameters as plain JSON values, without those of the optimizers that it does not use."""
-        others = {
-            name for optimizer, names in OPTIMIZER_FIELDS.items() if optimizer != self.optimizer for name in names
-        }
-        return {key: value for key, value in self.to_json().items() if key not in others | {"name", "reason"}}
+        others = self._of_other_optimizers | {"name", "reason"}
+        return {key: value for key, value in self.to_json().items() if key not in others}
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """The hyperparameters that change nothing, whatever their value: this recipe does not read them."""
+        if self.name is RecipeName.LINEAR_PROBE:
+            return frozenset(field.name for field in fields(self)) - _OF_PROBE
+        stages = {"stage_count"} if self.name is not RecipeName.LAST_STAGES else set()
+        views = {"view_count"} if self.augmentation not in CROPS else set()
+        return self._of_other_optimizers | stages | views
+
+    @property
+    def _of_other_optimizers(self) -> frozenset[str]:
+        return frozenset().union(*(names for each, names in OPTIMIZER_FIELDS.items() if each != self.optimizer))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -148,6 +159,8 @@ class Recipe:
         read.update({key: enum(read[key]) for key, enum in ENUMS.items() if key in read})
         return cls(**{**read, "name": RecipeName(read["name"])})
 
+
+_OF_PROBE = frozenset({"augmentation", "class_weights", "fit", "view_count"})
 
 OPTIMIZER_FIELDS: Mapping[Optimizer, frozenset[str]] = {
     Optimizer.SGD: frozenset({"momentum", "nesterov"}),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from model_store.records.jobs import REMARKS
 from training_service.markup.sections import Table
@@ -16,6 +16,9 @@ from training_service.training.input_choice import INPUT_CHOICE
 
 _SHOWN_DIGITS = 12
 _SHOWN_FILES = 100
+_NOT_SETTINGS = frozenset({"name", "reason", REMARKS, INPUT_CHOICE})
+_OF_CLASSES = frozenset({"label_smoothing", "class_weights"})
+_FACTORS_OF_1 = frozenset({"batches_per_step", "backbone_learning_rate_factor", "stage_learning_rate_factor"})
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,15 @@ class Setting:
     @property
     def is_off(self) -> bool:
         """Say whether it does nothing."""
-        return self.value in {0, "none"}
+        return self.value in {0, "none"} or (self.value == 1 and self.name in _FACTORS_OF_1)
 
 
 @dataclass(frozen=True)
 class RecipeSection:
-    """Every hyperparameter, those that training found out included, and why the service chose the recipe."""
+    """The hyperparameters that had an effect, those that training found out included, and why the recipe was chosen.
+
+    One that is off had none; it is there where the recipe's default is another.
+    """
 
     heading: ClassVar[str] = "Recipe"
     template: ClassVar[str] = "reports/recipe.html"
@@ -100,13 +106,20 @@ def recipe(facts: JobFacts) -> RecipeSection:
     """Return the settings of the version's recipe, else of the one that was asked for."""
     asked = Recipe.from_json(facts.job.spec.recipe)
     values = facts.version.lineage.recipe if facts.version is not None else facts.job.spec.recipe
+    settings = used_settings(values, has_classes=facts.task is None or facts.task.has_classes)
+    return RecipeSection(str(asked.name), asked.reason, list(settings))
+
+
+def used_settings(values: Mapping[str, Any], *, has_classes: bool) -> Iterator[Setting]:
+    """Yield those of a recipe's values, and of those that training found out, that had an effect."""
+    asked = Recipe.from_json(values)
     defaults = DEFAULTS[asked.name].to_json()
-    settings = [
-        Setting(name, value, defaults.get(name, value))
-        for name, value in values.items()
-        if name not in {"name", "reason", REMARKS, INPUT_CHOICE} and value != ""
-    ]
-    return RecipeSection(str(asked.name), asked.reason, settings)
+    unused = asked.unused | _NOT_SETTINGS | (frozenset() if has_classes else _OF_CLASSES)
+    for name, value in values.items():
+        setting = Setting(name, value, defaults.get(name, value))
+        is_left_off = name in defaults and setting.is_off and setting.default == value
+        if name not in unused and value != "" and not is_left_off:
+            yield setting
 
 
 def lineage(facts: JobFacts) -> LineageSection:
