@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from maas.inference.v1 import inference_pb2
 
-from maas_client.calls.examples import Given
+from maas_client.calls.examples import Examples
 from maas_client.calls.predictions import TIMEOUT_SECONDS, embed_request, predict_request
 from maas_client.client import Client
 from maas_client.errors import translated
@@ -134,7 +134,7 @@ class AsyncClient:
     async def predict(
         self,
         model: str,
-        examples: Given | Iterable[Given],
+        examples: Examples,
         *,
         top_k: int = 0,
         routing_key: str = "",
@@ -147,7 +147,7 @@ class AsyncClient:
     async def embed(
         self,
         model: str,
-        examples: Given | Iterable[Given],
+        examples: Examples,
         *,
         routing_key: str = "",
         timeout: float | None = TIMEOUT_SECONDS,  # noqa: ASYNC109  the service is told of it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from maas.inference.v1.inference_pb2 import Example
 
@@ -52,15 +52,17 @@ class Picture(Protocol):
         ...
 
 
-Given = Example | bytes | Path | str | Picture | Array | Sequence[float]
+Alone = Example | bytes | Path | str | Picture
+"""An example that need not stand in a list."""
+Given = Alone | Array | Sequence[float]
 """An example: the path of a file or its bytes, an image of Pillow, RGB uint8 [height, width, 3], a row of numbers."""
-_ONE = (Example, bytes, Path, str, Picture)
+Examples = Alone | Iterable[Given]
+"""One example or several, of any kinds."""
 
 
-def examples_of(given: Given | Iterable[Given]) -> list[Example]:
-    """Return a message for each example; one file, image, or message need not stand in a list."""
-    many = [given] if isinstance(given, _ONE) else cast("Iterable[Given]", given)
-    return [example(each) for each in many]
+def examples_of(given: Examples) -> list[Example]:
+    """Return a message for each example."""
+    return [example(each) for each in ([given] if isinstance(given, Alone) else given)]
 
 
 def example(given: Given) -> Example:

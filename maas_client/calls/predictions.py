@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from maas.inference.v1 import inference_pb2 as pb
 
 from maas_client.calls.connection import PAGE_SIZE, Connection, all_pages
-from maas_client.calls.examples import Given, examples_of
+from maas_client.calls.examples import Examples, examples_of
 from maas_client.errors import LoadFailed
 from maas_client.typed.shorthand import model_name, model_of, target_name
 from maas_client.wire.streams import responses
@@ -22,7 +22,7 @@ class PredictionCalls(Connection):
     def predict(
         self,
         model: str,
-        examples: Given | Iterable[Given],
+        examples: Examples,
         *,
         top_k: int = 0,
         routing_key: str = "",
@@ -40,7 +40,7 @@ class PredictionCalls(Connection):
     def embed(
         self,
         model: str,
-        examples: Given | Iterable[Given],
+        examples: Examples,
         *,
         routing_key: str = "",
         timeout: float | None = TIMEOUT_SECONDS,
@@ -73,12 +73,12 @@ class PredictionCalls(Connection):
                     raise LoadFailed(f"{name} could not be loaded: {report.reason}")
 
 
-def predict_request(model: str, examples: Given | Iterable[Given], top_k: int, routing_key: str) -> pb.PredictRequest:
+def predict_request(model: str, examples: Examples, top_k: int, routing_key: str) -> pb.PredictRequest:
     """Return the message that asks for predictions."""
     name = target_name(model)
     return pb.PredictRequest(name=name, examples=examples_of(examples), top_k=top_k, routing_key=routing_key)
 
 
-def embed_request(model: str, examples: Given | Iterable[Given], routing_key: str) -> pb.EmbedRequest:
+def embed_request(model: str, examples: Examples, routing_key: str) -> pb.EmbedRequest:
     """Return the message that asks for embeddings."""
     return pb.EmbedRequest(name=target_name(model), examples=examples_of(examples), routing_key=routing_key)

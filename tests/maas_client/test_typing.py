@@ -15,6 +15,8 @@ ENVIRONMENT = {**os.environ, "MYPYPATH": f"{ROOT}:{ROOT / 'protos'}"}
 
 PROGRAM = """
 from pathlib import Path
+
+import numpy as np
 from maas_client import AsyncClient, Client, Gate, errors
 
 
@@ -27,6 +29,9 @@ def plain(client: Client) -> str:
         print(event.progress.fraction_done)
     client.predict("flowers", b"bytes")
     client.predict("flowers", [[1.0, 2.0], [3.0, 4.0]])
+    client.predict("flowers", np.zeros((2, 3), np.float32))
+    client.predict("flowers", [Path("rose.png"), b"bytes", "tulip.png", np.zeros((8, 8, 3), np.uint8), [1.0, 2.0]])
+    client.embed("flowers", [Path("rose.png"), b"bytes"])
     answer = client.predict("flowers", [Path("rose.png"), Path("tulip.png")])
     label: str = answer.predictions[0].classification.scores[0].label
     return client.wait(job.name).version + label
@@ -46,6 +51,7 @@ def wrong(client: Client) -> None:
     client.finetune("flowers", base="base", dataset="photos", epoch_count="three")
     client.finetune("flowers", base="base", dataset="photos", epochs=3)
     client.cancel(7)
+    client.predict("flowers", [1.0])
 
 
 async def wrong_too(client: AsyncClient) -> None:
