@@ -61,7 +61,7 @@ class Photos:
         for label in range(len(self.names)):
             rows = np.flatnonzero(self.labels == label)
             splits[rows] = [
-                str(each) for each in assign_splits([self.digests[row] for row in rows], SplitSpec(seed=seed))
+                str(each) for each in assign_splits([self.digests[row] for row in rows.tolist()], SplitSpec(seed=seed))
             ]
         positions = {split: np.flatnonzero(splits == split) for split in Split}
         return PreparedDataset(Rows({PIXELS: self.pixels}, len(self.labels)), self.labels, positions)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -89,7 +90,7 @@ def _start(folder: Path, request: bytes, environment: dict[str, str]) -> Start:
 
 def _await_answer(address: str, request: bytes) -> None:
     with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary(INFER)
+        call: Any = channel.unary_unary(INFER)
         while True:
             try:
                 call(request, timeout=30, wait_for_ready=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from maas.training.v1 import training_pb2 as pb
 
@@ -75,8 +76,7 @@ class Bench:
         All is at its default but for the epochs of a quick run.
         """
         epochs = {"epoch_count": _QUICK_EPOCHS} if self.quick else {}
-        asked = pb.Recipe(**{recipe: epochs}) if recipe else pb.Recipe()
-        job = self.service.job(f"photos-{seed}", asked, seed=seed)
+        job = self.service.job(f"photos-{seed}", _recipe(recipe, **epochs), seed=seed)
         return 100 * job.accuracy
 
 
@@ -142,7 +142,7 @@ def full_rate(folder: Path, options: Options) -> Iterator[Figure]:
 
 def _rate(folder: Path, options: Options, base: LoadedBase, recipe: str, bar: float) -> Iterator[Figure]:
     num_rounds, num_epochs = (1, 1) if options.quick else (3, 3)
-    asked = pb.Recipe(**{recipe: {"epoch_count": num_epochs}})
+    asked = _recipe(recipe, epoch_count=num_epochs)
     with _bench(folder, base, options) as bench:
         bench.upload(0)
         jobs, loops = in_turn(
@@ -156,6 +156,12 @@ def _rate(folder: Path, options: Options, base: LoadedBase, recipe: str, bar: fl
     yield Figure(f"{name}, {recipe}: images trained on a second, validation included", statistics.median(ours), "/s")
     yield Figure(f"{name}, bare loop: the same", statistics.median(plain), "/s")
     yield Figure(f"{name}, {recipe} / bare loop: images a second", median_ratio(ours, plain), "x", f">= {bar}")
+
+
+def _recipe(name: str, **values: int) -> pb.Recipe:
+    """Return a recipe with these hyperparameters; without a name, what leaves the choice to the service."""
+    asked: dict[str, Any] = {name: values} if name else {}
+    return pb.Recipe(**asked)
 
 
 def epochs(folder: Path, options: Options) -> Iterator[Figure]:

@@ -130,12 +130,14 @@ class _Alias:
 
 def _leaks(folder: Path, what: str, num_cycles: int) -> Iterator[Figure]:
     """Load and unload by calls; compare the memory of the service after a tenth of the cycles with that at the end."""
-    name, rss_bytes = {"model_name": MODEL}, []
+    unload = open_pb.RepositoryModelUnloadRequest(model_name=MODEL)
+    load = open_pb.RepositoryModelLoadRequest(model_name=MODEL)
+    rss_bytes = []
     with serving(folder) as served:
         for _ in range(num_cycles):
-            served.open_stub.RepositoryModelUnload(open_pb.RepositoryModelUnloadRequest(**name), timeout=60)
+            served.open_stub.RepositoryModelUnload(unload, timeout=60)
             rss_bytes.append(served.rss_bytes)
-            served.open_stub.RepositoryModelLoad(open_pb.RepositoryModelLoadRequest(**name), timeout=60)
+            served.open_stub.RepositoryModelLoad(load, timeout=60)
     early = min(50, num_cycles // 2)
     growth = rss_bytes[-1] / rss_bytes[early - 1] - 1
     yield Figure(f"{what}: process memory after {early} cycles", rss_bytes[early - 1] / 1e6, "MB")

@@ -55,6 +55,7 @@ from functools import partial
 from pathlib import Path
 
 from maas.open_inference.v2 import open_inference_pb2 as pb
+from maas.open_inference.v2 import open_inference_pb2_grpc
 
 from benchmarks.harness.echo import echoing
 from benchmarks.harness.figures import Figure, Options, Part, in_turn, median_ratio, run_parts
@@ -267,7 +268,7 @@ def _file(path: Path, data: bytes) -> Path:
     return path
 
 
-def _ask(stub: object, model: str, body: Path) -> bytes:
+def _ask(stub: open_inference_pb2_grpc.GRPCInferenceServiceStub, model: str, body: Path) -> bytes:
     request = pb.ModelInferRequest.FromString(bytes.fromhex(heads_of(model)[0]) + body.read_bytes())
     return bytes(stub.ModelInfer(request).SerializeToString())
 

@@ -154,7 +154,7 @@ def _publish_many(store: ModelStore, num_models: int) -> None:
 
 def _call_seconds(stub: open_inference_pb2_grpc.GRPCInferenceServiceStub, is_over: Callable[[], bool]) -> list[float]:
     """Ask whether the service is live until something is over; return how long each call took."""
-    taken = []
+    taken: list[float] = []
     while not taken or not is_over():
         began = time.perf_counter()
         stub.ServerLive(open_pb.ServerLiveRequest())

@@ -140,8 +140,8 @@ def _fitted(splits: Splits, make: Callable[[float], Any], loss: Loss, strengths:
         for strength in strengths
     }
     best = min(losses, key=lambda strength: losses[strength])
-    seen = [np.concatenate(parts) for parts in zip(train, validation, strict=True)]
-    return make_pipeline(StandardScaler(), make(best)).fit(*seen)
+    features, truth = np.concatenate([train[0], validation[0]]), np.concatenate([train[1], validation[1]])
+    return make_pipeline(StandardScaler(), make(best)).fit(features, truth)
 
 
 def _features(base: LoadedBase, paths: Sequence[Path]) -> Features:

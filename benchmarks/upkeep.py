@@ -25,6 +25,7 @@ from pathlib import Path
 from benchmarks.harness.figures import Figure, Options, Part, percentile, run_parts
 from model_store.blobs.local import LocalBlobs
 from model_store.database.engine import Database, sqlite_url
+from model_store.records.changes import ChangeKind
 from model_store.transactions.changes import append_change
 from model_store.upkeep.history import HistoryPruner
 from model_store.upkeep.paced_writes import PacedWrites
@@ -151,7 +152,7 @@ def _write(folder: Path, stop: Event, told: multiprocessing.connection.Connectio
         while not stop.wait(0.005):
             started = time.perf_counter()
             with database.write() as session:
-                append_change(session, "tested", "models/flowers")
+                append_change(session, ChangeKind.MODEL_UPDATED, "models/flowers")
             waits.append(time.perf_counter() - started)
     told.send(waits)
 

@@ -26,7 +26,7 @@ from model_store.architectures.torchvision_compat import torchvision
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SPLITS = ("train", "validation")
-_LOADER = {"batch_size": 32, "num_workers": 2}
+_LOADER: dict[str, Any] = {"batch_size": 32, "num_workers": 2}
 
 
 def main() -> None:

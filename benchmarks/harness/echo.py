@@ -37,9 +37,9 @@ class _Echo(grpc.GenericRpcHandler):
         async def infer(_request: bytes, _context: Any) -> bytes:  # noqa: ANN401
             return answer
 
-        self._handler = grpc.unary_unary_rpc_method_handler(infer)
+        self._handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(infer)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         return self._handler if handler_call_details.method == INFER else None
 
 

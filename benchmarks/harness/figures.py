@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 from rich.console import Console
 from rich.table import Table
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,18 @@ def seconds_in_turn(
     return [statistics.median(times) for times in taken]
 
 
-def in_turn(num_rounds: int, *measures: Callable[[], T]) -> list[list[T]]:
+@overload
+def in_turn(num_rounds: int, first: Callable[[], T], second: Callable[[], U], /) -> tuple[list[T], list[U]]: ...
+
+
+@overload
+def in_turn(num_rounds: int, /, *measures: Callable[[], T]) -> Sequence[list[T]]: ...
+
+
+def in_turn(num_rounds: int, /, *measures: Callable[[], Any]) -> Sequence[list[Any]]:
     """Measure each in turn, several rounds; return what each gave, round by round."""
     rounds = [[measure() for measure in measures] for _ in range(num_rounds)]
-    return [list(values) for values in zip(*rounds, strict=True)]
+    return tuple(list(values) for values in zip(*rounds, strict=True))
 
 
 def median_ratio(values: Sequence[float], others: Sequence[float]) -> float:

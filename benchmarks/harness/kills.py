@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from maas.training.v1 import training_pb2 as pb
 
@@ -22,7 +23,7 @@ from tests.postgres_server import postgres_server
 
 _LOOK_SECONDS = 0.02
 # Soon enough that what a killed service leaves is taken up within seconds.
-_LEASE = {"lease_seconds": 3, "heartbeat_seconds": 0.5}
+_LEASE: dict[str, Any] = {"lease_seconds": 3, "heartbeat_seconds": 0.5}
 _RECIPE = pb.Recipe(full={"epoch_count": 8})
 # With a kill every 10 s, and jobs that take about as long, some are hit more than the 3 times in a row after which one
 # is given up by default: 6 of 60 were.

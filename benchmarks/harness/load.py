@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -88,11 +89,11 @@ class _Client:
         body = Path(plan.body).read_bytes()
         self._plan = plan
         self._requests = [bytes.fromhex(head) + body for head in plan.heads]
-        self._call = channel.unary_unary(
+        self._call: Any = channel.unary_unary(
             plan.method, response_deserializer=_version_reader() if plan.keeps_answers else None
         )
         self._num_sent = 0
-        self._answers: list[tuple[float, float, str | bytes]] = []
+        self._answers: list[tuple[float, float, Any]] = []  # the version, or bytes that nobody reads
         self._errors: list[str] = []
         self._warm_at = time.monotonic() + plan.warm_seconds
         self._start = self._end = math.inf
@@ -126,7 +127,7 @@ class _Client:
         try:
             answer = await self._call(request, timeout=self._plan.deadline_seconds)
         except grpc.aio.AioRpcError as error:
-            self._errors.append(f"{error.code().name}: {_REQUEST_ID.sub('', error.details())}")
+            self._errors.append(f"{error.code().name}: {_REQUEST_ID.sub('', error.details() or '')}")
         else:
             ended = time.monotonic()
             self._answers.append((due, ended, answer))

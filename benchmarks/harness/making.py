@@ -66,7 +66,8 @@ def _pictures(edge: int, num_each: int) -> tuple[Pixels, NDArray[np.int64]]:
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(NUM_LABELS), num_each)
     coarse = random.integers(0, 255, (NUM_LABELS, 6, 6, 3), np.uint8)
-    kinds = np.stack([Image.fromarray(each).resize((edge, edge), Image.Resampling.BICUBIC) for each in coarse])
+    resized = (Image.fromarray(each).resize((edge, edge), Image.Resampling.BICUBIC) for each in coarse)
+    kinds = np.stack([np.asarray(each) for each in resized])
     noise = random.normal(0, 20, (len(labels), edge, edge, 3))
     return (kinds[labels] + noise).clip(0, 255).astype(np.uint8), labels
 
