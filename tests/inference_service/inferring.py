@@ -121,3 +121,11 @@ def arrays(response: pb.ModelInferResponse) -> dict[str, NDArray[np.generic]]:
         output.name: np.frombuffer(raw, DTYPES[output.datatype]).reshape(output.shape)
         for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     }
+
+
+def assert_same_outputs(answer: pb.ModelInferResponse, other: pb.ModelInferResponse) -> None:
+    """Fail unless two answers have the same outputs; separate requests may differ in the last bits of a number."""
+    found, wanted = arrays(answer), arrays(other)
+    assert list(found) == list(wanted)
+    for name, values in found.items():
+        np.testing.assert_allclose(values, wanted[name], atol=1e-5)

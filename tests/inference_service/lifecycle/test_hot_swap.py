@@ -17,6 +17,7 @@ from maas.open_inference.v2.open_inference_pb2_grpc import GRPCInferenceServiceS
 from sqlalchemy import text
 
 from grpc_runtime.settings import StoreSettings
+from tests.answers import alike
 from tests.inference_service.busy_device import FIRST, FLOWERS, SECOND, busy_device, fail, has_batch
 from tests.inference_service.making import Damage, Recipe, Registry, expected, flip_a_byte, photo, pixels
 from tests.inference_service.running import TIMEOUT, predict_request, refused, running_service, until
@@ -96,7 +97,8 @@ def test_one_flipped_byte_in_any_blob_keeps_the_old_version(tmp_path: Path, regi
             damaged, digest = registry.publish_damaged(Recipe(backbone=seed, head=seed), blob, flip_a_byte)
             assert f"blob {digest} is corrupt" in service.await_state(damaged.name, pb.VERSION_STATE_FAILED).reason
             answer = service.predict(FLOWERS, photo(1))
-            assert (answer.version, answer.predictions) == (str(first.name), before)
+            assert answer.version == str(first.name)
+            assert alike(answer.predictions, before)
 
 
 def test_a_service_with_one_damaged_model_serves_the_others(tmp_path: Path, registry: Registry) -> None:
