@@ -162,4 +162,4 @@ class BatchRunner(Generic[W, A]):
             self.counters.num_rows += part.num_rows
             if entry.deadline is not None and entry.deadline < now:
                 self.counters.num_late += part.num_rows
-            entry.add(part.num_rows, answer)
+            entry.add(part, answer)

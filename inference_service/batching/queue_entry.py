@@ -53,7 +53,7 @@ class QueueEntry(Generic[W, A]):
         self.priority = priority
         self.row_cost = row_cost
         self.answer: asyncio.Future[list[A]] = asyncio.get_running_loop().create_future()
-        self._answers: list[A] = []
+        self._answers: dict[int, A] = {}  # by the first row of the part
         self._num_answered = 0
 
     @property
@@ -68,12 +68,12 @@ class QueueEntry(Generic[W, A]):
         self.num_left -= part.num_rows
         return part
 
-    def add(self, num_rows: int, answer: A) -> None:
-        """Add the answer of the next rows; parts run, and are answered, in order."""
-        self._answers.append(answer)
-        self._num_answered += num_rows
+    def add(self, part: Part[W], answer: A) -> None:
+        """Add the answer of a part; of two batches that run at the same time, either may end first."""
+        self._answers[part.start] = answer
+        self._num_answered += part.num_rows
         if self._num_answered == self.num_rows and not self.answer.done():
-            self.answer.set_result(self._answers)
+            self.answer.set_result([self._answers[start] for start in sorted(self._answers)])
 
     async def prepare(self, preparing: Coroutine[None, None, T]) -> T:
         """Return the prepared rows; cancel the preparation and raise where the entry is failed meanwhile."""

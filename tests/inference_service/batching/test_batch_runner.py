@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from inference_service.batching.queue_entry import Part
 from inference_service.errors import OutOfDeviceMemory
 from tests.inference_service.batching.held_device import Letting, running
 from tests.inference_service.loops import on_a_loop
@@ -79,6 +81,26 @@ async def test_a_batch_begins_beside_one_that_lets_it() -> None:
         assert not held.done()
         device.free.set()
         assert await held == [("held", 0, 1)]
+
+
+@on_a_loop
+async def test_parts_of_a_request_are_answered_in_its_order_whichever_ends_first() -> None:
+    """The first batch of a request's rows ends after the others, which run beside it."""
+    async with running(max_batch_cost=2, num_batches=2) as setup:
+        free = threading.Event()
+
+        def run(parts: Sequence[Part[str]], wants_next: Callable[[], object] | None) -> list[tuple[str, int, int]]:
+            if wants_next is not None:
+                wants_next()
+            assert parts[0].start or free.wait(10)
+            return [(part.work, part.start, part.stop) for part in parts]
+
+        setup.scheduler._runner._run_batch = run
+        asked = await setup.start("a", 5)
+        while setup.scheduler.counters.num_batches < 2:  # noqa: ASYNC110  nobody announces it
+            await asyncio.sleep(0)
+        free.set()
+        assert await asked == [("a", 0, 2), ("a", 2, 4), ("a", 4, 5)]
 
 
 @on_a_loop
