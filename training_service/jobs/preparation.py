@@ -70,6 +70,10 @@ class Preparation:
         """Say whether the service chooses the input spec: none is named, and there are weights to try several with."""
         return not recipe.fit and recipe.name is not RecipeName.SCRATCH and bool(self.modality.VARIANTS)
 
+    def can_compare_inputs(self) -> bool:
+        """Say whether there are enough rows to compare variants of the base's input spec by."""
+        return has_enough_rows(self.sample().seen_targets(), TRAINING_TASKS[self.dataset.task.kind])
+
     def prepared(self, spec: InputSpec, on_rows: Callable[[int], None]) -> PreparedDataset:
         """Return the rows as a spec prepares them; `on_rows` is told how many are done."""
 
@@ -141,8 +145,7 @@ def try_inputs(
     """
     sample = preparation.sample()
     variants = sample.modality.variants(sample.own_spec, [row.facts for row in sample.dataset.rows])
-    task, targets = TRAINING_TASKS[sample.dataset.task.kind], sample.seen_targets()
-    if not has_enough_rows(targets, task):
+    if not sample.can_compare_inputs():
         return InputChoice(next(iter(variants)), 0, ())
     num_done = 0
 
@@ -153,6 +156,7 @@ def try_inputs(
 
     meter.begin(Phase.CHOOSING_INPUT, 2 * len(variants) * len(sample.dataset.rows))
     found = {name: sample.embedded(chain, spec, folder, on_rows) for name, spec in variants.items()}
+    task, targets = TRAINING_TASKS[sample.dataset.task.kind], sample.seen_targets()
     scale = task.scale(targets)
     return choose_input(
         found,

@@ -206,7 +206,8 @@ class Worker:
             self._store.blobs, cache, settings, device, base, digest, manifest, self._check_going_on
         )
         chooses_input = preparation.chooses_input(recipe)
-        meter = ProgressMeter(phase_weights(recipe, chooses_input=chooses_input), self._emit)
+        compares = chooses_input and preparation.can_compare_inputs()
+        meter = ProgressMeter(phase_weights(recipe, chooses_input=compares), self._emit)
         checkpoints = self._checkpoints()
         saved, choice = checkpoints.load(), None
         if chooses_input:

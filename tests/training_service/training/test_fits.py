@@ -105,7 +105,9 @@ def test_of_a_few_rows_nothing_is_tried(service: RunningService, home: Path) -> 
     assert set(entries.rglob("*.npy")) == kept
     events = list(service.watch(job.name))
     assert any("too few rows to try others: crop" in each.message for each in events)
-    assert pb.PHASE_CHOOSING_INPUT not in {each.progress.phase for each in events}
+    progress = [each.progress for each in events if each.HasField("progress")]
+    assert pb.PHASE_CHOOSING_INPUT not in {each.phase for each in progress}
+    assert progress[0].fraction_done == 0
 
 
 def test_an_evaluation_prepares_as_the_job_did(service: RunningService, chosen: pb.TrainingJob) -> None:
