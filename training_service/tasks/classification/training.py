@@ -9,7 +9,6 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from model_store.tasks import Classification, Task
@@ -64,6 +63,8 @@ def fit_head(
     rows: Numbers, labels: Labels, num_labels: int, strength: float, *, is_balanced: bool
 ) -> tuple[Numbers, Numbers]:
     """Fit a multinomial logistic regression; two labels occur at least, and no other one is ever answered."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  a second to import, and services and evaluations fit no head
+
     model = LogisticRegression(
         C=strength, max_iter=MAX_ITERATIONS, class_weight="balanced" if is_balanced else None
     ).fit(rows, labels)

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
 from model_store.records.metrics import LabelMetrics, Metrics, MultiLabelDetail
 from training_service.tasks.bootstrap import Counts, row_intervals
@@ -17,7 +16,6 @@ from training_service.tasks.training_task import Answers, Outputs, Sampled, Vali
 Truth = NDArray[np.float32]
 """1 where a row has a label, 0 elsewhere: [n, labels]."""
 Numbers = NDArray[np.float64]
-_LEAST = float(np.finfo(np.float32).min)
 
 
 def measure(answers: Answers, split: str) -> Metrics:
@@ -135,7 +133,12 @@ def _average_precision(outputs: NDArray[np.float32], truth: NDArray[np.bool_]) -
     """Return the area below precision by recall, as steps; None where no row has the label."""
     if not truth.any():
         return None
-    return float(average_precision_score(truth, np.nan_to_num(outputs, neginf=_LEAST)))
+    best_first = np.argsort(-outputs, kind="stable")
+    outputs, is_true = outputs[best_first], truth[best_first]
+    lasts = np.append(np.flatnonzero(outputs[1:] != outputs[:-1]), len(outputs) - 1)  # of the rows of equal outputs
+    right = np.cumsum(is_true)[lasts]
+    recall_steps = np.diff(right, prepend=0) / right[-1]
+    return float((recall_steps * right / (lasts + 1)).sum())
 
 
 def _label_metrics(

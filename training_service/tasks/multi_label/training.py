@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
@@ -59,6 +58,8 @@ def fit_head(
     rows: Numbers, truth: Truth, num_labels: int, strength: float, *, is_balanced: bool
 ) -> tuple[Numbers, Numbers]:
     """Fit a logistic regression for each label; one that all rows have, or none, is answered by its share alone."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  a second to import, and services and evaluations fit no head
+
     weight, bias = np.zeros((num_labels, rows.shape[1])), np.empty(num_labels)
     for label in range(num_labels):
         own = truth[:, label] > 0

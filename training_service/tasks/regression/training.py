@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from model_store.tasks import Task
@@ -44,6 +43,8 @@ def fit_head(
     is_balanced: bool,  # noqa: ARG001  there are no classes
 ) -> tuple[Numbers, Numbers]:
     """Fit a ridge regression of all targets."""
+    from sklearn.linear_model import Ridge  # noqa: PLC0415  a second to import, and services and evaluations fit no head
+
     model = Ridge(alpha=1 / strength).fit(rows, targets.astype(np.float64))
     return model.coef_.reshape(num_targets, -1), np.atleast_1d(model.intercept_)
 
