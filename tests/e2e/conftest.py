@@ -54,6 +54,13 @@ def client(stack: Stack) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of services that the tests of a module share: they stop neither, and each names models of its own."""
+    with start_serving(tmp_path_factory.mktemp("home")) as client:
+        yield client
+
+
 @contextmanager
 def start_serving(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Client]:
     """Start both services with these variables, and the base `squeezenet` in their store, for as long as it is held."""
