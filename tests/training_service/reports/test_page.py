@@ -22,7 +22,7 @@ from model_store.records.jobs import ErrorCode, JobError
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import JobStore
 from tests.training_service.making import photos, publish_base, tar_of
-from tests.training_service.reports.pages import HOSTILE, PATH, noise, parse, report
+from tests.training_service.reports.pages import HOSTILE, PATH, Page, noise, parse, report
 from tests.training_service.running import (
     TIMEOUT,
     RunningService,
@@ -36,6 +36,7 @@ from training_service.reports.mistakes import MAX_SHOWN
 from training_service.reports.page import render
 
 PRODUCTION = "models/flowers/aliases/production"
+CROPPED = pb.Recipe(linear_probe={"fit": pb.IMAGE_FIT_CROP})
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,20 @@ def tuned(service: RunningService) -> pb.TrainingJob:
 def hostile(service: RunningService) -> pb.TrainingJob:
     """A job on noise: it is wrong more often than a report shows, and the gate refuses its version."""
     promote = pb.Promote(alias="models/noise/aliases/production", metric="macro_f1", threshold=0.9)
-    return service.await_end(service.create(model="models/noise", dataset="datasets/hostile", promote=promote).name)
+    job = service.create(model="models/noise", dataset="datasets/hostile", recipe=CROPPED, promote=promote)
+    return service.await_end(job.name)
+
+
+@pytest.fixture(scope="module")
+def tuned_page(service: RunningService, tuned: pb.TrainingJob) -> Page:
+    """The report on that job."""
+    return report(service, tuned.name)
+
+
+@pytest.fixture(scope="module")
+def hostile_html(service: RunningService, hostile: pb.TrainingJob) -> str:
+    """The report on the job on noise, as it is sent."""
+    return service.training.GetReport(pb.GetReportRequest(name=hostile.name), timeout=TIMEOUT).html
 
 
 def facts_of(home: Path, service: RunningService, job: pb.TrainingJob) -> JobFacts:
@@ -78,9 +92,9 @@ def facts_of(home: Path, service: RunningService, job: pb.TrainingJob) -> JobFac
         return FactFinder(service.store, datasets, jobs, evaluator).find(parse_job(job.name, "name"), lambda: None)
 
 
-def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.TrainingJob) -> None:
+def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.TrainingJob, tuned_page: Page) -> None:
     """Figures, curves, gate, confusions, labels, data, every hyperparameter, lineage and events; each once."""
-    page = report(service, tuned.name)
+    page = tuned_page
     assert page.texts["h2"] == [
         "Verdict", "Quality", "Promotion", "Learning", "Confusions", "Calibration", "Labels", "Worst mistakes", "Data",
         "Input", "Recipe", "Lineage", "History", "How to reproduce",
@@ -116,9 +130,9 @@ def test_a_report_tells_all_of_a_job(service: RunningService, tuned: pb.Training
     assert [len(points.split()) for points in page.values("points")[-3:]] == [3, 3, 3]
 
 
-def test_tables_and_pictures_can_be_read_without_eyes(service: RunningService, hostile: pb.TrainingJob) -> None:
+def test_tables_and_pictures_can_be_read_without_eyes(hostile_html: str) -> None:
     """Every column and row has a heading, every table a caption, every picture and chart a text."""
-    page = report(service, hostile.name)
+    page = parse(hostile_html)
     assert len(page.texts["caption"]) == len(page.texts["table"])
     assert all(page.texts["caption"])
     assert {scope for tag, name, scope in page.attributes if (tag, name) == ("th", "scope")} == {"col", "row"}
@@ -129,9 +143,9 @@ def test_tables_and_pictures_can_be_read_without_eyes(service: RunningService, h
         assert all(described)
 
 
-def test_nothing_that_a_user_wrote_becomes_markup(service: RunningService, hostile: pb.TrainingJob) -> None:
+def test_nothing_that_a_user_wrote_becomes_markup(hostile_html: str) -> None:
     """Labels and paths stand on the page as they were written; `parse` finds what they would like to be."""
-    page = report(service, hostile.name)
+    page = parse(hostile_html)
     rows = page.texts["th"]
     kept = [label for label in HOSTILE if label in rows]
     assert len(kept) >= 4
@@ -151,17 +165,16 @@ def test_an_error_message_is_text_too(home: Path, service: RunningService, hosti
     assert error in parse(render(failed)).texts["header"][0]
 
 
-def test_the_page_stays_small(service: RunningService, hostile: pb.TrainingJob) -> None:
+def test_the_page_stays_small(hostile_html: str) -> None:
     """The worst mistakes alone are shown, small and encoded anew."""
-    page = report(service, hostile.name)
+    page = parse(hostile_html)
     assert "test rows are classified wrongly. These are the 24 with the highest loss" in page.texts["body"][0]
     pictures = page.values("src")
     assert len(pictures) == MAX_SHOWN
     for picture in pictures:
         image = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
         assert (image.format, image.size) == ("JPEG", (144, 144))
-    html = service.training.GetReport(pb.GetReportRequest(name=hostile.name), timeout=TIMEOUT).html
-    assert len(html) < 400_000
+    assert len(hostile_html) < 400_000
 
 
 def test_a_refusal_is_told_with_both_figures(service: RunningService, tuned: pb.TrainingJob) -> None:
@@ -180,12 +193,12 @@ def test_a_refusal_is_told_with_both_figures(service: RunningService, tuned: pb.
 
 
 def test_the_command_on_the_page_does_the_same_again(
-    home: Path, service: RunningService, tuned: pb.TrainingJob, monkeypatch: pytest.MonkeyPatch
+    home: Path, service: RunningService, tuned: pb.TrainingJob, tuned_page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Typed as it stands there it makes a version of the same content."""
     from maas_client.__main__ import app  # noqa: PLC0415  the client's start, which no other test here needs
 
-    (command,) = report(service, tuned.name).texts["pre"]
+    (command,) = tuned_page.texts["pre"]
     program, *arguments = shlex.split(command)
     assert program == "maas"
     monkeypatch.setenv("MAAS_TRAINING_ADDRESS", (home / "address").read_text())
