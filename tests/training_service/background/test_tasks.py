@@ -38,12 +38,13 @@ REQUEST = pb.EvaluateModelVersionRequest(name="models/conv", dataset="datasets/p
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[RunningService]:
-    """A service with a classifier, many photos, and a runner."""
+    """A service with a classifier, many photos and a few, and a runner."""
     with running_service(tmp_path, lease_seconds=5) as running:
         publish_base(running.store)
         publish_base(running.store, "conv", Head("conv", 2))
         files = {path.replace("red", "label 1").replace("blue", "label 0"): data for path, data in photos(60).items()}
         running.upload(tar_of(files))
+        running.upload(tar_of(photos(6)), "few")
         yield running
 
 
@@ -57,7 +58,7 @@ def evaluating(service: RunningService) -> tuple[grpc.Call, int]:
 
 def test_a_native_crash_ends_an_evaluation_and_nothing_else(service: RunningService) -> None:
     """The caller is told of the signal; jobs run on, and the next evaluation succeeds."""
-    job = service.create(recipe=pb.Recipe(classic={"epoch_count": 10_000}))
+    job = service.create(dataset="datasets/few", recipe=pb.Recipe(classic={"epoch_count": 10_000}))
     service.await_training(job.name)
     running, pid = evaluating(service)
     os.kill(pid, signal.SIGSEGV)

@@ -16,6 +16,7 @@ from tests.training_service.running import TIMEOUT, RunningService, refused, run
 LABELS = ("blue", "green", "red")
 FILES = photos(20, LABELS)
 PRODUCTION = "models/flowers/aliases/production"
+PROBE = pb.Recipe(linear_probe={"fit": pb.IMAGE_FIT_CROP})
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,9 @@ def served(service: RunningService) -> pb.TrainingJob:
 
 
 def train(service: RunningService, dataset: str, **asked: object) -> pb.TrainingJob:
-    """Fine-tune on a dataset and return the ended job."""
-    job = service.await_end(service.create(dataset=f"datasets/{dataset}", **asked).name)
+    """Fine-tune on a dataset, by a probe where no recipe is asked for, and return the ended job."""
+    asked = {"dataset": f"datasets/{dataset}", "recipe": PROBE, **asked}
+    job = service.await_end(service.create(**asked).name)
     assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
     return job
 
@@ -90,7 +92,9 @@ def test_too_few_rows_are_not_judged(service: RunningService, home: Path, monkey
     from maas_client.__main__ import app  # noqa: PLC0415  the client's start, which few tests here need
 
     monkeypatch.setenv("MAAS_TRAINING_ADDRESS", (home / "address").read_text())
-    command = "finetune datasets/second --base base --model flowers --recipe linear_probe --min-delta -1 --promote"
+    command = (
+        "finetune datasets/second --base base --model flowers --recipe linear_probe --fit crop --min-delta -1 --promote"
+    )
     assert app([*command.split(), "production"], standalone_mode=False) == 3
     (job, *_) = service.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
     assert job.promotion.state == pb.PROMOTION_STATE_REFUSED

@@ -60,11 +60,11 @@ def table(columns: str, targets: list[str], numbers: Numbers = NUMBERS) -> bytes
     ("dataset", "base", "recipe", "metric", "least"),
     [
         ("values-classification", "numbers", PROBE, "accuracy", 0.85),
-        ("values-classification", "numbers", FULL, "accuracy", 0.85),
-        ("values-multi-label", "numbers", PROBE, "macro_f1", 0.75),
+        pytest.param("values-classification", "numbers", FULL, "accuracy", 0.85, marks=pytest.mark.slow),
+        pytest.param("values-multi-label", "numbers", PROBE, "macro_f1", 0.75, marks=pytest.mark.slow),
         ("values-multi-label", "numbers", FULL, "macro_f1", 0.75),
         ("values-regression", "numbers", PROBE, "r2", 0.6),
-        ("values-regression", "numbers", FULL, "r2", 0.6),
+        pytest.param("values-regression", "numbers", FULL, "r2", 0.6, marks=pytest.mark.slow),
         ("image-multi-label", "base", PROBE, "macro_f1", 0.9),
         ("image-regression", "base", PROBE, "r2", 0.8),
     ],
@@ -111,9 +111,9 @@ def test_columns_of_any_scale_are_learned_from(service: RunningService, recipe: 
         assert job.metrics.values["accuracy"] > 0.85
         version = service.store.get_version(parse_version(job.version, "version"))
         specs.append(service.store.manifest(version).input_spec)
-        request = pb.EvaluateModelVersionRequest(name=job.version, dataset=dataset.name)
-        evaluation = list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
-        assert evaluation.metrics.values["accuracy"] == job.metrics.values["accuracy"]
+    request = pb.EvaluateModelVersionRequest(name=job.version, dataset=dataset.name)
+    evaluation = list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
+    assert evaluation.metrics.values["accuracy"] == job.metrics.values["accuracy"]
     assert specs[0] == specs[1]
     assert np.all(np.abs(specs[0]["mean"] - SCALED.mean(axis=0)) < 0.2 * np.array(specs[0]["std"]))
     np.testing.assert_allclose(specs[0]["std"], [1, 1, 10_000, 1], rtol=0.2)

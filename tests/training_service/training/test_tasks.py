@@ -20,8 +20,9 @@ NUM_IMAGES = 48
 COLOURS = ("red", "green", "blue")
 NAMES = [f"{number:03}-{COLOURS[number % 3]}.png" for number in range(NUM_IMAGES)]
 IMAGES = {name: picture(name[4:-4], number) for number, name in enumerate(NAMES)}
-PROBE = pb.Recipe(linear_probe={})
-RECIPES = {"linear_probe": PROBE, "full": pb.Recipe(full={"epoch_count": 3, "batch_size": 8})}
+PROBE = pb.Recipe(linear_probe={"fit": pb.IMAGE_FIT_CROP})
+FULL = pb.Recipe(full={"epoch_count": 3, "batch_size": 8, "fit": pb.IMAGE_FIT_CROP})
+RECIPES = {"linear_probe": PROBE, "full": FULL}
 PRICES = {"red": 1000.0, "green": 2000.0, "blue": 4000.0}
 
 
