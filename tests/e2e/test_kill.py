@@ -21,7 +21,7 @@ ENDED = {
 }
 # Where the job stands when the service is killed: before a runner took it, at its start, in the middle, at its end.
 _SLOW = pytest.mark.slow
-MOMENTS = (pytest.param("queued", marks=_SLOW), pytest.param("preparing", marks=_SLOW), "running", "progress")
+MOMENTS = (*(pytest.param(moment, marks=_SLOW) for moment in ("queued", "preparing", "running")), "progress")
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -7,6 +7,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
@@ -17,18 +18,18 @@ from tests.links import Link
 from tests.training_service.making import write_noise
 from tests.training_service.running import until
 
-NUM_KILLS = 3
 MEBIBYTE = 1024 * 1024
 
 
-def test_a_service_that_is_killed_in_the_middle_of_an_upload(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_service_that_is_killed_in_the_middle_of_an_upload(tmp_path: Path, num_kills: int) -> None:
     """What arrived stays, what comes behind it is sent once, and the dataset is that of an undisturbed upload."""
     folder = tmp_path / "photos"
     folder.mkdir()
     size = sum(map(len, Contents(write_noise(folder)).chunks()))
     environment = {"MAAS_HOME": str(tmp_path / "home"), "MAAS_TRAINING_BIND": "127.0.0.1:0"}
     environment["MAAS_TRAINING_NUM_CONCURRENT_JOBS"] = "0"
-    kill_at = sorted(random.Random(0).sample(range(MEBIBYTE, size - 2 * MEBIBYTE), NUM_KILLS))
+    kill_at = sorted(random.Random(0).sample(range(MEBIBYTE, size - 2 * MEBIBYTE), num_kills))
     waiting, restarted, told, arrived = threading.Event(), threading.Semaphore(0), [0], []
     datasets: list[training_pb2.Dataset] = []
 
@@ -50,7 +51,7 @@ def test_a_service_that_is_killed_in_the_middle_of_an_upload(tmp_path: Path) -> 
     with closing(Link(service.await_serving(60))) as link:
         uploading = threading.Thread(target=upload, args=(link.address,))
         uploading.start()
-        for _ in range(NUM_KILLS):
+        for _ in range(num_kills):
             assert waiting.wait(60)
             waiting.clear()
             until(lambda: kept() > 0)

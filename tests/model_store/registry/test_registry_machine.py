@@ -230,4 +230,4 @@ def _target(alias: Alias) -> Target:
 
 
 TestRegistryMachine = RegistryMachine.TestCase
-TestRegistryMachine.settings = hypothesis.settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestRegistryMachine.settings = hypothesis.settings(max_examples=15, stateful_step_count=30, deadline=None)
