@@ -157,7 +157,7 @@ def test_a_part_that_dies_ends_the_service_after_its_requests_are_answered(
 ) -> None:
     """The others go on until then: a request that waits for the device is answered well."""
     registry.publish(Recipe())
-    with running_service(tmp_path) as service:
+    with running_service(tmp_path, drain_seconds=2.0) as service:  # the watch of its health is open
         service.await_serving()
         health = service.watch_health()
         assert next(health).status == health_pb2.HealthCheckResponse.SERVING
