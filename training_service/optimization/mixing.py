@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model_store.architectures.torchvision_compat import torchvision
 from training_service.recipes.recipe import Recipe
 
 
@@ -31,5 +30,8 @@ def mixed(inputs: Tensor, targets: Tensor, num_outputs: int, recipe: Recipe, see
 
 
 def _way(name: str, alpha: float, num_outputs: int) -> Any:  # noqa: ANN401  torchvision carries no types
-    transforms = importlib.import_module(f"{torchvision.__name__}.transforms.v2")  # takes a second, for few recipes
+    # Late: both take a second, for few recipes.
+    from model_store.architectures.torchvision_compat import torchvision  # noqa: PLC0415
+
+    transforms = importlib.import_module(f"{torchvision.__name__}.transforms.v2")
     return getattr(transforms, name)(alpha=alpha, num_classes=num_outputs)
