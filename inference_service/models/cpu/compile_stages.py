@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from inference_service.models.cpu.openvino import import_openvino, sealed
+from inference_service.models.cpu.openvino import NUMBERS, import_openvino, sealed
 from model_store.architectures import Head, build_stage, reads, run_stage, writes
 from model_store.modalities import Batch, X
 
@@ -28,7 +28,6 @@ _NICENESS = 10  # at 19 a busy service left it no time: a minute was not enough
 _NUM_ROWS = 3  # not 1, which a trace may take for a constant
 # Of the largest number. In float32 stages of ResNet, MobileNet and EfficientNet differed by 1e-6.
 _MAX_DIFFERENCE = 1e-3
-_TYPES = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class CannotCompile(Exception):
@@ -95,7 +94,7 @@ class _Compiler:
 
     def _compiled(self, model: Any, precision: str, *, is_channels_last: bool) -> Any:  # noqa: ANN401
         """Compile for tensors of the precision at both ends: half the bytes to write and read between stages."""
-        ov, number = self._openvino, _TYPES[precision]
+        ov, number = self._openvino, NUMBERS[precision]
         steps = ov.preprocess.PrePostProcessor(model.clone())
         steps.input().tensor().set_element_type(getattr(ov.Type, number))
         steps.output().tensor().set_element_type(getattr(ov.Type, number))

@@ -66,7 +66,7 @@ class CompiledStages:
         name = self._name(backbone, key, precision)
         file = self._cache.open(name)
         data = b"" if file is None else file.readall()
-        stage = self._openvino.stage(data) if data else None
+        stage = self._openvino.stage(data, precision) if data else None
         if data and stage is None:
             _log.warning("compiled_stage_damaged", stage=key.name, digest=key.digest)
             self._cache.drop(name)

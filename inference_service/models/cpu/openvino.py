@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+NUMBERS = {"float32": "f32", "bfloat16": "bf16"}
+"""OpenVINO's names of what a stage may compute in."""
+
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -56,13 +59,17 @@ class OpenVino:
         # Pinned to a core, a thread would wait there for other processes.
         self._config = {"NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
 
-    def stage(self, file: bytes) -> CompiledStage | None:
-        """Return the stage in the bytes that `sealed` gave on such a processor; None where they are damaged."""
+    def stage(self, file: bytes, precision: str) -> CompiledStage | None:
+        """Return the stage that was compiled for this precision; None where the bytes are not as `sealed` gave them.
+
+        What is imported does not compute in what it was compiled for, but in what the processor does fastest.
+        """
         content = memoryview(file)[_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != file[:_DIGEST_BYTES]:
             return None
         end = file.index(b"\n", _DIGEST_BYTES) + 1
-        copies = [self._core.import_model(file[end:], "CPU", self._config) for _ in range(self._num_threads)]
+        config = self._config | {"INFERENCE_PRECISION_HINT": NUMBERS[precision]}
+        copies = [self._core.import_model(file[end:], "CPU", config) for _ in range(self._num_threads)]
         return CompiledStage(self._openvino, copies, **json.loads(file[_DIGEST_BYTES:end]))
 
     @cached_property

@@ -93,7 +93,7 @@ def answer(version: ResidentVersion) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_version_is_served_by_pytorch_until_its_stages_are_compiled(blobs: LocalBlobs, compiling: Compiling) -> None:
-    """Both give the plain chain's numbers within 1e-4; heads stay in PyTorch; a probe shares every compiled stage."""
+    """Both give the plain chain's numbers within 1e-4 of the largest; a probe shares every compiled stage."""
     chain = network(0, 0)
     first = compiling.compiled(stored(blobs, chain))
     assert first.backend is Backend.OPENVINO
@@ -103,7 +103,7 @@ def test_a_version_is_served_by_pytorch_until_its_stages_are_compiled(blobs: Loc
     scores, embeddings = answer(first)
     rows = SPEC.to_input(Batch({PIXELS: torch.from_numpy(np.stack(IMAGES))}, len(IMAGES)))
     features = chain.embed(rows)
-    assert np.abs(embeddings - features.numpy()).max() < 1e-4
+    assert np.abs(embeddings - features.numpy()).max() < 1e-4 * features.abs().max()
     assert np.abs(scores - chain(rows).softmax(1).numpy()).max() < 1e-4
     second = compiling.loader.load(VersionName("flowers", 2), stored(blobs, network(0, 7)))
     assert second.backbone == first.backbone
