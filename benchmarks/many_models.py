@@ -44,10 +44,13 @@ def spread(folder: Path, options: Options) -> Iterator[Figure]:
 
 
 def memory(folder: Path, options: Options) -> Iterator[Figure]:
-    """What is resident: one backbone and the heads; and what the process takes for each further model."""
+    """What is resident: one backbone and the heads; and what the process takes for each further model.
+
+    By PyTorch: OpenVINO has a copy of the backbone for each core and one more.
+    """
     num_models, num_first = _num_models(options), 10
     _, probes = _publish_probes(folder, num_first)
-    with serving(folder) as served:
+    with serving(folder, cpu_backend="torch") as served:
         rss_bytes = served.rss_bytes
         for seed in range(num_first, num_models):
             last = probes.publish(f"probe-{seed}", seed)

@@ -17,13 +17,17 @@ import torch
 
 from benchmarks.harness.making import NUM_LABELS, photo
 from benchmarks.harness.running import open_store
+from grpc_runtime.settings import StoreSettings
 from inference_service.batching.queue_entry import Part
 from inference_service.execution.executor import Executor
 from inference_service.execution.row_threads import RowThreads, has_siblings
 from inference_service.execution.work import Output, Work
+from inference_service.models.cpu.compiled_stages import CompiledStages
+from inference_service.models.cpu.openvino import OpenVino
 from inference_service.models.loader import Loader
 from inference_service.models.resident import ResidentVersion
 from model_store.architectures.torchvision_compat import torchvision
+from model_store.blobs.cache import BlobCache
 from model_store.modalities import Rows, X
 from model_store.transactions.listings import ListRequest
 
@@ -106,7 +110,9 @@ def _loaded(home: Path, model: str, precision: str) -> tuple[Executor, ResidentV
     store, device = open_store(home), torch.device("cpu")
     executor = Executor(device, RowThreads(torch.get_num_threads(), has_siblings=has_siblings()))
     version = store.list_versions(model, ListRequest()).items[0]
-    loader = Loader(store.blobs, device, executor.warm_up, precision=precision)
+    cache = BlobCache(StoreSettings(home=home).cache_folder / "compiled", 2**30)
+    compiled = CompiledStages(cache, store.blobs, OpenVino(torch.get_num_threads()))  # as a service left them
+    loader = Loader(store.blobs, device, executor.warm_up, precision=precision, compiled=compiled)
     return executor, loader.load(version.name, version.manifest_digest)
 
 

@@ -60,7 +60,7 @@ class Served:
         raise AssertionError(f"{version} is not served")
 
     def await_openvino(self, model: str) -> None:
-        """Wait until all READY versions of a model run by OpenVINO."""
+        """Wait until all READY versions of a model run by OpenVINO: before that, a core compiles their stages."""
         for state in self.stub.WatchServedModels(pb.WatchServedModelsRequest(name=model), timeout=120):
             if state.versions and all(each.backend == pb.BACKEND_OPENVINO for each in state.versions):
                 return

@@ -87,8 +87,9 @@ class Loader:
         precision, compiled = next(iter(self._ways(manifest, has_rows=self._digests(name, head) is not None)))
         sizes = self._blobs.sizes([entry.digest for entry in manifest.stages])
         backend = Backend.TORCH if compiled is None else Backend.OPENVINO
+        num_copies = 1 if self._compiled is None else self._compiled.num_copies
         return {
-            key: sizes[key[0].digest] * (4 if key[2] is Backend.OPENVINO else key[1].dtype.itemsize) // 4
+            key: sizes[key[0].digest] * (4 * num_copies if key[2] is Backend.OPENVINO else key[1].dtype.itemsize) // 4
             for key in _identities(manifest, head, precision, backend).values()
         }
 
@@ -136,14 +137,12 @@ class Loader:
     def _backbone(self, manifest: Manifest) -> Backbone | None:
         """Return what is to be compiled of a version; None where PyTorch runs all of it.
 
-        Compiled are backbones with grouped convolutions, for rows of one size. A second of a core ran 1.3 (float32) and
-        1.4 times (bfloat16) the rows of MobileNetV2 that PyTorch ran, 1.1 and 1.2 times those of EfficientNet-B0, and
-        0.65 and 1.0 times those of ResNet-18.
+        Compiled are backbones of convolutions, for rows of one size: transformers ran no faster.
         """
         row_shape = read_input_spec(manifest.input_spec).tensors()[0].shape
         if self._compiled is None or len(row_shape) < 2 or min(row_shape) < 1:
             return None
-        if not _has_grouped_convolutions(manifest.architecture, canonical_json(manifest.arguments)):
+        if not _has_convolutions(manifest.architecture, canonical_json(manifest.arguments)):
             return None
         head = Head.from_json(manifest.head)
         keys = tuple(_stage_key(manifest, head, entry) for entry in manifest.stages if entry.name != HEAD)
@@ -211,8 +210,9 @@ class Loader:
             stage = self._stages.get(identity)
             if stage is None and self._compiled is not None:
                 module = self._compiled.stage(backbone, key, precision)
-                if module is not None:  # it holds the numbers in float32 whatever it computes in
-                    stage = Stage(key, precision, module, sizes[key.digest], backend=Backend.OPENVINO)
+                if module is not None:
+                    num_bytes = self._compiled.num_copies * sizes[key.digest]
+                    stage = Stage(key, precision, module, num_bytes, backend=Backend.OPENVINO)
                     self._stages[identity] = stage
             if stage is not None:
                 stages[key.name] = stage
@@ -256,9 +256,9 @@ class Loader:
 
 
 @lru_cache(maxsize=_MAX_FOLDS)
-def _has_grouped_convolutions(architecture: str, arguments: bytes) -> bool:
+def _has_convolutions(architecture: str, arguments: bytes) -> bool:
     chain = build(architecture, json.loads(arguments), Head("none"))
-    return any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in chain.modules())
+    return sum(isinstance(module, nn.Conv2d) for module in chain.modules()) > 1  # one makes patches for a transformer
 
 
 def _identities(manifest: Manifest, head: Head, precision: Precision, backend: Backend) -> dict[str, StageIdentity]:

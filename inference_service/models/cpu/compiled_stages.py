@@ -57,6 +57,11 @@ class CompiledStages:
         self._child: subprocess.Popen[bytes] | None = None
         self._is_closed = False
 
+    @property
+    def num_copies(self) -> int:
+        """How many copies of a stage's numbers are in memory, in float32 whatever they compute in."""
+        return self._openvino.num_copies
+
     def has(self, backbone: Backbone, precision: Precision) -> bool:
         """Say whether each stage was compiled, or found not to be compilable."""
         return all(self._has(backbone, key, precision) for key in backbone.stages)

@@ -71,7 +71,7 @@ def compiling(blobs: LocalBlobs, folder: Path) -> Iterator[Compiling]:
 
 
 def network(seed: int, head: int) -> Chain:
-    """Build a small network with grouped convolutions."""
+    """Build a small network of convolutions."""
     chain = build_random("mobilenet_v3_small", {}, Head("linear", len(LABELS)), seed)
     initialise_head(chain, head)
     return chain.eval().requires_grad_(requires_grad=False)
@@ -86,9 +86,12 @@ def stored(blobs: LocalBlobs, chain: Chain) -> str:
     return blobs.put([manifest.to_json()]).digest
 
 
-def answer(version: ResidentVersion) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and embeddings of the images."""
+def answer(version: ResidentVersion, num_threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and embeddings of the images, computed by a caller with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
     (found,) = Executor(CPU).run([Part(Work(version, ROWS, frozenset(Output)), 0, len(ROWS))])
+    torch.set_num_threads(before)
     return found[Output.SCORES], found[Output.EMBEDDING]
 
 
@@ -100,11 +103,12 @@ def test_a_version_is_served_by_pytorch_until_its_stages_are_compiled(blobs: Loc
     assert {stage.backend for stage in first.backbone} == {Backend.OPENVINO}
     assert first.head is not None
     assert first.head.backend is Backend.TORCH
-    scores, embeddings = answer(first)
     rows = SPEC.to_input(Batch({PIXELS: torch.from_numpy(np.stack(IMAGES))}, len(IMAGES)))
     features = chain.embed(rows)
-    assert np.abs(embeddings - features.numpy()).max() < 1e-4 * features.abs().max()
-    assert np.abs(scores - chain(rows).softmax(1).numpy()).max() < 1e-4
+    for num_threads in (1, 2):
+        scores, embeddings = answer(first, num_threads)
+        assert np.abs(embeddings - features.numpy()).max() < 1e-4 * features.abs().max()
+        assert np.abs(scores - chain(rows).softmax(1).numpy()).max() < 1e-4
     second = compiling.loader.load(VersionName("flowers", 2), stored(blobs, network(0, 7)))
     assert second.backbone == first.backbone
     assert compiling.improved.empty()
