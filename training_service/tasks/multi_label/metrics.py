@@ -16,6 +16,7 @@ from training_service.tasks.training_task import Answers, Outputs, Sampled, Vali
 Truth = NDArray[np.float32]
 """1 where a row has a label, 0 elsewhere: [n, labels]."""
 Numbers = NDArray[np.float64]
+_LEAST = float(np.finfo(np.float32).min)
 
 
 def measure(answers: Answers, split: str) -> Metrics:
@@ -131,14 +132,11 @@ def _sampled_f1(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Sampl
 
 def _average_precision(outputs: NDArray[np.float32], truth: NDArray[np.bool_]) -> float | None:
     """Return the area below precision by recall, as steps; None where no row has the label."""
+    from sklearn.metrics import average_precision_score  # noqa: PLC0415  a second to import, and the service only reads metrics
+
     if not truth.any():
         return None
-    best_first = np.argsort(-outputs, kind="stable")
-    outputs, is_true = outputs[best_first], truth[best_first]
-    lasts = np.append(np.flatnonzero(outputs[1:] != outputs[:-1]), len(outputs) - 1)  # of the rows of equal outputs
-    right = np.cumsum(is_true)[lasts]
-    recall_steps = np.diff(right, prepend=0) / right[-1]
-    return float((recall_steps * right / (lasts + 1)).sum())
+    return float(average_precision_score(truth, np.nan_to_num(outputs, neginf=_LEAST)))
 
 
 def _label_metrics(
