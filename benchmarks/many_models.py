@@ -30,6 +30,7 @@ def spread(folder: Path, options: Options) -> Iterator[Figure]:
     rounds, seconds = (1, 2.0) if options.quick else (3, 4.0)
     body = pixels_body(folder / "body")
     with serving(folder) as served:
+        served.await_openvino(f"models/{models[-1]}")
         many, one = in_turn(
             rounds,
             lambda: served.load(*models, body=body, seconds=seconds, in_flight=IN_FLIGHT),
@@ -73,6 +74,7 @@ def loading(folder: Path, options: Options) -> Iterator[Figure]:
     body = pixels_body(folder / "body")
     load_seconds: list[float] = []
     with serving(folder) as served, ThreadPoolExecutor(1) as clients:
+        served.await_openvino(f"models/{models[-1]}")
         capacity = served.load(*models, body=body, seconds=seconds, in_flight=IN_FLIGHT).rate
 
         def quiet() -> Result:
