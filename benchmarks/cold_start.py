@@ -1,4 +1,4 @@
-"""From starting the process to its first answer, the model in the store and the files in the page cache.
+"""From starting the process to its first answer: the model is in the store, compiled, and in the page cache.
 
     python -m benchmarks.cold_start [--quick] [--json FILE] [--only float32 default] [--folder DIR]
 
@@ -28,7 +28,7 @@ import grpc
 from benchmarks.harness.figures import Figure, Options, Part, in_turn, run_parts
 from benchmarks.harness.load import INFER
 from benchmarks.harness.making import fitted_classifier, pixels_body, publish
-from benchmarks.harness.running import heads_of, open_store
+from benchmarks.harness.running import heads_of, open_store, serving
 from maas_client.stack.processes import INFERENCE, ServiceProcess
 
 MODEL = "flowers"
@@ -47,7 +47,7 @@ class Start:
 
 def float32(folder: Path, options: Options) -> Iterator[Figure]:
     """Served in float32."""
-    yield from _figures(folder, options, MAAS_INFERENCE_PRECISION="float32")
+    yield from _figures(folder, options, precision="float32")
 
 
 def default(folder: Path, options: Options) -> Iterator[Figure]:
@@ -55,10 +55,13 @@ def default(folder: Path, options: Options) -> Iterator[Figure]:
     yield from _figures(folder, options)
 
 
-def _figures(folder: Path, options: Options, **environment: str) -> Iterator[Figure]:
+def _figures(folder: Path, options: Options, **settings: str) -> Iterator[Figure]:
     base, calibration = fitted_classifier("resnet18")
     publish(open_store(folder), MODEL, base, calibration=calibration)
     request = bytes.fromhex(heads_of(MODEL)[0]) + pixels_body(folder / "body").read_bytes()
+    with serving(folder, **settings) as served:
+        served.await_openvino(f"models/{MODEL}")
+    environment = {f"MAAS_INFERENCE_{name.upper()}": value for name, value in settings.items()}
     environment |= {"MAAS_HOME": str(folder), "MAAS_INFERENCE_BIND": "127.0.0.1:0"}
     starts, imports = in_turn(2 if options.quick else 10, partial(_start, folder, request, environment), _import)
     answered = [each.answered for each in starts]
