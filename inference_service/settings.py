@@ -36,7 +36,7 @@ class InferenceSettings(ServerSettings):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Data type of the backbones. `auto`: the fastest one in which a version's answers to its "
-        "calibration rows agree with float32.",
+        "calibration rows agree with float32; on a CPU with OpenVINO it may be int8.",
     )
     cpu_backend: Literal["auto", "torch", "openvino"] = Field(
         default="auto",

@@ -22,6 +22,7 @@ from inference_service.batching.queue_entry import Part
 from inference_service.execution.executor import Executor
 from inference_service.execution.row_threads import RowThreads, has_siblings
 from inference_service.execution.work import Output, Work
+from inference_service.models.calibration_check import Calibrator
 from inference_service.models.cpu.compiled_stages import CompiledStages
 from inference_service.models.cpu.openvino import OpenVino
 from inference_service.models.loader import Loader
@@ -66,7 +67,10 @@ def in_process(make: Make, *arguments: Hashable) -> Iterator[InProcess]:
 
 @lru_cache
 def prepared(num_rows: int, home: Path, model: str, precision: str = "float32") -> Callable[[], object]:
-    """Run rows through the newest version of a model of this store, as the service does once it has them."""
+    """Run rows through the newest version of a model of this store, as the service does once it has them.
+
+    `precision` is one of the service's settings: `auto` chooses by the version's own rows, as the service does.
+    """
     executor, version = _loaded(home, model, precision)
     spec = version.input_spec
     shape = spec.tensors()[0].shape
@@ -112,7 +116,8 @@ def _loaded(home: Path, model: str, precision: str) -> tuple[Executor, ResidentV
     version = store.list_versions(model, ListRequest()).items[0]
     cache = BlobCache(StoreSettings(home=home).cache_folder / "compiled", 2**30)
     compiled = CompiledStages(cache, store.blobs, OpenVino(torch.get_num_threads()))  # as a service left them
-    loader = Loader(store.blobs, device, executor.warm_up, precision=precision, compiled=compiled)
+    calibrator = Calibrator(store.blobs, device, ThreadPoolExecutor(1), lambda _: version.calibration)
+    loader = Loader(store.blobs, device, executor.warm_up, calibrator, precision, compiled=compiled)
     return executor, loader.load(version.name, version.manifest_digest)
 
 

@@ -14,20 +14,20 @@ from inference_service.models.precision import Agreement, agreement
 from inference_service.models.resident import ResidentVersion
 from model_store.blobs import BlobStore
 from model_store.calibration import batch_of, read_logits, read_rows
-from model_store.modalities import Batch, concatenated
+from model_store.modalities import Batch, InputSpec, concatenated
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 
 R = TypeVar("R")
 _ROWS_AT_ONCE = 8  # requests wait for so many at most
-_Features = tuple[tuple[str, Hashable], Batch]
+_MAX_FEATURES = 2  # an `auto` version may have tried int8 and bfloat16
 
 
 class Calibrator:
     """Compares a version's answers with its stored ones; call it in one thread.
 
-    `digests_of` names a version's calibration, if it has one. What a backbone made of some rows is kept until other
-    rows or another backbone come, so of many probes on one dataset each costs its head alone.
+    `digests_of` names a version's calibration, if it has one. The features of the last two backbones, or of one in two
+    precisions, are kept: of many probes on one dataset each costs its head alone.
     """
 
     def __init__(
@@ -41,11 +41,19 @@ class Calibrator:
         self._device = device
         self._device_thread = device_thread
         self._digests_of = digests_of
-        self._features: _Features | None = None
+        self._features: dict[tuple[str, Hashable], Batch] = {}
 
     def digests(self, name: VersionName) -> CalibrationDigests | None:
         """Return what a version can be calibrated by; None where nothing was stored with it."""
         return self._digests_of(name)
+
+    def inputs(self, input_spec: InputSpec, digests: CalibrationDigests) -> Tensor:
+        """Return the rows as a backbone's first stage takes them, [n, …] on the CPU; any thread may call it.
+
+        Raises what read_rows raises.
+        """
+        rows = read_rows(self._blobs, digests.rows, input_spec)
+        return input_spec.to_input(batch_of(rows, torch.device("cpu"))).x
 
     def agreement(self, version: ResidentVersion, digests: CalibrationDigests) -> Agreement:
         """Return how a version with a head agrees with float32; raise what read_calibration raises."""
@@ -56,15 +64,17 @@ class Calibrator:
 
     def _features_of(self, version: ResidentVersion, rows_digest: str) -> Batch:
         key = (rows_digest, version.backbone_key)
-        if self._features is None or self._features[0] != key:
+        if key not in self._features:
             rows = read_rows(self._blobs, rows_digest, version.input_spec)
             chunks = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
             parts = [
                 self._on_device(lambda rows=chunk: version.features(batch_of(rows, self._device)))  # type: ignore[misc]
                 for chunk in chunks
             ]
-            self._features = (key, concatenated(parts))
-        return self._features[1]
+            if len(self._features) == _MAX_FEATURES:
+                del self._features[next(iter(self._features))]
+            self._features[key] = concatenated(parts)
+        return self._features[key]
 
     def _on_device(self, work: Callable[[], R]) -> R:
         with_no_gradients = torch.inference_mode()(work)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from weakref import WeakValueDictionary
 
 import torch
@@ -17,22 +16,19 @@ from inference_service.models.calibration_check import Calibrator
 from inference_service.models.cpu.compiled_stages import Backbone, CompiledStages
 from inference_service.models.cuda_graphs import Graphed, Recorder
 from inference_service.models.folding import Folds, find_folds, folded, has_norms
-from inference_service.models.precision import Agreement, Backend, Precision, candidates
+from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageIdentity, StageKey
-from model_store.architectures import HEAD, Head, build, build_stage, check_stage_tensors, reads, writes
+from inference_service.models.ways import Ways, stage_key
+from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, reads, writes
 from model_store.blobs import BlobStore
 from model_store.manifest_checks import check_manifest
-from model_store.manifests import Manifest, ManifestStage, canonical_json
+from model_store.manifests import Manifest
 from model_store.modalities import X, read_input_spec
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import check_finite, read_stages
 
-COMPILED_PRECISIONS = (Precision.FLOAT32, Precision.BFLOAT16)
 _MAX_FOLDS = 256  # an architecture's arguments, such as sizes, can be any
-
-_Way = tuple[Precision, Backbone | None]
-"""In which precision, and of which compiled stages: of none where PyTorch runs all."""
 
 
 class Loader:
@@ -63,7 +59,7 @@ class Loader:
         self._device = device
         self._warm_up = warm_up
         self._calibrator = calibrator
-        self._precision = precision
+        self._ways = Ways(precision, device, compiled)
         self._run_alone = run_alone
         self._recorder = recorder
         self._compiled = compiled
@@ -84,14 +80,11 @@ class Loader:
         """
         manifest = Manifest.from_json(self._blobs.read(manifest_digest))
         head = check_manifest(manifest)
-        precision, compiled = next(iter(self._ways(manifest, has_rows=self._digests(name, head) is not None)))
+        precision, compiled = next(iter(self._ways.of(manifest, has_rows=self._digests(name, head) is not None)))
         sizes = self._blobs.sizes([entry.digest for entry in manifest.stages])
         backend = Backend.TORCH if compiled is None else Backend.OPENVINO
-        num_copies = 1 if self._compiled is None else self._compiled.num_copies
-        return {
-            key: sizes[key[0].digest] * (4 * num_copies if key[2] is Backend.OPENVINO else key[1].dtype.itemsize) // 4
-            for key in _identities(manifest, head, precision, backend).values()
-        }
+        identities = _identities(manifest, head, precision, backend).values()
+        return {identity: self._size_bytes(identity, sizes[identity[0].digest]) for identity in identities}
 
     def load(self, name: VersionName, manifest_digest: str) -> ResidentVersion:
         """Return the version, verified and warmed up.
@@ -104,14 +97,14 @@ class Loader:
         except torch.OutOfMemoryError as error:
             raise OutOfDeviceMemory(f"{name} does not fit into the device's memory beside what is loaded") from error
         self._warm_up(version)
-        self._compile_absent(name, manifest)
+        self._compile_absent(version, manifest)
         return version
 
     def _chosen(self, name: VersionName, manifest: Manifest) -> ResidentVersion:
         """Return the version in the best precision, and by the best backend, that it may be served in."""
         head = check_manifest(manifest)
         digests = self._digests(name, head)
-        *to_try, last = self._ways(manifest, has_rows=digests is not None)
+        *to_try, last = self._ways.of(manifest, has_rows=digests is not None)
         tried: list[Agreement] = []
         for precision, compiled in to_try:
             version = self._assembled(name, manifest, head, precision, compiled)
@@ -123,37 +116,19 @@ class Loader:
         version = self._assembled(name, manifest, head, *last)
         return replace(version, agreements=(*tried, *self._agreement(version, digests)))
 
-    def _ways(self, manifest: Manifest, *, has_rows: bool) -> list[_Way]:
-        """Return how a version may be run, the best first; without rows to calibrate by, `auto` is float32."""
-        backbone = self._backbone(manifest)
-        precisions = candidates(self._precision, self._device)
-        ways: list[_Way] = []
-        for precision in precisions if has_rows else precisions[-1:]:
-            if backbone is not None and self._compiled is not None and self._compiled.has(backbone, precision):
-                ways.append((precision, backbone))
-            ways.append((precision, None))
-        return ways
+    def _compile_absent(self, version: ResidentVersion, manifest: Manifest) -> None:
+        digests = None if self._calibrator is None else self._digests(version.name, Head.from_json(manifest.head))
+        inputs = None
+        if self._calibrator is not None and digests is not None:
+            inputs = partial(self._calibrator.inputs, version.input_spec, digests)
+        self._ways.compile_absent(manifest, inputs, partial(self._improved, version.name))
 
-    def _backbone(self, manifest: Manifest) -> Backbone | None:
-        """Return what is to be compiled of a version; None where PyTorch runs all of it.
-
-        Compiled are backbones of convolutions, for rows of one size: transformers ran no faster.
-        """
-        row_shape = read_input_spec(manifest.input_spec).tensors()[0].shape
-        if self._compiled is None or len(row_shape) < 2 or min(row_shape) < 1:
-            return None
-        if not _has_convolutions(manifest.architecture, canonical_json(manifest.arguments)):
-            return None
-        head = Head.from_json(manifest.head)
-        keys = tuple(_stage_key(manifest, head, entry) for entry in manifest.stages if entry.name != HEAD)
-        return Backbone(keys, row_shape, canonical_json(manifest.head).decode())
-
-    def _compile_absent(self, name: VersionName, manifest: Manifest) -> None:
-        backbone = self._backbone(manifest)
-        if self._compiled is not None and backbone is not None:
-            precisions = [each for each in candidates(self._precision, self._device) if each in COMPILED_PRECISIONS]
-            if not all(self._compiled.has(backbone, each) for each in precisions):
-                self._compiled.compile(backbone, precisions, partial(self._improved, name))
+    def _size_bytes(self, identity: StageIdentity, stored_bytes: int) -> int:
+        """Return the bytes of a stage whose tensors are stored in float32."""
+        _, precision, backend = identity
+        if backend is Backend.OPENVINO and self._compiled is not None:
+            return self._compiled.size_bytes(stored_bytes, precision)
+        return stored_bytes * precision.dtype.itemsize // 4
 
     def _digests(self, name: VersionName, head: Head) -> CalibrationDigests | None:
         return self._calibrator.digests(name) if self._calibrator is not None and head.outputs else None
@@ -211,7 +186,7 @@ class Loader:
             if stage is None and self._compiled is not None:
                 module = self._compiled.stage(backbone, key, precision)
                 if module is not None:
-                    num_bytes = self._compiled.num_copies * sizes[key.digest]
+                    num_bytes = self._size_bytes(identity, sizes[key.digest])
                     stage = Stage(key, precision, module, num_bytes, backend=Backend.OPENVINO)
                     self._stages[identity] = stage
             if stage is not None:
@@ -255,29 +230,13 @@ class Loader:
         return self._folds[built_alike]
 
 
-@lru_cache(maxsize=_MAX_FOLDS)
-def _has_convolutions(architecture: str, arguments: bytes) -> bool:
-    chain = build(architecture, json.loads(arguments), Head("none"))
-    return sum(isinstance(module, nn.Conv2d) for module in chain.modules()) > 1  # one makes patches for a transformer
-
-
 def _identities(manifest: Manifest, head: Head, precision: Precision, backend: Backend) -> dict[str, StageIdentity]:
     """Return the identity of each stage, first to last."""
     of_head, of_others = (Precision.FLOAT32, Backend.TORCH), (precision, backend)
     return {
-        entry.name: (_stage_key(manifest, head, entry), *(of_head if entry.name == HEAD else of_others))
+        entry.name: (stage_key(manifest, head, entry), *(of_head if entry.name == HEAD else of_others))
         for entry in manifest.stages
     }
-
-
-def _stage_key(manifest: Manifest, head: Head, entry: ManifestStage) -> StageKey:
-    return StageKey(
-        architecture=manifest.architecture,
-        arguments=canonical_json(manifest.arguments).decode(),
-        head=canonical_json(head.to_json()).decode() if entry.name == HEAD else "",
-        name=entry.name,
-        digest=entry.digest,
-    )
 
 
 def _on_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

@@ -19,16 +19,20 @@ _MAX_SHIFT = 0.05
 
 
 class Precision(StrEnum):
-    """What a backbone computes in. A head always computes in float32: it costs little, and scores come from it."""
+    """What a backbone computes in. A head always computes in float32: it costs little, and scores come from it.
+
+    Int8 is a precision of compiled stages alone: its products are of 8 bits, the tensors between stages of float32.
+    """
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the tensors."""
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self]
+        """Type of the tensors that a stage takes and gives."""
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self, torch.float32)
 
 
 class Backend(StrEnum):
@@ -77,22 +81,27 @@ def agreement(
     return Agreement(precision, len(wanted), float(same.mean()), shift)
 
 
-def candidates(wanted: str, device: torch.device) -> Sequence[Precision]:
+def candidates(wanted: str, device: torch.device, *, can_quantise: bool = False) -> Sequence[Precision]:
     """Return the precisions to try, the best first: the one that is wanted, or for `auto` what the device runs fast.
 
-    `auto` ends with float32, which needs no trial.
+    `auto` ends with float32, which needs no trial. Int8 is among them where stages can be quantised.
     """
     if wanted != "auto":
         return (Precision(wanted),)
-    return (*_fast(device), Precision.FLOAT32)
+    fast = _fast_on_cuda(device) if device.type == "cuda" else _fast_on_cpu(can_quantise=can_quantise)
+    return (*fast, Precision.FLOAT32)
 
 
-def _fast(device: torch.device) -> tuple[Precision, ...]:
-    """Return the precisions that run faster than float32 here, by what the device says of itself."""
-    if device.type == "cuda":
-        has_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
-        return (Precision.BFLOAT16, Precision.FLOAT16) if has_bfloat16 else (Precision.FLOAT16,)
+def _fast_on_cuda(device: torch.device) -> tuple[Precision, ...]:
+    """Return the precisions that run faster than float32 on this GPU, by its generation."""
+    has_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    return (Precision.BFLOAT16, Precision.FLOAT16) if has_bfloat16 else (Precision.FLOAT16,)
+
+
+def _fast_on_cpu(*, can_quantise: bool) -> tuple[Precision, ...]:
+    """Return the precisions that run faster than float32 here, by what the processor says of itself."""
     abilities = torch.cpu.get_capabilities()
     # AVX-512 alone widens every bfloat16 to float32 first: slower than float32 itself.
-    is_fast = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
-    return (Precision.BFLOAT16,) if is_fast else ()
+    has_bfloat16 = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
+    has_int8 = can_quantise and (abilities.get("amx_int8") or abilities.get("avx512_vnni"))
+    return (*([Precision.INT8] if has_int8 else []), *([Precision.BFLOAT16] if has_bfloat16 else []))

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-NUMBERS = {"float32": "f32", "bfloat16": "bf16"}
-"""OpenVINO's names of what a stage may compute in."""
+NUMBERS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""OpenVINO's names of what a stage's tensors are in, and what computes where it is not quantised, by precision."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -30,10 +30,19 @@ def openvino_version() -> str | None:
         return None
 
 
+def nncf_version() -> str | None:
+    """Return the version of the installed NNCF, by which stages are quantised; None without one."""
+    try:
+        return version("nncf")
+    except PackageNotFoundError:
+        return None
+
+
 def import_openvino() -> ModuleType:
     """Import OpenVINO so that it reports to nobody; raise ImportError where that fails.
 
     Its converter's package sends an event at every import and conversion where a machine's user agreed to that once.
+    NNCF, imported after this, finds no telemetry either, and does without.
     """
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # None makes an import fail
     modules.setdefault("openvino_telemetry", None)
