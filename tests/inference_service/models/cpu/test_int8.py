@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import queue
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,15 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from inference_service.execution.executor import Executor
 from inference_service.models.calibration_check import Calibrator
-from inference_service.models.cpu.compiled_stages import CompiledStages
+from inference_service.models.cpu.compile_stages import compile_stages
+from inference_service.models.cpu.compiled_stages import Backbone, CompiledStages
 from inference_service.models.cpu.openvino import OpenVino, nncf_version
 from inference_service.models.cpu.quantising import CannotCompile, quantised
 from inference_service.models.loader import Loader
 from inference_service.models.precision import Backend, Precision, candidates
-from inference_service.models.resident import ResidentVersion
+from inference_service.models.resident import ResidentVersion, StageKey
 from model_store.architectures import Chain, Head, build_random, initialise_head
 from model_store.blobs.cache import BlobCache
 from model_store.blobs.local import LocalBlobs
@@ -179,6 +182,43 @@ def test_rows_that_cannot_be_read_leave_float32(serving: Serving, monkeypatch: p
     assert (version.precision, version.backend, version.agreements) == (Precision.FLOAT32, Backend.OPENVINO, ())
     serving.stages.close()  # when all that was asked for is done
     assert serving.improved.empty()
+
+
+def test_a_backbone_with_a_stage_that_cannot_be_quantised_is_not_tried(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler says so of one stage; what was compiled in float32 is served, without a trial."""
+    serving.compiled(AGREES)
+    monkeypatch.setattr("inference_service.models.cpu.compiled_stages.nncf_version", lambda: "another")
+    monkeypatch.setattr(serving.stages, "_reasons", refusing_layer1)
+    assert serving.load(AGREES).precision is Precision.FLOAT32
+    assert serving.improved.get(timeout=SECONDS) == AGREES
+    version = serving.load(AGREES)
+    assert (version.precision, version.backend, version.agreements) == (Precision.FLOAT32, Backend.OPENVINO, ())
+    serving.stages.close()  # when all that was asked for is done
+    assert serving.improved.empty()
+
+
+def refusing_layer1(_: Backbone, files: Mapping[StageKey, Mapping[Precision, Path]], __: object) -> object:
+    """Answer as a compiler that writes all files but one."""
+    for file in [file for each in files.values() for file in each.values()]:
+        file.write_bytes(b"compiled")
+    return {"layer1": {"int8": "NNCF cannot quantise it"}}
+
+
+def test_a_stage_that_cannot_be_quantised_is_compiled_in_float32(tmp_path: Path) -> None:
+    """The compiler goes on, and says why there is no file."""
+    stem, files = save(network(0).stage_tensors("stem")), {each: tmp_path / each for each in ("int8", "float32")}
+    order = {
+        "architecture": "resnet18",
+        "arguments": {},
+        "head": HEAD.to_json(),
+        "row_shape": [3, 64, 64],
+        "calibration_bytes": 0,
+        "stages": [("stem", len(stem), files)],
+    }
+    assert compile_stages(order, io.BytesIO(stem)) == {"stem": {"int8": "there are no rows to calibrate it by"}}
+    assert (files["int8"].exists(), files["float32"].exists()) == (False, True)
 
 
 def test_quantising_imports_no_telemetry() -> None:
