@@ -45,6 +45,10 @@ def swaps(folder: Path, options: Options) -> Iterator[Figure]:
     versions = [publish(store, MODEL, classifier(ARCHITECTURE, seed), PRODUCTION).name for seed in range(3)]
     with serving(folder, num_newest_versions=0) as served, ThreadPoolExecutor(1) as clients:
         alias = _Alias(served, store, versions)
+        for _ in versions:  # compiled once, for all later loads
+            alias.swap()
+            served.await_openvino(f"models/{MODEL}")
+        alias.seconds.clear()
 
         def asking(seconds: float) -> Result:
             return served.load(MODEL, body=body, seconds=seconds, in_flight=NUM_CLIENTS, keeps_answers=True)
@@ -134,6 +138,7 @@ def _leaks(folder: Path, what: str, num_cycles: int) -> Iterator[Figure]:
     load = open_pb.RepositoryModelLoadRequest(model_name=MODEL)
     rss_bytes = []
     with serving(folder) as served:
+        served.await_openvino(f"models/{MODEL}")
         for _ in range(num_cycles):
             served.open_stub.RepositoryModelUnload(unload, timeout=60)
             rss_bytes.append(served.rss_bytes)
