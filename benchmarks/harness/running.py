@@ -62,7 +62,8 @@ class Served:
     def await_openvino(self, model: str) -> None:
         """Wait until all READY versions of a model run by OpenVINO: before that, a core compiles their stages."""
         for state in self.stub.WatchServedModels(pb.WatchServedModelsRequest(name=model), timeout=120):
-            if state.versions and all(each.backend == pb.BACKEND_OPENVINO for each in state.versions):
+            ready = [each.backend for each in state.versions if each.state == pb.VERSION_STATE_READY]
+            if ready and all(backend == pb.BACKEND_OPENVINO for backend in ready):
                 return
         raise AssertionError(f"{model} is not served by OpenVINO")
 
