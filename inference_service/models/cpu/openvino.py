@@ -130,15 +130,19 @@ class CompiledStage(nn.Module):
             self._narrow.put(each.create_infer_request())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the stage's output for rows of the shape and type that it was compiled for, in that type."""
+        """Return the stage's output for rows of the shape and type that it was compiled for, in that type.
+
+        It was compiled for one row: a thread runs as many rows a second one by one.
+        """
         rows = (x.permute(0, 2, 3, 1) if self._is_channels_last else x).contiguous()
         output = torch.empty((len(x), *self._row_shape), dtype=x.dtype)
         free = self._narrow if torch.get_num_threads() == 1 else self._wide
         request = free.get()
         try:
-            request.set_input_tensor(self._shared(rows))
-            request.set_output_tensor(self._shared(output))
-            request.infer()
+            for row in range(len(x)):
+                request.set_input_tensor(self._shared(rows[row : row + 1]))
+                request.set_output_tensor(self._shared(output[row : row + 1]))
+                request.infer()
         finally:
             free.put(request)
         return output
