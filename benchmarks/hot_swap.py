@@ -6,7 +6,9 @@ The versions are full fine-tunes of MobileNetV2, which share no stage; the servi
 at, so that every swap reads, verifies and warms up a whole network.
 
 Learnt on the way: `torch.fx.symbolic_trace` changes `nn.Module.__call__` for the whole process while it traces, so a
-trace in one thread fails the requests that run in another.
+trace in one thread fails the requests that run in another. OpenVINO prepares a copy of each stage for each core and one
+more: while 16 clients keep two cores busy, a move of the alias takes 0.4 s until it is answered, and took 0.2 by
+PyTorch; the requests meanwhile are answered sooner than by PyTorch.
 """
 
 from __future__ import annotations
