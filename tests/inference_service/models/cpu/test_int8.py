@@ -171,17 +171,22 @@ def test_without_rows_nothing_is_compiled_in_int8(serving: Serving, monkeypatch:
     assert asked == [[Precision.FLOAT32], [Precision.INT8, Precision.FLOAT32]]
 
 
+def check_float32_is_served_in_the_end(serving: Serving) -> None:
+    """By OpenVINO, without a trial of int8, and nothing more is compiled."""
+    assert serving.improved.get(timeout=SECONDS) == AGREES
+    version = serving.load(AGREES)
+    assert (version.precision, version.backend, version.agreements) == (Precision.FLOAT32, Backend.OPENVINO, ())
+    serving.stages.close()  # when all that was asked for is done
+    assert serving.improved.empty()
+
+
 def test_rows_that_cannot_be_read_leave_float32(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another version of NNCF finds no stages in int8, nor rows to make them: those in float32 are served, and kept."""
     serving.compiled(AGREES)
     monkeypatch.setattr("inference_service.models.cpu.compiled_stages.nncf_version", lambda: "another")
     serving.rows.write_bytes(flip_a_byte(serving.rows.read_bytes()))
     assert serving.load(AGREES).backend is Backend.OPENVINO
-    assert serving.improved.get(timeout=SECONDS) == AGREES
-    version = serving.load(AGREES)
-    assert (version.precision, version.backend, version.agreements) == (Precision.FLOAT32, Backend.OPENVINO, ())
-    serving.stages.close()  # when all that was asked for is done
-    assert serving.improved.empty()
+    check_float32_is_served_in_the_end(serving)
 
 
 def test_a_backbone_with_a_stage_that_cannot_be_quantised_is_not_tried(
@@ -192,11 +197,7 @@ def test_a_backbone_with_a_stage_that_cannot_be_quantised_is_not_tried(
     monkeypatch.setattr("inference_service.models.cpu.compiled_stages.nncf_version", lambda: "another")
     monkeypatch.setattr(serving.stages, "_reasons", refusing_layer1)
     assert serving.load(AGREES).precision is Precision.FLOAT32
-    assert serving.improved.get(timeout=SECONDS) == AGREES
-    version = serving.load(AGREES)
-    assert (version.precision, version.backend, version.agreements) == (Precision.FLOAT32, Backend.OPENVINO, ())
-    serving.stages.close()  # when all that was asked for is done
-    assert serving.improved.empty()
+    check_float32_is_served_in_the_end(serving)
 
 
 def refusing_layer1(_: Backbone, files: Mapping[StageKey, Mapping[Precision, Path]], __: object) -> object:
