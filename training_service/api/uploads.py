@@ -22,12 +22,12 @@ from training_service.api.registry_convert import timestamp
 from training_service.api.violations import check_request_id
 from training_service.datasets.files.archive_names import check_encoding
 from training_service.datasets.files.archives import ArchiveLimits, read_archive
-from training_service.datasets.files.formats import is_table
+from training_service.datasets.files.formats import Format, format_of
 from training_service.datasets.files.sources import Sources
 from training_service.datasets.files.upload_spool import SpooledUpload, UploadSpool, UploadUnfinished, upload_key
 from training_service.datasets.ingest import Ingested, Ingestor, Parent
 from training_service.datasets.manifest import read_manifest
-from training_service.datasets.reading import Asked, Format, Received
+from training_service.datasets.reading import Asked, Received
 from training_service.datasets.splits import SplitSpec
 
 MAX_CHUNK_BYTES = 3 * 1024 * 1024
@@ -115,8 +115,8 @@ class Uploads:
 
     def _received(self, begun: _Begun, file: IO[bytes]) -> Received:
         """Return the form of a file: a table, or an archive of files."""
-        if is_table(file):
-            return Received(Format.CSV, text=file)
+        if (form := format_of(file)) is not Format.ARCHIVE:
+            return Received(form, table=file)
         return Received(Format.ARCHIVE, read_archive(file, self._limits, begun.encoding))
 
     def _begun(self, wanted: Wanted, upload: str = "") -> _Begun:
@@ -151,8 +151,9 @@ class Uploads:
 
         With `reuse`, an existing dataset of equal content is the answer; without it, the new dataset gets a remark.
         """
+        modality, received = modality_of(begun.modality, received, begun.asked)
         ingested = self._ingestor.ingest(
-            modality_of(begun.modality, received.format),
+            modality,
             received,
             begun.split,
             check_going_on,

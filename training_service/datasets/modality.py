@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from training_service.datasets.examples import Example, ReadExamples
+from training_service.datasets.files.formats import Format
+from training_service.datasets.files.samples import UploadSample
 from training_service.datasets.groups import Groups
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.packs import PackedRows
-from training_service.datasets.reading import Format, Reading
+from training_service.datasets.reading import Asked, Reading
 
 Shown = bytes | tuple[float, ...]
 """The visible form of a row: the bytes of a JPEG, or its first numbers."""
@@ -33,9 +35,13 @@ class Modality(Protocol):
     LABELS_ARE: str
     """How labels are given, in the plural, after a number."""
     FORMATS: frozenset[Format]
-    """The accepted forms of an upload: see `datasets.reading`."""
+    """The accepted forms of an upload: see `datasets.files.formats`."""
     DROPS_DUPLICATES: bool
     """Whether the second of two examples with the same bytes is left out."""
+
+    def takes(self, sample: UploadSample, asked: Asked) -> bool:
+        """Say whether an upload of one of its formats is taken for its own, where the caller names no modality."""
+        ...
 
     def read(self, reading: Reading) -> ReadExamples:
         """Read an upload into the spool; raise InvalidInput where it cannot be used."""

@@ -6,32 +6,23 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import IO
 
 from training_service.datasets.columns import ColumnRole
 from training_service.datasets.examples import RejectedFile
 from training_service.datasets.files.archives import ArchiveFile
+from training_service.datasets.files.formats import Format
 from training_service.datasets.manifest import DatasetManifest
 from training_service.datasets.packs import Spool
 
 
-class Format(StrEnum):
-    """The form of an upload."""
-
-    ARCHIVE = "archive"
-    """An archive of files, or a folder."""
-    CSV = "csv"
-    """One file of comma-separated values."""
-
-
 @dataclass(frozen=True)
 class Received:
-    """The uploaded data, or the data at a URL: the files of an archive or a folder, or one file of text."""
+    """The uploaded data, or the data at a URL: the files of an archive or a folder, or one file with a table."""
 
     format: Format
     files: Iterator[ArchiveFile] = field(default_factory=lambda: iter(()))
-    text: IO[bytes] = field(default_factory=io.BytesIO)
+    table: IO[bytes] = field(default_factory=io.BytesIO)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from model_store.modalities.image.spec import ImageInputSpec, Pixels, to_pixels
 from tests.training_service.making import SPEC, photos
 from training_service.arrays.array_cache import ArrayCache, Shape
 from training_service.datasets.files.archives import ArchiveFile
+from training_service.datasets.files.formats import Format
 from training_service.datasets.ingest import Ingested, Ingestor
 from training_service.datasets.packs import PackedRows
-from training_service.datasets.reading import Format, Received
+from training_service.datasets.reading import Received
 from training_service.datasets.splits import SplitSpec
 from training_service.modalities import MODALITIES
 from training_service.modalities.prepared_rows import PreparedDataset, prepare_dataset, prepared_key

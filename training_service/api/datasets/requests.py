@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from maas.model_store.v1 import model_store_pb2
 from maas.training.v1 import training_pb2 as pb
 
@@ -9,9 +11,11 @@ from model_store.errors import InvalidInput
 from model_store.tasks import TASKS
 from model_store.texts import quoted
 from training_service.datasets.columns import ColumnRole
+from training_service.datasets.files.formats import Format
+from training_service.datasets.files.samples import sample_of_files, sample_of_table
 from training_service.datasets.ingest import Parent
 from training_service.datasets.modality import Modality
-from training_service.datasets.reading import Asked, Format
+from training_service.datasets.reading import Asked, Received
 from training_service.modalities import MODALITIES
 
 Wanted = pb.UploadDatasetRequest.Header | pb.RegisterDatasetRequest
@@ -42,9 +46,20 @@ def check_modality(wanted: Wanted, parent: Parent | None) -> str:
     return own
 
 
-def modality_of(kind: str, form: Format) -> Modality:
-    """Return the modality of this kind, by default the first one that accepts uploads of this form."""
-    return MODALITIES[kind] if kind else next(each for each in MODALITIES.values() if form in each.FORMATS)
+def modality_of(kind: str, received: Received, asked: Asked) -> tuple[Modality, Received]:
+    """Return the modality of this kind, and the upload to read from its start.
+
+    By default it is the first one that takes the beginning of the upload for its own, else the first one of its format.
+    """
+    if kind:
+        return MODALITIES[kind], received
+    if received.format is Format.ARCHIVE:
+        sample, files = sample_of_files(received.files)
+        received = replace(received, files=files)
+    else:
+        sample = sample_of_table(received.table, received.format)
+    fitting = [each for each in MODALITIES.values() if received.format in each.FORMATS]
+    return next((each for each in fitting if each.takes(sample, asked)), fitting[0]), received
 
 
 def _task(wanted: Wanted) -> str:

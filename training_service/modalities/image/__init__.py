@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training_service.datasets.files.formats import Format
+from training_service.datasets.files.samples import UploadSample
 from training_service.datasets.groups import Groups
-from training_service.datasets.reading import Format
+from training_service.datasets.reading import Asked
 from training_service.modalities.image.near_duplicates import group_near_duplicates
 from training_service.modalities.image.reading import read_images as read
 from training_service.modalities.image.stored_images import preview
@@ -30,6 +32,12 @@ NOUN = "image"
 LABELS_ARE = "folders of images, one for each label"
 FORMATS = frozenset({Format.ARCHIVE})
 DROPS_DUPLICATES = True
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+
+def takes(sample: UploadSample, asked: Asked) -> bool:  # noqa: ARG001  the files say it
+    """Say whether there are image files."""
+    return any(path.lower().endswith(_SUFFIXES) for path in sample.paths)
 
 
 def near_duplicates(keys: Sequence[str], digests: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> Groups:
@@ -55,6 +63,7 @@ __all__ = [
     "preview",
     "read",
     "summarise",
+    "takes",
     "variant",
     "variants",
     "viewed",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from model_store.errors import InvalidInput
 from training_service.datasets.examples import Example, ReadExamples, RejectedFile
-from training_service.datasets.reading import Format, Reading
+from training_service.datasets.files.formats import Format
+from training_service.datasets.reading import Reading
 from training_service.datasets.splits import SplitSource
 from training_service.modalities.image.checked_files import GoodImage, SecondName, TableFile, checked_files
 from training_service.modalities.image.layouts import Layout, Place, read_layout
@@ -21,7 +22,7 @@ from training_service.modalities.image.targets_layout import read_targets_layout
 def read_images(reading: Reading) -> ReadExamples:
     """Return the images in label folders, their bytes in the spool; raise InvalidInput for an unreadable upload."""
     if reading.received.format is not Format.ARCHIVE:
-        raise InvalidInput.of("modality", "images come as an archive (zip, tar, tar.gz) or a folder, not as a CSV file")
+        raise InvalidInput.of("modality", "images come as an archive (zip, tar, tar.gz) or a folder, not as a table")
     if reading.asked.roles:
         raise InvalidInput.of("schema", "must be unset for images: folders, or a file beside them, say what they are")
     files = _Files()

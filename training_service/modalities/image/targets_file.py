@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from model_store.normal_form import normal_form
 from training_service.datasets.examples import NamedTarget
-from training_service.datasets.files.csv_tables import Table, TableRow
+from training_service.datasets.files.table_rows import TableRow
+from training_service.datasets.files.tables import Table
 from training_service.datasets.splits import Split
 from training_service.modalities.image.table_files import LABELS_FILE, TARGETS_FILE, refused
 
@@ -65,7 +66,7 @@ _Reader = Callable[[Table, Sequence[int]], tuple[str, tuple[str, ...], Callable[
 
 def _read(name: str, data: bytes, reader: _Reader) -> TargetsFile:
     """Read every row of a table, whose first column names the file; `reader` reads the others."""
-    table = Table(io.BytesIO(data), name, "archive")
+    table = Table(io.BytesIO(data), name=name, field="archive")
     if table.columns[0].lower() not in _FILE_COLUMNS or len(table.columns) < 2:
         raise table.refused("the first column must be file, the path of the image, and others must follow")
     split = table.columns.index(_SPLIT_COLUMN) if _SPLIT_COLUMN in table.columns else 0
@@ -107,7 +108,7 @@ def _one_label(table: Table, places: Sequence[int]) -> tuple[str, tuple[str, ...
 
 def _has_one_label(data: bytes, *, by_rows: bool = False) -> bool:
     """Say whether a table has one column for labels; `by_rows`, whether that is `label`, and no cell is a list."""
-    table = Table(io.BytesIO(data), LABELS_FILE, "archive")
+    table = Table(io.BytesIO(data), name=LABELS_FILE, field="archive")
     others = [place for place, name in enumerate(table.columns) if place and name != _SPLIT_COLUMN]
     if table.columns[0].lower() not in _FILE_COLUMNS or len(others) != 1:
         return False

@@ -1,4 +1,4 @@
-"""Rows of numbers: a CSV file with a column for each feature, and one or more columns of targets."""
+"""Rows of numbers: a table with a column for each feature, and one or more columns of targets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from training_service.datasets.files.tables import TABLES
 from training_service.datasets.groups import Groups
 from training_service.datasets.manifest import DatasetRow
 from training_service.datasets.packs import PackedRows
-from training_service.datasets.reading import Format
 from training_service.modalities.values.reading import read_values as read
+from training_service.modalities.values.roles import takes
 from training_service.modalities.values.summary import summarise
 from training_service.modalities.values.training import (
     AUGMENTATIONS,
@@ -30,7 +31,7 @@ from training_service.modalities.values.training import (
 KIND = "values"
 NOUN = "row"
 LABELS_ARE = "labels in its target column"
-FORMATS = frozenset({Format.CSV})
+FORMATS = TABLES
 DROPS_DUPLICATES = False
 _SHOWN_NUMBERS = 100
 
@@ -68,6 +69,7 @@ __all__ = [
     "preview",
     "read",
     "summarise",
+    "takes",
     "variant",
     "variants",
     "viewed",

@@ -1,4 +1,4 @@
-"""Reads a CSV file of numbers: each row's features go to the spool as float32, its target says the task."""
+"""Reads a table of numbers: each row's features go to the spool as float32, its target says the task."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from model_store.errors import InvalidInput, Violation
 from model_store.modalities.values.spec import MAX_SIZE
 from training_service.datasets.examples import Example, ReadExamples
-from training_service.datasets.files.csv_tables import MAX_NUMBER, Table, TableRow
-from training_service.datasets.reading import Format, Reading
+from training_service.datasets.files.table_rows import TableRow
+from training_service.datasets.files.tables import MAX_NUMBER, TABLES, Table
+from training_service.datasets.reading import Reading
 from training_service.datasets.split_names import given_splits
 from training_service.datasets.splits import HELD_OUT, Split, SplitSource
 from training_service.modalities.values.roles import Roles, read_roles
@@ -25,10 +26,12 @@ _ROW_TYPE = np.dtype("<f4")
 
 
 def read_values(reading: Reading) -> ReadExamples:
-    """Return the rows of a CSV file; raise InvalidInput naming the rows and columns that cannot be used."""
-    if reading.received.format is not Format.CSV:
-        raise InvalidInput.of("modality", "rows of numbers come as one CSV file, not as an archive")
-    table = Table(reading.received.text, "the CSV file", "csv")
+    """Return the rows of a table; raise InvalidInput naming the rows and columns that cannot be used."""
+    if reading.received.format not in TABLES:
+        raise InvalidInput.of(
+            "modality", "rows of numbers come as one table (CSV, JSON Lines, Parquet), not as an archive"
+        )
+    table = Table(reading.received.table, reading.received.format)
     roles = read_roles(table, reading.asked.roles, reading.parent)
     if not 1 <= len(roles.features) <= MAX_SIZE:
         raise table.refused(f"must have 1 to {MAX_SIZE} columns of features; found {len(roles.features)}")
@@ -96,7 +99,7 @@ class _Rows:
             split_source=SplitSource.COLUMN if has_splits else SplitSource.ASSIGNED,
             held_out=held_out,
             columns=self.roles.columns(self.table.columns, found.type),
-            remarks=(*_header_remarks(self.table.columns), *found.remarks),
+            remarks=(*self.table.remarks, *_header_remarks(self.table.columns), *found.remarks),
             observed=self._sums,
         )
 
@@ -112,7 +115,7 @@ class _Rows:
         return numbers.astype(_ROW_TYPE)
 
     def _refused(self) -> InvalidInput:
-        return InvalidInput(*(Violation("csv", fault) for fault in self._faults))
+        return InvalidInput(*(Violation(str(self.reading.received.format), fault) for fault in self._faults))
 
 
 def _header_remarks(columns: Sequence[str]) -> tuple[str, ...]:

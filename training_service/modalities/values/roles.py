@@ -8,8 +8,11 @@ from difflib import get_close_matches
 
 from model_store.errors import InvalidInput
 from training_service.datasets.columns import Column, ColumnRole, ColumnType
-from training_service.datasets.files.csv_tables import Table
+from training_service.datasets.files.samples import UploadSample
+from training_service.datasets.files.tables import Table
 from training_service.datasets.manifest import DatasetManifest
+from training_service.datasets.reading import Asked
+from training_service.modalities.values.targets import is_number
 
 _SPLIT = "split"
 _SHOWN = 10
@@ -36,6 +39,17 @@ class Roles:
         for place, role in ((self.split, ColumnRole.SPLIT), (self.group, ColumnRole.GROUP)):
             if place is not None:
                 yield place, role
+
+
+def takes(sample: UploadSample, asked: Asked) -> bool:
+    """Say whether all features of a table are numbers, and none is missing."""
+    roles = dict(asked.roles)
+    others = [name for name in sample.columns if name not in roles and name.lower() != _SPLIT]
+    if ColumnRole.TARGET not in roles.values():
+        others = others[:-1]
+    features = {*others, *(name for name, role in roles.items() if role is ColumnRole.FEATURE)}
+    places = [place for place, name in enumerate(sample.columns) if name in features]
+    return all(is_number(row.cells[place]) for row in sample.rows for place in places)
 
 
 def _there_are(name: str, columns: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from training_service.datasets.columns import ColumnType
 from training_service.datasets.examples import NamedTarget
-from training_service.datasets.files.csv_tables import Table, TableRow
+from training_service.datasets.files.table_rows import TableRow
+from training_service.datasets.files.tables import Table
 
 _FLAGS = {"0", "1"}
 

@@ -153,7 +153,7 @@ def test_a_split_file_is_kept(around: str) -> None:
         ("path,split\nred/1.png,train\nred/2.png,test\nblue/3.png,val\nblue/4.png,val\n", "has no 'blue/4.png'"),
         ("path,split\nred/1.png,train\nred/2.png,test\n", "has 'blue/3.png', which its splits.csv does not name"),
         ("path,split\n../red/1.png,train\n", "has no '../red/1.png'"),
-        ('path,split\n"' + "x" * 200_000 + '",train\n', "cannot be read"),
+        ('path,split\n"' + "x" * 200_000 + '",train\n', "which its splits.csv names"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )

@@ -17,9 +17,10 @@ from maas.training.v1 import training_pb2 as pb
 from model_store.errors import InvalidInput
 from tests.training_service.making import photos, tar_of
 from tests.training_service.running import RunningService, refused, split_of
-from training_service.datasets.files.csv_tables import Table
+from training_service.datasets.files.formats import Format
+from training_service.datasets.files.tables import Table
 from training_service.datasets.packs import Spool
-from training_service.datasets.reading import Asked, Format, Reading, Received
+from training_service.datasets.reading import Asked, Reading, Received
 from training_service.modalities.values.reading import read_values
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -145,7 +146,7 @@ GOOD = csv("a,b,y")
         (GOOD.replace(b"a,b,y", b"a,,y"), ["column 2 has no name"]),
         (b"a,b,y\n", ["has no rows below the first line"]),
         (GOOD.replace(b"1.5,3", b'"1.5"x,3'), ["cannot be read as CSV"]),
-        (GOOD.replace(b"a,b,y", b"\xff,b,y"), ["save it as UTF-8"]),
+        (GOOD.replace(b"a,b,y", b"\x81,b,y"), ["save it as UTF-8"]),
         (csv("y", row="{label}").replace(b"y\n", b"y,\n", 1), ["column 2 has no name"]),
         (csv("a,b,y", num_rows=3), ["needs at least 3 different rows of each label; too few of x (2), y (1)"]),
     ],
@@ -217,7 +218,7 @@ def test_a_table_is_read_without_holding_its_text() -> None:
     lines = [",".join([*columns, "y"]), *(f"{line},{n}.5" for n in range(num_rows))]
     text = "\n".join(lines).encode()
     with tempfile.TemporaryFile() as spooled, ThreadPoolExecutor(1) as threads:
-        received = Received(Format.CSV, text=io.BytesIO(text))
+        received = Received(Format.CSV, table=io.BytesIO(text))
         reading = Reading(received, Asked(), Spool(spooled), [], threads, 10**6, lambda: None)
         tracemalloc.start()
         try:
@@ -233,7 +234,7 @@ def test_a_line_that_never_ends_is_refused() -> None:
     """It is not read into memory, however long it is."""
     for text in (b"a,b" * 6_000_000, b"a,b\n" + b"1,2" * 6_000_000):
         with pytest.raises(InvalidInput, match="a line has over 16777216 characters"):
-            list(Table(io.BytesIO(text), "the CSV file", "csv").rows())
+            list(Table(io.BytesIO(text)).rows())
 
 
 def test_targets_that_float32_cannot_tell_apart_are_refused(service: RunningService) -> None:

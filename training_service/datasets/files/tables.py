@@ -1,81 +1,62 @@
-"""Reads tables as CSV, row by row: text in UTF-8 or UTF-16, separated by commas, semicolons or tabs.
-
-Python's own csv module is used because it streams, and gives the row and column of each cell, which a refusal needs.
-Libraries that guess types would turn a text (`NA`, for example) into a missing number.
-"""
+"""A table of any format, read row by row: its columns are checked, and each fault is named by row and column."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
 from typing import IO
 
 from model_store.errors import InvalidInput
 from model_store.normal_form import normal_form, unshowable
 from model_store.texts import MAX_LABEL, quoted
+from training_service.datasets.files.delimited import DelimitedRows
+from training_service.datasets.files.formats import Format
+from training_service.datasets.files.json_lines import JsonRows
+from training_service.datasets.files.parquet import ParquetRows
+from training_service.datasets.files.table_rows import CellType, RowSource, TableRow, UnreadableTable
 from training_service.datasets.split_names import SPLIT_NAMES, split_of
 from training_service.datasets.splits import Split
 
 MAX_COLUMNS = 100_000
 MAX_NAME_LENGTH = 200
 MAX_NUMBER = 3.4028234663852886e38  # the largest of float32
-_MAX_LINE = 16 * 1024 * 1024  # characters: 160 for each column of the widest table
-_SEPARATORS = ",;\t"
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-
-@dataclass(frozen=True)
-class TableRow:
-    """One row below the header: its number from 1, the line of the file that it ends in, and its cells by place."""
-
-    number: int
-    line: int
-    cells: Sequence[str] | Mapping[int, str]
-
-    @property
-    def place(self) -> str:
-        """Where it stands, for a message."""
-        return f"row {self.number} (line {self.line})"
+_SOURCES: Mapping[Format, Callable[[IO[bytes]], RowSource]] = {
+    Format.CSV: DelimitedRows,
+    Format.JSON_LINES: JsonRows,
+    Format.PARQUET: ParquetRows,
+}
+_CALLED = {Format.CSV: "the CSV file", Format.JSON_LINES: "the JSON Lines file", Format.PARQUET: "the Parquet file"}
+TABLES = frozenset(_SOURCES)
+"""The formats of tables."""
 
 
 class Table:
-    """A table that is read once, from its header on; `columns` are the header's names."""
+    """A table that is read once; `columns` are its names, `types` what the file states of them, by place.
 
-    def __init__(self, file: IO[bytes], name: str, field: str) -> None:
-        """Read the header; raise InvalidInput for `field`, naming the table, where it cannot be used."""
-        self._name = name
-        self._field = field
+    `remarks` say what was detected about the file: its encoding and its separator.
+    """
+
+    def __init__(self, file: IO[bytes], form: Format = Format.CSV, *, name: str = "", field: str = "") -> None:
+        """Read the names of the columns; raise InvalidInput, naming the table, where they cannot be used.
+
+        `name` and `field` are those of refusals, by default those of the format.
+        """
+        self._name = name or _CALLED[form]
+        self._field = field or str(form)
         with self._errors():
-            text = io.TextIOWrapper(file, encoding=_encoding(file), newline="")
-            head = next(_lines(text), "")
-            self._rows = csv.reader(chain([head], _lines(text)), delimiter=_separator(head), strict=True)
-            self._text = text
-            names = next(self._rows, [])
-        self.columns = tuple(normal_form(each.strip()) for each in names)
+            self._source = _SOURCES[form](file)
+        self.columns = tuple(normal_form(each.strip()) for each in self._source.names)
+        self.types: Mapping[int, CellType] = self._source.types
+        self.remarks = tuple(self._source.remarks)
         self._check_columns()
 
     def rows(self) -> Iterator[TableRow]:
-        """Yield rows, without empty lines; raise InvalidInput, naming the row, for malformed CSV."""
-        number = 0
-        while True:
-            with self._errors():
-                cells = next(self._rows, None)
-            if cells is None:
-                return
-            if not cells:
-                continue
-            number += 1
-            row = TableRow(number, self._rows.line_num, [cell.strip() for cell in cells])
-            if len(cells) != len(self.columns):
-                raise self.refused(f"{row.place} has {len(cells)} cells, and the header {len(self.columns)}")
-            yield row
+        """Yield rows; raise InvalidInput, naming the row, for a malformed one."""
+        with self._errors():
+            yield from self._source.rows()
 
     def number(self, row: TableRow, place: int) -> float:
         """Return a cell's number, within the range of float32; raise InvalidInput naming the cell otherwise."""
@@ -120,7 +101,7 @@ class Table:
 
     def detach(self) -> None:
         """Leave the file open for others."""
-        self._text.detach()
+        self._source.detach()
 
     def _check_columns(self) -> None:
         if not self.columns:
@@ -142,32 +123,9 @@ class Table:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except UnicodeError as error:
-            raise self.refused("cannot be read as text: save it as UTF-8") from error
-        except csv.Error as error:
-            line = f" (near line {self._rows.line_num})" if hasattr(self, "_rows") else ""
-            raise self.refused(f"cannot be read as CSV: {error}{line}") from error
+        except UnreadableTable as error:
+            raise self.refused(str(error)) from error
 
 
 def _shown(cell: str) -> str:
     return quoted(cell) if cell else "empty"
-
-
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """Yield lines; raise csv.Error for a line too long for memory, as in a file without line ends."""
-    while line := text.readline(_MAX_LINE):
-        if len(line) == _MAX_LINE and not line.endswith(("\n", "\r")):
-            raise csv.Error(f"a line has over {_MAX_LINE} characters")
-        yield line
-
-
-def _encoding(file: IO[bytes]) -> str:
-    file.seek(0)
-    start = file.read(2)
-    file.seek(0)
-    return "utf-16" if start in _UTF16 else "utf-8-sig"
-
-
-def _separator(head: str) -> str:
-    """Return the separator of a header's cells: the most frequent candidate, by default a comma."""
-    return max(_SEPARATORS, key=head.count)
