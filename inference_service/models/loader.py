@@ -19,7 +19,7 @@ from inference_service.models.folding import Folds, find_folds, folded, has_norm
 from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageIdentity, StageKey
 from inference_service.models.ways import Ways, stage_key
-from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, reads, writes
+from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, drops, reads, writes
 from model_store.blobs import BlobStore
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
@@ -201,12 +201,12 @@ class Loader:
         check_stage_tensors(manifest.architecture, manifest.arguments, head, key.name, forms)
         check_finite(key.name, tensors)
         module = build_stage(manifest.architecture, manifest.arguments, head, key.name)
-        names = reads(module), writes(module)
+        names = reads(module), writes(module), drops(module)
         folds = self._folds_of(manifest, head, key, module)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
         module = folded(module.eval().requires_grad_(requires_grad=False), folds).to(precision.dtype)
         size_bytes = _size_bytes(module)
-        if self._recorder is not None and key.name != HEAD and names == ((X,), (X,)):
+        if self._recorder is not None and key.name != HEAD and names[:2] == ((X,), (X,)):
             module = Graphed(module, self._recorder).eval()
         return Stage(key, precision, module, size_bytes, *names)
 

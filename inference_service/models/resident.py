@@ -39,7 +39,7 @@ class Stage:
     """One stage on the device, ready to run in one precision.
 
     The loader makes one object of each key, precision and backend, so identity is equality. `reads` and `writes` name
-    the tensors of a batch that the module takes and gives, in order.
+    the tensors of a batch that the module takes and gives, in order; those of `drops` are not passed on.
     """
 
     key: StageKey
@@ -48,6 +48,7 @@ class Stage:
     size_bytes: int
     reads: tuple[str, ...] = (X,)
     writes: tuple[str, ...] = (X,)
+    drops: tuple[str, ...] = ()
     backend: Backend = Backend.TORCH
     users: WeakSet[ResidentVersion] = field(default_factory=WeakSet, repr=False)
 
@@ -61,7 +62,8 @@ class Stage:
         dtype = self.precision.dtype
         outputs = self.module(*(cast(batch.tensors[name], dtype) for name in self.reads))
         written = {self.writes[0]: outputs} if len(self.writes) == 1 else zip(self.writes, outputs, strict=True)
-        return batch.updated(dict(written))
+        kept = batch.without(self.drops) if self.drops else batch
+        return kept.updated(dict(written))
 
     @property
     def is_recorded(self) -> bool:

@@ -1,6 +1,16 @@
 """Architectures: a name builds an ordered chain of named stages."""
 
-from model_store.architectures.chain import HEAD, Chain, Head, HeadKind, initialise_head, reads, run_stage, writes
+from model_store.architectures.chain import (
+    HEAD,
+    Chain,
+    Head,
+    HeadKind,
+    drops,
+    initialise_head,
+    reads,
+    run_stage,
+    writes,
+)
 from model_store.architectures.registry import (
     architecture_names,
     build,
@@ -24,6 +34,7 @@ __all__ = [
     "build_stage",
     "check_input",
     "check_stage_tensors",
+    "drops",
     "embedding_size",
     "initialise_head",
     "reads",

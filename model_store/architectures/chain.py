@@ -166,11 +166,17 @@ def writes(stage: nn.Module) -> tuple[str, ...]:
     return getattr(stage, "writes", _X_ALONE)
 
 
+def drops(stage: nn.Module) -> tuple[str, ...]:
+    """Return the names of the tensors that no stage behind this one reads: none unless it says some."""
+    return getattr(stage, "drops", ())
+
+
 def run_stage(stage: nn.Module, batch: Batch) -> Batch:
-    """Run a stage over the tensors that it reads, and pass on those that it does not write (a mask, lengths)."""
+    """Run a stage over the tensors that it reads, and pass on those that it neither writes nor drops (a mask)."""
     outputs = stage(*(batch.tensors[name] for name in reads(stage)))
     names = writes(stage)
-    return batch.updated({names[0]: outputs} if len(names) == 1 else dict(zip(names, outputs, strict=True)))
+    kept = batch.without(unread) if (unread := drops(stage)) else batch
+    return kept.updated({names[0]: outputs} if len(names) == 1 else dict(zip(names, outputs, strict=True)))
 
 
 _X_ALONE = (X,)

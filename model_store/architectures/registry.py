@@ -18,13 +18,14 @@ from torch.overrides import TorchFunctionMode
 
 from model_store.architectures import tabular, vision
 from model_store.architectures.chain import Chain, Head
+from model_store.architectures.text import encoder
 from model_store.errors import InvalidManifest
 from model_store.modalities.spec import InputSpec
 
 Builder = Callable[[Mapping[str, Any], Head], Chain]
 TensorForm = tuple[Sequence[int], torch.dtype]
 
-_FAMILIES = (vision, tabular)
+_FAMILIES = (vision, tabular, encoder)
 _BUILDERS: dict[str, Builder] = {name: builder for family in _FAMILIES for name, builder in family.BUILDERS.items()}
 
 

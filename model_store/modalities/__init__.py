@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from model_store.modalities.batch import EMBEDDING, Batch, X, cast, concatenated, split
+from model_store.modalities.batch import EMBEDDING, IDS, MASK, Batch, X, cast, concatenated, split
 from model_store.modalities.checks import check
 from model_store.modalities.image import spec as image
 from model_store.modalities.spec import InputSpec, Limits, Opened, Rows, TensorForm, prepared
@@ -30,7 +30,9 @@ def read_input_spec(entries: Mapping[str, Any]) -> InputSpec:
 
 __all__ = [
     "EMBEDDING",
+    "IDS",
     "LIMITS",
+    "MASK",
     "Batch",
     "InputSpec",
     "Limits",

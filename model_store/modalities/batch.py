@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +11,8 @@ from torch import Tensor
 
 X = "x"
 """The tensor that most stages read and write."""
+IDS, MASK = "ids", "mask"
+"""The tensors of sequences of tokens, [n, tokens] each: int64 numbers of tokens, and false where a row is padded."""
 EMBEDDING = "embedding"
 """The name of the embedding [n, d] if a backbone writes it besides `x`; else the embedding is `x`."""
 
@@ -52,6 +54,10 @@ class Batch:
     def updated(self, tensors: Mapping[str, Tensor]) -> Batch:
         """Return the batch with these tensors added to, or replacing, its own."""
         return Batch({**self.tensors, **tensors}, self.num_rows)
+
+    def without(self, names: Collection[str]) -> Batch:
+        """Return the batch without these tensors."""
+        return Batch({name: each for name, each in self.tensors.items() if name not in names}, self.num_rows)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""

@@ -1,0 +1,1 @@
+"""Networks for texts: encoders of the BERT family, each a chain of stages."""
