@@ -16,6 +16,8 @@ FORMAT = 1
 MAX_BYTES = 4 * 1024 * 1024
 MAX_EMBEDDING_SIZE = 1_000_000
 DIGEST = re.compile(r"[0-9a-f]{64}")
+MAX_FILES = 16
+_FILES = "files"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -62,6 +64,12 @@ class Manifest:
         return () if self.task is None else self.task.names
 
     @property
+    def files(self) -> Mapping[str, str]:
+        """The digests of the blobs that the input spec names besides stages, such as a tokenizer's, by name."""
+        found: Mapping[str, str] = self.input_spec.get(_FILES, {})
+        return found
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the canonical form."""
         return hashlib.sha256(self.to_json()).hexdigest()
@@ -100,6 +108,7 @@ def _validated(values: Any) -> Manifest:  # noqa: ANN401  whatever the JSON held
     )
     for key in ("input_spec", "head"):
         _check(isinstance(values[key], dict) and "kind" in values[key], key, "must be an object with a kind")
+    _check_files(values["input_spec"].get(_FILES, {}))
     size = values["embedding_size"]
     _check(type(size) is int and 0 < size <= MAX_EMBEDDING_SIZE, "embedding_size", f"must be 1 to {MAX_EMBEDDING_SIZE}")
     return Manifest(
@@ -123,6 +132,16 @@ def _stages(values: Any) -> tuple[ManifestStage, ...]:  # noqa: ANN401  whatever
     names = [each["name"] for each in values]
     _check(len(set(names)) == len(names), "stages", "must have no name twice")
     return tuple(ManifestStage(each["name"], each["digest"]) for each in values)
+
+
+def _check_files(values: Any) -> None:  # noqa: ANN401  whatever the JSON held
+    place = f"input_spec.{_FILES}"
+    _check(isinstance(values, dict) and len(values) <= MAX_FILES, place, f"must be an object of at most {MAX_FILES}")
+    for name, digest in values.items():
+        _check(
+            _matches(_STAGE_NAME, name), f"{place}.{name[:80]}", "must be named by lower-case letters, digits and '_'"
+        )
+        _check(_matches(DIGEST, digest), f"{place}.{name}", "must be 64 lower-case hexadecimal digits")
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:

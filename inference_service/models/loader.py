@@ -23,7 +23,7 @@ from model_store.architectures import HEAD, Head, build_stage, check_stage_tenso
 from model_store.blobs import BlobStore
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.modalities import X, read_input_spec
+from model_store.modalities import X, load_input_spec
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import check_finite, read_stages
@@ -147,7 +147,7 @@ class Loader:
             name=name,
             architecture=manifest.architecture,
             embedding_size=manifest.embedding_size,
-            input_spec=read_input_spec(manifest.input_spec),
+            input_spec=load_input_spec(manifest.input_spec, self._blobs),
             task=manifest.task,
             backbone=tuple(stages.values()),
             head=head_stage,

@@ -2,7 +2,7 @@
 
     manifest.json           canonical JSON: its SHA-256 is the manifest's digest
     version.json            the ModelVersion message: metrics, lineage, description, tags, stages, calibration
-    blobs/sha256/DIGEST     one for each stage, and two for the calibration where there is one
+    blobs/sha256/DIGEST     one for each stage and file of the input spec, and two for a calibration
     SHA256SUMS              of all of these, for `tar x` and `sha256sum -c SHA256SUMS`
 
 The same version makes the same bytes. Of a file that was read, nothing is believed before all of it was checked, and
@@ -32,7 +32,7 @@ from model_store.names import parse_version
 MANIFEST, VERSION, SUMS = "manifest.json", "version.json", "SHA256SUMS"
 _BLOB = "blobs/sha256/"
 _NAME = re.compile(r"manifest\.json|version\.json|SHA256SUMS|blobs/sha256/[0-9a-f]{64}")
-_MAX_MEMBERS = 1005  # a manifest has at most 1000 stages
+_MAX_MEMBERS = 1021  # a manifest has at most 1000 stages and 16 files
 _MAX_SIZES = {MANIFEST: MAX_BYTES, VERSION: 64 * 1024 * 1024, SUMS: 1024 * 1024}
 _BLOCK, _CHUNK = tarfile.BLOCKSIZE, 1024 * 1024
 # What the store it was in says of a version, and another store says for itself.
@@ -74,8 +74,9 @@ class VersionArchive:
 
 
 def blob_sizes(version: model_store_pb2.ModelVersion) -> dict[str, int]:
-    """Return the bytes of a version's blobs by digest: first to last stage, then the calibration."""
+    """Return the bytes of a version's blobs by digest: stages, files of the input spec, then the calibration."""
     sizes = {stage.digest: stage.size_bytes for stage in version.stages}
+    sizes |= {file.digest: file.size_bytes for file in version.input_files}
     if version.HasField("calibration"):
         calibration = version.calibration
         sizes[calibration.rows_digest] = calibration.rows_size_bytes
@@ -228,6 +229,7 @@ def _read_version(data: bytes, manifest: Manifest) -> model_store_pb2.ModelVersi
     except (ValueError, RecursionError, json_format.ParseError, InvalidInput) as error:
         raise InvalidArchive(f"{VERSION} is not a version's, or a newer maas's: {error}") from error
     fits = [(stage.name, stage.digest) for stage in version.stages] == [(s.name, s.digest) for s in manifest.stages]
+    fits = fits and {file.name: file.digest for file in version.input_files} == manifest.files
     _check(fits and version.manifest_digest == manifest.digest, f"{VERSION} and {MANIFEST} are not of one version")
     return version
 

@@ -93,6 +93,8 @@ def _manifest(base: LoadedBase, blobs: BlobStore) -> Manifest:
     for name, tensors in stages.items():
         check_finite(name, tensors)
     stored = write_stages(blobs, stages)
+    for data in base.files:
+        blobs.put([data])
     return base.manifest([ManifestStage(name, blob.digest) for name, blob in stored.items()])
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -20,59 +18,30 @@ from model_store.architectures import (
     torchvision_architectures,
 )
 from model_store.architectures.vision import rename_legacy
+from model_store.bases.base import Base, LoadedBase
 from model_store.bases.official_weights import download, is_official, licence, official_weights, sha256_of
+from model_store.bases.packaged_text import PACKAGED_TEXT
 from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, PackagedWeights
 from model_store.bases.weights_files import read_weights, state_dict_in, without_prefixes
 from model_store.errors import InvalidInput
 from model_store.labels import check_labels
-from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities.image.spec import spec_of_transforms
-from model_store.modalities.spec import InputSpec
-from model_store.normal_form import normal_form
-from model_store.tasks import Classification
 from model_store.tensors.stages import check_finite
 
+__all__ = [
+    "TORCHVISION",
+    "Base",
+    "LoadedBase",
+    "catalogue",
+    "load_base",
+    "load_random",
+    "load_tensors",
+    "load_weights_file",
+    "native_head",
+]
 TORCHVISION = "torchvision"
 _MEBIBYTE = 1024 * 1024  # torchvision's `_file_size` counts in these
 _COUNTER = "num_batches_tracked"  # of BatchNorm; files from before PyTorch 0.4.1 have none
-
-
-@dataclass(frozen=True)
-class Base:
-    """A base that can be imported, before any download; `labels` is empty for a backbone without a head."""
-
-    architecture: str
-    source: str
-    licence: str
-    download_bytes: int
-    num_parameters: int
-    input_spec: InputSpec
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LoadedBase:
-    """A base with its weights, on the CPU in eval mode; `origin` says in words where they come from."""
-
-    architecture: str
-    arguments: Mapping[str, Any]
-    chain: Chain
-    head: Head
-    input_spec: InputSpec
-    labels: tuple[str, ...]
-    origin: Mapping[str, str]
-
-    def manifest(self, stages: Sequence[ManifestStage]) -> Manifest:
-        """Return the manifest of the base with these stored stages, its labels in their normal form."""
-        return Manifest(
-            architecture=self.architecture,
-            arguments=self.arguments,
-            stages=tuple(stages),
-            input_spec=self.input_spec.to_json(),
-            task=Classification(tuple(map(normal_form, self.labels))) if self.labels else None,
-            head=self.head.to_json(),
-            embedding_size=self.chain.embedding_size,
-        )
 
 
 def catalogue() -> list[Base]:
@@ -80,7 +49,7 @@ def catalogue() -> list[Base]:
     bases = [_torchvision_base(name) for name in torchvision_architectures()]
     bases += [_packaged_base(packaged) for packaged in PACKAGED_WEIGHTS]
     order = {name: position for position, name in enumerate(torchvision_architectures())}
-    return sorted(bases, key=lambda base: order[base.architecture])
+    return [*sorted(bases, key=lambda base: order[base.architecture]), *(each.base() for each in PACKAGED_TEXT)]
 
 
 def load_base(architecture: str, source: str = TORCHVISION, *, show_progress: bool = False) -> LoadedBase:
@@ -88,12 +57,15 @@ def load_base(architecture: str, source: str = TORCHVISION, *, show_progress: bo
 
     Raise BaseUnavailable, with the alternatives, if the weights are not available; InvalidInput for an unknown base.
     """
-    if source == TORCHVISION:
+    if source == TORCHVISION and architecture in torchvision_architectures():
         file = download(official_weights(architecture), show_progress=show_progress)
         return load_weights_file(architecture, file)
     for packaged in PACKAGED_WEIGHTS:
         if (packaged.architecture, packaged.distribution) == (architecture, source):
             return _load_packaged(packaged)
+    for folder in PACKAGED_TEXT:
+        if (folder.architecture, folder.distribution) == (architecture, source):
+            return folder.load()
     known = ", ".join(base.source for base in catalogue() if base.architecture == architecture)
     raise InvalidInput.of("source", f"{source!r} has no {architecture!r}; it can come from: {known or 'nowhere'}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model_store.architectures import Head, build_random
-from model_store.bases.catalogue import LoadedBase
+from model_store.bases.base import LoadedBase
 from model_store.labels import check_labels
 from model_store.modalities.values.spec import ValuesInputSpec
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model_store.blobs import BlobStore
 from model_store.errors import InvalidExample
 from model_store.modalities.batch import Batch
 
@@ -162,6 +163,18 @@ class InputSpec(Protocol):
 
     def from_blob(self, tensors: Mapping[str, Tensor], max_rows: int) -> Rows:
         """Return the 1 to `max_rows` rows in a blob's tensors; raise InvalidManifest for any other form."""
+        ...
+
+
+@runtime_checkable
+class SpecWithFiles(Protocol):
+    """An input spec that names files of the store, such as a tokenizer, in `files` of a manifest's `input_spec`."""
+
+    def with_files(self, blobs: BlobStore) -> InputSpec:
+        """Return the spec with its files, each of bounded size and verified, ready to prepare examples.
+
+        Raises MissingBlob, CorruptBlob, and InvalidManifest for a file that is not what the spec needs.
+        """
         ...
 
 

@@ -111,7 +111,8 @@ class ModelVersion:
     """One version of a model: immutable except for its notes.
 
     `metric_values` are the numbers for filters and orders of listings: those of `metrics`, and numbers of the
-    publisher. The `principal` published it, or created the training job that did.
+    publisher. `files` are blobs that its input spec names, such as a tokenizer. The `principal` published it, or
+    created the training job that did.
     """
 
     name: VersionName
@@ -129,18 +130,19 @@ class ModelVersion:
     timestamps: Timestamps
     aliases: tuple[str, ...]
     calibration: StoredCalibration | None = None
+    files: tuple[StoredStage, ...] = ()
     principal: str = ""
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all its stages."""
-        return sum(stage.size_bytes for stage in self.stages)
+        """Bytes of all its stages, and of the files of its input spec."""
+        return sum(blob.size_bytes for blob in (*self.stages, *self.files))
 
     @property
     def blob_sizes(self) -> dict[str, int]:
-        """Bytes of its blobs by digest, the manifest left out: first to last stage, then the calibration."""
-        stages = {stage.digest: stage.size_bytes for stage in self.stages}
-        return stages | (self.calibration.sizes if self.calibration is not None else {})
+        """Bytes of its blobs by digest, the manifest left out: first to last stage, files, then the calibration."""
+        blobs = {blob.digest: blob.size_bytes for blob in (*self.stages, *self.files)}
+        return blobs | (self.calibration.sizes if self.calibration is not None else {})
 
 
 @dataclass(frozen=True)

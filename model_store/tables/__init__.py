@@ -14,6 +14,8 @@ from model_store.tables.versions import (
     VersionMetricRow,
     VersionRow,
     VersionTagRow,
+    file_row_name,
+    stages_and_files,
     stored_calibration,
 )
 
@@ -36,6 +38,8 @@ __all__ = [
     "VersionMetricRow",
     "VersionRow",
     "VersionTagRow",
+    "file_row_name",
+    "stages_and_files",
     "stored_calibration",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index
@@ -16,6 +17,9 @@ from model_store.texts import MAX_PRINCIPAL, MAX_REQUEST_ID
 
 if TYPE_CHECKING:
     from model_store.tables.aliases import AliasRow
+
+
+_FILE = "input/"
 
 
 class VersionRow(TimestampedRow, Row):
@@ -51,7 +55,7 @@ class VersionRow(TimestampedRow, Row):
     added_bytes: Mapped[int] = mapped_column(BigInteger)
     request_id: Mapped[str | None] = mapped_column(CheckedText(MAX_REQUEST_ID), unique=True)
     principal: Mapped[str] = mapped_column(CheckedText(MAX_PRINCIPAL), default="")
-    stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position", cascade="all, delete-orphan")
+    blobs: Mapped[list[StageRow]] = relationship(order_by="StageRow.position", cascade="all, delete-orphan")
     tags: Mapped[list[VersionTagRow]] = relationship(order_by="VersionTagRow.key", cascade="all, delete-orphan")
     metric_values: Mapped[list[VersionMetricRow]] = relationship(
         order_by="VersionMetricRow.name", cascade="all, delete-orphan"
@@ -65,6 +69,7 @@ class VersionRow(TimestampedRow, Row):
 
     def record(self) -> ModelVersion:
         """Return the version."""
+        stages, files = stages_and_files((row.name, row.digest, row.size_bytes) for row in self.blobs)
         return ModelVersion(
             name=self.name,
             manifest_digest=self.manifest_digest,
@@ -72,7 +77,8 @@ class VersionRow(TimestampedRow, Row):
             modality=self.modality,
             task=self.task,
             num_outputs=self.num_outputs,
-            stages=tuple(StoredStage(row.name, row.digest, row.size_bytes) for row in self.stages),
+            stages=stages,
+            files=files,
             lineage=Lineage(
                 base=version_name(self.base_model_id, self.base_number),
                 dataset_id=self.dataset_id,
@@ -131,7 +137,10 @@ class VersionMetricRow(Row):
 
 
 class StageRow(Row):
-    """One stage of a version; the collector marks its blob, and `size_bytes` adds it up."""
+    """One blob that a version's manifest names; the collector marks it, and `size_bytes` adds it up.
+
+    It is a stage; or, where its name begins as `file_row_name` does, a file of the input spec, such as a tokenizer.
+    """
 
     __tablename__ = "version_stages"
     __table_args__ = (
@@ -145,6 +154,20 @@ class StageRow(Row):
     name: Mapped[str] = mapped_column(CheckedText(63))
     digest: Mapped[str] = mapped_column(CheckedText(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+def file_row_name(name: str) -> str:
+    """Return the name of the row of a file of an input spec; no stage has such a name."""
+    return f"{_FILE}{name}"
+
+
+def stages_and_files(
+    rows: Iterable[tuple[str, str, int]],
+) -> tuple[tuple[StoredStage, ...], tuple[StoredStage, ...]]:
+    """Return the stages, and the files of the input spec, in rows of names, digests and sizes."""
+    blobs = [StoredStage(*row) for row in rows]
+    files = (replace(blob, name=blob.name.removeprefix(_FILE)) for blob in blobs if blob.name.startswith(_FILE))
+    return tuple(blob for blob in blobs if not blob.name.startswith(_FILE)), tuple(files)
 
 
 def stored_calibration(values: Iterable[Any]) -> StoredCalibration | None:

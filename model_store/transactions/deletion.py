@@ -106,7 +106,7 @@ def purge(session: Session, now: datetime, at_once: int | None = None) -> tuple[
     take_writer_lock(session)
     child = aliased(VersionRow)
     made_from_it = exists().where(child.base_model_id == VersionRow.model_id, child.base_number == VersionRow.number)
-    rows = selectinload(VersionRow.stages), selectinload(VersionRow.tags), selectinload(VersionRow.metric_values)
+    rows = selectinload(VersionRow.blobs), selectinload(VersionRow.tags), selectinload(VersionRow.metric_values)
     is_due = and_(VersionRow.model_id.in_(models), VersionRow.purge_at <= now)
     query = select(VersionRow).where(is_due, ~made_from_it).options(*rows)
     names: list[str] = []

@@ -22,7 +22,15 @@ from model_store.names import VersionName, check_key
 from model_store.records.changes import ChangeKind
 from model_store.records.metrics import Metrics
 from model_store.records.resources import CalibrationDigests, Lineage, Notes
-from model_store.tables import ModelRow, ModelTagRow, StageRow, VersionMetricRow, VersionRow, VersionTagRow
+from model_store.tables import (
+    ModelRow,
+    ModelTagRow,
+    StageRow,
+    VersionMetricRow,
+    VersionRow,
+    VersionTagRow,
+    file_row_name,
+)
 from model_store.transactions.changes import append_change
 from model_store.transactions.job_rows import Claim
 from model_store.transactions.promotions import Gated
@@ -59,7 +67,7 @@ class Publication:
     def digests(self) -> tuple[str, ...]:
         """Every blob that the version will name, the manifest left out."""
         calibration = (self.calibration.rows, self.calibration.logits) if self.calibration is not None else ()
-        return (*(stage.digest for stage in self.manifest.stages), *calibration)
+        return (*(stage.digest for stage in self.manifest.stages), *self.manifest.files.values(), *calibration)
 
     def with_new_digests(self, digests: Collection[str]) -> Publication:
         """Return the same publication, having added these blobs."""
@@ -117,9 +125,9 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
         description=publication.notes.description,
         created_at=now,
         updated_at=now,
-        stages=[
-            StageRow(position=position, name=stage.name, digest=stage.digest, size_bytes=sizes[stage.digest])
-            for position, stage in enumerate(manifest.stages)
+        blobs=[
+            StageRow(position=position, name=name, digest=digest, size_bytes=sizes[digest])
+            for position, (name, digest) in enumerate(named_blobs(manifest))
         ],
         tags=[VersionTagRow(key=key, value=value) for key, value in sorted(publication.notes.tags.items())],
         metric_values=[VersionMetricRow(name=name, value=value) for name, value in sorted(values.items())],
@@ -128,6 +136,12 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
     append_change(session, ChangeKind.VERSION_PUBLISHED, VersionName(row.model_id, row.number))
     session.flush()
     return row
+
+
+def named_blobs(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return names and digests of the rows of a version's blobs: its stages, then the files of its input spec."""
+    stages = [(stage.name, stage.digest) for stage in manifest.stages]
+    return [*stages, *((file_row_name(name), digest) for name, digest in sorted(manifest.files.items()))]
 
 
 def lock_model(session: Session, model_id: str) -> ModelRow:

@@ -20,7 +20,7 @@ from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, JobRow, Model
 from model_store.texts import quoted
 
 WHOLE_VERSION = tuple(
-    selectinload(part) for part in (VersionRow.stages, VersionRow.aliases, VersionRow.tags, VersionRow.metric_values)
+    selectinload(part) for part in (VersionRow.blobs, VersionRow.aliases, VersionRow.tags, VersionRow.metric_values)
 )
 """Options of a query that read all parts of its versions in a statement each, not in one for each version."""
 

@@ -158,11 +158,17 @@ def _disagreement(version: VersionRows, manifest: Manifest | InvalidManifest | N
         return f"its manifest {version.manifest_digest} cannot be used: {manifest}"
     rows = {
         "stages": tuple((stage.name, stage.digest) for stage in version.stages),
+        "files": {file.name: file.digest for file in version.files},
         "architecture": version.architecture,
         "number of outputs": version.num_outputs,
     }
     stages = tuple((stage.name, stage.digest) for stage in manifest.stages)
-    named = {"stages": stages, "architecture": manifest.architecture, "number of outputs": len(manifest.names)}
+    named = {
+        "stages": stages,
+        "files": dict(manifest.files),
+        "architecture": manifest.architecture,
+        "number of outputs": len(manifest.names),
+    }
     wrong = [key for key, value in rows.items() if value != named[key]]
     return f"its rows and its manifest {version.manifest_digest} differ in {', '.join(wrong)}" if wrong else ""
 

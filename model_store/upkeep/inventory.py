@@ -13,7 +13,15 @@ from sqlalchemy.orm import Session
 from model_store.database.engine import Database
 from model_store.names import VersionName, dataset_name
 from model_store.records.resources import StoredCalibration, StoredStage
-from model_store.tables import CALIBRATION_COLUMNS, DatasetPackRow, DatasetRow, StageRow, VersionRow, stored_calibration
+from model_store.tables import (
+    CALIBRATION_COLUMNS,
+    DatasetPackRow,
+    DatasetRow,
+    StageRow,
+    VersionRow,
+    stages_and_files,
+    stored_calibration,
+)
 
 _PAGE = 500
 
@@ -36,13 +44,15 @@ class VersionRows:
     architecture: str
     num_outputs: int
     stages: tuple[StoredStage, ...]
+    files: tuple[StoredStage, ...]
     calibration: StoredCalibration | None
 
     @property
     def blobs(self) -> tuple[NamedBlob, ...]:
         """Its blobs without the manifest."""
         stages = (NamedBlob(f"stage {stage.name}", stage.digest, stage.size_bytes) for stage in self.stages)
-        return (*stages, *_calibration_blobs(self.calibration))
+        files = (NamedBlob(f"file {file.name}", file.digest, file.size_bytes) for file in self.files)
+        return (*stages, *files, *_calibration_blobs(self.calibration))
 
 
 @dataclass(frozen=True)
@@ -81,11 +91,16 @@ def _versions_after(session: Session, name: VersionName) -> list[VersionRows]:
     found = []
     for version, rows in groupby(session.execute(query), itemgetter(slice(9))):
         model_id, number, manifest_digest, architecture, num_outputs, *calibration = version
-        stages = tuple(StoredStage(*row[9:]) for row in rows if row[9] is not None)
+        stages, files = stages_and_files(row[9:] for row in rows if row[9] is not None)
         name = VersionName(model_id, number)
         kept = stored_calibration(calibration)
-        found.append(VersionRows(name, manifest_digest, architecture, num_outputs, stages, kept))
+        found.append(VersionRows(name, manifest_digest, architecture, num_outputs, stages, files, kept))
     return found
+
+
+def _row_name(row: StageRow) -> str:
+    stages, files = stages_and_files([(row.name, row.digest, row.size_bytes)])
+    return f"stage {stages[0].name}" if stages else f"file {files[0].name}"
 
 
 def _calibration_blobs(calibration: StoredCalibration | None) -> tuple[NamedBlob, ...]:
@@ -115,7 +130,7 @@ def other_sizes(session: Session, sizes: Mapping[str, int]) -> Iterator[tuple[Ve
     """Yield each version that names one of these blobs with another size."""
     for row in session.scalars(select(StageRow).where(StageRow.digest.in_(sizes))):
         if row.size_bytes != sizes[row.digest]:
-            yield VersionName(row.model_id, row.number), NamedBlob(f"stage {row.name}", row.digest, row.size_bytes)
+            yield VersionName(row.model_id, row.number), NamedBlob(_row_name(row), row.digest, row.size_bytes)
     columns = VersionRow.model_id, VersionRow.number, *CALIBRATION_COLUMNS
     is_one = or_(VersionRow.calibration_rows_digest.in_(sizes), VersionRow.calibration_logits_digest.in_(sizes))
     for model_id, number, *calibration in session.execute(select(*columns).where(is_one)):

@@ -73,6 +73,9 @@ def version_message(
         stages=[
             pb.Stage(name=stage.name, digest=stage.digest, size_bytes=stage.size_bytes) for stage in version.stages
         ],
+        input_files=[
+            pb.InputFile(name=file.name, digest=file.digest, size_bytes=file.size_bytes) for file in version.files
+        ],
         modality=version.modality,
         task=f"TASK_{version.task.upper()}" if version.task is not None else None,
         output_count=version.num_outputs,

@@ -11,7 +11,7 @@ from model_store.blobs import BlobStore, check_digest
 from model_store.calibration import read_calibration
 from model_store.errors import InvalidInput
 from model_store.manifest_checks import check_manifest
-from model_store.modalities import read_input_spec
+from model_store.modalities import load_input_spec
 from model_store.records.resources import ModelVersion
 from model_store.transactions.publication import Publication
 from training_service.api.client_streams import Receiver
@@ -62,7 +62,7 @@ def _check_calibration(publication: Publication, blobs: BlobStore, max_sizes: Ma
     manifest = publication.manifest
     if publication.calibration is not None:
         with named_in("header.calibration"):
-            spec = read_input_spec(manifest.input_spec)
+            spec = load_input_spec(manifest.input_spec, blobs)
             read_calibration(blobs, publication.calibration, spec, len(manifest.names), max_sizes[spec.kind])
 
 
@@ -96,7 +96,9 @@ def _chunk(message: pb.PublishModelVersionRequest, wanted: Container[str]) -> pb
         raise InvalidInput.of("blob_chunk", "must be in every message after the first")
     chunk = message.blob_chunk
     if chunk.digest not in wanted:
-        raise InvalidInput.of("blob_chunk.digest", "is not the digest of a stage or of the calibration")
+        raise InvalidInput.of(
+            "blob_chunk.digest", "is not the digest of a stage, of a file of the input spec or of the calibration"
+        )
     if len(chunk.data) > _MAX_CHUNK_BYTES:
         raise InvalidInput.of("blob_chunk.data", f"must have at most {_MAX_CHUNK_BYTES} bytes, not {len(chunk.data)}")
     return chunk

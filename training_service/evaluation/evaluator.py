@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from model_store.errors import InvalidInput, StorageFull
-from model_store.modalities import read_input_spec
+from model_store.modalities import load_input_spec, read_input_spec
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
@@ -129,7 +129,7 @@ class Evaluator:
             digest,
             manifest,
             MODALITIES[manifest.modality],
-            read_input_spec(version.input_spec),
+            load_input_spec(version.input_spec, self._store.blobs),
             cache=self._cache,
             threads=self._decoders,
             max_size=self._max_sizes[manifest.modality],

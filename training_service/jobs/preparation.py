@@ -15,7 +15,7 @@ import torch
 from model_store.architectures import Chain
 from model_store.blobs import BlobStore
 from model_store.manifests import Manifest
-from model_store.modalities import InputSpec, read_input_spec
+from model_store.modalities import InputSpec, load_input_spec
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest
 from training_service.datasets.splits import Split
@@ -60,7 +60,7 @@ class Preparation:
     @property
     def own_spec(self) -> InputSpec:
         """The base's input spec."""
-        return read_input_spec(self.base.input_spec)
+        return load_input_spec(self.base.input_spec, self.blobs)
 
     def spec(self, fit: str) -> InputSpec:
         """Return the variant of the base's input spec with this name; without one its own."""

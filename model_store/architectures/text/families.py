@@ -15,7 +15,7 @@ _BIAS = "attention.relative_attention_bias.weight"
 _SHARED_BIAS = "encoder.relative_attention_bias.weight"
 # Buffers of older checkpoints, and heads that are not the backbone's.
 _UNUSED = re.compile(r"embeddings\.(position|token_type)_ids|(cls|lm_head|vocab_\w+|pre_classifier|classifier)\b.*")
-_PREFIXES = re.compile(r"^(bert|roberta|distilbert|mpnet|0\.auto_model|model|module)\.")
+_PREFIXES = re.compile(r"^((0\.auto_model|model|module|bert|roberta|distilbert|mpnet)\.)+")
 
 _DISTILBERT_NAMES: Renaming = (
     ("transformer.layer.", "encoder.layer."),
@@ -129,9 +129,8 @@ def arguments_of(model_type: str, config: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors without the prefixes of models with a head, and without unused ones."""
     found = {}
-    for name, tensor in tensors.items():
-        while (shorter := _PREFIXES.sub("", name)) != name:
-            name = shorter
+    for full_name, tensor in tensors.items():
+        name = _PREFIXES.sub("", full_name)
         if not _UNUSED.fullmatch(name):
             found[name] = tensor
     return found

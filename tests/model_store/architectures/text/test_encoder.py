@@ -36,7 +36,7 @@ CONFIGS = {
 MINILM = {**SIZES, "hidden_act": "gelu_new", "layer_norm_eps": 1e-5}
 
 
-def reference(kind: str, config: Any | None = None) -> nn.Module:  # noqa: ANN401  transformers' own
+def reference(kind: str, config: Any | None = None) -> nn.Module:
     """Return transformers' model with seeded weights, biases and norms too."""
     torch.manual_seed(7)
     model: nn.Module = transformers.AutoModel.from_config(config or CONFIGS[kind]())
@@ -45,7 +45,7 @@ def reference(kind: str, config: Any | None = None) -> nn.Module:  # noqa: ANN40
     return model.eval()
 
 
-def arguments(kind: str, model: Any, pooling: str = "cls", *, normalise: bool = False) -> dict[str, Any]:  # noqa: ANN401
+def arguments(kind: str, model: Any, pooling: str = "cls", *, normalise: bool = False) -> dict[str, Any]:
     """Return the arguments of the chain that is to equal a model."""
     return {**arguments_of(kind, model.config.to_dict()), "pooling": pooling, "normalise": normalise}
 
