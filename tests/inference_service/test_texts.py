@@ -21,7 +21,7 @@ from model_store.transactions.publication import Publication
 from tests.inference_service.inferring import arrays
 from tests.inference_service.making import open_registry
 from tests.inference_service.running import RunningService, running_service
-from tests.texts import TOPICS, text_base
+from tests.model_store.text_models import TOPICS, text_base
 
 BASE = text_base(labels=("farm", "sea"))
 TEXTS = [text for topic in TOPICS.values() for text in topic]

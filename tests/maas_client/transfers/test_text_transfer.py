@@ -10,7 +10,7 @@ import pytest
 from maas_client.errors import InvalidArgument
 from maas_client.transfers.publish import publish_base
 from model_store.modalities.text.spec import TextInputSpec
-from tests.texts import text_base, tokenizer_json
+from tests.model_store.text_models import text_base, tokenizer_json
 from tests.training_service.registry_running import RunningRegistry
 
 

@@ -13,7 +13,7 @@ from model_store.bases.huggingface_folder import load_text_encoder
 from model_store.calibration import batch_of
 from model_store.errors import InvalidInput, InvalidManifest
 from model_store.modalities import prepared
-from tests.texts import TOPICS, save_folder, text_base
+from tests.model_store.text_models import TOPICS, save_folder, text_base
 
 
 def test_a_folder_is_read_as_it_was_written(tmp_path: Path) -> None:

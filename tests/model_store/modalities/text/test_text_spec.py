@@ -16,7 +16,7 @@ from model_store.errors import InvalidExample, InvalidManifest, MissingBlob
 from model_store.modalities import IDS, MASK, load_input_spec, prepared, read_input_spec
 from model_store.modalities.text.spec import padded_length
 from model_store.modalities.text.tokenizer import tokenizer_of
-from tests.texts import WORDS, text_spec, tokenizer_json
+from tests.model_store.text_models import WORDS, text_spec, tokenizer_json
 
 CLS, SEP = 2, 3
 MANY = 10**6
