@@ -129,5 +129,9 @@ class InvalidManifest(StoreError):
     """A manifest, or a stage's tensors, do not fit the architecture; the text says where."""
 
 
+class ExtraMissing(IllegalState):
+    """A model is built by a library that is not installed here; the text names the extra to install."""
+
+
 class BaseUnavailable(StoreError):
     """The weights of a base are not available here; the text names the alternatives."""

@@ -15,7 +15,7 @@ MAX_LINES = 60
 DICTIONARIES = {f"{package}/modalities/__init__.py" for package in PACKAGES}
 """Where a modality is found by its name."""
 PUBLISHED_WEIGHTS = {
-    f"model_store/bases/{name}.py" for name in ("catalogue", "packaged_weights", "tabular", "torchvision_weights")
+    f"model_store/bases/{name}.py" for name in ("catalogue", "packaged_weights", "tabular", "timm_models")
 }
 """Where each set of weights that others have trained is described, with the input spec that goes with it."""
 
@@ -33,6 +33,7 @@ def test_few_lines_name_a_modality() -> None:
     lines = [
         f"{path}:{number}: {line.strip()}"
         for path in outside()
+        if str(path) not in PUBLISHED_WEIGHTS
         for number, line in enumerate((ROOT / path).read_text().splitlines(), start=1)
         if WORDS.search(line)
     ]

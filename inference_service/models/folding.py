@@ -18,11 +18,14 @@ def has_norms(stage: nn.Module) -> bool:
 
 
 def find_folds(stage: nn.Module) -> Folds:
-    """Return what can be folded, whatever the stage's tensors are.
+    """Return what can be folded, whatever the stage's tensors are; nothing of a stage whose code asks for values.
 
     No other thread may run a module meanwhile: tracing replaces how all of them are called.
     """
-    traced = fx.symbolic_trace(stage)
+    try:
+        traced = fx.symbolic_trace(stage)
+    except (fx.proxy.TraceError, TypeError):  # branches on shapes or values, as libraries' own modules do
+        return ()
     calls = [node for node in traced.graph.nodes if node.op == "call_module"]
     targets = [node.target for node in calls]
     folds = []

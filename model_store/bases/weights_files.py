@@ -49,8 +49,24 @@ _OTHER_KINDS = (
 )
 _UNSAFE = re.compile(r"GLOBAL ([\w.]+)")
 _SAVE = "save the tensors alone, torch.save(model.state_dict(), FILE)"
-# The keys of a checkpoint that hold its state dict, in this order; and the prefixes that wrappers add to names.
-_NESTED = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
+_SAVE_SAFELY = (
+    "save the tensors as safetensors, safetensors.torch.save_file(model.state_dict(), 'model.safetensors'), or of a "
+    "model of transformers, model.save_pretrained(FOLDER)"
+)
+# The keys of a checkpoint that hold its state dict, in this order: averaged weights first, as timm reads its own.
+_NESTED = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+    "network",
+    "weights",
+    "params",
+)
+# The prefixes that wrappers add to names.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _AVERAGED = "n_averaged"  # entries of torch.optim.swa_utils.AveragedModel that are no weights
 
@@ -63,6 +79,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise _refused(path, "is not there" if not path.exists() else "is not a file")
+    if path.suffix == ".bin":
+        raise _refused(path, f"is a .bin file, which often holds a pickle and is not read: {_SAVE_SAFELY}")
     with path.open("rb") as file:
         start = file.read(_SNIFFED_BYTES)
     if not start:

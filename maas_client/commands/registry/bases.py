@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,14 @@ from maas_client.typed.shorthand import id_of, pairs
 from maas_client.views.new_alias import say_where_new
 from maas_client.views.output import AsJson, notes, out, print_json, print_table, size
 from model_store.extras import require
+
+_NOT_OF_IDS = re.compile(r"[^a-z0-9]+")
+# What an import remembers of a base and people should read, by its key in the recipe.
+_REMEMBERED = {
+    "licence": "licence of the weights",
+    "published_licence": "licence of the weights that timm publishes for it",
+    "preprocessing": "preprocessing",
+}
 
 
 def list_bases(*, as_json: AsJson = False) -> None:
@@ -56,7 +65,9 @@ def list_bases(*, as_json: AsJson = False) -> None:
 
 
 def import_base(  # noqa: PLR0917  every one is an option of the command line
-    architecture: Annotated[str, typer.Argument(help="Architecture, such as resnet18: `maas bases` lists them.")],
+    architecture: Annotated[
+        str, typer.Argument(help="Architecture: resnet18 and others that `maas bases` lists, or timm:NAME, by timm.")
+    ],
     model: Annotated[str, typer.Option(help="Id of the model to register; default: from the architecture.")] = "",
     source: Annotated[str, typer.Option(help="Where the weights come from: `maas bases` lists the sources.")] = "",
     weights: Annotated[
@@ -100,7 +111,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
 ) -> None:
     """Register a pretrained model as a base, or weights that were trained elsewhere as a version of a model."""
     require("server", "maas import")
-    model = model or architecture.replace("_", "-")
+    model = model or _NOT_OF_IDS.sub("-", architecture.rpartition(":")[2].lower()).strip("-")
     with Client() as client, notes.status(f"reading the weights of {architecture}"), store_errors_explained():
         say_where_new(client, model, alias)
         version = client.import_base(
@@ -126,6 +137,9 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         return
     added = size(version.added_bytes)
     out.print(f"{version.name}: {architecture}, {len(version.stages)} stages, {size(version.size_bytes)} (+{added})")
+    for key, said in _REMEMBERED.items():
+        if key in version.lineage.recipe:
+            out.print(f"{said}: {version.lineage.recipe[key]}", highlight=False)
     out.print(f"next: maas finetune DATA --base {id_of(model)}")
 
 

@@ -10,7 +10,7 @@ from inference_service.models.folding import find_folds, folded, has_norms
 from model_store.architectures import Head, build_random, torchvision_architectures
 
 
-@pytest.mark.parametrize("architecture", torchvision_architectures())
+@pytest.mark.parametrize("architecture", [*torchvision_architectures(), "timm:test_resnet"])
 def test_a_folded_network_gives_the_same(architecture: str) -> None:
     """Float32, batch 2, BatchNorm statistics as training leaves them: within 1e-4 of the largest activation."""
     chain = build_random(architecture, {}, Head("linear", 5), 0).eval().requires_grad_(requires_grad=False)
@@ -52,4 +52,19 @@ def test_a_convolution_that_others_read_is_not_folded() -> None:
             return normed + output
 
     assert find_folds(Both().eval()) == ()
+
+
+def test_a_stage_that_cannot_be_traced_is_left_as_it_is() -> None:
+    """Libraries' modules branch on values."""
+
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            normed: torch.Tensor = self.norm(x)
+            return normed if x.shape[0] > 1 else x
+
+    assert find_folds(Branching().eval()) == ()
     assert find_folds(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval()) == (("0", "1"),)

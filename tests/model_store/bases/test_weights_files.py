@@ -68,6 +68,10 @@ WRAPS: dict[str, Callable[[Tensors], Any]] = {
     "data parallel": lambda tensors: prefixed(tensors, "module."),
     "compiled": lambda tensors: prefixed(tensors, "_orig_mod."),
     "both, nested": lambda tensors: {"model_state_dict": prefixed(tensors, "module._orig_mod.")},
+    "moving average": lambda tensors: {
+        "state_dict": {name: torch.zeros_like(tensor) for name, tensor in tensors.items()},
+        "state_dict_ema": prefixed(tensors, "module."),
+    },
     "averaged": lambda tensors: {**prefixed(tensors, "module."), "n_averaged": torch.tensor(3)},
 }
 
@@ -92,6 +96,13 @@ def test_a_file_is_read_by_its_content_and_not_its_name(tensors: Tensors, tmp_pa
     for name, data in (("a.pth", save(dict(tensors))), ("b.safetensors", saved(dict(tensors)))):
         (tmp_path / name).write_bytes(data)
         assert read_weights(tmp_path / name).keys() == tensors.keys()
+
+
+def test_a_bin_file_is_not_read(tensors: Tensors, tmp_path: Path) -> None:
+    """Whatever it holds: the refusal says how to save the same tensors."""
+    (tmp_path / "pytorch_model.bin").write_bytes(saved(dict(tensors)))
+    with pytest.raises(InvalidInput, match=r"pytorch_model\.bin is a \.bin file.*safetensors\.torch\.save_file"):
+        read_weights(tmp_path / "pytorch_model.bin")
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"

@@ -1,0 +1,27 @@
+"""Files of the Hugging Face hub, from its cache or the network: never anything but JSON and safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model_store.architectures.libraries.needed import needed
+from model_store.errors import BaseUnavailable, InvalidInput
+
+
+def downloaded(repository: str, file: str) -> Path:
+    """Return one file of a repository on this disk; raise BaseUnavailable where it cannot be had."""
+    hub = needed("huggingface_hub", f"{repository} from the hub")
+    try:
+        return Path(hub.hf_hub_download(repository, file))
+    except hub.errors.RemoteEntryNotFoundError as error:
+        raise InvalidInput.of(
+            "weights",
+            f"{repository} has no {file}: no other file of weights is read. Where you trust it, load it elsewhere and "
+            "save its tensors as safetensors",
+        ) from error
+    except OSError as error:  # no network, no such repository, one that asks for a login
+        reason = " ".join(str(error).split())[:200]
+        raise BaseUnavailable(
+            f"cannot download {file} of {repository} from the hub ({reason}): download it elsewhere and import it with "
+            "--weights FILE"
+        ) from error
