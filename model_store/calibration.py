@@ -147,7 +147,7 @@ def _answered(chain: Chain, rows: Rows, spec: InputSpec) -> Tensor:
 
 
 def _logits(chain: Chain, rows: Rows, spec: InputSpec) -> Tensor:
-    device = next(chain.parameters()).device
+    device = next(iter(chain.state_dict().values())).device
     batches = (batch_of(rows[start : start + _BATCH_SIZE], device) for start in range(0, len(rows), _BATCH_SIZE))
     # TensorFloat-32, which PyTorch allows in convolutions, would make the reference as coarse as what is held to it.
     with torch.inference_mode(), cudnn.flags(enabled=True, allow_tf32=False):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inference_service.models.precision import Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageKey
-from model_store.architectures.chain import Chain, Head, reads, writes
+from model_store.architectures import Chain, Head, reads, writes
 from model_store.errors import InvalidExample, InvalidManifest
 from model_store.modalities import Batch, Rows, TensorForm, X
 from model_store.modalities.spec import Array, Numbers, check_finite, concatenated_rows

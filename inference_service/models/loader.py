@@ -19,7 +19,17 @@ from inference_service.models.folding import Folds, find_folds, folded, has_norm
 from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageIdentity, StageKey
 from inference_service.models.ways import Ways, stage_key
-from model_store.architectures import HEAD, Head, build_stage, check_stage_tensors, drops, reads, writes
+from model_store.architectures import (
+    HEAD,
+    Head,
+    build_stage,
+    check_stage_tensors,
+    check_values,
+    drops,
+    keeps_dtype,
+    reads,
+    writes,
+)
 from model_store.blobs import BlobStore
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
@@ -204,7 +214,11 @@ class Loader:
         names = reads(module), writes(module), drops(module)
         folds = self._folds_of(manifest, head, key, module)
         module.load_state_dict(_on_device(tensors, self._device), strict=True, assign=True)
-        module = folded(module.eval().requires_grad_(requires_grad=False), folds).to(precision.dtype)
+        check_values(module, key.name)
+        module = folded(module.eval().requires_grad_(requires_grad=False), folds)
+        if keeps_dtype(module):
+            return Stage(key, precision, module, _size_bytes(module), *names, keeps_dtype=True)
+        module = module.to(precision.dtype)
         size_bytes = _size_bytes(module)
         if self._recorder is not None and key.name != HEAD and names[:2] == ((X,), (X,)):
             module = Graphed(module, self._recorder).eval()

@@ -39,7 +39,8 @@ class Stage:
     """One stage on the device, ready to run in one precision.
 
     The loader makes one object of each key, precision and backend, so identity is equality. `reads` and `writes` name
-    the tensors of a batch that the module takes and gives, in order; those of `drops` are not passed on.
+    the tensors of a batch that the module takes and gives, in order; those of `drops` are not passed on. A stage that
+    keeps its dtype takes tensors of any precision as they are.
     """
 
     key: StageKey
@@ -50,6 +51,7 @@ class Stage:
     writes: tuple[str, ...] = (X,)
     drops: tuple[str, ...] = ()
     backend: Backend = Backend.TORCH
+    keeps_dtype: bool = False
     users: WeakSet[ResidentVersion] = field(default_factory=WeakSet, repr=False)
 
     @property
@@ -59,8 +61,10 @@ class Stage:
 
     def __call__(self, batch: Batch) -> Batch:
         """Run the stage over rows whose floating tensors are of any precision; pass on what it does not write."""
-        dtype = self.precision.dtype
-        outputs = self.module(*(cast(batch.tensors[name], dtype) for name in self.reads))
+        read = [batch.tensors[name] for name in self.reads]
+        if not self.keeps_dtype:
+            read = [cast(each, self.precision.dtype) for each in read]
+        outputs = self.module(*read)
         written = {self.writes[0]: outputs} if len(self.writes) == 1 else zip(self.writes, outputs, strict=True)
         kept = batch.without(self.drops) if self.drops else batch
         return kept.updated(dict(written))

@@ -52,10 +52,11 @@ class JobCalls(RegistryCalls):
     ) -> pb.TrainingJob:
         """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
 
-        `recipe` is `linear_probe`, `last_stages`, `full`, `gradual`, `classic` or `scratch`, and `fields` are its
-        hyperparameters, such as `epoch_count=20`. Without a recipe the service chooses one by the number of training
-        examples. `alias` is pointed at the version in any case; `promote` only where it passes the `gate`. With
-        `validate_only` it queues nothing and checks all but the dataset, which may be empty then.
+        `recipe` is `linear_probe`, `fit_head`, `last_stages`, `full`, `gradual`, `classic` or `scratch`, and `fields`
+        are its hyperparameters, such as `epoch_count=20`; `head` alone chooses `fit_head`. Without a recipe the service
+        chooses one by the number of training examples. `alias` is pointed at the version in any case; `promote` only
+        where it passes the `gate`. With `validate_only` it queues nothing and checks all but the dataset, which may be
+        empty then.
         """
         job = pb.TrainingJob(
             model=model_name(model),

@@ -9,7 +9,7 @@ from pathlib import Path
 from maas_client.errors import InvalidArgument
 from model_store.bases import catalogue
 from model_store.bases.catalogue import LoadedBase
-from model_store.bases.tabular import MLP, load_random_mlp
+from model_store.bases.tabular import MLP, ROWS, load_random_mlp, load_rows
 from model_store.labels import check_labels, read_labels
 
 _NUM_MLP_LABELS = 10
@@ -34,6 +34,12 @@ def load_base(
         raise InvalidArgument("source, weights and random exclude one another: give one of them")
     if labels is not None and weights is None and random is None:
         raise InvalidArgument("labels go with weights or random: the other sources bring their own labels")
+    if architecture == ROWS:
+        if len(widths) != 1 or any(
+            choice is not None for choice in (source or None, weights, random, labels, num_labels)
+        ):
+            raise InvalidArgument("rows needs `widths`, the numbers in a row, such as 64, and nothing else")
+        return load_rows(widths[0])
     if (widths or num_labels is not None) and random is None:
         raise InvalidArgument("widths and num-labels go with random: all other weights have their own sizes")
     names = read_labels(labels) if isinstance(labels, Path) else None if labels is None else list(labels)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, get_type_hints
 
+from maas.training.v1 import training_pb2
+
+HEADS = tuple(field.name for field in training_pb2.HeadSpec.DESCRIPTOR.oneofs_by_name["kind"].fields)
+"""The kinds of heads that `fit_head` fits."""
 RECIPE = "Recipe (left out, the service chooses by the number of examples)"
-_TRAINING = "Training (with --recipe, for all but linear_probe)"
+HEAD = "Head (of fit_head; what is left out is chosen on validation examples)"
+_TRAINING = "Training (with --recipe, for all but linear_probe and fit_head)"
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,11 @@ class RecipeFields(TypedDict, total=False):
     stage_count: Annotated[int | None, Told("last_stages: backbone stages to train.", RECIPE, "--num-stages")]
     view_count: Annotated[
         int | None,
-        Told("linear_probe, last_stages: varied views of each example, with one that crops.", RECIPE),
+        Told("linear_probe, fit_head, last_stages: varied views of each example, with one that crops.", RECIPE),
     ]
+    head: Annotated[str, Told(f"Kind of head to fit on frozen features: {', '.join(HEADS)}.", HEAD)]
+    strength: Annotated[float | None, Told("Inverse of the penalty on weights.", HEAD)]
+    smoothing: Annotated[float | None, Told("Smoothing of naive Bayes.", HEAD)]
     epochs_per_stage: Annotated[int | None, Told("gradual: epochs before each further stage trains.", RECIPE)]
     epoch_count: Annotated[int | None, Told("Passes over the training examples.", option="--epochs")]
     batch_size: Annotated[int | None, Told("Examples a batch.")]

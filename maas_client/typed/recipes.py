@@ -12,6 +12,8 @@ from maas.training.v1 import training_pb2
 from grpc_runtime.leaf_fields import LeafField, leaf_fields
 from maas_client.errors import InvalidArgument
 
+FIT_HEAD = "fit_head"
+"""The recipe that a kind of head implies."""
 AUTO = "auto"
 """The recipe that leaves the choice to the service."""
 RECIPES: Mapping[str, type[Message]] = {
@@ -25,14 +27,17 @@ _MOST = {FieldDescriptor.CPPTYPE_INT32: 2**31 - 1, FieldDescriptor.CPPTYPE_INT64
 def recipe_of(recipe: str | training_pb2.Recipe, fields: Mapping[str, Any]) -> training_pb2.Recipe:
     """Make a recipe of its name and the fields that were given: those that are neither None nor empty.
 
-    Without a name the service chooses the recipe, and only the fields that each of its choices has can be set. Raises
-    InvalidArgument where one is no field of this recipe, or has no such value.
+    Without a name, but with the kind of a `head`, it is `fit_head`. With neither the service chooses the recipe,
+    and only the fields that each of its choices has can be set. Raises InvalidArgument where one is no field of this
+    recipe, or has no such value.
     """
     given = {key: value for key, value in fields.items() if value not in (None, "")}
     if isinstance(recipe, training_pb2.Recipe):
         if given:
             raise InvalidArgument(f"{min(given)} goes with a recipe by its name, not with a message of one")
         return recipe
+    if not recipe and "head" in given:
+        recipe = FIT_HEAD
     made = _named(recipe or AUTO)
     message = getattr(made, recipe or AUTO)
     leaves = leaf_fields(type(message))

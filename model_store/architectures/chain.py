@@ -4,60 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from model_store.errors import InvalidManifest
 from model_store.modalities.batch import Batch, X
-from model_store.tasks.task import Activation
 
 HEAD = "head"
-HeadKind = Literal["linear", "conv", "none"]
 Step = tuple[str, nn.Module]
 Stages = Sequence[tuple[str, nn.Module | Sequence[Step]]]
-
-
-@dataclass(frozen=True)
-class Head:
-    """The kind of the last stage.
-
-    `linear`: one linear layer on the embedding (behind dropout, as torchvision has it); `conv`: a 1x1 convolution on
-    the feature map, then ReLU and the mean (SqueezeNet's own head); `none`: a backbone only, with 0 outputs. The
-    activation turns outputs into the numbers of an answer; a backbone's is `identity`.
-    """
-
-    kind: HeadKind
-    outputs: int = 0
-    activation: Activation = "softmax"
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(HeadKind):
-            kinds = ", ".join(get_args(HeadKind))
-            raise InvalidManifest(f"head.kind must be one of {kinds}, not {self.kind!r}")
-        is_count = type(self.outputs) is int and self.outputs >= 0
-        if not is_count or (self.outputs == 0) != (self.kind == "none"):
-            raise InvalidManifest(f"head.outputs cannot be {self.outputs!r} where head.kind is {self.kind!r}")
-        if self.kind == "none":
-            object.__setattr__(self, "activation", "identity")
-        if self.activation not in get_args(Activation):
-            known = ", ".join(get_args(Activation))
-            raise InvalidManifest(f"head.activation must be one of {known}, not {self.activation!r}")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the form that a manifest holds."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read the form in a manifest; raise InvalidManifest naming the wrong field."""
-        if set(values) != {"kind", "outputs", "activation"}:
-            raise InvalidManifest("head must have exactly the keys kind, outputs and activation")
-        if values["kind"] == "none" and values["activation"] != "identity":
-            raise InvalidManifest(f"head.activation must be 'identity' without a head, not {values['activation']!r}")
-        return cls(**values)
 
 
 class Chain(nn.Sequential):
@@ -171,6 +128,14 @@ def drops(stage: nn.Module) -> tuple[str, ...]:
     return getattr(stage, "drops", ())
 
 
+def keeps_dtype(stage: nn.Module) -> bool:
+    """Say whether a stage computes in the dtypes of its own tensors, in every precision that a version is served in.
+
+    A stage says so by `keeps_dtype = True`: its tensors are never cast, and it takes tensors of any floating dtype.
+    """
+    return bool(getattr(stage, "keeps_dtype", False))
+
+
 def run_stage(stage: nn.Module, batch: Batch) -> Batch:
     """Run a stage over the tensors that it reads, and pass on those that it neither writes nor drops (a mask)."""
     outputs = stage(*(batch.tensors[name] for name in reads(stage)))
@@ -203,6 +168,19 @@ def load_stage_module(stage: nn.Module, name: str, tensors: Mapping[str, Tensor]
     except RuntimeError as error:
         reason = " ".join(str(error).split()).removeprefix("Error(s) in loading state_dict for Sequential: ")
         raise InvalidManifest(f"stage {name!r}: {reason}") from error
+    check_values(stage, name)
+
+
+def check_values(stage: nn.Module, name: str) -> None:
+    """Raise InvalidManifest where the tensors of a stage hold numbers that it cannot run with, such as a wrong index.
+
+    A stage whose numbers are not all alike has a method `check_values`, which raises that for a place in it.
+    """
+    if check := getattr(stage, "check_values", None):
+        try:
+            check()
+        except InvalidManifest as error:
+            raise InvalidManifest(f"stage {name!r}: {error}") from error
 
 
 def initialise_head(chain: Chain, seed: int) -> None:

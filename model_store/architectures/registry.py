@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from model_store.architectures import tabular, vision
-from model_store.architectures.chain import Chain, Head
+from model_store.architectures.chain import HEAD, Chain, writes
+from model_store.architectures.head import Head
+from model_store.architectures.heads import fitted_head
 from model_store.architectures.libraries import timm_chains
 from model_store.architectures.text import encoder
 from model_store.errors import InvalidManifest
+from model_store.modalities.batch import EMBEDDING, X
 from model_store.modalities.spec import InputSpec
 
 Builder = Callable[[Mapping[str, Any], Head], Chain]
@@ -76,6 +79,13 @@ def build_random(architecture: str, arguments: Mapping[str, Any], head: Head, se
         return _builder(architecture)(arguments, head)
 
 
+def with_fitted_head(chain: Chain, head: Head) -> Chain:
+    """Return a chain of the same backbone's stages, with a fitted head behind it, whose tensors are empty."""
+    read = EMBEDDING if any(EMBEDDING in writes(stage) for _, stage in chain.backbone) else X
+    stage = fitted_head(chain.embedding_size, head, read)
+    return Chain([*chain.backbone, (HEAD, stage)], chain.embedding_size)
+
+
 def stage_names(architecture: str, arguments: Mapping[str, Any], head: Head) -> tuple[str, ...]:
     """Return the names of the stages, first to last."""
     return _meta_chain(architecture, _frozen(arguments), head).stage_names
@@ -107,6 +117,8 @@ def check_stage_tensors(
 def _meta_chain(architecture: str, arguments: str, head: Head) -> Chain:
     """Build the chain that others are copied from, which is quicker; nothing may change this one."""
     with torch.device("meta"), _NoRandomNumbers(), torch.random.fork_rng(devices=[]):
+        if head.is_fitted:
+            return with_fitted_head(_builder(architecture)(json.loads(arguments), Head("none")), head)
         return _builder(architecture)(json.loads(arguments), head)
 
 

@@ -1,6 +1,7 @@
-"""Networks for rows of numbers, each a chain of stages: `mlp` is linear layers with ReLU between them.
+"""Networks for rows of numbers, each a chain of stages.
 
-Tensors have the names of the plain `nn.Sequential(Linear, ReLU, …, Linear)`: the union of the stages is its state dict.
+`mlp` is linear layers with ReLU between them; `rows` is none, its embedding is the row itself. Tensors have
+the names of the plain `nn.Sequential(Linear, ReLU, …, Linear)`: the union of the stages is its state dict.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from model_store.architectures.chain import HEAD, Chain, Head
+from model_store.architectures.chain import HEAD, Chain
+from model_store.architectures.head import Head
 from model_store.errors import InvalidManifest
 from model_store.modalities.spec import InputSpec
 
@@ -22,9 +24,9 @@ _MAX_LAYERS = 64
 
 def check_input(arguments: Mapping[str, Any], spec: InputSpec) -> None:
     """Raise InvalidManifest unless the spec takes rows of numbers, as many as the first of the widths."""
-    size, found = _widths(arguments)[0], spec.to_json()["size"]
+    size, found = _size(arguments) if "size" in arguments else _widths(arguments)[0], spec.to_json()["size"]
     if found != size:
-        raise InvalidManifest(f"input_spec.size must be {size}, the first of the widths, not {found}")
+        raise InvalidManifest(f"input_spec.size must be {size}, as the architecture's arguments say, not {found}")
 
 
 def _mlp(arguments: Mapping[str, Any], head: Head) -> Chain:
@@ -33,8 +35,7 @@ def _mlp(arguments: Mapping[str, Any], head: Head) -> Chain:
     `{"widths": [64, 256]}` takes rows of 64 numbers and has one hidden layer of 256, whose output is the embedding.
     """
     widths = _widths(arguments)
-    if head.kind == "conv":
-        raise InvalidManifest("head.kind 'conv' is squeezenet1_1's own; mlp takes 'linear' or 'none'")
+    _check_head("mlp", head)
     layers = [
         (f"layer{number + 1}", [(f"{2 * number}", nn.Linear(*sizes)), (f"{2 * number + 1}", nn.ReLU())])
         for number, sizes in enumerate(pairwise(widths))
@@ -43,6 +44,37 @@ def _mlp(arguments: Mapping[str, Any], head: Head) -> Chain:
         return Chain(layers, widths[-1])
     linear = (f"{2 * len(layers)}", nn.Linear(widths[-1], head.outputs))
     return Chain([*layers, (HEAD, [linear])], widths[-1])
+
+
+class Row(nn.Module):
+    """Passes rows on as they are, in their own dtype."""
+
+    keeps_dtype = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the rows [n, size]."""
+        return x
+
+
+def _rows(arguments: Mapping[str, Any], head: Head) -> Chain:
+    """Build `row`, which passes on the rows of `size` numbers as the embedding, and the head."""
+    size = _size(arguments)
+    _check_head("rows", head)
+    if head.kind == "none":
+        return Chain([("row", Row())], size)
+    return Chain([("row", Row()), (HEAD, [("0", nn.Linear(size, head.outputs))])], size)
+
+
+def _check_head(architecture: str, head: Head) -> None:
+    if head.kind == "conv":
+        raise InvalidManifest(f"head.kind 'conv' is squeezenet1_1's own; {architecture} takes 'linear' or 'none'")
+
+
+def _size(arguments: Mapping[str, Any]) -> int:
+    size = arguments.get("size")
+    if set(arguments) == {"size"} and type(size) is int and _is_width(size):
+        return size
+    raise InvalidManifest(f"rows has one argument, size: an integer in 1..{_MAX_WIDTH}, not {dict(arguments)!r}")
 
 
 def _widths(arguments: Mapping[str, Any]) -> Sequence[int]:
@@ -61,4 +93,4 @@ def _is_width(value: object) -> bool:
     return type(value) is int and 0 < value <= _MAX_WIDTH
 
 
-BUILDERS = {"mlp": _mlp}
+BUILDERS = {"mlp": _mlp, "rows": _rows}

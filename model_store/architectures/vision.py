@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_store.architectures.chain import HEAD, Chain, Head, Stages, Step
+from model_store.architectures.chain import HEAD, Chain, Stages, Step
+from model_store.architectures.head import Head
 from model_store.errors import InvalidManifest
 from model_store.modalities.batch import EMBEDDING
 from model_store.modalities.spec import InputSpec

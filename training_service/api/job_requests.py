@@ -28,6 +28,7 @@ from training_service.modalities.fitting import check_fits
 from training_service.promotion.gate import check_promotion, with_metric
 from training_service.recipes.choices import ChosenRecipe, choose, choose_any, resolve
 from training_service.recipes.classes import suited
+from training_service.recipes.heads import check_head, for_task
 from training_service.recipes.modality_fields import check_fit, varied
 from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
 from training_service.seeds import check_seed
@@ -85,6 +86,7 @@ def job_spec(
     if request.recipe.name is not None:
         with violations.collected():
             recipe = resolve(request.recipe.name, request.recipe, _RECIPE)
+            check_head(recipe, request.recipe, _RECIPE)
     alias, promote = request.alias, request.promote
     if alias is not None:
         with violations.collected():
@@ -111,6 +113,7 @@ def job_spec(
     _check_base(store, version, recipe, dataset, request.recipe)
     if dataset is not None:
         task = TRAINING_TASKS[dataset.summary["task"]]
+        recipe = for_task(recipe, request.recipe, _RECIPE, task.kind)
         recipe = suited(recipe, request.recipe, _RECIPE, has_classes=task.has_classes)
         modality = MODALITIES[dataset.summary["modality"]]
         recipe = varied(recipe, request.recipe, _RECIPE, modality.AUGMENTATIONS, modality.KIND)

@@ -32,6 +32,8 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "batches_per_step": (1, 1_024, "1 to 1,024"),
     "average_decay": (0, _BELOW_1, "at least 0, below 1"),
     "patience": (0, 10_000, "0 to 10,000"),
+    "strength": (1e-9, 1e9, "1e-9 to 1e9"),
+    "smoothing": (1e-12, 1e6, "1e-12 to 1e6"),
 }
 # Below this many training rows a label, a head on the base's own features is hard to beat, and takes seconds.
 _ROWS_FOR_LAST_STAGES = 50
@@ -111,9 +113,10 @@ def _check_whole(recipe: Recipe, chosen: ChosenRecipe, place: str) -> None:
     if recipe.view_count and not crops:
         text = f"needs augmentation {' or '.join(sorted(CROPS))}"
         raise InvalidInput.of(f"{place}.{chosen.paths['view_count']}", text)
-    if recipe.name is RecipeName.LINEAR_PROBE and crops and not recipe.view_count:
+    if not recipe.has_steps and crops and not recipe.view_count:
         why = f" (chosen by the data: {recipe.reason})" if recipe.reason else ""
-        text = f"a linear probe{why} crops once, before it is fitted: it needs a view_count of at least 1"
+        named = "a linear probe" if recipe.name is RecipeName.LINEAR_PROBE else "a fit of the head alone"
+        text = f"{named}{why} crops once, before it is fitted: it needs a view_count of at least 1"
         raise InvalidInput.of(f"{place}.{chosen.paths['augmentation']}", text)
 
 

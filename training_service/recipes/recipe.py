@@ -23,6 +23,15 @@ class RecipeName(StrEnum):
     GRADUAL = "gradual"
     CLASSIC = "classic"
     SCRATCH = "scratch"
+    FIT_HEAD = "fit_head"
+
+
+class HeadName(StrEnum):
+    """The heads that `fit_head` fits on frozen features."""
+
+    LOGISTIC_REGRESSION = "logistic_regression"
+    RIDGE = "ridge"
+    GAUSSIAN_NB = "gaussian_nb"
 
 
 class Optimizer(StrEnum):
@@ -94,7 +103,8 @@ class Recipe:
     statistics those of the base. With `average_decay` the moving average of the weights is measured and kept.
     `patience` is the number of epochs without a lower validation loss after which training stops. `fit` names a variant
     of the base's input spec; empty, the service chooses, and `scratch` takes the base's own. `reason` says why the
-    service chose this recipe, if it did.
+    service chose this recipe, if it did. `head` and all after it are of `fit_head`; None is left to the service, which
+    chooses on validation rows.
     """
 
     name: RecipeName
@@ -129,10 +139,15 @@ class Recipe:
     precision: Precision = Precision.FLOAT32
     fit: str = ""
     reason: str = ""
+    head: HeadName = HeadName.LOGISTIC_REGRESSION
+    strength: float | None = None
+    smoothing: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(self).items()}
+        """Return plain JSON values, without hyperparameters of heads that are left to the service, or to others."""
+        left_out = {"head"} if self.name is not RecipeName.FIT_HEAD else set()
+        values = {key: value for key, value in asdict(self).items() if value is not None and key not in left_out}
+        return {key: str(value) if isinstance(value, StrEnum) else value for key, value in values.items()}
 
     def settings(self) -> dict[str, Any]:
         """Return the hyperparameters as plain JSON values, without those of the optimizers that it does not use."""
@@ -142,11 +157,16 @@ class Recipe:
     @property
     def unused(self) -> frozenset[str]:
         """The hyperparameters that change nothing, whatever their value: this recipe does not read them."""
-        if self.name is RecipeName.LINEAR_PROBE:
-            return frozenset(field.name for field in fields(self)) - _OF_PROBE
+        if not self.has_steps:
+            return frozenset(field.name for field in fields(self)) - _OF_PROBE - _of_heads(self.name)
         stages = {"stage_count"} if self.name is not RecipeName.LAST_STAGES else set()
         views = {"view_count"} if self.augmentation not in CROPS else set()
-        return self._of_other_optimizers | stages | views
+        return self._of_other_optimizers | stages | views | _OF_HEADS
+
+    @property
+    def has_steps(self) -> bool:
+        """Say whether it trains by gradients; else it fits a head, on features that are computed once."""
+        return self.name not in {RecipeName.LINEAR_PROBE, RecipeName.FIT_HEAD}
 
     @property
     def _of_other_optimizers(self) -> frozenset[str]:
@@ -160,7 +180,12 @@ class Recipe:
         return cls(**{**read, "name": RecipeName(read["name"])})
 
 
+def _of_heads(name: RecipeName) -> frozenset[str]:
+    return _OF_HEADS if name is RecipeName.FIT_HEAD else frozenset()
+
+
 _OF_PROBE = frozenset({"augmentation", "class_weights", "fit", "view_count"})
+_OF_HEADS = frozenset({"head", "strength", "smoothing"})
 
 OPTIMIZER_FIELDS: Mapping[Optimizer, frozenset[str]] = {
     Optimizer.SGD: frozenset({"momentum", "nesterov"}),
@@ -176,6 +201,7 @@ ENUMS: Mapping[str, Callable[[str], StrEnum]] = {
     "class_weights": ClassWeights,
     "precision": Precision,
     "keep": Keep,
+    "head": HeadName,
 }
 """The hyperparameters that are one word of a few."""
 
@@ -231,6 +257,7 @@ DEFAULTS: Mapping[RecipeName, Recipe] = {
         augmentation=Augmentation.STRONG,
         keep=Keep.BEST,
     ),
+    RecipeName.FIT_HEAD: Recipe(RecipeName.FIT_HEAD),
 }
 """Each recipe's own hyperparameters."""
 
@@ -241,7 +268,7 @@ def trained_stages(recipe: Recipe, trainable: Sequence[str], field: str = "stage
     A gradual recipe that ends before it comes down to a stage leaves it alone. Raise InvalidInput for `field` where
     the recipe asks for more stages than there are.
     """
-    if recipe.name is RecipeName.LINEAR_PROBE:
+    if not recipe.has_steps:
         return ()
     if recipe.epochs_per_stage:
         return tuple(active_stages(trainable, recipe.epochs_per_stage, recipe.epoch_count - 1))

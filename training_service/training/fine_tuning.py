@@ -19,6 +19,7 @@ from training_service.phases import Phase
 from training_service.recipes.recipe import CROPS, HeadStart, Recipe, RecipeName
 from training_service.recipes.refitting import REFITTED
 from training_service.tasks.training_task import Targets
+from training_service.training.fit_head import fit_head
 from training_service.training.heads import Features, load_head, unscale_head
 from training_service.training.linear_probe import best_candidate, head_fitter, linear_probe
 from training_service.training.outcome import check_outcome
@@ -31,8 +32,8 @@ from training_service.training.training_context import FineTuned, TrainingContex
 
 def phase_weights(recipe: Recipe, *, chooses_input: bool = False) -> dict[Phase, float]:
     """Return the phases of a recipe, and about which share of the time each takes."""
-    chosen = {Phase.CHOOSING_INPUT: 1.0 if recipe.name is RecipeName.LINEAR_PROBE else 0.15} if chooses_input else {}
-    if recipe.name is RecipeName.LINEAR_PROBE:
+    chosen = {Phase.CHOOSING_INPUT: 1.0 if not recipe.has_steps else 0.15} if chooses_input else {}
+    if not recipe.has_steps:
         return {
             **chosen,
             Phase.DECODING: 0.15,
@@ -62,6 +63,8 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
     chain = chain.to(context.device)
     if recipe.name is RecipeName.LINEAR_PROBE:
         return linear_probe(chain, recipe, context)
+    if recipe.name is RecipeName.FIT_HEAD:
+        return fit_head(chain, recipe, context)
     crops_anew = recipe.augmentation in CROPS and not recipe.view_count
     first = 0 if crops_anew else chain.stage_names.index((*trained, HEAD)[0])
     rows = _rows(chain, first, recipe, context)

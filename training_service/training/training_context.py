@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model_store.architectures import Chain
+from model_store.architectures import Chain, Head
 from model_store.calibration import chosen_rows
 from model_store.modalities import InputSpec, Rows
 from model_store.records.metrics import Metrics
@@ -36,6 +36,7 @@ from training_service.training.progress import Figures, ProgressMeter
 class FineTuned:
     """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split.
 
+    `head` is what the chain ends in.
     The `answers` are those for the test rows, in their order; their task is the version's, calibrated.
     """
 
@@ -44,6 +45,7 @@ class FineTuned:
     answers: Answers
     metrics: Metrics
     hyperparameters: Mapping[str, Any]
+    head: Head
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,20 @@ class TrainingContext:
         return Answers(outputs, self.data.targets[self.test], task)
 
     def tuned(
-        self, chain: Chain, changed: tuple[str, ...], answers: Answers, hyperparameters: Mapping[str, Any]
+        self,
+        chain: Chain,
+        changed: tuple[str, ...],
+        answers: Answers,
+        hyperparameters: Mapping[str, Any],
+        head: Head | None = None,
     ) -> FineTuned:
-        """Measure what came of training."""
+        """Measure what came of training; without another `head` it is a linear one."""
         metrics = self.training_task.measure(answers, Split.TEST)
         chosen = {INPUT_CHOICE: self.input_choice.to_json()} if self.input_choice is not None else {}
-        return FineTuned(chain, changed, answers, metrics, {**hyperparameters, **chosen})
+        head = head or linear_head(answers.task)
+        return FineTuned(chain, changed, answers, metrics, {**hyperparameters, **chosen}, head)
+
+
+def linear_head(task: Task) -> Head:
+    """Return the linear head of a task."""
+    return Head("linear", len(task.names), task.activation)

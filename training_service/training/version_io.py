@@ -16,7 +16,7 @@ from model_store.tasks import Task
 from model_store.tensors.stages import check_finite, read_stages, write_stages
 from model_store.transactions.promotions import Gated
 from model_store.transactions.publication import Publication
-from training_service.training.training_context import FineTuned
+from training_service.training.training_context import FineTuned, linear_head
 
 
 def trainable_stages(manifest: Manifest) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def read_backbone(blobs: BlobStore, manifest: Manifest, task: Task, seed: int) -
     Raises MissingBlob, CorruptBlob or InvalidManifest where the base cannot be used.
     """
     digests = {stage.name: stage.digest for stage in manifest.stages}
-    chain = build(manifest.architecture, manifest.arguments, _head(task))
+    chain = build(manifest.architecture, manifest.arguments, linear_head(task))
     read = read_stages(blobs, [digests[name] for name, _ in chain.backbone if name in digests])
     for name, _ in chain.backbone:
         chain.load_stage(name, read[digests[name]] if name in digests else {})
@@ -41,7 +41,7 @@ def read_backbone(blobs: BlobStore, manifest: Manifest, task: Task, seed: int) -
 
 def random_chain(manifest: Manifest, task: Task, seed: int) -> Chain:
     """Return a chain of the base's architecture with none of its weights; equal seeds give equal ones."""
-    return build_random(manifest.architecture, manifest.arguments, _head(task), seed)
+    return build_random(manifest.architecture, manifest.arguments, linear_head(task), seed)
 
 
 def publish(
@@ -79,7 +79,7 @@ def publish(
             stages=tuple(stages),
             input_spec=spec.to_json(),
             task=tuned.answers.task,
-            head=_head(tuned.answers.task).to_json(),
+            head=tuned.head.to_json(),
             embedding_size=tuned.chain.embedding_size,
         ),
         lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
@@ -92,10 +92,6 @@ def publish(
         gated=gated,
     )
     return store.publish(publication)
-
-
-def _head(task: Task) -> Head:
-    return Head("linear", len(task.names), task.activation)
 
 
 def _changed_stages(blobs: BlobStore, base: Manifest, tuned: FineTuned) -> dict[str, StoredBlob]:

@@ -90,7 +90,10 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         typer.Option(min=0, max=INT32_MAX, help="With --random: labels of the head; none without it, 10 for mlp."),
     ] = None,
     widths: Annotated[
-        str, typer.Option(help="Of mlp: numbers in a row and in each hidden layer, such as 64,256.")
+        str,
+        typer.Option(
+            help="Of mlp: numbers in a row and in each hidden layer, such as 64,256; of rows: numbers in a row."
+        ),
     ] = "",
     calibration: Annotated[
         Path | None,
@@ -155,4 +158,4 @@ def _widths(text: str) -> list[int]:
     try:
         return [int(width) for width in text.split(",")]
     except ValueError as error:
-        raise WrongUsage("--widths of mlp must be whole numbers with commas between them, such as 64,256") from error
+        raise WrongUsage("--widths must be whole numbers with commas between them, such as 64,256") from error

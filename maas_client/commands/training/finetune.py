@@ -136,7 +136,9 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     *,
     recipe: Annotated[
         str,
-        typer.Option(help="linear_probe, last_stages, full, gradual, classic or scratch.", rich_help_panel=RECIPE),
+        typer.Option(
+            help="linear_probe, fit_head, last_stages, full, gradual, classic or scratch.", rich_help_panel=RECIPE
+        ),
     ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job is queued.")] = False,
     as_json: AsJson = False,

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_store.architectures.chain import HEAD, Chain, Head, nest
+from model_store.architectures.chain import HEAD, Chain, nest
+from model_store.architectures.head import Head
 from model_store.architectures.libraries.empty_models import built
 from model_store.architectures.libraries.linked_modules import (
     Trace,

@@ -11,7 +11,8 @@ from typing import Any, get_args
 
 from torch import nn
 
-from model_store.architectures.chain import HEAD, Chain, Head
+from model_store.architectures.chain import HEAD, Chain
+from model_store.architectures.head import Head
 from model_store.architectures.text.families import FAMILIES
 from model_store.architectures.text.modules import (
     ACTIVATIONS,

@@ -83,6 +83,14 @@ def test_a_field_may_lie_anywhere_in_the_message() -> None:
     assert recipe_of("", {"class_weights": "balanced"}) == balanced
 
 
+def test_a_head_chooses_its_recipe() -> None:
+    """It is a field of one recipe alone."""
+    spec = pb.HeadSpec(gaussian_nb=pb.HeadSpec.GaussianNb(), smoothing=0.1)
+    expected = pb.Recipe(fit_head=pb.Recipe.FitHead(head=spec))
+    assert recipe_of("", {"head": "gaussian_nb", "smoothing": 0.1}) == expected
+    assert recipe_of("fit_head", {"head": "gaussian_nb", "smoothing": 0.1}) == expected
+
+
 def test_a_field_of_one_optimizer_chooses_it() -> None:
     """In whatever order they are given."""
     sgd = pb.Recipe(full=pb.Recipe.Full(optimizer=pb.OptimizerSpec(sgd=pb.OptimizerSpec.Sgd(momentum=0.8))))
@@ -94,6 +102,8 @@ def test_a_field_of_one_optimizer_chooses_it() -> None:
 @pytest.mark.parametrize(
     ("recipe", "field", "text"),
     [
+        ("", {"head": "perceptron"}, "head must be one of logistic_regression"),
+        ("", {"strength": 0.1}, "strength is a field of fit_head: name one of them with --recipe"),
         ("full", {"mixup": 0.2}, "the recipe full has no field 'mixup': it has augmentation, average_decay"),
         ("full", {"name": "full"}, "no field 'name'"),
         ("full", {"stage_count": 2}, "the recipe full has no field 'stage_count'"),

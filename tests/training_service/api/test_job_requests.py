@@ -93,6 +93,19 @@ def test_a_repeated_request_makes_one_job(ready_service: RunningService) -> None
             {"recipe": Recipe(linear_probe={"class_weights": 7})},  # type: ignore[arg-type]
             ["training_job.recipe.linear_probe.class_weights"],
         ),
+        ({"recipe": Recipe(fit_head={"head": {"ridge": {}}})}, ["training_job.recipe.fit_head.head.kind"]),
+        (
+            {"recipe": Recipe(fit_head={"head": {"gaussian_nb": {}, "strength": 1.0, "smoothing": 0.1}})},
+            ["training_job.recipe.fit_head.head.strength"],
+        ),
+        (
+            {"recipe": Recipe(fit_head={"head": {"gaussian_nb": {}}, "class_weights": pb.CLASS_WEIGHTS_BALANCED})},
+            ["training_job.recipe.fit_head.class_weights"],
+        ),
+        (
+            {"recipe": Recipe(fit_head={"head": {"strength": math.nan}})},
+            ["training_job.recipe.fit_head.head.strength"],
+        ),
         (
             {"recipe": Recipe(last_stages={"stage_count": 99})},
             ["training_job.recipe.last_stages.stage_count"],

@@ -1,0 +1,28 @@
+"""The stages of heads that are fitted on embeddings: one module a family, found in one dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from model_store.architectures.head import Head
+from model_store.architectures.heads.affine import Affine
+from model_store.architectures.heads.naive_bayes import GaussianNaiveBayes
+from model_store.architectures.heads.stage import HeadStage
+
+HEADS: Mapping[str, Callable[[int, Head], HeadStage]] = {
+    "logistic_regression": Affine,
+    "ridge": Affine,
+    "gaussian_nb": GaussianNaiveBayes,
+}
+"""By kind: the stage for embeddings of a size, its tensors empty."""
+
+
+def fitted_head(size: int, head: Head, reads: str) -> HeadStage:
+    """Return the stage of a fitted head, its tensors empty, for embeddings [n, size] in the batch's tensor `reads`."""
+    stage = HEADS[head.kind](size, head)
+    stage.reads = (reads,)
+    stage.check_arguments()
+    return stage
+
+
+__all__ = ["HEADS", "HeadStage", "fitted_head"]

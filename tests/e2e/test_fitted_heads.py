@@ -1,0 +1,86 @@
+"""Heads that scikit-learn fits, through the whole service: CSV file with splits, jobs, versions, answers over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from maas.inference.v1 import inference_pb2
+from sklearn.datasets import load_wine
+from sklearn.naive_bayes import GaussianNB
+
+from maas_client.client import Client
+from tests.e2e.conftest import start_serving
+
+ROWS, LABELS = load_wine(return_X_y=True)
+ROWS = ROWS.astype(np.float32)
+SPLITS = np.array(["train", "train", "validation", "test"])[np.arange(len(ROWS)) % 4]
+TEST = SPLITS == "test"
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of both services, with the base `rows` of wine's columns, and the dataset `wine`."""
+    with start_serving(tmp_path_factory.mktemp("home")) as client:
+        client.import_base("rows", widths=[ROWS.shape[1]])
+        client.upload_dataset("wine", table(tmp_path_factory.mktemp("data") / "wine.csv"))
+        yield client
+
+
+def table(path: Path) -> Path:
+    """Write the rows of wine, with a column that names the split of each."""
+    columns = [*(f"c{number}" for number in range(ROWS.shape[1])), "split", "kind"]
+    lines = [
+        ",".join([*map(repr, map(float, row)), split, f"kind {label}"])
+        for row, split, label in zip(ROWS, SPLITS, LABELS, strict=True)
+    ]
+    path.write_text("\n".join([",".join(columns), *lines]))
+    return path
+
+
+def fitted(client: Client, model: str, base: str = "rows", **fields: float | str) -> str:
+    """Fine-tune on wine until the version is ready, and return its name."""
+    queued = client.finetune(model, base=base, dataset="wine", **fields)  # type: ignore[arg-type]  # each of its kind
+    job = client.wait(queued.name)
+    client.wait_ready(job.version)
+    return job.version
+
+
+def scores_of(answer: inference_pb2.PredictResponse) -> npt.NDArray[np.float64]:
+    """Return the scores of all rows, by the order of the labels."""
+    return np.array(
+        [[s.score for s in sorted(each.classification.scores, key=lambda s: s.label)] for each in answer.predictions]
+    )
+
+
+def test_an_answer_over_grpc_is_scikit_learns(serving: Client) -> None:
+    """The version's accuracy is to the digit; its scores are, too, where the temperature changes none."""
+    name = fitted(serving, "bayes", head="gaussian_nb", smoothing=1e-9)
+    version = serving.version(name)
+    seen = ~TEST
+    model = GaussianNB().fit(ROWS[seen].astype(np.float64), LABELS[seen])
+    assert version.metrics.values["accuracy"] == model.score(ROWS[TEST].astype(np.float64), LABELS[TEST])
+    found = scores_of(serving.predict("bayes", list(ROWS[TEST]), top_k=3))
+    logs = model.predict_log_proba(ROWS[TEST].astype(np.float64)) / version.metrics.classification.temperature
+    expected = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    embedded = serving.embed("bayes", list(ROWS[:2]))
+    np.testing.assert_array_equal([list(each.values) for each in embedded.embeddings], ROWS[:2])
+
+
+def test_versions_with_fitted_heads_are_like_others(serving: Client, tmp_path: Path) -> None:
+    """They are exported and imported, and fine-tuned by gradients and by other heads; all share the stage of rows."""
+    name = fitted(serving, "logistic", head="logistic_regression")
+    path = tmp_path / "logistic.maas"
+    serving.export(name, path)
+    copy = serving.import_archive(path, model="copy")
+    assert copy.stages == serving.version(name).stages
+    serving.wait_ready(copy.name)
+    answers = [scores_of(serving.predict(each, list(ROWS[TEST]))) for each in (name, copy.name)]
+    np.testing.assert_array_equal(*answers)
+    full = serving.version(fitted(serving, "full", base="logistic", recipe="full", epoch_count=1))
+    assert full.stages[0] == copy.stages[0]
+    assert full.stages[1] != copy.stages[1]
