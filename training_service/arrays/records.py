@@ -17,6 +17,14 @@ def record_of(arrays: Mapping[str, NDArray[Any]]) -> np.dtype[Any]:
     return np.dtype([(name, array.dtype, array.shape[1:]) for name, array in sorted(arrays.items())])
 
 
+def put_part(whole: NDArray[Any], part: NDArray[Any]) -> None:
+    """Write an array into the first places of one of the same dimensions: a shorter row leaves the others as they are.
+
+    Places that a shorter sequence leaves are those of padding, which its mask leaves out.
+    """
+    whole[tuple(map(slice, part.shape))] = part
+
+
 def arrays_of(records: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return the arrays in records [n], by name: views [n, …]."""
     return {name: records[name] for name in records.dtype.names or ()}

@@ -19,7 +19,7 @@ from model_store.tasks import Task
 from model_store.tensors.stages import read_stages
 from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches
-from training_service.modalities.prepared_rows import PreparedDataset, batch_at
+from training_service.modalities.prepared_rows import PreparedDataset, batch_at, shortest_first
 from training_service.tasks import TRAINING_TASKS
 from training_service.tasks.training_task import Answers
 
@@ -67,11 +67,12 @@ def evaluate_version(
     spec = read_input_spec(manifest.input_spec)
     outputs = np.empty((len(positions), len(own.names)), np.float32)
     num_done = 0
-    for batch in batches(positions, _BATCH_SIZE):
+    for places in batches(shortest_first(data.rows, positions), _BATCH_SIZE):
         check_going_on()
+        batch = positions[places]
         with torch.inference_mode():
             rows = batch_at(data.rows, batch).to(device)
-            outputs[num_done : num_done + len(batch)] = chain(spec.to_input(rows)).cpu().numpy()
+            outputs[places] = chain(spec.to_input(rows)).cpu().numpy()
         num_done += len(batch)
         on_rows(num_done)
     answers = Answers(matched.chosen(outputs), matched.targets, matched.task)

@@ -18,7 +18,7 @@ from training_service.arrays.records import Positions, arrays_of, record_of
 from training_service.arrays.scratch import mapped_array
 from training_service.features.feature_cache import FeatureCache
 from training_service.modalities import TrainingModality
-from training_service.modalities.prepared_rows import batch_at
+from training_service.modalities.prepared_rows import batch_at, shortest_first, whole_batch_at
 from training_service.modalities.views import PLAIN, View
 
 BATCH_SIZE = 32
@@ -61,7 +61,7 @@ class FrozenPrefix:
         first = next((group[:1] for group in groups if len(group)), None)
         if first is None:
             raise ValueError("there are no rows to run")
-        record = record_of(_on_host(next(self._outputs(rows, first, view))))
+        record = record_of(_on_host(self._output(whole_batch_at(rows, first).to(self._device), view, int(first[0]))))
         prepared_by = self._modality.preparation(self._spec)
         kept: NDArray[Any] = mapped_array(folder, (len(rows),), record)
         for chunk in (each for group in groups for each in batches(group, _ROWS_KEPT_AT_ONCE)):
@@ -69,10 +69,12 @@ class FrozenPrefix:
 
             def fill(records: NDArray[Any], chunk: Positions = chunk) -> None:
                 nonlocal num_told
-                arrays = arrays_of(records)
-                for output in self._outputs(rows, chunk, view):
+                arrays, order = arrays_of(records), shortest_first(rows, chunk)
+                for output in self._outputs(rows, chunk[order], view):
+                    places = order[num_told : num_told + len(output)]
                     for name, array in _on_host(output).items():
-                        arrays[name][num_told : num_told + len(output)] = array
+                        rest = tuple(slice(size) for size in array.shape[1:])
+                        arrays[name][(places, *rest)] = array
                     num_told += len(output)
                     on_rows(len(output))
 
@@ -84,11 +86,14 @@ class FrozenPrefix:
         """Yield the output for these rows, in batches."""
         read = read_ahead(lambda batch: batch_at(rows, batch), batches(positions), self._device)
         for batch, each in read:
-            with torch.inference_mode():
-                outputs = self._modality.viewed(each, self._spec, view, int(batch[0]))
-                for stage in self._stages:
-                    outputs = run_stage(stage, outputs)
-                yield outputs
+            yield self._output(each, view, int(batch[0]))
+
+    def _output(self, rows: Batch, view: View, position: int) -> Batch:
+        with torch.inference_mode():
+            outputs = self._modality.viewed(rows, self._spec, view, position)
+            for stage in self._stages:
+                outputs = run_stage(stage, outputs)
+        return outputs
 
 
 def embeddings(rows: Rows) -> NDArray[np.float32]:

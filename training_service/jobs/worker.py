@@ -216,7 +216,10 @@ class Worker:
         spec = preparation.spec(recipe.fit)
         meter.begin(Phase.DECODING, len(manifest.rows))
         data = preparation.prepared(spec, meter.report)
-        spec = preparation.modality.fitted_spec(spec, data.rows, data.positions[Split.TRAIN])
+        fitted = preparation.modality.fitted_spec(spec, data.rows, data.positions[Split.TRAIN])
+        if preparation.modality.preparation(fitted) != preparation.modality.preparation(spec):
+            data = preparation.prepared(fitted, meter.report)
+        spec = fitted
         context = TrainingContext(
             data=data,
             modality=preparation.modality,

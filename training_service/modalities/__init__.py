@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from training_service.modalities import image, values
+from training_service.modalities import image, text, values
 from training_service.modalities.modality import TrainingModality
 
-MODALITIES: Mapping[str, TrainingModality] = {image.KIND: image, values.KIND: values}
+MODALITIES: Mapping[str, TrainingModality] = {image.KIND: image, values.KIND: values, text.KIND: text}
 """By the kind of the input spec."""
 
 __all__ = ["MODALITIES", "TrainingModality"]

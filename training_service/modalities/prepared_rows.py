@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from model_store.blobs import BlobStore
 from model_store.errors import DamagedStore, InvalidExample
-from model_store.modalities import Batch, InputSpec, Rows
+from model_store.modalities import MASK, Batch, InputSpec, Rows
 from training_service.arrays.array_cache import ArrayCache
-from training_service.arrays.records import Positions, arrays_of, record_of
+from training_service.arrays.records import Positions, arrays_of, put_part, record_of
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.packs import PackedRows
 from training_service.datasets.splits import Split
@@ -76,7 +76,7 @@ def prepare_dataset(
                 for position in range(start, end):
                     prepared = _prepared(packs, rows[position], modality, spec, max_size)
                     for name, array in prepared.arrays.items():
-                        arrays[name][position] = array[0]
+                        put_part(arrays[name][position : position + 1], array)
                 return end
 
             for num_done in threads.map(prepare, range(0, len(rows), _ROWS_AT_ONCE)):
@@ -90,9 +90,36 @@ def prepare_dataset(
 
 
 def batch_at(rows: Rows, positions: Positions) -> Batch:
-    """Return some rows as tensors in the host's memory."""
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(array[positions])) for name, array in rows.arrays.items()}
-    return Batch(tensors, len(positions))
+    """Return some rows as tensors in the host's memory; sequences are cut after the longest of them."""
+    mask = rows.arrays.get(MASK)
+    if mask is None:
+        return _batch({name: array[positions] for name, array in rows.arrays.items()}, len(positions))
+    length = int(np.flatnonzero(mask[positions].any(axis=0)).max(initial=0)) + 1
+    chosen = {
+        name: array[positions, :length] if array.shape[:2] == mask.shape else array[positions]
+        for name, array in rows.arrays.items()
+    }
+    return _batch(chosen, len(positions))
+
+
+def whole_batch_at(rows: Rows, positions: Positions) -> Batch:
+    """Return some rows as tensors in the host's memory, sequences as long as the longest may be."""
+    return _batch({name: array[positions] for name, array in rows.arrays.items()}, len(positions))
+
+
+def shortest_first(rows: Rows, positions: Positions) -> Positions:
+    """Return the order of these rows by the length of their sequences, so that batches have little padding.
+
+    Rows of one size stay in their order.
+    """
+    mask = rows.arrays.get(MASK)
+    if mask is None:
+        return np.arange(len(positions))
+    return np.argsort(mask[positions].sum(axis=1), kind="stable")
+
+
+def _batch(arrays: Mapping[str, NDArray[Any]], num_rows: int) -> Batch:
+    return Batch({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}, num_rows)
 
 
 def _prepared(packs: PackedRows, row: DatasetRow, modality: TrainingModality, spec: InputSpec, max_size: int) -> Rows:

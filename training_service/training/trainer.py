@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from model_store.architectures import HEAD, Chain
+from model_store.errors import InvalidInput
 from model_store.modalities import Batch, X
 from training_service.arrays.read_ahead import read_ahead
 from training_service.arrays.records import Positions
@@ -222,8 +223,13 @@ class Trainer:
         inputs = self._data.rows.inputs(rows, self._generator(batch))
         targets = torch.from_numpy(self._data.targets[batch.positions]).to(self._device)
         seed = derived_seed(self._seed, "mixing", batch.step, batch.number)
-        x, targets = mixed(inputs.x, targets, num_outputs(self._chain.stage(HEAD)), recipe, seed)
-        inputs = inputs.updated({X: x})
+        if recipe.mixup_alpha or recipe.cutmix_alpha:
+            if X not in inputs.tensors:
+                raise InvalidInput.of(
+                    "recipe", "mixes rows of numbers, and these are tokens: leave mixup and cutmix out"
+                )
+            x, targets = mixed(inputs.x, targets, num_outputs(self._chain.stage(HEAD)), recipe, seed)
+            inputs = inputs.updated({X: x})
         with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.precision is Precision.BFLOAT16):
             outputs = self._chain(_laid_out(inputs))
         return self._loss(outputs, targets)

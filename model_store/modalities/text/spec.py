@@ -111,19 +111,8 @@ class TextInputSpec:
         return data
 
     def open(self, example: object, max_size: int) -> OpenedText:
-        """Take a text, or its bytes in UTF-8; raise InvalidExample for anything else.
-
-        Refused are texts of more than `max_size` characters, without any character but spaces, and with NUL or halves
-        of UTF-16 characters.
-        """
-        text = _decoded(example)
-        if len(text) > max_size:
-            raise InvalidExample(f"{len(text)} characters are over the limit of {max_size}")
-        if not text or text.isspace():
-            raise InvalidExample("is empty: it has no text")
-        if found := _NUL_OR_SURROGATE.search(text):
-            raise InvalidExample(f"has {found[0]!a} at character {found.start()}, which is no text: {quoted(text)}")
-        return OpenedText(text, self)
+        """Take what `checked_text` takes."""
+        return OpenedText(checked_text(example, max_size), self)
 
     def prepared(self, text: str) -> Rows:
         """Return a checked text as one row."""
@@ -221,6 +210,22 @@ class OpenedText:
     def prepare(self) -> Rows:
         """Return ids, int32 [1, tokens], and the mask, bool [1, tokens]."""
         return self.spec.prepared(self.text)
+
+
+def checked_text(example: object, max_size: int) -> str:
+    """Return a text, or the one in bytes of UTF-8; raise InvalidExample for anything else.
+
+    Refused are texts of more than `max_size` characters, without any character but spaces, and with NUL or halves of
+    UTF-16 characters.
+    """
+    text = _decoded(example)
+    if len(text) > max_size:
+        raise InvalidExample(f"{len(text)} characters are over the limit of {max_size}")
+    if not text or text.isspace():
+        raise InvalidExample("is empty: it has no text")
+    if found := _NUL_OR_SURROGATE.search(text):
+        raise InvalidExample(f"has {found[0]!a} at character {found.start()}, which is no text: {quoted(text)}")
+    return text
 
 
 def padded_length(num_tokens: int, max_tokens: int) -> int:

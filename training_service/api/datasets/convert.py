@@ -78,9 +78,11 @@ def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[
 
 
 def previewed_message(row: pb.DatasetRow, shown: Shown) -> pb.PreviewedRow:
-    """Return a row in its visible form: a picture's bytes, or numbers."""
+    """Return a row in its visible form: a picture's bytes, a text, or numbers."""
     if isinstance(shown, bytes):
         return pb.PreviewedRow(row=row, jpeg=shown)
+    if isinstance(shown, str):
+        return pb.PreviewedRow(row=row, text=shown)
     return pb.PreviewedRow(row=row, numbers=pb.Numbers(values=shown))
 
 
@@ -137,9 +139,15 @@ def _values_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  
     return pb.Dataset(values=summary)
 
 
+def _text_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  # noqa: ARG001, FBT001  as above
+    summary = pb.TextSummary(characters=pb.Spread(**about["characters"]), words=pb.Spread(**about["words"]))
+    return pb.Dataset(text=summary)
+
+
 _SUMMARIES: Mapping[str, Callable[[Mapping[str, Any], bool], pb.Dataset]] = {
     "image": _image_summary,
     "values": _values_summary,
+    "text": _text_summary,
 }
 
 
