@@ -97,6 +97,21 @@ def prepared_photos(num_rows: int, home: Path, model: str) -> Callable[[], objec
 
 
 @lru_cache
+def prepared_texts(num_rows: int, home: Path, model: str, texts: tuple[str, ...]) -> Callable[[], object]:
+    """As `prepared`, of texts, all of them once in each run: batches of so many rows of about one length."""
+    executor, version = _loaded(home, model, "float32")
+    spec = version.input_spec
+    rows = sorted((spec.open(text, 10**6).prepare() for text in texts), key=spec.cost)
+    batches = [spec.collate(rows[start : start + num_rows]) for start in range(0, len(rows), num_rows)]
+
+    def work() -> None:
+        for batch in batches:
+            _run(executor, version, batch)
+
+    return work
+
+
+@lru_cache
 def eager(num_rows: int, architecture: str) -> Callable[[], object]:
     """Run rows through torchvision's own model, float32 and eager, as most people would."""
     model = torchvision.models.get_model(architecture, num_classes=NUM_LABELS).eval()

@@ -83,6 +83,8 @@ def publish(
     """Publish a model as it is, with rows to calibrate by; `kept` are digests of stages that are stored already."""
     chain, digests = base.chain, dict(kept or {})
     stored = write_stages(store.blobs, {n: chain.stage_tensors(n) for n in chain.stage_names if n not in digests})
+    for data in base.files:
+        store.blobs.put([data])
     digests.update((name, blob.digest) for name, blob in stored.items())
     stages = tuple(ManifestStage(name, digests[name]) for name in chain.stage_names)
     manifest = base.manifest(stages)

@@ -17,12 +17,16 @@ def record_of(arrays: Mapping[str, NDArray[Any]]) -> np.dtype[Any]:
     return np.dtype([(name, array.dtype, array.shape[1:]) for name, array in sorted(arrays.items())])
 
 
-def put_part(whole: NDArray[Any], part: NDArray[Any]) -> None:
-    """Write an array into the first places of one of the same dimensions: a shorter row leaves the others as they are.
+def padded(rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return rows [n, …] with zeros behind those of fewer elements than a row of this shape has.
 
-    Places that a shorter sequence leaves are those of padding, which its mask leaves out.
+    These are the places that a shorter sequence leaves, and its mask leaves out.
     """
-    whole[tuple(map(slice, part.shape))] = part
+    if rows.shape[1:] == shape:
+        return rows
+    whole = np.zeros((len(rows), *shape), rows.dtype)
+    whole[tuple(map(slice, rows.shape))] = rows
+    return whole
 
 
 def arrays_of(records: NDArray[Any]) -> dict[str, NDArray[Any]]:

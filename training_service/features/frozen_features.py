@@ -14,7 +14,7 @@ from torch import nn
 from model_store.architectures import run_stage
 from model_store.modalities import EMBEDDING, Batch, InputSpec, Rows, X
 from training_service.arrays.read_ahead import read_ahead
-from training_service.arrays.records import Positions, arrays_of, record_of
+from training_service.arrays.records import Positions, arrays_of, padded, record_of
 from training_service.arrays.scratch import mapped_array
 from training_service.features.feature_cache import FeatureCache
 from training_service.modalities import TrainingModality
@@ -73,8 +73,7 @@ class FrozenPrefix:
                 for output in self._outputs(rows, chunk[order], view):
                     places = order[num_told : num_told + len(output)]
                     for name, array in _on_host(output).items():
-                        rest = tuple(slice(size) for size in array.shape[1:])
-                        arrays[name][(places, *rest)] = array
+                        arrays[name][places] = padded(array, arrays[name].shape[1:])
                     num_told += len(output)
                     on_rows(len(output))
 

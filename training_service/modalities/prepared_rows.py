@@ -15,7 +15,7 @@ from model_store.blobs import BlobStore
 from model_store.errors import DamagedStore, InvalidExample
 from model_store.modalities import MASK, Batch, InputSpec, Rows
 from training_service.arrays.array_cache import ArrayCache
-from training_service.arrays.records import Positions, arrays_of, put_part, record_of
+from training_service.arrays.records import Positions, arrays_of, padded, record_of
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.packs import PackedRows
 from training_service.datasets.splits import Split
@@ -76,7 +76,7 @@ def prepare_dataset(
                 for position in range(start, end):
                     prepared = _prepared(packs, rows[position], modality, spec, max_size)
                     for name, array in prepared.arrays.items():
-                        put_part(arrays[name][position : position + 1], array)
+                        arrays[name][position] = padded(array, arrays[name].shape[1:])[0]
                 return end
 
             for num_done in threads.map(prepare, range(0, len(rows), _ROWS_AT_ONCE)):
