@@ -10,6 +10,7 @@ from maas_client.errors import InvalidArgument
 from model_store.bases import catalogue
 from model_store.bases.catalogue import LoadedBase
 from model_store.bases.tabular import MLP, ROWS, load_random_mlp, load_rows
+from model_store.bases.text import GRU, load_random_gru
 from model_store.labels import check_labels, read_labels
 
 _NUM_MLP_LABELS = 10
@@ -64,6 +65,8 @@ def _random(
             raise InvalidArgument("mlp needs `widths`: numbers in a row and in each hidden layer, such as 64,256")
         counted = map(str, range(_NUM_MLP_LABELS if num_labels is None else num_labels))
         return load_random_mlp(widths, names or list(counted), seed)
+    if architecture == GRU:
+        return load_random_gru(names or list(map(str, range(num_labels or 0))), seed)
     if widths:
         raise InvalidArgument(f"widths go with mlp: the sizes of {architecture} are its own")
     base = catalogue.load_random(architecture, seed, len(names or []) or num_labels or 0)

@@ -17,7 +17,7 @@ Task = Annotated[
     typer.Option(help="classification, multi_label or regression; default: as the data says.", rich_help_panel=_PANEL),
 ]
 Modality = Annotated[
-    str, typer.Option(help="image or values; default: as the form of the upload says.", rich_help_panel=_PANEL)
+    str, typer.Option(help="image, text or values; default: as the form of the upload says.", rich_help_panel=_PANEL)
 ]
 Targets = Annotated[
     list[str] | None,
@@ -39,6 +39,16 @@ Group = Annotated[
     ),
 ]
 
+TextColumn = Annotated[
+    str,
+    typer.Option(
+        "--text-column",
+        metavar="COLUMN",
+        help="Column of a table that holds the texts; default: guessed.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
 
 def modality_of(path: Path) -> str:
     """Return the modality of uploads of this form."""
@@ -46,7 +56,12 @@ def modality_of(path: Path) -> str:
 
 
 def data_options(
-    task: str, modality: str, targets: Sequence[str] | None, ignored: Sequence[str] | None, group: str
+    task: str,
+    modality: str,
+    targets: Sequence[str] | None,
+    ignored: Sequence[str] | None,
+    group: str,
+    text_column: str = "",
 ) -> Mapping[str, Any]:
     """Return the arguments of `Client.upload_dataset` that say what the data is; raise WrongUsage."""
     if task not in {"", *_TASKS}:
@@ -55,5 +70,7 @@ def data_options(
         **dict.fromkeys(ignored or (), "ignored"),
         **({group: "group"} if group else {}),
         **dict.fromkeys(targets or (), "target"),
+        **({text_column: "feature"} if text_column else {}),
     }
+    modality = modality or ("text" if text_column else "")
     return {"task": task, "modality": modality, "columns": columns}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from model_store.manifests import Manifest
 from model_store.modalities import InputSpec, load_input_spec
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest
+from training_service.datasets.packs import PackedRows
 from training_service.datasets.splits import Split
 from training_service.datasets.targets import TARGETS
 from training_service.features.feature_cache import FeatureCache
 from training_service.features.frozen_features import FrozenPrefix, embeddings
-from training_service.modalities import MODALITIES, TrainingModality
+from training_service.modalities import LEARNERS, MODALITIES, TrainingModality
 from training_service.modalities.prepared_rows import PreparedDataset, prepare_dataset
 from training_service.phases import Phase
 from training_service.recipes.recipe import ClassWeights, Recipe, RecipeName
@@ -57,10 +59,12 @@ class Preparation:
         """The modality of the examples."""
         return MODALITIES[self.dataset.modality]
 
-    @property
+    @cached_property
     def own_spec(self) -> InputSpec:
-        """The base's input spec."""
-        return load_input_spec(self.base.input_spec, self.blobs)
+        """The base's input spec, with what the modality learns from the training examples where the base has none."""
+        spec = load_input_spec(self.base.input_spec, self.blobs)
+        learn = LEARNERS.get(self.dataset.modality)
+        return spec if learn is None else learn(spec, self._training_examples(), self.blobs)
 
     def spec(self, fit: str) -> InputSpec:
         """Return the variant of the base's input spec with this name; without one its own."""
@@ -110,6 +114,14 @@ class Preparation:
         rows = tuple(seen[place] for place in places)
         digest = hashlib.sha256("".join(row.sha256 for row in rows).encode()).hexdigest()
         return replace(self, digest=f"{self.digest}-{digest}", dataset=replace(self.dataset, rows=rows))
+
+    def _training_examples(self) -> Iterator[bytes]:
+        """Yield the bytes of the training examples."""
+        with PackedRows(self.blobs, self.dataset.rows) as packs:
+            for row in self.dataset.rows:
+                if row.split is Split.TRAIN:
+                    self.check_going_on()
+                    yield packs.read(row)
 
     def seen_targets(self) -> Targets:
         """Return the targets of training and validation rows, in their order."""

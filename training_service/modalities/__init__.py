@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from model_store.blobs import BlobStore
+from model_store.modalities import InputSpec
 from training_service.modalities import image, text, values
 from training_service.modalities.modality import TrainingModality
 
 MODALITIES: Mapping[str, TrainingModality] = {image.KIND: image, values.KIND: values, text.KIND: text}
 """By the kind of the input spec."""
+LEARNERS: Mapping[str, Callable[[InputSpec, Iterable[bytes], BlobStore], InputSpec]] = {text.KIND: text.learned_spec}
+"""What completes the input spec of a base from the bytes of training examples, before rows are prepared, by kind."""
 
-__all__ = ["MODALITIES", "TrainingModality"]
+__all__ = ["LEARNERS", "MODALITIES", "TrainingModality"]

@@ -13,7 +13,7 @@ from maas.training.v1 import training_pb2
 from maas_client.client import Client
 from maas_client.commands.training.uploading import split_spec, upload
 from maas_client.modalities import draw_thumbnails
-from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options
+from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, TextColumn, data_options
 from maas_client.typed.numbers import INT64_MAX
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
 from maas_client.typed.splits import split_word
@@ -108,12 +108,13 @@ def upload_dataset(  # noqa: PLR0917  every one is an option of the command line
     target: Targets = None,
     ignore: Ignored = None,
     group: Group = "",
+    text_column: TextColumn = "",
     *,
     as_json: AsJson = False,
 ) -> None:
     """Upload examples: a folder of files, an archive of one, or a CSV file of numbers."""
     dataset_id = dataset_id or id_from_path(path, "--id")
-    data = data_options(task, modality, target, ignore, group)
+    data = data_options(task, modality, target, ignore, group, text_column)
     with Client() as client:
         _print(upload(client, path, dataset_id, seed, append_to, encoding=encoding, **data), as_json=as_json)
 
@@ -132,11 +133,12 @@ def register_dataset(  # noqa: PLR0917  as above
     target: Targets = None,
     ignore: Ignored = None,
     group: Group = "",
+    text_column: TextColumn = "",
     *,
     as_json: AsJson = False,
 ) -> None:
     """Make a dataset of what lies where the service can read it, and its operator allows that."""
-    data = data_options(task, modality, target, ignore, group)
+    data = data_options(task, modality, target, ignore, group, text_column)
     with Client() as client, notes.status(as_text(f"reading {uri}")):
         dataset = client.register_dataset(
             dataset_id, uri, split=split_spec(seed), parent=append_to, encoding=encoding, **data

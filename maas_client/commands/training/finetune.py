@@ -14,7 +14,7 @@ from maas_client.client import Client
 from maas_client.commands.training.before_upload import DATASETS, check_exists, check_fits, describe_data, only_base
 from maas_client.commands.training.uploading import upload
 from maas_client.next_steps import await_answer, show_next_steps
-from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, data_options
+from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, TextColumn, data_options
 from maas_client.typed.gates import Gate
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX, finite
 from maas_client.typed.recipe_fields import RECIPE, RecipeFields
@@ -133,6 +133,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     target: Targets = None,
     ignore: Ignored = None,
     group: Group = "",
+    text_column: TextColumn = "",
     *,
     recipe: Annotated[
         str,
@@ -149,7 +150,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     Exits with 3 where the version is registered, but was refused for the alias that --promote names.
     """
     check_exists(data)
-    asked = data_options(task, modality, target, ignore, group)
+    asked = data_options(task, modality, target, ignore, group, text_column)
     model = model or (id_of(data) if data.startswith(DATASETS) else id_from_path(Path(data), "--model"))
     made_up = f"{id_of(model)[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     gate = Gate(
@@ -161,7 +162,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         shadow_min_rows=shadow_min_rows,
     )
     with Client() as client:
-        found = describe_data(client, data, modality=modality, task=task)
+        found = describe_data(client, data, modality=asked["modality"], task=task)
         queue = partial(
             client.finetune,
             model,

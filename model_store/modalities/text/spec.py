@@ -36,7 +36,8 @@ class TextInputSpec:
     """Texts cut to their first `max_tokens` tokens, padded with `padding_id` to the next of a few lengths.
 
     `tokenizer` is the digest of a tokenizer's JSON, a blob in the store; its ids are below `vocabulary`. A spec that
-    was read without the store (`loaded` is None) describes rows and cannot prepare them.
+    was read without the store (`loaded` is None) describes rows and cannot prepare them. With `tokenizer` empty the
+    first fine-tune learns one from its training texts.
     """
 
     tokenizer: str
@@ -49,7 +50,7 @@ class TextInputSpec:
     def __post_init__(self) -> None:
         check(self.kind == KIND, "kind", f"must be {KIND!r}")
         is_digest = isinstance(self.tokenizer, str) and DIGEST.fullmatch(self.tokenizer) is not None
-        check(is_digest, "files.tokenizer", "must be 64 lower-case hexadecimal digits")
+        check(is_digest or self.tokenizer == "", "files.tokenizer", "must be 64 lower-case hexadecimal digits")
         check(_is_count(self.max_tokens, 1, MAX_TOKENS), "max_tokens", f"must be an integer in 1..{MAX_TOKENS}")
         check(_is_count(self.vocabulary, 1, MAX_VOCABULARY), "vocabulary", f"must be an integer in 1..{MAX_VOCABULARY}")
         most = self.vocabulary - 1
@@ -69,7 +70,7 @@ class TextInputSpec:
         """Return the form in a manifest."""
         return {
             "kind": self.kind,
-            "files": {_TOKENIZER: self.tokenizer},
+            "files": {_TOKENIZER: self.tokenizer} if self.tokenizer else {},
             "max_tokens": self.max_tokens,
             "vocabulary": self.vocabulary,
             "padding_id": self.padding_id,
@@ -80,9 +81,9 @@ class TextInputSpec:
         """Read the form in a manifest; raise InvalidManifest naming the wrong field."""
         check_names(values, ("kind", "files", "max_tokens", "vocabulary", "padding_id"))
         files = values["files"]
-        check(isinstance(files, dict) and set(files) == {_TOKENIZER}, "files", f"must have the one key {_TOKENIZER!r}")
+        check(isinstance(files, dict) and set(files) <= {_TOKENIZER}, "files", f"must have no key but {_TOKENIZER!r}")
         others = {name: value for name, value in values.items() if name != "files"}
-        return cls(tokenizer=files[_TOKENIZER], **others)
+        return cls(tokenizer=files.get(_TOKENIZER, ""), **others)
 
     @classmethod
     def of(cls, tokenizer: TextTokenizer, max_tokens: int, vocabulary: int, padding_id: int) -> Self:
@@ -97,7 +98,7 @@ class TextInputSpec:
 
         Raises MissingBlob, CorruptBlob, and InvalidManifest for a file that is too large or no tokenizer.
         """
-        if self.loaded is not None:
+        if self.loaded is not None or not self.tokenizer:
             return self
         tokenizer = read_tokenizer(self.tokenizer, lambda: self._read(blobs))
         return self.of(tokenizer, self.max_tokens, self.vocabulary, self.padding_id)
@@ -111,7 +112,9 @@ class TextInputSpec:
         return data
 
     def open(self, example: object, max_size: int) -> OpenedText:
-        """Take what `checked_text` takes."""
+        """Take what `checked_text` takes; raise InvalidExample for all texts where there is no tokenizer yet."""
+        if not self.tokenizer:
+            raise InvalidExample("cannot be read: the version has no tokenizer yet, which its first fine-tune learns")
         return OpenedText(checked_text(example, max_size), self)
 
     def prepared(self, text: str) -> Rows:

@@ -26,6 +26,7 @@ from training_service.modalities.text.training import (
     variants,
     viewed,
 )
+from training_service.modalities.text.words import learned_spec
 
 KIND = "text"
 NOUN = "text"
@@ -57,6 +58,7 @@ __all__ = [
     "augmented",
     "describe_mistake",
     "fitted_spec",
+    "learned_spec",
     "misfit",
     "near_duplicates",
     "preparation",

@@ -122,7 +122,7 @@ def test_a_file_that_is_no_tokenizer_is_refused(blobs: LocalBlobs, data: bytes) 
         ({"vocabulary": True}, "vocabulary"),
         ({"padding_id": 20}, "padding_id"),
         ({"files": {"tokenizer": "A" * 64}}, "tokenizer"),
-        ({"files": {}}, "files"),
+        ({"files": {"words": "0" * 64}}, "files"),
         ({"files": {"tokenizer": 5}}, "tokenizer"),
         ({"more": 1}, "more"),
     ],
