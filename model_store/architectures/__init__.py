@@ -3,6 +3,7 @@
 from model_store.architectures.chain import (
     HEAD,
     Chain,
+    categorical_columns,
     check_values,
     drops,
     initialise_head,
@@ -35,6 +36,7 @@ __all__ = [
     "build",
     "build_random",
     "build_stage",
+    "categorical_columns",
     "check_input",
     "check_stage_tensors",
     "check_values",

@@ -128,6 +128,14 @@ def drops(stage: nn.Module) -> tuple[str, ...]:
     return getattr(stage, "drops", ())
 
 
+def categorical_columns(chain: Chain) -> tuple[int, ...]:
+    """Return the columns of the embedding that are codes of categories: those that the backbone's last stage says.
+
+    A stage says so by `categorical_columns`; codes are whole numbers from 0, and NaN where the category is missing.
+    """
+    return tuple(getattr(chain.backbone[-1][1], "categorical_columns", ()))
+
+
 def keeps_dtype(stage: nn.Module) -> bool:
     """Say whether a stage computes in the dtypes of its own tensors, in every precision that a version is served in.
 

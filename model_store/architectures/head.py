@@ -14,6 +14,14 @@ FittedKind = Literal[
     "logistic_regression",
     "ridge",
     "gaussian_nb",
+    "multinomial_nb",
+    "bernoulli_nb",
+    "linear_svm",
+    "rbf_svm",
+    "nearest_centroid",
+    "nearest_neighbours",
+    "mlp",
+    "gradient_boosting",
 ]
 """Heads that are fitted, not trained by gradients: `model_store/architectures/heads` has the stage of each."""
 HeadKind = Literal["linear", "conv", "none"] | FittedKind

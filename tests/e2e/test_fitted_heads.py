@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from maas.inference.v1 import inference_pb2
 from sklearn.datasets import load_wine
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.naive_bayes import GaussianNB
 
 from maas_client.client import Client
@@ -56,18 +58,29 @@ def scores_of(answer: inference_pb2.PredictResponse) -> npt.NDArray[np.float64]:
     )
 
 
-def test_an_answer_over_grpc_is_scikit_learns(serving: Client) -> None:
-    """The version's accuracy is to the digit; its scores are, too, where the temperature changes none."""
-    name = fitted(serving, "bayes", head="gaussian_nb", smoothing=1e-9)
+TREES = HistGradientBoostingClassifier(max_iter=20, early_stopping=False, random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("head", "field", "value", "model"),
+    [("gaussian_nb", "smoothing", 1e-9, GaussianNB()), ("gradient_boosting", "tree_count", 20, TREES)],
+    ids=["gaussian_nb", "gradient_boosting"],
+)
+def test_an_answer_over_grpc_is_scikit_learns(serving: Client, head: str, field: str, value: float, model: Any) -> None:
+    """The version's accuracy to the digit, and its scores, divided by the temperature."""
+    model_id = head.replace("_", "-")
+    name = fitted(serving, model_id, head=head, **{field: value})
     version = serving.version(name)
     seen = ~TEST
-    model = GaussianNB().fit(ROWS[seen].astype(np.float64), LABELS[seen])
+    model.fit(ROWS[seen].astype(np.float64), LABELS[seen])
     assert version.metrics.values["accuracy"] == model.score(ROWS[TEST].astype(np.float64), LABELS[TEST])
-    found = scores_of(serving.predict("bayes", list(ROWS[TEST]), top_k=3))
-    logs = model.predict_log_proba(ROWS[TEST].astype(np.float64)) / version.metrics.classification.temperature
+    found = scores_of(serving.predict(model_id, list(ROWS[TEST]), top_k=3))
+    logs = (
+        np.log(model.predict_proba(ROWS[TEST].astype(np.float64)) + 1e-300) / version.metrics.classification.temperature
+    )
     expected = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    embedded = serving.embed("bayes", list(ROWS[:2]))
+    embedded = serving.embed(model_id, list(ROWS[:2]))
     np.testing.assert_array_equal([list(each.values) for each in embedded.embeddings], ROWS[:2])
 
 

@@ -6,12 +6,24 @@ from collections.abc import Mapping
 
 from training_service.heads.kind import FitRows, FittedKind, FittedTensors, Settings
 from training_service.heads.linear_models import LOGISTIC_REGRESSION, RIDGE
-from training_service.heads.naive_bayes import GAUSSIAN
+from training_service.heads.naive_bayes import BERNOULLI, GAUSSIAN, MULTINOMIAL
+from training_service.heads.neighbours import NEAREST_CENTROID, NEAREST_NEIGHBOURS
+from training_service.heads.perceptron import MLP
+from training_service.heads.svm import LINEAR_SVM, RBF_SVM
+from training_service.heads.trees import GRADIENT_BOOSTING
 
 HEADS: Mapping[str, FittedKind] = {
     "logistic_regression": LOGISTIC_REGRESSION,
     "ridge": RIDGE,
     "gaussian_nb": GAUSSIAN,
+    "multinomial_nb": MULTINOMIAL,
+    "bernoulli_nb": BERNOULLI,
+    "linear_svm": LINEAR_SVM,
+    "rbf_svm": RBF_SVM,
+    "nearest_centroid": NEAREST_CENTROID,
+    "nearest_neighbours": NEAREST_NEIGHBOURS,
+    "mlp": MLP,
+    "gradient_boosting": GRADIENT_BOOSTING,
 }
 """By the kind of the head."""
 

@@ -55,6 +55,23 @@ class FitRows:
         """Targets of a regression, float64 [n, outputs]."""
         return self.targets.astype(np.float64)
 
+    @property
+    def mean(self) -> Numbers:
+        """The mean of each target of a regression, float64 [outputs]."""
+        found: Numbers = self.numbers.mean(axis=0)
+        return found
+
+    @property
+    def deviation(self) -> Numbers:
+        """The standard deviation of each target, float64 [outputs]; 1 for one that is the same in all rows."""
+        deviation = self.numbers.std(axis=0)
+        return np.where(deviation > 0, deviation, 1.0)
+
+    @property
+    def scaled_numbers(self) -> Numbers:
+        """Targets of a regression with mean 0 and deviation 1, float64 [n, outputs]."""
+        return (self.numbers - self.mean) / self.deviation
+
     def labels(self) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """Yield each label of a multi-label task, and which rows have it."""
         for label in range(self.num_outputs):

@@ -34,6 +34,13 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "patience": (0, 10_000, "0 to 10,000"),
     "strength": (1e-9, 1e9, "1e-9 to 1e9"),
     "smoothing": (1e-12, 1e6, "1e-12 to 1e6"),
+    "presence_threshold": (-1e30, 1e30, "-1e30 to 1e30"),
+    "gamma": (1e-12, 1e12, "1e-12 to 1e12"),
+    "neighbour_count": (1, 10_000, "1 to 10,000"),
+    "hidden_width": (1, 10_000, "1 to 10,000"),
+    "tree_count": (1, 10_000, "1 to 10,000"),
+    "tree_learning_rate": (1e-6, 1, "1e-6 to 1"),
+    "leaf_count": (2, 1_000, "2 to 1,000"),
 }
 # Below this many training rows a label, a head on the base's own features is hard to beat, and takes seconds.
 _ROWS_FOR_LAST_STAGES = 50

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from model_store.errors import InvalidInput, Violation
 from training_service.recipes.choices import ChosenRecipe
-from training_service.recipes.recipe import ClassWeights, HeadName, Recipe, RecipeName
+from training_service.recipes.head_names import HEAD_FIELDS, HeadName
+from training_service.recipes.recipe import ClassWeights, Recipe, RecipeName
 
 _CLASSES = frozenset({"classification", "multi_label"})
-_OWN = frozenset({"strength", "smoothing"})
+_ALL = _CLASSES | {"regression"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ HEAD_RULES: Mapping[HeadName, HeadRules] = {
     HeadName.LOGISTIC_REGRESSION: HeadRules(_CLASSES, frozenset({"strength"}), has_class_weights=True),
     HeadName.RIDGE: HeadRules(frozenset({"regression"}), frozenset({"strength"})),
     HeadName.GAUSSIAN_NB: HeadRules(_CLASSES, frozenset({"smoothing"})),
+    HeadName.MULTINOMIAL_NB: HeadRules(_CLASSES, frozenset({"smoothing"})),
+    HeadName.BERNOULLI_NB: HeadRules(_CLASSES, frozenset({"smoothing", "presence_threshold"})),
+    HeadName.LINEAR_SVM: HeadRules(_ALL, frozenset({"strength"}), has_class_weights=True),
+    HeadName.RBF_SVM: HeadRules(_ALL, frozenset({"strength", "gamma"}), has_class_weights=True),
+    HeadName.NEAREST_CENTROID: HeadRules(_CLASSES, frozenset()),
+    HeadName.NEAREST_NEIGHBOURS: HeadRules(_ALL, frozenset({"neighbour_count", "neighbour_weights"})),
+    HeadName.MLP: HeadRules(_ALL, frozenset({"strength", "hidden_width"})),
+    HeadName.GRADIENT_BOOSTING: HeadRules(
+        _ALL, frozenset({"tree_count", "tree_learning_rate", "leaf_count"}), has_class_weights=True
+    ),
 }
 
 
@@ -34,7 +45,7 @@ def check_head(recipe: Recipe, chosen: ChosenRecipe, place: str) -> None:
     if recipe.name is not RecipeName.FIT_HEAD:
         return
     rules = HEAD_RULES[recipe.head]
-    refused = [key for key in chosen.values if key in _OWN - rules.fields]
+    refused = [key for key in chosen.values if key in HEAD_FIELDS - rules.fields]
     if chosen.values.get("class_weights") == ClassWeights.BALANCED and not rules.has_class_weights:
         refused.append("class_weights")
     if refused:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from model_store.errors import InvalidInput
+from training_service.recipes.head_names import HEAD_FIELDS, HeadName, NeighbourWeights
 
 
 class RecipeName(StrEnum):
@@ -24,14 +25,6 @@ class RecipeName(StrEnum):
     CLASSIC = "classic"
     SCRATCH = "scratch"
     FIT_HEAD = "fit_head"
-
-
-class HeadName(StrEnum):
-    """The heads that `fit_head` fits on frozen features."""
-
-    LOGISTIC_REGRESSION = "logistic_regression"
-    RIDGE = "ridge"
-    GAUSSIAN_NB = "gaussian_nb"
 
 
 class Optimizer(StrEnum):
@@ -142,6 +135,14 @@ class Recipe:
     head: HeadName = HeadName.LOGISTIC_REGRESSION
     strength: float | None = None
     smoothing: float | None = None
+    presence_threshold: float | None = None
+    gamma: float | None = None
+    neighbour_count: int | None = None
+    neighbour_weights: NeighbourWeights | None = None
+    hidden_width: int | None = None
+    tree_count: int | None = None
+    tree_learning_rate: float | None = None
+    leaf_count: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without hyperparameters of heads that are left to the service, or to others."""
@@ -185,7 +186,7 @@ def _of_heads(name: RecipeName) -> frozenset[str]:
 
 
 _OF_PROBE = frozenset({"augmentation", "class_weights", "fit", "view_count"})
-_OF_HEADS = frozenset({"head", "strength", "smoothing"})
+_OF_HEADS = HEAD_FIELDS | {"head"}
 
 OPTIMIZER_FIELDS: Mapping[Optimizer, frozenset[str]] = {
     Optimizer.SGD: frozenset({"momentum", "nesterov"}),
@@ -202,6 +203,7 @@ ENUMS: Mapping[str, Callable[[str], StrEnum]] = {
     "precision": Precision,
     "keep": Keep,
     "head": HeadName,
+    "neighbour_weights": NeighbourWeights,
 }
 """The hyperparameters that are one word of a few."""
 

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from model_store.architectures import HEAD, Chain, Head, HeadKind, run_stage, with_fitted_head
+from model_store.architectures import HEAD, Chain, Head, HeadKind, categorical_columns, run_stage, with_fitted_head
 from model_store.modalities import Batch
 from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches, embeddings
@@ -43,10 +43,11 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
     activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), seen)
     views = [embeddings(each) for each in activations]
     plain = views[0]
-    rows = _rows(views, context.train, recipe, context)
+    categorical = categorical_columns(chain)
+    rows = _rows(views, context.train, recipe, context, categorical)
     best = _best(chain, rows, plain[context.validation], recipe, context)
     head, fitted = _fitted(
-        chain, HEADS[recipe.head].fit(_rows(views, seen, recipe, context), best.settings), context, recipe
+        chain, HEADS[recipe.head].fit(_rows(views, seen, recipe, context, categorical), best.settings), context, recipe
     )
     context.begin(Phase.EVALUATING)
     answers = context.answers(_outputs(fitted, plain[context.test]), best.outputs)
@@ -67,7 +68,7 @@ def _best(chain: Chain, rows: FitRows, validation: Features, recipe: Recipe, con
         tried.append(_Tried(settings, scaled, found))
         context.report(number, lambda found=found: Figures().validated(task, found), is_milestone=True)  # type: ignore[misc]
     best = min(tried, key=lambda each: each.validation.loss)
-    named = ", ".join(f"{name} {value:g}" for name, value in best.settings.items())
+    named = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
     context.tell(
         f"{recipe.head}: of {len(tried)} settings {named or 'the only one'} is best: "
         f"validation {task.headline} {best.validation.metric:.3f}"
@@ -75,7 +76,13 @@ def _best(chain: Chain, rows: FitRows, validation: Features, recipe: Recipe, con
     return best
 
 
-def _rows(views: list[Features], positions: Positions, recipe: Recipe, context: TrainingContext) -> FitRows:
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rows(
+    views: list[Features], positions: Positions, recipe: Recipe, context: TrainingContext, categorical: tuple[int, ...]
+) -> FitRows:
     """Return the rows of each view behind those of the one before, in float64."""
     return FitRows(
         np.concatenate([view[positions].astype(np.float64) for view in views]),
@@ -85,6 +92,7 @@ def _rows(views: list[Features], positions: Positions, recipe: Recipe, context: 
         strengths=context.training_task.strengths,
         is_balanced=recipe.class_weights is ClassWeights.BALANCED,
         seed=context.seed,
+        categorical=categorical,
     )
 
 

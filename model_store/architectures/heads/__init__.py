@@ -6,13 +6,25 @@ from collections.abc import Callable, Mapping
 
 from model_store.architectures.head import Head
 from model_store.architectures.heads.affine import Affine
-from model_store.architectures.heads.naive_bayes import GaussianNaiveBayes
+from model_store.architectures.heads.naive_bayes import GaussianNaiveBayes, LinearNaiveBayes
+from model_store.architectures.heads.neighbours import NearestCentroid, NearestNeighbours
+from model_store.architectures.heads.perceptron import Perceptron
 from model_store.architectures.heads.stage import HeadStage
+from model_store.architectures.heads.svm import LinearSvm, RbfSvm
+from model_store.architectures.heads.trees import BoostedTrees
 
 HEADS: Mapping[str, Callable[[int, Head], HeadStage]] = {
     "logistic_regression": Affine,
     "ridge": Affine,
     "gaussian_nb": GaussianNaiveBayes,
+    "multinomial_nb": LinearNaiveBayes,
+    "bernoulli_nb": LinearNaiveBayes,
+    "linear_svm": LinearSvm,
+    "rbf_svm": RbfSvm,
+    "nearest_centroid": NearestCentroid,
+    "nearest_neighbours": NearestNeighbours,
+    "mlp": Perceptron,
+    "gradient_boosting": BoostedTrees,
 }
 """By kind: the stage for embeddings of a size, its tensors empty."""
 

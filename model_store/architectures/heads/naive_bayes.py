@@ -45,3 +45,25 @@ class GaussianNaiveBayes(HeadStage):
         super().check_values()
         if not bool((self.get_buffer("variance") > 0).all()):
             raise InvalidManifest("tensor 'variance' must be positive numbers")
+
+
+class LinearNaiveBayes(HeadStage):
+    """Joint log likelihoods that are weighted sums of features: counts of words, or their presence.
+
+    With a `threshold` a feature counts as 1 above it, else as 0. Where labels do not exclude one another the weights
+    are differences, of rows that have a label and of those without it.
+    """
+
+    def __init__(self, size: int, head: Head) -> None:
+        super().__init__(size, head)
+        self.numbers("weight", self.num_decisions, size)
+        self.numbers("bias", self.num_decisions)
+        self.has_threshold = head.kind == "bernoulli_nb"
+        if self.has_threshold:
+            self.numbers("threshold")
+
+    def decisions(self, x: Tensor) -> Tensor:
+        """Return the weighted sums [n, num_decisions]."""
+        if self.has_threshold:
+            x = (x > self.get_buffer("threshold")).to(x.dtype)
+        return x @ self.get_buffer("weight").T + self.get_buffer("bias")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import BernoulliNB, GaussianNB, MultinomialNB
 
+from model_store.errors import InvalidInput
 from tests.training_service.heads.fits import answers, features, fit_rows, flags_of, labels_of, stored_head
 
 TRAIN, TEST = features(80, 6), features(30, 6, seed=5)
@@ -44,3 +45,33 @@ def test_many_numbers_are_computed_a_part_at_a_time(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         answers(chain, wide)[::50], np.concatenate([answers(chain, wide[i : i + 1]) for i in range(0, 200, 50)])
     )
+
+
+COUNTS, OTHER_COUNTS = (np.random.default_rng(seed).poisson(1.5, (80, 6)).astype(np.float32) for seed in (0, 1))
+
+
+@pytest.mark.parametrize("kind", ["multinomial_nb", "bernoulli_nb"])
+@pytest.mark.parametrize("num_labels", [2, 4])
+def test_counts_score_as_scikit_learn(kind: str, num_labels: int, tmp_path: Path) -> None:
+    """By how often, or by whether, each feature is there."""
+    labels = labels_of(COUNTS, num_labels)
+    model = MultinomialNB(alpha=0.3) if kind == "multinomial_nb" else BernoulliNB(alpha=0.3, binarize=1.0)
+    settings = {"smoothing": 0.3, "presence_threshold": 1.0}
+    found = answers(
+        stored_head(kind, fit_rows(COUNTS, labels, "classification", num_labels), settings, tmp_path), OTHER_COUNTS
+    )
+    np.testing.assert_allclose(found, model.fit(COUNTS, labels).predict_proba(OTHER_COUNTS), atol=1e-5)
+    flags = flags_of(COUNTS)
+    chain = stored_head(kind, fit_rows(COUNTS, flags, "multi_label", 4), settings, tmp_path)
+    several = answers(chain, OTHER_COUNTS, "multi_label")
+    for label in (0, 1):
+        expected = model.fit(COUNTS, flags[:, label]).predict_proba(OTHER_COUNTS)
+        np.testing.assert_allclose(several[:, label], expected[:, 1], atol=1e-5)
+    np.testing.assert_allclose(several[:, 2:], [[81 / 82, 1 / 82]] * 80, atol=1e-5)
+
+
+def test_counts_are_not_below_zero(tmp_path: Path) -> None:
+    """The feature is named."""
+    rows = fit_rows(TRAIN, labels_of(TRAIN, 2), "classification", 2)
+    with pytest.raises(InvalidInput, match=r"feature \d is below 0"):
+        stored_head("multinomial_nb", rows, {"smoothing": 1.0}, tmp_path)

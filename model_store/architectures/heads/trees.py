@@ -1,0 +1,110 @@
+"""Gradient-boosted trees: one stage that walks all trees for all rows of a batch at once, one level at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model_store.architectures.head import Head
+from model_store.architectures.heads.stage import HeadStage
+from model_store.errors import InvalidManifest
+
+MAX_CODES = 2**16
+_MAX_DEPTH = 4096
+_PLACES_AT_ONCE = 2**20
+_LARGEST = float(torch.finfo(torch.float32).max)
+
+
+class BoostedTrees(HeadStage):
+    """Sums of leaves, one of each tree, as scikit-learn's histogram-based gradient boosting has them.
+
+    A node goes on to `left`, or to the node behind that where the feature is above `threshold`; a leaf goes on to
+    itself. Rows and thresholds are float32: a threshold that is rounded down to float32 separates numbers of float32 as
+    the threshold itself does. NaN goes left where `missing_left` says so. With `splits` a node may have a set of
+    categories in place of a threshold: `split` is its row of `is_left` [splits, codes], or -1; a number that is not in
+    `is_known` [d, codes] is missing then. Each tree begins at its `root`, and counts for its `output`.
+    """
+
+    def __init__(self, size: int, head: Head) -> None:
+        super().__init__(size, head)
+        num_trees, num_nodes = self.argument("trees"), self.argument("nodes")
+        self.depth = self.argument("depth", least=0, most=_MAX_DEPTH)
+        self.num_splits = self.argument("splits", least=0)
+        self.num_codes = self.argument("codes", least=0, most=MAX_CODES)
+        self.num_sums = 1 if self.is_exclusive and self.num_seen == 2 else self.num_decisions
+        self.numbers("baseline", self.num_sums)
+        self.numbers("value", num_nodes)
+        self.numbers("threshold", num_nodes, dtype=torch.float32)
+        self.numbers("missing_left", num_nodes, dtype=torch.bool)
+        for name, length in (("feature", num_nodes), ("left", num_nodes), ("root", num_trees), ("output", num_trees)):
+            self.numbers(name, length, dtype=torch.int64)
+        if self.num_splits:
+            self.numbers("split", num_nodes, dtype=torch.int64)
+            self.numbers("is_left", self.num_splits, self.num_codes, dtype=torch.bool)
+            self.numbers("is_known", size, self.num_codes, dtype=torch.bool)
+            self.numbers("is_categorical", size, dtype=torch.bool)
+
+    def decisions(self, x: Tensor) -> Tensor:
+        """Return the sums [n, num_decisions]; of two labels that of the second one, beside 0."""
+        step = max(1, _PLACES_AT_ONCE // len(self.get_buffer("root")))
+        sums = torch.cat([self._sums(part) for part in torch.split(x.float(), step)])
+        return torch.cat([torch.zeros_like(sums), sums], dim=1) if self.num_sums < self.num_decisions else sums
+
+    def _sums(self, x: Tensor) -> Tensor:
+        x = x.clamp(-_LARGEST, _LARGEST)  # a split of missing values alone has the largest number as its threshold
+        values = self.get_buffer("value")[self._leaves(x)]
+        sums = self.get_buffer("baseline").repeat(len(x), 1)
+        return sums.index_add_(1, self.get_buffer("output"), values)
+
+    def _leaves(self, x: Tensor) -> Tensor:
+        """Return the leaf of each row in each tree, int64 [n, trees]."""
+        codes = x.new_empty(0, dtype=torch.int64)
+        if self.num_splits:
+            x, codes = self._known(x)
+        has_missing = bool(x.isnan().any())
+        node = self.get_buffer("root").expand(len(x), -1)
+        for _ in range(self.depth):
+            feature = self.get_buffer("feature")[node]
+            number = x.gather(1, feature)
+            goes_right = number > self.get_buffer("threshold")[node]
+            if self.num_splits:
+                split = self.get_buffer("split")[node]
+                is_left = self.get_buffer("is_left")[split.clamp(min=0), codes.gather(1, feature)]
+                goes_right = torch.where(split < 0, goes_right, ~is_left)
+            if has_missing:
+                goes_right = torch.where(number.isnan(), ~self.get_buffer("missing_left")[node], goes_right)
+            node = self.get_buffer("left")[node] + goes_right
+        return node
+
+    def _known(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows, with NaN for categories that are not known, and their codes, int64 [n, d]."""
+        is_code = (x >= 0) & (x < self.num_codes) & (x == x.floor())
+        codes = torch.where(is_code, x, 0).long()
+        is_known = is_code & self.get_buffer("is_known").T.gather(0, codes)
+        return torch.where(self.get_buffer("is_categorical") & ~is_known, torch.nan, x), codes
+
+    def check_values(self) -> None:
+        """Raise InvalidManifest for places that do not exist, and for paths that do not go down."""
+        super().check_values()
+        left, feature = self.get_buffer("left"), self.get_buffer("feature")
+        places = torch.arange(len(left), device=left.device)
+        is_leaf = left == places
+        _check("left", bool((is_leaf | ((left > places) & (left < len(left) - 1))).all()))
+        # A leaf goes on to itself: never to the node behind it.
+        is_final = (self.get_buffer("threshold") == _LARGEST) & self.get_buffer("missing_left")
+        _check("threshold", bool((is_final | ~is_leaf).all()))
+        _check("feature", _within(feature, self.size))
+        _check("root", _within(self.get_buffer("root"), len(left)))
+        _check("output", _within(self.get_buffer("output"), self.num_sums))
+        if self.num_splits:
+            split = self.get_buffer("split")
+            _check("split", _within(split + 1, self.num_splits + 1) and bool((split[is_leaf] < 0).all()))
+
+
+def _within(places: Tensor, length: int) -> bool:
+    return bool(((places >= 0) & (places < length)).all())
+
+
+def _check(name: str, holds: bool) -> None:  # noqa: FBT001  reads as an assertion
+    if not holds:
+        raise InvalidManifest(f"tensor {name!r} must be places of nodes, features or outputs that exist")
