@@ -12,6 +12,7 @@ from maas.model_store.v1 import model_store_pb2
 from maas_client.calls.datasets import DatasetCalls
 from maas_client.calls.edits import EditCalls
 from maas_client.calls.status import StatusCalls
+from maas_client.errors import InvalidArgument
 from model_store.extras import require
 
 if TYPE_CHECKING:
@@ -115,19 +116,26 @@ class Client(DatasetCalls, EditCalls, StatusCalls):
         version: str,
         path: Path | str,
         *,
-        as_torchvision: bool = False,
+        kind: str = "archive",
         on_bytes: Callable[[int], object] = lambda _: None,
     ) -> model_store_pb2.ModelVersion:
         """Write a version to a file, to be imported into another store; return the version that it was.
 
-        With `as_torchvision` the file is a state dict as torchvision has it (.safetensors, .pth). `on_bytes` is told of
-        bytes received.
+        Of kind `torchvision` the file is a state dict as torchvision has it (.safetensors, .pth); `torch-export` and
+        `onnx` are programs that run without maas, with normalisation and activation inside, and `PATH.json` beside them
+        says how rows are made. `on_bytes` is told of bytes received. Raises FailedPrecondition where a version cannot
+        be written so, and where the written file answers otherwise than the version.
         """
-        from maas_client.transfers.version_transfer import export_archive, export_torchvision
+        from maas_client.transfers.version_transfer import PROGRAMS, export_archive, export_program, export_torchvision
 
+        if kind not in {"archive", "torchvision", *PROGRAMS}:
+            raise InvalidArgument(f"kind must be archive, torchvision, {' or '.join(PROGRAMS)}, not {kind!r}")
         found = self.version(version)
-        write = export_torchvision if as_torchvision else export_archive
-        write(self, found, Path(path), on_bytes)
+        if kind in PROGRAMS:
+            export_program(self, found, Path(path), kind, on_bytes)
+        else:
+            write = export_torchvision if kind == "torchvision" else export_archive
+            write(self, found, Path(path), on_bytes)
         return found
 
     def import_archive(

@@ -26,6 +26,9 @@ from model_store.extras import require
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from model_store.blobs.local import LocalBlobs
+
+PROGRAMS = ("torch-export", "onnx")
 OnBytes = Callable[[int], object]
 _Chunks = Iterator[model_store_pb2.DownloadModelVersionResponse.BlobChunk]
 
@@ -57,9 +60,33 @@ def export_torchvision(
             f"{version.name} has a {head['kind']} head, which torchvision's {version.architecture} has not: "
             "export it as an archive"
         )
-    tensors = _tensors(version, _download(client, version, on_bytes))
+    from model_store.tensors.stages import read_stages
+
+    with _blobs(_download(client, version, on_bytes)) as blobs:
+        stages = read_stages(blobs, [stage.digest for stage in version.stages])
+    tensors = {name: tensor for stage in version.stages for name, tensor in stages[stage.digest].items()}
     with _appearing(path) as file:
         _save(tensors, file, as_safetensors=path.suffix == ".safetensors")
+
+
+def export_program(
+    client: RegistryCalls, version: model_store_pb2.ModelVersion, path: Path, kind: str, on_bytes: OnBytes
+) -> None:
+    """Write a version as a program of a kind in `PROGRAMS`, and beside it `FILE.json`, which says how rows are made.
+
+    The file appears once it was loaded again and answered as the version does; raises FailedPrecondition else.
+    """
+    for extra in ("server", *(["onnx"] if kind == "onnx" else [])):
+        require(extra, f"an export as {kind}")
+    from maas_client.transfers.exported_programs import WRITERS, assembled, write_description
+
+    with _blobs(_download(client, version, on_bytes)) as blobs:
+        whole = assembled(version, blobs)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        WRITERS[kind](whole, written)
+        written.replace(path)
+    write_description(whole, version.name, path)
 
 
 def import_archive(
@@ -118,16 +145,15 @@ def _appearing(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _tensors(version: model_store_pb2.ModelVersion, chunks: _Chunks) -> dict[str, Tensor]:
+@contextmanager
+def _blobs(chunks: _Chunks) -> Iterator[LocalBlobs]:
     from model_store.blobs.local import LocalBlobs
-    from model_store.tensors.stages import read_stages
 
     with tempfile.TemporaryDirectory(prefix="maas-export-") as folder:
         blobs = LocalBlobs(Path(folder))
         for digest, parts in groupby(chunks, key=lambda chunk: chunk.digest):
             blobs.put((part.data for part in parts), digest)
-        stages = read_stages(blobs, [stage.digest for stage in version.stages])
-    return {name: tensor for stage in version.stages for name, tensor in stages[stage.digest].items()}
+        yield blobs
 
 
 def _save(tensors: dict[str, Tensor], file: IO[bytes], *, as_safetensors: bool) -> None:

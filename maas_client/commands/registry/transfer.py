@@ -21,23 +21,29 @@ class Format(StrEnum):
 
     ARCHIVE = "archive"
     TORCHVISION = "torchvision"
+    TORCH_EXPORT = "torch-export"
+    ONNX = "onnx"
 
 
 def export_version(
     version: Annotated[str, typer.Argument(help="flowers (as production has it), flowers/3 or flowers@canary.")],
     file: Annotated[Path, typer.Argument(dir_okay=False, help="File to write, such as flowers-3.maas.")],
     kind: Annotated[
-        Format, typer.Option("--format", help="An archive, or a state dict as torchvision has it (.safetensors, .pth).")
+        Format,
+        typer.Option(
+            "--format",
+            help="An archive, a state dict as torchvision has it (.safetensors, .pth), or a program that runs alone.",
+        ),
     ] = Format.ARCHIVE,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Write one version to a file, through the service: an archive to import elsewhere, or its weights alone."""
+    """Write one version to a file, through the service: to import elsewhere, its weights alone, or as a program."""
     with Client() as client, store_errors_explained():
         found = client.version(version)
         total = sum(blob_sizes(found).values())
         with byte_bar(f"exporting {found.name}", total, then="writing") as advance:
-            client.export(found.name, file, as_torchvision=kind is Format.TORCHVISION, on_bytes=advance)
+            client.export(found.name, file, kind=kind.value, on_bytes=advance)
     written = file.stat().st_size
     if as_json:
         facts = {"version": found.name, "manifest_digest": found.manifest_digest}

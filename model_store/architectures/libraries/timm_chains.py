@@ -1,4 +1,4 @@
-"""timm's image classifiers, each cut into a chain: `timm:resnet10t` is the architecture.
+"""timm's classifiers of pictures, each cut into a chain: `timm:resnet10t` is the architecture.
 
 https://huggingface.co/docs/timm. The cut is found by running a model without memory: the modules by which
 `forward_features` ends, where each takes the tensor of the one before it, become `layer1` …; what comes before them is
@@ -64,7 +64,7 @@ def modality(_: str) -> str:
 
 
 def check_input(_: str, arguments: Mapping[str, Any], spec: InputSpec) -> None:
-    """Raise InvalidManifest where a model of a fixed size gets images of another."""
+    """Raise InvalidManifest where a model of a fixed size gets rows of another."""
     size, found = arguments.get(SIZE), spec.to_json()["crop_size"]
     if size not in {None, found}:
         raise InvalidManifest(f"input_spec.crop_size must be {size}, the argument {SIZE}, not {found}")
@@ -101,10 +101,10 @@ def timm_model(name: str, arguments: Mapping[str, Any], num_classes: int) -> nn.
 
 
 def input_edge(name: str, size: int | None) -> int:
-    """Return the height and width of the images that a model is built for; raise InvalidManifest for other shapes."""
+    """Return the height and width of the pictures that a model is built for; raise InvalidManifest for other shapes."""
     channels, height, width = needed("timm", f"timm:{name}").get_pretrained_cfg(name).input_size
     if channels != 3 or height != width:
-        raise InvalidManifest(f"timm:{name} takes {channels} x {height} x {width}, and not square RGB images")
+        raise InvalidManifest(f"timm:{name} takes {channels} x {height} x {width}, and not square RGB")
     return size or int(height)
 
 
