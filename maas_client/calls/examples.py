@@ -78,4 +78,6 @@ def example(given: Given) -> Example:
             return made
     shape = getattr(given, "shape", ())
     found = f"{getattr(given, 'dtype', '')} {list(shape)}" if shape else type(given).__name__
-    raise TypeError(f"an example is a file, RGB uint8 [height, width, 3] or a row of numbers, not {found}")
+    raise TypeError(
+        f"an example is a file, RGB uint8 [height, width, 3] a row of numbers or cells by column, not {found}"
+    )

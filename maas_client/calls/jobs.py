@@ -37,8 +37,8 @@ class JobCalls(RegistryCalls):
         self,
         model: str,
         *,
-        base: str,
         dataset: str,
+        base: str = "",
         recipe: str | pb.Recipe = "",
         seed: int = 0,
         alias: str = "",
@@ -52,6 +52,8 @@ class JobCalls(RegistryCalls):
     ) -> pb.TrainingJob:
         """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
 
+        Without a base the service makes one for the dataset, where it is a table.
+
         `recipe` is `linear_probe`, `fit_head`, `last_stages`, `full`, `gradual`, `classic` or `scratch`, and `fields`
         are its hyperparameters, such as `epoch_count=20`; `head` alone chooses `fit_head`. Without a recipe the service
         chooses one by the number of training examples. `alias` is pointed at the version in any case; `promote` only
@@ -60,7 +62,7 @@ class JobCalls(RegistryCalls):
         """
         job = pb.TrainingJob(
             model=model_name(model),
-            base=target_name(base),
+            base=target_name(base) if base else "",
             dataset=dataset_name(dataset) if dataset else "",
             recipe=recipe_of(recipe, fields),
             seed=seed,

@@ -11,13 +11,17 @@ import typer
 from maas_client.failures import WrongUsage
 
 _PANEL = "Data"
+_TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
 _TASKS = ("classification", "multi_label", "regression")
 Task = Annotated[
     str,
     typer.Option(help="classification, multi_label or regression; default: as the data says.", rich_help_panel=_PANEL),
 ]
 Modality = Annotated[
-    str, typer.Option(help="image, text or values; default: as the form of the upload says.", rich_help_panel=_PANEL)
+    str,
+    typer.Option(
+        help="image, text, values (a table of numbers) or table; default: as the upload says.", rich_help_panel=_PANEL
+    ),
 ]
 Targets = Annotated[
     list[str] | None,
@@ -51,8 +55,8 @@ TextColumn = Annotated[
 
 
 def modality_of(path: Path) -> str:
-    """Return the modality of uploads of this form."""
-    return "values" if path.suffix.lower() == ".csv" else "image"
+    """Return the modality of uploads of this form; empty for a table, of which the service finds it out."""
+    return "" if path.suffix.lower() in _TABLES else "image"
 
 
 def data_options(

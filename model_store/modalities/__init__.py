@@ -10,16 +10,23 @@ from model_store.modalities.batch import EMBEDDING, IDS, MASK, Batch, X, cast, c
 from model_store.modalities.checks import check
 from model_store.modalities.image import spec as image
 from model_store.modalities.spec import InputSpec, Limits, Opened, Rows, SpecWithFiles, TensorForm, prepared
+from model_store.modalities.table import spec as table
 from model_store.modalities.text import spec as text
 from model_store.modalities.values import spec as values
 
 INPUT_SPECS: Mapping[str, Callable[[Mapping[str, Any]], InputSpec]] = {
     "image": image.ImageInputSpec.from_json,
     "text": text.TextInputSpec.from_json,
+    "table": table.TableInputSpec.from_json,
     "values": values.ValuesInputSpec.from_json,
 }
 """How a manifest's input spec is read, by modality."""
-LIMITS: Mapping[str, Limits] = {"image": image.LIMITS, "text": text.LIMITS, "values": values.LIMITS}
+LIMITS: Mapping[str, Limits] = {
+    "image": image.LIMITS,
+    "text": text.LIMITS,
+    "table": table.LIMITS,
+    "values": values.LIMITS,
+}
 """How large examples may be where nothing else is set, by modality."""
 
 

@@ -25,8 +25,9 @@ from training_service.api.violations import Violations
 from training_service.datasets.targets import TARGETS
 from training_service.modalities import MODALITIES
 from training_service.modalities.fitting import check_fits
+from training_service.modalities.own_bases import publish_own_base
 from training_service.promotion.gate import check_promotion, with_metric
-from training_service.recipes.choices import ChosenRecipe, choose, choose_any, resolve
+from training_service.recipes.choices import ChosenRecipe, choose, choose_any, choose_head, resolve
 from training_service.recipes.classes import suited
 from training_service.recipes.heads import check_head, for_task
 from training_service.recipes.modality_fields import check_fit, varied
@@ -39,6 +40,8 @@ _PLACE = "training_job"
 _RECIPE = f"{_PLACE}.recipe"
 _MAX_PRIORITY = 1000
 _MAX_FAILURES = 100
+NO_BASE = VersionName("", 0)
+"""The base of a spec that was only checked, where the dataset is to decide."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +67,25 @@ def job_spec(
     *,
     can_shadow: bool = False,
     needs_dataset: bool = True,
+    principal: str = "",
 ) -> JobSpec:
     """Return the spec of a job, its base resolved to a version and its recipe filled in.
 
     `can_shadow` says whether an inference service can run the version as a shadow. Without `needs_dataset` the dataset
-    may be empty: without a named recipe, the spec then has a recipe that accepts the caller's values.
+    may be empty: without a named recipe, the spec then has a recipe that accepts the caller's values. A job without a
+    base gets that of its dataset's modality, published for `principal`; a spec without `needs_dataset` then has none.
 
     Raises InvalidInput naming every wrong field, and NotFound if base or dataset do not exist.
     """
     model_id = dataset_id = ""
-    base: ModelName | AliasName | VersionName = ModelName("")
+    base: ModelName | AliasName | VersionName = NO_BASE
     recipe = DEFAULTS[RecipeName.LINEAR_PROBE]
     violations = Violations()
     with violations.collected():
         model_id = parse_model(request.model, f"{_PLACE}.model")
-    with violations.collected():
-        base = parse_target(request.base, f"{_PLACE}.base")
+    if request.base or (needs_dataset and not request.dataset):
+        with violations.collected():
+            base = parse_target(request.base, f"{_PLACE}.base")
     if request.dataset or needs_dataset:
         with violations.collected():
             dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
@@ -104,12 +110,10 @@ def job_spec(
                 raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
     violations.raise_any()
     dataset = datasets.living(dataset_id) if dataset_id else None
-    version = store.resolve(base)
-    if request.recipe.name is None and dataset is not None:
-        has_classes = TRAINING_TASKS[dataset.summary["task"]].has_classes
-        recipe = choose(request.recipe, _RECIPE, _rows_per_output(dataset), has_classes=has_classes)
-    elif request.recipe.name is None:
-        recipe = choose_any(request.recipe, _RECIPE)
+    owner = principal if needs_dataset else None
+    version = store.resolve(base) if request.base else _own_base(request, store, dataset, owner)
+    if request.recipe.name is None:
+        recipe = _chosen(request, store, version, dataset)
     _check_base(store, version, recipe, dataset, request.recipe)
     if dataset is not None:
         task = TRAINING_TASKS[dataset.summary["task"]]
@@ -120,6 +124,24 @@ def job_spec(
         promote = with_metric(promote, task, f"{_PLACE}.promote") if promote is not None else None
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
     return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, alias, urgency, promote)
+
+
+def _own_base(request: JobRequest, store: ModelStore, dataset: Dataset | None, owner: str | None) -> VersionName:
+    """Return the base of the dataset's modality, published for its owner; none where nothing is to be published."""
+    if dataset is None or owner is None:
+        return NO_BASE
+    trains_stages = request.recipe.name not in {None, RecipeName.LINEAR_PROBE, RecipeName.FIT_HEAD}
+    return publish_own_base(store, dataset, f"{_PLACE}.base", trains_stages=trains_stages, principal=owner)
+
+
+def _chosen(request: JobRequest, store: ModelStore, base: VersionName, dataset: Dataset | None) -> Recipe:
+    """Return the recipe that the service chooses, by the dataset and by what the base has to train."""
+    if dataset is None:
+        return choose_any(request.recipe, _RECIPE)
+    if base != NO_BASE and not trainable_stages(store.manifest(store.get_version(base))):
+        return choose_head(request.recipe, _RECIPE)
+    has_classes = TRAINING_TASKS[dataset.summary["task"]].has_classes
+    return choose(request.recipe, _RECIPE, _rows_per_output(dataset), has_classes=has_classes)
 
 
 def _rows_per_output(dataset: Dataset) -> float:
@@ -140,6 +162,8 @@ def _check_urgency(request: JobRequest) -> None:
 def _check_base(
     store: ModelStore, base: VersionName, recipe: Recipe, dataset: Dataset | None, chosen: ChosenRecipe
 ) -> None:
+    if base == NO_BASE:
+        return
     manifest = store.manifest(store.get_version(base))
     spec = read_input_spec(manifest.input_spec)
     if dataset is not None:

@@ -69,7 +69,7 @@ def spec_message(spec: JobSpec) -> pb.TrainingJob:
     """Return the specification of a job; the dataset is empty if none is named."""
     return pb.TrainingJob(
         model=model_name(spec.model_id),
-        base=str(spec.base),
+        base=str(spec.base) if spec.base.model_id else "",
         dataset=dataset_name(spec.dataset_id) if spec.dataset_id else "",
         recipe=recipe_message(Recipe.from_json(spec.recipe)),
         seed=spec.seed,

@@ -128,7 +128,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Context) -> pb.TrainingJob:
         """Check a fine-tune and queue it, or only check it."""
         request_id = check_request_id(request.request_id)
-        spec = await self._threads.slow.run(self._spec, request)
+        spec = await self._threads.slow.run(self._spec, request, current_principal())
         if request.validate_only:
             return convert.spec_message(spec)
         enqueue = partial(self._jobs.enqueue, spec, request_id, principal=current_principal())
@@ -198,13 +198,14 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         self._store.resolve(target)
         self._datasets.living(dataset_id)
 
-    def _spec(self, request: pb.CreateTrainingJobRequest) -> JobSpec:
+    def _spec(self, request: pb.CreateTrainingJobRequest, principal: str) -> JobSpec:
         return job_spec(
             convert.read_job(request.training_job),
             self._store,
             self._datasets,
             can_shadow=self._can_shadow,
             needs_dataset=not request.validate_only,
+            principal=principal,
         )
 
     def _list_jobs(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:

@@ -14,6 +14,9 @@ class ColumnType(StrEnum):
     NUMBER = "number"
     INTEGER = "integer"
     TEXT = "text"
+    CATEGORY = "category"
+    BOOLEAN = "boolean"
+    DATE = "date"
 
 
 class ColumnRole(StrEnum):

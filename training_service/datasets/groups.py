@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Groups = NDArray[np.int64]
 """A number for each row, equal for rows that belong together: the position of one of them."""
+
+
+def of_equal(digests: Sequence[str]) -> Groups:
+    """Group rows of equal digests."""
+    _, firsts, places = np.unique(np.array(digests), return_index=True, return_inverse=True)
+    return np.asarray(firsts[places], np.int64)
 
 
 def joined(groups: Groups, first: Groups, second: Groups) -> Groups:

@@ -14,8 +14,8 @@ from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.packs import PackedRows
 from training_service.datasets.reading import Asked, Reading
 
-Shown = bytes | tuple[float, ...] | str
-"""The visible form of a row: the bytes of a JPEG, its first numbers, or the beginning of a text."""
+Shown = bytes | tuple[float, ...] | str | Mapping[str, str]
+"""The visible form of a row: a JPEG's bytes, its first numbers, the beginning of a text, or cells by column."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Modality(Protocol):
         ...
 
     def preview(self, packs: PackedRows, row: DatasetRow, edge: int) -> Shown:
-        """Return the visible form of a row: a picture of at most `edge` pixels on its longer edge, numbers, text."""
+        """Return the visible form of a row: a picture of at most `edge` pixels, or its content."""
         ...
 
     def summarise(

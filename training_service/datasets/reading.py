@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import IO
 
-from training_service.datasets.columns import ColumnRole
+from training_service.datasets.columns import ColumnRole, ColumnType
 from training_service.datasets.examples import RejectedFile
 from training_service.datasets.files.archives import ArchiveFile
 from training_service.datasets.files.formats import Format
@@ -27,10 +27,11 @@ class Received:
 
 @dataclass(frozen=True)
 class Asked:
-    """The caller's options: the kind of the task, and the uses of columns; empty if the data decides."""
+    """The caller's options: the kind of the task, the uses and the types of columns; empty if the data decides."""
 
     task: str = ""
     roles: Sequence[tuple[str, ColumnRole]] = ()
+    types: Sequence[tuple[str, ColumnType]] = ()
 
 
 @dataclass(frozen=True)

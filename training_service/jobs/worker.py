@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +21,7 @@ import torch
 
 from grpc_runtime.errors import code_of
 from grpc_runtime.logs import configure_logs
-from model_store.architectures import HEAD, Chain
+from model_store.architectures import Chain
 from model_store.database.engine import Database
 from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.manifests import Manifest
@@ -40,6 +40,8 @@ from training_service.datasets.splits import Split
 from training_service.devices import chosen_device
 from training_service.evaluation.evaluator import build_evaluator
 from training_service.evaluation.learned_rows import learned_rows
+from training_service.features.fitted_stages import fit_stages
+from training_service.jobs.plan import plan
 from training_service.jobs.preparation import Preparation, try_inputs
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import die_with_the_service
@@ -130,10 +132,12 @@ class Worker:
         context, recipe = self._context(job, base, dataset.digest, manifest, chain, recipe)
         self._jobs.advance(self._claim, JobState.RUNNING)
         trained = trained_stages(recipe, trainable_stages(base))
-        self._tell(_plan(recipe, trained, context))
+        self._tell(plan(recipe, trained, context))
         if recipe.name is not RecipeName.SCRATCH:
             self._remark_on_base(spec, manifest, context)
+        fitted = fit_stages(chain, context.data, context.spec, context.train, self._tell)
         tuned = fine_tune(chain, recipe, trained, context)
+        tuned = replace(tuned, changed=(*fitted, *tuned.changed))
         if context.remarks:
             tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, REMARKS: context.remarks})
         self._check_going_on()
@@ -287,13 +291,6 @@ def _code_of(error: StoreError) -> ErrorCode:
         return ErrorCode.FAILED_PRECONDITION
     code = code_of(error)
     return ErrorCode[code.name] if code is not None else ErrorCode.INTERNAL
-
-
-def _plan(recipe: Recipe, trained: Sequence[str], context: TrainingContext) -> str:
-    """Return the plan of the training, and the reason of a recipe that the service chose."""
-    why = f" ({recipe.reason})" if recipe.reason else ""
-    rows = ", ".join(f"{len(context.data.positions[split])} {split}" for split in Split)
-    return f"{recipe.name}{why} trains {', '.join((*trained, HEAD))}; outputs: {len(context.task.names)}, rows: {rows}"
 
 
 if __name__ == "__main__":

@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 from model_store.blobs import BlobStore
 from model_store.modalities import InputSpec
-from training_service.modalities import image, text, values
+from training_service.modalities import image, table, text, values
 from training_service.modalities.modality import TrainingModality
 
-MODALITIES: Mapping[str, TrainingModality] = {image.KIND: image, values.KIND: values, text.KIND: text}
+MODALITIES: Mapping[str, TrainingModality] = {
+    image.KIND: image,
+    values.KIND: values,
+    text.KIND: text,
+    table.KIND: table,
+}
 """By the kind of the input spec."""
 LEARNERS: Mapping[str, Callable[[InputSpec, Iterable[bytes], BlobStore], InputSpec]] = {text.KIND: text.learned_spec}
 """What completes the input spec of a base from the bytes of training examples, before rows are prepared, by kind."""

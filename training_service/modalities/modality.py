@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from model_store.bases.catalogue import LoadedBase
 from model_store.modalities import Batch, InputSpec, Rows
 from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
@@ -46,6 +47,13 @@ class TrainingModality(Modality, Protocol):
 
     def misfit(self, spec: InputSpec, about: Mapping[str, Any]) -> str:
         """Return why examples do not fit a spec of this modality; empty if they do. `about` is their summary."""
+        ...
+
+    def own_base(self, about: Mapping[str, Any], *, trains_stages: bool) -> LoadedBase | None:
+        """Return the base for a dataset where the caller names none; None where people must name one.
+
+        `about` is the dataset's summary; `trains_stages` says whether the recipe trains other stages than the head.
+        """
         ...
 
     def variants(self, spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> Mapping[str, InputSpec]:

@@ -74,6 +74,12 @@ def choose(chosen: ChosenRecipe, place: str, rows_per_output: float, *, has_clas
     return _filled(recipe_for(rows_per_output, has_classes=has_classes), chosen, place)
 
 
+def choose_head(chosen: ChosenRecipe, place: str) -> Recipe:
+    """Do the same for a base that has no stage to train: the head is fitted on what it puts out."""
+    reason = "the base has no stage to train: a head is fitted"
+    return _filled(replace(DEFAULTS[RecipeName.LINEAR_PROBE], reason=reason), chosen, place)
+
+
 def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:
     """Return a recipe that the dataset may choose later; raise InvalidInput if none accepts the caller's values."""
     refused: list[InvalidInput] = []

@@ -17,11 +17,13 @@ from maas_client.typed.shorthand import id_of, model_of
 from maas_client.views.output import notes
 
 DATASETS = "datasets/"
+_WITH_OWN_BASE = {"", "table", "values"}
+"""Modalities of tables, the one that is not known yet included."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is known of the data: its modality, and its task where that is known before the service has read it."""
+    """What is known of the data: its modality and its task; empty where the service has to read it first."""
 
     modality: str
     task: str = ""
@@ -49,7 +51,12 @@ def describe_data(client: Client, data: str, *, modality: str, task: str) -> Dat
 
 
 def only_base(client: Client, data: Data) -> str:
-    """Return the one model in the store that takes examples of a modality and was not made by a fine-tune."""
+    """Return the base to start from where none is named: none for a table, for which the service makes one.
+
+    Else the one model in the store that takes examples of the modality and was not made by a fine-tune.
+    """
+    if data.modality in _WITH_OWN_BASE:
+        return ""
     newest = (next(iter(client.versions(model.name)), None) for model in client.models())
     imported = (each for each in newest if each is not None and not each.lineage.training_job)
     names = [model_of(each.name) for each in imported if each.modality == data.modality]
@@ -72,7 +79,7 @@ def check_fits(client: Client, data: Data, base: str, metric: str) -> None:
         of_task = f"the task {data.task}" if data.task in METRICS else "no task"
         has = "has no" if data.task in METRICS else "has a"
         raise WrongUsage(f"{of_task} {has} metric {metric!r}: {there_are(metric, known)}")
-    if base and (taken := client.version(base).modality) != data.modality:
+    if base and data.modality and (taken := client.version(base).modality) != data.modality:
         raise WrongUsage(
             f"{base} takes examples of the modality {taken}, and the data is {data.modality}: `maas models` lists the "
             "models to start from"

@@ -163,10 +163,10 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     )
     with Client() as client:
         found = describe_data(client, data, modality=asked["modality"], task=task)
+        base = base or only_base(client, found)
         queue = partial(
             client.finetune,
             model,
-            base=base or only_base(client, found),
             recipe=recipe,
             seed=seed,
             alias=alias,
@@ -178,10 +178,13 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         )
         # Before the upload: a mistyped option should not leave a dataset behind.
         check_fits(client, found, base, metric)
-        queue(dataset="", validate_only=True)
+        queue(dataset="", base=base, validate_only=True)
         say_where_new(client, model, alias or promote)
         made_of = partial(_dataset, client, data, dataset_id or made_up, split_seed, encoding)
-        job = queue(dataset=made_of(reuse=not dataset_id, **asked))
+        dataset = made_of(reuse=not dataset_id, **asked)
+        job = queue(
+            dataset=dataset, base=base or only_base(client, describe_data(client, dataset, modality="", task=""))
+        )
         if not detach:
             job = follow(client, job.name)
         if as_json:

@@ -78,11 +78,13 @@ def row_messages(manifest: DatasetManifest, rows: Sequence[DatasetRow]) -> list[
 
 
 def previewed_message(row: pb.DatasetRow, shown: Shown) -> pb.PreviewedRow:
-    """Return a row in its visible form: a picture's bytes, a text, or numbers."""
+    """Return a row in its visible form: a picture's bytes, a text, cells, or numbers."""
     if isinstance(shown, bytes):
         return pb.PreviewedRow(row=row, jpeg=shown)
     if isinstance(shown, str):
         return pb.PreviewedRow(row=row, text=shown)
+    if isinstance(shown, Mapping):
+        return pb.PreviewedRow(row=row, cells=pb.Cells(texts=shown))
     return pb.PreviewedRow(row=row, numbers=pb.Numbers(values=shown))
 
 
@@ -144,10 +146,30 @@ def _text_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  # 
     return pb.Dataset(text=summary)
 
 
+def _table_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  # noqa: FBT001  as above
+    columns = about["columns"][:_MAX_FEATURES] if with_files else []
+    return pb.Dataset(
+        table=pb.TableSummary(feature_count=about["num_features"], columns=[_table_column(each) for each in columns])
+    )
+
+
+def _table_column(told: Mapping[str, Any]) -> pb.TableColumn:
+    return pb.TableColumn(
+        name=told["name"],
+        type=f"COLUMN_TYPE_{told['type'].upper()}",
+        missing_count=told["num_missing"],
+        numbers=_spread(told["name"], told) if "mean" in told else None,
+        category_count=told.get("num_categories", 0),
+        frequent_categories=[category for category, _ in told.get("counts", [])],
+        bucket_count=told.get("buckets", 0),
+    )
+
+
 _SUMMARIES: Mapping[str, Callable[[Mapping[str, Any], bool], pb.Dataset]] = {
     "image": _image_summary,
     "values": _values_summary,
     "text": _text_summary,
+    "table": _table_summary,
 }
 
 

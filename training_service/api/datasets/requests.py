@@ -10,7 +10,7 @@ from maas.training.v1 import training_pb2 as pb
 from model_store.errors import InvalidInput
 from model_store.tasks import TASKS
 from model_store.texts import quoted
-from training_service.datasets.columns import ColumnRole
+from training_service.datasets.columns import ColumnRole, ColumnType
 from training_service.datasets.files.formats import Format
 from training_service.datasets.files.samples import sample_of_files, sample_of_table
 from training_service.datasets.ingest import Parent
@@ -27,7 +27,7 @@ def read_asked(wanted: Wanted, parent: Parent | None) -> Asked:
     task = _task(wanted)
     if parent is not None and task not in {"", parent.manifest.task.kind}:
         raise InvalidInput.of("task", f"must be {parent.manifest.task.kind}, that of {parent.name}, not {task}")
-    return Asked(task, tuple(_roles(wanted.schema)))
+    return Asked(task, tuple(_roles(wanted.schema)), tuple(_types(wanted.schema)))
 
 
 def check_modality(wanted: Wanted, parent: Parent | None) -> str:
@@ -78,3 +78,12 @@ def _roles(schema: pb.Schema) -> list[tuple[str, ColumnRole]]:
         if column.role and column.role not in roles:
             raise InvalidInput.of(f"schema.columns[{number}].role", "is unknown")
     return [(column.name, roles[column.role]) for column in schema.columns if column.role]
+
+
+def _types(schema: pb.Schema) -> list[tuple[str, ColumnType]]:
+    """Return the columns whose type is not to be found out."""
+    types = {number: kind for kind in ColumnType for number in [pb.ColumnType.Value(f"COLUMN_TYPE_{kind.upper()}")]}
+    for number, column in enumerate(schema.columns):
+        if column.type and column.type not in types:
+            raise InvalidInput.of(f"schema.columns[{number}].type", "is unknown")
+    return [(column.name, types[column.type]) for column in schema.columns if column.type]

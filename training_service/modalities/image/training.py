@@ -43,6 +43,10 @@ def preparation(spec: InputSpec) -> str:
     return f"{how}-{spec.crop_size}-{spec.interpolation}-reduced-pillow-{PIL.__version__}"
 
 
+def own_base(about: Mapping[str, Any], *, trains_stages: bool) -> None:
+    """Return none: only a network that was trained on many pictures is a base."""
+
+
 def variants(spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> dict[str, InputSpec]:
     """Return the spec with each fit, its own first; of square images a pad and a squash are the same."""
     own = cast("ImageInputSpec", spec).fit

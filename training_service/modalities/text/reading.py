@@ -14,9 +14,9 @@ from training_service.datasets.files.tables import TABLES, Table
 from training_service.datasets.reading import Reading
 from training_service.datasets.split_names import given_splits
 from training_service.datasets.splits import HELD_OUT, Split, SplitSource
+from training_service.datasets.tables.targets import CellTargets
 from training_service.modalities.text.near_duplicates import words_hash
 from training_service.modalities.text.roles import TextRoles, read_roles
-from training_service.modalities.values.targets import CellTargets
 
 _SHOWN_FAULTS = 10
 _KEPT_CHARACTERS = 120  # of a text, for reports

@@ -35,6 +35,10 @@ def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:  # noqa: ARG001  e
     return ""
 
 
+def own_base(about: Mapping[str, Any], *, trains_stages: bool) -> None:
+    """Return none: only an encoder that was trained on many texts is a base."""
+
+
 def variants(spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> dict[str, InputSpec]:  # noqa: ARG001  there is one
     """Return the spec."""
     return {"": spec}

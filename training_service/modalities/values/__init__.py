@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from training_service.datasets.files.tables import TABLES
-from training_service.datasets.groups import Groups
+from training_service.datasets.groups import Groups, of_equal
 from training_service.datasets.manifest import DatasetRow
 from training_service.datasets.packs import PackedRows
+from training_service.datasets.tables.roles import takes
 from training_service.modalities.values.reading import read_values as read
-from training_service.modalities.values.roles import takes
 from training_service.modalities.values.summary import summarise
 from training_service.modalities.values.training import (
     AUGMENTATIONS,
@@ -22,6 +22,7 @@ from training_service.modalities.values.training import (
     describe_mistake,
     fitted_spec,
     misfit,
+    own_base,
     preparation,
     variant,
     variants,
@@ -42,8 +43,7 @@ def near_duplicates(
     facts: Sequence[Mapping[str, Any]],  # noqa: ARG001  the digest says it all
 ) -> Groups:
     """Group rows with the same numbers."""
-    _, firsts, places = np.unique(np.array(digests), return_index=True, return_inverse=True)
-    return np.asarray(firsts[places], np.int64)
+    return of_equal(digests)
 
 
 def preview(packs: PackedRows, row: DatasetRow, edge: int) -> tuple[float, ...]:  # noqa: ARG001  for pictures
@@ -65,6 +65,7 @@ __all__ = [
     "fitted_spec",
     "misfit",
     "near_duplicates",
+    "own_base",
     "preparation",
     "preview",
     "read",

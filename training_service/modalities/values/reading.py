@@ -17,9 +17,9 @@ from training_service.datasets.files.tables import MAX_NUMBER, TABLES, Table
 from training_service.datasets.reading import Reading
 from training_service.datasets.split_names import given_splits
 from training_service.datasets.splits import HELD_OUT, Split, SplitSource
-from training_service.modalities.values.roles import Roles, read_roles
+from training_service.datasets.tables.roles import Roles, read_roles
+from training_service.datasets.tables.targets import CellTargets, is_number
 from training_service.modalities.values.summary import ColumnSums
-from training_service.modalities.values.targets import CellTargets, is_number
 
 _SHOWN_FAULTS = 10
 _ROW_TYPE = np.dtype("<f4")

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model_store.bases.catalogue import LoadedBase
+from model_store.bases.tabular import load_random_mlp, load_rows
 from model_store.modalities import Batch, InputSpec, Rows, X
 from model_store.modalities.values.spec import MIN_STD, ValuesInputSpec
 from training_service.arrays.records import Positions
@@ -23,6 +25,7 @@ AUGMENTATIONS = frozenset({Augmentation.NONE})
 VARIANTS_ARE = ""
 VARIANTS: Mapping[str, str] = {}
 _SHOWN = 8
+_MIN_WIDTH, _MAX_WIDTH = 64, 512
 _NUMBERS_AT_ONCE = 2**20
 
 
@@ -35,6 +38,14 @@ def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:
     """Say that rows have other numbers than the spec takes."""
     size, found = cast("ValuesInputSpec", spec).size, about["num_features"]
     return "" if size == found else f"takes rows of {size} numbers, and the dataset has rows of {found}"
+
+
+def own_base(about: Mapping[str, Any], *, trains_stages: bool) -> LoadedBase:
+    """Return the rows as they are, to fit a head on, or an MLP for rows of this size, which begins at random."""
+    size = int(about["num_features"])
+    if not trains_stages:
+        return load_rows(size)
+    return load_random_mlp([size, min(_MAX_WIDTH, max(_MIN_WIDTH, 2 * size)), _MIN_WIDTH], [], 0)
 
 
 def variants(spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> dict[str, InputSpec]:  # noqa: ARG001  there is one

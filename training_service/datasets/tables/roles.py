@@ -12,7 +12,7 @@ from training_service.datasets.files.samples import UploadSample
 from training_service.datasets.files.tables import Table
 from training_service.datasets.manifest import DatasetManifest
 from training_service.datasets.reading import Asked
-from training_service.modalities.values.targets import is_number
+from training_service.datasets.tables.targets import is_number
 
 _SPLIT = "split"
 _SHOWN = 10
@@ -42,7 +42,9 @@ class Roles:
 
 
 def takes(sample: UploadSample, asked: Asked) -> bool:
-    """Say whether all features of a table are numbers, and none is missing."""
+    """Say whether all features of a table are numbers, and none is missing; a caller that states types wants others."""
+    if asked.types:
+        return False
     roles = dict(asked.roles)
     others = [name for name in sample.columns if name not in roles and name.lower() != _SPLIT]
     if ColumnRole.TARGET not in roles.values():

@@ -1,0 +1,215 @@
+"""The input spec of rows of a table: its schema, by which cells become numbers and indices of categories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model_store.errors import InvalidExample, InvalidManifest
+from model_store.modalities.batch import Batch
+from model_store.modalities.checks import check, check_names, check_num_rows
+from model_store.modalities.spec import Array, Limits, Rows, TensorForm, concatenated_rows
+from model_store.modalities.table.columns import CellKind, TableColumn
+
+KIND = "table"
+MAX_COLUMNS = 4096
+LIMITS = Limits(example=MAX_COLUMNS, request=256 * MAX_COLUMNS, batch_cost=256, queue_cost=8192)
+NUMBERS, CATEGORIES = "numbers", "categories"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class TableInputSpec:
+    """Rows with these columns.
+
+    A row is `numbers`, float32 [k], of the columns of numbers, dates (days since 1970-01-01) and truth values (0 and
+    1), NaN where a cell is missing, and `categories`, int64 [c], indices of categories. Without such columns the tensor
+    is left out.
+    """
+
+    columns: tuple[TableColumn, ...]
+    kind: str = KIND
+
+    def __post_init__(self) -> None:
+        check(self.kind == KIND, "kind", f"must be {KIND!r}")
+        check(0 < len(self.columns) <= MAX_COLUMNS, "columns", f"must be 1 to {MAX_COLUMNS}")
+        check(len({each.name for each in self.columns}) == len(self.columns), "columns", "must have no name twice")
+
+    def __hash__(self) -> int:
+        """Return the hash of all that is compared; it is asked for with every request."""
+        return self._hash
+
+    @property
+    def unit(self) -> str:
+        """The unit of sizes."""
+        return "cells"
+
+    @property
+    def rows_key(self) -> Hashable:
+        """The columns."""
+        return self
+
+    @cached_property
+    def number_columns(self) -> tuple[TableColumn, ...]:
+        """The columns of `numbers`, in order."""
+        return tuple(each for each in self.columns if each.kind is not CellKind.CATEGORY)
+
+    @cached_property
+    def category_columns(self) -> tuple[TableColumn, ...]:
+        """The columns of `categories`, in order."""
+        return tuple(each for each in self.columns if each.kind is CellKind.CATEGORY)
+
+    @cached_property
+    def date_places(self) -> tuple[int, ...]:
+        """The places of dates among the numbers."""
+        return tuple(place for place, each in enumerate(self.number_columns) if each.kind is CellKind.DATE)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form in a manifest."""
+        return {"kind": self.kind, "columns": [each.to_json() for each in self.columns]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read the form in a manifest; raise InvalidManifest naming the wrong field."""
+        check_names(values, ("kind", "columns"))
+        columns = values["columns"]
+        check(isinstance(columns, list) and len(columns) <= MAX_COLUMNS, "columns", "must be a list of columns")
+        read = [TableColumn.from_json(each, f"columns[{place}]") for place, each in enumerate(columns)]
+        return cls(tuple(read), values["kind"])
+
+    def stored(self, data: bytes) -> object:
+        """Return the cells of a row by column; further columns of the dataset are left out."""
+        try:
+            cells = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InvalidExample("must be a JSON object") from error
+        if not isinstance(cells, dict):
+            raise InvalidExample("must be a JSON object")
+        return {name: cell for name, cell in cells.items() if name in self._names}
+
+    def open(self, example: object, max_size: int) -> OpenedRow:
+        """Take cells by column, of which any may be missing; raise InvalidExample for an unknown column."""
+        if not isinstance(example, Mapping):
+            raise InvalidExample("must be a row with cells by column")
+        if len(example) > max_size:
+            raise InvalidExample(f"{len(example)} cells are over the limit of {max_size}")
+        if unknown := next((name for name in example if name not in self._names), None):
+            shown = ", ".join(repr(each.name) for each in self.columns[:_SHOWN])
+            raise InvalidExample(f"has a column {str(unknown)[:200]!r} that the version lacks; it has {shown}")
+        return OpenedRow(self, example)
+
+    def form(self, _: Rows) -> Hashable:
+        """Return the one form."""
+        return KIND
+
+    def cost(self, _: Rows) -> int:
+        """Return 1."""
+        return 1
+
+    def collate(self, rows: Sequence[Rows]) -> Rows:
+        """Concatenate."""
+        return concatenated_rows(rows)
+
+    def to_input(self, batch: Batch) -> Batch:
+        """Return the rows: the first stages impute and scale."""
+        return batch
+
+    def blank(self) -> Rows:
+        """Return one row of zeros and missing categories."""
+        arrays: dict[str, Array] = {}
+        if self.number_columns:
+            arrays[NUMBERS] = np.zeros((1, len(self.number_columns)), np.float32)
+        if self.category_columns:
+            arrays[CATEGORIES] = np.zeros((1, len(self.category_columns)), np.int64)
+        return Rows(arrays, 1)
+
+    def tensors(self) -> tuple[TensorForm, ...]:
+        """Return a tensor for each column: float32 [n, 1], NaN where it is missing, or texts, empty where missing."""
+        return tuple(
+            TensorForm(each.name, "float32" if each.kind in _FLOATS else "bytes", (1,)) for each in self.columns
+        )
+
+    def read_tensors(self, tensors: Mapping[str, Array]) -> Rows | Sequence[object]:
+        """Return the cells of each row; raise InvalidExample, naming the column, for infinity and for no UTF-8."""
+        columns = {each.name: _cells(each, tensors[each.name].reshape(-1)) for each in self.columns}
+        num_rows = len(next(iter(columns.values())))
+        return [{name: cells[row] for name, cells in columns.items()} for row in range(num_rows)]
+
+    def to_blob(self, rows: Rows) -> dict[str, Tensor]:
+        """Return the tensors of rows by their names."""
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in rows.arrays.items()}
+
+    def from_blob(self, tensors: Mapping[str, Tensor], max_rows: int) -> Rows:
+        """Read `to_blob`'s tensors; raise InvalidManifest for any other form."""
+        wanted = self.blank().arrays
+        if set(tensors) != set(wanted):
+            raise InvalidManifest(f"must have the tensors {', '.join(wanted)}")
+        some = next(iter(tensors.values()))
+        num_rows = len(some) if some.ndim else 0
+        check_num_rows(num_rows, max_rows)
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        for name, array in wanted.items():
+            if arrays[name].dtype != array.dtype or arrays[name].shape != (num_rows, *array.shape[1:]):
+                raise InvalidManifest(f"{name} must be {array.dtype} {[num_rows, *array.shape[1:]]}")
+        if NUMBERS in arrays and np.isinf(arrays[NUMBERS]).any():
+            raise InvalidManifest(f"{NUMBERS} must be finite, or NaN")
+        if CATEGORIES in arrays and not self._has(arrays[CATEGORIES]):
+            raise InvalidManifest(f"{CATEGORIES} must be indices of the columns' categories")
+        return Rows(arrays, num_rows)
+
+    def _has(self, indices: Array) -> bool:
+        """Say whether these are indices of categories: any other would read beyond an embedding."""
+        sizes = np.array([each.num_categories for each in self.category_columns])
+        return bool(((indices >= 0) & (indices < sizes)).all())
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(each.name for each in self.columns)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.kind, self.columns))
+
+
+@dataclass(frozen=True)
+class OpenedRow:
+    """Cells by column, of known names."""
+
+    spec: TableInputSpec
+    cells: Mapping[str, object]
+
+    @property
+    def size(self) -> int:
+        """The number of columns."""
+        return len(self.spec.columns)
+
+    def prepare(self) -> Rows:
+        """Return `numbers` float32 [1, k] and `categories` int64 [1, c]; raise InvalidExample naming a column."""
+        arrays: dict[str, Array] = {}
+        cells = self.cells
+        if columns := self.spec.number_columns:
+            arrays[NUMBERS] = np.array([[each.number(cells.get(each.name)) for each in columns]], np.float32)
+        if columns := self.spec.category_columns:
+            arrays[CATEGORIES] = np.array([[each.index(cells.get(each.name)) for each in columns]], np.int64)
+        return Rows(arrays, 1)
+
+
+_FLOATS = {CellKind.NUMBER, CellKind.BOOLEAN}
+
+
+def _cells(column: TableColumn, values: Array) -> list[object]:
+    if column.kind in _FLOATS:
+        if np.isinf(values).any():
+            raise InvalidExample(f"column {column.name!r} has infinity in row {int(np.isinf(values).argmax())}")
+        return [None if np.isnan(each) else float(each) for each in values]
+    try:
+        return [bytes(each).decode() for each in values]
+    except UnicodeDecodeError as error:
+        raise InvalidExample(f"column {column.name!r} must be texts in UTF-8") from error

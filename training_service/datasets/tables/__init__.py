@@ -1,0 +1,1 @@
+"""Tables as datasets: the use of each column, and the targets that columns make."""

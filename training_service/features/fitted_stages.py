@@ -1,0 +1,41 @@
+"""Fits the stages of a backbone that are not trained by gradients to the training rows, before anything else runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from model_store.architectures import Chain, reads, run_stage
+from model_store.modalities import InputSpec
+from training_service.arrays.records import Positions
+from training_service.modalities.prepared_rows import PreparedDataset, batch_at
+from training_service.modalities.table.stages import FITTERS, fitted
+
+_MAX_ROWS = 100_000
+"""More rows than these change a mean or a quantile by less than its meaning."""
+
+
+def fit_stages(
+    chain: Chain, data: PreparedDataset, spec: InputSpec, train: Positions, tell: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Fit the stages of the backbone that were not fitted yet, first to last; return their names, and tell them.
+
+    An even spread of at most 100,000 training rows is used, and kept in memory on its way through the stages.
+    """
+    waiting = [name for name, stage in chain.backbone if type(stage) in FITTERS and not stage.is_fitted]
+    if not waiting:
+        return ()
+    chosen = train[np.linspace(0, len(train) - 1, min(len(train), _MAX_ROWS)).astype(np.int64)]
+    batch, targets = spec.to_input(batch_at(data.rows, chosen)), data.targets[chosen]
+    with torch.inference_mode():
+        for name, stage in chain.backbone:
+            if name in waiting:
+                (read,) = reads(stage)
+                fitted(stage, batch.tensors[read].numpy(), targets)
+            if name == waiting[-1]:
+                break
+            batch = run_stage(stage, batch)
+    tell(f"fitted to the training rows: {', '.join(waiting)}")
+    return tuple(waiting)

@@ -1,0 +1,72 @@
+"""Fits the preprocessing stages of a table to training rows: fills, means, deviations, quantiles, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.feature_selection import f_classif, f_regression
+from torch import nn
+
+from model_store.architectures.table_stages import MIN_SCALE, Impute, Quantile, Select, Standardise
+
+Columns = NDArray[np.float32]
+
+
+def fit_impute(stage: nn.Module, numbers: Columns, targets: NDArray[Any]) -> dict[str, Columns]:  # noqa: ARG001  as each
+    """Return the median of each column [n, k], of cells that are not missing; 0 where all are."""
+    known = ~np.isnan(numbers)
+    fill = [np.median(column[each]) if each.any() else 0.0 for column, each in zip(numbers.T, known.T, strict=True)]
+    return {"fill": np.array(fill, np.float32)}
+
+
+def fit_standardise(stage: nn.Module, numbers: Columns, targets: NDArray[Any]) -> dict[str, Columns]:  # noqa: ARG001
+    """Return mean and standard deviation of each column; 1 for a column of one number."""
+    values = numbers.astype(np.float64)
+    scale = values.std(axis=0)
+    least = np.maximum(MIN_SCALE, 1e-6 * np.abs(values.mean(axis=0)))  # float32 has seven digits
+    scale = np.where(scale > least, scale, 1.0)
+    return {"mean": values.mean(axis=0).astype(np.float32), "scale": scale.astype(np.float32)}
+
+
+def fit_quantile(stage: nn.Module, numbers: Columns, targets: NDArray[Any]) -> dict[str, Columns]:  # noqa: ARG001
+    """Return quantiles of each column, evenly spread."""
+    num_quantiles = stage.get_buffer("quantiles").shape[1]
+    return {"quantiles": np.quantile(numbers, np.linspace(0, 1, num_quantiles), axis=0).T.astype(np.float32)}
+
+
+def fit_select(stage: nn.Module, x: Columns, targets: NDArray[Any]) -> dict[str, Columns]:  # noqa: ARG001
+    """Keep the features that vary; the score of each is ANOVA's F, the greatest of several targets."""
+    varies = x.max(axis=0) > x.min(axis=0)
+    scores = np.zeros(x.shape[1])
+    if varies.any() and len(x) > 2:
+        scores[varies] = _f_scores(x[:, varies].astype(np.float64), targets)
+    return {"kept": varies.astype(np.float32), "scores": np.clip(scores, 0, 1e30).astype(np.float32)}
+
+
+def _f_scores(x: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.float64]:
+    """Return F of each feature; of one that separates the targets wholly, the greatest number that is kept."""
+    score: Callable[..., Any] = f_classif if np.issubdtype(targets.dtype, np.integer) else f_regression
+    columns = targets[:, None] if targets.ndim == 1 else targets
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = [score(x, column)[0] for column in columns.T if len(np.unique(column)) > 1]
+    return np.nan_to_num(np.max(found, axis=0), nan=0.0, posinf=1e30) if found else np.zeros(x.shape[1])
+
+
+FITTERS: Mapping[type[nn.Module], Callable[[nn.Module, Columns, NDArray[Any]], dict[str, Columns]]] = {
+    Impute: fit_impute,
+    Standardise: fit_standardise,
+    Quantile: fit_quantile,
+    Select: fit_select,
+}
+"""What a stage's buffers become, by the tensor that it reads [n, …] and the targets of the same rows."""
+
+
+def fitted(stage: nn.Module, values: Columns, targets: NDArray[Any]) -> None:
+    """Fill the buffers of a stage."""
+    for name, array in FITTERS[type(stage)](stage, values, targets).items():
+        stage.get_buffer(name).copy_(torch.from_numpy(array))
+    stage.get_buffer("num_rows").fill_(len(values))
