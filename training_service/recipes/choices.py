@@ -76,8 +76,8 @@ def choose(chosen: ChosenRecipe, place: str, rows_per_output: float, *, has_clas
 
 def choose_head(chosen: ChosenRecipe, place: str) -> Recipe:
     """Do the same for a base that has no stage to train: the head is fitted on what it puts out."""
-    reason = "the base has no stage to train: a head is fitted"
-    return _filled(replace(DEFAULTS[RecipeName.LINEAR_PROBE], reason=reason), chosen, place)
+    reason = "the base has no stage to train: the head is chosen by cross-validation"
+    return _filled(replace(DEFAULTS[RecipeName.FIT_HEAD], reason=reason), chosen, place)
 
 
 def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -16,6 +16,8 @@ from training_service.features.frozen_features import batches, embeddings
 from training_service.heads import HEADS, FitRows, FittedTensors, Settings
 from training_service.modalities.views import further_views
 from training_service.phases import Phase
+from training_service.recipes.head_names import HeadName
+from training_service.recipes.heads import HEAD_RULES
 from training_service.recipes.recipe import ClassWeights, Recipe
 from training_service.recipes.refitting import REFITTED
 from training_service.tasks.training_task import Outputs, Validation
@@ -24,6 +26,9 @@ from training_service.training.progress import Figures
 from training_service.training.training_context import FineTuned, TrainingContext
 
 _ROWS_AT_ONCE = 1024
+_MAX_COMPARED = 10_000
+_CANDIDATES = (HeadName.LOGISTIC_REGRESSION, HeadName.RIDGE, HeadName.GRADIENT_BOOSTING, HeadName.MLP)
+"""The kinds of heads among which the service chooses, as far as they fit the task."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
     views = [embeddings(each) for each in activations]
     plain = views[0]
     categorical = categorical_columns(chain)
+    if recipe.leaves_head_open:
+        recipe = _with_head(chain, views, recipe, context, categorical)
     rows = _rows(views, context.train, recipe, context, categorical)
     best = _best(chain, rows, plain[context.validation], recipe, context)
     head, fitted = _fitted(
@@ -52,6 +59,56 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
     context.begin(Phase.EVALUATING)
     answers = context.answers(_outputs(fitted, plain[context.test]), best.outputs)
     return context.tuned(fitted, (HEAD,), answers, {**recipe.to_json(), **best.settings, REFITTED: True}, head)
+
+
+def _with_head(
+    chain: Chain, views: list[Features], recipe: Recipe, context: TrainingContext, categorical: tuple[int, ...]
+) -> Recipe:
+    """Return the recipe with the kind of head of the lowest loss, and tell why.
+
+    Each kind predicts rows that it was fitted without: those of each fold in turn, an even spread of training and
+    validation rows, with the settings that are best on validation rows.
+    """
+    seen = np.sort(np.concatenate([context.train, context.validation]))
+    chosen = seen[np.linspace(0, len(seen) - 1, min(len(seen), _MAX_COMPARED)).astype(np.int64)]
+    losses: dict[HeadName, float] = {}
+    for name in _CANDIDATES:
+        if context.task.kind not in HEAD_RULES[name].tasks:
+            continue
+        each = replace(recipe, head=name)
+        rows = _rows(views, context.train, each, context, categorical)
+        best = _best(chain, rows, views[0][context.validation], each, context)
+        losses[name] = _cross_validated(chain, views[0][chosen], chosen, best.settings, each, context, categorical)
+    name = min(losses, key=lambda each: losses[each])
+    shown = ", ".join(f"{each} {loss:.3f}" for each, loss in losses.items())
+    context.remark(f"{name} is chosen: loss of left-out rows in cross-validation of {len(chosen)} rows: {shown}")
+    return replace(recipe, head=name)
+
+
+def _cross_validated(
+    chain: Chain,
+    features: Features,
+    positions: Positions,
+    settings: Settings,
+    recipe: Recipe,
+    context: TrainingContext,
+    categorical: tuple[int, ...],
+) -> float:
+    """Return the mean loss of rows that a head was fitted without; `features` are those at the positions."""
+    targets = context.targets_at(positions)
+    folds = context.training_task.folds(targets)
+    outputs = np.zeros((len(positions), len(context.task.names)), np.float32)
+    for fold in np.unique(folds[folds >= 0]):
+        context.check_going_on()
+        kept = folds != fold
+        whole = _rows([features[kept]], np.arange(int(kept.sum())), recipe, context, categorical)
+        rows = replace(whole, targets=context.data.targets[positions[kept]])
+        outputs[~kept] = _outputs(
+            _fitted(chain, HEADS[recipe.head].fit(rows, settings), context, recipe)[1], features[~kept]
+        )
+    left_out = folds >= 0
+    scaled = outputs if context.scale is None else context.scale.scaled(outputs)
+    return float(context.training_task.row_losses(scaled[left_out], targets[left_out]).mean())
 
 
 def _best(chain: Chain, rows: FitRows, validation: Features, recipe: Recipe, context: TrainingContext) -> _Tried:

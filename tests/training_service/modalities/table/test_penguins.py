@@ -47,7 +47,7 @@ def test_a_job_needs_no_base(service: RunningService) -> None:
     for job in jobs:
         assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
         assert job.metrics.values["accuracy"] > 0.97
-        assert job.recipe.WhichOneof("recipe") == "linear_probe"
+        assert job.recipe.WhichOneof("recipe") == "fit_head"
     assert jobs[0].base == jobs[1].base
     made = [service.store.manifest(service.store.get_version(parse_version(job.version, "v"))) for job in jobs]
     base = service.store.manifest(service.store.get_version(parse_version(jobs[0].base, "base")))
