@@ -165,11 +165,6 @@ class Recipe:
         return self._of_other_optimizers | stages | views | _OF_HEADS
 
     @property
-    def leaves_head_open(self) -> bool:
-        """Say whether the kind of the head is still to be chosen: the service has chosen to fit one."""
-        return self.name is RecipeName.FIT_HEAD and bool(self.reason)
-
-    @property
     def has_steps(self) -> bool:
         """Say whether it trains by gradients; else it fits a head, on features that are computed once."""
         return self.name not in {RecipeName.LINEAR_PROBE, RecipeName.FIT_HEAD}

@@ -49,7 +49,7 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
     views = [embeddings(each) for each in activations]
     plain = views[0]
     categorical = categorical_columns(chain)
-    if recipe.leaves_head_open:
+    if recipe.reason:  # the service has chosen to fit a head, and left open which
         recipe = _with_head(chain, views, recipe, context, categorical)
     rows = _rows(views, context.train, recipe, context, categorical)
     best = _best(chain, rows, plain[context.validation], recipe, context)
