@@ -19,7 +19,7 @@ _MAX_SHIFT = 0.05
 
 
 class Precision(StrEnum):
-    """What a backbone computes in. A head always computes in float32: it costs little, and scores come from it.
+    """What a backbone computes in. A head computes in float32, a fitted one in float64: scores come from it.
 
     Int8 is a precision of compiled stages alone: its products are of 8 bits, the tensors between stages of float32.
     """

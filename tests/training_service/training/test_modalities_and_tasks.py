@@ -67,6 +67,8 @@ def table(columns: str, targets: list[str], numbers: Numbers = NUMBERS) -> bytes
         pytest.param("values-regression", "numbers", FULL, "r2", 0.6, marks=pytest.mark.slow),
         ("image-multi-label", "base", PROBE, "macro_f1", 0.9),
         ("image-regression", "base", PROBE, "r2", 0.8),
+        ("image-multi-label", "base", pb.Recipe(fit_head={"head": {"gaussian_nb": {}}}), "macro_f1", 0.9),
+        ("values-regression", "numbers", pb.Recipe(fit_head={"head": {"gradient_boosting": {}}}), "r2", 0.6),
     ],
 )
 def test_a_job_makes_a_version_that_can_be_evaluated_and_reported(
