@@ -21,7 +21,7 @@ from model_store.architectures import tables, tabular, vision
 from model_store.architectures.chain import HEAD, Chain, writes
 from model_store.architectures.head import Head
 from model_store.architectures.heads import fitted_head
-from model_store.architectures.libraries import timm_chains
+from model_store.architectures.libraries import timm_chains, transformers_chains
 from model_store.architectures.text import encoder, gru
 from model_store.errors import InvalidManifest
 from model_store.modalities.batch import EMBEDDING, X
@@ -33,7 +33,7 @@ TensorForm = tuple[Sequence[int], torch.dtype]
 _FAMILIES = (vision, tabular, encoder, gru, tables)
 _BUILDERS: dict[str, Builder] = {name: builder for family in _FAMILIES for name, builder in family.BUILDERS.items()}
 
-_LIBRARIES = {library.LIBRARY: library for library in (timm_chains,)}
+_LIBRARIES = {library.LIBRARY: library for library in (timm_chains, transformers_chains)}
 
 
 def architecture_names() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model_store.architectures import Head, HeadKind, build_random, torchvision_architectures
 from model_store.architectures.vision import rename_legacy
-from model_store.bases import timm_models
+from model_store.bases import folders, timm_models
 from model_store.bases.base import Base, LoadedBase
 from model_store.bases.official_weights import (
     download,
@@ -51,10 +51,12 @@ def catalogue() -> list[Base]:
 
 
 def load_base(architecture: str, source: str = TORCHVISION, *, show_progress: bool = False) -> LoadedBase:
-    """Load a base of the catalogue; torchvision's weights are downloaded unless they are cached.
+    """Load a base of the catalogue; torchvision's weights are downloaded unless cached; a folder is loaded, too.
 
     Raise BaseUnavailable, with the alternatives, if the weights are not available; InvalidInput for an unknown base.
     """
+    if folders.is_one(architecture) and source == TORCHVISION:
+        return folders.load_folder(architecture)
     if timm_models.is_one(architecture) and source == TORCHVISION:
         return timm_models.load_from_hub(architecture)
     if source == TORCHVISION and architecture in torchvision_architectures():
@@ -67,7 +69,10 @@ def load_base(architecture: str, source: str = TORCHVISION, *, show_progress: bo
         if (folder.architecture, folder.distribution) == (architecture, source):
             return folder.load()
     known = ", ".join(base.source for base in catalogue() if base.architecture == architecture)
-    raise InvalidInput.of("source", f"{source!r} has no {architecture!r}; it can come from: {known or 'nowhere'}")
+    if not known:
+        there = f"there is no base {architecture[:100]!r}, and no such folder: `maas bases` lists the bases"
+        raise InvalidInput.of("architecture", there)
+    raise InvalidInput.of("source", f"{source!r} has no {architecture!r}; it can come from: {known}")
 
 
 def load_weights_file(architecture: str, path: Path, labels: Sequence[str] | None = None) -> LoadedBase:

@@ -68,6 +68,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     return _object(folder, CONFIG)
 
 
+def read_object(folder: Path, name: str) -> dict[str, Any]:
+    """Return a JSON object in a folder's file; raise InvalidInput where there is none."""
+    return _object(folder, name)
+
+
 def _filled(kind: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Chain:
     chain = build(kind, arguments, Head("none"))
     found = FAMILIES[kind].from_huggingface(tensors, arguments["layers"])

@@ -66,7 +66,8 @@ def list_bases(*, as_json: AsJson = False) -> None:
 
 def import_base(  # noqa: PLR0917  every one is an option of the command line
     architecture: Annotated[
-        str, typer.Argument(help="Architecture: resnet18 and others that `maas bases` lists, or timm:NAME, by timm.")
+        str,
+        typer.Argument(help="resnet18 and others of `maas bases`, timm:NAME, a Hugging Face folder, or hf:OWNER/NAME."),
     ],
     model: Annotated[str, typer.Option(help="Id of the model to register; default: from the architecture.")] = "",
     source: Annotated[str, typer.Option(help="Where the weights come from: `maas bases` lists the sources.")] = "",
@@ -114,7 +115,7 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
 ) -> None:
     """Register a pretrained model as a base, or weights that were trained elsewhere as a version of a model."""
     require("server", "maas import")
-    model = model or _NOT_OF_IDS.sub("-", architecture.rpartition(":")[2].lower()).strip("-")
+    model = model or _NOT_OF_IDS.sub("-", Path(architecture.rpartition(":")[2]).name.lower()).strip("-")
     with Client() as client, notes.status(f"reading the weights of {architecture}"), store_errors_explained():
         say_where_new(client, model, alias)
         version = client.import_base(
@@ -139,7 +140,9 @@ def import_base(  # noqa: PLR0917  every one is an option of the command line
         print_json(version)
         return
     added = size(version.added_bytes)
-    out.print(f"{version.name}: {architecture}, {len(version.stages)} stages, {size(version.size_bytes)} (+{added})")
+    out.print(
+        f"{version.name}: {version.architecture}, {len(version.stages)} stages, {size(version.size_bytes)} (+{added})"
+    )
     for key, said in _REMEMBERED.items():
         if key in version.lineage.recipe:
             out.print(f"{said}: {version.lineage.recipe[key]}", highlight=False)

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A call of a module by one tensor that returned one; `raw` is its result as the module itself returned it.
+    """A call of a module by one tensor, and flags or None beside it, that returned one.
+
+    `raw` is the result as the module itself returned it.
 
     `given_edits` and `result_edits` count the writes into a tensor so far: code that writes between two calls shows.
     """
@@ -85,13 +87,23 @@ def _hooks(trace: Trace, path: str) -> tuple[Callable[..., None], Callable[..., 
 
     def after(_: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], raw: object) -> Tensor | None:
         given_edits = edits.pop()
-        if len(args) != 1 or kwargs or not isinstance(args[0], Tensor) or not isinstance(raw, Tensor):
+        if not args or not isinstance(args[0], Tensor) or not isinstance(raw, Tensor):
+            return None
+        if not all(other is None or isinstance(other, bool) for other in (*args[1:], *kwargs.values())):
             return None
         result = raw.view_as(raw)
         trace.calls.append(Call(path, args[0], given_edits, raw, result, result._version))  # noqa: SLF001
         return result
 
     return before, after
+
+
+class Passed(nn.Module):
+    """Stands for a module that is left out, whatever else than a tensor it is called with."""
+
+    def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
+        """Return the tensor."""
+        return x
 
 
 def part_of(model: nn.Module, forward: Callable[..., Any], left_out: Iterable[str]) -> nn.Module:
@@ -108,7 +120,7 @@ def part_of(model: nn.Module, forward: Callable[..., Any], left_out: Iterable[st
         for parent in parents:
             owner._modules[parent] = child = _copy(owner.get_submodule(parent))  # noqa: SLF001  a name may be a number
             owner = child
-        owner._modules[name] = nn.Identity()  # noqa: SLF001
+        owner._modules[name] = Passed()  # noqa: SLF001
     return part
 
 

@@ -33,6 +33,7 @@ from model_store.architectures.libraries.linked_modules import (
     writes_nowhere,
 )
 from model_store.architectures.libraries.needed import needed
+from model_store.architectures.vision import MODALITY
 from model_store.errors import InvalidManifest
 from model_store.modalities.spec import InputSpec
 
@@ -60,7 +61,7 @@ class Plan:
 
 def modality(_: str) -> str:
     """Return the modality of all of them."""
-    return "image"
+    return MODALITY
 
 
 def check_input(_: str, arguments: Mapping[str, Any], spec: InputSpec) -> None:

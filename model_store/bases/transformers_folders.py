@@ -1,0 +1,199 @@
+"""Folders in Hugging Face's layout of encoders that are not of the BERT family: by transformers' own modules.
+
+Read are config.json, *.safetensors (in one file or by an index) and preprocessor_config.json. No code of the folder
+runs: the class follows from our own table by `model_type`. Every base is proved at import: the chain answers as the
+library's own model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from model_store.architectures import Chain, Head
+from model_store.architectures.libraries.needed import needed
+from model_store.architectures.libraries.transformers_chains import (
+    CLASSIFIER,
+    CONFIG,
+    KINDS,
+    LIBRARY,
+    configuration,
+    input_edge,
+    kept_entries,
+)
+from model_store.bases.base import LoadedBase
+from model_store.bases.huggingface_folder import read_config, read_object
+from model_store.bases.official_weights import sha256_of
+from model_store.bases.state_dicts import filled
+from model_store.errors import InvalidInput
+from model_store.modalities.batch import Batch
+from model_store.modalities.image.fits import CROP, SQUASH
+from model_store.modalities.image.spec import ImageInputSpec
+
+_PREPROCESSOR = "preprocessor_config.json"
+_REMOTE_CODE = "auto_map"
+_ROWS = 2
+_TOLERANCE = 1e-5
+_READING_ERRORS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError, SafetensorError)
+
+
+def load_encoder(folder: Path) -> LoadedBase:
+    """Load an encoder, with its classifier where the folder has one, on the CPU in eval mode and float32.
+
+    Raises InvalidInput naming the file that is missing or wrong, InvalidManifest for a configuration that cannot be
+    used, and ExtraMissing without the extra `huggingface`.
+    """
+    config = read_config(folder)
+    kind = str(config.get("model_type"))
+    if kind not in KINDS:
+        raise _refused("config.json", f"is of model_type {kind!r}: of encoders beside the BERT family, {_known()}")
+    if _REMOTE_CODE in config:
+        raise _refused("config.json", f"has {_REMOTE_CODE}, which names code of the folder: none of it is run here")
+    files = _weights(folder)
+    arguments = {CONFIG: kept_entries(config)}
+    labels = _labels(config) if _has_classifier(files) else ()
+    own = _own_model(folder, kind, arguments, labels)
+    tensors = _tensors(own, has_classifier=bool(labels))
+    head = Head("linear", len(labels)) if labels else Head("none")
+    chain = filled(f"{LIBRARY}:{kind}", arguments, head, tensors)
+    spec = _input_spec(folder, input_edge(kind, arguments))
+    _prove(own, chain, spec)
+    return LoadedBase(
+        architecture=f"{LIBRARY}:{kind}",
+        arguments=arguments,
+        chain=chain,
+        head=head,
+        input_spec=spec,
+        labels=labels,
+        origin={
+            "source": "folder",
+            "file": files[0].name,
+            "sha256": sha256_of(files[0]),
+            "library": f"{LIBRARY} {needed(LIBRARY, kind).__version__}",
+        },
+    )
+
+
+def _known() -> str:
+    return f"known are {', '.join(KINDS)}"
+
+
+def _weights(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        unsafe = sorted(each.name for each in folder.glob("*.bin"))
+        advice = f"{unsafe[0]} may be a pickle and is not read: " if unsafe else ""
+        raise _refused("*.safetensors", f"are not in the folder: {advice}write them with save_pretrained(FOLDER)")
+    return files
+
+
+def _has_classifier(files: list[Path]) -> bool:
+    from safetensors import safe_open  # noqa: PLC0415  beside its error class, the one use
+
+    names: set[str] = set()
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                names |= set(opened.keys())
+        except (SafetensorError, OSError) as error:
+            raise _refused(file.name, f"is damaged or no safetensors file ({error}): download it again") from error
+    return f"{CLASSIFIER}.weight" in names
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the classes in their order."""
+    names = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+    if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
+        raise _refused("config.json", "must number its id2label from 0")
+    return tuple(str(names[str(number)]) for number in range(len(names)))
+
+
+def _own_model(folder: Path, kind: str, arguments: Mapping[str, Any], labels: tuple[str, ...]) -> Any:  # noqa: ANN401  transformers carries no types
+    """Return the library's own model in float32 and eval mode; raise InvalidInput where tensors are missing."""
+    transformers = needed(LIBRARY, f"{LIBRARY}:{kind}")
+    by_kind = transformers.AutoModelForImageClassification if labels else transformers.AutoModel
+    config = configuration(kind, arguments, **({"num_labels": len(labels)} if labels else {}))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model, report = by_kind.from_pretrained(
+                str(folder),
+                config=config,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except _READING_ERRORS as error:
+        raise _refused("*.safetensors", f"cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+    if missing := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
+        raise _refused("*.safetensors", f"lack {len(missing)} of the tensors of {kind}, such as {missing[0]!r}")
+    return model.eval()
+
+
+def _tensors(own: Any, *, has_classifier: bool) -> dict[str, Tensor]:  # noqa: ANN401  transformers carries no types
+    """Return the tensors by the names of the library's classifier, without those that no embedding needs."""
+    prefix = "" if has_classifier else f"{own.base_model_prefix}."
+    tensors = {f"{prefix}{name}": tensor.detach().contiguous() for name, tensor in own.state_dict().items()}
+    return {name: tensor for name, tensor in tensors.items() if f".{_POOLER}." not in name}
+
+
+_POOLER = "pooler"
+
+
+def _input_spec(folder: Path, edge: int) -> ImageInputSpec:
+    """Return the spec that preprocessor_config.json asks for; raise InvalidInput for steps that there are not."""
+    said = read_object(folder, _PREPROCESSOR)
+    if False in {said.get(step) for step in ("do_resize", "do_rescale", "do_normalize")}:
+        raise _refused(_PREPROCESSOR, "must resize, rescale and normalise, as every input spec does")
+    resized, fit = _resized(said, edge)
+    try:
+        return ImageInputSpec(
+            resize_size=resized,
+            crop_size=edge,
+            interpolation=Image.Resampling(said.get("resample", Image.Resampling.BILINEAR)).name.lower(),
+            mean=_three(said.get("image_mean")),
+            std=_three(said.get("image_std")),
+            fit=fit,
+        )
+    except (ValueError, TypeError) as error:
+        raise _refused(_PREPROCESSOR, f"has no usable resample, image_mean or image_std: {error}") from error
+
+
+def _resized(said: Mapping[str, Any], edge: int) -> tuple[int, str]:
+    """Return the size before a crop and the fit."""
+    size = said.get("size", edge)
+    if size in (edge, {"height": edge, "width": edge}):
+        return edge, SQUASH
+    shortest = size.get("shortest_edge") if isinstance(size, dict) and said.get("do_center_crop") else None
+    if type(shortest) is int:
+        return shortest, CROP
+    raise _refused(_PREPROCESSOR, f"has size {size!r}; known are {edge} x {edge}, and shortest_edge with a centre crop")
+
+
+def _three(values: object) -> tuple[float, float, float]:
+    red, green, blue = values if isinstance(values, list) else (0.5, 0.5, 0.5)
+    return float(red), float(green), float(blue)
+
+
+def _prove(own: Any, chain: Chain, spec: ImageInputSpec) -> None:  # noqa: ANN401  transformers carries no types
+    """Raise InvalidInput unless the chain gives what the library's own model gives for random rows."""
+    rows = torch.randn(_ROWS, 3, spec.crop_size, spec.crop_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        answer = own(pixel_values=rows)
+        pooled = chain.stage("pool")
+        wanted = pooled(answer.last_hidden_state) if chain.head is None else answer.logits
+        found = chain(Batch.of(rows))
+    difference = (wanted - found).abs().max()
+    if not difference <= _TOLERANCE * max(1.0, float(wanted.abs().max())):
+        raise _refused("*.safetensors", f"cut into stages answer otherwise than the library's model, by {difference}")
+
+
+def _refused(name: str, said: str) -> InvalidInput:
+    return InvalidInput.of("folder", f"{name} {said}")
