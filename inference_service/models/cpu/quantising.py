@@ -17,14 +17,15 @@ class CannotCompile(Exception):
 def quantised(model: Any, rows: Tensor) -> Any:  # noqa: ANN401  the library carries no types
     """Return OpenVINO's model of a stage with weights and products in int8, scaled by these inputs, float32 [n, …].
 
-    Raises CannotCompile.
+    Raises CannotCompile for a model that NNCF refuses. An error of another kind ends the process that compiles: its
+    caller logs it, and does without int8.
     """
     if not len(rows):
         raise CannotCompile("there are no rows to calibrate it by")
     samples = [each[None].contiguous().numpy() for each in rows]
     import_openvino()  # first: NNCF would import its telemetry
+    nncf = import_module("nncf")
     try:
-        nncf = import_module("nncf")
         return nncf.quantize(model.clone(), nncf.Dataset(samples), subset_size=len(samples))
-    except Exception as error:  # NNCF has errors of many kinds
+    except (nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError, RuntimeError) as error:
         raise CannotCompile(f"NNCF cannot quantise it: {error}") from error

@@ -231,3 +231,10 @@ def _target(alias: Alias) -> Target:
 
 TestRegistryMachine = RegistryMachine.TestCase
 TestRegistryMachine.settings = hypothesis.settings(max_examples=15, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.slow
+class TestLongRegistryMachine(RegistryMachine.TestCase):  # type: ignore[misc]  # hypothesis makes the class
+    """The same machine, for four times as many steps."""
+
+    settings = hypothesis.settings(max_examples=30, stateful_step_count=60, deadline=None)
