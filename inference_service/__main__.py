@@ -32,6 +32,7 @@ from inference_service.models.cpu.compiled_stages import CompiledStages
 from inference_service.models.cpu.openvino import OpenVino, import_openvino, openvino_version
 from inference_service.models.cuda_graphs import Recorder
 from inference_service.models.loader import Loader
+from inference_service.models.precision import Backend
 from inference_service.models.resident import ResidentVersion
 from inference_service.open_inference.repository import Repository
 from inference_service.open_inference.server_limits import ServerLimits
@@ -87,7 +88,7 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         closing(opened or settings.open_database()) as database,
         closing(RowThreads(num_threads, has_siblings=has_siblings())) as row_threads,
         DeviceThreads(num_threads, 2 if device.type == "cpu" else 1) as device_threads,
-        ThreadPoolExecutor(1, "loader") as loader_thread,
+        ThreadPoolExecutor(1, "loader", initializer=set_torch_threads, initargs=(1,)) as loader_thread,
         ThreadPoolExecutor(settings.num_decode_threads, "decoder") as decode_threads,
         ExitStack() as stack,
     ):
@@ -95,7 +96,7 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
         executor = Executor(device, row_threads if device.type == "cpu" else None)
 
         def warm_up(version: ResidentVersion) -> None:
-            if executor.has_run(version):
+            if executor.has_run(version) or version.backend is Backend.OPENVINO:
                 executor.warm_up(version)
             else:
                 run_alone(lambda: executor.warm_up(version))

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from inference_service.models.precision import Agreement, agreement
+from inference_service.models.precision import Agreement, Backend, agreement
 from inference_service.models.resident import ResidentVersion
 from model_store.blobs import BlobStore
 from model_store.calibration import batch_of, read_logits, read_rows
@@ -59,7 +59,7 @@ class Calibrator:
         """Return how a version with a head agrees with float32; raise what read_calibration raises."""
         features = self._features_of(version, digests.rows)
         wanted = read_logits(self._blobs, digests.logits, features.num_rows, len(version.names))
-        logits = self._on_device(lambda: _head(version, features))
+        logits = self._run(version, lambda: _head(version, features))
         return replace(agreement(version.precision, wanted, logits, *version.activation), backend=version.backend)
 
     def _features_of(self, version: ResidentVersion, rows_digest: str) -> Batch:
@@ -68,7 +68,7 @@ class Calibrator:
             rows = read_rows(self._blobs, rows_digest, version.input_spec)
             chunks = [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
             parts = [
-                self._on_device(lambda rows=chunk: version.features(batch_of(rows, self._device)))  # type: ignore[misc]
+                self._run(version, lambda rows=chunk: version.features(batch_of(rows, self._device)))  # type: ignore[misc]
                 for chunk in chunks
             ]
             if len(self._features) == _MAX_FEATURES:
@@ -76,8 +76,11 @@ class Calibrator:
             self._features[key] = concatenated(parts)
         return self._features[key]
 
-    def _on_device(self, work: Callable[[], R]) -> R:
+    def _run(self, version: ResidentVersion, work: Callable[[], R]) -> R:
+        """Run between batches; beside them where OpenVINO has a copy of each stage for one thread more."""
         with_no_gradients = torch.inference_mode()(work)
+        if version.backend is Backend.OPENVINO:
+            return with_no_gradients()
         return self._device_thread.submit(with_no_gradients).result()
 
 

@@ -6,11 +6,11 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -67,12 +67,12 @@ class OpenVino:
     """
 
     def __init__(self, num_threads: int) -> None:
-        self._limits = {1: num_threads} | ({num_threads: 1} if num_threads > 1 else {})
+        self._num_threads = num_threads
 
     @property
     def num_copies(self) -> int:
         """How many copies of a stage's numbers can be in memory."""
-        return sum(self._limits.values())
+        return self._num_threads + (self._num_threads > 1)
 
     def stage(self, file: bytes, precision: str) -> CompiledStage | None:
         """Return the stage that was compiled for this precision; None where the bytes are not as `sealed` gave them.
@@ -83,8 +83,10 @@ class OpenVino:
         if hashlib.sha256(content).digest() != file[:_DIGEST_BYTES]:
             return None
         end = file.index(b"\n", _DIGEST_BYTES) + 1
-        copies = Copies(partial(self._copy, file[end:], precision), self._limits)
-        return CompiledStage(self._openvino, copies, **json.loads(file[_DIGEST_BYTES:end]))
+        form, compiled = json.loads(file[_DIGEST_BYTES:end]), file[end:]
+        copies = [self._copy(compiled, precision, 1) for _ in range(self._num_threads)]
+        wide = partial(self._copy, compiled, precision, self._num_threads)
+        return CompiledStage(self._openvino, copies, wide, **form)
 
     def _copy(self, compiled: bytes, precision: str, num_threads: int) -> Any:  # noqa: ANN401  the library carries no types
         config = {
@@ -104,67 +106,33 @@ class OpenVino:
         return self._openvino.Core()
 
 
-class Copies:
-    """Copies of a compiled stage, by the number of cores that one runs on; each is prepared when it is first needed.
-
-    A version so answers after one copy of each stage is prepared: the others cost as much again each. Thread-safe.
-    """
-
-    def __init__(self, prepare: Callable[[int], Any], limits: Mapping[int, int]) -> None:
-        """Take what prepares a copy for a number of cores, and the most copies for each number of cores."""
-        self._prepare: Callable[[int], Any] | None = prepare
-        self._limits = limits
-        self._taken = dict.fromkeys(limits, 0)
-        self._free: dict[int, SimpleQueue[Any]] = {num_cores: SimpleQueue() for num_cores in limits}
-        self._num_prepared = 0
-        self._lock = Lock()
-
-    @property
-    def most_cores(self) -> int:
-        """The most cores that a copy runs on."""
-        return max(self._limits)
-
-    def take(self, num_cores: int) -> Any:  # noqa: ANN401  the library carries no types
-        """Return a copy that nobody uses: a free one, else a new one, else wait for one; hand it back by `put`."""
-        with suppress(Empty):
-            return self._free[num_cores].get_nowait()
-        with self._lock:
-            prepare = self._prepare if self._taken[num_cores] < self._limits[num_cores] else None
-            self._taken[num_cores] += prepare is not None
-        return self._free[num_cores].get() if prepare is None else self._prepared(prepare, num_cores)
-
-    def put(self, num_cores: int, copy: Any) -> None:  # noqa: ANN401  the library carries no types
-        """Hand a copy back."""
-        self._free[num_cores].put(copy)
-
-    def _prepared(self, prepare: Callable[[int], Any], num_cores: int) -> Any:  # noqa: ANN401  the library carries no types
-        copy = None
-        try:
-            copy = prepare(num_cores)
-        finally:
-            with self._lock:
-                self._taken[num_cores] -= copy is None
-                self._num_prepared += copy is not None
-                if self._num_prepared == sum(self._limits.values()):
-                    self._prepare = None  # and with it the bytes that copies are prepared from
-        return copy
-
-
 class CompiledStage(nn.Module):
     """A compiled stage of one tensor [n, …] to another, [n, *row_shape]; as many threads at once as it has copies.
 
-    A caller with several of PyTorch's threads has the copy that runs on all cores.
+    A caller with several of PyTorch's threads has the wide copy, which runs on all cores. It is prepared for the first
+    of them: a load under load takes two thirds of the time without it.
 
     The rows that it takes are in memory channels last where `is_channels_last`; what it gives never is.
     """
 
     def __init__(
-        self, openvino: ModuleType, copies: Copies, *, row_shape: Sequence[int], is_channels_last: bool
+        self,
+        openvino: ModuleType,
+        copies: Sequence[Any],
+        wide: Callable[[], Any],
+        *,
+        row_shape: Sequence[int],
+        is_channels_last: bool,
     ) -> None:
         super().__init__()
         self._openvino = openvino
-        self._copies = copies
         self._row_shape, self._is_channels_last = row_shape, is_channels_last
+        self._narrow: SimpleQueue[Any] = SimpleQueue()
+        for each in copies:
+            self._narrow.put(each)
+        self._wide: Any = None
+        self._prepare_wide: Callable[[], Any] | None = wide
+        self._wide_turn = Lock()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the stage's output for rows of the shape and type that it was compiled for, in that type.
@@ -173,16 +141,28 @@ class CompiledStage(nn.Module):
         """
         rows = (x.permute(0, 2, 3, 1) if self._is_channels_last else x).contiguous()
         output = torch.empty((len(x), *self._row_shape), dtype=x.dtype)
-        num_cores = 1 if torch.get_num_threads() == 1 else self._copies.most_cores
-        request = self._copies.take(num_cores)
-        try:
+        with self._copy() as copy:
             for row in range(len(x)):
-                request.set_input_tensor(self._shared(rows[row : row + 1]))
-                request.set_output_tensor(self._shared(output[row : row + 1]))
-                request.infer()
-        finally:
-            self._copies.put(num_cores, request)
+                copy.set_input_tensor(self._shared(rows[row : row + 1]))
+                copy.set_output_tensor(self._shared(output[row : row + 1]))
+                copy.infer()
         return output
+
+    @contextmanager
+    def _copy(self) -> Iterator[Any]:
+        """Yield a copy that no other thread uses meanwhile."""
+        if torch.get_num_threads() == 1:
+            copy = self._narrow.get()
+            try:
+                yield copy
+            finally:
+                self._narrow.put(copy)
+            return
+        with self._wide_turn:
+            if self._prepare_wide is not None:
+                self._wide = self._prepare_wide()
+                self._prepare_wide = None  # and with it the bytes that copies are prepared from
+            yield self._wide
 
     def _shared(self, tensor: Tensor) -> Any:  # noqa: ANN401  the library carries no types
         """Return the tensor as OpenVINO's, in the same memory; NumPy has no bfloat16."""

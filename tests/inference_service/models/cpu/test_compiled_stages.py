@@ -129,3 +129,8 @@ def test_compiled_stages_are_found_after_a_restart(blobs: LocalBlobs, compiling:
         assert damaged.loader.load(NAME, digest).backend is Backend.TORCH
         assert damaged.improved.get(timeout=SECONDS) == NAME
         assert damaged.loader.load(NAME, digest).backend is Backend.OPENVINO
+
+
+def test_the_copies_of_a_stage_are_one_a_core_and_one_for_all_cores() -> None:
+    """On one core that would be a second one for the same."""
+    assert [OpenVino(num_threads).num_copies for num_threads in (1, 2, 4)] == [1, 3, 5]
