@@ -203,6 +203,7 @@ class AsyncClient:
     alias_history = _iterated(Client.alias_history)
 
     predict_files = _iterated(Client.predict_files)
+    score_files = _awaited(Client.score_files)
     served_model = _awaited(Client.served_model)
     served_models = _iterated(Client.served_models)
     wait_ready = _awaited(Client.wait_ready)

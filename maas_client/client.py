@@ -18,6 +18,7 @@ from model_store.extras import require
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from maas_client.scoring.score import Scored
     from maas_client.transfers.predicting import Answer
     from model_store.modalities import InputSpec
 
@@ -41,6 +42,26 @@ class Client(DatasetCalls, EditCalls, StatusCalls):
         from maas_client.transfers.questions import questions_of
 
         yield from predict_all(self, model, questions_of(map(Path, paths), columns), top_k)
+
+    def score_files(
+        self,
+        model: str,
+        paths: Iterable[Path | str],
+        output: Path | str,
+        *,
+        columns: Sequence[str] = (),
+        on_scored: Callable[[int, int], object] = lambda *_: None,
+    ) -> Scored:
+        """Write a model's answers to a table of rows (.csv, .tsv, .jsonl), or to files, to `output` (.csv or .jsonl).
+
+        Several requests are under way at once, and one version answers all. What was interrupted is gone on with by the
+        same call. An example that cannot be used has an error there. `columns` are those of the table to send;
+        `on_scored` is told of the examples so far, and of the bytes of the table that were read.
+        """
+        from maas_client.scoring.score import score
+
+        sources = list(map(Path, paths))
+        return score(self, model, sources, Path(output), columns=columns, on_scored=on_scored)
 
     def import_base(
         self,

@@ -66,6 +66,7 @@ def config(version: ResidentVersion, report: ModelReport, limits: ServerLimits) 
             "version": pb.ModelParameter(string_value=str(version.name)),
             "modality": pb.ModelParameter(string_value=version.input_spec.kind),
             "task": pb.ModelParameter(string_value=version.task.kind if version.task else ""),
+            "outputs": pb.ModelParameter(string_value=json.dumps(version.names, ensure_ascii=False)),
             "temperature": pb.ModelParameter(string_value=f"{version.temperature:g}"),
             "alternative_inputs": pb.ModelParameter(string_value=_alternatives(forms)),
         },

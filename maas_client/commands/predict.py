@@ -11,11 +11,13 @@ import typer
 from maas_client.client import Client
 from maas_client.errors import ServiceError
 from maas_client.failures import CommandFailed, WrongUsage
+from maas_client.scoring.scores_file import SUFFIXES
 from maas_client.transfers.predicting import Answer
 from maas_client.transfers.questions import questions_of
 from maas_client.typed.numbers import INT32_MAX
 from maas_client.views.output import AsJson, as_text, notes, out, print_json, print_table
 from maas_client.views.prediction import prediction_text
+from maas_client.views.progress import row_bar
 
 
 def predict(
@@ -25,11 +27,18 @@ def predict(
         int, typer.Option(min=0, max=INT32_MAX, help="Classification: labels for each example; 0 means the best five.")
     ] = 0,
     columns: Annotated[str, typer.Option(help="CSV: columns to send, such as length,width; default: all.")] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write the scores to this file, .csv or .jsonl; the same command goes on with a broken one."),
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Ask a served model about examples; exit with 1 where one of them has no answer."""
     chosen = [each.strip() for each in columns.split(",") if each.strip()]
+    if output is not None:
+        _score(model, files, output, chosen, top_k)
+        return
     with Client() as client, notes.status("predicting"):
         found, failure = _until_failure(client.predict_files(model, files, columns=chosen, top_k=top_k))
     if not found and failure is None:
@@ -50,6 +59,21 @@ def predict(
         every = any(each.suffix.lower() == ".csv" for each in files) and not chosen
         hint = "Every column was sent: --columns names those that the model takes." if every else ""
         raise CommandFailed(f"{len(wrong)} of {len(found)} examples could not be used", hint=hint)
+
+
+def _score(model: str, files: Sequence[Path], output: Path, columns: Sequence[str], top_k: int) -> None:
+    """Write scores to a file, and say how many examples have none."""
+    if top_k:
+        raise WrongUsage("--top-k goes without --output: the file has the scores of all labels")
+    if output.suffix.lower() not in SUFFIXES:
+        raise WrongUsage(f"--output must end with {' or '.join(SUFFIXES)}, which {output} does not")
+    total = files[0].stat().st_size if len(files) == 1 and files[0].is_file() else 0
+    with Client() as client, row_bar(f"predicting {files[0]}", total) as advance:
+        found = client.score_files(model, files, output, columns=columns, on_scored=advance)
+    if found.num_errors:
+        message = f"{found.num_errors:,} of {found.num_examples:,} examples have no answer"
+        raise CommandFailed(message, hint=f"Each has its error in the last column of {output}.")
+    out.print(f"{found.num_examples:,} examples answered by {found.version}: {output}", highlight=False, soft_wrap=True)
 
 
 def _until_failure(answers: Iterator[Answer]) -> tuple[list[Answer], ServiceError | None]:

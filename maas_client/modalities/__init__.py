@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from maas.inference.v1.inference_pb2 import Example as Message
+from maas.open_inference.v2.open_inference_pb2 import ModelInput
 
 from maas_client.modalities import image, table, text, values
+from maas_client.modalities.columns import Filled
 from maas_client.modalities.image.datasets import draw_thumbnails
 
 Example = tuple[str, Callable[[], object]]
@@ -35,4 +37,11 @@ OBJECTS: Mapping[str, Callable[[Any], Message | None]] = {
 }
 """What makes a message of an object in memory, by modality; None where it is no example of that one."""
 
-__all__ = ["EXAMPLES", "FACTS", "OBJECTS", "Example", "draw_thumbnails"]
+COLUMNS: Mapping[str, Callable[[Sequence[ModelInput], Sequence[str], Sequence[str]], Sequence[Filled]]] = {
+    "table": table.columns_of,
+    "text": text.columns_of,
+    "values": values.columns_of,
+}
+"""Which columns of a table fill which input, by modality: of the columns, and of those that somebody chose."""
+
+__all__ = ["COLUMNS", "EXAMPLES", "FACTS", "OBJECTS", "Example", "draw_thumbnails"]

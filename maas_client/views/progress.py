@@ -1,11 +1,11 @@
-"""A progress bar for bytes, on standard error and for a terminal alone."""
+"""Progress bars for bytes and for rows, on standard error and for a terminal alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from maas_client.views.output import notes
 
@@ -23,3 +23,13 @@ def byte_bar(description: str, total: int, *, then: str) -> Iterator[Callable[[i
                 bar.update(task, description=then)
 
         yield advance
+
+
+@contextmanager
+def row_bar(description: str, num_bytes: int) -> Iterator[Callable[[int, int], None]]:
+    """Show how many rows are done, and how much of a file; yields what is to be told of both numbers."""
+    count = TextColumn("{task.fields[rows]:,} rows")
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
+        task = bar.add_task(description, total=num_bytes or None, rows=0)
+        yield lambda num_rows, done: bar.update(task, completed=done, rows=num_rows)

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from maas.inference.v1 import inference_pb2_grpc
 from maas.model_store.v1 import model_store_pb2_grpc
+from maas.open_inference.v2 import open_inference_pb2_grpc
 from maas.training.v1 import training_pb2_grpc
 
 from maas_client.errors import translated
@@ -35,6 +36,19 @@ class ActiveCalls:
             active = list(self._active)
         for call in active:
             call.cancel()
+
+    def watch(self, call: Any) -> None:  # noqa: ANN401  any call of gRPC
+        """Count a call among those under way until it has ended."""
+        with self._lock:
+            self._active.add(call)
+            is_cancelled = self._is_cancelled
+        call.add_done_callback(self._forget)
+        if is_cancelled:
+            call.cancel()
+
+    def _forget(self, call: Any) -> None:  # noqa: ANN401  any call of gRPC
+        with self._lock:
+            self._active.discard(call)
 
     @contextmanager
     def holding(self, call: Any) -> Iterator[None]:  # noqa: ANN401  any call of gRPC
@@ -62,6 +76,7 @@ class Stubs:
     training: Any
     registry: Any
     inference: Any
+    open_inference: Any
 
     @classmethod
     def over(cls, training: grpc.Channel, inference: grpc.Channel, calls: ActiveCalls | None = None) -> Stubs:
@@ -72,6 +87,7 @@ class Stubs:
             training_pb2_grpc.TrainingServiceStub(of_training),
             model_store_pb2_grpc.ModelStoreServiceStub(of_training),
             inference_pb2_grpc.InferenceServiceStub(of_inference),
+            open_inference_pb2_grpc.GRPCInferenceServiceStub(of_inference),
         )
 
 
@@ -92,6 +108,10 @@ class _Channel:
         call: Any = self._channel.unary_stream(*arguments, **options)
         return lambda request, **given: _Responses(call(request, **given), self._calls)
 
+    def stream_stream(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  as gRPC's own
+        """Return gRPC's own call: no method of the client makes one."""
+        return self._channel.stream_stream(*arguments, **options)
+
 
 class _OneResponse:
     """A call with one response."""
@@ -110,7 +130,10 @@ class _OneResponse:
 
     def future(self, request: Any, **options: Any) -> Any:  # noqa: ANN401  gRPC's own
         """Begin the call; the future's errors are gRPC's own."""
-        return self._call.future(request, **options)
+        future = self._call.future(request, **options)
+        if self._calls is not None:
+            self._calls.watch(future)
+        return future
 
 
 class _Responses:

@@ -1,0 +1,138 @@
+"""Tables in blocks of rows: CSV, TSV and JSON Lines, from a file or from standard input, never whole in memory."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+from maas_client.files.tables import Unusable
+from model_store.normal_form import normal_form
+
+TABLES = (".csv", ".tsv", ".jsonl")
+"""Suffixes of files of rows."""
+_SEPARATORS = ",;\t|"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_PEEKED = 64 * 1024  # bytes that tell of the encoding, and of the separator
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that follow each other: the cells of each, and the line that it stands on, or ends on."""
+
+    rows: Sequence[Sequence[str]]
+    lines: Sequence[int]
+
+
+class RowTable:
+    """The rows of a table: the names of its columns, and its blocks, to be read once.
+
+    A cell of JSON is the text that a CSV file would have: empty for null and for a key that a line lacks.
+    """
+
+    def __init__(self, name: str, raw: IO[bytes], *, is_json: bool) -> None:
+        """Begin to read; raise Unusable where this is no table."""
+        self.name = name
+        self._raw = raw
+        head = raw.peek(_PEEKED) if hasattr(raw, "peek") else b""
+        self._text = TextIOWrapper(raw, "utf-16" if head.startswith(_UTF16) else "utf-8-sig", newline="")
+        with self._faults():
+            self._rows = self._json_rows() if is_json else self._csv_rows(head)
+            self.columns: Sequence[str] = next(self._rows, (0, ()))[1]
+        if not self.columns:
+            raise Unusable(f"{name} has no rows")
+
+    @property
+    def has_header(self) -> bool:
+        """Say whether the first line names columns: no cell of it is a number."""
+        return not any(map(is_number, self.columns))
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of the file were read."""
+        return self._raw.tell() if self._raw.seekable() else 0
+
+    def blocks(self, num_rows: int, *, from_first_line: bool = False) -> Iterator[Block]:
+        """Yield blocks of this many rows, the last one smaller; `from_first_line` takes it for a row as well."""
+        rows = chain([(1, self.columns)], self._rows) if from_first_line else self._rows
+        with self._faults():
+            while some := list(islice(rows, num_rows)):
+                yield Block([cells for _, cells in some], [line for line, _ in some])
+
+    def _csv_rows(self, head: bytes) -> Iterator[tuple[int, Sequence[str]]]:
+        first = head.split(b"\n", 1)[0].decode(errors="replace")
+        separator = "\t" if self.name.endswith(".tsv") else max(_SEPARATORS, key=first.count)
+        reader = csv.reader(self._text, delimiter=separator, strict=True)
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells if reader.line_num > 1 else [normal_form(each.strip()) for each in cells]
+
+    def _json_rows(self) -> Iterator[tuple[int, Sequence[str]]]:
+        names: list[str] = []
+        for number, line in enumerate(self._text, 1):
+            if not line.strip():
+                continue
+            values = _object(line, number)
+            if not names:
+                names = list(values)
+                yield 0, [normal_form(each) for each in names]
+            yield number, [_cell(values.get(name)) for name in names]
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except UnicodeError as error:
+            raise Unusable(f"{self.name} is not in UTF-8: save it as UTF-8 ({error})") from error
+        except csv.Error as error:
+            raise Unusable(f"{self.name} is no CSV file: {error}") from error
+
+
+@contextmanager
+def open_table(path: Path, standard_input: IO[bytes]) -> Iterator[RowTable]:
+    """Open a file of rows; `-` is standard input, which is JSON Lines where it begins with a brace.
+
+    Raise Unusable where it cannot be read, or has no rows.
+    """
+    if str(path) == "-":
+        head = standard_input.peek(1) if hasattr(standard_input, "peek") else b""
+        yield RowTable("-", standard_input, is_json=head.lstrip()[:1] == b"{")
+        return
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read: {error.strerror or error}") from error
+    with raw:
+        yield RowTable(str(path), raw, is_json=path.suffix.lower() == ".jsonl")
+
+
+def is_number(cell: str) -> bool:
+    """Say whether a cell is a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _object(line: str, number: int) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"line {number} is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise Unusable(f"line {number} must be a JSON object, with a cell for each column")
+    return values
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,127 @@
+"""What a version takes and gives in the Open Inference Protocol, and the tensors that rows of a table fill."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
+
+from maas.open_inference.v2 import open_inference_pb2 as pb
+
+from maas_client.files.tables import Unusable
+from maas_client.modalities import COLUMNS
+from maas_client.modalities.columns import Filled
+
+Rows = Sequence[Sequence[str]]
+_MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "None", "none", "NaT", "nil"})
+"""Texts of a missing number beside NaN, as the training service reads them."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One version: its name, its task with the name of each output, its inputs, and the most rows of a request."""
+
+    version: str
+    model_id: str
+    number: str
+    modality: str
+    task: str
+    names: tuple[str, ...]
+    inputs: tuple[pb.ModelInput, ...]
+    max_rows: int
+
+    @classmethod
+    def of(cls, config: pb.ModelConfig) -> Signature:
+        """Read a version's description; raise Unusable for a backbone only."""
+        texts = {key: each.string_value for key, each in config.parameters.items()}
+        if not texts["task"]:
+            raise Unusable(f"{texts['version']} is a backbone without a task: fine-tune it first")
+        return cls(
+            version=texts["version"],
+            model_id=config.name,
+            number=texts["version"].rsplit("/", 1)[-1],
+            modality=texts["modality"],
+            task=texts["task"],
+            names=tuple(json.loads(texts["outputs"])),
+            inputs=tuple(config.input),
+            max_rows=config.max_batch_size,
+        )
+
+    def filled(self, columns: Sequence[str], chosen: Sequence[str]) -> Sequence[Filled]:
+        """Return each input with the places of the columns that fill it; raise Unusable where they do not fit."""
+        if self.modality not in COLUMNS:
+            raise Unusable(f"{self.version} takes files, not rows of a table: name files, or a folder that has some")
+        return COLUMNS[self.modality](self.inputs, columns, chosen)
+
+    def request(self, filled: Sequence[Filled], rows: Rows) -> pb.ModelInferRequest:
+        """Return the request for some rows; raise Unusable for a cell that is no number, and a row without a cell."""
+        request = pb.ModelInferRequest(model_name=self.model_id, model_version=self.number)
+        request.outputs.add(name="VALUES" if self.task == "regression" else "SCORES")
+        for each in filled:
+            request.inputs.add(name=each.name, datatype=each.datatype, shape=(len(rows), *each.shape))
+            request.raw_input_contents.append(_ENCODERS[each.datatype](each, rows))
+        return request
+
+
+def numbers_of(response: pb.ModelInferResponse) -> Sequence[Sequence[float]]:
+    """Return the numbers of the one output, a sequence for each row."""
+    values = _little(array("f", response.raw_output_contents[0]))
+    width = len(values) // response.outputs[0].shape[0]
+    return [values[start : start + width] for start in range(0, len(values), width)]
+
+
+def fault_of(filled: Sequence[Filled], columns: Sequence[str], row: Sequence[str]) -> str:
+    """Return why a row cannot be sent; empty where it can."""
+    for each in filled:
+        for place in each.places:
+            if place >= len(row):
+                return f"has no cell in the column {columns[place]!r}"
+            if each.datatype == "FP32" and not _is_number(row[place], may_be_missing=each.may_be_missing):
+                return f"must have a number, not {row[place][:200]!r}, in the column {columns[place]!r}"
+    return ""
+
+
+def _floats(filled: Filled, rows: Rows) -> bytes:
+    cells = map(itemgetter(*filled.places), rows)
+    try:
+        flat = cells if len(filled.places) == 1 else chain.from_iterable(cells)
+        values = array("f", map(float, flat))
+    except (ValueError, IndexError):
+        values = array("f", (_number(row, place, filled) for row in rows for place in filled.places))
+    return _little(values).tobytes()
+
+
+def _texts(filled: Filled, rows: Rows) -> bytes:
+    try:
+        texts = [row[filled.places[0]].encode() for row in rows]
+    except (IndexError, UnicodeEncodeError) as error:
+        raise Unusable("has a cell that cannot be sent") from error
+    return b"".join(chain.from_iterable((len(text).to_bytes(4, "little"), text) for text in texts))
+
+
+def _number(row: Sequence[str], place: int, filled: Filled) -> float:
+    if place >= len(row) or not _is_number(row[place], may_be_missing=filled.may_be_missing):
+        raise Unusable("has a cell that cannot be sent")
+    return math.nan if row[place].strip() in _MISSING else float(row[place])
+
+
+def _is_number(cell: str, *, may_be_missing: bool) -> bool:
+    try:
+        number = float(cell)
+    except ValueError:
+        return may_be_missing and cell.strip() in _MISSING
+    return math.isfinite(number) or (may_be_missing and math.isnan(number))
+
+
+def _little(values: array[float]) -> array[float]:
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+_ENCODERS: Mapping[str, Callable[[Filled, Rows], bytes]] = {"FP32": _floats, "BYTES": _texts}
