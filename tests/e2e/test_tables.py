@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
@@ -57,3 +58,19 @@ def test_a_version_is_exported_and_imported(serving: Client, tmp_path: Path) -> 
     serving.wait_ready(copy.name)
     answers = [serving.predict(name, [GENTOO]).predictions for name in ("penguins", copy.name)]
     assert answers[0] == answers[1]
+
+
+def test_a_whole_table_is_scored(serving: Client, tmp_path: Path) -> None:
+    """Its own file, with missing cells and its target beside the features; a wrong cell costs its row alone."""
+    lines = PENGUINS.read_text().splitlines()
+    broken = lines[5].replace("Adelie,Torgersen,", "Adelie,Torgersen,long ", 1)
+    source, output = tmp_path / "penguins.csv", tmp_path / "scores.csv"
+    source.write_text("\n".join([*lines[:5], broken, *lines[6:]]) + "\n")
+    found = serving.score_files("penguins", [source], output)
+    assert (found.num_examples, found.num_errors) == (len(lines) - 1, 1)
+    with output.open(newline="") as file:
+        scores = list(csv.DictReader(file))
+    assert [number for number, each in enumerate(scores) if each["error"]] == [4]
+    labels = [line.split(",")[0] for line in lines[1:]]
+    right = [each["label"] == label for each, label in zip(scores, labels, strict=True)]
+    assert sum(right) / len(right) > 0.95
