@@ -144,13 +144,13 @@ class Client(DatasetCalls, EditCalls, StatusCalls):
 
         Of kind `torchvision` the file is a state dict as torchvision has it (.safetensors, .pth); `torch-export` and
         `onnx` are programs that run without maas, with normalisation and activation inside, and `PATH.json` beside them
-        says how rows are made. `on_bytes` is told of bytes received. Raises FailedPrecondition where a version cannot
-        be written so, and where the written file answers otherwise than the version.
+        says how rows are made; `huggingface` is a folder that transformers loads. `on_bytes` is told of bytes received.
+        Raises FailedPrecondition where a version cannot be written so, and where what is written answers otherwise.
         """
         from maas_client.transfers.version_transfer import PROGRAMS, export_archive, export_program, export_torchvision
 
         if kind not in {"archive", "torchvision", *PROGRAMS}:
-            raise InvalidArgument(f"kind must be archive, torchvision, {' or '.join(PROGRAMS)}, not {kind!r}")
+            raise InvalidArgument(f"kind must be archive, torchvision, {', '.join(PROGRAMS)}, not {kind!r}")
         found = self.version(version)
         if kind in PROGRAMS:
             export_program(self, found, Path(path), kind, on_bytes)

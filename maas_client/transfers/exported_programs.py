@@ -21,6 +21,7 @@ from model_store.architectures import Chain, Head, build
 from model_store.architectures.activation import activated
 from model_store.blobs.local import LocalBlobs
 from model_store.calibration import read_calibration
+from model_store.errors import InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
 from model_store.modalities import Batch, InputSpec, Rows, read_input_spec
@@ -109,7 +110,14 @@ def write_onnx(version: Assembled, path: Path) -> None:
     names = list(version.rows.arrays)
     try:
         torch.onnx.export(
-            _exported(version), (), path, input_names=names, output_names=[_OUTPUT], dynamo=True, external_data=False
+            _exported(version),
+            (),
+            path,
+            input_names=names,
+            output_names=[_OUTPUT],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
         )
     except torch.onnx.errors.OnnxExporterError as error:
         raise _cannot(version, error) from error
@@ -121,6 +129,22 @@ def write_onnx(version: Assembled, path: Path) -> None:
             session.run(None, dict(zip(arrays, (each.numpy() for each in tensors), strict=True)))[0]
         ),
     )
+
+
+def write_huggingface(version: Assembled, path: Path) -> None:
+    """Write a folder in Hugging Face's layout, load it again, and check what it answers.
+
+    Raises FailedPrecondition where transformers has no such model, and as `write_torch_export` does.
+    """
+    from model_store.bases.transformers_folders import load_encoder, save_encoder
+
+    try:
+        save_encoder(path, version.manifest, version.chain)
+        chain = load_encoder(path).chain
+    except InvalidInput as error:
+        raise _cannot(version, error) from error
+    program = Program(chain, version.spec, list(version.rows.arrays), version.manifest).eval()
+    _check(version, lambda tensors: program(*tensors))
 
 
 def write_description(version: Assembled, name: str, path: Path) -> None:
@@ -145,7 +169,11 @@ def write_description(version: Assembled, name: str, path: Path) -> None:
         path.with_name(f"{path.name}.{each}").write_bytes(data)
 
 
-WRITERS: dict[str, Callable[[Assembled, Path], None]] = {"torch-export": write_torch_export, "onnx": write_onnx}
+WRITERS: dict[str, Callable[[Assembled, Path], None]] = {
+    "torch-export": write_torch_export,
+    "onnx": write_onnx,
+    "huggingface": write_huggingface,
+}
 """How a version becomes a program, by the name of the format."""
 
 

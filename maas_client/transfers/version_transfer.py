@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from model_store.blobs.local import LocalBlobs
 
-PROGRAMS = ("torch-export", "onnx")
+PROGRAMS = ("torch-export", "onnx", "huggingface")
 OnBytes = Callable[[int], object]
 _Chunks = Iterator[model_store_pb2.DownloadModelVersionResponse.BlobChunk]
 

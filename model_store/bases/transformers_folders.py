@@ -7,6 +7,7 @@ library's own model does.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model_store.architectures import Chain, Head
@@ -32,6 +34,7 @@ from model_store.bases.huggingface_folder import read_config, read_object
 from model_store.bases.official_weights import sha256_of
 from model_store.bases.state_dicts import filled
 from model_store.errors import InvalidInput
+from model_store.manifests import Manifest
 from model_store.modalities.batch import Batch
 from model_store.modalities.image.fits import CROP, SQUASH
 from model_store.modalities.image.spec import ImageInputSpec
@@ -78,6 +81,44 @@ def load_encoder(folder: Path) -> LoadedBase:
             "library": f"{LIBRARY} {needed(LIBRARY, kind).__version__}",
         },
     )
+
+
+def save_encoder(folder: Path, manifest: Manifest, chain: Chain) -> None:
+    """Write a version of such an encoder as a folder that `from_pretrained` and `load_encoder` read.
+
+    Raises InvalidInput for another architecture, and for preprocessing that the library's processors have not.
+    """
+    library, _, kind = manifest.architecture.partition(":")
+    if library != LIBRARY:
+        raise InvalidInput.of("architecture", f"{manifest.architecture} is no encoder by transformers' own modules")
+    tensors = chain.state_dict_torchvision()
+    if chain.head is None:  # an encoder alone has no prefix
+        tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
+    labels = {str(number): name for number, name in enumerate(manifest.names)}
+    config = {**manifest.arguments[CONFIG], "model_type": kind, **({"id2label": labels} if labels else {})}
+    texts = {"config.json": config, _PREPROCESSOR: _processor(ImageInputSpec.from_json(manifest.input_spec))}
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    for name, values in texts.items():
+        (folder / name).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+def _processor(spec: ImageInputSpec) -> dict[str, Any]:
+    """Return what preprocessor_config.json says for a spec; `_input_spec` reads it."""
+    edge = {"height": spec.crop_size, "width": spec.crop_size}
+    sizes: dict[str, dict[str, Any]] = {
+        SQUASH: {"size": edge},
+        CROP: {"size": {"shortest_edge": spec.resize_size}, "do_center_crop": True, "crop_size": edge},
+    }
+    if spec.fit not in sizes:
+        raise InvalidInput.of("input_spec", f"the processors of transformers have no fit {spec.fit!r}")
+    return {
+        "image_processor_type": "ViTImageProcessor" if spec.fit == SQUASH else "BitImageProcessor",
+        "resample": int(Image.Resampling[spec.interpolation.upper()]),
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+        **sizes[spec.fit],
+    }
 
 
 def _known() -> str:

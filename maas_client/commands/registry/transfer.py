@@ -23,6 +23,7 @@ class Format(StrEnum):
     TORCHVISION = "torchvision"
     TORCH_EXPORT = "torch-export"
     ONNX = "onnx"
+    HUGGINGFACE = "huggingface"
 
 
 def export_version(
@@ -44,7 +45,8 @@ def export_version(
         total = sum(blob_sizes(found).values())
         with byte_bar(f"exporting {found.name}", total, then="writing") as advance:
             client.export(found.name, file, kind=kind.value, on_bytes=advance)
-    written = file.stat().st_size
+    files = [each for each in file.rglob("*") if each.is_file()] if file.is_dir() else [file]
+    written = sum(each.stat().st_size for each in files)
     if as_json:
         facts = {"version": found.name, "manifest_digest": found.manifest_digest}
         print_json({**facts, "file": str(file), "size_bytes": written})

@@ -107,6 +107,16 @@ def test_numbers_and_texts_leave_as_programs(registry: RunningRegistry, tmp_path
         assert torch.from_numpy(found).allclose(wanted, atol=1e-5)
 
 
+def test_what_transformers_has_not_is_no_folder_of_its(
+    registry: RunningRegistry, base: LoadedBase, tmp_path: Path
+) -> None:
+    """A network of torchvision leaves in other ways."""
+    publish_base(registry.client, "flowers", base)
+    with pytest.raises(FailedPrecondition, match="mobilenet_v3_small is no encoder by transformers' own modules"):
+        registry.client.export("flowers/1", tmp_path / "folder", kind="huggingface")
+    assert not (tmp_path / "folder").exists()
+
+
 def test_a_program_that_answers_otherwise_is_not_written(
     registry: RunningRegistry, base: LoadedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,5 +132,7 @@ def test_a_program_that_answers_otherwise_is_not_written(
     with pytest.raises(FailedPrecondition, match="answers otherwise than the version, by"):
         registry.client.export("flowers/1", tmp_path / "flowers.pt2", kind="torch-export")
     assert not list(tmp_path.glob("flowers*"))
-    with pytest.raises(InvalidArgument, match="kind must be archive, torchvision, torch-export or onnx, not 'keras'"):
+    with pytest.raises(
+        InvalidArgument, match="kind must be archive, torchvision, torch-export, onnx, huggingface, not 'keras'"
+    ):
         registry.client.export("flowers/1", tmp_path / "flowers.pt2", kind="keras")

@@ -59,6 +59,21 @@ def test_a_classifier_is_the_librarys(kind: str, tmp_path: Path) -> None:
         assert torch.equal(rebuilt.eval()(Batch.of(ROWS)), found.chain(Batch.of(ROWS)))
 
 
+@pytest.mark.parametrize("classifier", [True, False])
+def test_a_version_becomes_a_folder_again(classifier: bool, tmp_path: Path) -> None:  # noqa: FBT001  a parameter
+    """Transformers' own loader reads what is written, and so do we: the same weights, labels and preprocessing."""
+    model = saved(tmp_path / "in", "dinov2", classifier=classifier)
+    found = load_folder(str(tmp_path / "in"))
+    manifest = found.manifest([ManifestStage(name, "0" * 64) for name in found.chain.stage_names])
+    transformers_folders.save_encoder(tmp_path / "out", manifest, found.chain)
+    again = load_folder(str(tmp_path / "out"))
+    assert (again.labels, again.input_spec, again.arguments) == (found.labels, found.input_spec, found.arguments)
+    theirs = type(model).from_pretrained(tmp_path / "out").eval()
+    with torch.no_grad():
+        assert torch.equal(again.chain(Batch.of(ROWS)), found.chain(Batch.of(ROWS)))
+        assert torch.equal(theirs(pixel_values=ROWS)[0], model(pixel_values=ROWS)[0])
+
+
 def test_an_encoder_alone_is_a_backbone(tmp_path: Path) -> None:
     """In half precision and in several files, by their index; its unused pooler is left out."""
     model = saved(tmp_path, "vit", classifier=False, max_shard_size="20KB")
