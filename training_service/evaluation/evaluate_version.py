@@ -19,7 +19,7 @@ from model_store.tasks import Task
 from model_store.tensors.stages import read_stages
 from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches
-from training_service.modalities.prepared_rows import PreparedDataset, batch_at, shortest_first
+from training_service.modalities.prepared_rows import PreparedDataset, batch_at, lengths_of, shortest_first
 from training_service.tasks import TRAINING_TASKS
 from training_service.tasks.training_task import Answers
 
@@ -67,7 +67,7 @@ def evaluate_version(
     spec = read_input_spec(manifest.input_spec)
     outputs = np.empty((len(positions), len(own.names)), np.float32)
     num_done = 0
-    for places in batches(shortest_first(data.rows, positions), _BATCH_SIZE):
+    for places in batches(shortest_first(lengths_of(data.rows), positions), _BATCH_SIZE):
         check_going_on()
         batch = positions[places]
         with torch.inference_mode():

@@ -18,7 +18,7 @@ from training_service.arrays.records import Positions, arrays_of, padded, record
 from training_service.arrays.scratch import mapped_array
 from training_service.features.feature_cache import FeatureCache
 from training_service.modalities import TrainingModality
-from training_service.modalities.prepared_rows import batch_at, shortest_first, whole_batch_at
+from training_service.modalities.prepared_rows import batch_at, lengths_of, shortest_first, whole_batch_at
 from training_service.modalities.views import PLAIN, View
 
 BATCH_SIZE = 32
@@ -63,13 +63,14 @@ class FrozenPrefix:
             raise ValueError("there are no rows to run")
         record = record_of(_on_host(self._output(whole_batch_at(rows, first).to(self._device), view, int(first[0]))))
         prepared_by = self._modality.preparation(self._spec)
+        lengths = lengths_of(rows)
         kept: NDArray[Any] = mapped_array(folder, (len(rows),), record)
         for chunk in (each for group in groups for each in batches(group, _ROWS_KEPT_AT_ONCE)):
             num_told = 0
 
             def fill(records: NDArray[Any], chunk: Positions = chunk) -> None:
                 nonlocal num_told
-                arrays, order = arrays_of(records), shortest_first(rows, chunk)
+                arrays, order = arrays_of(records), shortest_first(lengths, chunk)
                 for output in self._outputs(rows, chunk[order], view):
                     places = order[num_told : num_told + len(output)]
                     for name, array in _on_host(output).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from training_service.datasets.splits import Split
 from training_service.datasets.targets import TARGETS
 from training_service.modalities.modality import TrainingModality
 
+Lengths: TypeAlias = NDArray[np.int64]
+"""The number of elements of each row's sequence."""
 # A future for each row would hold more memory than anything else here.
 _ROWS_AT_ONCE = 8
 
@@ -107,15 +109,18 @@ def whole_batch_at(rows: Rows, positions: Positions) -> Batch:
     return _batch({name: array[positions] for name, array in rows.arrays.items()}, len(positions))
 
 
-def shortest_first(rows: Rows, positions: Positions) -> Positions:
+def lengths_of(rows: Rows) -> Lengths | None:
+    """Return the length of each row's sequence; None for rows of one size."""
+    mask = rows.arrays.get(MASK)
+    return None if mask is None else np.asarray(mask.sum(axis=1), np.int64)
+
+
+def shortest_first(lengths: Lengths | None, positions: Positions) -> Positions:
     """Return the order of these rows by the length of their sequences, so that batches have little padding.
 
     Rows of one size stay in their order.
     """
-    mask = rows.arrays.get(MASK)
-    if mask is None:
-        return np.arange(len(positions))
-    return np.argsort(mask[positions].sum(axis=1), kind="stable")
+    return np.arange(len(positions)) if lengths is None else np.argsort(lengths[positions], kind="stable")
 
 
 def _batch(arrays: Mapping[str, NDArray[Any]], num_rows: int) -> Batch:

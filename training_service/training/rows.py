@@ -13,12 +13,16 @@ import torch
 from model_store.modalities import Batch, InputSpec, Rows
 from training_service.arrays.records import Positions
 from training_service.modalities import TrainingModality
-from training_service.modalities.prepared_rows import batch_at
+from training_service.modalities.prepared_rows import Lengths, batch_at, lengths_of
 from training_service.recipes.recipe import Augmentation
 
 
 class TrainingRows(Protocol):
     """Rows of a dataset as inputs of what trains; a generator varies them for training, and alone decides how."""
+
+    @property
+    def lengths(self) -> Lengths | None:
+        """The length of each row's sequence; None for rows of one size."""
 
     def read(self, positions: Positions, generator: torch.Generator | None = None) -> Batch:
         """Return these rows as they are kept, in the host's memory."""
@@ -35,6 +39,7 @@ class DatasetRows:
         self._modality = modality
         self._spec = spec
         self._augmentation = augmentation
+        self.lengths = lengths_of(rows)
 
     def read(self, positions: Positions, generator: torch.Generator | None = None) -> Batch:  # noqa: ARG002  they are varied later
         """Return prepared rows."""
@@ -53,6 +58,7 @@ class ActivationRows:
     def __init__(self, plain: Rows, views: Sequence[Rows]) -> None:
         self._plain = plain
         self._views = views
+        self.lengths = lengths_of(plain)
 
     def read(self, positions: Positions, generator: torch.Generator | None = None) -> Batch:
         """Return what came out; with a generator every view of a row is as likely as the plain one."""

@@ -21,6 +21,7 @@ from model_store.modalities import Batch, X
 from training_service.arrays.read_ahead import read_ahead
 from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches
+from training_service.modalities.prepared_rows import shortest_first
 from training_service.optimization.averaging import moving_average, set_count
 from training_service.optimization.mixing import mixed
 from training_service.optimization.optimizers import load_optimizer_state, make_optimizer, optimizer_state, set_rate
@@ -74,7 +75,7 @@ class Trainer:
         self._loss = _loss(chain, data, recipe)
         self._best = BestEpoch(keeps_weights=recipe.keep is Keep.BEST, patience=recipe.patience)
         self._average = moving_average(chain, recipe.average_decay) if recipe.average_decay else None
-        self._order = RowOrder(data.train, recipe, seed)
+        self._order = RowOrder(data.train, recipe, seed, data.rows.lengths)
         self.steps_per_epoch = self._order.steps_per_epoch
         self.num_steps = recipe.epoch_count * self.steps_per_epoch
         self.step = 0
@@ -145,9 +146,10 @@ class Trainer:
         chain.eval()
         rows = self._data.rows
         with torch.inference_mode():
-            read = read_ahead(rows.read, batches(positions, _EVALUATION_BATCH), self._device)
+            order = shortest_first(rows.lengths, positions)
+            read = read_ahead(rows.read, batches(positions[order], _EVALUATION_BATCH), self._device)
             parts = [chain(_laid_out(rows.inputs(batch))).cpu() for _, batch in read]
-        return torch.cat(parts).numpy()
+        return torch.cat(parts)[torch.from_numpy(order.argsort())].numpy()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a later run needs to go on after this step: plain values, and copies of tensors.
