@@ -36,9 +36,9 @@ _WORDS = 116  # of the longest text: with punctuation and special tokens about 1
 
 def text(folder: Path, options: Options) -> Iterator[Figure]:
     """All figures of texts."""
-    yield from reuters(folder / "reuters", options)
-    yield from served(folder / "served", options)
-    yield from probes(folder / "probes", options)
+    for name, part in (("reuters", reuters), ("served", served), ("probes", probes)):
+        (folder / name).mkdir()
+        yield from part(folder / name, options)
 
 
 def reuters(folder: Path, options: Options) -> Iterator[Figure]:
@@ -48,7 +48,10 @@ def reuters(folder: Path, options: Options) -> Iterator[Figure]:
         file = folder / "reuters.csv"
         file.write_bytes(_table(200 if options.quick else NUM_TEST))
         service.client.upload_dataset("reuters", file, modality="text", columns={"text": "feature", "label": "target"})
-        recipes = [("linear_probe", pb.Recipe(linear_probe={}), 0.91), ("full", pb.Recipe(full={}), 0.95)]
+        recipes = [
+            ("linear_probe", pb.Recipe(linear_probe={}), 0.91),
+            ("full", pb.Recipe(full={"epoch_count": 15}), 0.95),
+        ]
         for recipe, asked, bar in recipes[: 1 if options.quick else 2]:
             job = service.job("reuters", asked, model=recipe.replace("_", "-"))
             name = f"MiniLM on Reuters R8, {NUM_TRAINING} training texts: {recipe}"

@@ -23,14 +23,14 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.api.violations import Violations
 from training_service.datasets.targets import TARGETS
-from training_service.modalities import MODALITIES
+from training_service.modalities import MODALITIES, RECIPES
 from training_service.modalities.fitting import check_fits
 from training_service.modalities.own_bases import publish_own_base
 from training_service.promotion.gate import check_promotion, with_metric
 from training_service.recipes.choices import ChosenRecipe, choose, choose_any, choose_head, resolve
 from training_service.recipes.classes import suited
 from training_service.recipes.heads import check_head, for_task
-from training_service.recipes.modality_fields import check_fit, varied
+from training_service.recipes.modality_fields import check_fit, varied, with_defaults
 from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
 from training_service.seeds import check_seed
 from training_service.tasks import TRAINING_TASKS
@@ -120,6 +120,7 @@ def job_spec(
         recipe = for_task(recipe, request.recipe, _RECIPE, task.kind)
         recipe = suited(recipe, request.recipe, _RECIPE, has_classes=task.has_classes)
         modality = MODALITIES[dataset.summary["modality"]]
+        recipe = with_defaults(recipe, request.recipe, RECIPES.get(modality.KIND, {}))
         recipe = varied(recipe, request.recipe, _RECIPE, modality.AUGMENTATIONS, modality.KIND)
         promote = with_metric(promote, task, f"{_PLACE}.promote") if promote is not None else None
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from model_store.blobs import BlobStore
 from model_store.modalities import InputSpec
 from training_service.modalities import image, table, text, values
 from training_service.modalities.modality import TrainingModality
+from training_service.recipes.recipe import RecipeName
 
 MODALITIES: Mapping[str, TrainingModality] = {
     image.KIND: image,
@@ -18,5 +20,7 @@ MODALITIES: Mapping[str, TrainingModality] = {
 """By the kind of the input spec."""
 LEARNERS: Mapping[str, Callable[[InputSpec, Iterable[bytes], BlobStore], InputSpec]] = {text.KIND: text.learned_spec}
 """What completes the input spec of a base from the bytes of training examples, before rows are prepared, by kind."""
+RECIPES: Mapping[str, Mapping[RecipeName, Mapping[str, Any]]] = {text.KIND: text.RECIPES}
+"""Hyperparameters of recipes that suit a modality better than the recipes' own defaults, by kind."""
 
-__all__ = ["LEARNERS", "MODALITIES", "TrainingModality"]
+__all__ = ["LEARNERS", "MODALITIES", "RECIPES", "TrainingModality"]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from model_store.errors import InvalidInput
 from training_service.recipes.choices import ChosenRecipe
-from training_service.recipes.recipe import Augmentation, Recipe
+from training_service.recipes.recipe import Augmentation, Recipe, RecipeName
+
+
+def with_defaults(recipe: Recipe, chosen: ChosenRecipe, defaults: Mapping[RecipeName, Mapping[str, Any]]) -> Recipe:
+    """Return the recipe with a modality's own defaults of what the caller did not choose."""
+    own = defaults.get(recipe.name, {})
+    return replace(recipe, **{key: value for key, value in own.items() if key not in chosen.values})
 
 
 def varied(recipe: Recipe, chosen: ChosenRecipe, place: str, known: Collection[Augmentation], modality: str) -> Recipe:

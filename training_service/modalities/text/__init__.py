@@ -15,6 +15,7 @@ from training_service.modalities.text.roles import takes
 from training_service.modalities.text.summary import summarise
 from training_service.modalities.text.training import (
     AUGMENTATIONS,
+    RECIPES,
     VARIANTS,
     VARIANTS_ARE,
     augmented,
@@ -54,6 +55,7 @@ __all__ = [
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "RECIPES",
     "VARIANTS",
     "VARIANTS_ARE",
     "augmented",

@@ -15,9 +15,30 @@ from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.modality import Facts
 from training_service.modalities.views import View
-from training_service.recipes.recipe import Augmentation
+from training_service.recipes.recipe import Augmentation, HeadStart, Keep, Optimizer, RecipeName
 
 AUGMENTATIONS = frozenset({Augmentation.NONE})
+_ENCODER = {
+    "head_start": HeadStart.RANDOM,
+    "batch_size": 16,
+    "learning_rate": 5e-3,
+    "backbone_learning_rate_factor": 1 / 25,
+    "keep": Keep.LAST,
+}
+RECIPES: Mapping[RecipeName, Mapping[str, Any]] = {
+    # An encoder of sentences tells apart what a head has already fitted, and learns no more: on 200 articles of Reuters
+    # R8 MiniLM stayed at the 0.93 of a linear probe. From a random head, at 2e-4 in the backbone, it came to 0.95.
+    RecipeName.FULL: _ENCODER,
+    # Plain gradient descent hardly moves the embedding of a word that is seldom there.
+    RecipeName.SCRATCH: {
+        "optimizer": Optimizer.ADAMW,
+        "nesterov": False,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "epoch_count": 30,
+    },
+}
+"""The defaults that differ from those of images."""
 VARIANTS_ARE = ""
 VARIANTS: Mapping[str, str] = {}
 _KEPT_WHOLE = 0.99

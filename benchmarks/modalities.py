@@ -1,0 +1,18 @@
+"""What each modality comes to, from examples to answers: accuracy, rates and memory, against what is there without maas.
+
+    python -m benchmarks.modalities [--quick] [--json FILE] [--only text] [--folder DIR]
+
+Each part is a module in `modality_parts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.harness.figures import Part, run_parts
+from benchmarks.modality_parts import text
+
+PARTS: Mapping[str, Part] = {"text": text.text}
+
+if __name__ == "__main__":
+    run_parts("modalities", __doc__, PARTS)
