@@ -1,4 +1,4 @@
-"""What each modality comes to, from examples to answers: accuracy, rates and memory, against what is there without maas.
+"""What each modality comes to, from examples to answers: accuracy, rates and memory.
 
     python -m benchmarks.modalities [--quick] [--json FILE] [--only text] [--folder DIR]
 
@@ -15,4 +15,4 @@ from benchmarks.modality_parts import text
 PARTS: Mapping[str, Part] = {"text": text.text}
 
 if __name__ == "__main__":
-    run_parts("modalities", __doc__, PARTS)
+    run_parts("modalities", __doc__ or "", PARTS)
