@@ -1,52 +1,49 @@
-"""Checks each file of an archive once: whether it is a usable image, and its perceptual hash."""
+"""Checks each file of an archive once, in threads: whether it is a usable example."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from model_store.errors import InvalidExample
-from model_store.modalities.image.decoding import decode_image
 from model_store.normal_form import escaped, unshowable
 from training_service.datasets.examples import RejectedFile
 from training_service.datasets.files.archives import ArchiveFile
-from training_service.modalities.image.near_duplicates import perceptual_hash
-from training_service.modalities.image.summary import Colours, Seen
-from training_service.modalities.image.table_files import is_table_file
+from training_service.datasets.labelled.table_files import is_table_file
 
 _MAX_PATH_LENGTH = 1000
 # Files that systems leave in folders; `._x` is macOS' metadata of `x`.
 _JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"}
 _JUNK_PREFIX = "._"
 _FILES_IN_FLIGHT = 16
-# Hashes and colours are taken of a small copy: a hash has nine by eight levels only.
-_SEEN_EDGE = 128
-# Values of 8 to 14 bits that were written into files of 16 as they are are all below a quarter of the range.
-_DARK = 63
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file beside the images that may describe them."""
+    """A file beside the examples that may describe them."""
 
     path: str
     data: bytes
 
 
 @dataclass(frozen=True)
-class GoodImage:
-    """An image that was decoded, still encoded."""
+class CheckedExample:
+    """What a modality found in an example: facts that are kept with its row, and what its summary is made of."""
+
+    facts: Mapping[str, Any]
+    seen: Any
+
+
+@dataclass(frozen=True)
+class GoodFile:
+    """A file that is an example, as it came."""
 
     path: str
     data: bytes
-    width: int
-    height: int
-    perceptual_hash: str
-    seen: Seen
+    checked: CheckedExample
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,13 @@ class SecondName:
     target: str
 
 
-CheckedFile = GoodImage | TableFile | SecondName | RejectedFile
+Check = Callable[[bytes], CheckedExample]
+"""Looks at the bytes of an example; raises InvalidExample where they are none."""
+CheckedFile = GoodFile | TableFile | SecondName | RejectedFile
 
 
-def checked_files(files: Iterable[ArchiveFile], threads: Executor, *, max_pixels: int) -> Iterator[CheckedFile]:
-    """Yield each file but junk, once it was decoded, in the archive's order; a few are decoded ahead in `threads`.
+def checked_files(files: Iterable[ArchiveFile], threads: Executor, check: Check) -> Iterator[CheckedFile]:
+    """Yield each file but junk, once it was checked, in the archive's order; a few are checked ahead in `threads`.
 
     Of a hidden folder the folder is yielded, once.
     """
@@ -75,7 +74,7 @@ def checked_files(files: Iterable[ArchiveFile], threads: Executor, *, max_pixels
                 hidden.add(path)
                 yield RejectedFile(_shown(path), "hidden: its name begins with a dot; rename it to use it")
             if not path:
-                waiting.append(threads.submit(_checked, file, max_pixels))
+                waiting.append(threads.submit(_checked, file, check))
             if len(waiting) >= _FILES_IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:
@@ -85,7 +84,7 @@ def checked_files(files: Iterable[ArchiveFile], threads: Executor, *, max_pixels
             each.cancel()
 
 
-def _checked(file: ArchiveFile, max_pixels: int) -> CheckedFile:
+def _checked(file: ArchiveFile, check: Check) -> CheckedFile:
     path = _shown(file.path)
     if reason := _unusable_name(file.path):
         return RejectedFile(path, reason)
@@ -96,14 +95,9 @@ def _checked(file: ArchiveFile, max_pixels: int) -> CheckedFile:
     if is_table_file(path):
         return TableFile(path, file.data)
     try:
-        image = decode_image(file.data, max_pixels=max_pixels)
+        return GoodFile(path, file.data, check(file.data))
     except InvalidExample as error:
         return RejectedFile(path, str(error))
-    is_dark = int(np.asarray(image).max()) <= _DARK
-    small = image.reduce(max(1, min(image.size) // _SEEN_EDGE))
-    return GoodImage(
-        path, file.data, image.width, image.height, perceptual_hash(small), Seen(Colours.of_image(small), is_dark)
-    )
 
 
 def _unusable_name(path: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from model_store.errors import InvalidInput
+from training_service.datasets.labelled import layouts
+from training_service.datasets.labelled.layouts import Layout, Place
+from training_service.datasets.labelled.table_files import is_table_file
 from training_service.datasets.splits import HELD_OUT, Split, SplitSource
-from training_service.modalities.image.layouts import Layout, Place, read_layout
-from training_service.modalities.image.table_files import is_table_file
 
 TRAIN, VALIDATION, TEST = Split
+read_layout = partial(layouts.read_layout, noun="image")
 
 
 def splits(layout: Layout) -> dict[str, Split | None]:

@@ -1,4 +1,4 @@
-"""The layouts of an archive of images: folders of labels, of splits and labels, or a file of splits."""
+"""The layouts of an archive of files: folders of labels, of splits and labels, or a file of splits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from model_store.normal_form import normal_form
 from training_service.datasets.examples import NamedTarget
+from training_service.datasets.labelled.table_files import SPLIT_FILE, refused
 from training_service.datasets.split_names import SPLIT_NAMES, given_splits, split_of
 from training_service.datasets.splits import HELD_OUT, Split, SplitSource
-from training_service.modalities.image.table_files import SPLIT_FILE, refused
 
 MAX_LABEL_LENGTH = 200
 
@@ -22,16 +22,17 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Place:
-    """An image's path below the folder around everything, its target, and its split where one is given."""
+    """An example's path below the folder around everything, its target, and its split and group if there are any."""
 
     path: str
     target: NamedTarget
     split: Split | None
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A place for each image, or the reason for none; `held_out` splits are assigned out of training rows.
+    """A place for each example, or the reason for none; `held_out` splits are assigned out of training rows.
 
     `around` is the path of the folders around everything, and `remarks` name folders that may have another meaning.
     """
@@ -43,27 +44,32 @@ class Layout:
     remarks: tuple[str, ...] = ()
 
 
-def read_layout(paths: Sequence[str], split_files: Mapping[str, bytes], others: Iterable[str] = ()) -> Layout:
-    """Read the layout from the paths of an archive's images and its split file; `others` are other files.
+def read_layout(
+    paths: Sequence[str], split_files: Mapping[str, bytes], others: Iterable[str] = (), *, noun: str
+) -> Layout:
+    """Read the layout from the paths of an archive's examples and its split file; `others` are other files.
+
+    `noun` is the name of one example.
 
     Folders of splits are `train`, `val` and `test`, or their common names (`valid`, `validation`, `dev`, `Training`,
-    `test_set`), with folders of labels in them, or all in folders of labels; images beside them are left out. A missing
+    `test_set`), with folders of labels in them, or all in folders of labels; files beside them are left out. A missing
     validation or test split is assigned out of training rows. Raises InvalidInput for a split file that cannot be read,
-    contradicts folders or itself, or does not name exactly the archive's images.
+    contradicts folders or itself, or does not name exactly the archive's examples.
     """
     around, in_folders = _found_folders(paths)
     below = [path.removeprefix(around) for path in paths]
-    chosen = chosen_splits(split_files, around, below, [path.removeprefix(around) for path in others])
+    others = [path.removeprefix(around) for path in others]
+    chosen = chosen_splits(split_files, around, below, others, noun)
     if chosen is not None and in_folders is not None:
         raise refused(f"has folders of splits and a {SPLIT_FILE}: leave one of them out")
     if chosen is None and in_folders is None:
-        return _layout(SplitSource.ASSIGNED, around, below, below, [None] * len(below), HELD_OUT)
+        return _layout(SplitSource.ASSIGNED, around, below, below, [None] * len(below), HELD_OUT, noun)
     if in_folders is not None:
         read = [in_folders(path) for path in below]
         splits, held_out = given_splits([split for _, split in read])
-        return _layout(SplitSource.FOLDERS, around, below, [each for each, _ in read], splits, held_out)
+        return _layout(SplitSource.FOLDERS, around, below, [each for each, _ in read], splits, held_out, noun)
     splits, held_out = given_splits(chosen or ())
-    return _layout(SplitSource.FILE, around, below, below, splits, held_out)
+    return _layout(SplitSource.FILE, around, below, below, splits, held_out, noun)
 
 
 def _layout(
@@ -73,9 +79,10 @@ def _layout(
     labelled: Sequence[str],
     splits: Sequence[Split | None],
     held_out: Collection[Split],
+    noun: str,
 ) -> Layout:
     """Put the results of the paths together; `labelled` are the paths from their label on, None without a label."""
-    places = tuple(_place(path, below, split) for path, below, split in zip(paths, labelled, splits, strict=True))
+    places = tuple(_place(path, below, split, noun) for path, below, split in zip(paths, labelled, splits, strict=True))
     placed = [below for below, place in zip(labelled, places, strict=True) if isinstance(place, Place)]
     return Layout(split_source, places, held_out, around, tuple(_remarks(placed)))
 
@@ -86,7 +93,7 @@ _Reader = Callable[[str], tuple[str, Split | None]]
 def _found_folders(paths: Sequence[str]) -> tuple[str, _Reader | None]:
     """Return the folders around everything, with a slash, and the reader of label and split from paths below, if any.
 
-    Images beside a folder around everything do not hide it.
+    Examples beside a folder around everything do not hide it.
     """
     around, first = "", None
     while True:
@@ -136,12 +143,12 @@ def _of_label_folder(path: str) -> tuple[str, Split | None]:
     return "/".join([label, *below[1:]]), split_of(below[0])
 
 
-def _place(path: str, labelled: str, split: Split | None) -> Place | str:
+def _place(path: str, labelled: str, split: Split | None, noun: str) -> Place | str:
     label, separator, _ = labelled.partition("/")
     if "/" in path and not labelled:
-        return "the image lies beside the folders of splits"
+        return f"the {noun} lies beside the folders of splits"
     if not separator:
-        return "the image is not in a label's folder"
+        return f"the {noun} is not in a label's folder"
     if len(label) > MAX_LABEL_LENGTH:
         return f"its folder's name, the label, has more than {MAX_LABEL_LENGTH} characters"
     return Place(path, label, split)
@@ -162,9 +169,9 @@ def _remarks(labelled: Iterable[str]) -> Iterator[str]:
 
 
 def chosen_splits(
-    split_files: Mapping[str, bytes], around: str, paths: Sequence[str], others: Sequence[str]
+    split_files: Mapping[str, bytes], around: str, paths: Sequence[str], others: Sequence[str], noun: str
 ) -> list[Split] | None:
-    """Return the split of each image by the split file; None where the archive has none."""
+    """Return the split of each example by the split file; None where the archive has none."""
     data = split_files.get(f"{around}{SPLIT_FILE}", split_files.get(SPLIT_FILE))
     if data is None:
         return None
@@ -172,7 +179,7 @@ def chosen_splits(
     if lost := sorted(chosen.keys() - {*paths, *others}):
         raise refused(f"has no {shown_paths(lost)}, which its {SPLIT_FILE} names")
     if unnamed := sorted(set(paths) - chosen.keys()):
-        raise refused(f"has {shown_paths(unnamed)}, which its {SPLIT_FILE} does not name: it must name every image")
+        raise refused(f"has {shown_paths(unnamed)}, which its {SPLIT_FILE} does not name: it must name every {noun}")
     return [chosen[path] for path in paths]
 
 

@@ -1,4 +1,4 @@
-"""The files beside images that may describe them, and the refusal of an archive."""
+"""The files beside examples that may describe them, and the refusal of an archive."""
 
 from __future__ import annotations
 
