@@ -28,9 +28,7 @@ def read_labelled(reading: Reading, noun: str, check: Check, groups: Sequence[st
     name another one.
     """
     if reading.received.format is not Format.ARCHIVE:
-        raise InvalidInput.of(
-            "modality", f"{noun}s come as an archive (zip, tar, tar.gz) or a folder, not as a table"
-        )
+        raise InvalidInput.of("modality", f"{noun}s come as an archive (zip, tar, tar.gz) or a folder, not as a table")
     asked = _asked_group(reading, noun)
     files = _Files()
     for each in checked_files(reading.received.files, reading.threads, check):

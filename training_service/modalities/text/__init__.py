@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training_service.datasets.files.formats import Format
 from training_service.datasets.files.tables import TABLES
 from training_service.datasets.groups import Groups
 from training_service.datasets.manifest import DatasetRow
@@ -33,7 +34,7 @@ from training_service.modalities.text.words import learned_spec
 KIND = "text"
 NOUN = "text"
 LABELS_ARE = "labels in its target column, or folders of texts, one for each label"
-FORMATS = TABLES
+FORMATS = frozenset({Format.ARCHIVE, *TABLES})
 DROPS_DUPLICATES = True
 _SHOWN_CHARACTERS = 1000
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 
 from model_store.errors import InvalidExample, InvalidInput, Violation
 from model_store.modalities.text.spec import checked_text
 from training_service.datasets.examples import Example, ReadExamples, RejectedFile
+from training_service.datasets.files.formats import Format
 from training_service.datasets.files.table_rows import TableRow
-from training_service.datasets.files.tables import TABLES, Table
+from training_service.datasets.files.tables import Table
+from training_service.datasets.labelled.checked_files import CheckedExample
+from training_service.datasets.labelled.reading import read_labelled
 from training_service.datasets.reading import Reading
 from training_service.datasets.split_names import given_splits
 from training_service.datasets.splits import HELD_OUT, Split, SplitSource
@@ -29,8 +33,8 @@ def read_texts(reading: Reading) -> ReadExamples:
 
     A row or file without any text, or with characters that are no text, is left out and listed with the reason.
     """
-    if reading.received.format not in TABLES:
-        raise InvalidInput.of("modality", "texts come as one table (CSV, JSON Lines, Parquet), not as an archive")
+    if reading.received.format is Format.ARCHIVE:
+        return read_labelled(reading, "text", partial(_checked_file, max_size=reading.max_size))
     table = Table(reading.received.table, reading.received.format)
     rows = table.rows()
     first = list(islice(rows, _GUESSED_BY))
@@ -41,6 +45,10 @@ def read_texts(reading: Reading) -> ReadExamples:
         found.take(row)
     table.detach()
     return found.result()
+
+
+def _checked_file(data: bytes, *, max_size: int) -> CheckedExample:
+    return CheckedExample(_facts(data, max_size), None)
 
 
 def _facts(text: str | bytes, max_size: int) -> dict[str, int | str]:

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from maas.training.v1 import training_pb2 as pb
 
+from tests.training_service.making import tar_of
 from tests.training_service.running import RunningService, refused
 from training_service.modalities.text.near_duplicates import group_near_duplicates, words_hash
 
@@ -54,6 +55,21 @@ def test_a_table_of_sentences_is_one_of_texts(service: RunningService, data: byt
     dataset = service.upload(data, "found")
     assert (dataset.modality, used(dataset)) == ("text", roles)
     assert any("was taken for the texts" in remark for remark in dataset.remarks)
+
+
+def test_files_in_folders_of_labels_are_texts(service: RunningService) -> None:
+    """Each file is one text in UTF-8; what is none is left out, with the reason."""
+    files = {f"{'xy'[n % 2]}/{n}.txt": sentence(n).encode() for n in range(30)}
+    files |= {"x/empty.txt": b" ", "x/latin.txt": b"caf\xe9"}
+    dataset = service.upload(tar_of(files), "folders")
+    assert (dataset.modality, dataset.example_count, [each.label for each in dataset.labels]) == (
+        "text",
+        30,
+        ["x", "y"],
+    )
+    reasons = {each.path: each.reason for each in dataset.rejected_files}
+    assert "is empty" in reasons["x/empty.txt"]
+    assert "UTF-8" in reasons["x/latin.txt"]
 
 
 def test_columns_may_be_named(service: RunningService) -> None:
