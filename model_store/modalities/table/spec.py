@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from model_store.modalities.checks import check, check_names, check_num_rows
 from model_store.modalities.spec import Array, Limits, Rows, TensorForm, concatenated_rows
 from model_store.modalities.table.columns import CellKind, TableColumn
 
+T = TypeVar("T")
 KIND = "table"
 MAX_COLUMNS = 4096
 LIMITS = Limits(example=MAX_COLUMNS, request=256 * MAX_COLUMNS, batch_cost=256, queue_cost=8192)
@@ -131,16 +132,20 @@ class TableInputSpec:
         return Rows(arrays, 1)
 
     def tensors(self) -> tuple[TensorForm, ...]:
-        """Return a tensor for each column: float32 [n, 1], NaN where it is missing, or texts, empty where missing."""
+        """Return a tensor for each column: float32 [n, 1], NaN where missing, or texts, empty where missing."""
+        numbers = {each.name for each in self.columns if each.kind is CellKind.NUMBER}
         return tuple(
-            TensorForm(each.name, "float32" if each.kind in _FLOATS else "bytes", (1,)) for each in self.columns
+            TensorForm(each.name, "float32" if each.name in numbers else "bytes", (1,)) for each in self.columns
         )
 
-    def read_tensors(self, tensors: Mapping[str, Array]) -> Rows | Sequence[object]:
-        """Return the cells of each row; raise InvalidExample, naming the column, for infinity and for no UTF-8."""
-        columns = {each.name: _cells(each, tensors[each.name].reshape(-1)) for each in self.columns}
-        num_rows = len(next(iter(columns.values())))
-        return [{name: cells[row] for name, cells in columns.items()} for row in range(num_rows)]
+    def read_tensors(self, tensors: Mapping[str, Array]) -> Rows:
+        """Return the rows, a column at a time; raise InvalidExample naming the column, and the row, of a wrong cell."""
+        arrays: dict[str, Array] = {}
+        if columns := self.number_columns:
+            arrays[NUMBERS] = np.stack([_numbers(each, tensors[each.name].reshape(-1)) for each in columns], axis=1)
+        if columns := self.category_columns:
+            arrays[CATEGORIES] = np.stack([_indices(each, tensors[each.name].reshape(-1)) for each in columns], axis=1)
+        return Rows(arrays, len(next(iter(arrays.values()))))
 
     def to_blob(self, rows: Rows) -> dict[str, Tensor]:
         """Return the tensors of rows by their names."""
@@ -201,14 +206,34 @@ class OpenedRow:
         return Rows(arrays, 1)
 
 
-_FLOATS = {CellKind.NUMBER, CellKind.BOOLEAN}
+def _numbers(column: TableColumn, values: Array) -> Array:
+    """Return one column of `numbers`, float32 [n]."""
+    if column.kind is not CellKind.NUMBER:
+        return np.array(_each(column.number, _texts(column, values)), np.float32)
+    if np.isinf(values).any():
+        row = int(np.isinf(values).argmax())
+        raise InvalidExample(f"row {row}: column {column.name!r} must be a finite number, or NaN for a missing one")
+    return values
 
 
-def _cells(column: TableColumn, values: Array) -> list[object]:
-    if column.kind in _FLOATS:
-        if np.isinf(values).any():
-            raise InvalidExample(f"column {column.name!r} has infinity in row {int(np.isinf(values).argmax())}")
-        return [None if np.isnan(each) else float(each) for each in values]
+def _indices(column: TableColumn, values: Array) -> Array:
+    """Return one column of `categories`, int64 [n]."""
+    return np.array(_each(column.index, _texts(column, values)), np.int64)
+
+
+def _each(read: Callable[[object], T], texts: Sequence[str]) -> list[T]:
+    """Return what is read of each text; read each of several equal ones once."""
+    found: dict[str, T] = {}
+    for row, text in enumerate(texts):
+        if text not in found:
+            try:
+                found[text] = read(text)
+            except InvalidExample as error:
+                raise InvalidExample(f"row {row}: {error}") from error
+    return [found[text] for text in texts]
+
+
+def _texts(column: TableColumn, values: Array) -> list[str]:
     try:
         return [bytes(each).decode() for each in values]
     except UnicodeDecodeError as error:

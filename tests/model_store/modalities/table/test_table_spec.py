@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model_store.errors import InvalidExample, InvalidManifest
 from model_store.modalities import prepared, read_input_spec
@@ -62,17 +66,40 @@ def test_tensors_are_columns() -> None:
     assert [(each.name, each.dtype) for each in forms] == [
         ("age", "float32"),
         ("city", "bytes"),
-        ("member", "float32"),
+        ("member", "bytes"),
         ("since", "bytes"),
         ("zip", "bytes"),
     ]
-    tensors = {
-        each.name: np.array([[b""]], object) if each.dtype == "bytes" else np.array([[np.nan]], np.float32)
-        for each in forms
-    }
-    examples = SPEC.read_tensors(tensors)
-    assert isinstance(examples, list)
-    np.testing.assert_array_equal(prepared(SPEC, examples, 100).arrays["categories"], [[0, 0]])
+    whole = {"age": 41.0, "city": "Rome", "member": "yes", "since": "1970-01-11T12:00", "zip": "01099"}
+    cells = [whole, {"city": "Oslo"}, {**whole, "city": "Bonn", "member": "false"}]
+    rows = SPEC.read_tensors({each.name: column(each.name, cells) for each in forms})
+    wanted = prepared(SPEC, cells, 100)
+    assert rows.arrays.keys() == wanted.arrays.keys()
+    for name, array in wanted.arrays.items():
+        np.testing.assert_array_equal(rows.arrays[name], array)
+        assert rows.arrays[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "message"),
+    [
+        ("age", float("inf"), "row 1: column 'age' must be a finite number"),
+        ("member", "2", "row 1: column 'member' must be true or false"),
+        ("since", "yesterday", "row 1: column 'since' must be a date"),
+    ],
+)
+def test_wrong_cells_of_tensors_are_refused_by_their_row(name: str, cell: object, message: str) -> None:
+    """As cells of a row are, with the number of the row."""
+    cells: list[dict[str, object]] = [{}, {name: cell}]
+    with pytest.raises(InvalidExample, match=message):
+        SPEC.read_tensors({each.name: column(each.name, cells) for each in SPEC.tensors()})
+
+
+def column(name: str, cells: Sequence[Mapping[str, object]]) -> NDArray[Any]:
+    """Return a column of cells as a request sends it, [n, 1]."""
+    if name == "age":
+        return np.array([[row.get(name, np.nan)] for row in cells], np.float32)
+    return np.array([[str(row.get(name, "")).encode()] for row in cells], object)
 
 
 def test_a_blob_gives_its_rows_back() -> None:
