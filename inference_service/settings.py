@@ -52,7 +52,8 @@ class InferenceSettings(ServerSettings):
 
     max_batch_cost: NumbersByModality = Field(
         default_factory=partial(own_numbers, "batch_cost"),
-        description="Cost limit of a batch, by modality. An image or a row of numbers costs 1.",
+        description="Cost limit of a batch, by modality. An image or a row of numbers costs 1, a recording the samples "
+        "in its windows.",
     )
     max_queue_cost: NumbersByModality = Field(
         default_factory=partial(own_numbers, "queue_cost"),
@@ -63,8 +64,8 @@ class InferenceSettings(ServerSettings):
     )
     max_example_size: NumbersByModality = Field(
         default_factory=partial(own_numbers, "example"),
-        description="Size limit of an example, by modality: pixels of a decoded image, numbers of a row. Large "
-        "examples that are decoded at the same time have together at most this size.",
+        description="Size limit of an example, by modality: pixels of a decoded image, samples of a recording, numbers "
+        "of a row. Large examples that are decoded at the same time have together at most this size.",
     )
     max_request_size: NumbersByModality = Field(
         default_factory=partial(own_numbers, "request"),

@@ -46,8 +46,8 @@ class TrainingSettings(ServerSettings):
     )
     max_example_size: NumbersByModality = Field(
         default_factory=partial(own_numbers, "example"),
-        description="Size limit of an example, by modality: pixels of an image, numbers of a row. Larger examples are "
-        "left out and listed.",
+        description="Size limit of an example, by modality: pixels of an image, samples of a recording, numbers of a "
+        "row. Larger examples are left out and listed.",
     )
     uploads_bytes: int = Field(
         default=32768 * _MEBIBYTE, ge=1, description="Disk space of all unfinished uploads, interrupted ones included."

@@ -41,17 +41,28 @@ def cache_key(version: ResidentVersion, given: Examples | Rows, outputs: frozens
     names = sorted(output.name for output in outputs)
     digest = hashlib.blake2b(f"{version.name} {version.precision} {names} {type(given).__name__}".encode())
     for part in given.examples if isinstance(given, Examples) else _named(given):
-        if isinstance(part, str):
-            digest.update(f"text {len(part)}\0{part}".encode())
-        elif isinstance(part, bytes):
-            digest.update(b"encoded %d\0" % len(part))
-            digest.update(part)
-        elif isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype} {part.shape}\0".encode())
-            digest.update(np.ascontiguousarray(part).data)
-        else:
-            raise TypeError(f"an example of {type(part).__name__} has no bytes to be known by")
+        _add(digest, part)
     return digest.digest()
+
+
+def _add(digest: hashlib.blake2b, part: object) -> None:
+    """Take the bytes of an example, or of a part of one, with its type and size: no two examples give the same."""
+    if isinstance(part, str):
+        digest.update(f"text {len(part)}\0{part}".encode())
+    elif isinstance(part, bytes):
+        digest.update(b"encoded %d\0" % len(part))
+        digest.update(part)
+    elif isinstance(part, np.ndarray):
+        digest.update(f"{part.dtype} {part.shape}\0".encode())
+        digest.update(np.ascontiguousarray(part).data)
+    elif isinstance(part, int):
+        digest.update(f"number {part}\0".encode())
+    elif isinstance(part, tuple):
+        digest.update(f"parts {len(part)}\0".encode())
+        for each in part:
+            _add(digest, each)
+    else:
+        raise TypeError(f"an example of {type(part).__name__} has no bytes to be known by")
 
 
 def _named(rows: Rows) -> Iterator[object]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from model_store.architectures import tables, tabular, vision
+from model_store.architectures import audio, tables, tabular, vision
 from model_store.architectures.chain import HEAD, Chain, writes
 from model_store.architectures.head import Head
 from model_store.architectures.heads import fitted_head
@@ -30,7 +30,7 @@ from model_store.modalities.spec import InputSpec
 Builder = Callable[[Mapping[str, Any], Head], Chain]
 TensorForm = tuple[Sequence[int], torch.dtype]
 
-_FAMILIES = (vision, tabular, encoder, gru, tables)
+_FAMILIES = (vision, tabular, encoder, gru, tables, *audio.FAMILIES)
 _BUILDERS: dict[str, Builder] = {name: builder for family in _FAMILIES for name, builder in family.BUILDERS.items()}
 
 _LIBRARIES = {library.LIBRARY: library for library in (timm_chains, transformers_chains)}

@@ -19,8 +19,10 @@ from model_store.bases.official_weights import (
     official_weights,
     sha256_of,
 )
+from model_store.bases.packaged_audio import AUDIO_WEIGHTS
 from model_store.bases.packaged_text import PACKAGED_TEXT
-from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, PackagedWeights
+from model_store.bases.packaged_weights import PACKAGED_WEIGHTS as IMAGE_WEIGHTS
+from model_store.bases.packaged_weights import PackagedWeights
 from model_store.bases.state_dicts import filled, head_of, labels_of, plain_tensors
 from model_store.bases.weights_files import read_weights
 from model_store.errors import InvalidInput
@@ -38,6 +40,7 @@ __all__ = [
     "native_head",
 ]
 TORCHVISION = "torchvision"
+PACKAGED_WEIGHTS = (*IMAGE_WEIGHTS, *AUDIO_WEIGHTS)
 _MEBIBYTE = 1024 * 1024  # torchvision's `_file_size` counts in these
 
 
@@ -153,7 +156,7 @@ def _packaged_base(packaged: PackagedWeights) -> Base:
         architecture=packaged.architecture,
         source=packaged.distribution,
         licence=packaged.licence,
-        download_bytes=packaged.size_bytes,
+        download_bytes=packaged.download_bytes,
         num_parameters=packaged.num_parameters,
         input_spec=packaged.input_spec,
         labels=_packaged_labels(packaged),

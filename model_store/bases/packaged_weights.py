@@ -27,8 +27,20 @@ _FIRE = re.compile(r"fire([2-9])/(squeeze|expand)(1x1|3x3)")
 
 
 @dataclass(frozen=True)
+class PackagedFile:
+    """A file in a package."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class PackagedWeights:
-    """One file of weights in a package; `read` turns its bytes into tensors under torchvision's names."""
+    """One file of weights in a package, or several; `read` turns the bytes of each into tensors by the chain's names.
+
+    `beside` are the further files, in the order in which `read` takes them.
+    """
 
     architecture: str
     distribution: str
@@ -40,24 +52,31 @@ class PackagedWeights:
     num_parameters: int
     head: Head
     input_spec: InputSpec
-    read: Callable[[bytes], dict[str, Tensor]]
+    read: Callable[..., dict[str, Tensor]]
+    beside: tuple[PackagedFile, ...] = ()
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes of all files."""
+        return self.size_bytes + sum(each.size_bytes for each in self.beside)
 
     def load(self) -> dict[str, Tensor]:
-        """Return the tensors; raise BaseUnavailable where the package is missing or its file is another one."""
-        data = self._bytes()
-        if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise BaseUnavailable(
-                f"{self.path} is not the file of {self.distribution} {self.version}; {self._advice()}"
-            )
-        return self.read(data)
+        """Return the tensors; raise BaseUnavailable where the package is missing or a file of it is another one."""
+        files = (PackagedFile(self.path, self.size_bytes, self.sha256), *self.beside)
+        return self.read(*map(self._bytes, files))
 
-    def _bytes(self) -> bytes:
+    def _bytes(self, wanted: PackagedFile) -> bytes:
         try:
             # The file is found through the package's metadata: importing it would pull in OpenCV, Qt and more.
-            file = importlib.metadata.distribution(self.distribution).locate_file(self.path)
-            return Path(str(file)).read_bytes()
+            file = importlib.metadata.distribution(self.distribution).locate_file(wanted.path)
+            data = Path(str(file)).read_bytes()
         except (importlib.metadata.PackageNotFoundError, FileNotFoundError) as error:
             raise BaseUnavailable(f"the package {self.distribution} is not installed; {self._advice()}") from error
+        if hashlib.sha256(data).hexdigest() != wanted.sha256:
+            raise BaseUnavailable(
+                f"{wanted.path} is not the file of {self.distribution} {self.version}; {self._advice()}"
+            )
+        return data
 
     def _advice(self) -> str:
         return f"run: pip install --no-deps {self.distribution}=={self.version}"

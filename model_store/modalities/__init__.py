@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from model_store.blobs import BlobStore
+from model_store.modalities.audio import spec as audio
 from model_store.modalities.batch import EMBEDDING, IDS, MASK, Batch, X, cast, concatenated, split
 from model_store.modalities.checks import check
 from model_store.modalities.image import spec as image
@@ -15,6 +16,7 @@ from model_store.modalities.text import spec as text
 from model_store.modalities.values import spec as values
 
 INPUT_SPECS: Mapping[str, Callable[[Mapping[str, Any]], InputSpec]] = {
+    "audio": audio.AudioInputSpec.from_json,
     "image": image.ImageInputSpec.from_json,
     "text": text.TextInputSpec.from_json,
     "table": table.TableInputSpec.from_json,
@@ -25,6 +27,7 @@ LIMITS: Mapping[str, Limits] = {
     "image": image.LIMITS,
     "text": text.LIMITS,
     "table": table.LIMITS,
+    "audio": audio.LIMITS,
     "values": values.LIMITS,
 }
 """How large examples may be where nothing else is set, by modality."""
