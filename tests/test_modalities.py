@@ -12,6 +12,7 @@ from tests.test_import_rules import ROOT, imports, modules
 PACKAGES = ("model_store", "training_service", "inference_service", "grpc_runtime", "maas_client")
 WORDS = re.compile(r"image|pixel|jpeg|photo", re.IGNORECASE)
 MAX_LINES = 60
+IN_A_MODALITY = re.compile(r"modalities/\w+/")
 DICTIONARIES = {f"{package}/modalities/__init__.py" for package in PACKAGES}
 """Where a modality is found by its name."""
 PUBLISHED_WEIGHTS = {
@@ -25,7 +26,11 @@ def outside() -> list[Path]:
     """Return the modules that belong to no modality, and not to the demo, which is about photos."""
     found = (path.relative_to(ROOT) for path in modules(*PACKAGES))
     return [
-        path for path in found if "modalities/image/" not in str(path) and path.parts[:2] != ("maas_client", "demo")
+        path
+        for path in found
+        if not IN_A_MODALITY.search(str(path))
+        and str(path) not in DICTIONARIES
+        and path.parts[:2] != ("maas_client", "demo")
     ]
 
 

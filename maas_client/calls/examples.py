@@ -54,8 +54,9 @@ class Picture(Protocol):
 
 Alone = Example | bytes | Path | str | Picture
 """An example that need not stand in a list."""
-Given = Alone | Array | Sequence[float]
-"""An example: the path of a file or its bytes, an image of Pillow, RGB uint8 [height, width, 3], a row of numbers."""
+Given = Alone | Array | Sequence[float] | tuple[int, Array]
+"""An example: the path of a file or its bytes, an image of Pillow, RGB uint8 [height, width, 3], a row of numbers, or a
+pair of a sample rate and samples, float32 [n]."""
 Examples = Alone | Iterable[Given]
 """One example or several, of any kinds."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from maas.inference.v1.inference_pb2 import Example as Message
 from maas.open_inference.v2.open_inference_pb2 import ModelInput
 
-from maas_client.modalities import image, table, text, values
+from maas_client.modalities import audio, image, table, text, values
 from maas_client.modalities.columns import Filled
 from maas_client.modalities.image.datasets import draw_thumbnails
 
@@ -21,6 +21,7 @@ EXAMPLES: Mapping[str, Callable[[Path], Sequence[Example]]] = {
     "values": values.rows_in,
     "text": text.texts_at,
     "table": table.rows_in,
+    "audio": audio.recordings_below,
 }
 """The examples at a path, by modality; each may raise Unusable where there is no such thing at all."""
 FACTS: Mapping[str, Callable[[Any], Iterable[tuple[str, str]]]] = {
@@ -28,11 +29,13 @@ FACTS: Mapping[str, Callable[[Any], Iterable[tuple[str, str]]]] = {
     "values": values.facts,
     "text": text.facts,
     "table": table.facts,
+    "audio": audio.facts,
 }
 """What a dataset's summary says, as names and texts, by the field of the summary."""
 OBJECTS: Mapping[str, Callable[[Any], Message | None]] = {
     "image": image.example_of,
     "table": table.example_of,
+    "audio": audio.example_of,
     "values": values.example_of,
 }
 """What makes a message of an object in memory, by modality; None where it is no example of that one."""

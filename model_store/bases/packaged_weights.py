@@ -8,7 +8,7 @@ import io
 import pickle
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class PackagedWeights:
     input_spec: InputSpec
     read: Callable[..., dict[str, Tensor]]
     beside: tuple[PackagedFile, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def download_bytes(self) -> int:

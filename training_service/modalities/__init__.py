@@ -7,7 +7,7 @@ from typing import Any
 
 from model_store.blobs import BlobStore
 from model_store.modalities import InputSpec
-from training_service.modalities import image, table, text, values
+from training_service.modalities import audio, image, table, text, values
 from training_service.modalities.modality import TrainingModality
 from training_service.recipes.recipe import RecipeName
 
@@ -16,6 +16,7 @@ MODALITIES: Mapping[str, TrainingModality] = {
     values.KIND: values,
     text.KIND: text,
     table.KIND: table,
+    audio.KIND: audio,
 }
 """By the kind of the input spec."""
 LEARNERS: Mapping[str, Callable[[InputSpec, Iterable[bytes], BlobStore], InputSpec]] = {text.KIND: text.learned_spec}

@@ -45,6 +45,10 @@ class TrainingModality(Modality, Protocol):
         """Name all that the bits of prepared rows depend on, but for the dataset: of the spec, and of libraries."""
         ...
 
+    def longest(self, spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> Rows:
+        """Return a blank row in which each row of these examples has room; `facts` are theirs."""
+        ...
+
     def misfit(self, spec: InputSpec, about: Mapping[str, Any]) -> str:
         """Return why examples do not fit a spec of this modality; empty if they do. `about` is their summary."""
         ...

@@ -84,7 +84,7 @@ def prepare_dataset(
             for num_done in threads.map(prepare, range(0, len(rows), _ROWS_AT_ONCE)):
                 on_rows(num_done)
 
-    record = record_of(spec.blank().arrays)
+    record = record_of(modality.longest(spec, [row.facts for row in rows]).arrays)
     records = cache.load(prepared_key(digest, modality, spec), (len(rows),), record, fill)
     on_rows(len(rows))
     targets = TARGETS[manifest.task.kind].array(manifest.task, rows)

@@ -75,7 +75,13 @@ class MelSpectrogram(nn.Module):
 
 
 class Convolution(nn.Conv2d):
-    """A convolution, a leaky ReLU, and a lower bound of its output."""
+    """A convolution, a leaky ReLU, and a lower bound of its output; at random its numbers keep their size."""
+
+    def reset_parameters(self) -> None:
+        """Draw weights for a leaky ReLU (He et al. 2015), and no bias."""
+        nn.init.kaiming_uniform_(self.weight, a=_SLOPE)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return at least -0.4."""

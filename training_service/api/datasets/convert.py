@@ -141,6 +141,17 @@ def _values_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  
     return pb.Dataset(values=summary)
 
 
+def _audio_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  # noqa: ARG001, FBT001  as above
+    summary = pb.AudioSummary(
+        milliseconds=pb.Spread(**about["milliseconds"]),
+        sample_rates_hertz=about["rates"],
+        max_channel_count=about["max_channels"],
+        silent_count=about["num_silent"],
+    )
+    summary.total_duration.FromMilliseconds(about["total_milliseconds"])
+    return pb.Dataset(audio=summary)
+
+
 def _text_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  # noqa: ARG001, FBT001  as above
     summary = pb.TextSummary(characters=pb.Spread(**about["characters"]), words=pb.Spread(**about["words"]))
     return pb.Dataset(text=summary)
@@ -170,6 +181,7 @@ _SUMMARIES: Mapping[str, Callable[[Mapping[str, Any], bool], pb.Dataset]] = {
     "values": _values_summary,
     "text": _text_summary,
     "table": _table_summary,
+    "audio": _audio_summary,
 }
 
 

@@ -61,6 +61,11 @@ def variant(spec: InputSpec, name: str) -> InputSpec:
     return replace(cast("ImageInputSpec", spec), fit=name)
 
 
+def longest(spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> Rows:  # noqa: ARG001  the spec says it
+    """Return a blank row."""
+    return spec.blank()
+
+
 def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:  # noqa: ARG001  images are resized
     """Return nothing: images of any size fit."""
     return ""
