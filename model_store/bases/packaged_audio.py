@@ -90,7 +90,7 @@ def _pictures_of(network: PackagedWeights) -> PackagedWeights:
         network,
         architecture=pictures.NAME,
         arguments={"network": network.architecture},
-        input_spec=AudioInputSpec(rate=RATE, window=_PICTURE_WINDOW, hop=_PICTURE_WINDOW, max_windows=30),
+        input_spec=AudioInputSpec(rate=RATE, window=_PICTURE_WINDOW, hop=_PICTURE_WINDOW, max_windows=30, centred=True),
         read=read,
     )
 
@@ -98,9 +98,9 @@ def _pictures_of(network: PackagedWeights) -> PackagedWeights:
 _LSTM_WINDOW = 16_000
 
 RANDOM_SPECS: Mapping[str, AudioInputSpec] = {
-    "audio_lstm": AudioInputSpec(rate=RATE, window=_LSTM_WINDOW, hop=_LSTM_WINDOW, max_windows=60),
-    "speech_embedding": AudioInputSpec(rate=RATE, window=WINDOW, hop=_HOP, max_windows=32),
-    whisper.NAME: AudioInputSpec(rate=RATE, window=_TWO_SECONDS, hop=_TWO_SECONDS, max_windows=30),
+    "audio_lstm": AudioInputSpec(rate=RATE, window=_LSTM_WINDOW, hop=_LSTM_WINDOW, max_windows=60, centred=True),
+    "speech_embedding": AudioInputSpec(rate=RATE, window=WINDOW, hop=_HOP, max_windows=32, centred=True),
+    whisper.NAME: AudioInputSpec(rate=RATE, window=_TWO_SECONDS, hop=_TWO_SECONDS, max_windows=30, centred=True),
 }
 """The input specs of networks that begin at random."""
 AUDIO_WEIGHTS = (

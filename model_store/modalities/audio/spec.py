@@ -34,6 +34,7 @@ WINDOWS = "windows"
 """The samples of a row, int16 [n, windows, samples]; its mask says which windows are of the recording: [n, windows]."""
 _SAMPLES_TENSOR, _RATE_TENSOR, _FILE_TENSOR = "SAMPLES", "RATE", "AUDIO"
 _FULL_SCALE = 32768
+_LEFT_OUT = 0.01  # of the energy, at each end of a recording whose windows are centred
 _WindowsArray = NDArray[np.int16]
 
 
@@ -42,14 +43,17 @@ class AudioInputSpec:
     """How a recording becomes rows of samples: `rate` in hertz, `window` and `hop` in samples of that rate.
 
     A window begins every `hop` samples until the end of the recording, and the last one is filled up with silence. Of a
-    recording with more than `max_windows`, that number is taken, spread evenly from its start to its end. Samples are
-    kept in 16 bits, as most files have them; louder ones are clipped.
+    recording with more than `max_windows`, that number is taken, spread evenly from its start to its end. With
+    `centred` the windows cover the part that has all energy but a hundredth at each end, and have it in their middle: a
+    word is at the same place in its window, whatever silence is around it. Samples are kept in 16 bits, as most files
+    have them; louder ones are clipped.
     """
 
     rate: int
     window: int
     hop: int
     max_windows: int = 32
+    centred: bool = False
     kind: str = KIND
 
     def __post_init__(self) -> None:
@@ -57,6 +61,7 @@ class AudioInputSpec:
         for name, least, most in (("rate", MIN_RATE, MAX_RATE), ("window", 16, MAX_ROW_SAMPLES)):
             check(_is_integer(getattr(self, name), least, most), name, f"must be an integer in {least}..{most}")
         check(_is_integer(self.hop, 1, self.window), "hop", "must be an integer in 1..window")
+        check(type(self.centred) is bool, "centred", "must be true or false")
         most = MAX_ROW_SAMPLES // self.window
         check(_is_integer(self.max_windows, 1, most), "max_windows", f"must be an integer in 1..{most}")
 
@@ -99,7 +104,7 @@ class AudioInputSpec:
         return OpenedRecording(_Given(rate, checked_samples(samples)), self)
 
     def num_windows(self, num_frames: int, rate: int) -> int:
-        """Return the number of windows that are cut out of a recording with so many samples a channel."""
+        """Return the number of windows that are cut out of a recording with so many samples a channel, at most."""
         beyond = max(0, resampled_size(num_frames, rate, self.rate) - self.window)
         return min(1 + -(-beyond // self.hop), self.max_windows)
 
@@ -210,17 +215,30 @@ class OpenedRecording:
 
 def cut(samples: Numbers, spec: AudioInputSpec) -> tuple[_WindowsArray, int]:
     """Return samples of the spec's rate as int16 [1, windows, window], and how many windows are not filling."""
-    num_windows = spec.num_windows(samples.size, spec.rate)
-    last_start = max(0, samples.size - spec.window)
-    is_spread = 1 + -(-last_start // spec.hop) > num_windows
-    starts = (
-        np.linspace(0, last_start, num_windows).astype(np.int64) if is_spread else np.arange(num_windows) * spec.hop
-    )
+    low, high = _loud_part(samples) if spec.centred else (0, samples.size)
+    num_windows = spec.num_windows(high - low, spec.rate)
+    last_start = max(0, high - low - spec.window)
+    if 1 + -(-last_start // spec.hop) > num_windows:
+        starts = low + np.linspace(0, last_start, num_windows).astype(np.int64)
+    else:
+        covered = spec.window + (num_windows - 1) * spec.hop
+        first = (low + high - covered) // 2 if spec.centred else 0
+        starts = first + np.arange(num_windows) * spec.hop
     windows = np.zeros((1, spec.padded_windows(num_windows), spec.window), np.int16)
     for row, start in zip(windows[0], starts.tolist(), strict=False):
-        part = samples[start : start + spec.window]
-        row[: part.size] = (part * _FULL_SCALE).round().clip(-_FULL_SCALE, _FULL_SCALE - 1)
+        part = samples[max(0, start) : max(0, start + spec.window)]
+        before = max(0, -start)
+        row[before : before + part.size] = (part * _FULL_SCALE).round().clip(-_FULL_SCALE, _FULL_SCALE - 1)
     return windows, num_windows
+
+
+def _loud_part(samples: Numbers) -> tuple[int, int]:
+    """Return start and end of the part that has all energy but a hundredth at each end; of silence, all of it."""
+    energy = np.cumsum(np.square(samples, dtype=np.float64))
+    if not energy[-1]:
+        return 0, samples.size
+    low, high = np.searchsorted(energy, [_LEFT_OUT * energy[-1], (1 - _LEFT_OUT) * energy[-1]]).tolist()
+    return low, min(high + 1, samples.size)
 
 
 def _rows(windows: _WindowsArray, num_windows: int) -> Rows:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,21 @@ def test_a_window_begins_every_hop(num_samples: int, num_windows: int, num_padde
     assert abs(float(ends[ends != 0][-1]) / 32768 - samples[-1]) < 1e-4
 
 
+@pytest.mark.parametrize("around", [(0, 0), (4000, 0), (0, 30_000), (20_000, 9_000)])
+def test_centred_windows_leave_silence_out(around: tuple[int, int]) -> None:
+    """A word is in the middle of its window wherever it is in the recording; silence alone is one, too."""
+    spec = replace(SPEC, centred=True)
+    word = noise(0, 0.2)
+    found = row((RATE, np.pad(word, around)), spec)
+    assert found[WINDOWS].shape == (1, 1, 8000)
+    (loud,) = np.nonzero(found[WINDOWS][0, 0])
+    assert abs((loud[0] + loud[-1]) // 2 - 4000) < 100
+    assert loud.size > 0.99 * word.size
+    longer = row((RATE, np.pad(noise(1, 1.0), around)), spec)
+    assert longer[MASK].sum() in {3, 4}
+    assert row((RATE, np.zeros(9_000, np.float32)), spec)[MASK].sum() == 2
+
+
 def test_rows_of_several_lengths_go_together() -> None:
     """Shorter ones are filled up with masked windows; the cost of a row is that of its form."""
     rows = prepared(SPEC, [(RATE, tone(440)), (RATE, tone(440, seconds=2.0))], LARGE)
@@ -125,7 +142,16 @@ def test_a_spec_and_its_rows_come_back() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rate": 1}, {"rate": True}, {"window": 0}, {"hop": 0}, {"hop": 8001}, {"max_windows": 0}, {"max_windows": 10**6}],
+    [
+        {"rate": 1},
+        {"rate": True},
+        {"window": 0},
+        {"hop": 0},
+        {"hop": 8001},
+        {"max_windows": 0},
+        {"max_windows": 10**6},
+        {"centred": 1},
+    ],
 )
 def test_an_impossible_spec_is_refused(wrong: dict[str, int]) -> None:
     """By the name of its field."""

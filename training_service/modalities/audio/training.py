@@ -28,7 +28,7 @@ _FULL_SCALE = 32768
 def preparation(spec: InputSpec) -> str:
     """Return the key of prepared windows: rate, window, hop, their number, the decoder and the resampler."""
     own = cast("AudioInputSpec", spec)
-    sizes = f"{own.rate}-{own.window}-{own.hop}-{own.max_windows}"
+    sizes = f"{own.rate}-{own.window}-{own.hop}-{own.max_windows}-{own.centred}"
     return f"{sizes}-soundfile-{version('soundfile')}-scipy-{version('scipy')}"
 
 
