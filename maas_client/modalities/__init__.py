@@ -46,5 +46,7 @@ COLUMNS: Mapping[str, Callable[[Sequence[ModelInput], Sequence[str], Sequence[st
     "values": values.columns_of,
 }
 """Which columns of a table fill which input, by modality: of the columns, and of those that somebody chose."""
+SUFFIXES: Mapping[str, tuple[str, ...]] = {"audio": audio.SUFFIXES}
+"""The names of files, in folders, by which a modality is known; other folders are of images."""
 
-__all__ = ["COLUMNS", "EXAMPLES", "FACTS", "OBJECTS", "Example", "draw_thumbnails"]
+__all__ = ["COLUMNS", "EXAMPLES", "FACTS", "OBJECTS", "SUFFIXES", "Example", "draw_thumbnails"]

@@ -10,6 +10,8 @@ from maas.model_store.v1 import model_store_pb2
 from maas_client.client import Client
 from maas_client.errors import NotFound
 from maas_client.failures import CommandFailed, WrongUsage
+from maas_client.files.folders import FoundFile, files_below
+from maas_client.modalities import SUFFIXES
 from maas_client.typed.data_options import modality_of
 from maas_client.typed.known_names import there_are
 from maas_client.typed.metric_names import METRICS
@@ -38,7 +40,7 @@ def check_exists(data: str) -> None:
 def describe_data(client: Client, data: str, *, modality: str, task: str) -> Data:
     """Say what a dataset is, or an upload by its form; raise NotFound where there is no such dataset."""
     if not data.startswith(DATASETS):
-        return Data(modality or modality_of(Path(data)), task)
+        return Data(modality or _modality_of_files(Path(data)) or modality_of(Path(data)), task)
     try:
         found = client.dataset(data)
     except NotFound as error:
@@ -48,6 +50,15 @@ def describe_data(client: Client, data: str, *, modality: str, task: str) -> Dat
             ) from error
         raise
     return Data(found.modality, model_store_pb2.Task.Name(found.task).removeprefix("TASK_").lower())
+
+
+def _modality_of_files(folder: Path) -> str:
+    """Return the modality that the first file of a folder with a known name has; empty where none has."""
+    if not folder.is_dir():
+        return ""
+    suffixes = (each.path.suffix.lower() for each in files_below(folder) if isinstance(each, FoundFile))
+    known = {suffix: modality for modality, names in SUFFIXES.items() for suffix in names}
+    return next((known[suffix] for suffix in suffixes if suffix in known), "")
 
 
 def only_base(client: Client, data: Data) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from maas_client.files.folders import FoundFile, files_below
 from maas_client.files.tables import Unusable
 
-_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
 
 
 def recordings_below(folder: Path) -> list[tuple[str, Callable[[], bytes]]]:
@@ -16,7 +16,7 @@ def recordings_below(folder: Path) -> list[tuple[str, Callable[[], bytes]]]:
     if not folder.is_dir():
         raise Unusable(f"must be a folder of recordings, which {folder} is not")
     found = (each.path for each in files_below(folder) if isinstance(each, FoundFile))
-    files = sorted(file for file in found if file.suffix.lower() in _SUFFIXES)
+    files = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise Unusable(f"there are no recordings below {folder} ({', '.join(_SUFFIXES)})")
+        raise Unusable(f"there are no recordings below {folder} ({', '.join(SUFFIXES)})")
     return [(str(file), file.read_bytes) for file in files]

@@ -1,0 +1,92 @@
+"""Spoken words of Debian packages: a synthesiser's voices, and prompts that people recorded; no root is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+PROMPTS: Mapping[str, str] = {
+    "english": "asterisk-core-sounds-en-wav",
+    "french": "asterisk-core-sounds-fr-wav",
+    "italian": "asterisk-core-sounds-it-wav",
+    "russian": "asterisk-core-sounds-ru-wav",
+    "spanish": "asterisk-core-sounds-es-wav",
+}
+"""The package of each language: about 570 prompts at 8 kHz, by one person."""
+_SYNTHESISER = "espeak-ng"
+_WORD = re.compile(r"\w[\w.+-]*")
+_NOT_NEEDED = re.compile(r"(libc6|gcc-.*|libgcc-.*|debconf.*|.*-data)$")
+_LIBRARIES = ("usr/lib", "lib")
+
+
+def unpacked(cache: Path, packages: Sequence[str], *, with_libraries: bool = False) -> Path:
+    """Return a folder with the files of packages and, if asked, of the libraries that they need; fetched once."""
+    root, done = cache / "root", cache / f"{'-'.join(packages)[:60]}.done"
+    if not done.exists():
+        options = _options(cache / "apt")
+        _run(["apt-get", *options, "update"], cache)
+        wanted = [*packages, *(_needed(options, packages) if with_libraries else ())]
+        _run(["apt-get", *options, "download", *dict.fromkeys(wanted)], cache)
+        for package in sorted(cache.glob("*.deb")):
+            _run(["dpkg", "-x", str(package), str(root)], cache)
+            package.unlink()
+        done.touch()
+    return root
+
+
+class Synthesiser:
+    """espeak-ng, run from where it was unpacked."""
+
+    def __init__(self, cache: Path) -> None:
+        """Fetch it, with its voices."""
+        self._root = unpacked(cache, [_SYNTHESISER, f"{_SYNTHESISER}-data"], with_libraries=True)
+        data = next(self._root.glob(f"usr/lib/*/{_SYNTHESISER}-data"))
+        folders = {str(each.parent) for base in _LIBRARIES for each in (self._root / base).rglob("*.so*")}
+        self._environment = {"ESPEAK_DATA_PATH": str(data), "LD_LIBRARY_PATH": os.pathsep.join(sorted(folders))}
+
+    def say(self, word: str, path: Path, *, voice: str, words_a_minute: int, pitch: int) -> Path:
+        """Write a word as a WAV file of 22 kHz."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [str(self._root / "usr/bin" / _SYNTHESISER), "-v", voice, "-s", str(words_a_minute), "-p", str(pitch)]
+        subprocess.run(
+            [*command, "-w", str(path), word], env=self._environment, check=True, stdin=subprocess.DEVNULL,
+            capture_output=True,
+        )  # fmt: skip
+        return path
+
+
+def prompts(cache: Path, language: str) -> Path:
+    """Return the folder of a language's prompts."""
+    root = unpacked(cache / language, [PROMPTS[language]])
+    (folder,) = [each for each in (root / "usr/share/asterisk/sounds").iterdir() if each.is_dir()]
+    return folder
+
+
+def has_packages() -> bool:
+    """Say whether this machine can fetch and unpack Debian's packages."""
+    return all(shutil.which(each) for each in ("apt-get", "apt-cache", "dpkg"))
+
+
+def _options(folder: Path) -> list[str]:
+    for each in ("lists/partial", "cache/archives/partial"):
+        (folder / each).mkdir(parents=True, exist_ok=True)
+    return ["-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
+
+
+def _needed(options: Sequence[str], packages: Sequence[str]) -> Iterator[str]:
+    """Yield the packages of libraries that these depend on, directly or not."""
+    without = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+    command = ["apt-cache", *options, "depends", "--recurse", *(f"--no-{each}" for each in without), *packages]
+    found = subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+    for line in found.splitlines():
+        if _WORD.fullmatch(line) and not _NOT_NEEDED.fullmatch(line):
+            yield line
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL, capture_output=True)
