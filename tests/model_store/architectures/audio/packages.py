@@ -6,7 +6,7 @@ import importlib.metadata
 
 import pytest
 
-from model_store.bases.packaged_audio import AUDIO_WEIGHTS
+from model_store.bases.audio.packaged import AUDIO_WEIGHTS
 
 
 def needs(architecture: str) -> pytest.MarkDecorator:

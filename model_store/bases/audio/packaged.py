@@ -13,7 +13,7 @@ from torch import Tensor
 from model_store.architectures import Head
 from model_store.architectures.audio import pictures, whisper
 from model_store.architectures.audio.speech_embedding import RATE, WINDOW
-from model_store.bases.ctranslate2_file import read_ctranslate2
+from model_store.bases.audio.ctranslate2_file import read_ctranslate2
 from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, PackagedFile, PackagedWeights
 from model_store.extras import require
 from model_store.modalities.audio.spec import AudioInputSpec
