@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.harness.figures import Part, run_parts
-from benchmarks.modality_parts import tables, text
+from benchmarks.modality_parts import audio, tables, text
 
-PARTS: Mapping[str, Part] = {"text": text.text, "tables": tables.tables}
+PARTS: Mapping[str, Part] = {"audio": audio.audio, "text": text.text, "tables": tables.tables}
 
 if __name__ == "__main__":
     run_parts("modalities", __doc__ or "", PARTS)
