@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.harness.figures import Part, run_parts
-from benchmarks.modality_parts import audio, tables, text
+from benchmarks.modality_parts import audio, heads, scoring, tables, text
 
-PARTS: Mapping[str, Part] = {"audio": audio.audio, "text": text.text, "tables": tables.tables}
+PARTS: Mapping[str, Part] = {
+    "audio": audio.audio,
+    "heads": heads.heads,
+    "scoring": scoring.scoring,
+    "tables": tables.tables,
+    "text": text.text,
+}
 
 if __name__ == "__main__":
     run_parts("modalities", __doc__ or "", PARTS)

@@ -27,7 +27,8 @@ _ENCODER = {
 }
 RECIPES: Mapping[RecipeName, Mapping[str, Any]] = {
     # An encoder of sentences tells apart what a head has already fitted, and learns no more: on 200 articles of Reuters
-    # R8 MiniLM stayed at the 0.93 of a linear probe. From a random head, at 2e-4 in the backbone, it came to 0.95.
+    # R8 MiniLM stayed at the 0.93 of a linear probe. From a random head, at 2e-4 in the backbone, a plain loop of 12
+    # epochs came to 0.95 of 400 test articles.
     RecipeName.FULL: _ENCODER,
     # Plain gradient descent hardly moves the embedding of a word that is seldom there.
     RecipeName.SCRATCH: {
