@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +31,26 @@ class Client(DatasetCalls, EditCalls, StatusCalls):
     """
 
     def predict_files(
-        self, model: str, paths: Iterable[Path | str], *, columns: Sequence[str] = (), top_k: int = 0
+        self,
+        model: str,
+        paths: Iterable[Path | str],
+        *,
+        texts: Iterable[str] = (),
+        columns: Sequence[str] = (),
+        top_k: int = 0,
     ) -> Iterator[Answer]:
-        """Yield an answer for each file, each file below a folder, and each row of a CSV file.
+        """Yield an answer for each text, each file, each file below a folder, and each row of a table.
 
-        `columns` are those of a CSV file to send, by the names in its first line; without them all are sent. An example
-        that cannot be read, or that the service refuses, has an `error`, and costs no other one its answer. Requests
-        are as large as the service takes them.
+        `columns` are those of a table to send, by the names in its first line; without them, all that the version
+        takes. An example that cannot be read, or that the service refuses, has an `error`, and costs no other one its
+        answer. Requests are as large as the service takes them.
         """
+        from maas_client.scoring.row_questions import row_questions
         from maas_client.transfers.predicting import predict_all
-        from maas_client.transfers.questions import questions_of
+        from maas_client.transfers.questions import questions_of, text_questions
 
-        yield from predict_all(self, model, questions_of(map(Path, paths), columns), top_k)
+        of_files = questions_of(map(Path, paths), rows_of=row_questions(self, model, columns))
+        yield from predict_all(self, model, chain(text_questions(texts), of_files), top_k)
 
     def score_files(
         self,

@@ -6,8 +6,9 @@ import csv
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from maas_client.client import Client
 from maas_client.stack.processes import Stack
 
 NUM_COLUMNS, NUM_TRAINED = 20, 5000
-_CHOSEN = {"tree_count": 100, "tree_learning_rate": 0.1, "leaf_count": 31}
+_CHOSEN: Mapping[str, Any] = {"tree_count": 100, "tree_learning_rate": 0.1, "leaf_count": 31}
 
 
 def scoring(folder: Path, options: Options) -> Iterator[Figure]:

@@ -22,11 +22,17 @@ from maas_client.views.progress import row_bar
 
 def predict(
     model: Annotated[str, typer.Argument(help="flowers, flowers@production or flowers/3.")],
-    files: Annotated[list[Path], typer.Argument(help="Photos, folders of them, or CSV files of numbers.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files, folders of them, or tables: .csv, .tsv, .jsonl, - for standard input."),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A text; may be repeated.")] = None,
     top_k: Annotated[
         int, typer.Option(min=0, max=INT32_MAX, help="Classification: labels for each example; 0 means the best five.")
     ] = 0,
-    columns: Annotated[str, typer.Option(help="CSV: columns to send, such as length,width; default: all.")] = "",
+    columns: Annotated[
+        str, typer.Option(help="Tables: columns to send, such as length,width; default: those that the version takes.")
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(help="Write the scores to this file, .csv or .jsonl; the same command goes on with a broken one."),
@@ -36,11 +42,16 @@ def predict(
 ) -> None:
     """Ask a served model about examples; exit with 1 where one of them has no answer."""
     chosen = [each.strip() for each in columns.split(",") if each.strip()]
+    files, texts = files or [], text or []
+    if not files and not texts:
+        raise WrongUsage("name files, a folder, a table, or give a --text")
     if output is not None:
+        if texts:
+            raise WrongUsage("--text goes without --output: put texts into a table")
         _score(model, files, output, chosen, top_k)
         return
     with Client() as client, notes.status("predicting"):
-        found, failure = _until_failure(client.predict_files(model, files, columns=chosen, top_k=top_k))
+        found, failure = _until_failure(client.predict_files(model, files, texts=texts, columns=chosen, top_k=top_k))
     if not found and failure is None:
         raise WrongUsage("there are no files in there: name files, or a folder that has some")
     if as_json:
@@ -51,7 +62,7 @@ def predict(
     for each in wrong:
         notes.print("[bold red]error[/]", as_text(f"{each.name}: {each.error}"), highlight=False, soft_wrap=True)
     if failure is not None:
-        total = sum(1 for _ in questions_of(files, chosen))
+        total = len(texts) + sum(1 for _ in questions_of(files, chosen))
         if found:
             notes.print(f"{total - len(found)} of {total} examples have no answer", highlight=False)
         raise failure

@@ -16,8 +16,7 @@ from typing import IO, Any
 from maas_client.files.tables import Unusable
 from model_store.normal_form import normal_form
 
-TABLES = (".csv", ".tsv", ".jsonl")
-"""Suffixes of files of rows."""
+_TABLES = (".csv", ".tsv", ".jsonl")
 _SEPARATORS = ",;\t|"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PEEKED = 64 * 1024  # bytes that tell of the encoding, and of the separator
@@ -111,6 +110,11 @@ def open_table(path: Path, standard_input: IO[bytes]) -> Iterator[RowTable]:
         raise Unusable(f"{path} cannot be read: {error.strerror or error}") from error
     with raw:
         yield RowTable(str(path), raw, is_json=path.suffix.lower() == ".jsonl")
+
+
+def is_table(path: Path) -> bool:
+    """Say whether a file holds rows, by its name; standard input, `-`, does."""
+    return str(path) == "-" or path.suffix.lower() in _TABLES
 
 
 def is_number(cell: str) -> bool:

@@ -49,4 +49,10 @@ COLUMNS: Mapping[str, Callable[[Sequence[ModelInput], Sequence[str], Sequence[st
 SUFFIXES: Mapping[str, tuple[str, ...]] = {"audio": audio.SUFFIXES}
 """The names of files, in folders, by which a modality is known; other folders are of images."""
 
-__all__ = ["COLUMNS", "EXAMPLES", "FACTS", "OBJECTS", "SUFFIXES", "Example", "draw_thumbnails"]
+ROWS: Mapping[str, Callable[[Sequence[Filled], Sequence[str]], Message]] = {
+    "table": table.example_of_row,
+    "text": text.example_of_row,
+}
+"""The message of a row whose columns fill the inputs so, by modality; a row of numbers is read by itself."""
+
+__all__ = ["COLUMNS", "EXAMPLES", "FACTS", "OBJECTS", "ROWS", "SUFFIXES", "Example", "draw_thumbnails"]

@@ -12,7 +12,7 @@ from maas.inference.v1.inference_pb2 import Prediction
 
 from maas_client.calls.predictions import PredictionCalls
 from maas_client.failures import CommandFailed
-from maas_client.files.row_blocks import TABLES, Block, open_table
+from maas_client.files.row_blocks import Block, is_table, open_table
 from maas_client.files.tables import Unusable
 from maas_client.scoring.inputs import Signature
 from maas_client.scoring.scorer import Scorer, signature_of
@@ -60,11 +60,6 @@ def score(
     except Unusable as error:
         raise CommandFailed(f"{', '.join(map(str, sources))}: {error}") from error
     return Scored(output, file.num_written, num_errors, signature.version)
-
-
-def is_table(path: Path) -> bool:
-    """Say whether a file holds rows, by its name; standard input does."""
-    return str(path) == "-" or path.suffix.lower() in TABLES
 
 
 def _scores(

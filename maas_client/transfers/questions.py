@@ -9,22 +9,37 @@ from pathlib import Path
 
 from maas.inference.v1.inference_pb2 import Example, Values
 
+from maas_client.files.row_blocks import is_table
 from maas_client.files.tables import Unusable, number_rows
 from maas_client.transfers.predicting import Question
 
 
-def questions_of(paths: Iterable[Path], columns: Sequence[str] = ()) -> Iterator[Question]:
-    """Yield a question for each file, for the visible files below each folder, and for each row of a CSV file.
+def questions_of(
+    paths: Iterable[Path], columns: Sequence[str] = (), rows_of: Callable[[Path], Iterator[Question]] | None = None
+) -> Iterator[Question]:
+    """Yield a question for each file, for the visible files below each folder, and for each row of a table.
 
-    `columns` are those of a CSV file to send, in this order, by the names in its first line; without them all are sent.
+    `columns` are those of a CSV file of numbers to send, in this order, by the names in its first line; without them
+    all are sent. `rows_of` reads tables instead.
     """
+    read = rows_of or partial(number_questions, columns=columns)
     for path in paths:
         if path.is_dir():
             yield from map(_file, _files_below(path))
-        elif path.suffix.lower() == ".csv":
-            yield from _rows(path, columns)
+        elif is_table(path):
+            yield from read(path)
         else:
             yield _file(path)
+
+
+def text_questions(texts: Iterable[str]) -> Iterator[Question]:
+    """Yield a question for each text, by its number from 1."""
+    for number, text in enumerate(texts, 1):
+        yield Question(f"text {number}", partial(_text, text))
+
+
+def _text(text: str) -> Example:
+    return Example(text=text)
 
 
 def _file(path: Path) -> Question:
@@ -37,7 +52,8 @@ def _file(path: Path) -> Question:
     return Question(str(path), read)
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[Question]:
+def number_questions(path: Path, columns: Sequence[str] = ()) -> Iterator[Question]:
+    """Yield a question for each row of a CSV file of numbers."""
     try:
         for name, read in number_rows(path, columns):
             yield Question(name, partial(_row, read))

@@ -74,3 +74,17 @@ def test_a_whole_table_is_scored(serving: Client, tmp_path: Path) -> None:
     labels = [line.split(",")[0] for line in lines[1:]]
     right = [each["label"] == label for each, label in zip(scores, labels, strict=True)]
     assert sum(right) / len(right) > 0.95
+
+
+def test_the_rows_of_a_file_are_answered_one_by_one(serving: Client, tmp_path: Path) -> None:
+    """As cells by column: the target is left out, and a wrong cell costs its row alone."""
+    header, *lines = PENGUINS.read_text().splitlines()
+    wrong = lines[4].replace("Torgersen,", "Torgersen,long ")
+    source = tmp_path / "penguins.csv"
+    source.write_text("\n".join([header, *lines[:3], wrong, lines[5]]) + "\n")
+    answers = list(serving.predict_files("penguins", [source], top_k=1))
+    assert [each.name for each in answers] == [f"{source}:{line}" for line in range(2, 7)]
+    assert [bool(each.error) for each in answers] == [False, False, False, True, False]
+    assert "must have a number, not 'long" in answers[3].error
+    found = [each.prediction.classification.scores[0].label for each in answers if each.prediction is not None]
+    assert found == ["Adelie"] * 4

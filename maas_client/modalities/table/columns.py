@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from google.protobuf.struct_pb2 import Value
+from maas.inference.v1.inference_pb2 import Example, Row
 from maas.open_inference.v2.open_inference_pb2 import TYPE_STRING, ModelInput
 
 from maas_client.modalities.columns import Filled, places_of
@@ -17,3 +19,8 @@ def columns_of(inputs: Sequence[ModelInput], columns: Sequence[str], _: Sequence
         Filled(each.name, datatype, tuple(each.dims), (place,), may_be_missing=True)
         for each, datatype, place in zip(inputs, types, places, strict=True)
     ]
+
+
+def example_of_row(filled: Sequence[Filled], row: Sequence[str]) -> Example:
+    """Return the message of a row: the version reads the texts of its cells."""
+    return Example(row=Row(cells={each.name: Value(string_value=row[each.places[0]]) for each in filled}))

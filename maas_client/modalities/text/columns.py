@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from maas.inference.v1.inference_pb2 import Example
 from maas.open_inference.v2.open_inference_pb2 import ModelInput
 
 from maas_client.files.tables import Unusable
@@ -23,3 +24,8 @@ def columns_of(inputs: Sequence[ModelInput], columns: Sequence[str], chosen: Seq
     if len(chosen) != 1:
         raise Unusable(f"has {len(columns)} columns: say which one has the texts by --columns")
     return [Filled(found.name, "BYTES", (), places_of(columns, chosen))]
+
+
+def example_of_row(filled: Sequence[Filled], row: Sequence[str]) -> Example:
+    """Return the message of a row's text."""
+    return Example(text=row[filled[0].places[0]])

@@ -43,3 +43,18 @@ def test_a_column_of_texts_is_scored(client: Client, tmp_path: Path) -> None:
     numbers = [[float(each["score:farm"]), float(each["score:sea"])] for each in lines]
     np.testing.assert_allclose(numbers, wanted, atol=1e-4)
     assert empty["error"]
+
+
+def test_texts_and_a_table_of_them_are_answered_one_by_one(client: Client, tmp_path: Path) -> None:
+    """Each by its number, or by its line."""
+    source = tmp_path / "texts.tsv"
+    source.write_text("text\tid\n" + "".join(f"{text}\t{number}\n" for number, text in enumerate(TEXTS)))
+    answers = list(client.predict_files("topics", [source], texts=TEXTS[:2]))
+    assert [each.name for each in answers[:3]] == ["text 1", "text 2", f"{source}:2"]
+    wanted, _ = by_hand([*TEXTS[:2], *TEXTS])
+    scores = [
+        {each.label: each.score for each in answer.prediction.classification.scores}
+        for answer in answers
+        if answer.prediction is not None
+    ]
+    np.testing.assert_allclose([[each["farm"], each["sea"]] for each in scores], wanted, atol=1e-4)
