@@ -27,7 +27,7 @@ _TREES_OF_MANY_ROWS = 100  # scikit-learn's default
 _MANY_ROWS = 50_000
 _LEARNING_RATE, _LEAF_COUNT = 0.1, 31  # scikit-learn's defaults
 _MAX_CATEGORIES = 255
-_NODE = {"feature": np.int64, "left": np.int64, "threshold": np.float32, "missing_left": np.bool_, "value": np.float64}
+_NODE = {"feature": np.int32, "left": np.int32, "threshold": np.float32, "missing_left": np.bool_, "value": np.float64}
 _LARGEST = np.finfo(np.float32).max
 
 
@@ -118,7 +118,7 @@ class _Trees:
             self._append({name: np.zeros(1, kind) for name, kind in _NODE.items()}, np.array([-1]), 0)
         tensors = {name: np.concatenate([each[name] for each in self._nodes]) for name in (*_NODE, "split")}
         tensors |= {
-            "root": np.array(self._roots, np.int64),
+            "root": np.array(self._roots, np.int32),
             "output": np.array(self._outputs, np.int64),
             "baseline": np.array(self._baseline),
         }
@@ -189,7 +189,7 @@ class _Trees:
         found: dict[str, NDArray[Any]] = {name: nodes[name].astype(kind) for name, kind in _NODE.items()}
         if not self._roots and len(split) == 1:
             found |= {"threshold": np.full(1, _LARGEST), "missing_left": np.ones(1, np.bool_)}
-        self._nodes.append({**found, "left": found["left"] + self._num_nodes, "split": split})
+        self._nodes.append({**found, "left": found["left"] + self._num_nodes, "split": split.astype(np.int32)})
         self._roots.append(self._num_nodes)
         self._outputs.append(output)
         self._num_nodes += len(split)
