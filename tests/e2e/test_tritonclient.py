@@ -22,11 +22,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from grpc_runtime.child_process import command_of
-from model_store.modalities import INPUT_SPECS, Batch
+from model_store.modalities import Batch
 from tests.inference_service.inferring import NUMBERS, PROBE, decoded
 from tests.inference_service.making import expected, open_registry, photo, pixels
 from tests.inference_service.running import until
-from tests.inference_service.tasks import PHOTOS, ROWS, TASK_OF, by_hand, model_of, publish_tasks
+from tests.inference_service.tasks import MODALITIES, PHOTOS, ROWS, TASK_OF, by_hand, model_of, publish_tasks
 from tests.missing import skip_or_fail
 
 Call = Callable[..., dict[str, Any]]
@@ -173,8 +173,8 @@ def test_each_task_has_outputs_of_its_own(tmp_path: Path) -> None:
     np.save(tmp_path / "ends.npy", np.cumsum([len(each) for each in PHOTOS])[:-1])
     with service(tmp_path) as address:
         found = called(address, "tasks", *(tmp_path / f"{name}.npy" for name in ("rows", "files", "ends")))
-    assert set(found) == {model_of(modality, kind) for modality in INPUT_SPECS for kind in TASK_OF}
-    for modality in INPUT_SPECS:
+    assert set(found) == {model_of(modality, kind) for modality in MODALITIES for kind in TASK_OF}
+    for modality in MODALITIES:
         logits, embedding = by_hand(modality)
         activated = {"classification": (logits / 2).softmax(dim=-1), "multi_label": (logits / 0.5).sigmoid()}
         for kind in TASK_OF:

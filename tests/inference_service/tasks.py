@@ -23,6 +23,8 @@ TASK_OF: dict[str, Task] = {
     "multi_label": MultiLabel(NAMES, temperature=0.5),
     "regression": Regression(NAMES),
 }
+MODALITIES = ("image", "values")
+"""Those of which there are models here."""
 IMAGES, NUMBERS = Recipe(head=1), mlp()
 ROWS: NDArray[np.float32] = np.random.default_rng(0).standard_normal((5, 6), np.float32)
 PHOTOS = [photo(seed) for seed in range(3)]

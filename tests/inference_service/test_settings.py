@@ -57,13 +57,17 @@ def test_limits_are_set_by_modality(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAAS_INFERENCE_MAX_QUEUE_COST", "values=2048")
     limits = InferenceSettings().limits
     assert limits["image"] == Limits(1000, 2000, batch_cost=16, queue_cost=1024)
-    assert limits["values"] == Limits(8, LIMITS["values"].request, batch_cost=32, queue_cost=2048)
+    assert limits["values"] == Limits(8, LIMITS["values"].request, LIMITS["values"].batch_cost, queue_cost=2048)
     assert limits.keys() == INPUT_SPECS.keys()
 
 
 @pytest.mark.parametrize(
     ("sizes", "reason"),
-    [("pictures=5", "must name modalities, image, values"), ("image", "must have the form"), ("image=0", "at least 1")],
+    [
+        ("pictures=5", "must name modalities, image, text, table, audio, values"),
+        ("image", "must have the form"),
+        ("image=0", "at least 1"),
+    ],
 )
 def test_sizes_that_mean_nothing_are_refused_at_the_start(sizes: str, reason: str) -> None:
     """With what is wrong of them."""

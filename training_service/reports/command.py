@@ -36,7 +36,7 @@ def _promotion(spec: PromotionSpec) -> Iterator[str]:
 def _settings(recipe: Recipe) -> Iterator[str]:
     defaults = DEFAULTS[recipe.name].to_json()
     for name, value in recipe.settings().items():
-        if value != defaults[name]:
+        if value != defaults.get(name):
             yield from _option(name, value)
 
 

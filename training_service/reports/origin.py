@@ -114,7 +114,8 @@ def used_settings(values: Mapping[str, Any], *, has_classes: bool) -> Iterator[S
     """Yield those of a recipe's values, and of those that training found out, that had an effect."""
     asked = Recipe.from_json(values)
     defaults = DEFAULTS[asked.name].to_json()
-    unused = asked.unused | _NOT_SETTINGS | (frozenset() if has_classes else _OF_CLASSES)
+    # A value without a default that the recipe does not read was found out: the strength of a probe.
+    unused = (asked.unused & defaults.keys()) | _NOT_SETTINGS | (frozenset() if has_classes else _OF_CLASSES)
     for name, value in values.items():
         setting = Setting(name, value, defaults.get(name, value))
         is_left_off = name in defaults and setting.is_off and setting.default == value

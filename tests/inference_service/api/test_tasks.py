@@ -14,12 +14,21 @@ from maas.model_store.v1 import model_store_pb2 as store_pb
 from numpy.typing import NDArray
 
 from inference_service.api.answers import predictions
-from model_store.modalities import INPUT_SPECS
 from model_store.names import VersionName
 from model_store.tasks import TASKS
 from tests.inference_service.making import open_registry
 from tests.inference_service.running import TIMEOUT, RunningService, refused, refused_fields, running_service
-from tests.inference_service.tasks import NAMES, NUMBERS, PHOTOS, ROWS, TASK_OF, by_hand, model_of, publish_tasks
+from tests.inference_service.tasks import (
+    MODALITIES,
+    NAMES,
+    NUMBERS,
+    PHOTOS,
+    ROWS,
+    TASK_OF,
+    by_hand,
+    model_of,
+    publish_tasks,
+)
 
 
 def of_image(*photos: bytes) -> list[pb.Example]:
@@ -51,7 +60,7 @@ def predict(service: RunningService, modality: str, task: str, **options: int) -
     return service.stub.Predict(pb.PredictRequest(name=name, examples=EXAMPLES[modality], **options), timeout=TIMEOUT)
 
 
-@pytest.mark.parametrize("modality", INPUT_SPECS)
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_a_classification_answers_with_scores_that_sum_to_one(service: RunningService, modality: str) -> None:
     """Softmax of the logits divided by the temperature, the best label first."""
     wanted = (by_hand(modality)[0] / 2.0).softmax(dim=1).numpy()
@@ -61,7 +70,7 @@ def test_a_classification_answers_with_scores_that_sum_to_one(service: RunningSe
         np.testing.assert_allclose([each.score for each in scores], sorted(row, reverse=True), atol=1e-5)
 
 
-@pytest.mark.parametrize("modality", INPUT_SPECS)
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_a_multi_label_model_decides_on_each_label(service: RunningService, modality: str) -> None:
     """Sigmoid of each logit divided by the temperature; a label is assigned from a half on."""
     wanted = (by_hand(modality)[0] / 0.5).sigmoid().numpy()
@@ -72,7 +81,7 @@ def test_a_multi_label_model_decides_on_each_label(service: RunningService, moda
         assert [each.assigned for each in labels] == [each.score >= 0.5 for each in labels]
 
 
-@pytest.mark.parametrize("modality", INPUT_SPECS)
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_a_regression_answers_with_values(service: RunningService, modality: str) -> None:
     """The outputs as they are, target by target."""
     wanted = by_hand(modality)[0].numpy()
@@ -82,7 +91,7 @@ def test_a_regression_answers_with_values(service: RunningService, modality: str
         np.testing.assert_allclose([each.value for each in targets], row, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("modality", INPUT_SPECS)
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_every_modality_is_embedded(service: RunningService, modality: str) -> None:
     """A model of any task gives what its head reads."""
     request = pb.EmbedRequest(name=f"models/{modality}-regression", examples=EXAMPLES[modality])
@@ -126,7 +135,7 @@ CONTENTS: dict[str, pb.Example] = {
     "samples": pb.Example(samples=pb.Samples(sample_rate_hertz=16000, data=bytes(8))),
 }
 TAKEN = {"image": ("file", "pixels"), "values": ("values",)}
-OTHERS = [(modality, kind) for modality in INPUT_SPECS for kind in CONTENTS if kind not in TAKEN[modality]]
+OTHERS = [(modality, kind) for modality in MODALITIES for kind in CONTENTS if kind not in TAKEN[modality]]
 
 
 def test_every_content_of_an_example_is_tried() -> None:

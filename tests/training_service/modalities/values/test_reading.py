@@ -154,7 +154,7 @@ GOOD = csv("a,b,y")
 def test_what_cannot_be_read_is_named(service: RunningService, data: bytes, texts: list[str]) -> None:
     """By row, line and column; several cells at once."""
     with refused(INVALID, fields=["csv"]) as caught:
-        service.upload(data)
+        service.upload(data, modality="values")
     for text in texts:
         assert text in str(caught.value.details())
 
@@ -172,8 +172,8 @@ def test_a_schema_must_fit_the_file(service: RunningService) -> None:
         service.upload(GOOD, modality="image")
     with refused(INVALID, fields=["modality"]):
         service.upload(tar_of(photos(4)), modality="values")
-    with refused(INVALID, "must be one of image, values, not 'text'", fields=["modality"]):
-        service.upload(GOOD, modality="text")
+    with refused(INVALID, "must be one of image, values, audio, text, table, not 'pictures'", fields=["modality"]):
+        service.upload(GOOD, modality="pictures")
     with refused(INVALID, fields=["schema"]):
         service.upload(tar_of(photos(4)), schema=schema(a=pb.COLUMN_ROLE_TARGET))
 
