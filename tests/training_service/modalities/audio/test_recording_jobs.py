@@ -28,7 +28,7 @@ RECIPES = {
     "full": pb.Recipe(full={"epoch_count": 2, **RATES}),
     "scratch": pb.Recipe(scratch={"epoch_count": 3, "optimizer": {"adamw": {}, "learning_rate": 3e-3}}),
 }
-SLOW = ("last_stages", "scratch")
+SLOW = ("last_stages", "scratch", "full")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,7 @@ def test_a_recipe_learns_from_recordings(service: RunningService, recipe: str) -
     assert evaluation.metrics.values["accuracy"] == pytest.approx(job.metrics.values["accuracy"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_small_recurrent_network_learns_from_nothing(service: RunningService) -> None:
     """In a few epochs."""
     recipe = pb.Recipe(scratch={"epoch_count": 8, "optimizer": {"adamw": {}, "learning_rate": 1e-2}})

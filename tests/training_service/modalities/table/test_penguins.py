@@ -56,6 +56,7 @@ def test_a_job_needs_no_base(service: RunningService) -> None:
     assert [each.name for each in made[0].stages if digests.get(each.name) == each.digest] == ["onehot"]
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_where_a_recipe_says_so(service: RunningService) -> None:
     """Its base has embeddings of categories and layers."""
     recipe = pb.Recipe(full=pb.Recipe.Full(epoch_count=8))

@@ -68,7 +68,7 @@ def table(num_rows: int) -> bytes:
     return "\n".join(rows).encode()
 
 
-SLOW = ("last_stages", "gradual", "scratch")
+SLOW = ("last_stages", "gradual", "scratch", "full")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,7 @@ def test_a_recipe_learns_from_texts(service: RunningService, recipe: str) -> Non
     assert evaluation.metrics.values["accuracy"] == pytest.approx(job.metrics.values["accuracy"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_learns_words_and_meaning(service: RunningService) -> None:
     """Its tokenizer is made of the training texts, kept by the version, and the next fine-tune takes it over."""
     scratch = pb.Recipe(scratch={"epoch_count": 8, "optimizer": {"adamw": {}, "learning_rate": 5e-3}})
