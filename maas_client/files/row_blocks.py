@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
-from itertools import chain, islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,9 +42,11 @@ class RowTable:
         self._raw = raw
         head = raw.peek(_PEEKED) if hasattr(raw, "peek") else b""
         self._text = TextIOWrapper(raw, "utf-16" if head.startswith(_UTF16) else "utf-8-sig", newline="")
+        self._is_json = is_json
+        self._objects = self._json_rows()
+        self._reader = csv.reader(self._text, delimiter=self._separator(head), strict=True)
         with self._faults():
-            self._rows = self._json_rows() if is_json else self._csv_rows(head)
-            self.columns: Sequence[str] = next(self._rows, (0, ()))[1]
+            self.columns: Sequence[str] = next(self._objects, (0, ()))[1] if is_json else self._header()
         if not self.columns:
             raise Unusable(f"{name} has no rows")
 
@@ -60,18 +62,37 @@ class RowTable:
 
     def blocks(self, num_rows: int, *, from_first_line: bool = False) -> Iterator[Block]:
         """Yield blocks of this many rows, the last one smaller; `from_first_line` takes it for a row as well."""
-        rows = chain([(1, self.columns)], self._rows) if from_first_line else self._rows
+        if from_first_line:
+            yield Block([self.columns], [1])
         with self._faults():
-            while some := list(islice(rows, num_rows)):
-                yield Block([cells for _, cells in some], [line for line, _ in some])
+            yield from self._json_blocks(num_rows) if self._is_json else self._csv_blocks(num_rows)
 
-    def _csv_rows(self, head: bytes) -> Iterator[tuple[int, Sequence[str]]]:
+    def _json_blocks(self, num_rows: int) -> Iterator[Block]:
+        while some := list(islice(self._objects, num_rows)):
+            yield Block([cells for _, cells in some], [line for line, _ in some])
+
+    def _csv_blocks(self, num_rows: int) -> Iterator[Block]:
+        """Yield blocks without a step in Python for each row: a large table has little else that takes as long."""
+        line = self._reader.line_num
+        while rows := list(islice(self._reader, num_rows)):
+            lines: Sequence[int] = range(line + 1, self._reader.line_num + 1)
+            line = self._reader.line_num
+            if len(lines) != len(rows):  # cells have line breaks
+                heights = (1 + sum(cell.count("\n") for cell in row) for row in rows)
+                lines = list(accumulate(heights, initial=lines[0] - 1))[1:]
+            if not all(rows):  # lines are empty
+                filled = [place for place, row in enumerate(rows) if row]
+                rows, lines = [rows[place] for place in filled], [lines[place] for place in filled]
+            if rows:
+                yield Block(rows, lines)
+
+    def _separator(self, head: bytes) -> str:
         first = head.split(b"\n", 1)[0].decode(errors="replace")
-        separator = "\t" if self.name.endswith(".tsv") else max(_SEPARATORS, key=first.count)
-        reader = csv.reader(self._text, delimiter=separator, strict=True)
-        for cells in reader:
-            if cells:
-                yield reader.line_num, cells if reader.line_num > 1 else [normal_form(each.strip()) for each in cells]
+        return "\t" if self.name.endswith(".tsv") else max(_SEPARATORS, key=first.count)
+
+    def _header(self) -> Sequence[str]:
+        cells = next(filter(None, self._reader), [])
+        return [normal_form(each.strip()) for each in cells]
 
     def _json_rows(self) -> Iterator[tuple[int, Sequence[str]]]:
         names: list[str] = []

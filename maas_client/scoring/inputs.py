@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -87,13 +87,20 @@ def fault_of(filled: Sequence[Filled], columns: Sequence[str], row: Sequence[str
 
 
 def _floats(filled: Filled, rows: Rows) -> bytes:
-    cells = map(itemgetter(*filled.places), rows)
     try:
-        flat = cells if len(filled.places) == 1 else chain.from_iterable(cells)
-        values = array("f", map(float, flat))
+        values = array("f", list(map(float, _flat(filled.places, rows))))
     except (ValueError, IndexError):
         values = array("f", (_number(row, place, filled) for row in rows for place in filled.places))
     return _little(values).tobytes()
+
+
+def _flat(places: Sequence[int], rows: Rows) -> Iterable[str]:
+    """Return the cells at some places of each row, one row behind the other."""
+    if len(places) == 1:
+        return map(itemgetter(*places), rows)
+    if places == tuple(range(len(places))) and all(len(row) == len(places) for row in rows):
+        return chain.from_iterable(rows)
+    return chain.from_iterable(map(itemgetter(*places), rows))
 
 
 def _texts(filled: Filled, rows: Rows) -> bytes:

@@ -8,9 +8,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from maas_client.failures import CommandFailed
 
@@ -20,8 +19,7 @@ _THRESHOLD = 0.5  # from which score on an example has a label, as the service d
 _COLUMNS = ("example", "version")
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """The numbers of one example, one for each output of the version; or an error."""
 
     example: str

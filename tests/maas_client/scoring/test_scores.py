@@ -234,3 +234,14 @@ def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path) -> None:
     path.write_text('a,b\n1,"2\n3,4\n')
     with pytest.raises(Unusable, match="is no CSV file"), open_table(path, BytesIO()) as opened:
         list(opened.blocks(10))
+
+
+def test_rows_keep_their_lines(tmp_path: Path) -> None:
+    """Where cells have line breaks, and lines are empty: a row is named by the line that it ends on."""
+    path = tmp_path / "x.csv"
+    path.write_text('a,b\n1,2\n\n3,"x\ny"\n4,5\n\n\n6,7\n')
+    with open_table(path, BytesIO()) as opened:
+        found = [
+            (line, row[0]) for block in opened.blocks(2) for line, row in zip(block.lines, block.rows, strict=True)
+        ]
+    assert found == [(2, "1"), (5, "3"), (6, "4"), (9, "6")]
