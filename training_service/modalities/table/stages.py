@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.feature_selection import f_classif, f_regression
 from torch import nn
 
 from model_store.architectures.table_stages import MIN_SCALE, Impute, Quantile, Select, Standardise
@@ -49,6 +48,8 @@ def fit_select(stage: nn.Module, x: Columns, targets: NDArray[Any]) -> dict[str,
 
 def _f_scores(x: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.float64]:
     """Return F of each feature; of one that separates the targets wholly, the greatest number that is kept."""
+    from sklearn.feature_selection import f_classif, f_regression  # noqa: PLC0415  a second, and most jobs need none
+
     score: Callable[..., Any] = f_classif if np.issubdtype(targets.dtype, np.integer) else f_regression
     columns = targets[:, None] if targets.ndim == 1 else targets
     with np.errstate(divide="ignore", invalid="ignore"):

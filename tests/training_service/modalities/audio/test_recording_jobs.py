@@ -82,6 +82,7 @@ def test_a_small_recurrent_network_learns_from_nothing(service: RunningService) 
     assert job.metrics.values["accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_a_report_shows_recordings(service: RunningService) -> None:
     """Its page is made, with pictures of the worst mistakes where there are some."""
     job = service.create(

@@ -36,6 +36,7 @@ def test_the_schema_is_shown(service: RunningService) -> None:
     assert [each.label for each in dataset.labels] == ["Adelie", "Chinstrap", "Gentoo"]
 
 
+@pytest.mark.slow
 def test_a_job_needs_no_base(service: RunningService) -> None:
     """The service publishes one for the schema, which later jobs share; the preprocessing is fitted to the rows."""
     jobs = [

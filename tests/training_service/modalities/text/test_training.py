@@ -111,6 +111,7 @@ def test_a_recurrent_network_learns_words_and_meaning(service: RunningService) -
     assert TextInputSpec.from_json(service.store.manifest(first).input_spec).tokenizer == first.files[0].digest
 
 
+@pytest.mark.slow
 def test_a_report_shows_texts(service: RunningService) -> None:
     """The rows that a version is most wrong about are shown by their words, and the data by its lengths."""
     job = service.create(
