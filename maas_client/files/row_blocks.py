@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 from collections.abc import Iterator, Sequence
@@ -13,12 +12,11 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import IO, Any
 
-from maas_client.files.tables import Unusable
+from maas_client.files.tables import UTF16, Unusable, is_number
 from model_store.normal_form import normal_form
 
 _TABLES = (".csv", ".tsv", ".jsonl")
 _SEPARATORS = ",;\t|"
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PEEKED = 64 * 1024  # bytes that tell of the encoding, and of the separator
 
 
@@ -41,7 +39,7 @@ class RowTable:
         self.name = name
         self._raw = raw
         head = raw.peek(_PEEKED) if hasattr(raw, "peek") else b""
-        self._text = TextIOWrapper(raw, "utf-16" if head.startswith(_UTF16) else "utf-8-sig", newline="")
+        self._text = TextIOWrapper(raw, "utf-16" if head.startswith(UTF16) else "utf-8-sig", newline="")
         self._is_json = is_json
         self._objects = self._json_rows()
         self._reader = csv.reader(self._text, delimiter=self._separator(head), strict=True)
@@ -136,15 +134,6 @@ def open_table(path: Path, standard_input: IO[bytes]) -> Iterator[RowTable]:
 def is_table(path: Path) -> bool:
     """Say whether a file holds rows, by its name; standard input, `-`, does."""
     return str(path) == "-" or path.suffix.lower() in _TABLES
-
-
-def is_number(cell: str) -> bool:
-    """Say whether a cell is a number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _object(line: str, number: int) -> dict[str, Any]:

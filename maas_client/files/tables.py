@@ -12,7 +12,7 @@ from pathlib import Path
 from model_store.normal_form import normal_form
 
 _SEPARATORS = ",;\t"
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_LINE = 16 * 1024 * 1024  # characters
 
 
@@ -26,7 +26,7 @@ def column_names(path: Path) -> list[str]:
     Empty where they cannot be read: the service says why. Raises OSError.
     """
     with path.open("rb") as raw:
-        encoding = "utf-16" if raw.read(2) in _UTF16 else "utf-8-sig"
+        encoding = "utf-16" if raw.read(2) in UTF16 else "utf-8-sig"
     try:
         with path.open(newline="", encoding=encoding) as file:
             separator = max(_SEPARATORS, key=file.readline(_MAX_LINE).count)
@@ -50,7 +50,7 @@ def number_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, 
             if not columns:
                 _check_no_texts(path, header)
             chosen = _positions(header, columns)
-            if not columns and any(map(_is_number, header)):
+            if not columns and any(map(is_number, header)):
                 yield f"{path}:1", partial(_numbers, header, [], chosen)
                 header = []
             for cells in filter(None, reader):
@@ -63,7 +63,7 @@ def number_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, 
 
 def _check_no_texts(path: Path, header: Sequence[str]) -> None:
     """Raise Unusable where a column has text in each row: it holds labels, or names the rows."""
-    if any(map(_is_number, header)):
+    if any(map(is_number, header)):
         return
     texts = set(range(len(header)))
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -72,7 +72,7 @@ def _check_no_texts(path: Path, header: Sequence[str]) -> None:
         if (first := next(rows, None)) is None:
             return
         for cells in chain([first], rows):
-            texts = {position for position in texts if position < len(cells) and not _is_number(cells[position])}
+            texts = {position for position in texts if position < len(cells) and not is_number(cells[position])}
             if not texts:
                 return
     numbers = ",".join(name for position, name in enumerate(header) if position not in texts)
@@ -84,7 +84,7 @@ def _numbers(cells: Sequence[str], header: Sequence[str], chosen: Sequence[int])
     positions = chosen or range(len(cells))
     if missing := [position for position in positions if position >= len(cells)]:
         raise Unusable(f"has no cell in {_column(header, missing[0])}")
-    if wrong := [position for position in positions if not _is_number(cells[position])]:
+    if wrong := [position for position in positions if not is_number(cells[position])]:
         place = _column(header, wrong[0])
         raise Unusable(f"must have a number in each cell, not {cells[wrong[0]][:200]!r} in {place}")
     return [float(cells[position]) for position in positions]
@@ -100,7 +100,8 @@ def _positions(header: Sequence[str], columns: Sequence[str]) -> list[int]:
     return [header.index(column) for column in columns]
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Say whether a cell is a number."""
     try:
         float(cell)
     except ValueError:

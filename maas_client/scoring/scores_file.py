@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from maas_client.failures import CommandFailed
+from model_store.tasks.task import THRESHOLD
 
 SUFFIXES = (".csv", ".jsonl")
 """What a file of scores may be."""
-_THRESHOLD = 0.5  # from which score on an example has a label, as the service decides
 _COLUMNS = ("example", "version")
 
 
@@ -94,7 +94,7 @@ class ScoresFile:
         return self._names[best], numbers[best]
 
     def _assigned(self, numbers: Sequence[float]) -> list[str]:
-        return [name for name, number in zip(self._names, numbers, strict=False) if number >= _THRESHOLD]
+        return [name for name, number in zip(self._names, numbers, strict=False) if number >= THRESHOLD]
 
     def _plain(self, score: Score) -> Mapping[str, Any]:
         if score.error:
