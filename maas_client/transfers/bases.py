@@ -10,7 +10,7 @@ from maas_client.errors import InvalidArgument
 from model_store.bases import catalogue
 from model_store.bases.catalogue import LoadedBase
 from model_store.bases.tabular import MLP, ROWS, load_random_mlp, load_rows
-from model_store.bases.text import GRU, load_random_gru
+from model_store.bases.text.random import GRU, load_random_gru
 from model_store.labels import check_labels, read_labels
 
 _NUM_MLP_LABELS = 10

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from model_store.bases.base import LoadedBase
+from model_store.bases.folder_files import read_config
 from model_store.bases.hub_files import snapshot
-from model_store.bases.huggingface_folder import is_text_encoder, load_text_encoder, read_config
+from model_store.bases.text.folder import is_text_encoder, load_text_encoder
 from model_store.bases.transformers_folders import load_encoder
 
 _HUB = "hf:"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -30,16 +29,14 @@ from model_store.architectures.libraries.transformers_chains import (
     kept_entries,
 )
 from model_store.bases.base import LoadedBase
-from model_store.bases.huggingface_folder import read_config, read_object
-from model_store.bases.official_weights import sha256_of
+from model_store.bases.folder_files import read_config, refused
+from model_store.bases.image.preprocessor import PREPROCESSOR, read_spec, written_spec
 from model_store.bases.state_dicts import filled
+from model_store.bases.weights_files import sha256_of
 from model_store.errors import InvalidInput
 from model_store.manifests import Manifest
 from model_store.modalities.batch import Batch
-from model_store.modalities.image.fits import CROP, SQUASH
-from model_store.modalities.image.spec import ImageInputSpec
 
-_PREPROCESSOR = "preprocessor_config.json"
 _REMOTE_CODE = "auto_map"
 _ROWS = 2
 _TOLERANCE = 1e-5
@@ -55,9 +52,9 @@ def load_encoder(folder: Path) -> LoadedBase:
     config = read_config(folder)
     kind = str(config.get("model_type"))
     if kind not in KINDS:
-        raise _refused("config.json", f"is of model_type {kind!r}: of encoders beside the BERT family, {_known()}")
+        raise refused("config.json", f"is of model_type {kind!r}: of encoders beside the BERT family, {_known()}")
     if _REMOTE_CODE in config:
-        raise _refused("config.json", f"has {_REMOTE_CODE}, which names code of the folder: none of it is run here")
+        raise refused("config.json", f"has {_REMOTE_CODE}, which names code of the folder: none of it is run here")
     files = _weights(folder)
     arguments = {CONFIG: kept_entries(config)}
     labels = _labels(config) if _has_classifier(files) else ()
@@ -65,8 +62,9 @@ def load_encoder(folder: Path) -> LoadedBase:
     tensors = _tensors(own, has_classifier=bool(labels))
     head = Head("linear", len(labels)) if labels else Head("none")
     chain = filled(f"{LIBRARY}:{kind}", arguments, head, tensors)
-    spec = _input_spec(folder, input_edge(kind, arguments))
-    _prove(own, chain, spec)
+    edge = input_edge(kind, arguments)
+    spec = read_spec(folder, edge)
+    _prove(own, chain, edge)
     return LoadedBase(
         architecture=f"{LIBRARY}:{kind}",
         arguments=arguments,
@@ -96,29 +94,11 @@ def save_encoder(folder: Path, manifest: Manifest, chain: Chain) -> None:
         tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
     labels = {str(number): name for number, name in enumerate(manifest.names)}
     config = {**manifest.arguments[CONFIG], "model_type": kind, **({"id2label": labels} if labels else {})}
-    texts = {"config.json": config, _PREPROCESSOR: _processor(ImageInputSpec.from_json(manifest.input_spec))}
+    texts = {"config.json": config, PREPROCESSOR: written_spec(manifest.input_spec)}
     folder.mkdir()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     for name, values in texts.items():
         (folder / name).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
-
-
-def _processor(spec: ImageInputSpec) -> dict[str, Any]:
-    """Return what preprocessor_config.json says for a spec; `_input_spec` reads it."""
-    edge = {"height": spec.crop_size, "width": spec.crop_size}
-    sizes: dict[str, dict[str, Any]] = {
-        SQUASH: {"size": edge},
-        CROP: {"size": {"shortest_edge": spec.resize_size}, "do_center_crop": True, "crop_size": edge},
-    }
-    if spec.fit not in sizes:
-        raise InvalidInput.of("input_spec", f"the processors of transformers have no fit {spec.fit!r}")
-    return {
-        "image_processor_type": "ViTImageProcessor" if spec.fit == SQUASH else "BitImageProcessor",
-        "resample": int(Image.Resampling[spec.interpolation.upper()]),
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
-        **sizes[spec.fit],
-    }
 
 
 def _known() -> str:
@@ -130,7 +110,7 @@ def _weights(folder: Path) -> list[Path]:
     if not files:
         unsafe = sorted(each.name for each in folder.glob("*.bin"))
         advice = f"{unsafe[0]} may be a pickle and is not read: " if unsafe else ""
-        raise _refused("*.safetensors", f"are not in the folder: {advice}write them with save_pretrained(FOLDER)")
+        raise refused("*.safetensors", f"are not in the folder: {advice}write them with save_pretrained(FOLDER)")
     return files
 
 
@@ -143,7 +123,7 @@ def _has_classifier(files: list[Path]) -> bool:
             with safe_open(file, framework="pt") as opened:
                 names |= set(opened.keys())
         except (SafetensorError, OSError) as error:
-            raise _refused(file.name, f"is damaged or no safetensors file ({error}): download it again") from error
+            raise refused(file.name, f"is damaged or no safetensors file ({error}): download it again") from error
     return f"{CLASSIFIER}.weight" in names
 
 
@@ -151,7 +131,7 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the classes in their order."""
     names = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
     if not isinstance(names, dict) or sorted(names) != sorted(map(str, range(len(names)))):
-        raise _refused("config.json", "must number its id2label from 0")
+        raise refused("config.json", "must number its id2label from 0")
     return tuple(str(names[str(number)]) for number in range(len(names)))
 
 
@@ -172,9 +152,9 @@ def _own_model(folder: Path, kind: str, arguments: Mapping[str, Any], labels: tu
                 output_loading_info=True,
             )
     except _READING_ERRORS as error:
-        raise _refused("*.safetensors", f"cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+        raise refused("*.safetensors", f"cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     if missing := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
-        raise _refused("*.safetensors", f"lack {len(missing)} of the tensors of {kind}, such as {missing[0]!r}")
+        raise refused("*.safetensors", f"lack {len(missing)} of the tensors of {kind}, such as {missing[0]!r}")
     return model.eval()
 
 
@@ -188,44 +168,9 @@ def _tensors(own: Any, *, has_classifier: bool) -> dict[str, Tensor]:  # noqa: A
 _POOLER = "pooler"
 
 
-def _input_spec(folder: Path, edge: int) -> ImageInputSpec:
-    """Return the spec that preprocessor_config.json asks for; raise InvalidInput for steps that there are not."""
-    said = read_object(folder, _PREPROCESSOR)
-    if False in {said.get(step) for step in ("do_resize", "do_rescale", "do_normalize")}:
-        raise _refused(_PREPROCESSOR, "must resize, rescale and normalise, as every input spec does")
-    resized, fit = _resized(said, edge)
-    try:
-        return ImageInputSpec(
-            resize_size=resized,
-            crop_size=edge,
-            interpolation=Image.Resampling(said.get("resample", Image.Resampling.BILINEAR)).name.lower(),
-            mean=_three(said.get("image_mean")),
-            std=_three(said.get("image_std")),
-            fit=fit,
-        )
-    except (ValueError, TypeError) as error:
-        raise _refused(_PREPROCESSOR, f"has no usable resample, image_mean or image_std: {error}") from error
-
-
-def _resized(said: Mapping[str, Any], edge: int) -> tuple[int, str]:
-    """Return the size before a crop and the fit."""
-    size = said.get("size", edge)
-    if size in (edge, {"height": edge, "width": edge}):
-        return edge, SQUASH
-    shortest = size.get("shortest_edge") if isinstance(size, dict) and said.get("do_center_crop") else None
-    if type(shortest) is int:
-        return shortest, CROP
-    raise _refused(_PREPROCESSOR, f"has size {size!r}; known are {edge} x {edge}, and shortest_edge with a centre crop")
-
-
-def _three(values: object) -> tuple[float, float, float]:
-    red, green, blue = values if isinstance(values, list) else (0.5, 0.5, 0.5)
-    return float(red), float(green), float(blue)
-
-
-def _prove(own: Any, chain: Chain, spec: ImageInputSpec) -> None:  # noqa: ANN401  transformers carries no types
+def _prove(own: Any, chain: Chain, edge: int) -> None:  # noqa: ANN401  transformers carries no types
     """Raise InvalidInput unless the chain gives what the library's own model gives for random rows."""
-    rows = torch.randn(_ROWS, 3, spec.crop_size, spec.crop_size, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(_ROWS, 3, edge, edge, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         answer = own(pixel_values=rows)
         pooled = chain.stage("pool")
@@ -233,8 +178,4 @@ def _prove(own: Any, chain: Chain, spec: ImageInputSpec) -> None:  # noqa: ANN40
         found = chain(Batch.of(rows))
     difference = (wanted - found).abs().max()
     if not difference <= _TOLERANCE * max(1.0, float(wanted.abs().max())):
-        raise _refused("*.safetensors", f"cut into stages answer otherwise than the library's model, by {difference}")
-
-
-def _refused(name: str, said: str) -> InvalidInput:
-    return InvalidInput.of("folder", f"{name} {said}")
+        raise refused("*.safetensors", f"cut into stages answer otherwise than the library's model, by {difference}")

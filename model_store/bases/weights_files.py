@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle  # for the error that torch.load(weights_only=True) raises; nothing is unpickled here
 import re
 import struct
@@ -112,6 +113,12 @@ def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     while prefix := next((each for each in _PREFIXES if found and all(name.startswith(each) for name in found)), ""):
         found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     return found
+
+
+def sha256_of(path: Path) -> str:
+    """Return the digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, start: bytes) -> object:

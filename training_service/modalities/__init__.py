@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from torch import nn
+
 from model_store.blobs import BlobStore
 from model_store.modalities import InputSpec
 from training_service.modalities import audio, image, table, text, values
-from training_service.modalities.modality import TrainingModality
+from training_service.modalities.modality import StageFitter, TrainingModality
 from training_service.recipes.recipe import RecipeName
 
 MODALITIES: Mapping[str, TrainingModality] = {
@@ -24,4 +26,7 @@ LEARNERS: Mapping[str, Callable[[InputSpec, Iterable[bytes], BlobStore], InputSp
 RECIPES: Mapping[str, Mapping[RecipeName, Mapping[str, Any]]] = {text.KIND: text.RECIPES}
 """Hyperparameters of recipes that suit a modality better than the recipes' own defaults, by kind."""
 
-__all__ = ["LEARNERS", "MODALITIES", "RECIPES", "TrainingModality"]
+STAGE_FITTERS: Mapping[type[nn.Module], StageFitter] = table.FITTERS
+"""What fits a stage that is not trained by gradients, by its class."""
+
+__all__ = ["LEARNERS", "MODALITIES", "RECIPES", "STAGE_FITTERS", "TrainingModality"]

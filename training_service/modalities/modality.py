@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from model_store.bases.catalogue import LoadedBase
 from model_store.modalities import Batch, InputSpec, Rows
@@ -15,6 +18,9 @@ from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.modality import Modality
 from training_service.modalities.views import View
 from training_service.recipes.recipe import Augmentation
+
+StageFitter = Callable[[nn.Module, NDArray[np.float32], NDArray[Any]], Mapping[str, NDArray[np.float32]]]
+"""Returns what a stage's buffers become, by name, from the tensor that it reads [n, …] and their targets."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from model_store.architectures import Head
 from model_store.architectures.audio import pictures, whisper
 from model_store.architectures.audio.speech_embedding import RATE, WINDOW
 from model_store.bases.audio.ctranslate2_file import read_ctranslate2
-from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, PackagedFile, PackagedWeights
+from model_store.bases.image.packaged import IMAGE_WEIGHTS
+from model_store.bases.packaged_weights import PackagedFile, PackagedWeights
 from model_store.extras import require
 from model_store.modalities.audio.spec import AudioInputSpec
 
@@ -137,5 +138,5 @@ AUDIO_WEIGHTS = (
         input_spec=RANDOM_SPECS[whisper.NAME],
         read=read_whisper_encoder,
     ),
-    *(_pictures_of(each) for each in PACKAGED_WEIGHTS if each.architecture == "mobilenet_v2"),
+    *(_pictures_of(each) for each in IMAGE_WEIGHTS if each.architecture == "mobilenet_v2"),
 )

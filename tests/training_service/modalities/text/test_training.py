@@ -9,7 +9,7 @@ import pytest
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.bases.base import LoadedBase
-from model_store.bases.text import load_random_gru
+from model_store.bases.text.random import load_random_gru
 from model_store.manifests import ManifestStage
 from model_store.modalities.text.spec import TextInputSpec
 from model_store.names import parse_version

@@ -10,8 +10,9 @@ from typing import Any
 
 from model_store.architectures import Head, build
 from model_store.bases.base import Base, LoadedBase
-from model_store.bases.huggingface_folder import TOKENIZER, WEIGHTS, load_text_encoder
-from model_store.bases.official_weights import sha256_of
+from model_store.bases.folder_files import TOKENIZER, WEIGHTS
+from model_store.bases.text.folder import load_text_encoder
+from model_store.bases.weights_files import sha256_of
 from model_store.errors import BaseUnavailable
 from model_store.modalities.text.spec import TextInputSpec
 

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 from model_store.architectures import Head, build
 from model_store.architectures.libraries.needed import needed
-from model_store.bases import timm_models
 from model_store.bases.catalogue import LoadedBase, load_base, load_random, load_weights_file
 from model_store.bases.hub_files import downloaded
-from model_store.bases.official_weights import imagenet_labels
-from model_store.bases.packaged_weights import PACKAGED_WEIGHTS
+from model_store.bases.image import timm_models
+from model_store.bases.image.official_weights import imagenet_labels
+from model_store.bases.image.packaged import IMAGE_WEIGHTS
 from model_store.errors import BaseUnavailable, InvalidInput, InvalidManifest
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import ManifestStage
@@ -122,10 +122,10 @@ def test_without_a_network_the_hub_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_packaged_network_has_the_parameters_that_the_catalogue_says() -> None:
     """The listing builds nothing, and needs no timm."""
-    for packaged in PACKAGED_WEIGHTS:
+    for packaged in IMAGE_WEIGHTS:
         chain = build(packaged.architecture, {}, packaged.head)
         assert packaged.num_parameters == sum(parameter.numel() for parameter in chain.parameters())
-    lite = next(each for each in PACKAGED_WEIGHTS if each.architecture == LITE)
+    lite = next(each for each in IMAGE_WEIGHTS if each.architecture == LITE)
     assert lite.input_spec == timm_models.published(LITE).input_spec
 
 

@@ -6,7 +6,6 @@ modules.json, the pooling's configuration and sentence_bert_config.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,22 @@ from model_store.architectures import Chain, Head, build, check_stage_tensors
 from model_store.architectures.text.encoder import max_tokens
 from model_store.architectures.text.families import FAMILIES, arguments_of
 from model_store.bases.base import LoadedBase
-from model_store.bases.official_weights import sha256_of
-from model_store.bases.weights_files import read_weights
-from model_store.errors import InvalidInput
+from model_store.bases.folder_files import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    file_in,
+    read_config,
+    read_json,
+    read_object,
+    refused,
+)
+from model_store.bases.weights_files import read_weights, sha256_of
 from model_store.modalities.text.spec import TextInputSpec
 from model_store.modalities.text.tokenizer import MAX_TOKENIZER_BYTES, tokenizer_of
 from model_store.tensors.stages import check_finite
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 _MODULES, _LENGTHS = "modules.json", "sentence_bert_config.json"
-_MAX_JSON_BYTES = 4 * 1024 * 1024
 _MAX_TOKENS = 512
 """The tokens that texts are cut to at most where a folder names more: cost grows with them."""
 _KINDS = ("Transformer", "Pooling", "Normalize")
@@ -46,10 +51,10 @@ def load_text_encoder(folder: Path) -> LoadedBase:
     config = read_config(folder)
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        raise _refused(CONFIG, f"is of model_type {kind!r}, which is none of {', '.join(FAMILIES)}")
+        raise refused(CONFIG, f"is of model_type {kind!r}, which is none of {', '.join(FAMILIES)}")
     pooling, normalise = _pooling(folder)
     arguments = {**arguments_of(kind, config), "pooling": pooling, "normalise": normalise}
-    chain = _filled(kind, arguments, read_weights(_file(folder, WEIGHTS)))
+    chain = _filled(kind, arguments, read_weights(file_in(folder, WEIGHTS)))
     spec, data = _input_spec(folder, arguments)
     return LoadedBase(
         architecture=kind,
@@ -63,22 +68,12 @@ def load_text_encoder(folder: Path) -> LoadedBase:
     )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a folder's config.json; raise InvalidInput where there is none, or it is not an object."""
-    return _object(folder, CONFIG)
-
-
-def read_object(folder: Path, name: str) -> dict[str, Any]:
-    """Return a JSON object in a folder's file; raise InvalidInput where there is none."""
-    return _object(folder, name)
-
-
 def _filled(kind: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Chain:
     chain = build(kind, arguments, Head("none"))
     found = FAMILIES[kind].from_huggingface(tensors, arguments["layers"])
     wanted = {name for stage in chain.stage_names for name in chain.stage_tensors(stage)}
     if missing := sorted(wanted - found.keys()):
-        raise _refused(WEIGHTS, f"lacks {len(missing)} of the tensors of {kind}, such as {missing[0]!r}")
+        raise refused(WEIGHTS, f"lacks {len(missing)} of the tensors of {kind}, such as {missing[0]!r}")
     chain.load_state_dict_torchvision({name: found[name].detach().float().contiguous() for name in wanted})
     for name in chain.stage_names:
         stage = chain.stage_tensors(name)
@@ -90,12 +85,12 @@ def _filled(kind: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tenso
 
 def _input_spec(folder: Path, arguments: Mapping[str, Any]) -> tuple[TextInputSpec, bytes]:
     """Return the input spec, and the bytes of its tokenizer."""
-    file = _file(folder, TOKENIZER)
+    file = file_in(folder, TOKENIZER)
     if file.stat().st_size > MAX_TOKENIZER_BYTES:
-        raise _refused(TOKENIZER, f"has {file.stat().st_size} bytes; at most {MAX_TOKENIZER_BYTES} are allowed")
+        raise refused(TOKENIZER, f"has {file.stat().st_size} bytes; at most {MAX_TOKENIZER_BYTES} are allowed")
     data = file.read_bytes()
     lengths = [max_tokens(arguments), _MAX_TOKENS]
-    if (folder / _LENGTHS).is_file() and isinstance(length := _object(folder, _LENGTHS).get("max_seq_length"), int):
+    if (folder / _LENGTHS).is_file() and isinstance(length := read_object(folder, _LENGTHS).get("max_seq_length"), int):
         lengths.append(max(length, 1))
     spec = TextInputSpec.of(tokenizer_of(data), min(lengths), arguments["vocabulary"], arguments["padding_id"])
     return spec, data
@@ -105,18 +100,18 @@ def _pooling(folder: Path) -> tuple[str, bool]:
     """Return how sentence-transformers pools tokens in this folder, and whether it normalises the embedding."""
     if not (folder / _MODULES).is_file():
         return "cls", False
-    modules = _json(folder, _MODULES)
+    modules = read_json(folder, _MODULES)
     if not isinstance(modules, list) or not all(isinstance(each, dict) for each in modules):
-        raise _refused(_MODULES, "must be a list of modules")
+        raise refused(_MODULES, "must be a list of modules")
     kinds = {str(each.get("type")).rpartition(".")[2]: str(each.get("path")) for each in modules}
     if unknown := [kind for kind in kinds if kind not in _KINDS]:
-        raise _refused(_MODULES, f"names a module {unknown[0]!r}: known are {', '.join(_KINDS)}")
+        raise refused(_MODULES, f"names a module {unknown[0]!r}: known are {', '.join(_KINDS)}")
     if "Pooling" not in kinds:
         return "cls", "Normalize" in kinds
     path = f"{kinds['Pooling']}/{CONFIG}"
     if ".." in Path(path).parts or Path(path).is_absolute():
-        raise _refused(_MODULES, f"names a path outside of the folder, {path!r}")
-    return _mode(_object(folder, path), path), "Normalize" in kinds
+        raise refused(_MODULES, f"names a path outside of the folder, {path!r}")
+    return _mode(read_object(folder, path), path), "Normalize" in kinds
 
 
 def _mode(config: Mapping[str, Any], path: str) -> str:
@@ -125,38 +120,5 @@ def _mode(config: Mapping[str, Any], path: str) -> str:
     ]
     known = {"mean_tokens": "mean", "cls_token": "cls"}
     if len(modes) != 1 or modes[0] not in known:
-        raise _refused(path, f"pools by {', '.join(modes) or 'nothing'}: known are {', '.join(known)}")
+        raise refused(path, f"pools by {', '.join(modes) or 'nothing'}: known are {', '.join(known)}")
     return known[modes[0]]
-
-
-def _object(folder: Path, name: str) -> dict[str, Any]:
-    found = _json(folder, name)
-    if not isinstance(found, dict):
-        raise _refused(name, "must be a JSON object")
-    return found
-
-
-def _json(folder: Path, name: str) -> Any:  # noqa: ANN401  whatever the file holds
-    file = _file(folder, name)
-    if file.stat().st_size > _MAX_JSON_BYTES:
-        raise _refused(name, f"has {file.stat().st_size} bytes; at most {_MAX_JSON_BYTES} are allowed")
-    try:
-        return json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise _refused(name, f"is not JSON: {error}") from error
-
-
-def _file(folder: Path, name: str) -> Path:
-    file = folder / name
-    if not file.is_file():
-        unsafe = sorted(each.name for each in folder.glob("*.bin")) if name == WEIGHTS else []
-        advice = (
-            f"{unsafe[0]} is a pickle, which is not read here: save it with save_pretrained(FOLDER)" if unsafe else ""
-        )
-        saved = "save the tokenizer with AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-        raise _refused(name, f"is not in the folder: {advice or (saved if name == TOKENIZER else 'copy it there')}")
-    return file
-
-
-def _refused(name: str, said: str) -> InvalidInput:
-    return InvalidInput.of("folder", f"{name} {said}")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model_store.bases.catalogue import load_base
-from model_store.bases.huggingface_folder import load_text_encoder
+from model_store.bases.text.folder import load_text_encoder
 from model_store.calibration import batch_of
 from model_store.errors import InvalidInput, InvalidManifest
 from model_store.modalities import prepared

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +19,9 @@ from model_store.architectures.libraries import timm_chains
 from model_store.architectures.libraries.needed import needed
 from model_store.bases.base import LoadedBase
 from model_store.bases.hub_files import downloaded
-from model_store.bases.official_weights import imagenet_labels, sha256_of
+from model_store.bases.image.official_weights import imagenet_labels
 from model_store.bases.state_dicts import filled, head_of, labels_of, plain_tensors
-from model_store.bases.weights_files import read_weights
+from model_store.bases.weights_files import read_weights, sha256_of
 from model_store.errors import BaseUnavailable, InvalidInput
 from model_store.modalities.batch import Batch
 from model_store.modalities.image.fits import CROP, PAD, SQUASH
@@ -97,6 +98,12 @@ def load_tensors(
         labels=labels_of(labels or _fitting(said.labels, head), head, repeats_of=said.labels),
         origin={**origin, **_about(said)},
     )
+
+
+def load_file(architecture: str, path: Path, labels: Sequence[str] | None) -> LoadedBase:
+    """Load a file of weights; raise InvalidInput where it cannot be read, and as `load_tensors` does."""
+    origin = {"source": "file", "file": path.name, "sha256": sha256_of(path)}
+    return load_tensors(architecture, read_weights(path), labels, origin)
 
 
 def load_from_hub(architecture: str) -> LoadedBase:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from model_store.architectures import torchvision_architectures
 from model_store.architectures.torchvision_compat import torchvision
+from model_store.bases.weights_files import sha256_of
 from model_store.errors import BaseUnavailable, InvalidInput
 
 _LICENCE = "BSD-3-Clause"
@@ -61,9 +61,3 @@ def _hash_prefix(weights: Any) -> str:  # noqa: ANN401  torchvision carries no t
 def is_official(weights: Any, sha256: str) -> bool:  # noqa: ANN401  torchvision carries no types
     """Say whether a file with this digest is the official one: its name begins the digest."""
     return sha256.startswith(_hash_prefix(weights))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
