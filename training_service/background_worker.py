@@ -1,4 +1,4 @@
-"""Evaluates one version or writes one report, in its own process: `python -m training_service.background_worker`.
+"""Evaluates one version or writes one report, in a process of its own.
 
 A native crash, or too little memory, ends this process alone. The order comes as one line on standard input, which the
 service then keeps open. Answers go to standard output as frames.
@@ -31,7 +31,7 @@ from training_service.background.order import ERROR, MESSAGE, Kind, SideOrder, e
 from training_service.evaluation.evaluator import Evaluator, build_evaluator
 from training_service.evaluation.learned_rows import LearnedRows
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED
-from training_service.jobs.worker_process import die_with_the_service
+from training_service.jobs.worker_process import read_order
 from training_service.reports.facts import FactFinder
 from training_service.reports.page import render
 
@@ -43,8 +43,7 @@ _log = structlog.get_logger()
 def main() -> None:
     """Do the work whose order is on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the service too, and that decides
-    order = SideOrder.from_line(sys.stdin.buffer.readline())
-    die_with_the_service(EXIT_STOPPED)
+    order = SideOrder.from_line(read_order(EXIT_STOPPED))
     configure_logs(log_format=order.settings.log_format, level=order.settings.log_level)
     if order.settings.num_threads:
         torch.set_num_threads(order.settings.num_threads)

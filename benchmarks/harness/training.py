@@ -21,6 +21,8 @@ from maas_client.settings import INFERENCE_ADDRESS, ClientSettings
 from maas_client.stack.processes import TRAINING, ServiceProcess
 from model_store.bases.catalogue import LoadedBase, load_base, load_random
 from model_store.modalities.image.spec import ImageInputSpec
+from training_service.jobs.fork_server import process_name
+from training_service.jobs.worker_process import JOB_WORKER
 
 SUCCEEDED = pb.TRAINING_JOB_STATE_SUCCEEDED
 _LOOK_SECONDS = 0.02
@@ -120,12 +122,12 @@ def training(home: Path, run_folder: str = "run", **settings: object) -> Iterato
 
 def workers_of(service: int) -> list[int]:
     """Return the numbers of a service's worker processes."""
-    return [each.pid for each in psutil.Process(service).children() if _is_worker(each)]
+    return [each.pid for each in psutil.Process(service).children(recursive=True) if _is_worker(each)]
 
 
 def _is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):  # it has ended since
-        return "training_service.jobs.worker" in process.cmdline()
+        return process.name() == process_name(JOB_WORKER)
     return False
 
 

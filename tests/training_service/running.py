@@ -26,6 +26,8 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from tests.training_service.making import open_store
 from training_service.__main__ import build
+from training_service.jobs.fork_server import process_name
+from training_service.jobs.worker_process import JOB_WORKER
 from training_service.settings import TrainingSettings
 
 TIMEOUT = 60.0
@@ -177,9 +179,10 @@ def until(condition: Callable[[], bool]) -> None:
         threading.Event().wait(0.01)
 
 
-def worker_pids(parent: int | None = None, module: str = "training_service.jobs.worker") -> set[int]:
+def worker_pids(parent: int | None = None, module: str = JOB_WORKER) -> set[int]:
     """Return the worker processes of a service; of one in this process where no parent is given."""
-    return {each.pid for each in psutil.Process(parent).children() if module in each.cmdline()}
+    name = process_name(module)
+    return {each.pid for each in psutil.Process(parent).children(recursive=True) if each.name() == name}
 
 
 @contextmanager

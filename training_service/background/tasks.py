@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from google.protobuf.message import Message
 
-from grpc_runtime.child_process import command_of
 from model_store.errors import StoreError, Unavailable
 from training_service.background.order import ERROR, LENGTH_BYTES, Kind, SideOrder, read_error
-from training_service.jobs import worker_process
+from training_service.jobs.worker_process import BACKGROUND_WORKER, FORK_SERVER, WorkerProcess, how_it_ended
 from training_service.settings import TrainingSettings
 
-_WORKER = command_of("training_service.background_worker")
 _WORDS = {Kind.EVALUATE: "evaluation", Kind.REPORT: "report"}
 
 
@@ -32,9 +30,9 @@ class BackgroundTasks:
     A native crash ends the process of one of them, and neither the service nor its jobs.
     """
 
-    def __init__(self, settings: TrainingSettings, *, program: Sequence[str] = _WORKER) -> None:
+    def __init__(self, settings: TrainingSettings, *, module: str = BACKGROUND_WORKER) -> None:
         self._settings = settings
-        self._program = program
+        self._module = module
         self._num_running = 0
 
     async def run(self, kind: Kind, request: Message) -> AsyncIterator[bytes]:
@@ -46,16 +44,16 @@ class BackgroundTasks:
             process = await self._started()
             try:
                 order = SideOrder(kind, request.SerializeToString(), self._settings)
-                await worker_process.send(process, order.to_line())
-                async for message in _messages(process):
+                await process.send(order.to_line())
+                async for message in _messages(process.answers):
                     yield message
                 if code := await process.wait():
                     raise WorkerDied(
-                        f"the process of this {_WORDS[kind]} {worker_process.how_it_ended(code)}: the service goes on, "
+                        f"the process of this {_WORDS[kind]} {how_it_ended(code)}: the service goes on, "
                         "and its log may tell more"
                     )
             finally:
-                await worker_process.kill(process)
+                await process.kill()
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -68,22 +66,20 @@ class BackgroundTasks:
         finally:
             self._num_running -= 1
 
-    async def _started(self) -> asyncio.subprocess.Process:
+    async def _started(self) -> WorkerProcess:
         try:
-            return await worker_process.start(self._program, stdout=asyncio.subprocess.PIPE)
+            return await FORK_SERVER.start(self._module, has_answers=True)
         except OSError as error:
             raise Unavailable(f"no process could be started for this ({error.strerror}): try again later") from error
 
 
-async def _messages(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
+async def _messages(answers: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """Yield the messages of a worker's frames, to the end of its output; raise the error that it sends."""
-    if process.stdout is None:
-        raise ValueError("the process was started without a pipe for its answers")
     try:
-        while head := await process.stdout.readexactly(1 + LENGTH_BYTES):
-            content = await process.stdout.readexactly(int.from_bytes(head[1:]))
+        while head := await answers.readexactly(1 + LENGTH_BYTES):
+            content = await answers.readexactly(int.from_bytes(head[1:]))
             if head[:1] == ERROR:
                 raise read_error(content)
             yield content
-    except asyncio.IncompleteReadError:  # the end of the process, for any reason
+    except (asyncio.IncompleteReadError, ConnectionError):  # the end of the process, for any reason
         return

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 
 import structlog
 
-from grpc_runtime.child_process import command_of
 from model_store.errors import LeaseLost, StoreError
 from model_store.names import job_name
 from model_store.records.job_lifecycle import ACTIVE, STOPPING, JobState
 from model_store.records.jobs import TrainingJob
 from model_store.registry.jobs import Claim, JobStore
-from training_service.jobs import worker_process
 from training_service.jobs.owners import is_gone, new_owner
 from training_service.jobs.work_order import EXIT_STOPPED, WorkOrder
+from training_service.jobs.worker_process import FORK_SERVER, JOB_WORKER, ForkServer, WorkerProcess, how_it_ended
 from training_service.settings import TrainingSettings
 from training_service.threads import Threads
 
 _log = structlog.get_logger()
-_WORKER = command_of("training_service.jobs.worker")
 
 
 class Runner:
@@ -38,11 +35,11 @@ class Runner:
         stopping: asyncio.Event,
         threads: Threads,
         *,
-        program: Sequence[str] = _WORKER,
+        fork_server: ForkServer = FORK_SERVER,
     ) -> None:
         """Take one thread for each job, which no other work uses: leases must be renewed under any load."""
         self._threads = threads
-        self._program = program
+        self._fork_server = fork_server
         self._jobs = jobs
         self._settings = settings
         self._stopping = stopping
@@ -79,20 +76,20 @@ class Runner:
     async def _attend(self, claim: Claim) -> None:
         """Run one attempt of a job to its end."""
         try:
-            worker = await worker_process.start(self._program)
+            worker = await self._fork_server.start(JOB_WORKER)
         except OSError as error:  # the job need not wait until the lease has run out
             reason = f"no worker process could be started ({error.strerror})"
             await self._threads.run(self._jobs.release, claim, reason)
             raise
         _log.info("job_started", job=job_name(claim.job_id), attempt=claim.attempt, pid=worker.pid)
         try:
-            await worker_process.send(worker, WorkOrder(claim, self._settings).to_line())
+            await worker.send(WorkOrder(claim, self._settings).to_line())
             await self._watch(claim, worker)
         finally:
-            await worker_process.kill(worker)
+            await worker.kill()
         await self._threads.run(self._settle, claim, worker.returncode or 0)
 
-    async def _watch(self, claim: Claim, worker: asyncio.subprocess.Process) -> None:
+    async def _watch(self, claim: Claim, worker: WorkerProcess) -> None:
         """Renew the lease until the worker has ended; stop the worker when the job or the service is to stop."""
         exited, stopping = asyncio.create_task(worker.wait()), asyncio.create_task(self._stopping.wait())
         try:
@@ -135,11 +132,10 @@ class Runner:
 def _reason(code: int) -> str:
     if code == EXIT_STOPPED:
         return "its worker stopped before the end"
-    return f"its worker {worker_process.how_it_ended(code)}"
+    return f"its worker {how_it_ended(code)}"
 
 
-async def _stop(worker: asyncio.subprocess.Process, exited: asyncio.Task[int], grace_seconds: float) -> None:
+async def _stop(worker: WorkerProcess, exited: asyncio.Task[int], grace_seconds: float) -> None:
     """Ask a worker to stop, and wait a while for it."""
-    with contextlib.suppress(ProcessLookupError):
-        worker.terminate()
+    worker.terminate()
     await asyncio.wait({exited}, timeout=grace_seconds)

@@ -1,4 +1,4 @@
-"""Runs one claimed job from start to finish, in its own process: `python -m training_service.jobs.worker`.
+"""Runs one claimed job from start to finish, in its own process: a fork, or `python -m training_service.jobs.worker`.
 
 The order comes as one line on standard input, which the runner keeps open. Its end means that the runner is dead, and
 the worker ends too. Every write goes through the claim: a worker that outlives its lease can change nothing.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +43,7 @@ from training_service.features.fitted_stages import fit_stages
 from training_service.jobs.plan import plan
 from training_service.jobs.preparation import Preparation, try_inputs
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
-from training_service.jobs.worker_process import die_with_the_service
+from training_service.jobs.worker_process import read_order
 from training_service.phases import Phase
 from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
@@ -71,8 +70,7 @@ def main() -> None:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner too, and that decides
-    order = WorkOrder.from_line(sys.stdin.buffer.readline())
-    die_with_the_service(EXIT_STOPPED)
+    order = WorkOrder.from_line(read_order(EXIT_STOPPED))
     configure_logs(log_format=order.settings.log_format, level=order.settings.log_level)
     if order.settings.num_threads:
         torch.set_num_threads(order.settings.num_threads)

@@ -1,47 +1,154 @@
-"""Processes that work for the service: each reads a pipe, ends with the service, and is killed if it does not end."""
+"""Processes that work for the service: each reads a socket, ends with the service, and is killed if it does not end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from grpc_runtime.child_process import command_of
+from training_service.jobs.fork_server import NUMBER_BYTES, number_bytes, number_of
+
+JOB_WORKER, BACKGROUND_WORKER = "training_service.jobs.worker", "training_service.background_worker"
 # Without these, glibc returns each large buffer of a step to the kernel and maps the next one anew, page by page: a
 # third of the time of MobileNetV2's steps on 2 cores. The operator's own settings win.
 _MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 
 
-async def start(program: Sequence[str], *, stdout: int | None = None) -> asyncio.subprocess.Process:
-    """Start a process with a pipe to its standard input; raise OSError if no process can be started."""
-    environment = {**_MALLOC, **os.environ}
-    return await asyncio.create_subprocess_exec(*program, stdin=asyncio.subprocess.PIPE, stdout=stdout, env=environment)
+_Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def send(process: asyncio.subprocess.Process, order: bytes) -> None:
-    """Write an order and leave the pipe open: the end of the pipe means that the service is dead."""
-    if process.stdin is None:
-        raise ValueError("the process was started without a pipe")
-    if process.stdin.is_closing():  # it is dead already; uvloop would raise one of several errors for a write
-        return
-    process.stdin.write(order)
-    with contextlib.suppress(ConnectionError):  # as above
-        await process.stdin.drain()
+class WorkerProcess:
+    """A process that a fork server has started; `answers` is empty where its standard output is the service's."""
+
+    def __init__(self, pid: int, channel: _Stream, told: _Stream) -> None:
+        """Take the stream to its standard input, and that on which the fork server tells its exit code."""
+        self.pid = pid
+        self.answers, self._orders = channel
+        self.returncode: int | None = None
+        self._ended = asyncio.create_task(self._await_end(told))
+
+    async def send(self, order: bytes) -> None:
+        """Write an order and leave the socket open: its end means that the service is dead."""
+        with contextlib.suppress(ConnectionError):  # it is dead already
+            self._orders.write(order)
+            await self._orders.drain()
+
+    async def wait(self) -> int:
+        """Wait for its end, and return its exit code; that of a signal is negative."""
+        return await asyncio.shield(self._ended)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._signal(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """Kill it and wait for its end."""
+        self._signal(signal.SIGKILL)
+        self._orders.close()
+        await self.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    async def _await_end(self, told: _Stream) -> int:
+        exit_code, writer = told
+        try:
+            self.returncode = await _number(exit_code)
+        except asyncio.IncompleteReadError:  # the fork server is dead, and nobody would hear of the end of this one
+            self._signal(signal.SIGKILL)
+            self.returncode = -signal.SIGKILL
+        finally:
+            writer.close()
+        return self.returncode
 
 
-async def kill(process: asyncio.subprocess.Process) -> None:
-    """Kill a process and wait for its end."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-    if process.stdin is not None:
-        process.stdin.close()
-    if process.stdout is not None:  # read to its end, or the pipe would never be closed
-        await process.stdout.read()
-    await process.wait()
+class ForkServer:
+    """The process that forks, started at the first order and again where it has died; safe to use from any thread."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        """Take the modules that it imports before it forks."""
+        self._modules = modules
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment: Mapping[str, str] = {}
+
+    async def start(self, module: str, *, has_answers: bool = False) -> WorkerProcess:
+        """Run a module's `main` in a new process, with a socket to its standard input.
+
+        With `has_answers` its standard output is the same socket. Raises OSError if no process can be started.
+        """
+        told, its_told = socket.socketpair()
+        channel, its_channel = socket.socketpair()
+        with its_told, its_channel:
+            try:
+                self._order(module, [its_told, its_channel, *([its_channel] if has_answers else [])])
+            except OSError:
+                told.close()
+                channel.close()
+                raise
+        streams = await _stream(told), await _stream(channel)
+        try:
+            return WorkerProcess(await _pid(streams[0][0]), streams[1], streams[0])
+        except BaseException:
+            for _, writer in streams:
+                writer.close()
+            raise
+
+    def _order(self, module: str, taken: Sequence[socket.socket]) -> None:
+        descriptors = [each.fileno() for each in taken]
+        with self._lock:
+            try:
+                self._send(module, descriptors)
+            except ConnectionError:  # it has died since the last order
+                self._end()
+                self._send(module, descriptors)
+
+    def _send(self, module: str, descriptors: Sequence[int]) -> None:
+        control = self._running()
+        names = self._environment.keys() | os.environ.keys()
+        changed = {each: os.environ.get(each) for each in names if os.environ.get(each) != self._environment.get(each)}
+        order = json.dumps({"module": module, "environment": changed}).encode()
+        socket.send_fds(control, [number_bytes(len(order))], descriptors)
+        control.sendall(order)
+
+    def _running(self) -> socket.socket:
+        if self._control is None:
+            self._control, its_control = socket.socketpair()
+            self._environment = dict(os.environ)
+            with its_control:
+                program = [*command_of("training_service.jobs.fork_server"), str(its_control.fileno()), *self._modules]
+                self._process = subprocess.Popen(
+                    program,
+                    stdin=subprocess.DEVNULL,
+                    env={**_MALLOC, **os.environ},
+                    pass_fds=[its_control.fileno()],
+                )
+        return self._control
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+FORK_SERVER = ForkServer((JOB_WORKER, BACKGROUND_WORKER))
+"""The fork server of this process."""
 
 
 def how_it_ended(code: int) -> str:
@@ -56,12 +163,36 @@ def how_it_ended(code: int) -> str:
     return f"was ended by {name}{hint}"
 
 
-def die_with_the_service(code: int) -> None:
-    """End this process at once, in any state, when its standard input ends."""
+def read_order(code: int) -> bytes:
+    """Read the one line on standard input; from then on, end this process at once, in any state, when that ends."""
+    line = sys.stdin.buffer.readline()
+    if not line:  # the service is dead, or has no work after all
+        os._exit(code)
 
     def await_end() -> None:
-        while sys.stdin.buffer.read(1):
-            pass
+        with contextlib.suppress(ConnectionError):  # the service is dead, and left answers unread
+            while sys.stdin.buffer.read(1):
+                pass
         os._exit(code)
 
     threading.Thread(target=await_end, daemon=True).start()
+    return line
+
+
+async def _stream(end: socket.socket) -> _Stream:
+    end.setblocking(False)
+    return await asyncio.open_unix_connection(sock=end)
+
+
+async def _pid(told: asyncio.StreamReader) -> int:
+    try:
+        pid = await _number(told)
+    except asyncio.IncompleteReadError as error:
+        raise OSError(errno.ECHILD, "the process that starts workers has died") from error
+    if pid < 0:
+        raise OSError(-pid, os.strerror(-pid))
+    return pid
+
+
+async def _number(told: asyncio.StreamReader) -> int:
+    return number_of(await told.readexactly(NUMBER_BYTES))

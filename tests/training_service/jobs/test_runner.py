@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -15,7 +14,6 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
-import uvloop
 from maas.training.v1 import training_pb2 as pb
 from maas.training.v1 import training_pb2_grpc
 
@@ -32,7 +30,6 @@ from tests.training_service.running import (
     until,
     worker_pids,
 )
-from training_service.jobs import worker_process
 from training_service.jobs.work_order import EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker import Worker
 from training_service.recipes.recipe import DEFAULTS, RecipeName
@@ -218,18 +215,3 @@ def process(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], training_pb2_
     finally:
         service.kill()
         service.wait()
-
-
-def test_an_order_for_a_worker_that_is_dead_already_ends_no_service(home: Path) -> None:
-    """Its pipe is closed by then: the job is settled as that of any worker that died."""
-
-    async def send(order: WorkOrder) -> int:
-        worker = await asyncio.create_subprocess_exec("true", stdin=asyncio.subprocess.PIPE)
-        assert worker.stdin is not None
-        worker.stdin.close()
-        code = await worker.wait()
-        await worker_process.send(worker, order.to_line())
-        return code
-
-    with claimed_job(home, lease_seconds=30) as (_, order):
-        assert uvloop.run(send(order)) == 0

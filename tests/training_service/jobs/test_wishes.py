@@ -27,6 +27,7 @@ from tests.training_service.running import running_service, settings_of
 from training_service.jobs.runner import Runner
 from training_service.jobs.work_order import WorkOrder
 from training_service.jobs.worker import Worker
+from training_service.jobs.worker_process import ForkServer
 from training_service.recipes.recipe import DEFAULTS, RecipeName
 from training_service.settings import TrainingSettings
 from training_service.threads import Threads
@@ -171,6 +172,7 @@ def test_a_job_without_a_process_goes_back_to_the_queue_at_once(
     database: Database, settings: TrainingSettings, jobs: JobStore
 ) -> None:
     """It waits as after a worker that died, not until the lease has run out."""
+    broken = ForkServer(("no_such_module",))
 
     async def run() -> None:
         stopping = asyncio.Event()
@@ -182,7 +184,7 @@ def test_a_job_without_a_process_goes_back_to_the_queue_at_once(
                 return super().release(claim, reason)
 
         with Threads("lease", 1, max_waiting=0) as threads:
-            await Runner(StoppingAtRelease(database), settings, stopping, threads, program=("/nowhere/python",)).run()
+            await Runner(StoppingAtRelease(database), settings, stopping, threads, fork_server=broken).run()
 
     job = jobs.enqueue(SPEC)
     asyncio.run(run())
