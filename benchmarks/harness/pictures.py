@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from maas_client.demo.run import find_photos
+from maas_client.demo.photos import PHOTOS
+from maas_client.demo.run import find_data
 from model_store.modalities.image.decoding import decode_image
 
 
 def stamps(folder: Path) -> Path:
     """Write the demo's photos as they are trained on, without alpha: everybody who reads them sees the same."""
-    source = find_photos(None)
+    source = find_data(PHOTOS, None)
     for path in sorted(source.rglob("*.*")):
         target = folder / path.relative_to(source).with_suffix(".png")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""`maas demo`: the whole main job, on real photos, between real processes."""
+"""`maas demo`: the whole main job, on real data of each modality, between real processes."""

@@ -1,4 +1,4 @@
-"""`maas demo`: the whole main job on real photos, step by step; `maas photos`: its photos alone."""
+"""`maas demo`: the whole main job on real data, step by step; `maas photos`: its photos alone."""
 
 from __future__ import annotations
 
@@ -9,40 +9,58 @@ from typing import Annotated
 
 import typer
 
-from maas_client.failures import CommandFailed
+from maas_client.failures import CommandFailed, WrongUsage
 from maas_client.views.output import AsJson, print_json
 from model_store.extras import require
+
+_IMAGES = "image"
 
 
 def demo(
     data: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Your own photos: one sub-folder of images for each label."),
+        typer.Option(
+            exists=True,
+            help="Your own data: a folder with a sub-folder for each label, or a table whose last column is the label.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the store, the logs and the contact sheet.")] = Path(
         "demo-output"
     ),
     *,
+    text: Annotated[bool, typer.Option("--text", help="Articles by topic, on a sentence encoder.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Penguins by species: a table with missing cells.")] = False,
+    audio: Annotated[bool, typer.Option("--audio", help="Spoken prompts by language, on a speech network.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import a base, fine-tune it twice, hot-swap the versions under load, and show what came of it."""
+    """Import a base, fine-tune it twice, hot-swap the versions under load, and show what came of it.
+
+    On photos, unless an option names another modality.
+    """
+    chosen = [name for name, is_chosen in (("text", text), ("table", table), ("audio", audio)) if is_chosen]
+    if len(chosen) > 1:
+        raise WrongUsage(f"one demo at a time: {' and '.join(f'--{name}' for name in chosen)} exclude one another")
     require("server", "maas demo")
-    from maas_client.demo.photos import PhotosUnavailable
-    from maas_client.demo.run import find_photos, run_demo, show_figures, show_next_steps
+    from maas_client.demo.results import show_figures, show_next_steps
+    from maas_client.demo.run import find_data, run_demo
+    from maas_client.demo.subject import DataUnavailable
+    from maas_client.demo.subjects import SUBJECTS
     from model_store.errors import StoreError
 
+    subject = SUBJECTS[chosen[0] if chosen else _IMAGES]
     # As Ctrl-C does: what was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        photos = find_photos(data)
-        figures = run_demo(photos, output)
-    except (PhotosUnavailable, StoreError, TimeoutError) as error:
+        found = find_data(subject, data)
+        result = run_demo(subject, found, output)
+    except (DataUnavailable, StoreError, TimeoutError) as error:
         raise CommandFailed(str(error)) from error
     if as_json:
-        print_json(figures)
+        print_json(result.figures)
     else:
-        show_figures(figures)
-        show_next_steps(output, next(path for path in sorted(photos.rglob("*")) if path.is_file()))
+        subject.show(result.judged, result.title, output)
+        show_figures(result.figures, subject)
+        show_next_steps(output, subject, found)
 
 
 def photos(
@@ -50,12 +68,13 @@ def photos(
 ) -> None:
     """Write the demo's photos into a folder, as something to try the other commands with."""
     require("server", "maas photos")
-    from maas_client.demo.photos import PhotosUnavailable
-    from maas_client.demo.run import find_photos
+    from maas_client.demo.photos import PHOTOS
+    from maas_client.demo.run import find_data
+    from maas_client.demo.subject import DataUnavailable
 
     if folder.exists():
         raise CommandFailed(f"{folder} is there already: name a folder that is not")
     try:
-        shutil.copytree(find_photos(None), folder)
-    except PhotosUnavailable as error:
+        shutil.copytree(find_data(PHOTOS, None), folder)
+    except DataUnavailable as error:
         raise CommandFailed(str(error)) from error

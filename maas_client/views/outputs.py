@@ -105,7 +105,7 @@ class DemoFigures(TypedDict):
     """What came of the demo."""
 
     accuracy_version_1: float
-    accuracy_untrained: float
+    accuracy_untrained: NotRequired[float]
     accuracy_version_2: float
     seconds_publish_to_first_answer: float
     num_requests_during_swap: int
