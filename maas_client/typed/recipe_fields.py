@@ -48,6 +48,8 @@ class RecipeFields(TypedDict, total=False):
     tree_count: Annotated[int | None, Told("gradient_boosting: trees of each output.", HEAD)]
     tree_learning_rate: Annotated[float | None, Told("gradient_boosting: the share that each tree adds.", HEAD)]
     leaf_count: Annotated[int | None, Told("gradient_boosting: leaves of a tree, at most.", HEAD)]
+    forest_tree_count: Annotated[int | None, Told("random_forest: how many trees.", HEAD)]
+    leaf_row_count: Annotated[int | None, Told("random_forest: training examples in a leaf, at least.", HEAD)]
     epochs_per_stage: Annotated[int | None, Told("gradual: epochs before each further stage trains.", RECIPE)]
     epoch_count: Annotated[int | None, Told("Passes over the training examples.", option="--epochs")]
     batch_size: Annotated[int | None, Told("Examples a batch.")]

@@ -22,6 +22,8 @@ FittedKind = Literal[
     "nearest_neighbours",
     "mlp",
     "gradient_boosting",
+    "random_forest",
+    "average",
 ]
 """Heads that are fitted, not trained by gradients: `model_store/architectures/heads` has the stage of each."""
 HeadKind = Literal["linear", "conv", "none"] | FittedKind

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from training_service.heads.kind import FitRows, FittedKind, FittedTensors, Settings
+from training_service.heads.forest import RANDOM_FOREST
+from training_service.heads.kind import FitRows, FittedKind, FittedTensors, Settings, averaged
 from training_service.heads.linear_models import LOGISTIC_REGRESSION, RIDGE
 from training_service.heads.naive_bayes import BERNOULLI, GAUSSIAN, MULTINOMIAL
 from training_service.heads.neighbours import NEAREST_CENTROID, NEAREST_NEIGHBOURS
@@ -24,7 +25,8 @@ HEADS: Mapping[str, FittedKind] = {
     "nearest_neighbours": NEAREST_NEIGHBOURS,
     "mlp": MLP,
     "gradient_boosting": GRADIENT_BOOSTING,
+    "random_forest": RANDOM_FOREST,
 }
-"""By the kind of the head."""
+"""By the kind of the head; `average` is made of several."""
 
-__all__ = ["HEADS", "FitRows", "FittedKind", "FittedTensors", "Settings"]
+__all__ = ["HEADS", "FitRows", "FittedKind", "FittedTensors", "Settings", "averaged"]

@@ -122,3 +122,12 @@ def constant_logit(own: NDArray[np.bool_]) -> float:
 def chosen_or(value: Any, choices: Sequence[Any]) -> Sequence[Any]:  # noqa: ANN401  a hyperparameter
     """Return the caller's value alone, or the choices where there is none."""
     return choices if value is None else (value,)
+
+
+def averaged(kinds: Sequence[str], heads: Sequence[FittedTensors]) -> FittedTensors:
+    """Return the mean of several fitted heads, as the stage of the kind `average` takes it."""
+    parts = [{"kind": str(kind), "arguments": dict(each.arguments)} for kind, each in zip(kinds, heads, strict=True)]
+    tensors = {
+        f"parts.{number}.{name}": tensor for number, each in enumerate(heads) for name, tensor in each.tensors.items()
+    }
+    return FittedTensors({"parts": parts}, tensors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ _MANY_ROWS = 50_000
 _LEARNING_RATE, _LEAF_COUNT = 0.1, 31  # scikit-learn's defaults
 _MAX_CATEGORIES = 255
 _NODE = {"feature": np.int32, "left": np.int32, "threshold": np.float32, "missing_left": np.bool_, "value": np.float64}
-_LARGEST = np.finfo(np.float32).max
+LARGEST = np.finfo(np.float32).max
 
 
 def _settings(recipe: Recipe, rows: FitRows) -> Sequence[Settings]:
@@ -163,7 +163,7 @@ class _Trees:
 
     def _add(self, tree: Any, columns: NDArray[np.int64], codes: Mapping[int, NDArray[np.int64]], output: int) -> None:  # noqa: ANN401  as above
         nodes = tree.nodes
-        order, left = _in_pairs(nodes)
+        order, left = in_pairs(nodes["is_leaf"], nodes["left"], nodes["right"])
         nodes = nodes[order]
         is_leaf = nodes["is_leaf"].astype(np.bool_)
         feature = np.where(is_leaf, 0, columns[nodes["feature_idx"]])
@@ -178,7 +178,7 @@ class _Trees:
         found: dict[str, NDArray[Any]] = {
             "feature": feature,
             "left": left,
-            "threshold": np.where(is_leaf | (split >= 0), _LARGEST, rounded_down(nodes["num_threshold"])),
+            "threshold": np.where(is_leaf | (split >= 0), LARGEST, rounded_down(nodes["num_threshold"])),
             "missing_left": nodes["missing_go_to_left"].astype(np.bool_) | is_leaf,
             "value": nodes["value"],
         }
@@ -188,7 +188,7 @@ class _Trees:
     def _append(self, nodes: Mapping[str, NDArray[Any]], split: NDArray[np.int64], output: int) -> None:
         found: dict[str, NDArray[Any]] = {name: nodes[name].astype(kind) for name, kind in _NODE.items()}
         if not self._roots and len(split) == 1:
-            found |= {"threshold": np.full(1, _LARGEST), "missing_left": np.ones(1, np.bool_)}
+            found |= {"threshold": np.full(1, LARGEST), "missing_left": np.ones(1, np.bool_)}
         self._nodes.append({**found, "left": found["left"] + self._num_nodes, "split": split.astype(np.int32)})
         self._roots.append(self._num_nodes)
         self._outputs.append(output)
@@ -200,33 +200,30 @@ def rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
 
     For every finite x of float32, x <= threshold if and only if x <= that.
     """
-    limited = np.clip(thresholds, -_LARGEST, _LARGEST)
+    limited = np.clip(thresholds, -LARGEST, LARGEST)
     rounded = limited.astype(np.float32)
     is_above = rounded.astype(np.float64) > limited
     rounded[is_above] = np.nextafter(rounded[is_above], np.float32(-np.inf))
     return rounded
 
 
-def _in_pairs(nodes: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def in_pairs(
+    is_leaf: NDArray[Any], left: NDArray[Any], right: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return an order of a tree's nodes, level by level, and the place of each one's left way on in it.
 
     The right way on is behind the left one; a leaf's left way on is the leaf.
     """
-    order, left = [0], []
-    for place in _growing(order):
-        node = nodes[order[place]]
-        left.append(place if node["is_leaf"] else len(order))
-        if not node["is_leaf"]:
-            order += [int(node["left"]), int(node["right"])]
-    return np.array(order), np.array(left)
-
-
-def _growing(items: list[int]) -> Iterator[int]:
-    """Yield the places of a list that grows meanwhile."""
-    place = 0
-    while place < len(items):
-        yield place
-        place += 1
+    levels, ways, start = [np.zeros(1, np.int64)], [], 0
+    while True:
+        level = levels[-1]
+        goes_on = ~is_leaf[level].astype(np.bool_)
+        behind = start + len(level)
+        ways.append(np.where(goes_on, behind + 2 * (np.cumsum(goes_on) - 1), start + np.arange(len(level))))
+        if not goes_on.any():
+            return np.concatenate(levels), np.concatenate(ways)
+        levels.append(np.stack([left[level[goes_on]], right[level[goes_on]]], axis=1).astype(np.int64).ravel())
+        start = behind
 
 
 def _bits(words: NDArray[np.uint32]) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model_store.errors import InvalidInput, Violation
+from training_service.recipes.head_names import HeadName
 from training_service.recipes.recipe import CROPS, DEFAULTS, ENUMS, Optimizer, Recipe, RecipeName
 
 _ABOVE_0 = math.ulp(0.0)
@@ -41,6 +42,8 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "tree_count": (1, 10_000, "1 to 10,000"),
     "tree_learning_rate": (1e-6, 1, "1e-6 to 1"),
     "leaf_count": (2, 1_000, "2 to 1,000"),
+    "forest_tree_count": (1, 1_000, "1 to 1,000"),
+    "leaf_row_count": (1, 100_000, "1 to 100,000"),
 }
 # Below this many training rows a label, a head on the base's own features is hard to beat, and takes seconds.
 _ROWS_FOR_LAST_STAGES = 50
@@ -77,7 +80,7 @@ def choose(chosen: ChosenRecipe, place: str, rows_per_output: float, *, has_clas
 def choose_head(chosen: ChosenRecipe, place: str) -> Recipe:
     """Do the same for a base that has no stage to train: the head is fitted on what it puts out."""
     reason = "the base has no stage to train: the head is chosen by cross-validation"
-    return _filled(replace(DEFAULTS[RecipeName.FIT_HEAD], reason=reason), chosen, place)
+    return _filled(replace(DEFAULTS[RecipeName.FIT_HEAD], head=HeadName.AVERAGE, reason=reason), chosen, place)
 
 
 def choose_any(chosen: ChosenRecipe, place: str) -> Recipe:

@@ -19,6 +19,8 @@ class HeadName(StrEnum):
     NEAREST_NEIGHBOURS = "nearest_neighbours"
     MLP = "mlp"
     GRADIENT_BOOSTING = "gradient_boosting"
+    RANDOM_FOREST = "random_forest"
+    AVERAGE = "average"
 
 
 class NeighbourWeights(StrEnum):
@@ -30,6 +32,6 @@ class NeighbourWeights(StrEnum):
 
 HEAD_FIELDS = frozenset({
     "strength", "smoothing", "presence_threshold", "gamma", "neighbour_count", "neighbour_weights", "hidden_width",
-    "tree_count", "tree_learning_rate", "leaf_count",
+    "tree_count", "tree_learning_rate", "leaf_count", "forest_tree_count", "leaf_row_count",
 })  # fmt: skip
 """The hyperparameters of heads; each head has some of them."""

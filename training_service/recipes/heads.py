@@ -37,6 +37,8 @@ HEAD_RULES: Mapping[HeadName, HeadRules] = {
     HeadName.GRADIENT_BOOSTING: HeadRules(
         _ALL, frozenset({"tree_count", "tree_learning_rate", "leaf_count"}), has_class_weights=True
     ),
+    HeadName.RANDOM_FOREST: HeadRules(_ALL, frozenset({"forest_tree_count", "leaf_row_count"}), has_class_weights=True),
+    HeadName.AVERAGE: HeadRules(_ALL, frozenset(), has_class_weights=True),
 }
 
 

@@ -96,8 +96,7 @@ class Recipe:
     statistics those of the base. With `average_decay` the moving average of the weights is measured and kept.
     `patience` is the number of epochs without a lower validation loss after which training stops. `fit` names a variant
     of the base's input spec; empty, the service chooses, and `scratch` takes the base's own. `reason` says why the
-    service chose this recipe, if it did. `head` and all after it are of `fit_head`; None is left to the service, which
-    chooses on validation rows.
+    service chose this recipe, if it did. `head` and all after it are of `fit_head`; None is chosen on validation rows.
     """
 
     name: RecipeName
@@ -143,6 +142,8 @@ class Recipe:
     tree_count: int | None = None
     tree_learning_rate: float | None = None
     leaf_count: int | None = None
+    forest_tree_count: int | None = None
+    leaf_row_count: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without hyperparameters of heads that are left to the service, or to others."""

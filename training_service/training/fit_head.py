@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,28 +13,33 @@ from model_store.architectures import HEAD, Chain, Head, HeadKind, categorical_c
 from model_store.modalities import Batch
 from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches, embeddings
-from training_service.heads import HEADS, FitRows, FittedTensors, Settings
+from training_service.heads import HEADS, FitRows, FittedTensors, Settings, averaged
 from training_service.modalities.views import further_views
 from training_service.phases import Phase
 from training_service.recipes.head_names import HeadName
 from training_service.recipes.heads import HEAD_RULES
 from training_service.recipes.recipe import ClassWeights, Recipe
 from training_service.recipes.refitting import REFITTED
-from training_service.tasks.training_task import Outputs, Validation
+from training_service.tasks.training_task import Numbers, Outputs, Validation
 from training_service.training.heads import Features
 from training_service.training.progress import Figures
 from training_service.training.training_context import FineTuned, TrainingContext
 
 _ROWS_AT_ONCE = 1024
 _MAX_COMPARED = 10_000
-_CANDIDATES = (HeadName.LOGISTIC_REGRESSION, HeadName.RIDGE, HeadName.GRADIENT_BOOSTING, HeadName.MLP)
-"""The kinds of heads among which the service chooses, as far as they fit the task."""
+_CANDIDATES = (
+    HeadName.LOGISTIC_REGRESSION, HeadName.RIDGE, HeadName.GRADIENT_BOOSTING, HeadName.RANDOM_FOREST, HeadName.MLP,
+)  # fmt: skip
+"""The kinds of heads that are averaged, as far as they fit the task."""
+PARTS = "parts"
+"""The hyperparameter of a version that holds the heads that were averaged, with what was chosen for each."""
 
 
 @dataclass(frozen=True)
 class _Tried:
+    recipe: Recipe
     settings: Settings
-    outputs: Outputs
+    fitted: FittedTensors
     validation: Validation
 
 
@@ -49,80 +54,123 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
     views = [embeddings(each) for each in activations]
     plain = views[0]
     categorical = categorical_columns(chain)
-    if recipe.reason:  # the service has chosen to fit a head, and left open which
-        recipe = _with_head(chain, views, recipe, context, categorical)
-    rows = _rows(views, context.train, recipe, context, categorical)
-    best = _best(chain, rows, plain[context.validation], recipe, context)
-    head, fitted = _fitted(
-        chain, HEADS[recipe.head].fit(_rows(views, seen, recipe, context, categorical), best.settings), context, recipe
+    chosen = _averaged(chain, views, recipe, context, categorical) or [
+        _best(chain, views, recipe, context, categorical)
+    ]
+    refitted = [
+        HEADS[each.recipe.head].fit(_rows(views, seen, each.recipe, context, categorical), each.settings)
+        for each in chosen
+    ]
+    validation = _outputs(
+        _fitted(chain, *_joined(chosen, [each.fitted for each in chosen]), context)[1], plain[context.validation]
     )
+    head, fitted = _fitted(chain, *_joined(chosen, refitted), context)
     context.begin(Phase.EVALUATING)
-    answers = context.answers(_outputs(fitted, plain[context.test]), best.outputs)
-    return context.tuned(fitted, (HEAD,), answers, {**recipe.to_json(), **best.settings, REFITTED: True}, head)
+    answers = context.answers(_outputs(fitted, plain[context.test]), _scaled(validation, context))
+    return context.tuned(fitted, (HEAD,), answers, {**_hyperparameters(recipe, chosen), REFITTED: True}, head)
 
 
-def _with_head(
+def _hyperparameters(recipe: Recipe, chosen: Sequence[_Tried]) -> dict[str, Any]:
+    """Return the recipe with what was chosen, of one head or of each."""
+    if len(chosen) == 1:
+        return {**chosen[0].recipe.to_json(), **chosen[0].settings}
+    return {**recipe.to_json(), PARTS: [{"head": str(each.recipe.head), **each.settings} for each in chosen]}
+
+
+def _joined(chosen: Sequence[_Tried], fitted: Sequence[FittedTensors]) -> tuple[HeadName, FittedTensors]:
+    """Return the one head, or the mean of several."""
+    names = [each.recipe.head for each in chosen]
+    return (names[0], fitted[0]) if len(names) == 1 else (HeadName.AVERAGE, averaged(names, fitted))
+
+
+def _averaged(
     chain: Chain, views: list[Features], recipe: Recipe, context: TrainingContext, categorical: tuple[int, ...]
-) -> Recipe:
-    """Return the recipe with the kind of head of the lowest loss, and tell why.
+) -> list[_Tried]:
+    """Return the best head, and those that cannot be told from it, and tell why; none where the recipe names one.
 
     Each kind predicts rows that it was fitted without: those of each fold in turn, an even spread of training and
     validation rows, with the settings that are best on validation rows.
     """
+    if recipe.head is not HeadName.AVERAGE:
+        return []
     seen = np.sort(np.concatenate([context.train, context.validation]))
-    chosen = seen[np.linspace(0, len(seen) - 1, min(len(seen), _MAX_COMPARED)).astype(np.int64)]
-    losses: dict[HeadName, float] = {}
-    for name in _CANDIDATES:
-        if context.task.kind not in HEAD_RULES[name].tasks:
-            continue
-        each = replace(recipe, head=name)
-        rows = _rows(views, context.train, each, context, categorical)
-        best = _best(chain, rows, views[0][context.validation], each, context)
-        losses[name] = _cross_validated(chain, views[0][chosen], chosen, best.settings, each, context, categorical)
-    name = min(losses, key=lambda each: losses[each])
-    shown = ", ".join(f"{each} {loss:.3f}" for each, loss in losses.items())
-    context.remark(f"{name} is chosen: loss of left-out rows in cross-validation of {len(chosen)} rows: {shown}")
-    return replace(recipe, head=name)
+    compared = seen[np.linspace(0, len(seen) - 1, min(len(seen), _MAX_COMPARED)).astype(np.int64)]
+    losses: dict[HeadName, Numbers] = {}
+    tried: dict[HeadName, _Tried] = {}
+    for name in _candidates(recipe, context):
+        tried[name] = _best(chain, views, replace(recipe, head=name), context, categorical)
+        losses[name] = _cross_validated(chain, views[0][compared], compared, tried[name], context, categorical)
+    alike = equally_good(losses)
+    shown = ", ".join(f"{name} {each.mean():.3f}" for name, each in losses.items())
+    does = "is chosen" if len(alike) == 1 else "are averaged, as their losses differ by at most a standard error"
+    context.remark(
+        f"{' and '.join(alike)} {does}: loss of left-out rows in cross-validation of {len(compared)} rows: {shown}"
+    )
+    return [tried[name] for name in alike]
+
+
+def equally_good(losses: Mapping[HeadName, Numbers]) -> list[HeadName]:
+    """Return the heads that cannot be told from the best one, by their losses of the same rows [n].
+
+    Their mean loss is above the lowest one by at most the standard error of the difference.
+    """
+    best = min(losses.values(), key=lambda each: float(each.mean()))
+    differences = {name: each - best for name, each in losses.items()}
+    return [name for name, each in differences.items() if each.mean() <= each.std() / np.sqrt(len(each))]
+
+
+def _candidates(recipe: Recipe, context: TrainingContext) -> Sequence[HeadName]:
+    is_balanced = recipe.class_weights is ClassWeights.BALANCED
+    rules = {name: HEAD_RULES[name] for name in _CANDIDATES}
+    return [
+        name
+        for name, each in rules.items()
+        if context.task.kind in each.tasks and (each.has_class_weights or not is_balanced)
+    ]
 
 
 def _cross_validated(
     chain: Chain,
     features: Features,
     positions: Positions,
-    settings: Settings,
-    recipe: Recipe,
+    tried: _Tried,
     context: TrainingContext,
     categorical: tuple[int, ...],
-) -> float:
-    """Return the mean loss of rows that a head was fitted without; `features` are those at the positions."""
+) -> Numbers:
+    """Return the loss of each row that a head was fitted without; `features` are those at the positions."""
     targets = context.targets_at(positions)
     folds = context.training_task.folds(targets)
     outputs = np.zeros((len(positions), len(context.task.names)), np.float32)
     for fold in np.unique(folds[folds >= 0]):
         context.check_going_on()
         kept = folds != fold
-        whole = _rows([features[kept]], np.arange(int(kept.sum())), recipe, context, categorical)
+        whole = _rows([features[kept]], np.arange(int(kept.sum())), tried.recipe, context, categorical)
         rows = replace(whole, targets=context.data.targets[positions[kept]])
-        outputs[~kept] = _outputs(
-            _fitted(chain, HEADS[recipe.head].fit(rows, settings), context, recipe)[1], features[~kept]
-        )
+        fitted = HEADS[tried.recipe.head].fit(rows, tried.settings)
+        outputs[~kept] = _outputs(_fitted(chain, tried.recipe.head, fitted, context)[1], features[~kept])
     left_out = folds >= 0
-    scaled = outputs if context.scale is None else context.scale.scaled(outputs)
-    return float(context.training_task.row_losses(scaled[left_out], targets[left_out]).mean())
+    return context.training_task.row_losses(_scaled(outputs, context)[left_out], targets[left_out])
 
 
-def _best(chain: Chain, rows: FitRows, validation: Features, recipe: Recipe, context: TrainingContext) -> _Tried:
-    """Fit with each of the settings, report each, and return the one of the lowest loss."""
+def _scaled(outputs: Outputs, context: TrainingContext) -> Outputs:
+    """Return outputs in the units that are trained on."""
+    return outputs if context.scale is None else context.scale.scaled(outputs)
+
+
+def _best(
+    chain: Chain, views: list[Features], recipe: Recipe, context: TrainingContext, categorical: tuple[int, ...]
+) -> _Tried:
+    """Fit with each of the settings on training rows, report each, and return the one of the lowest loss."""
     kind, task = HEADS[recipe.head], context.training_task
+    rows = _rows(views, context.train, recipe, context, categorical)
     choices, targets = kind.settings(recipe, rows), context.targets_at(context.validation)
     context.begin(Phase.FITTING_HEAD, len(choices))
     tried: list[_Tried] = []
     for number, settings in enumerate(choices, start=1):
-        _, fitted = _fitted(chain, kind.fit(rows, settings), context, recipe)
-        outputs = _outputs(fitted, validation)
-        scaled = outputs if context.scale is None else context.scale.scaled(outputs)
-        found = task.validate(scaled, targets)
-        tried.append(_Tried(settings, scaled, found))
+        fitted = kind.fit(rows, settings)
+        outputs = _outputs(_fitted(chain, recipe.head, fitted, context)[1], views[0][context.validation])
+        found = task.validate(_scaled(outputs, context), targets)
+        tried.append(_Tried(recipe, settings, fitted, found))
         context.report(number, lambda found=found: Figures().validated(task, found), is_milestone=True)  # type: ignore[misc]
     best = min(tried, key=lambda each: each.validation.loss)
     named = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
@@ -153,10 +201,9 @@ def _rows(
     )
 
 
-def _fitted(chain: Chain, found: FittedTensors, context: TrainingContext, recipe: Recipe) -> tuple[Head, Chain]:
+def _fitted(chain: Chain, name: HeadName, found: FittedTensors, context: TrainingContext) -> tuple[Head, Chain]:
     """Return a head of these tensors, and the chain that ends in it."""
-    kind = cast("HeadKind", str(recipe.head))
-    head = Head(kind, len(context.task.names), context.task.activation, found.arguments)
+    head = Head(cast("HeadKind", str(name)), len(context.task.names), context.task.activation, found.arguments)
     made = with_fitted_head(chain, head)
     made.load_stage(HEAD, {name: tensor.to(context.device) for name, tensor in found.tensors.items()})
     return head, made.eval()

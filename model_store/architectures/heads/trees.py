@@ -1,6 +1,8 @@
-"""Gradient-boosted trees: one stage that walks all trees for all rows of a batch at once, one level at a time."""
+"""Boosted trees and forests: stages that walk all trees for all rows of a batch at once, one level at a time."""
 
 from __future__ import annotations
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -13,50 +15,52 @@ MAX_CODES = 2**16
 _MAX_DEPTH = 4096
 _PLACES_AT_ONCE = 2**20
 _MOST_NUMBERS = 2**30  # so that int32 has a place for each
+_LEAST_SHARE = 1e-6
 _LARGEST = float(torch.finfo(torch.float32).max)
 
 
-class BoostedTrees(HeadStage):
-    """Sums of leaves, one of each tree, as scikit-learn's histogram-based gradient boosting has them.
+class Trees(HeadStage):
+    """Trees that each row walks from every `root` to a leaf.
 
     A node goes on to `left`, or to the node behind that where the feature is above `threshold`; a leaf goes on to
     itself. Rows and thresholds are float32: a threshold that is rounded down to float32 separates numbers of float32 as
     the threshold itself does. NaN goes left where `missing_left` says so. With `splits` a node may have a set of
     categories in place of a threshold: `split` is its row of `is_left` [splits, codes], or -1; a number that is not in
-    `is_known` [d, codes] is missing then. Each tree begins at its `root`, and counts for its `output`.
+    `is_known` [d, codes] is missing then.
     """
 
     def __init__(self, size: int, head: Head) -> None:
         super().__init__(size, head)
-        num_trees, num_nodes = self.argument("trees"), self.argument("nodes")
+        self.num_values = 1  # of each leaf
+        self.num_trees, self.num_nodes = self.argument("trees"), self.argument("nodes")
         self.depth = self.argument("depth", least=0, most=_MAX_DEPTH)
         self.num_splits = self.argument("splits", least=0)
         self.num_codes = self.argument("codes", least=0, most=MAX_CODES)
-        self.num_sums = 1 if self.is_exclusive and self.num_seen == 2 else self.num_decisions
-        self.numbers("baseline", self.num_sums)
-        self.numbers("value", num_nodes)
-        self.numbers("threshold", num_nodes, dtype=torch.float32)
-        self.numbers("missing_left", num_nodes, dtype=torch.bool)
-        self.numbers("output", num_trees, dtype=torch.int64)
-        for name, length in (("feature", num_nodes), ("left", num_nodes), ("root", num_trees)):
+        self.numbers("threshold", self.num_nodes, dtype=torch.float32)
+        self.numbers("missing_left", self.num_nodes, dtype=torch.bool)
+        for name, length in (("feature", self.num_nodes), ("left", self.num_nodes), ("root", self.num_trees)):
             self.numbers(name, length, dtype=torch.int32)
         if self.num_splits:
-            self.numbers("split", num_nodes, dtype=torch.int32)
+            self.numbers("split", self.num_nodes, dtype=torch.int32)
             self.numbers("is_left", self.num_splits, self.num_codes, dtype=torch.bool)
             self.numbers("is_known", size, self.num_codes, dtype=torch.bool)
             self.numbers("is_categorical", size, dtype=torch.bool)
 
-    def decisions(self, x: Tensor) -> Tensor:
-        """Return the sums [n, num_decisions]; of two labels that of the second one, beside 0."""
-        step = max(1, min(_PLACES_AT_ONCE // len(self.get_buffer("root")), _MOST_NUMBERS // self.size))
-        sums = torch.cat([self._sums(part) for part in torch.split(x.float(), step)])
-        return torch.cat([torch.zeros_like(sums), sums], dim=1) if self.num_sums < self.num_decisions else sums
+    @property
+    def num_sums(self) -> int:
+        """The width of what trees say of a row: of two labels it is the second one's alone."""
+        return 1 if self.is_exclusive and self.num_seen == 2 else self.num_decisions
 
-    def _sums(self, x: Tensor) -> Tensor:
-        x = x.clamp(-_LARGEST, _LARGEST)  # a split of missing values alone has the largest number as its threshold
-        values = self.get_buffer("value")[self._leaves(x)]
-        sums = self.get_buffer("baseline").repeat(len(x), 1)
-        return sums.index_add_(1, self.get_buffer("output"), values)
+    def sums(self, x: Tensor) -> Tensor:
+        """Return what `of_leaves` makes of all rows [n, size], float64 [n, num_sums], some rows at a time."""
+        step = max(1, min(_PLACES_AT_ONCE // (self.num_trees * self.num_values), _MOST_NUMBERS // self.size))
+        # A split of missing values alone has the largest number as its threshold.
+        parts = torch.split(x.float().clamp(-_LARGEST, _LARGEST), step)
+        return torch.cat([self.of_leaves(self._leaves(part)) for part in parts])
+
+    @abstractmethod
+    def of_leaves(self, leaves: Tensor) -> Tensor:
+        """Return float64 [n, num_sums] for the leaf of each row in each tree, int32 [n, trees]."""
 
     def _leaves(self, x: Tensor) -> Tensor:
         """Return the leaf of each row in each tree, int32 [n, trees].
@@ -105,10 +109,65 @@ class BoostedTrees(HeadStage):
         _check("threshold", bool((is_final | ~is_leaf).all()))
         _check("feature", _within(feature, self.size))
         _check("root", _within(self.get_buffer("root"), len(left)))
-        _check("output", _within(self.get_buffer("output"), self.num_sums))
         if self.num_splits:
             split = self.get_buffer("split")
             _check("split", _within(split + 1, self.num_splits + 1) and bool((split[is_leaf] < 0).all()))
+
+
+class BoostedTrees(Trees):
+    """Sums of leaves, one of each tree, as scikit-learn's histogram-based gradient boosting has them.
+
+    Each tree counts for its `output`, and each sum begins at its `baseline`.
+    """
+
+    def __init__(self, size: int, head: Head) -> None:
+        super().__init__(size, head)
+        self.numbers("baseline", self.num_sums)
+        self.numbers("value", self.num_nodes)
+        self.numbers("output", self.num_trees, dtype=torch.int64)
+
+    def decisions(self, x: Tensor) -> Tensor:
+        """Return the sums [n, num_decisions]; of two labels that of the second one, beside 0."""
+        sums = self.sums(x)
+        return torch.cat([torch.zeros_like(sums), sums], dim=1) if self.num_sums < self.num_decisions else sums
+
+    def of_leaves(self, leaves: Tensor) -> Tensor:
+        """Return the sums of the values of the leaves."""
+        sums = self.get_buffer("baseline").repeat(len(leaves), 1)
+        return sums.index_add_(1, self.get_buffer("output"), self.get_buffer("value")[leaves])
+
+    def check_values(self) -> None:
+        """Raise InvalidManifest for outputs that do not exist, besides all that trees must be."""
+        super().check_values()
+        _check("output", _within(self.get_buffer("output"), self.num_sums))
+
+
+class Forest(Trees):
+    """Means of leaves, over all trees, as scikit-learn's forests have them: `value` is float32 [nodes, num_sums].
+
+    The values are shares of labels, of which the outputs are the logarithms or the logits, or numbers of a regression.
+    A share below 1e-6 counts as that.
+    """
+
+    def __init__(self, size: int, head: Head) -> None:
+        super().__init__(size, head)
+        self.has_shares = head.activation != "identity"
+        self.num_values = self.num_sums
+        self.numbers("value", self.num_nodes, self.num_sums, dtype=torch.float32)
+
+    def decisions(self, x: Tensor) -> Tensor:
+        """Return the means [n, outputs], or the logarithms or logits of shares [n, num_decisions]."""
+        means = self.sums(x)
+        if not self.has_shares:
+            return means
+        if self.num_sums < self.num_decisions:
+            means = torch.cat([1 - means, means], dim=1)
+        shares = means.clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
+        return shares.log() if self.is_exclusive else shares.logit()
+
+    def of_leaves(self, leaves: Tensor) -> Tensor:
+        """Return the means of the values of the leaves."""
+        return self.get_buffer("value")[leaves].mean(dim=1, dtype=torch.float64)
 
 
 def _within(places: Tensor, length: int) -> bool:

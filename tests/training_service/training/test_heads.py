@@ -10,9 +10,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from training_service.recipes.head_names import HeadName
 from training_service.tasks.classification import CLASSIFICATION
 from training_service.tasks.multi_label import MULTI_LABEL
 from training_service.tasks.regression import REGRESSION
+from training_service.training.fit_head import equally_good
 from training_service.training.heads import Candidate, HeadFitter, choose_head, load_head, unscale_head
 
 Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -106,3 +108,18 @@ def test_tiny_features_are_features() -> None:
     features, labels = rows(60, 8, 3)
     large, small = (HeadFitter(each, CLASSIFICATION).fit(each, labels, 3, 1.0) for each in (features, features * 1e-7))
     assert small.outputs(features * 1e-7) == pytest.approx(large.outputs(features), abs=1e-2)
+
+
+def test_heads_are_averaged_as_far_as_their_losses_differ_by_a_standard_error() -> None:
+    """A small difference of every row tells two heads apart; a larger one of a few rows does not."""
+    random = np.random.default_rng(0)
+    best = random.random(100)
+    noise = random.normal(size=100)
+    losses = {
+        HeadName.RIDGE: best + 0.01,
+        HeadName.MLP: best + 0.05 + (noise - noise.mean()),
+        HeadName.GRADIENT_BOOSTING: best,
+        HeadName.RANDOM_FOREST: best + 0.3 + (noise - noise.mean()),
+    }
+    assert equally_good(losses) == [HeadName.MLP, HeadName.GRADIENT_BOOSTING]
+    assert equally_good({HeadName.RIDGE: best, HeadName.MLP: best}) == [HeadName.RIDGE, HeadName.MLP]

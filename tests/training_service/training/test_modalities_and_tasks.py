@@ -28,6 +28,7 @@ SECTIONS = {
 }
 """Headings of a report that are a task's own."""
 PROBE, FULL = pb.Recipe(linear_probe={}), pb.Recipe(full=pb.Recipe.Full(epoch_count=3))
+AVERAGE = pb.Recipe(fit_head={"head": {"average": {}}})
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,7 @@ def table(columns: str, targets: list[str], numbers: Numbers = NUMBERS) -> bytes
         ("image-regression", "base", PROBE, "r2", 0.8),
         ("image-multi-label", "base", pb.Recipe(fit_head={"head": {"gaussian_nb": {}}}), "macro_f1", 0.9),
         ("values-regression", "numbers", pb.Recipe(fit_head={"head": {"gradient_boosting": {}}}), "r2", 0.6),
+        pytest.param("values-regression", "numbers", AVERAGE, "r2", 0.6, marks=pytest.mark.slow),
     ],
 )
 def test_a_job_makes_a_version_that_can_be_evaluated_and_reported(
