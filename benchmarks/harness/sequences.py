@@ -40,6 +40,11 @@ class SequenceInputSpec:
         """Return the whole spec."""
         return self
 
+    @property
+    def device_key(self) -> Hashable:
+        """The whole spec."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that a manifest holds."""
         return asdict(self)

@@ -90,7 +90,7 @@ class Member:
         version = work.version
         self.path = version.backbone if work.outputs == {Output.EMBEDDING} else version.stages
         self.form = self.rows.form
-        self.input_form = (version.input_spec, version.input_spec.form(self.rows))
+        self.input_form = (version.input_spec.device_key, version.input_spec.form(self.rows))
         self.answer: dict[Output, Numbers] = {}
         depth = len(version.backbone)
         ends = ((depth, work.outputs & {Output.EMBEDDING}), (depth + 1, work.outputs - {Output.EMBEDDING}))

@@ -113,6 +113,11 @@ class InputSpec(Protocol):
         """The common key of two specs if rows that one has prepared can go through the other."""
         ...
 
+    @property
+    def device_key(self) -> Hashable:
+        """The common key of two specs whose `to_input` is the same: their rows share a batch from the start."""
+        ...
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that a manifest holds."""
         ...

@@ -47,8 +47,9 @@ _REQUIRED = {
 def check_input(arguments: Mapping[str, Any], spec: InputSpec) -> None:
     """Raise InvalidManifest unless the longest row has a position for each token, padded by the encoder's own id."""
     found, most = spec.to_json(), max_tokens(arguments)
-    if found["max_tokens"] > most:
-        raise InvalidManifest(f"input_spec.max_tokens must be at most {most}, as there are positions, not more")
+    for name in ("max_tokens", "most_tokens"):
+        if found.get(name, 0) > most:
+            raise InvalidManifest(f"input_spec.{name} must be at most {most}, as there are positions, not more")
     if found["padding_id"] != arguments["padding_id"]:
         wanted = arguments["padding_id"]
         raise InvalidManifest(f"input_spec.padding_id must be {wanted}, the encoder's own, not {found['padding_id']}")

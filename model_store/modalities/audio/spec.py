@@ -75,6 +75,11 @@ class AudioInputSpec:
         """The whole spec."""
         return self
 
+    @property
+    def device_key(self) -> Hashable:
+        """The whole spec: windows of another size are others."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Return the form in a manifest."""
         return asdict(self)

@@ -71,6 +71,11 @@ class ImageInputSpec:
         """The whole spec: rows may have been sent normalised."""
         return self
 
+    @property
+    def device_key(self) -> Hashable:
+        """The whole spec: rows of another size are others."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that a manifest holds."""
         return {**asdict(self), "mean": [float(each) for each in self.mean], "std": [float(each) for each in self.std]}

@@ -57,6 +57,11 @@ class TableInputSpec:
         """The columns."""
         return self
 
+    @property
+    def device_key(self) -> Hashable:
+        """The columns."""
+        return self
+
     @cached_property
     def number_columns(self) -> tuple[TableColumn, ...]:
         """The columns of `numbers`, in order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -37,13 +37,15 @@ class TextInputSpec:
 
     `tokenizer` is the digest of a tokenizer's JSON, a blob in the store; its ids are below `vocabulary`. A spec that
     was read without the store (`loaded` is None) describes rows and cannot prepare them. With `tokenizer` empty the
-    first fine-tune learns one from its training texts.
+    first fine-tune learns one from its training texts. `most_tokens` is the length before a fine-tune on shorter texts
+    chose `max_tokens`, and 0 where none did.
     """
 
     tokenizer: str
     max_tokens: int
     vocabulary: int
     padding_id: int = 0
+    most_tokens: int = 0
     kind: str = KIND
     loaded: TextTokenizer | None = field(default=None, compare=False, repr=False)
 
@@ -55,6 +57,8 @@ class TextInputSpec:
         check(_is_count(self.vocabulary, 1, MAX_VOCABULARY), "vocabulary", f"must be an integer in 1..{MAX_VOCABULARY}")
         most = self.vocabulary - 1
         check(_is_count(self.padding_id, 0, most), "padding_id", f"must be an integer in 0..{most}")
+        longer = self.most_tokens == 0 or _is_count(self.most_tokens, self.max_tokens + 1, MAX_TOKENS)
+        check(longer, "most_tokens", f"must be an integer in {self.max_tokens + 1}..{MAX_TOKENS}, or missing")
 
     @property
     def unit(self) -> str:
@@ -66,6 +70,11 @@ class TextInputSpec:
         """The whole spec."""
         return self
 
+    @property
+    def device_key(self) -> Hashable:
+        """The kind alone: ids are converted whatever they were cut to."""
+        return self.kind
+
     def to_json(self) -> dict[str, Any]:
         """Return the form in a manifest."""
         return {
@@ -74,12 +83,14 @@ class TextInputSpec:
             "max_tokens": self.max_tokens,
             "vocabulary": self.vocabulary,
             "padding_id": self.padding_id,
+            **({"most_tokens": self.most_tokens} if self.most_tokens else {}),
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read the form in a manifest; raise InvalidManifest naming the wrong field."""
-        check_names(values, ("kind", "files", "max_tokens", "vocabulary", "padding_id"))
+        optional = ("most_tokens",) if "most_tokens" in values else ()
+        check_names(values, ("kind", "files", "max_tokens", "vocabulary", "padding_id", *optional))
         files = values["files"]
         check(isinstance(files, dict) and set(files) <= {_TOKENIZER}, "files", f"must have no key but {_TOKENIZER!r}")
         others = {name: value for name, value in values.items() if name != "files"}
@@ -101,11 +112,18 @@ class TextInputSpec:
         if self.loaded is not None or not self.tokenizer:
             return self
         tokenizer = read_tokenizer(self.tokenizer, lambda: self._read(blobs))
-        return self.of(tokenizer, self.max_tokens, self.vocabulary, self.padding_id)
+        return replace(
+            self.of(tokenizer, self.max_tokens, self.vocabulary, self.padding_id), most_tokens=self.most_tokens
+        )
 
     def cut(self, max_tokens: int) -> Self:
-        """Return the spec with another number of tokens that texts are cut to."""
-        return type(self)(self.tokenizer, max_tokens, self.vocabulary, self.padding_id, loaded=self.loaded)
+        """Return the spec that cuts texts to fewer tokens, which `uncut` takes back."""
+        most = max(self.max_tokens, self.most_tokens)
+        return replace(self, max_tokens=max_tokens, most_tokens=most if max_tokens < most else 0)
+
+    def uncut(self) -> Self:
+        """Return the spec of before any `cut`."""
+        return replace(self, max_tokens=max(self.max_tokens, self.most_tokens), most_tokens=0)
 
     def stored(self, data: bytes) -> object:
         """Return the text, which is kept in UTF-8."""

@@ -67,6 +67,11 @@ class ValuesInputSpec:
         """The size: rows are prepared as they come, and standardised on the device."""
         return (self.kind, self.size)
 
+    @property
+    def device_key(self) -> Hashable:
+        """The whole spec: columns are standardised on the device."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Return the form in a manifest, without defaults."""
         values: dict[str, Any] = {"kind": self.kind, "size": self.size}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,10 +22,11 @@ from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
 from model_store.blobs.local import LocalBlobs
 from model_store.calibration import batch_of
-from model_store.modalities import Batch, Rows, X
+from model_store.modalities import Batch, Rows, X, prepared
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec
 from model_store.names import VersionName
 from tests.inference_service.making import SPEC, Recipe, expected, mlp, mlp_manifest, photo, pixels
+from tests.model_store.text_models import text_base, text_spec
 
 Load = Callable[..., ResidentVersion]
 SCORES, EMBEDDING = frozenset({Output.SCORES}), frozenset({Output.EMBEDDING})
@@ -246,6 +248,27 @@ def test_inputs_of_other_forms_run_apart(load: Load, executor: Executor) -> None
     for answer, recipe, each in zip(answers, recipes, made, strict=True):
         check(answer, recipe, each, BOTH)
     assert runs["stem"] == 3
+
+
+def test_texts_that_are_cut_to_other_lengths_run_together(
+    loader: Loader, blobs: LocalBlobs, executor: Executor
+) -> None:
+    """Of two probes of one encoder, one for shorter texts: the encoder runs once, and a text is cut as each says."""
+    base = text_base(labels=("farm", "sea"))
+    blobs.put(base.files)
+    manifest = mlp_manifest(blobs, base)
+    specs = [text_spec(32), text_spec(32).cut(8)]
+    versions = []
+    for number, spec in enumerate(specs, start=1):
+        put = blobs.put([replace(manifest, input_spec=spec.to_json()).to_json()])
+        versions.append(loader.load(VersionName("topics", number), put.digest))
+    texts = [prepared(spec, ["ships sail over the sea"], 100) for spec in specs]
+    runs = count_runs(*versions)
+    answers = executor.run([whole(*pair, SCORES) for pair in zip(versions, texts, strict=True)])
+    assert all((runs[stage.key.name], runs[f"{stage.key.name} rows"]) == (1, 2) for stage in versions[0].stages)
+    np.testing.assert_allclose(answers[0][Output.SCORES], answers[1][Output.SCORES], rtol=0, atol=1e-6)
+    long = "ships sail over the sea wind in a field"
+    assert [prepared(spec, [long], 100).arrays["ids"].shape[1] for spec in specs] == [16, 8]
 
 
 def test_a_part_answers_its_own_rows(load: Load, executor: Executor) -> None:

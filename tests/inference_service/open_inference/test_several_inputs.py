@@ -47,6 +47,11 @@ class BagInputSpec:
     def rows_key(self) -> Hashable:
         return self
 
+    @property
+    def device_key(self) -> Hashable:
+        """The whole spec."""
+        return self
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -19,13 +19,14 @@ _MIN_COUNT = 2
 
 
 def learned_spec(spec: InputSpec, texts: Iterable[bytes], blobs: BlobStore) -> InputSpec:
-    """Return the spec with a tokenizer of the words of these training texts, stored; or as it is if it has one.
+    """Return the spec with a tokenizer of the words of these training texts, stored; or uncut if it has one.
 
+    A fine-tune before on shorter texts has cut its own, and these may be longer.
     Equal texts give the equal tokenizer: an attempt that goes on has the rows of the one before.
     """
     own = cast("TextInputSpec", spec)
     if own.tokenizer:
-        return own
+        return own.uncut()
     data = tokenizer_json(texts, own.vocabulary)
     blobs.put([data])
     return own.of(tokenizer_of(data), own.max_tokens, own.vocabulary, own.padding_id)

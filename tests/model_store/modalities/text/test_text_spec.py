@@ -35,6 +35,24 @@ def test_a_long_text_is_cut_before_its_end_mark() -> None:
     assert row.arrays[IDS].tolist() == [[CLS, 4, 5, 6, 7, SEP]]
 
 
+def test_a_text_of_a_million_tokens_is_cut() -> None:
+    """It is as its beginning, whatever follows."""
+    (row,) = prepared(text_spec(8), ["a," * 500_000], MANY).arrays[IDS]
+    assert row.tolist() == prepared(text_spec(8), ["a," * 10], MANY).arrays[IDS][0].tolist()
+    assert len(row) == 8
+
+
+def test_a_cut_is_taken_back() -> None:
+    """A manifest keeps the length of before; a spec that was never cut has none, and neither prepares other ids."""
+    spec = text_spec(32)
+    cut = spec.cut(16).cut(8)
+    assert (cut.max_tokens, cut.to_json()["most_tokens"], "most_tokens" in spec.to_json()) == (8, 32, False)
+    assert read_input_spec(cut.to_json()) == cut
+    assert cut.uncut() == cut.cut(32) == spec.uncut() == spec
+    assert cut.uncut().loaded is spec.loaded
+    assert (cut.device_key, cut.padding_id) == (spec.device_key, spec.padding_id)
+
+
 def test_rows_of_several_lengths_are_padded_together() -> None:
     """The shorter ones get padding that the mask leaves out, and costs are padded tokens."""
     spec = text_spec(max_tokens=64)
@@ -124,6 +142,8 @@ def test_a_file_that_is_no_tokenizer_is_refused(blobs: LocalBlobs, data: bytes) 
         ({"files": {"tokenizer": "A" * 64}}, "tokenizer"),
         ({"files": {"words": "0" * 64}}, "files"),
         ({"files": {"tokenizer": 5}}, "tokenizer"),
+        ({"most_tokens": 32}, "most_tokens"),
+        ({"most_tokens": "64"}, "most_tokens"),
         ({"more": 1}, "more"),
     ],
 )

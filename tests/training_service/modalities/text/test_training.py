@@ -19,6 +19,7 @@ from model_store.transactions.publication import Publication
 from tests.model_store.text_models import TOPICS, WORDS, text_base
 from tests.training_service.reports.pages import report
 from tests.training_service.running import TIMEOUT, RunningService, running_service
+from training_service.modalities.text.words import learned_spec
 
 RATE = {"optimizer": {"learning_rate": 3e-3}, "backbone_learning_rate_factor": 1}
 RECIPES = {
@@ -88,6 +89,8 @@ def test_a_recipe_learns_from_texts(service: RunningService, recipe: str) -> Non
     base = text_base().input_spec
     assert isinstance(base, TextInputSpec)
     assert (version.modality, spec.tokenizer, spec.max_tokens) == ("text", base.tokenizer, 16)
+    assert spec.uncut() == base
+    assert learned_spec(spec, [], service.store.blobs) == base, "the next fine-tune must see texts up to 32 tokens"
     assert [file.digest for file in version.files] == [base.tokenizer]
     request = pb.EvaluateModelVersionRequest(name=job.version, dataset="datasets/topics")
     evaluation = list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
