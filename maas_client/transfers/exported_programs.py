@@ -6,6 +6,7 @@ answer: activation and temperature are in it. Beside it stands a JSON file that 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from maas.model_store.v1 import model_store_pb2
 from torch import Tensor, nn
 
 from maas_client.errors import FailedPrecondition
-from model_store.architectures import Chain, Head, build
+from model_store.architectures import HEAD, Chain, Head, build
 from model_store.architectures.activation import activated
 from model_store.blobs.local import LocalBlobs
 from model_store.calibration import read_calibration
@@ -134,17 +135,24 @@ def write_onnx(version: Assembled, path: Path) -> None:
 def write_huggingface(version: Assembled, path: Path) -> None:
     """Write a folder in Hugging Face's layout, load it again, and check what it answers.
 
-    Raises FailedPrecondition where transformers has no such model, and as `write_torch_export` does.
+    A temperature is divided into the head. Raises FailedPrecondition where transformers has no such model, and as
+    `write_torch_export` does.
     """
-    from model_store.bases.transformers_folders import load_encoder, save_encoder
+    from model_store.bases.folders import save_folder
 
+    names, manifest = list(version.rows.arrays), version.manifest
+    head, temperature = Head.from_json(manifest.head), getattr(manifest.task, "temperature", 1.0)
+    chain = _calibrated(version.chain, temperature) if head.kind == "linear" else version.chain
     try:
-        save_encoder(path, version.manifest, version.chain)
-        chain = load_encoder(path).chain
+        run = save_folder(path, manifest, chain, version.files)
     except InvalidInput as error:
         raise _cannot(version, error) from error
-    program = Program(chain, version.spec, list(version.rows.arrays), version.manifest).eval()
-    _check(version, lambda tensors: program(*tensors))
+
+    def answer(tensors: list[Tensor]) -> Tensor:
+        batch = Batch(dict(zip(names, tensors, strict=True)), len(tensors[0]))
+        return activated(run(version.spec.to_input(batch)), head.activation)
+
+    _check(version, answer)
 
 
 def write_description(version: Assembled, name: str, path: Path) -> None:
@@ -175,6 +183,14 @@ WRITERS: dict[str, Callable[[Assembled, Path], None]] = {
     "huggingface": write_huggingface,
 }
 """How a version becomes a program, by the name of the format."""
+
+
+def _calibrated(chain: Chain, temperature: float) -> Chain:
+    """Return a chain whose linear head gives logits that are divided by the temperature already."""
+    calibrated = copy.deepcopy(chain)
+    for tensor in calibrated.stage_tensors(HEAD).values():
+        tensor.div_(temperature)
+    return calibrated
 
 
 def _exported(version: Assembled) -> torch.export.ExportedProgram:

@@ -126,6 +126,18 @@ def arguments_of(model_type: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def config_of(model_type: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `config.json` of an encoder with these arguments; `arguments_of` reads it."""
+    family = FAMILIES[model_type]
+    renamed = family.config or {}
+    config = {renamed.get(key, key): arguments[argument] for argument, (key, _) in _SIZES.items()}
+    if family.has_token_types:
+        config["type_vocab_size"] = arguments["token_types"]
+    if family.relative_buckets:
+        config["relative_attention_num_buckets"] = arguments["relative_buckets"]
+    return {"model_type": model_type, **config}
+
+
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors without the prefixes of models with a head, and without unused ones."""
     found = {}

@@ -32,6 +32,13 @@ class TextTokenizer:
         found: int | None = self._tokenizer.token_to_id(token)
         return found
 
+    def token_of(self, number: int) -> str:
+        """Return the token of an id; raise InvalidManifest where it has none."""
+        found: str | None = self._tokenizer.id_to_token(number)
+        if found is None:
+            raise InvalidManifest(f"the tokenizer has no token of id {number}")
+        return found
+
     def encode(self, text: str, max_tokens: int) -> list[int]:
         """Return at most this many ids of a text's first tokens, with the special ones that the tokenizer adds.
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from maas_client.errors import FailedPrecondition, InvalidArgument
 from maas_client.transfers import exported_programs
@@ -105,6 +106,18 @@ def test_numbers_and_texts_leave_as_programs(registry: RunningRegistry, tmp_path
             wanted = text.chain(text.input_spec.to_input(batch))
         (found,) = session.run(None, {"ids": ids, "mask": mask})
         assert torch.from_numpy(found).allclose(wanted, atol=1e-5)
+
+
+def test_a_text_version_leaves_as_a_folder(registry: RunningRegistry, tmp_path: Path) -> None:
+    """Its tokenizer and its head are in it; softmax of the logits there are the scores, the temperature divided in."""
+    base = text_base(labels=("farm", "sea"))
+    publish_base(registry.client, "topics", base)
+    registry.client.export("topics/1", tmp_path / "topics", kind="huggingface")
+    assert (tmp_path / "topics" / "tokenizer.json").read_bytes() == base.files[0]
+    head = load_file(tmp_path / "topics" / "3_Dense" / "model.safetensors")
+    assert torch.equal(head["linear.bias"], base.chain.stage_tensors("head")["classifier.bias"])
+    halved = exported_programs._calibrated(base.chain, 2.0).stage_tensors("head")
+    assert torch.equal(halved["classifier.bias"] * 2, head["linear.bias"])
 
 
 def test_what_transformers_has_not_is_no_folder_of_its(
