@@ -25,7 +25,7 @@ from model_store.calibration import read_calibration
 from model_store.errors import InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.modalities import Batch, InputSpec, Rows, read_input_spec
+from model_store.modalities import MASK, Batch, InputSpec, Rows, read_input_spec
 from model_store.modalities.spec import SpecWithFiles
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import read_stages
@@ -34,6 +34,8 @@ _OUTPUT = "output"
 _TOLERANCE = 1e-4  # of the largest number: another runtime sums in another order
 _MAX_CHECKED = 16
 _MAX_RANDOM = 3
+_ANY_VALUE = (np.uint8, np.int16)
+"""Types of which any number may be in a row: pixels and samples. Wider integers count something, such as tokens."""
 
 
 @dataclass(frozen=True)
@@ -198,21 +200,21 @@ def _exported(version: Assembled) -> torch.export.ExportedProgram:
     program = Program(version.chain, version.spec, names, version.manifest).eval()
     # Two rows: of one, a trace might take the number for a constant.
     example = tuple(torch.cat([each[:1], each[-1:]]) for each in _tensors(version.rows))
-    dims = tuple(dict.fromkeys(_free(version.spec, version.rows, name), torch.export.Dim.DYNAMIC) for name in names)
+    dims = tuple(dict.fromkeys(_free(version.rows, name), torch.export.Dim.DYNAMIC) for name in names)
     try:
         return torch.export.export(program, example, dynamic_shapes=(dims,))
     except (RuntimeError, ValueError, TypeError) as error:
         raise _cannot(version, error) from error
 
 
-def _free(spec: InputSpec, rows: Rows, name: str) -> tuple[int, ...]:
-    """Return the dimensions of an array that may have any size: rows, and the one that the cost of a row counts."""
-    shape, cost = rows.arrays[name].shape, spec.cost(rows[:1])
-    return (0, 1) if len(shape) > 1 and 1 < cost == shape[1] else (0,)
+def _free(rows: Rows, name: str) -> tuple[int, ...]:
+    """Return the dimensions of an array that may have any size: rows, and the length of rows that have a mask."""
+    mask, shape = rows.arrays.get(MASK), rows.arrays[name].shape
+    return (0, 1) if mask is not None and len(shape) > 1 and shape[1] == mask.shape[1] > 1 else (0,)
 
 
 def _sizes(version: Assembled, name: str) -> list[str | int]:
-    free = dict(zip(_free(version.spec, version.rows, name), ("rows", "length"), strict=False))
+    free = dict(zip(_free(version.rows, name), ("rows", "length"), strict=False))
     return [free.get(dim, size) for dim, size in enumerate(version.rows.arrays[name].shape)]
 
 
@@ -222,8 +224,9 @@ def _random_rows(spec: InputSpec) -> Rows:
     random, found = np.random.default_rng(0), {}
     for name, array in blank.arrays.items():
         repeats = np.repeat(array, _MAX_RANDOM, axis=0)
-        if array.dtype == np.uint8:
-            repeats = random.integers(0, 256, repeats.shape, np.uint8)
+        if array.dtype in _ANY_VALUE:
+            limits = np.iinfo(array.dtype)
+            repeats = random.integers(limits.min, limits.max, repeats.shape, array.dtype, endpoint=True)
         elif np.issubdtype(array.dtype, np.floating):
             repeats = random.standard_normal(repeats.shape).astype(array.dtype)
         found[name] = repeats

@@ -8,37 +8,41 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import torch
 from maas.inference.v1 import inference_pb2 as pb
 from maas.open_inference.v2 import open_inference_pb2 as oi
 from maas.open_inference.v2 import open_inference_pb2_grpc
 
-from model_store.architectures import Head, build_random
-from model_store.bases.catalogue import LoadedBase
-from model_store.modalities.audio.spec import AudioInputSpec
+from model_store.bases.base import LoadedBase
+from model_store.calibration import batch_of
+from model_store.modalities import prepared
+from model_store.modalities.spec import Numbers
+from model_store.names import AliasName, VersionName
+from model_store.records.aliases import Share, Traffic
 from tests.inference_service.making import open_registry
-from tests.inference_service.running import RunningService, running_service
+from tests.inference_service.running import RunningService, running_service, until
+from tests.model_store.audio_models import LABELS, audio_base
 from tests.model_store.modalities.recordings import RATE, file_of, noise, tone
 
-LABELS = ("hiss", "hum")
 TIMEOUT = 60.0  # the first recording of another rate waits for the import of a large library
 SHORT, LONG = tone(440), noise(0, 3.0)
 
 
+BASE, OTHER = audio_base(), audio_base(head=1)
+"""Two versions with one backbone."""
+
+
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Run a service with one version, of random weights."""
-    home: Path = tmp_path_factory.mktemp("audio")
-    head = Head("linear", len(LABELS))
-    base = LoadedBase(
-        architecture="speech_embedding",
-        arguments={},
-        chain=build_random("speech_embedding", {}, head, seed=0).eval(),
-        head=head,
-        input_spec=AudioInputSpec(rate=RATE, window=12_512, hop=6_256, max_windows=8),
-        labels=LABELS,
-        origin={"source": "random"},
-    )
-    open_registry(home).publish_mlp(base, "sounds")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one version."""
+    home = tmp_path_factory.mktemp("audio")
+    open_registry(home).publish_mlp(BASE, "sounds")
+    return home
+
+
+@pytest.fixture(scope="module")
+def service(home: Path) -> Iterator[RunningService]:
+    """Run a service on it."""
     with running_service(home, response_cache_mb=1) as running:
         running.await_serving()
         yield running
@@ -55,6 +59,13 @@ def scores(service: RunningService, *examples: pb.Example) -> list[dict[str, flo
     return [{each.label: each.score for each in one.classification.scores} for one in answer.predictions]
 
 
+def by_hand(base: LoadedBase, *recordings: Numbers) -> list[list[float]]:
+    """Return the scores of the chain, one recording at a time."""
+    rows = [batch_of(prepared(base.input_spec, [(RATE, each)], 10**6), torch.device("cpu")) for each in recordings]
+    with torch.inference_mode():
+        return [base.chain(base.input_spec.to_input(each)).softmax(dim=1)[0].tolist() for each in rows]
+
+
 def test_files_and_samples_of_several_lengths_have_an_answer_each(service: RunningService) -> None:
     """In one request, and each as it has it alone; a repeated one comes from the cache."""
     short, long = pb.Example(file=file_of(SHORT, subtype="FLOAT")), samples(LONG)
@@ -64,6 +75,8 @@ def test_files_and_samples_of_several_lengths_have_an_answer_each(service: Runni
         assert scores(service, example)[0] == pytest.approx(found, abs=1e-5)
     assert scores(service, short, long, samples(SHORT)) == together
     assert scores(service, samples(SHORT, 8000)) != scores(service, samples(SHORT))
+    for found, wanted in zip(together, by_hand(BASE, SHORT, LONG, SHORT), strict=True):
+        assert [found[label] for label in LABELS] == pytest.approx(wanted, abs=1e-3)  # a file of 16 bits
 
 
 def test_a_recording_has_one_embedding(service: RunningService) -> None:
@@ -120,3 +133,43 @@ def test_what_is_no_recording_is_refused_by_its_place(
     assert f"examples[1].{field}" in raised.value.details()
     assert text in raised.value.details()
     assert scores(service, samples(np.zeros(RATE, np.float32)))[0].keys() == set(LABELS)
+
+
+def test_a_second_head_is_loaded_beside_the_first_and_shares_its_stages(service: RunningService, home: Path) -> None:
+    """While the service runs; only the head takes memory, and each model gives its own answers."""
+    version = open_registry(home).publish_mlp(OTHER, "others").name
+    report = service.await_state(version, pb.VERSION_STATE_READY)
+    assert 0 < report.resident_bytes - report.shared_bytes < 0.01 * report.resident_bytes
+    request = pb.PredictRequest(name="models/others", examples=[samples(SHORT), samples(LONG)])
+    for prediction, wanted in zip(
+        service.stub.Predict(request, timeout=TIMEOUT).predictions, by_hand(OTHER, SHORT, LONG), strict=True
+    ):
+        found = {each.label: each.score for each in prediction.classification.scores}
+        assert [found[label] for label in LABELS] == pytest.approx(wanted, abs=1e-4)
+    assert by_hand(OTHER, SHORT) != by_hand(BASE, SHORT)
+
+
+def test_a_canary_answers_its_share_and_a_shadow_is_compared(service: RunningService, home: Path) -> None:
+    """By the request's key, as for every modality."""
+    registry = open_registry(home)
+    for base in (BASE, OTHER):
+        registry.publish_mlp(base, "canaried")
+    first, second = (VersionName("canaried", number) for number in (1, 2))
+    registry.store.set_alias(AliasName("canaried", "production"), first, Traffic((Share(2, 50.0),), None))
+    service.await_state(second, pb.VERSION_STATE_READY)
+    until(lambda: any(each.canaries for each in service.state("canaried").aliases))
+    found = {
+        service.stub.Predict(
+            pb.PredictRequest(name="models/canaried", examples=[samples(SHORT)], routing_key=f"caller {number}"),
+            timeout=TIMEOUT,
+        ).version
+        for number in range(20)
+    }
+    assert found == {str(first), str(second)}
+    registry.store.set_alias(AliasName("canaried", "production"), first, Traffic((), Share(2, 100.0)))
+    until(lambda: service.state("canaried").aliases[0].HasField("shadow"))
+    service.stub.Predict(pb.PredictRequest(name="models/canaried", examples=[samples(LONG)]), timeout=TIMEOUT)
+    until(lambda: service.state("canaried").aliases[0].shadow.compared_count == 1)
+    shadow = service.state("canaried").aliases[0].shadow
+    right, other = by_hand(BASE, LONG)[0], by_hand(OTHER, LONG)[0]
+    assert shadow.max_score_difference == pytest.approx(abs(right[0] - other[0]), abs=1e-4)

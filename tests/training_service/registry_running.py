@@ -27,7 +27,7 @@ from training_service.threads import call_threads
 
 TIMEOUT = 20.0
 SERVICE = "maas.model_store.v1.ModelStoreService"
-MAX_SIZES = {"image": 65536, "values": 64}
+MAX_SIZES = {"image": 65536, "values": 64, "audio": 10**6}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,11 @@ from maas_client.transfers.exported_programs import Assembled
 from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import LoadedBase, load_random
 from model_store.bases.tabular import load_random_mlp
-from model_store.modalities import Batch
+from model_store.calibration import batch_of
+from model_store.modalities import Batch, Rows, prepared
 from tests.maas_client.running import Maas, read
+from tests.model_store.audio_models import audio_base
+from tests.model_store.modalities.recordings import RATE, noise
 from tests.model_store.text_models import text_base
 from tests.training_service.registry_running import RunningRegistry
 
@@ -118,6 +121,33 @@ def test_a_text_version_leaves_as_a_folder(registry: RunningRegistry, tmp_path: 
     assert torch.equal(head["linear.bias"], base.chain.stage_tensors("head")["classifier.bias"])
     halved = exported_programs._calibrated(base.chain, 2.0).stage_tensors("head")
     assert torch.equal(halved["classifier.bias"] * 2, head["linear.bias"])
+
+
+@pytest.mark.parametrize("kind", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_recordings_leave_as_programs_of_any_number_of_windows(
+    registry: RunningRegistry, tmp_path: Path, kind: str
+) -> None:
+    """The front end, with its Fourier transform, is in the program; the JSON names the free dimensions."""
+    base, file = audio_base(), tmp_path / "sounds.pt2"
+    publish_base(registry.client, "sounds", base)
+    registry.client.export("sounds/1", file, kind=kind)
+    said = json.loads((tmp_path / "sounds.pt2.json").read_text())
+    assert [each["shape"] for each in said["inputs"]] == [["rows", "length", 12_512], ["rows", "length"]]
+    for seconds in ([0.5], [1.0, 3.0]):
+        rows = prepared(base.input_spec, [(RATE, noise(0, each)) for each in seconds], 10**6)
+        with torch.no_grad():
+            wanted = base.chain(base.input_spec.to_input(batch_of(rows, torch.device("cpu")))).softmax(dim=1)
+        found = answered(file, kind, rows)
+        assert found.allclose(wanted, atol=1e-5)
+
+
+def answered(file: Path, kind: str, rows: Rows) -> torch.Tensor:
+    """Return what a program of this kind answers."""
+    if kind == "onnx":
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        return torch.from_numpy(session.run(None, dict(rows.arrays))[0])
+    found: torch.Tensor = torch.export.load(file).module()(*map(torch.from_numpy, rows.arrays.values()))
+    return found
 
 
 def test_what_transformers_has_not_is_no_folder_of_its(

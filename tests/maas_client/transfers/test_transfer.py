@@ -12,6 +12,7 @@ from maas_client.errors import FailedPrecondition
 from maas_client.transfers.publish import publish_base
 from model_store.bases.catalogue import LoadedBase
 from model_store.calibration import read_calibration, write_logits
+from model_store.errors import InvalidInput
 from model_store.names import VersionName
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.example_pack import pack_header
@@ -20,6 +21,8 @@ from tests.answers import alike
 from tests.inference_service.making import photo
 from tests.inference_service.running import running_service
 from tests.maas_client.transfers.counting import Counted
+from tests.model_store.audio_models import audio_base
+from tests.model_store.modalities.recordings import file_of, noise
 from tests.training_service.registry_running import RunningRegistry
 
 ARCHITECTURE = "resnet18"
@@ -66,6 +69,25 @@ def test_a_calibration_travels_with_its_version(
     assert found.calibration == version.calibration
     for digest in (found.calibration.rows_digest, found.calibration.logits_digest):
         assert there.blobs.read(digest) == here.blobs.read(digest)
+
+
+def test_a_version_of_recordings_travels_with_what_it_is_calibrated_by(
+    here: RunningRegistry, there: RunningRegistry, tmp_path: Path
+) -> None:
+    """A folder of recordings of several lengths gives its rows; what is no recording is named."""
+    base, folder = audio_base(), tmp_path / "recordings"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.flac").write_bytes(file_of(noise(number, 1.0 + number), kind="FLAC"))
+    version = publish_base(here.client, "sounds", base, calibrate_by=folder)
+    here.client.export("sounds", tmp_path / "sounds.maas")
+    found = there.client.import_archive(tmp_path / "sounds.maas")
+    assert (found.manifest_digest, found.calibration) == (version.manifest_digest, version.calibration)
+    digests = CalibrationDigests(found.calibration.rows_digest, found.calibration.logits_digest)
+    assert len(read_calibration(there.blobs, digests, base.input_spec, 2).rows) == 3
+    (folder / "broken.wav").write_bytes(b"no sound")
+    with pytest.raises(InvalidInput, match=r"broken\.wav: not a recording in one of the formats"):
+        publish_base(here.client, "sounds", base, calibrate_by=folder)
 
 
 @pytest.mark.usefixtures("flowers")

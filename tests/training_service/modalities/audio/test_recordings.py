@@ -111,6 +111,24 @@ def test_copies_of_a_recording_are_near() -> None:
     assert group_near_duplicates([], [], [], []).tolist() == []
 
 
+def test_copies_in_an_upload_are_left_out_or_kept_in_one_split(service: RunningService) -> None:
+    """The same bytes are one example; a quieter copy, or one of another rate, is in the split of its original."""
+    files, copies = sounds(12), {}
+    for seed in range(6):
+        original = sound("hum", seed)
+        copies[f"hum/{seed}-quiet.flac"] = file_of(original * np.float32(0.3), kind="FLAC")
+        copies[f"hum/{seed}-slow.wav"] = file_of(resampled(original, RATE, 8000), 8000)
+    dataset = service.upload(tar_of(files | copies | {"hum/again.wav": files["hum/0.wav"]}), "copies")
+    assert dataset.example_count == 24 + 12
+    (left_out,) = dataset.rejected_files
+    assert "same" in left_out.reason
+    assert (dataset.near_duplicate_count, dataset.split_near_duplicate_count) == (18, 0)
+    rows = service.rows("copies")
+    for seed in range(6):
+        names = [f"hum/{seed}.wav", f"hum/{seed}-quiet.flac", f"hum/{seed}-slow.wav"]
+        assert len({rows[name].split for name in names if name in rows}) == 1
+
+
 @pytest.mark.parametrize("samples", [np.zeros(5, np.float32), np.zeros(100_000, np.float32), np.ones(1, np.float32)])
 def test_any_recording_has_a_fingerprint(samples: np.ndarray) -> None:
     """Also silence, and one sample."""
