@@ -200,7 +200,7 @@ def _memory(folder: Path, num_images: int, recipes: Sequence[pb.Recipe]) -> list
         publish_base(service.client, "base", small("squeezenet1_1", 64))
         service.client.upload_dataset("photos", photos)
         for recipe in recipes:
-            with peak_memory(service) as peak:
+            with peak_memory(service.service.pid) as peak:
                 service.job("photos", recipe).check()
             peaks.append(float(peak.num_bytes))
     return peaks

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.harness.figures import Part, run_parts
-from benchmarks.modality_parts import audio, heads, scoring, tables, text
+from benchmarks.modality_parts import audio, heads, scale, scoring, tables, text
 
 PARTS: Mapping[str, Part] = {
     "audio": audio.audio,
     "heads": heads.heads,
+    "scale": scale.scale,
     "scoring": scoring.scoring,
     "tables": tables.tables,
     "text": text.text,

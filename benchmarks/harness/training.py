@@ -137,15 +137,15 @@ class Peak:
     def __init__(self) -> None:
         self.num_bytes = 0
 
-    def watch(self, service: Training, ended: threading.Event) -> None:
+    def watch(self, service: int, ended: threading.Event) -> None:
         """Look at the workers again and again until it has ended."""
         while not ended.wait(_LOOK_SECONDS):
-            self.num_bytes = max(self.num_bytes, sum(_held_bytes(each) for each in service.workers()))
+            self.num_bytes = max(self.num_bytes, sum(_held_bytes(each) for each in workers_of(service)))
 
 
 @contextmanager
-def peak_memory(service: Training) -> Iterator[Peak]:
-    """Watch what the workers of a service hold until the block ends."""
+def peak_memory(service: int) -> Iterator[Peak]:
+    """Watch what the workers of a service's process hold until the block ends."""
     peak, ended = Peak(), threading.Event()
     thread = threading.Thread(target=peak.watch, args=(service, ended))
     thread.start()
