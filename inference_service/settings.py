@@ -60,7 +60,7 @@ class InferenceSettings(ServerSettings):
         description="Cost limit of the waiting rows, by modality. More rows are refused at once.",
     )
     max_examples_per_request: int = Field(
-        default=256, ge=1, description="Limit of the examples of a request. Larger requests are refused."
+        default=1024, ge=1, description="Limit of the examples of a request. Larger requests are refused."
     )
     max_example_size: NumbersByModality = Field(
         default_factory=partial(own_numbers, "example"),

@@ -109,7 +109,7 @@ def test_the_client_knows_the_server(call: Call) -> None:
     assert {"classification", "statistics", "system_shared_memory"} <= set(found["server"]["extensions"])
     assert found["model"]["inputs"] == [{"name": "INPUT", "datatype": "FP32", "shape": ["-1", "6"]}]
     config = found["config"]["config"]
-    assert (config["max_batch_size"], config["input"][0]["data_type"]) == (256, "TYPE_FP32")
+    assert (config["max_batch_size"], config["input"][0]["data_type"]) == (1024, "TYPE_FP32")
     assert {(each["name"], each["state"]) for each in found["index"]["models"]} == {
         ("flowers", "READY"),
         ("numbers", "READY"),

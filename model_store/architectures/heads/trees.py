@@ -14,6 +14,9 @@ from model_store.errors import InvalidManifest
 MAX_CODES = 2**16
 _MAX_DEPTH = 4096
 _PLACES_AT_ONCE = 2**20
+# Walks that are at a leaf are dropped after the fifth level, and after every third one behind it: of trees of 31 leaves
+# half of them have ended there. With it a walk takes 0.65 of the time.
+_FIRST_DROP, _DROP_EVERY = 5, 3
 _MOST_NUMBERS = 2**30  # so that int32 has a place for each
 _LEAST_SHARE = 1e-6
 _LARGEST = float(torch.finfo(torch.float32).max)
@@ -60,32 +63,43 @@ class Trees(HeadStage):
 
     @abstractmethod
     def of_leaves(self, leaves: Tensor) -> Tensor:
-        """Return float64 [n, num_sums] for the leaf of each row in each tree, int32 [n, trees]."""
+        """Return float64 [n, num_sums] for the leaf of each row in each tree, int32 [trees, n]."""
 
     def _leaves(self, x: Tensor) -> Tensor:
-        """Return the leaf of each row in each tree, int32 [n, trees].
+        """Return the leaf of each tree for each row, int32 [trees, n].
 
         Numbers and nodes are looked up in one dimension, by int32: in two, by int64, a walk takes 3.5 times as long.
         """
         codes = x.new_empty(0, dtype=torch.int64)
         if self.num_splits:
             x, codes = self._known(x)
-        has_missing, root = bool(x.isnan().any()), self.get_buffer("root")
-        numbers, node = x.flatten(), root.repeat(len(x))
-        start = torch.arange(0, x.numel(), self.size, dtype=torch.int32, device=x.device).repeat_interleave(len(root))
-        for _ in range(self.depth):
-            place = self._of("feature", node) + start
-            number = numbers.index_select(0, place)
-            goes_right = number > self._of("threshold", node)
-            if self.num_splits:
-                split = self._of("split", node)
-                cell = split.clamp(min=0).long() * self.num_codes + codes.flatten().index_select(0, place)
-                is_left = self.get_buffer("is_left").flatten().index_select(0, cell)
-                goes_right = torch.where(split < 0, goes_right, ~is_left)
-            if has_missing:
-                goes_right = torch.where(number.isnan(), ~self._of("missing_left", node), goes_right)
-            node = self._of("left", node) + goes_right
-        return node.view(len(x), len(root))
+        root, numbers, codes, has_missing = self.get_buffer("root"), x.flatten(), codes.flatten(), bool(x.isnan().any())
+        row = torch.arange(0, x.numel(), self.size, dtype=torch.int32, device=x.device).repeat(len(root))
+        leaves = node = root.repeat_interleave(len(x))
+        walks: Tensor | None = None  # those that go on, by their places in `leaves`; None for all
+        for level in range(1, self.depth + 1):
+            node = self._next(node, row, numbers, codes, has_missing=has_missing)
+            if level >= _FIRST_DROP and (level - _FIRST_DROP) % _DROP_EVERY == 0:
+                leaves = node if walks is None else leaves.index_copy_(0, walks, node)
+                going = (self._of("left", node) != node).nonzero().flatten()
+                walks = going if walks is None else walks.index_select(0, going)
+                node, row = node.index_select(0, going), row.index_select(0, going)
+        leaves = node if walks is None else leaves.index_copy_(0, walks, node)
+        return leaves.view(len(root), len(x))
+
+    def _next(self, node: Tensor, row: Tensor, numbers: Tensor, codes: Tensor, *, has_missing: bool) -> Tensor:
+        """Return the node behind each node, int32 [walks]; `row` is where the numbers of its row begin."""
+        place = self._of("feature", node) + row
+        number = numbers.index_select(0, place)
+        goes_right = number > self._of("threshold", node)
+        if self.num_splits:
+            split = self._of("split", node)
+            cell = split.clamp(min=0).long() * self.num_codes + codes.index_select(0, place)
+            is_left = self.get_buffer("is_left").flatten().index_select(0, cell)
+            goes_right = torch.where(split < 0, goes_right, ~is_left)
+        if has_missing:
+            goes_right = torch.where(number.isnan(), ~self._of("missing_left", node), goes_right)
+        return self._of("left", node) + goes_right
 
     def _of(self, name: str, node: Tensor) -> Tensor:
         return self.get_buffer(name).index_select(0, node)
@@ -133,8 +147,9 @@ class BoostedTrees(Trees):
 
     def of_leaves(self, leaves: Tensor) -> Tensor:
         """Return the sums of the values of the leaves."""
-        sums = self.get_buffer("baseline").repeat(len(leaves), 1)
-        return sums.index_add_(1, self.get_buffer("output"), self.get_buffer("value")[leaves])
+        values = self._of("value", leaves.flatten()).view(leaves.shape)
+        sums = self.get_buffer("baseline").unsqueeze(1).repeat(1, leaves.shape[1])
+        return sums.index_add_(0, self.get_buffer("output"), values).T
 
     def check_values(self) -> None:
         """Raise InvalidManifest for outputs that do not exist, besides all that trees must be."""
@@ -167,7 +182,7 @@ class Forest(Trees):
 
     def of_leaves(self, leaves: Tensor) -> Tensor:
         """Return the means of the values of the leaves."""
-        return self.get_buffer("value")[leaves].mean(dim=1, dtype=torch.float64)
+        return self.get_buffer("value")[leaves].mean(dim=0, dtype=torch.float64)
 
 
 def _within(places: Tensor, length: int) -> bool:

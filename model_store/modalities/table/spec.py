@@ -21,7 +21,7 @@ from model_store.modalities.table.columns import CellKind, TableColumn
 T = TypeVar("T")
 KIND = "table"
 MAX_COLUMNS = 4096
-LIMITS = Limits(example=MAX_COLUMNS, request=256 * MAX_COLUMNS, batch_cost=256, queue_cost=8192)
+LIMITS = Limits(example=MAX_COLUMNS, request=256 * MAX_COLUMNS, batch_cost=1024, queue_cost=32_768)
 NUMBERS, CATEGORIES = "numbers", "categories"
 _SHOWN = 10
 

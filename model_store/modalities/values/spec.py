@@ -20,7 +20,7 @@ KIND = "values"
 MAX_SIZE = 65536
 MIN_STD = float(np.finfo(np.float32).tiny)
 """The smallest standard deviation that float32 divides by without loss."""
-LIMITS = Limits(example=MAX_SIZE, request=256 * MAX_SIZE, batch_cost=256, queue_cost=8192)
+LIMITS = Limits(example=MAX_SIZE, request=256 * MAX_SIZE, batch_cost=1024, queue_cost=32_768)
 _INPUT, _ROWS = "INPUT", "rows"
 _OPTIONAL = ("standardise", "mean", "std")
 _MAX_NUMBER = float(np.finfo(np.float32).max)

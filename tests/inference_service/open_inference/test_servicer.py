@@ -117,7 +117,7 @@ def test_the_configuration_is_in_tritons_terms(service: OpenService) -> None:
     """What a client reads of it: sizes, tensors without their rows, and how it is scheduled."""
     config = service.stub.ModelConfig(pb.ModelConfigRequest(name="flowers")).config
     assert (config.name, config.platform, config.backend) == ("flowers", "pytorch_safetensors", "pytorch")
-    assert config.max_batch_size == 256
+    assert config.max_batch_size == 1024
     assert [(each.name, each.data_type, each.format, list(each.dims), each.optional) for each in config.input] == [
         ("INPUT", pb.TYPE_FP32, pb.ModelInput.FORMAT_NCHW, [3, 64, 64], False),
     ]

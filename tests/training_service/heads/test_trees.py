@@ -15,6 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from model_store.architectures import HEAD
 from model_store.errors import InvalidInput, InvalidManifest
 from tests.training_service.heads.fits import answers, features, fit_rows, flags_of, labels_of, stored_head
+from training_service.heads import HEADS
 from training_service.heads.trees import rounded_down
 
 SETTINGS = {"tree_count": 12, "tree_learning_rate": 0.2, "leaf_count": 9}
@@ -64,6 +65,21 @@ def test_values_are_scikit_learns(num_targets: int, tmp_path: Path) -> None:
     for target in range(num_targets):
         model = HistGradientBoostingRegressor(**MODEL).fit(train, targets[:, target].astype(np.float64))
         np.testing.assert_allclose(found[:, target], model.predict(test), rtol=1e-6, atol=1e-6)
+
+
+def test_deep_trees_give_scikit_learns_values(tmp_path: Path) -> None:
+    """Walks that have ended are dropped on the way down."""
+    train = np.random.default_rng(3).exponential(size=(800, 3)).astype(np.float32) ** 3
+    targets = train.sum(axis=1, keepdims=True)
+    train[np.random.default_rng(4).random(train.shape) < 0.05] = np.nan
+    rows = fit_rows(train, targets, "regression", 1)
+    settings = {**SETTINGS, "leaf_count": 31}
+    assert HEADS["gradient_boosting"].fit(rows, settings).arguments["depth"] > 10
+    found = answers(stored_head("gradient_boosting", rows, settings, tmp_path), train, "regression")
+    model = HistGradientBoostingRegressor(**{**MODEL, "max_leaf_nodes": 31}).fit(
+        train, targets[:, 0].astype(np.float64)
+    )
+    np.testing.assert_allclose(found[:, 0], model.predict(train), rtol=1e-6, atol=1e-6)
 
 
 def test_several_labels_have_trees_each(tmp_path: Path) -> None:
