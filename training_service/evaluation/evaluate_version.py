@@ -13,7 +13,7 @@ from model_store.blobs import BlobStore
 from model_store.errors import IllegalState, InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.modalities import read_input_spec
+from model_store.modalities import InputSpec, Rows, read_input_spec
 from model_store.records.metrics import Metrics
 from model_store.tasks import Task
 from model_store.tensors.stages import read_stages
@@ -21,7 +21,7 @@ from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches
 from training_service.modalities.prepared_rows import PreparedDataset, batch_at, lengths_of, shortest_first
 from training_service.tasks import TRAINING_TASKS
-from training_service.tasks.training_task import Answers
+from training_service.tasks.training_task import Answers, Outputs
 
 _BATCH_SIZE = 64
 
@@ -65,18 +65,34 @@ def evaluate_version(
     matched = training_task.match(own, task, data.targets[positions], allow_unknown=allow_unknown_labels)
     chain = read_chain(blobs, manifest).to(device)
     spec = read_input_spec(manifest.input_spec)
-    outputs = np.empty((len(positions), len(own.names)), np.float32)
-    num_done = 0
-    for places in batches(shortest_first(lengths_of(data.rows), positions), _BATCH_SIZE):
-        check_going_on()
-        batch = positions[places]
-        with torch.inference_mode():
-            rows = batch_at(data.rows, batch).to(device)
-            outputs[places] = chain(spec.to_input(rows)).cpu().numpy()
-        num_done += len(batch)
-        on_rows(num_done)
+    outputs = outputs_of(chain, spec, data.rows, positions, device, check_going_on, on_rows)
     answers = Answers(matched.chosen(outputs), matched.targets, matched.task)
     return Evaluation(training_task.measure(answers, split), answers, matched.unknown)
+
+
+def outputs_of(
+    chain: Chain,
+    spec: InputSpec,
+    rows: Rows,
+    positions: Positions,
+    device: torch.device,
+    check_going_on: Callable[[], None],
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Outputs:
+    """Return the outputs [n, outputs] of a chain on a device for the rows at these positions, in their order."""
+    outputs: Outputs | None = None
+    num_done = 0
+    for places in batches(shortest_first(lengths_of(rows), positions), _BATCH_SIZE):
+        check_going_on()
+        with torch.inference_mode():
+            found = chain(spec.to_input(batch_at(rows, positions[places]).to(device))).cpu().numpy()
+        outputs = np.empty((len(positions), found.shape[1]), np.float32) if outputs is None else outputs
+        outputs[places] = found
+        num_done += len(places)
+        on_rows(num_done)
+    if outputs is None:
+        raise ValueError("there are no rows to run")
+    return outputs
 
 
 def checked_task(manifest: Manifest, task: Task) -> Task:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from model_store.errors import InvalidInput, StorageFull
-from model_store.modalities import load_input_spec, read_input_spec
+from model_store.modalities import Rows, load_input_spec, read_input_spec
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
@@ -19,7 +19,15 @@ from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.datasets.splits import ALL, Split
 from training_service.devices import chosen_device
-from training_service.evaluation.evaluate_version import Evaluation, check_evaluable, evaluate_version
+from training_service.evaluation.column_scores import ColumnScore, column_scores
+from training_service.evaluation.evaluate_version import (
+    Evaluation,
+    check_evaluable,
+    checked_task,
+    evaluate_version,
+    outputs_of,
+    read_chain,
+)
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.modalities import MODALITIES
 from training_service.modalities.fitting import check_fits
@@ -27,6 +35,7 @@ from training_service.modalities.prepared_rows import PreparedDataset, prepare_d
 from training_service.phases import Phase
 from training_service.recipes.refitting import REFITTED
 from training_service.settings import TrainingSettings
+from training_service.tasks import TRAINING_TASKS
 
 _DECODING_SHARE = 0.5
 
@@ -176,6 +185,24 @@ class Evaluator:
             num_left_out=num_left_out,
             is_refitted=bool(record.lineage.recipe.get(REFITTED)),
         )
+
+    def column_scores(self, evaluated: Evaluated, check_going_on: Callable[[], None]) -> tuple[ColumnScore, ...]:
+        """Return what each column of an evaluated version's examples says; nothing where they have none."""
+        version = self._store.manifest(self._store.get_version(evaluated.version))
+        spec, data = read_input_spec(version.input_spec), evaluated.data
+        columns = MODALITIES[evaluated.manifest.modality].columns(spec, evaluated.manifest)
+        if not columns:
+            return ()
+        chain = read_chain(self._store.blobs, version).to(self._device)
+        own = checked_task(version, evaluated.manifest.task)
+        task = TRAINING_TASKS[own.kind]
+
+        def metric_of(rows: Rows, positions: Positions) -> float:
+            outputs = outputs_of(chain, spec, rows, np.arange(len(rows)), self._device, check_going_on)
+            matched = task.match(own, evaluated.manifest.task, data.targets[positions], allow_unknown=False)
+            return task.validate(matched.chosen(outputs), matched.targets).metric
+
+        return column_scores(columns, data, data.positions[Split.TRAIN], evaluated.positions, metric_of)
 
 
 def build_evaluator(

@@ -12,6 +12,7 @@ from training_service.markup.picture import Bar, Dot, Label, Line, Mark, Path, P
 _WIDTH, _HEIGHT = 420, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 82, 14, 40
 _SIDE, _STRIP = 230, 44
+_NAME = 20  # characters of a name beside a bar
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,21 @@ def reliability_diagram(title: str, bins: Sequence[Bin], what: str) -> Picture:
         Label(left + side / 2, strip + _STRIP + 17, f"{what} by confidence"),
     ]
     return Picture(title, left + side + 14, strip + _STRIP + 24, marks)
+
+
+def bar_chart(title: str, values: Sequence[tuple[str, float]]) -> Picture:
+    """Draw a bar for each named value, one below the other; bars of values below 0 go to the left of those above."""
+    names, width, height = 150, 240, 20
+    x_of = scale(min(0.0, *(value for _, value in values)), max(0.0, *(value for _, value in values)), 0, width)
+    marks: list[Mark] = []
+    for place, (name, value) in enumerate(values):
+        left, right = sorted((names + x_of(value), names + x_of(0)))
+        marks += [
+            Label(names - 8, place * height + 14, name if len(name) <= _NAME else f"{name[: _NAME - 1]}…", "end"),
+            Bar(left, place * height + 3, right - left, height - 6, hint=f"{name}: {value:.4g}"),
+        ]
+    zero = names + x_of(0)
+    return Picture(title, names + width + 10, len(values) * height, [Line(zero, 0, zero, len(values) * height), *marks])
 
 
 def interval_bar(title: str, value: float, low: float, high: float) -> Picture:

@@ -37,6 +37,16 @@ class Facts:
     values: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class PreparedColumn:
+    """A named column of the input: its array among prepared rows, its place there, and whether it has categories."""
+
+    name: str
+    array: str
+    place: int
+    is_category: bool = False
+
+
 class TrainingModality(Modality, Protocol):
     """One modality, as training, evaluation and reports need it; a package of functions."""
 
@@ -87,6 +97,10 @@ class TrainingModality(Modality, Protocol):
 
     def viewed(self, batch: Batch, spec: InputSpec, view: View, position: int) -> Batch:
         """Turn prepared rows from this position on into model inputs as a view has them."""
+        ...
+
+    def columns(self, spec: InputSpec, manifest: DatasetManifest) -> Sequence[PreparedColumn]:
+        """Return the named columns of prepared rows; none where examples have no columns."""
         ...
 
     def describe_mistake(self, manifest: DatasetManifest, row: DatasetRow, prepared: Rows) -> Picture | Facts:

@@ -16,6 +16,7 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from training_service.datasets.splits import Split
+from training_service.evaluation.column_scores import ColumnScore
 from training_service.evaluation.evaluator import Evaluated, Evaluator
 from training_service.reports.rivals import Rival, Rivals
 from training_service.tasks import TRAINING_TASKS, TrainingTask
@@ -25,7 +26,7 @@ from training_service.tasks import TRAINING_TASKS, TrainingTask
 class JobFacts:
     """A job, what it was made from and what came of it; `not_evaluated` says why nothing was measured now.
 
-    The `rival` is what the version is compared with.
+    The `rival` is what the version is compared with; `columns` are what the columns of its examples say, if it has any.
 
     `epochs` are the last figures of each epoch, by number, and `tries` those of each try to fit a head; `history`
     are all events but progress. `num_forgotten` events before all of these are not kept any more.
@@ -43,6 +44,7 @@ class JobFacts:
     evaluated: Evaluated | None
     not_evaluated: str
     rival: Rival | None
+    columns: tuple[ColumnScore, ...] = ()
 
     @property
     def task(self) -> TrainingTask | None:
@@ -82,6 +84,7 @@ class FactFinder:
             evaluated=evaluated,
             not_evaluated=reason,
             rival=self._rivals.find(job, evaluated, check_going_on) if evaluated is not None else None,
+            columns=self._evaluator.column_scores(evaluated, check_going_on) if evaluated is not None else (),
         )
 
     def _events(self, job_id: str, check_going_on: Callable[[], None]) -> Iterator[JobEvent]:

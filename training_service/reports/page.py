@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from training_service.markup.sections import Section
+from training_service.reports.columns import columns
 from training_service.reports.facts import JobFacts
 from training_service.reports.inputs import inputs
 from training_service.reports.mistakes import mistakes
@@ -19,7 +20,7 @@ from training_service.reports.words import FILTERS
 
 Write = Callable[[JobFacts], Section | None]
 ABOVE: Sequence[Write] = (verdict, quality, promotion, learning)
-BELOW: Sequence[Write] = (mistakes, data, inputs, recipe, lineage, history, reproduction)
+BELOW: Sequence[Write] = (columns, mistakes, data, inputs, recipe, lineage, history, reproduction)
 """Sections above and below those of the task; one that has nothing to say is None."""
 
 

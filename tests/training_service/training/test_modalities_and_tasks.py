@@ -92,7 +92,8 @@ def test_a_job_makes_a_version_that_can_be_evaluated_and_reported(
     evaluation = list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
     assert evaluation.metrics.values[metric] == pytest.approx(job.metrics.values[metric], abs=1e-4)
     page = report(service, job.name)
-    assert [heading for heading in page.texts["h2"] if heading != "Input"] == [
+    assert ("Columns" in page.texts["h2"]) == (version.modality == "values")
+    assert [heading for heading in page.texts["h2"] if heading not in {"Input", "Columns"}] == [
         "Verdict", "Quality", "Learning", *SECTIONS[manifest.task.kind], "Worst mistakes", "Data", "Recipe", "Lineage",
         "History", "How to reproduce",
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from model_store.modalities.audio.spec import WINDOWS, AudioInputSpec
 from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.audio.spectrograms import drawn
-from training_service.modalities.modality import Picture
+from training_service.modalities.modality import Picture, PreparedColumn
 from training_service.modalities.views import View
 from training_service.recipes.recipe import Augmentation
 
@@ -73,6 +73,11 @@ def augmented(batch: Batch, spec: InputSpec, kind: Augmentation, generator: torc
 def viewed(batch: Batch, spec: InputSpec, view: View, position: int) -> Batch:  # noqa: ARG001  as above
     """Return the rows."""
     return spec.to_input(batch)
+
+
+def columns(spec: InputSpec, manifest: DatasetManifest) -> Sequence[PreparedColumn]:  # noqa: ARG001  there are none
+    """Return nothing."""
+    return ()
 
 
 def describe_mistake(manifest: DatasetManifest, row: DatasetRow, prepared: Rows) -> Picture:  # noqa: ARG001  the windows say it all

@@ -17,7 +17,7 @@ from model_store.modalities.image.spec import PIXELS, ImageInputSpec, mean_colou
 from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.image.augment import augmented_pixels, viewed_pixels
-from training_service.modalities.modality import Picture
+from training_service.modalities.modality import Picture, PreparedColumn
 from training_service.modalities.views import View
 from training_service.recipes.recipe import Augmentation
 
@@ -84,6 +84,11 @@ def augmented(batch: Batch, spec: InputSpec, kind: Augmentation, generator: torc
 def viewed(batch: Batch, spec: InputSpec, view: View, position: int) -> Batch:
     """Turn pixels from this position on into model inputs as a view has them."""
     return Batch.of(viewed_pixels(batch.tensors[PIXELS], cast("ImageInputSpec", spec), view, position))
+
+
+def columns(spec: InputSpec, manifest: DatasetManifest) -> Sequence[PreparedColumn]:  # noqa: ARG001  there are none
+    """Return nothing."""
+    return ()
 
 
 def describe_mistake(manifest: DatasetManifest, row: DatasetRow, prepared: Rows) -> Picture:  # noqa: ARG001  pixels say it all

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model_store.architectures.table_stages import MIN_SCALE, Impute, Quantile, Select, Standardise
+from training_service.arrays.feature_scores import f_scores
 
 Columns = NDArray[np.float32]
 
@@ -41,19 +42,8 @@ def fit_select(stage: nn.Module, x: Columns, targets: NDArray[Any]) -> dict[str,
     varies = x.max(axis=0) > x.min(axis=0)
     scores = np.zeros(x.shape[1])
     if varies.any() and len(x) > 2:
-        scores[varies] = _f_scores(x[:, varies].astype(np.float64), targets)
+        scores[varies] = f_scores(x[:, varies].astype(np.float64), targets)
     return {"kept": varies.astype(np.float32), "scores": np.clip(scores, 0, 1e30).astype(np.float32)}
-
-
-def _f_scores(x: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.float64]:
-    """Return F of each feature; of one that separates the targets wholly, the greatest number that is kept."""
-    from sklearn.feature_selection import f_classif, f_regression  # noqa: PLC0415  a second, and most jobs need none
-
-    score: Callable[..., Any] = f_classif if np.issubdtype(targets.dtype, np.integer) else f_regression
-    columns = targets[:, None] if targets.ndim == 1 else targets
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = [score(x, column)[0] for column in columns.T if len(np.unique(column)) > 1]
-    return np.nan_to_num(np.max(found, axis=0), nan=0.0, posinf=1e30) if found else np.zeros(x.shape[1])
 
 
 FITTERS: Mapping[type[nn.Module], Callable[[nn.Module, Columns, NDArray[Any]], dict[str, Columns]]] = {

@@ -13,12 +13,12 @@ from model_store.bases.tables import load_table
 from model_store.manifests import canonical_json
 from model_store.modalities import Batch, InputSpec, Rows
 from model_store.modalities.table.columns import TableColumn
-from model_store.modalities.table.spec import NUMBERS, TableInputSpec
+from model_store.modalities.table.spec import CATEGORIES, NUMBERS, TableInputSpec
 from model_store.texts import listed
 from training_service.arrays.records import Positions
 from training_service.datasets.columns import ColumnRole, ColumnType
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.modalities.modality import Facts
+from training_service.modalities.modality import Facts, PreparedColumn
 from training_service.modalities.views import View
 from training_service.recipes.recipe import Augmentation
 
@@ -81,6 +81,14 @@ def augmented(batch: Batch, spec: InputSpec, kind: Augmentation, generator: torc
 def viewed(batch: Batch, spec: InputSpec, view: View, position: int) -> Batch:  # noqa: ARG001  as above
     """Return the rows."""
     return spec.to_input(batch)
+
+
+def columns(spec: InputSpec, manifest: DatasetManifest) -> Sequence[PreparedColumn]:  # noqa: ARG001  the spec names them
+    """Return the columns of numbers, and those of categories."""
+    table = cast("TableInputSpec", spec)
+    numbers = [PreparedColumn(each.name, NUMBERS, place) for place, each in enumerate(table.number_columns)]
+    categories = enumerate(table.category_columns)
+    return [*numbers, *(PreparedColumn(each.name, CATEGORIES, place, is_category=True) for place, each in categories)]
 
 
 def describe_mistake(manifest: DatasetManifest, row: DatasetRow, prepared: Rows) -> Facts:  # noqa: ARG001  the numbers say it

@@ -13,7 +13,7 @@ from model_store.modalities import MASK, Batch, InputSpec, Rows
 from model_store.modalities.text.spec import TextInputSpec, padded_length
 from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.modalities.modality import Facts
+from training_service.modalities.modality import Facts, PreparedColumn
 from training_service.modalities.views import View
 from training_service.recipes.recipe import Augmentation, HeadStart, Keep, Optimizer, RecipeName
 
@@ -94,6 +94,11 @@ def augmented(batch: Batch, spec: InputSpec, kind: Augmentation, generator: torc
 def viewed(batch: Batch, spec: InputSpec, view: View, position: int) -> Batch:  # noqa: ARG001  as above
     """Return the rows."""
     return spec.to_input(batch)
+
+
+def columns(spec: InputSpec, manifest: DatasetManifest) -> Sequence[PreparedColumn]:  # noqa: ARG001  there are none
+    """Return nothing."""
+    return ()
 
 
 def describe_mistake(manifest: DatasetManifest, row: DatasetRow, prepared: Rows) -> Facts:  # noqa: ARG001  tokens are no text

@@ -17,7 +17,7 @@ from model_store.modalities.values.spec import MIN_STD, ValuesInputSpec
 from training_service.arrays.records import Positions
 from training_service.datasets.columns import ColumnRole
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.modalities.modality import Facts
+from training_service.modalities.modality import Facts, PreparedColumn
 from training_service.modalities.views import View
 from training_service.recipes.recipe import Augmentation
 
@@ -81,6 +81,12 @@ def augmented(batch: Batch, spec: InputSpec, kind: Augmentation, generator: torc
 def viewed(batch: Batch, spec: InputSpec, view: View, position: int) -> Batch:  # noqa: ARG001  as above
     """Return the rows."""
     return spec.to_input(batch)
+
+
+def columns(spec: InputSpec, manifest: DatasetManifest) -> Sequence[PreparedColumn]:  # noqa: ARG001  the dataset names them
+    """Return the columns of numbers."""
+    names = [column.name for column in manifest.columns if column.role is ColumnRole.FEATURE]
+    return [PreparedColumn(name, X, place) for place, name in enumerate(names)]
 
 
 def describe_mistake(manifest: DatasetManifest, row: DatasetRow, prepared: Rows) -> Facts:  # noqa: ARG001  the numbers say it all
