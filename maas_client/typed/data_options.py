@@ -20,7 +20,8 @@ Task = Annotated[
 Modality = Annotated[
     str,
     typer.Option(
-        help="image, text, values (a table of numbers) or table; default: as the upload says.", rich_help_panel=_PANEL
+        help="image, audio, text, table or values (a table of numbers); default: as the upload says.",
+        rich_help_panel=_PANEL,
     ),
 ]
 Targets = Annotated[

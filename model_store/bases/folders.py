@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model_store.architectures import Chain
 from model_store.architectures.text.families import FAMILIES
+from model_store.bases.audio.folder import is_sound_encoder, load_sound_encoder
 from model_store.bases.base import LoadedBase
 from model_store.bases.folder_files import read_config
 from model_store.bases.hub_files import snapshot
@@ -58,4 +59,7 @@ def save_folder(
 
 
 def _loaded(folder: Path) -> LoadedBase:
-    return load_text_encoder(folder) if is_text_encoder(read_config(folder)) else load_encoder(folder)
+    config = read_config(folder)
+    if is_text_encoder(config):
+        return load_text_encoder(folder)
+    return load_sound_encoder(folder) if is_sound_encoder(config) else load_encoder(folder)

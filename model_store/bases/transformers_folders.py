@@ -22,12 +22,12 @@ from model_store.architectures.libraries.needed import needed
 from model_store.architectures.libraries.transformers_chains import (
     CLASSIFIER,
     CONFIG,
-    KINDS,
     LIBRARY,
     configuration,
     input_edge,
     kept_entries,
 )
+from model_store.architectures.libraries.transformers_kinds import KINDS
 from model_store.bases.base import LoadedBase
 from model_store.bases.folder_files import read_config, refused
 from model_store.bases.image.preprocessor import PREPROCESSOR, read_spec, written_spec
@@ -51,12 +51,9 @@ def load_encoder(folder: Path) -> LoadedBase:
     """
     config = read_config(folder)
     kind = str(config.get("model_type"))
-    if kind not in KINDS:
-        raise refused("config.json", f"is of model_type {kind!r}: of encoders beside the BERT family, {_known()}")
-    if _REMOTE_CODE in config:
-        raise refused("config.json", f"has {_REMOTE_CODE}, which names code of the folder: none of it is run here")
-    files = _weights(folder)
-    arguments = {CONFIG: kept_entries(config)}
+    check_config(config)
+    files = weights_in(folder)
+    arguments = {CONFIG: kept_entries(kind, config)}
     labels = _labels(config) if _has_classifier(files) else ()
     own = _own_model(folder, kind, arguments, labels)
     tensors = _tensors(own, has_classifier=bool(labels))
@@ -81,6 +78,15 @@ def load_encoder(folder: Path) -> LoadedBase:
     )
 
 
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raise InvalidInput for an encoder that is not known, and for one whose folder names code."""
+    if config.get("model_type") not in KINDS:
+        said = f"is of model_type {str(config.get('model_type'))!r}: of encoders beside the BERT family, {_known()}"
+        raise refused("config.json", said)
+    if _REMOTE_CODE in config:
+        raise refused("config.json", f"has {_REMOTE_CODE}, which names code of the folder: none of it is run here")
+
+
 def save_encoder(folder: Path, manifest: Manifest, chain: Chain) -> None:
     """Write a version of such an encoder as a folder that `from_pretrained` and `load_encoder` read.
 
@@ -89,6 +95,9 @@ def save_encoder(folder: Path, manifest: Manifest, chain: Chain) -> None:
     library, _, kind = manifest.architecture.partition(":")
     if library != LIBRARY:
         raise InvalidInput.of("architecture", f"{manifest.architecture} is no encoder by transformers' own modules")
+    if kind not in KINDS or KINDS[kind].sound is not None:
+        said = f"{manifest.architecture} cannot be written as a folder: use --format torch-export or onnx"
+        raise InvalidInput.of("architecture", said)
     tensors = chain.state_dict_torchvision()
     if chain.head is None:  # an encoder alone has no prefix
         tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
@@ -105,7 +114,8 @@ def _known() -> str:
     return f"known are {', '.join(KINDS)}"
 
 
-def _weights(folder: Path) -> list[Path]:
+def weights_in(folder: Path) -> list[Path]:
+    """Return the files of weights in a folder; raise InvalidInput where there are none but pickles."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         unsafe = sorted(each.name for each in folder.glob("*.bin"))
@@ -140,6 +150,14 @@ def _own_model(folder: Path, kind: str, arguments: Mapping[str, Any], labels: tu
     transformers = needed(LIBRARY, f"{LIBRARY}:{kind}")
     by_kind = transformers.AutoModelForImageClassification if labels else transformers.AutoModel
     config = configuration(kind, arguments, **({"num_labels": len(labels)} if labels else {}))
+    return read_model(folder, by_kind, config)
+
+
+def read_model(folder: Path, by_kind: Any, config: Any) -> Any:  # noqa: ANN401  transformers carries no types
+    """Return the model of a folder by one of the library's loaders, in float32 and eval mode.
+
+    Raises InvalidInput where weights cannot be read, or are missing.
+    """
     try:
         with torch.random.fork_rng(devices=[]):
             model, report = by_kind.from_pretrained(
@@ -154,7 +172,8 @@ def _own_model(folder: Path, kind: str, arguments: Mapping[str, Any], labels: tu
     except _READING_ERRORS as error:
         raise refused("*.safetensors", f"cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     if missing := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
-        raise refused("*.safetensors", f"lack {len(missing)} of the tensors of {kind}, such as {missing[0]!r}")
+        said = f"lack {len(missing)} of the tensors of {config.model_type}, such as {missing[0]!r}"
+        raise refused("*.safetensors", said)
     return model.eval()
 
 
@@ -176,6 +195,11 @@ def _prove(own: Any, chain: Chain, edge: int) -> None:  # noqa: ANN401  transfor
         pooled = chain.stage("pool")
         wanted = pooled(answer.last_hidden_state) if chain.head is None else answer.logits
         found = chain(Batch.of(rows))
+    check_proved(wanted, found)
+
+
+def check_proved(wanted: Tensor, found: Tensor) -> None:
+    """Raise InvalidInput unless the numbers of a chain are those of the library's model."""
     difference = (wanted - found).abs().max()
     if not difference <= _TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise refused("*.safetensors", f"cut into stages answer otherwise than the library's model, by {difference}")

@@ -25,19 +25,19 @@ NAME = "whisper_tiny_encoder"
 RATE, MAX_WINDOW = 16_000, 480_000
 WIDTH, HEADS, HIDDEN, LAYERS, POSITIONS, BINS = 384, 6, 1536, 4, 1500, 80
 _FFT, _HOP = 400, 160
-_SAMPLES_A_TOKEN = 2 * _HOP
+SAMPLES_A_TOKEN = 2 * _HOP
 _LEAST_POWER, _RANGE = 1e-10, 8.0  # the range in powers of ten below the loudest of a window
 
 
 class LogMel(nn.Module):
-    """Turn samples [n, samples] into Whisper's log-mel frames [n, 80, samples / 160]."""
+    """Turn samples [n, samples] into Whisper's log-mel frames [n, bins, samples / 160]; large models have 128 bins."""
 
     keeps_dtype = True
 
-    def __init__(self) -> None:
+    def __init__(self, bins: int = BINS) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(_FFT))
-        self.register_buffer("filters", mel_filters(RATE, _FFT, BINS, 0, RATE / 2, slaney=True))
+        self.register_buffer("filters", mel_filters(RATE, _FFT, bins, 0, RATE / 2, slaney=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logarithm to base 10 of each band's power, cut at 8 below the loudest, plus 4, by 4."""
@@ -118,8 +118,8 @@ def check_input(_: Mapping[str, Any], spec: InputSpec) -> None:
     if found["rate"] != RATE:
         raise InvalidManifest(f"input_spec.rate must be {RATE} for {NAME}, not {found['rate']}")
     window = found["window"]
-    if window % _SAMPLES_A_TOKEN or not _FFT <= window <= MAX_WINDOW:
-        rule = f"a multiple of {_SAMPLES_A_TOKEN}, {_FFT} to {MAX_WINDOW}"
+    if window % SAMPLES_A_TOKEN or not _FFT <= window <= MAX_WINDOW:
+        rule = f"a multiple of {SAMPLES_A_TOKEN}, {_FFT} to {MAX_WINDOW}"
         raise InvalidManifest(f"input_spec.window must be {rule} for {NAME}, not {window}")
 
 

@@ -7,34 +7,48 @@ layers in groups with the norm behind them, `pool` turns tokens into the embeddi
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from model_store.architectures.audio.whisper import RATE
+from model_store.architectures.audio.windows import MeanOverWindows, per_window
 from model_store.architectures.chain import HEAD, Chain, nest
 from model_store.architectures.head import Head
 from model_store.architectures.libraries.empty_models import built
 from model_store.architectures.libraries.linked_modules import grouped, linked, part_of, traced
 from model_store.architectures.libraries.needed import needed
-from model_store.architectures.vision import MODALITY
+from model_store.architectures.libraries.transformers_kinds import KINDS, Sound
 from model_store.errors import InvalidManifest
 from model_store.modalities.spec import InputSpec
 
 LIBRARY = "transformers"
-CONFIG = "config"  # the one argument
+CONFIG = "config"  # the argument of all
 CLASSIFIER = "classifier"
 """The name of the last layer of every classifier here."""
 _MAX_LAYERS = 8
 _MAX_NUMBER = 65536  # of a size in a configuration
 _MAX_ENTRIES = 200
-_SIZE, _INPUT = "image_size", "pixel_values"
-_MOST = {"num_hidden_layers": 100, "hidden_size": 8192, _SIZE: 2048}
+_SIZE = "image_size"
+_MOST = {
+    "num_hidden_layers": 100,
+    "hidden_size": 8192,
+    _SIZE: 2048,
+    "encoder_layers": 100,
+    "d_model": 8192,
+    "max_source_positions": 3000,
+    "num_mel_bins": 256,
+}
 _POOLER = "pooler"
+_NO_DECODER = dict.fromkeys(
+    ("decoder_layers", "decoder_ffn_dim", "decoder_attention_heads", "vocab_size", "max_target_positions"), 1
+) | {"pad_token_id": 0}
+"""The smallest decoder and vocabulary: an encoder in a model with both is cut out of it."""
 # What the library raises for a configuration that it cannot use.
 _REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ArithmeticError)
 # A configuration's entries that name code, files or other models, and have no place in a manifest.
@@ -42,66 +56,26 @@ _NEVER = ("auto_map", "custom_pipelines", "quantization_config", "trust_remote_c
 _LEFT_OUT = (*_NEVER, "architectures", "id2label", "label2id", "problem_type", "transformers_version", "torch_dtype")
 
 
-class MeanOfTokens(nn.Module):
-    """The mean of all tokens: [n, tokens, d] to [n, d]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the mean of each row."""
-        return x.mean(dim=1)
-
-
-class FirstToken(nn.Module):
-    """The class token: [n, tokens, d] to [n, d]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the first token of each row."""
-        return x[:, 0]
-
-
-class FirstAndMean(nn.Module):
-    """The class token, and the mean of the patches, as DINOv2's classifiers read them: [n, 1 + r + t, d] to [n, 2d].
-
-    The r registers between them are left out.
-    """
-
-    def __init__(self, registers: int) -> None:
-        super().__init__()
-        self.start = 1 + registers
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return both, one behind the other."""
-        return torch.cat([x[:, 0], x[:, self.start :].mean(dim=1)], dim=1)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How the tokens of a `model_type` become the embedding that its classifiers read; `width` counts hidden sizes."""
-
-    pool: Callable[[Any], nn.Module]
-    width: int = 1
-
-
-KINDS: Mapping[str, Kind] = {
-    "vit": Kind(lambda _: FirstToken()),
-    "deit": Kind(lambda _: FirstToken()),
-    "vit_msn": Kind(lambda _: FirstToken()),
-    "ijepa": Kind(lambda _: MeanOfTokens()),
-    "dinov2": Kind(lambda _: FirstAndMean(0), 2),
-    "dinov2_with_registers": Kind(lambda config: FirstAndMean(int(config.num_register_tokens)), 2),
-}
-"""The encoders that are deterministic functions of pictures, and end as the library's classifiers begin."""
-
-
-def modality(_: str) -> str:
-    """Return the modality of all of them."""
-    return MODALITY
+def modality(name: str) -> str:
+    """Return the modality of an encoder; raise InvalidManifest for an unknown one."""
+    _check_name(name)
+    return KINDS[name].modality
 
 
 def check_input(name: str, arguments: Mapping[str, Any], spec: InputSpec) -> None:
-    """Raise InvalidManifest unless the pictures have the size that the positions are for."""
-    size, found = input_edge(name, arguments), spec.to_json()["crop_size"]
-    if size != found:
-        raise InvalidManifest(f"input_spec.crop_size must be {size}, the configuration's, not {found}")
+    """Raise InvalidManifest unless rows have the size that the encoder is for."""
+    found, sound = spec.to_json(), KINDS[name].sound
+    if sound is None:
+        size = input_edge(name, arguments)
+        if size != found["crop_size"]:
+            raise InvalidManifest(f"input_spec.crop_size must be {size}, the configuration's, not {found['crop_size']}")
+        return
+    if found["rate"] != RATE:
+        raise InvalidManifest(f"input_spec.rate must be {RATE} for {LIBRARY}:{name}, not {found['rate']}")
+    least, most = sound.window(configuration(name, arguments))
+    if not least <= found["window"] <= most:
+        rule = f"{least} to {most}" if least != most else str(least)
+        raise InvalidManifest(f"input_spec.window must be {rule} for {LIBRARY}:{name}, not {found['window']}")
 
 
 def build(name: str, arguments: Mapping[str, Any], head: Head) -> Chain:
@@ -112,47 +86,84 @@ def build(name: str, arguments: Mapping[str, Any], head: Head) -> Chain:
     if head.kind not in {"linear", "none"}:
         raise InvalidManifest(f"encoders of transformers take a head 'linear' or 'none', not {head.kind!r}")
     layers = _layers(name, json.dumps(dict(arguments), sort_keys=True))
-    model = encoder(name, arguments)
-    prefix = model.base_model_prefix
+    kind, model = KINDS[name], encoder(name, arguments)
+    prefix = kind.part or model.base_model_prefix
     in_layers = [path for layer in layers for path in layer]
-    stages = [("stem", nest([(str(prefix), part_of(model, _hidden, [*in_layers, *_unused(model)]))]))]
+    stem = part_of(model, _hidden(kind.input), [*in_layers, *_unused(model)])
+    stages: list[tuple[str, nn.Module]] = [("stem", nest([(str(prefix), stem)]))]
     for number, layer in enumerate(layers, start=1):
-        stages.append((f"layer{number}", nest([(f"{prefix}.{path}", model.get_submodule(path)) for path in layer])))
-    stages.append(("pool", nest([("pool", KINDS[name].pool(model.config))])))
-    size = KINDS[name].width * _number(arguments[CONFIG], "hidden_size")
+        stages.append(
+            (
+                f"layer{number}",
+                nest([(f"{prefix}.{path}", _of_one_tensor(model.get_submodule(path))) for path in layer]),
+            )
+        )
+    stages.append(("pool", nest([("pool", kind.pool(model.config))])))
+    if kind.sound is not None:
+        stages = _over_windows(stages, kind.sound.front_end(model.config, arguments))
+    size = kind.width * _number(arguments[CONFIG], kind.size)
     if head.kind != "none":
         stages.append((HEAD, nest([(CLASSIFIER, nn.Linear(size, head.outputs))])))
     return Chain(stages, size)
 
 
+def _over_windows(stages: list[tuple[str, nn.Module]], front_end: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the stages behind a front end, each run over all windows, and the mean over a row's windows."""
+    heard = [("front_end", nest([("front_end", front_end)])), *stages]
+    return [*((name, per_window(stage)) for name, stage in heard), ("windows", MeanOverWindows())]
+
+
 def encoder(name: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401  transformers carries no types
     """Return transformers' own encoder, with random weights; on the meta device without memory."""
     config = configuration(name, arguments)
-    transformers = needed(LIBRARY, f"{LIBRARY}:{name}")
+    transformers, part = needed(LIBRARY, f"{LIBRARY}:{name}"), KINDS[name].part
     try:
-        return built(lambda: transformers.AutoModel.from_config(config))
+        model = built(lambda: transformers.AutoModel.from_config(config))
+        return model.get_submodule(part) if part else model
     except _REFUSALS as error:
         raise InvalidManifest(f"{LIBRARY}:{name} cannot be built of this configuration: {_line(error)}") from error
 
 
 def configuration(name: str, arguments: Mapping[str, Any], **others: Any) -> Any:  # noqa: ANN401  transformers carries no types
     """Return the configuration in the arguments as the library's object; raise InvalidManifest for a wrong one."""
-    if name not in KINDS:
-        raise InvalidManifest(f"encoders of {LIBRARY} are {', '.join(KINDS)}, not {name[:100]!r}")
-    if set(arguments) != {CONFIG} or not isinstance(arguments[CONFIG], dict):
-        raise InvalidManifest(f"architecture {LIBRARY}:{name} has one argument, {CONFIG}, an object")
+    _check_name(name)
+    wanted = {CONFIG, *KINDS[name].arguments}
+    if set(arguments) != wanted or not isinstance(arguments[CONFIG], dict):
+        raise InvalidManifest(
+            f"the arguments of {LIBRARY}:{name} are {', '.join(sorted(wanted))}; {CONFIG} is an object"
+        )
     entries = arguments[CONFIG]
-    _check(entries)
+    _check(entries, KINDS[name].sound)
     transformers = needed(LIBRARY, f"{LIBRARY}:{name}")
     try:
-        return transformers.AutoConfig.for_model(name, **entries, **others)
+        return transformers.AutoConfig.for_model(name, **entries, **_only_encoder(name), **others)
     except _REFUSALS as error:
         raise InvalidManifest(f"{LIBRARY}:{name} cannot have this configuration: {_line(error)}") from error
 
 
-def kept_entries(config: Mapping[str, Any]) -> dict[str, Any]:
+def kept_entries(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of a config.json that a manifest keeps: none that names code, labels or other models."""
+    sound = KINDS[name].sound
+    if sound is not None:
+        return {key: value for key, value in config.items() if key in sound.keeps}
+    return entries_of(config)
+
+
+def entries_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a config.json that describe the model: none that names code, labels or other models."""
     return {key: value for key, value in config.items() if key not in {"model_type", *_LEFT_OUT}}
+
+
+def _only_encoder(name: str) -> Mapping[str, Any]:
+    """Return entries that leave out what no embedding needs, and what varies from run to run."""
+    if KINDS[name].sound is None:
+        return {}
+    return {"layerdrop": 0.0, "encoder_layerdrop": 0.0, "apply_spec_augment": False, **_NO_DECODER}
+
+
+def _check_name(name: str) -> None:
+    if name not in KINDS:
+        raise InvalidManifest(f"encoders of {LIBRARY} are {', '.join(KINDS)}, not {name[:100]!r}")
 
 
 def input_edge(name: str, arguments: Mapping[str, Any]) -> int:
@@ -170,9 +181,9 @@ def _layers(name: str, arguments: str) -> tuple[tuple[str, ...], ...]:
     values = json.loads(arguments)
     with torch.device("meta"):
         model = encoder(name, values).to("meta").eval()
-    rows = torch.empty(2, 3, *(2 * [input_edge(name, values)]), device="meta")
+    rows = _example(name, values, model.config)
     with torch.no_grad(), traced(model) as trace:
-        end = model(**{_INPUT: rows}).last_hidden_state
+        end = model(**{KINDS[name].input: rows}).last_hidden_state
     paths = [call.path for call in linked(trace, rows, end)]
     layer = needed(LIBRARY, name).modeling_layers.GradientCheckpointingLayer
     blocks = [path for path in paths if isinstance(model.get_submodule(path), layer)]
@@ -183,10 +194,38 @@ def _layers(name: str, arguments: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(paths[a:b]) for a, b in zip(starts, [*starts[1:], len(paths)], strict=True))
 
 
-def _hidden(part: Any, x: Tensor) -> Tensor:  # noqa: ANN401  transformers carries no types
-    """Run the encoder's own code, of which the layers are left out."""
-    own: Any = type(part).__mro__[1]
-    hidden: Tensor = own.forward(part, **{_INPUT: x}).last_hidden_state
+def _of_one_tensor(layer: nn.Module) -> nn.Module:
+    """Return a layer that is called with its tokens alone: None stands for all else that it must be given."""
+    needed_beside = [
+        each for each in inspect.signature(layer.forward).parameters.values()
+        if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD
+    ][1:]  # fmt: skip
+    if not needed_beside:
+        return layer
+
+    def forward(part: Any, x: Tensor) -> Any:  # noqa: ANN401  transformers carries no types
+        own: Any = type(part).__mro__[1]
+        return own.forward(part, x, *[None] * len(needed_beside))
+
+    return part_of(layer, forward, ())
+
+
+def _example(name: str, arguments: Mapping[str, Any], config: Any) -> Tensor:  # noqa: ANN401  transformers carries no types
+    """Return two rows without memory that an encoder takes."""
+    sound = KINDS[name].sound
+    if sound is None:
+        return torch.empty(2, 3, *(2 * [input_edge(name, arguments)]), device="meta")
+    return torch.empty(2, *sound.heard(config), device="meta")
+
+
+def _hidden(name: str) -> Callable[[Any, Tensor], Tensor]:
+    """Return what runs the encoder's own code, of which the layers are left out, on its input of this name."""
+
+    def hidden(part: Any, x: Tensor) -> Tensor:  # noqa: ANN401  transformers carries no types
+        own: Any = type(part).__mro__[1]
+        found: Tensor = own.forward(part, **{name: x}).last_hidden_state
+        return found
+
     return hidden
 
 
@@ -194,9 +233,10 @@ def _unused(model: nn.Module) -> list[str]:
     return [name for name, _ in model.named_children() if name == _POOLER]
 
 
-def _check(entries: Mapping[str, Any]) -> None:
+def _check(entries: Mapping[str, Any], sound: Sound | None) -> None:
     """Raise InvalidManifest for entries that name code, and for numbers that would take a machine's memory."""
-    if found := sorted(set(entries) & set(_LEFT_OUT)):
+    unknown = set(entries) - sound.keeps if sound is not None else set(entries) & set(_LEFT_OUT)
+    if found := sorted(unknown):
         raise InvalidManifest(f"{CONFIG} must not have {found[0]!r}")
     if len(entries) > _MAX_ENTRIES or not all(_is_plain(value) for value in entries.values()):
         raise InvalidManifest(
