@@ -13,6 +13,10 @@ NamedTarget: TypeAlias = str | tuple[str, ...] | tuple[float, ...]
 """A target as people write it: a label, the labels of an example in their order, or a number for each target."""
 
 
+NO_FACTS: Mapping[str, Any] = {}
+"""The facts of each example of a modality that keeps none: a mapping for each row would add up."""
+
+
 @dataclass(frozen=True)
 class RejectedFile:
     """A file that is not part of the dataset, and why."""

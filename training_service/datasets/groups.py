@@ -12,9 +12,14 @@ Groups = NDArray[np.int64]
 
 
 def of_equal(digests: Sequence[str]) -> Groups:
-    """Group rows of equal digests."""
-    _, firsts, places = np.unique(np.array(digests), return_index=True, return_inverse=True)
-    return np.asarray(firsts[places], np.int64)
+    """Group rows of equal digests, SHA-256 in hexadecimal."""
+    numbers = np.frombuffer(bytes.fromhex("".join(digests)), np.uint64).reshape(-1, 4)
+    order = np.lexsort(numbers.T)  # equal rows side by side, in their order
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = (numbers[order[1:]] != numbers[order[:-1]]).any(axis=1)
+    groups = np.empty(len(order), np.int64)
+    groups[order] = order[is_first][np.cumsum(is_first) - 1]
+    return groups
 
 
 def joined(groups: Groups, first: Groups, second: Groups) -> Groups:

@@ -107,7 +107,7 @@ class Ingestor:
         rows = tuple(_rows(examples, assigned, task, packs))
         targets.check_splits(task, rows)
         manifest = DatasetManifest(modality.KIND, task, split, read.columns, rows, packs.calibration)
-        stored = self._blobs.put([manifest.to_json()])
+        stored = self._blobs.put(manifest.json_parts())
         before = (len(old), parent.summary["about"]) if parent is not None else None
         own = modality.summarise(manifest, new, read.observed, before)
         remarks = list(_remarks(read, task, examples, reading.rejected))
@@ -131,6 +131,8 @@ def _groups(modality: Modality, read: ReadExamples, examples: Sequence[Example])
         [example.sha256 for example in examples],
         [example.facts for example in examples],
     )
+    if not any(each.group for each in examples):
+        return near
     members: dict[str, int] = {}
     firsts = [members.setdefault(each.group or f"\0{place}", place) for place, each in enumerate(examples)]
     return joined(near, np.arange(len(examples)), np.array(firsts, np.int64))

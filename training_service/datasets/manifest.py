@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -15,6 +15,7 @@ from training_service.datasets.columns import Column
 from training_service.datasets.splits import Split, SplitSpec
 
 FORMAT = 2
+_ROWS_AT_ONCE = 1024
 
 Target: TypeAlias = int | tuple[int, ...] | tuple[float, ...]
 """A row's target: the index of its label, the indices of its labels, or a number for each of the task's targets."""
@@ -77,23 +78,31 @@ class DatasetManifest:
         """The blobs that hold its rows."""
         return tuple(sorted({row.pack for row in self.rows}))
 
-    def to_json(self) -> bytes:
-        """Return the canonical form, whose SHA-256 is the dataset's digest."""
-        return canonical_json(
-            {
-                "format": FORMAT,
-                "modality": self.modality,
-                "task": self.task.to_json(),
-                "split": self.split.to_json(),
-                "columns": [column.to_json() for column in self.columns],
-                "rows": [row.to_json() for row in self.rows],
-                **({"calibration": self.calibration} if self.calibration else {}),
-            }
-        )
+    def json_parts(self) -> Iterator[bytes]:
+        """Yield the parts of the canonical form, whose SHA-256 is the dataset's digest.
+
+        The values of all rows at once would take many times the memory of the rows.
+        """
+        values: dict[str, Any] = {
+            "format": FORMAT,
+            "modality": self.modality,
+            "task": self.task.to_json(),
+            "split": self.split.to_json(),
+            "columns": [column.to_json() for column in self.columns],
+            "rows": [],
+            **({"calibration": self.calibration} if self.calibration else {}),
+        }
+        keys = sorted(values)
+        place = keys.index("rows")
+        yield canonical_json({key: values[key] for key in keys[:place]})[:-1] + b',"rows":['
+        for start in range(0, len(self.rows), _ROWS_AT_ONCE):
+            rows = self.rows[start : start + _ROWS_AT_ONCE]
+            yield (b"," if start else b"") + b",".join(canonical_json(row.to_json()) for row in rows)
+        yield b"]," + canonical_json({key: values[key] for key in keys[place + 1 :]})[1:]
 
     @classmethod
     def from_json(cls, data: bytes | bytearray) -> Self:
-        """Read the form that `to_json` writes; raise DamagedStore for the format of another release."""
+        """Read the form that `json_parts` writes; raise DamagedStore for the format of another release."""
         values = json.loads(data)
         if values["format"] != FORMAT:
             raise DamagedStore(f"a dataset has format {values['format']}: this release of maas reads {FORMAT}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from training_service.datasets.columns import ColumnType
 from training_service.datasets.examples import NamedTarget
@@ -11,6 +12,7 @@ from training_service.datasets.files.table_rows import TableRow
 from training_service.datasets.files.tables import Table
 
 _FLAGS = {"0", "1"}
+_MAX_KNOWN = 1000
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,21 @@ class CellTargets:
     def __init__(self, table: Table, places: Sequence[int]) -> None:
         self._table = table
         self._places = places
-        self._rows: list[TableRow] = []
+        self._cells: list[str] = []  # of all rows, one row behind the other
+        self._known: dict[str, str] = {}  # one text for all cells that are equal, up to a limit
+        self._numbers_and_lines = array("q")
 
     def take(self, row: TableRow) -> None:
         """Keep a row's target cells; raise InvalidInput naming an empty one."""
         for place in self._places:
             if not row.cells[place]:
                 raise self._table.refused(f"{self._table.cell_place(row, place)}: is empty")
-        self._rows.append(replace(row, cells={place: row.cells[place] for place in self._places}))
+        for place in self._places:
+            cell = row.cells[place]
+            if cell not in self._known and len(self._known) < _MAX_KNOWN:
+                self._known[cell] = cell
+            self._cells.append(self._known.get(cell, cell))
+        self._numbers_and_lines.extend((row.number, row.line))
 
     def result(self, task: str) -> FoundTargets:
         """Return the targets for a task; with `task` empty, for the task that the cells fit.
@@ -69,18 +78,24 @@ class CellTargets:
     def _fitting(self, kind: ColumnType) -> str:
         if len(self._places) == 1:
             return "regression" if kind is ColumnType.NUMBER else "classification"
-        if all(row.cells[place] in _FLAGS for row in self._rows for place in self._places):
+        if set(self._cells) <= _FLAGS:
             return "multi_label"
         return "regression"
 
     def _type(self) -> ColumnType:
-        cells = [row.cells[place] for row in self._rows for place in self._places]
-        if all(map(_is_integer, cells)):
+        if all(map(_is_integer, self._cells)):
             return ColumnType.INTEGER
-        return ColumnType.NUMBER if all(map(is_number, cells)) else ColumnType.TEXT
+        return ColumnType.NUMBER if all(map(is_number, self._cells)) else ColumnType.TEXT
 
     def _all(self, target_of: Callable[[TableRow], NamedTarget]) -> list[NamedTarget]:
-        return [target_of(row) for row in self._rows]
+        return [target_of(row) for row in self._rows()]
+
+    def _rows(self) -> Iterator[TableRow]:
+        width = len(self._places)
+        for place in range(len(self._numbers_and_lines) // 2):
+            number, line = self._numbers_and_lines[2 * place : 2 * place + 2]
+            cells = dict(zip(self._places, self._cells[width * place : width * (place + 1)], strict=True))
+            yield TableRow(number, line, cells)
 
     def _numbers(self, row: TableRow) -> NamedTarget:
         return tuple(self._table.number(row, place) for place in self._places)

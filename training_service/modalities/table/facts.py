@@ -13,6 +13,7 @@ import numpy as np
 from model_store.modalities.table.cells import BOOLEANS, MISSING, date_of, number_of
 
 MAX_DISTINCT = 100_000
+_MAX_DECIMALS = 10_000  # of distinct numbers with decimals: no rule asks for more
 _TOP = 20
 
 
@@ -59,7 +60,7 @@ class ColumnFacts:
             self.text_length += sum(map(len, present))
         if self.counts is not None:
             self.counts.update(present)
-            if len(self.counts) > MAX_DISTINCT:
+            if len(self.counts) > (_MAX_DECIMALS if self.is_number and not self.is_integer else MAX_DISTINCT):
                 self.counts = None
 
     def merge(self, num_cells: int, values: Mapping[str, Any]) -> None:

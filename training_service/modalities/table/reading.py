@@ -11,7 +11,7 @@ from model_store.modalities.table.cells import MISSING
 from model_store.modalities.table.columns import CellKind, TableColumn
 from model_store.modalities.table.spec import MAX_COLUMNS
 from training_service.datasets.columns import Column, ColumnRole, ColumnType
-from training_service.datasets.examples import Example, ReadExamples
+from training_service.datasets.examples import NO_FACTS, Example, ReadExamples
 from training_service.datasets.files.table_rows import TableRow
 from training_service.datasets.files.tables import TABLES, Table
 from training_service.datasets.manifest import DatasetManifest
@@ -111,7 +111,7 @@ class _Rows:
         self._splits.append(split)
         group = row.cells[self.roles.group] if self.roles.group is not None else ""
         self._examples.append(
-            Example("", row.number, "", split, spooled.offset, spooled.size, spooled.sha256, {}, group=group)
+            Example("", row.number, "", split, spooled.offset, spooled.size, spooled.sha256, NO_FACTS, group=group)
         )
 
     def result(self) -> ReadExamples:
@@ -123,10 +123,9 @@ class _Rows:
         found = self._targets.result(self.reading.task)
         has_splits = self.roles.split is not None
         splits, held_out = given_splits(self._splits) if has_splits else (self._splits, HELD_OUT)
-        examples = [
-            replace(example, target=target, split=split)
-            for example, target, split in zip(self._examples, found.targets, splits, strict=True)
-        ]
+        examples = self._examples
+        for place, (target, split) in enumerate(zip(found.targets, splits, strict=True)):
+            examples[place] = replace(examples[place], target=target, split=split)
         others = self.roles.columns(self.table.columns, found.type)
         features = [Column(each.name, _TYPES[each.kind], ColumnRole.FEATURE) for each in self.schema.columns.values()]
         return ReadExamples(

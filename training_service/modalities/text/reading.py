@@ -108,10 +108,9 @@ class _Rows:
         found = self._targets.result(self.reading.task)
         has_splits = self.roles.split is not None
         splits, held_out = given_splits(self._splits) if has_splits else (self._splits, HELD_OUT)
-        examples = [
-            replace(example, target=target, split=split)
-            for example, target, split in zip(self._examples, found.targets, splits, strict=True)
-        ]
+        examples = self._examples
+        for place, (target, split) in enumerate(zip(found.targets, splits, strict=True)):
+            examples[place] = replace(examples[place], target=target, split=split)
         return ReadExamples(
             examples,
             task=found.task,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model_store.errors import InvalidInput, Violation
 from model_store.modalities.values.spec import MAX_SIZE
-from training_service.datasets.examples import Example, ReadExamples
+from training_service.datasets.examples import NO_FACTS, Example, ReadExamples
 from training_service.datasets.files.table_rows import TableRow
 from training_service.datasets.files.tables import MAX_NUMBER, TABLES, Table
 from training_service.datasets.reading import Reading
@@ -76,7 +76,7 @@ class _Rows:
         self._splits.append(split)
         group = row.cells[self.roles.group] if self.roles.group is not None else ""
         self._examples.append(
-            Example("", row.number, "", split, spooled.offset, spooled.size, spooled.sha256, {}, group=group)
+            Example("", row.number, "", split, spooled.offset, spooled.size, spooled.sha256, NO_FACTS, group=group)
         )
 
     def result(self) -> ReadExamples:
@@ -88,10 +88,9 @@ class _Rows:
         found = self._targets.result(self.reading.task)
         has_splits = self.roles.split is not None
         splits, held_out = given_splits(self._splits) if has_splits else (self._splits, HELD_OUT)
-        examples = [
-            replace(example, target=target, split=split)
-            for example, target, split in zip(self._examples, found.targets, splits, strict=True)
-        ]
+        examples = self._examples
+        for place, (target, split) in enumerate(zip(found.targets, splits, strict=True)):
+            examples[place] = replace(examples[place], target=target, split=split)
         return ReadExamples(
             examples,
             task=found.task,
