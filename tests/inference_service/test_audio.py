@@ -119,6 +119,8 @@ def test_open_inference_takes_files_and_samples_with_their_rate(service: Running
         (pb.Example(file=b"no sound"), "file", "not a recording in one of the formats"),
         (samples(np.zeros(0, np.float32)), "samples", "no samples"),
         (samples(SHORT, 1), "samples", "a sample rate of 1 Hz is outside of"),
+        (samples(SHORT, 10**9), "samples", "a sample rate of 1000000000 Hz is outside of"),
+        (pb.Example(file=file_of(LONG, kind="FLAC")[:200]), "file", "recording"),
         (samples(np.array([0, np.nan])), "samples", "sample 1 is not finite"),
         (pb.Example(text="a text"), "text", "must be a recording"),
     ],

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tarfile
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 from maas.model_store.v1 import model_store_pb2
 
@@ -19,6 +23,8 @@ from maas_client.typed.shorthand import id_of, model_of
 from maas_client.views.output import notes
 
 DATASETS = "datasets/"
+_MAX_NAMES = 1000
+"""The files that are looked at by their names: an archive may be compressed, and large."""
 _WITH_OWN_BASE = {"", "table", "values"}
 """Modalities of tables, the one that is not known yet included."""
 
@@ -52,13 +58,23 @@ def describe_data(client: Client, data: str, *, modality: str, task: str) -> Dat
     return Data(found.modality, model_store_pb2.Task.Name(found.task).removeprefix("TASK_").lower())
 
 
-def _modality_of_files(folder: Path) -> str:
-    """Return the modality that the first file of a folder with a known name has; empty where none has."""
-    if not folder.is_dir():
-        return ""
-    suffixes = (each.path.suffix.lower() for each in files_below(folder) if isinstance(each, FoundFile))
+def _modality_of_files(path: Path) -> str:
+    """Return the modality of the first file with a known name in a folder or an archive; empty where none has one."""
     known = {suffix: modality for modality, names in SUFFIXES.items() for suffix in names}
+    suffixes = (PurePosixPath(name).suffix.lower() for name in islice(_names(path), _MAX_NAMES))
     return next((known[suffix] for suffix in suffixes if suffix in known), "")
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Yield the names of files in a folder or an archive; none of anything else, which the service reads."""
+    if path.is_dir():
+        yield from (str(each.path) for each in files_below(path) if isinstance(each, FoundFile))
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield from archive.namelist()
+    elif tarfile.is_tarfile(path):
+        with tarfile.open(path) as archive:
+            yield from (member.name for member in archive)
 
 
 def only_base(client: Client, data: Data) -> str:

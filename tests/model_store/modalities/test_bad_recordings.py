@@ -18,11 +18,14 @@ NAN = np.array([0.0, np.nan], np.float32)
 FLAC_FRAMES_AT = 21
 
 
-def long_flac() -> bytes:
-    """Return a small FLAC file whose header promises 2^36 - 1 samples."""
+TEN_HOURS = 10 * 3600 * RATE
+
+
+def long_flac(num_samples: int) -> bytes:
+    """Return a small FLAC file whose header promises this number of samples, in 36 bits."""
     data = bytearray(file_of(noise(0), kind="FLAC"))
-    data[FLAC_FRAMES_AT] |= 0x0F
-    data[FLAC_FRAMES_AT + 1 : FLAC_FRAMES_AT + 5] = b"\xff" * 4
+    data[FLAC_FRAMES_AT] = data[FLAC_FRAMES_AT] & 0xF0 | num_samples >> 32
+    data[FLAC_FRAMES_AT + 1 : FLAC_FRAMES_AT + 5] = (num_samples & 0xFFFFFFFF).to_bytes(4, "big")
     return bytes(data)
 
 
@@ -37,6 +40,8 @@ def long_flac() -> bytes:
         (file_of(tone(440), kind="AU"), "not a recording"),
         (wav_header(data_bytes=0), "the recording has no samples"),
         (wav_header(rate=1, data_bytes=4) + bytes(4), "a sample rate of 1 Hz is outside of 1000 to 384000 Hz"),
+        (wav_header(rate=10**9, data_bytes=4) + bytes(4), "a sample rate of 1000000000 Hz is outside of"),
+        ((10**9, np.zeros(9, np.float32)), "a sample rate of 1000000000 Hz is outside of"),
         (wav_header(channels=1000, data_bytes=4000) + bytes(4000), "1000 channels are over the limit of 32"),
         (wav_header(channels=2000, data_bytes=4000) + bytes(4000), "damaged or unsupported recording"),
         (file_of(NAN, subtype="FLOAT"), "sample 1 is not finite"),
@@ -54,11 +59,14 @@ def test_what_is_no_recording_is_refused(example: object, reason: str) -> None:
         prepared(SPEC, [example], LIMITS.example)
 
 
-def test_a_header_that_promises_too_much_is_refused_before_it_is_decoded() -> None:
+@pytest.mark.parametrize("num_samples", [TEN_HOURS, 2**36 - 1])
+def test_a_header_that_promises_too_much_is_refused_before_it_is_decoded(num_samples: int) -> None:
     """A few bytes take no gigabytes."""
     tracemalloc.start()
-    with pytest.raises(InvalidExample, match="68719476735 samples are over the limit of 50000000"):
-        SPEC.open(long_flac(), LIMITS.example)
+    with pytest.raises(
+        InvalidExample, match=f"{num_samples} samples are over the limit of 50000000: cut the recording"
+    ):
+        SPEC.open(long_flac(num_samples), LIMITS.example)
     assert tracemalloc.get_traced_memory()[1] < 10**7
     tracemalloc.stop()
 
