@@ -1,4 +1,9 @@
-"""Tables: the service's default beside scikit-learn's on ISLP's data sets, and penguins through the whole service."""
+"""Tables: the service's default beside scikit-learn's on ISLP's sets, and penguins through the service.
+
+Measured so far, the default beside the best of scikit-learn's three, means of 3 folds: Hitters R2 0.572 beside 0.549
+(forest), rank 1. With heads averaged within one standard error, not two: Carseats 0.851 beside 0.852 (ridge), rank 2;
+Wage 0.329 beside 0.328 (ridge), rank 1. Default, OJ, Caravan and Bikeshare were not measured to the end.
+"""
 
 from __future__ import annotations
 
