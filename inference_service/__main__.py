@@ -121,6 +121,7 @@ def build(settings: InferenceSettings, opened: Database | None = None) -> Iterat
             recorder=recorder,
             compiled=compiled,
             improved=lambda name: loop.call_soon_threadsafe(manager.reload, name),
+            drift_window=settings.drift_window,
         )
         desired = DesiredVersions(store, view, _policies(settings))
         loading = Loading(loader.load, loader.stage_bytes, loader_thread, _backoff(settings))

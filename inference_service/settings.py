@@ -76,6 +76,13 @@ class InferenceSettings(ServerSettings):
     response_cache_mb: int = Field(
         default=0, ge=0, description="MiB of memory for answers, by request and version. 0: no cache."
     )
+    drift_window: int = Field(
+        default=200,
+        ge=0,
+        le=1_000_000,
+        description="Last rows of each version that are compared with its rows in training, some of each second; "
+        "GetModelState tells of drift. Nothing of a row is kept but bins of a few numbers. 0: no comparison.",
+    )
     shared_memory: bool = Field(
         default=False,
         description="Whether callers on this machine may pass tensors in shared memory (Open Inference Protocol).",

@@ -4,7 +4,8 @@ A service that would run a version in lower precision compares its answers with 
 own kind, and the float32 logits for exactly these inputs. Rows and logits are blobs of their own, so that fine-tunes
 on one dataset share the rows. Both are safetensors files. The rows' blob is a pack of examples of the dataset itself
 (`tensors/example_pack.py`), prepared when they are read, or holds prepared rows as their input spec writes them
-(`to_blob`), where there is no such pack; the logits are one tensor `logits`, float32 [n, outputs].
+(`to_blob`), where there is no such pack; the logits are one tensor `logits`, float32 [n, outputs], and beside it lies
+what the version's rows were like (`drift.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from torch import Tensor
 from torch.backends import cudnn
 
 from model_store.architectures import Chain
-from model_store.blobs import BlobStore
+from model_store.blobs import BlobStore, StoredBlob
+from model_store.drift import MAX_NUMBERS, Reference, is_of_reference, max_bytes
 from model_store.errors import InvalidExample, InvalidManifest
+from model_store.manifests import MAX_EMBEDDING_SIZE
 from model_store.modalities.batch import Batch
 from model_store.modalities.spec import InputSpec, Numbers, Rows
 from model_store.records.resources import CalibrationDigests
+from model_store.tasks import Task
 from model_store.tensors.example_pack import MAX_EXAMPLES, MAX_PACK_BYTES, examples_in, spread
 from model_store.tensors.stages import read_stage, write_stage
 
@@ -33,6 +37,7 @@ MAX_ROWS = MAX_EXAMPLES
 _MAX_BYTES = 64 * 1024 * 1024  # of all rows, decoded
 _MAX_ENTRY_BYTES = 1024  # of a tensor's entry in the header, and of what an encoded row has beside its content
 _BATCH_SIZE = 16
+_MAX_TENSORS = 2 * MAX_NUMBERS + 8  # of logits, and of what is kept for drift
 _LOGITS = "logits"
 
 
@@ -61,7 +66,9 @@ def chosen_rows(num_rows: int, spec: InputSpec) -> NDArray[np.int64]:
     return spread(num_rows, max_rows(spec))
 
 
-def write_calibration(blobs: BlobStore, chain: Chain, rows: Rows, spec: InputSpec) -> WrittenCalibration:
+def write_calibration(
+    blobs: BlobStore, chain: Chain, rows: Rows, spec: InputSpec, reference: Reference | None = None
+) -> WrittenCalibration:
     """Store prepared rows, and what the chain answers to them as they are stored; equal rows give the equal blob.
 
     Runs the chain where it is, in float32 and `eval()`. Raises InvalidManifest where there are no rows or too many,
@@ -71,18 +78,20 @@ def write_calibration(blobs: BlobStore, chain: Chain, rows: Rows, spec: InputSpe
     with _named("the rows to calibrate by"):
         stored = spec.from_blob(encoded, max_rows(spec))
     logits = _answered(chain, stored, spec)
-    written = write_stage(blobs, encoded), write_stage(blobs, {_LOGITS: logits})
+    written = write_stage(blobs, encoded), _write_answers(blobs, logits, reference)
     new_digests = tuple(blob.digest for blob in written if blob.added_bytes)
     return WrittenCalibration(written[0].digest, written[1].digest, new_digests)
 
 
-def write_logits(blobs: BlobStore, chain: Chain, rows_digest: str, spec: InputSpec) -> WrittenCalibration:
+def write_logits(
+    blobs: BlobStore, chain: Chain, rows_digest: str, spec: InputSpec, reference: Reference | None = None
+) -> WrittenCalibration:
     """Store what the chain answers to rows that are stored already, such as a dataset's pack of examples.
 
     Runs the chain as `write_calibration` does. Raises what `read_rows` raises, InvalidManifest for logits that are not
     finite and for a backbone only, and StorageFull.
     """
-    blob = write_stage(blobs, {_LOGITS: _answered(chain, read_rows(blobs, rows_digest, spec), spec)})
+    blob = _write_answers(blobs, _answered(chain, read_rows(blobs, rows_digest, spec), spec), reference)
     return WrittenCalibration(rows_digest, blob.digest, (blob.digest,) if blob.added_bytes else ())
 
 
@@ -114,10 +123,23 @@ def read_logits(blobs: BlobStore, digest: str, num_rows: int, num_outputs: int) 
     """Return the logits of a calibration, float32 [num_rows, num_outputs]; raise as `read_calibration` does."""
     with _named(f"calibration logits {digest}"):
         _check(num_outputs > 0, "a backbone only has none")
-        _check_size(blobs.size(digest), num_rows * num_outputs * 4 + _MAX_ENTRY_BYTES)
+        most = num_rows * num_outputs * 4 + max_bytes(MAX_EMBEDDING_SIZE) + _MAX_TENSORS * _MAX_ENTRY_BYTES
+        _check_size(blobs.size(digest), most)
         tensors = read_stage(blobs, digest)
-        _check(set(tensors) == {_LOGITS}, f"must have one tensor, {_LOGITS!r}")
+        others = {name for name in tensors if not is_of_reference(name)}
+        _check(others == {_LOGITS}, f"must have one tensor, {_LOGITS!r}, beside those for drift")
         return _checked_numbers(tensors[_LOGITS], (num_rows, num_outputs))
+
+
+def read_reference(blobs: BlobStore, digest: str, embedding_size: int, task: Task) -> Reference | None:
+    """Return what is stored for drift beside the logits of a calibration; raise as `read_calibration` does."""
+    with _named(f"calibration logits {digest}"):
+        tensors = {name: tensor for name, tensor in read_stage(blobs, digest).items() if is_of_reference(name)}
+        return Reference.from_tensors(tensors, embedding_size, len(task.names), task.activation) if tensors else None
+
+
+def _write_answers(blobs: BlobStore, logits: Tensor, reference: Reference | None) -> StoredBlob:
+    return write_stage(blobs, {_LOGITS: logits, **(reference.to_tensors() if reference is not None else {})})
 
 
 def _prepared(examples: Mapping[str, bytes], spec: InputSpec, max_size: int) -> Rows:

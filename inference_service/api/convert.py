@@ -14,6 +14,7 @@ from inference_service.lifecycle.policy import VersionState
 from inference_service.lifecycle.served_model import AliasReport, ModelReport
 from inference_service.lifecycle.served_version import VersionReport
 from inference_service.lifecycle.traffic import ShadowCounts
+from inference_service.models.drift_monitor import DriftMonitor
 from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.resident import ResidentVersion
 from inference_service.pipeline.signature import ANY, inputs_of, outputs_of
@@ -79,6 +80,7 @@ def _served_version(report: VersionReport) -> pb.ServedVersion:
         precision=_PRECISIONS[report.precision] if report.precision else pb.PRECISION_UNSPECIFIED,
         backend=_BACKENDS[report.backend] if report.backend else pb.BACKEND_UNSPECIFIED,
         precision_trials=[_trial(each) for each in report.agreements],
+        drift=_drift(report.drift) if report.drift else None,
         temperature=report.task.temperature if report.task else None,
         modality=report.input_spec.kind if report.input_spec else "",
         task=_TASKS[report.task.kind] if report.task else store_pb.TASK_UNSPECIFIED,
@@ -96,6 +98,15 @@ def _signature(spec: InputSpec, task: Task | None, embedding_size: int) -> pb.Si
         for each in outputs_of(task, embedding_size).values()
     ]
     return pb.Signature(inputs=inputs, outputs=outputs)
+
+
+def _drift(monitor: DriftMonitor) -> pb.Drift:
+    found = monitor.found()
+    return pb.Drift(
+        row_count=monitor.num_rows,
+        drifted=any(each.psi > each.bound for each in found),
+        comparisons=[pb.Drift.Comparison(name=each.name, psi=each.psi, bound=each.bound) for each in found],
+    )
 
 
 def _trial(agreement: Agreement) -> pb.PrecisionTrial:

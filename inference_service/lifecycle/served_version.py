@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from inference_service.lifecycle.policy import VersionSnapshot, VersionState
+from inference_service.models.drift_monitor import DriftMonitor
 from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.resident import ResidentVersion
 from inference_service.models.statistics import VersionStatistics
@@ -128,6 +129,7 @@ class VersionReport:
     precision: Precision | None = None
     backend: Backend | None = None
     agreements: tuple[Agreement, ...] = ()
+    drift: DriftMonitor | None = None
     input_spec: InputSpec | None = None
     """The input spec; None for a version that is not loaded."""
     task: Task | None = None
@@ -151,6 +153,7 @@ def version_report(version: ServedVersion) -> VersionReport:
         version.resident.precision if version.resident else None,
         version.resident.backend if version.resident else None,
         version.resident.agreements if version.resident else (),
+        version.resident.drift if version.resident else None,
         version.resident.input_spec if version.resident else None,
         version.resident.task if version.resident else None,
         version.resident.embedding_size if version.resident else 0,

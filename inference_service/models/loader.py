@@ -15,6 +15,7 @@ from inference_service.errors import OutOfDeviceMemory
 from inference_service.models.calibration_check import Calibrator
 from inference_service.models.cpu.compiled_stages import Backbone, CompiledStages
 from inference_service.models.cuda_graphs import Graphed, Recorder
+from inference_service.models.drift_monitor import DriftMonitor
 from inference_service.models.folding import Folds, find_folds, folded, has_norms
 from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.resident import ResidentVersion, Stage, StageIdentity, StageKey
@@ -31,6 +32,7 @@ from model_store.architectures import (
     writes,
 )
 from model_store.blobs import BlobStore
+from model_store.calibration import read_reference
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
 from model_store.modalities import X, load_input_spec
@@ -50,6 +52,7 @@ class Loader:
     must not run beside a batch. With a `recorder` the stages of backbones can be recorded as CUDA graphs. With
     `compiled` stages are run by OpenVINO where they were compiled; else PyTorch runs them, they are compiled in the
     background, and `improved` is called with the version's name, in another thread: another load takes them then.
+    Windows of `drift_window` rows are compared with those of training; 0 compares none.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Loader:
         recorder: Recorder | None = None,
         compiled: CompiledStages | None = None,
         improved: Callable[[VersionName], object] = lambda _: None,
+        drift_window: int = 0,
     ) -> None:
         self._blobs = blobs
         self._device = device
@@ -74,6 +78,7 @@ class Loader:
         self._recorder = recorder
         self._compiled = compiled
         self._improved = improved
+        self._drift_window = drift_window
         self._folds: dict[StageKey, Folds] = {}
         self._stages: WeakValueDictionary[StageIdentity, Stage] = WeakValueDictionary()
 
@@ -108,7 +113,14 @@ class Loader:
             raise OutOfDeviceMemory(f"{name} does not fit into the device's memory beside what is loaded") from error
         self._warm_up(version)
         self._compile_absent(version, manifest)
-        return version
+        return replace(version, drift=self._drift_monitor(version, manifest))
+
+    def _drift_monitor(self, version: ResidentVersion, manifest: Manifest) -> DriftMonitor | None:
+        digests = self._digests(version.name, Head.from_json(manifest.head)) if self._drift_window else None
+        if digests is None or version.task is None:
+            return None
+        reference = read_reference(self._blobs, digests.logits, version.embedding_size, version.task)
+        return DriftMonitor(reference, version.task.activation, self._drift_window) if reference is not None else None
 
     def _chosen(self, name: VersionName, manifest: Manifest) -> ResidentVersion:
         """Return the version in the best precision, and by the best backend, that it may be served in."""

@@ -10,6 +10,7 @@ from weakref import WeakSet
 from torch import nn
 
 from inference_service.models.cuda_graphs import Graphed
+from inference_service.models.drift_monitor import DriftMonitor
 from inference_service.models.precision import Agreement, Backend, Precision
 from inference_service.models.statistics import VersionStatistics
 from model_store.modalities import Batch, InputSpec, X, cast
@@ -85,7 +86,8 @@ class ResidentVersion:
     """An immutable version on the device, and what it was asked; its memory is free once nothing refers to it any more.
 
     `head` and `task` are None for a backbone only. `architecture` is its name. `precision` is that of the backbone,
-    `agreements` how it and those that were tried before it compare with float32.
+    `agreements` how it and those that were tried before it compare with float32. `drift` is None where no rows are
+    compared with those of training.
     """
 
     name: VersionName
@@ -97,6 +99,7 @@ class ResidentVersion:
     head: Stage | None
     precision: Precision = Precision.FLOAT32
     agreements: tuple[Agreement, ...] = ()
+    drift: DriftMonitor | None = field(default=None, repr=False)
     statistics: VersionStatistics = field(default_factory=VersionStatistics, repr=False)
 
     def __post_init__(self) -> None:

@@ -84,8 +84,13 @@ class Pipeline:
         stage, spec, model = version.stages[0], version.input_spec, version.name.model_id
         with self._scheduler.admit(spec.kind, stage, len(given), model, urgency.deadline, urgency.priority) as entry:
             rows = await entry.prepare(self._decoded(version, given, times)) if isinstance(given, Examples) else given
-            work = Work(version, rows, outputs, times)
+            drift = version.drift if version.drift is not None and version.drift.is_due else None
+            wanted = outputs if drift is None else outputs | {Output.EMBEDDING, Output.SCORES}
+            work = Work(version, rows, wanted, times)
             answer = _joined(await self._scheduler.answer(entry, work, spec.form(rows), spec.cost(rows)))
+            if drift is not None:
+                drift.add(answer[Output.EMBEDDING], answer[Output.SCORES])
+                answer = {output: answer[output] for output in outputs}
         if shadow is not None:
             self._shadow_traffic.begin(shadow, version, given, rows, answer)
         return answer

@@ -97,3 +97,19 @@ def test_versions_with_fitted_heads_are_like_others(serving: Client, tmp_path: P
     full = serving.version(fitted(serving, "full", base="logistic", recipe="full", epoch_count=1))
     assert full.stages[0] == copy.stages[0]
     assert full.stages[1] != copy.stages[1]
+
+
+def test_drift_is_told_of_rows_that_are_not_like_those_of_training(serving: Client) -> None:
+    """Held-out rows are; rows of twice the numbers are not."""
+    name = fitted(serving, "drifting", head="gaussian_nb")
+
+    def drift_of(rows: npt.NDArray[np.float32]) -> inference_pb2.Drift:
+        chosen = np.random.default_rng(0).choice(len(rows), 200)
+        serving.predict("drifting", list(rows[chosen]))
+        (found,) = (each for each in serving.served("drifting").versions if each.name == name)
+        return found.drift
+
+    alike = drift_of(ROWS[TEST])
+    assert (alike.row_count, alike.drifted) == (200, False)
+    assert [each.name for each in alike.comparisons] == ["distance", "label", "confidence"]
+    assert drift_of(2 * ROWS[TEST]).drifted

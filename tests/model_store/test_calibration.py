@@ -160,7 +160,8 @@ HOSTILE_LOGITS = {
     "must be float32 [2, 3], not torch.float32 [2, 2]": {"logits": ZEROS(2, 2)},
     "must be float32 [2, 3], not torch.float16 [2, 3]": {"logits": ZEROS(2, 3, dtype=torch.float16)},
     "must be finite": {"logits": torch.full((2, 3), -torch.inf)},
-    "may have 1048 bytes, not": {"logits": ZEROS(2, 200)},
+    "must be float32 [2, 3], not torch.float32 [2, 200]": {"logits": ZEROS(2, 200)},
+    "bytes, not": {"logits": ZEROS(2, 10_000_000)},
 }
 
 

@@ -88,7 +88,11 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
     unscale_head(suffix.stage(HEAD), context.scale)
     answers = context.answers(trainer.outputs(context.test), validation_outputs)
     hyperparameters |= {"num_steps": trainer.step, "kept_epoch": trainer.kept_epoch}
-    return context.tuned(chain.eval(), changed, answers, hyperparameters)
+
+    def embed(positions: Positions) -> Features:
+        return _embedded(suffix, data.rows, positions, context)[0]
+
+    return context.tuned(chain.eval(), changed, answers, hyperparameters, embed)
 
 
 def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, context: TrainingContext) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
     head, fitted = _fitted(chain, *_joined(chosen, refitted), context)
     context.begin(Phase.EVALUATING)
     answers = context.answers(_outputs(fitted, plain[context.test]), _scaled(validation, context))
-    return context.tuned(fitted, (HEAD,), answers, {**_hyperparameters(recipe, chosen), REFITTED: True}, head)
+    hyperparameters = {**_hyperparameters(recipe, chosen), REFITTED: True}
+    return context.tuned(fitted, (HEAD,), answers, hyperparameters, plain.__getitem__, head)
 
 
 def _hyperparameters(recipe: Recipe, chosen: Sequence[_Tried]) -> dict[str, Any]:

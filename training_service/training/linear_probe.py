@@ -39,7 +39,7 @@ def linear_probe(chain: Chain, recipe: Recipe, context: TrainingContext) -> Fine
     # The last fit has seen the validation rows: how sure a head is of rows that it has not seen, the candidate tells.
     answers = context.answers(head.outputs(plain[context.test]), best.head.outputs(validation[0]))
     hyperparameters = {**recipe.to_json(), "strength": best.strength, REFITTED: True}
-    return context.tuned(chain.eval(), (HEAD,), answers, hyperparameters)
+    return context.tuned(chain.eval(), (HEAD,), answers, hyperparameters, plain.__getitem__)
 
 
 def head_fitter(features: Features, recipe: Recipe, context: TrainingContext) -> HeadFitter:

@@ -8,14 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from model_store import drift
 from model_store.architectures import Chain, Head
+from model_store.architectures.activation import activated
 from model_store.calibration import chosen_rows
+from model_store.drift import Reference
 from model_store.modalities import InputSpec, Rows
 from model_store.records.metrics import Metrics
 from model_store.tasks import Task
+from model_store.tensors.example_pack import spread
 from training_service.arrays.records import Positions
 from training_service.datasets.splits import Split
 from training_service.features.feature_cache import FeatureCache
@@ -36,8 +42,8 @@ from training_service.training.progress import Figures, ProgressMeter
 class FineTuned:
     """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split.
 
-    `head` is what the chain ends in.
-    The `answers` are those for the test rows, in their order; their task is the version's, calibrated.
+    `head` is what the chain ends in. The `reference` tells later what rows were like, unless there were too few. The
+    `answers` are those for the test rows, in their order; their task is the version's, calibrated.
     """
 
     chain: Chain
@@ -46,6 +52,7 @@ class FineTuned:
     metrics: Metrics
     hyperparameters: Mapping[str, Any]
     head: Head
+    reference: Reference | None
 
 
 @dataclass(frozen=True)
@@ -171,13 +178,21 @@ class TrainingContext:
         changed: tuple[str, ...],
         answers: Answers,
         hyperparameters: Mapping[str, Any],
+        embed: Callable[[Positions], NDArray[np.float32]],
         head: Head | None = None,
     ) -> FineTuned:
-        """Measure what came of training; without another `head` it is a linear one."""
+        """Measure what came of training; `embed` gives embeddings of rows. The head is linear unless one is given."""
         metrics = self.training_task.measure(answers, Split.TEST)
         chosen = {INPUT_CHOICE: self.input_choice.to_json()} if self.input_choice is not None else {}
         head = head or linear_head(answers.task)
-        return FineTuned(chain, changed, answers, metrics, {**hyperparameters, **chosen}, head)
+        reference = self._reference(answers, embed)
+        return FineTuned(chain, changed, answers, metrics, {**hyperparameters, **chosen}, head, reference)
+
+    def _reference(self, answers: Answers, embed: Callable[[Positions], NDArray[np.float32]]) -> Reference | None:
+        train, test = (spread(len(each), drift.MAX_ROWS) for each in (self.train, self.test))
+        task, outputs = answers.task, torch.from_numpy(answers.outputs[test])
+        scores = activated(outputs, task.activation, task.temperature).numpy()
+        return Reference.of(embed(self.train[train]), embed(self.test[test]), scores, task.activation)
 
 
 def linear_head(task: Task) -> Head:

@@ -68,9 +68,9 @@ def publish(
         ManifestStage(name, written[name].digest if name in written else kept[name]) for name in tuned.chain.stage_names
     ]
     if isinstance(held_out, str):
-        calibration = write_logits(store.blobs, tuned.chain, held_out, spec)
+        calibration = write_logits(store.blobs, tuned.chain, held_out, spec, tuned.reference)
     else:
-        calibration = write_calibration(store.blobs, tuned.chain, held_out, spec)
+        calibration = write_calibration(store.blobs, tuned.chain, held_out, spec, tuned.reference)
     publication = Publication(
         model_id=job.model_id,
         manifest=Manifest(
