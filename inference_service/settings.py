@@ -81,7 +81,7 @@ class InferenceSettings(ServerSettings):
         ge=0,
         le=1_000_000,
         description="Last rows of each version that are compared with its rows in training, some of each second; "
-        "GetModelState tells of drift. Nothing of a row is kept but bins of a few numbers. 0: no comparison.",
+        "GetServedModel tells of drift. Nothing of a row is kept but bins of a few numbers. 0: no comparison.",
     )
     shared_memory: bool = Field(
         default=False,

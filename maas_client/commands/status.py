@@ -78,4 +78,6 @@ def _answers(model: inference_pb2.ServedModel) -> Iterator[str]:
 
 
 def _state(version: inference_pb2.ServedVersion) -> str:
-    return inference_pb2.VersionState.Name(version.state).removeprefix(_PREFIX).lower()
+    state = inference_pb2.VersionState.Name(version.state).removeprefix(_PREFIX).lower()
+    drifted = [each.name for each in version.drift.comparisons if each.psi > each.bound]
+    return f"{state} (drift of {', '.join(drifted)})" if drifted else state

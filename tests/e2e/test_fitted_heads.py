@@ -106,7 +106,7 @@ def test_drift_is_told_of_rows_that_are_not_like_those_of_training(serving: Clie
     def drift_of(rows: npt.NDArray[np.float32]) -> inference_pb2.Drift:
         chosen = np.random.default_rng(0).choice(len(rows), 200)
         serving.predict("drifting", list(rows[chosen]))
-        (found,) = (each for each in serving.served("drifting").versions if each.name == name)
+        (found,) = (each for each in serving.served_model("drifting").versions if each.name == name)
         return found.drift
 
     alike = drift_of(ROWS[TEST])
