@@ -19,7 +19,17 @@ from model_store.modalities import X
 from model_store.modalities.image.decoding import decode_image
 from model_store.modalities.image.spec import PIXELS, ImageInputSpec, to_pixels
 from model_store.tensors.example_pack import pack_header
-from tests.model_store.test_calibration import GOOD, SPEC, VECTORS, ZEROS, chain, jpeg, mlp, refused, vectors
+from tests.model_store.calibration.test_calibration import (
+    GOOD,
+    SPEC,
+    VECTORS,
+    ZEROS,
+    chain,
+    jpeg,
+    mlp,
+    refused,
+    vectors,
+)
 
 __all__ = ["chain", "mlp"]  # fixtures
 
