@@ -82,7 +82,11 @@ def served(folder: Path, options: Options) -> Iterator[Figure]:
 
 
 def probes(folder: Path, options: Options) -> Iterator[Figure]:
-    """Spread the same texts over 100 linear probes of one encoder, and send all of them to one."""
+    """Spread the same texts over 100 linear probes of one encoder, and send all of them to one.
+
+    Memory grows for the first seconds under load whatever is loaded, by what batches of new forms take: one model is
+    measured after as many seconds of load as many are.
+    """
     count = 10 if options.quick else NUM_PROBES
     store, base = open_store(folder), _classifier()
     made = Probes(store, base)
@@ -93,7 +97,7 @@ def probes(folder: Path, options: Options) -> Iterator[Figure]:
     rounds, seconds = (1, 2.0) if options.quick else (3, 5.0)
     with serving(folder) as service:
         service.await_ready("models/probe-0/versions/1")
-        _load(service, body, ["probe-0"], texts, 2.0)
+        _load(service, body, ["probe-0"], texts, 2 * rounds * seconds)
         one_bytes = service.rss_bytes
         models = ["probe-0", *(f"probe-{number}" for number in range(1, count))]
         for number, model in enumerate(models[1:], start=1):

@@ -124,7 +124,13 @@ def write_onnx(version: Assembled, path: Path) -> None:
         )
     except torch.onnx.errors.OnnxExporterError as error:
         raise _cannot(version, error) from error
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Unsupported
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except (InvalidGraph, Unsupported) as error:
+        raise _cannot(version, error) from error
     arrays = [each.name for each in session.get_inputs()]
     _check(
         version,

@@ -150,6 +150,7 @@ def _own_model(folder: Path, kind: str, arguments: Mapping[str, Any], labels: tu
     transformers = needed(LIBRARY, f"{LIBRARY}:{kind}")
     by_kind = transformers.AutoModelForImageClassification if labels else transformers.AutoModel
     config = configuration(kind, arguments, **({"num_labels": len(labels)} if labels else {}))
+    config.architectures = []  # of several classifiers of a kind, as DeiT's, the first has one head
     return read_model(folder, by_kind, config)
 
 

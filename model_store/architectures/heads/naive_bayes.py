@@ -30,7 +30,8 @@ class GaussianNaiveBayes(HeadStage):
 
     def decisions(self, x: Tensor) -> Tensor:
         """Return joint log likelihoods [n, seen], or their differences [n, outputs]."""
-        step = max(1, _NUMBERS_AT_ONCE // max(1, x.numel()))
+        is_whole = torch.compiler.is_exporting()  # a program takes any number of rows, all at once
+        step = self.num_groups if is_whole else max(1, _NUMBERS_AT_ONCE // max(1, x.numel()))
         starts = range(0, self.num_groups, step)
         likelihoods = torch.cat([self._likelihoods(x, slice(start, start + step)) for start in starts], dim=1)
         return likelihoods if self.is_exclusive else likelihoods[:, 1::2] - likelihoods[:, ::2]

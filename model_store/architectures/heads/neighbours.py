@@ -7,7 +7,7 @@ from torch import Tensor
 
 from model_store.architectures.head import Head
 from model_store.architectures.heads.distances import squared_distances
-from model_store.architectures.heads.stage import HeadStage
+from model_store.architectures.heads.stage import HeadStage, parts_of
 from model_store.errors import InvalidManifest
 
 _LEAST_SHARE = 1e-9
@@ -39,8 +39,8 @@ class NearestNeighbours(HeadStage):
         """Return the log of each label's share, the logit of a label's share, or the mean of targets."""
         step = max(1, _NUMBERS_AT_ONCE // len(self.get_buffer("rows")))
         means = (
-            torch.cat([self._means(part) for part in torch.split(x, step)])
-            if len(x)
+            torch.cat([self._means(part) for part in parts_of(x, step)])
+            if x.shape[0]
             else x.new_empty(0, self.num_decisions)
         )
         if self.is_regression:
@@ -56,7 +56,7 @@ class NearestNeighbours(HeadStage):
         if not self.is_exclusive:
             return (weights[:, :, None] * self.get_buffer("target")[nearest.indices]).sum(dim=1)
         labels = self.get_buffer("label")[nearest.indices]
-        return x.new_zeros(len(x), self.num_seen).scatter_add_(1, labels, weights)
+        return x.new_zeros(x.shape[0], self.num_seen).scatter_add_(1, labels, weights)
 
     def _weights(self, distances: Tensor) -> Tensor:
         """Return what each neighbour counts [n, neighbours], 1 in sum."""

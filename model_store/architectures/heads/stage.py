@@ -16,6 +16,11 @@ NEVER = -1e4
 _MOST = 2**24
 
 
+def parts_of(x: Tensor, num_rows: int) -> tuple[Tensor, ...]:
+    """Return rows in parts of so many, which bounds memory; an exported program takes all of its rows at once."""
+    return (x,) if torch.compiler.is_exporting() else torch.split(x, num_rows)
+
+
 class HeadStage(nn.Module):
     """A head whose tensors are buffers in the dtypes that they were stored in, float64 mostly.
 
@@ -46,7 +51,7 @@ class HeadStage(nn.Module):
         decisions = self.decisions(x.double())
         if not self.is_exclusive:
             return decisions.float()
-        outputs = decisions.new_full((len(x), self.outputs), NEVER, dtype=torch.float32)
+        outputs = decisions.new_full((x.shape[0], self.outputs), NEVER, dtype=torch.float32)
         return outputs.index_copy_(1, self.get_buffer("seen"), decisions.log_softmax(dim=1).float())
 
     @abstractmethod

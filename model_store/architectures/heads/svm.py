@@ -104,7 +104,7 @@ class RbfSvm(SupportVectorMachine):
     def _one_against_rest(self, pairs: Tensor) -> Tensor:
         """Return votes and transformed sums of confidences, as scikit-learn's `_ovr_decision_function`."""
         first, second = self._first_and_second(pairs.device)
-        zeros = pairs.new_zeros(len(pairs), self.num_seen)
+        zeros = pairs.new_zeros(pairs.shape[0], self.num_seen)
         is_second = (pairs < 0).to(pairs.dtype)
         votes = zeros.index_add(1, first, 1 - is_second).index_add(1, second, is_second)
         sums = zeros.index_add(1, first, pairs).index_add(1, second, -pairs)

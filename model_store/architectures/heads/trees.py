@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model_store.architectures.head import Head
-from model_store.architectures.heads.stage import HeadStage
+from model_store.architectures.heads.stage import HeadStage, parts_of
 from model_store.errors import InvalidManifest
 
 MAX_CODES = 2**16
@@ -58,7 +58,7 @@ class Trees(HeadStage):
         """Return what `of_leaves` makes of all rows [n, size], float64 [n, num_sums], some rows at a time."""
         step = max(1, min(_PLACES_AT_ONCE // (self.num_trees * self.num_values), _MOST_NUMBERS // self.size))
         # A split of missing values alone has the largest number as its threshold.
-        parts = torch.split(x.float().clamp(-_LARGEST, _LARGEST), step)
+        parts = parts_of(x.float().clamp(-_LARGEST, _LARGEST), step)
         return torch.cat([self.of_leaves(self._leaves(part)) for part in parts])
 
     @abstractmethod
@@ -73,19 +73,21 @@ class Trees(HeadStage):
         codes = x.new_empty(0, dtype=torch.int64)
         if self.num_splits:
             x, codes = self._known(x)
-        root, numbers, codes, has_missing = self.get_buffer("root"), x.flatten(), codes.flatten(), bool(x.isnan().any())
+        is_whole = torch.compiler.is_exporting()  # a program has no branches by its numbers
+        has_missing = is_whole or bool(x.isnan().any())
+        root, numbers, codes = self.get_buffer("root"), x.flatten(), codes.flatten()
         row = torch.arange(0, x.numel(), self.size, dtype=torch.int32, device=x.device).repeat(len(root))
-        leaves = node = root.repeat_interleave(len(x))
+        leaves = node = root.unsqueeze(1).repeat(1, x.shape[0]).flatten()
         walks: Tensor | None = None  # those that go on, by their places in `leaves`; None for all
         for level in range(1, self.depth + 1):
             node = self._next(node, row, numbers, codes, has_missing=has_missing)
-            if level >= _FIRST_DROP and (level - _FIRST_DROP) % _DROP_EVERY == 0:
+            if not is_whole and level >= _FIRST_DROP and (level - _FIRST_DROP) % _DROP_EVERY == 0:
                 leaves = node if walks is None else leaves.index_copy_(0, walks, node)
                 going = (self._of("left", node) != node).nonzero().flatten()
                 walks = going if walks is None else walks.index_select(0, going)
                 node, row = node.index_select(0, going), row.index_select(0, going)
         leaves = node if walks is None else leaves.index_copy_(0, walks, node)
-        return leaves.view(len(root), len(x))
+        return leaves.view(len(root), x.shape[0])
 
     def _next(self, node: Tensor, row: Tensor, numbers: Tensor, codes: Tensor, *, has_missing: bool) -> Tensor:
         """Return the node behind each node, int32 [walks]; `row` is where the numbers of its row begin."""
@@ -96,9 +98,9 @@ class Trees(HeadStage):
             split = self._of("split", node)
             cell = split.clamp(min=0).long() * self.num_codes + codes.index_select(0, place)
             is_left = self.get_buffer("is_left").flatten().index_select(0, cell)
-            goes_right = torch.where(split < 0, goes_right, ~is_left)
+            goes_right = _either(split < 0, goes_right, ~is_left)
         if has_missing:
-            goes_right = torch.where(number.isnan(), ~self._of("missing_left", node), goes_right)
+            goes_right = _either(number.isnan(), ~self._of("missing_left", node), goes_right)
         return self._of("left", node) + goes_right
 
     def _of(self, name: str, node: Tensor) -> Tensor:
@@ -182,7 +184,13 @@ class Forest(Trees):
 
     def of_leaves(self, leaves: Tensor) -> Tensor:
         """Return the means of the values of the leaves."""
-        return self.get_buffer("value")[leaves].mean(dim=0, dtype=torch.float64)
+        values = self._of("value", leaves.flatten()).view(*leaves.shape, self.num_sums)
+        return values.mean(dim=0, dtype=torch.float64)
+
+
+def _either(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Return `torch.where` of truth values, which onnxruntime has not."""
+    return (condition & yes) | (~condition & no)
 
 
 def _within(places: Tensor, length: int) -> bool:

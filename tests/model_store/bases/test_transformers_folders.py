@@ -31,7 +31,7 @@ ROWS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 def saved(folder: Path, kind: str, *, classifier: bool, **options: Any) -> Any:
     """Write a small random encoder as people do; return the library's own model."""
-    config = transformers.AutoConfig.for_model(kind, num_hidden_layers=2, num_labels=3, **SIZES)
+    config = transformers.AutoConfig.for_model(kind, num_hidden_layers=2, num_labels=3, architectures=[], **SIZES)
     by_kind = transformers.AutoModelForImageClassification if classifier else transformers.AutoModel
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -42,7 +42,7 @@ def saved(folder: Path, kind: str, *, classifier: bool, **options: Any) -> Any:
     return model
 
 
-@pytest.mark.parametrize("kind", ["vit", "vit_msn", "ijepa", "dinov2", "dinov2_with_registers"])
+@pytest.mark.parametrize("kind", ["vit", "deit", "vit_msn", "ijepa", "dinov2", "dinov2_with_registers"])
 def test_a_classifier_is_the_librarys(kind: str, tmp_path: Path) -> None:
     """Logits are within 1e-5, stages are cut at the layers, and the manifest alone builds the chain again."""
     model = saved(tmp_path, kind, classifier=True)
@@ -84,6 +84,20 @@ def test_an_encoder_alone_is_a_backbone(tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = model(pixel_values=ROWS).last_hidden_state[:, 0]
         assert found.chain.embed(Batch.of(ROWS)).allclose(wanted, atol=1e-5)
+
+
+def test_a_student_with_two_heads_is_a_backbone(tmp_path: Path) -> None:
+    """DeiT's own checkpoints have a classifier for the labels and one for the teacher: neither is a head by itself."""
+    saved(tmp_path, "deit", classifier=False)
+    config = transformers.DeiTConfig(num_hidden_layers=2, num_labels=3, **SIZES)
+    with torch.random.fork_rng(devices=[]):
+        model = transformers.DeiTForImageClassificationWithTeacher(config).eval()
+    model.save_pretrained(tmp_path)
+    found = load_folder(str(tmp_path))
+    assert (found.head, found.labels) == (Head("none"), ())
+    with torch.no_grad():
+        wanted = model.deit(pixel_values=ROWS).last_hidden_state[:, 0]
+        assert found.chain(Batch.of(ROWS)).allclose(wanted, atol=1e-5)
 
 
 def test_a_fresh_head_can_be_trained_on_it(tmp_path: Path) -> None:

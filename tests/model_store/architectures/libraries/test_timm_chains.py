@@ -42,6 +42,18 @@ def test_a_chain_is_the_model(name: str) -> None:
         assert torch.equal(rows, kept)
 
 
+def test_deit_without_its_teacher_is_a_vit() -> None:
+    """Its classifier is linear; the student that has two, one for its teacher, is refused below."""
+    assert stage_names("timm:deit_tiny_patch16_224", {}, HEAD) == FOUR
+    chain = build_random("timm:deit_tiny_patch16_224", {"img_size": 32}, HEAD, seed=1).eval()
+    with torch.random.fork_rng(devices=[]):
+        model = timm_model("deit_tiny_patch16_224", {"img_size": 32}, HEAD.outputs).eval()
+    model.load_state_dict(chain.state_dict_torchvision(), strict=True)
+    rows = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(chain(Batch.of(rows)), model(rows))
+
+
 def test_no_stage_writes_into_its_input() -> None:
     """The output of a stage may be cached, and read by two successors."""
     chain = build_random("timm:test_resnet", {}, HEAD, seed=1).eval()
