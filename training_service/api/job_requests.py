@@ -21,11 +21,12 @@ from model_store.records.promotion import PromotionSpec
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
+from model_store.texts import quoted
 from training_service.api.violations import Violations
 from training_service.datasets.targets import TARGETS
 from training_service.modalities import MODALITIES, RECIPES
 from training_service.modalities.fitting import check_fits
-from training_service.modalities.own_bases import publish_own_base
+from training_service.modalities.own_bases import check_own_base, publish_own_base
 from training_service.promotion.gate import check_promotion, with_metric
 from training_service.recipes.choices import ChosenRecipe, choose, choose_any, choose_head, resolve
 from training_service.recipes.classes import suited
@@ -67,13 +68,15 @@ def job_spec(
     *,
     can_shadow: bool = False,
     needs_dataset: bool = True,
+    modality: str = "",
     principal: str = "",
 ) -> JobSpec:
     """Return the spec of a job, its base resolved to a version and its recipe filled in.
 
     `can_shadow` says whether an inference service can run the version as a shadow. Without `needs_dataset` the dataset
     may be empty: without a named recipe, the spec then has a recipe that accepts the caller's values. A job without a
-    base gets that of its dataset's modality, published for `principal`; a spec without `needs_dataset` then has none.
+    base gets that of its dataset's modality, published for `principal`; a spec without `needs_dataset` then has none,
+    and `modality` is that of the dataset to come, where the caller knows it.
 
     Raises InvalidInput naming every wrong field, and NotFound if base or dataset do not exist.
     """
@@ -111,6 +114,8 @@ def job_spec(
     violations.raise_any()
     dataset = datasets.living(dataset_id) if dataset_id else None
     owner = principal if needs_dataset else None
+    if modality and not request.base and dataset is None:
+        _check_no_base(request, modality)
     version = store.resolve(base) if request.base else _own_base(request, store, dataset, owner)
     if request.recipe.name is None:
         recipe = _chosen(request, store, version, dataset)
@@ -119,9 +124,9 @@ def job_spec(
         task = TRAINING_TASKS[dataset.summary["task"]]
         recipe = for_task(recipe, request.recipe, _RECIPE, task.kind)
         recipe = suited(recipe, request.recipe, _RECIPE, has_classes=task.has_classes)
-        modality = MODALITIES[dataset.summary["modality"]]
-        recipe = with_defaults(recipe, request.recipe, RECIPES.get(modality.KIND, {}))
-        recipe = varied(recipe, request.recipe, _RECIPE, modality.AUGMENTATIONS, modality.KIND)
+        own = MODALITIES[dataset.summary["modality"]]
+        recipe = with_defaults(recipe, request.recipe, RECIPES.get(own.KIND, {}))
+        recipe = varied(recipe, request.recipe, _RECIPE, own.AUGMENTATIONS, own.KIND)
         promote = with_metric(promote, task, f"{_PLACE}.promote") if promote is not None else None
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
     return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, alias, urgency, promote)
@@ -131,8 +136,14 @@ def _own_base(request: JobRequest, store: ModelStore, dataset: Dataset | None, o
     """Return the base of the dataset's modality, published for its owner; none where nothing is to be published."""
     if dataset is None or owner is None:
         return NO_BASE
-    trains_stages = request.recipe.name not in {None, RecipeName.LINEAR_PROBE, RecipeName.FIT_HEAD}
-    return publish_own_base(store, dataset, f"{_PLACE}.base", trains_stages=trains_stages, principal=owner)
+    return publish_own_base(store, dataset, f"{_PLACE}.base", request.recipe.name, principal=owner)
+
+
+def _check_no_base(request: JobRequest, modality: str) -> None:
+    """Raise InvalidInput where a job on examples of a modality must name its base."""
+    if modality not in MODALITIES:
+        raise InvalidInput.of("modality", f"must be one of {', '.join(MODALITIES)}, not {quoted(modality)}")
+    check_own_base(modality, request.recipe.name, f"{_PLACE}.base")
 
 
 def _chosen(request: JobRequest, store: ModelStore, base: VersionName, dataset: Dataset | None) -> Recipe:

@@ -205,6 +205,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             self._datasets,
             can_shadow=self._can_shadow,
             needs_dataset=not request.validate_only,
+            modality=request.modality,
             principal=principal,
         )
 

@@ -17,7 +17,7 @@ from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.modality import Modality
 from training_service.modalities.views import View
-from training_service.recipes.recipe import Augmentation
+from training_service.recipes.recipe import Augmentation, RecipeName
 
 StageFitter = Callable[[nn.Module, NDArray[np.float32], NDArray[Any]], Mapping[str, NDArray[np.float32]]]
 """Returns what a stage's buffers become, by name, from the tensor that it reads [n, …] and their targets."""
@@ -56,6 +56,8 @@ class TrainingModality(Modality, Protocol):
     """What variants of an input spec differ in, as a heading has it; empty where there are none."""
     VARIANTS: Mapping[str, str]
     """What each variant of an input spec does, by its name; empty where there are none."""
+    OWN_BASE_RECIPES: frozenset[RecipeName | None]
+    """Recipes with which a job needs no base, as `own_base` makes one; None is the recipe that the service chooses."""
 
     def preparation(self, spec: InputSpec) -> str:
         """Name all that the bits of prepared rows depend on, but for the dataset: of the spec, and of libraries."""
@@ -70,7 +72,7 @@ class TrainingModality(Modality, Protocol):
         ...
 
     def own_base(self, about: Mapping[str, Any], *, trains_stages: bool) -> LoadedBase | None:
-        """Return the base for a dataset where the caller names none; None where people must name one.
+        """Return the base for a dataset where the caller names none; None where OWN_BASE_RECIPES is empty.
 
         `about` is the dataset's summary; `trains_stages` says whether the recipe trains other stages than the head.
         """

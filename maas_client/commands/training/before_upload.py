@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from maas.model_store.v1 import model_store_pb2
 
 from maas_client.client import Client
-from maas_client.errors import NotFound
+from maas_client.errors import InvalidArgument, NotFound
 from maas_client.failures import CommandFailed, WrongUsage
 from maas_client.files.folders import FoundFile, files_below
 from maas_client.modalities import SUFFIXES
@@ -25,8 +25,7 @@ from maas_client.views.output import notes
 DATASETS = "datasets/"
 _MAX_NAMES = 1000
 """The files that are looked at by their names: an archive may be compressed, and large."""
-_WITH_OWN_BASE = {"", "table", "values"}
-"""Modalities of tables, the one that is not known yet included."""
+_BASE = "training_job.base"
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,13 @@ def _names(path: Path) -> Iterator[str]:
             yield from (member.name for member in archive)
 
 
-def only_base(client: Client, data: Data) -> str:
-    """Return the base to start from where none is named: none for a table, for which the service makes one.
+def only_base(client: Client, data: Data, check: Callable[..., object]) -> str:
+    """Return the base to start from where none is named: none where the service makes one, or before it is known.
 
-    Else the one model in the store that takes examples of the modality and was not made by a fine-tune.
+    Else the one model in the store that takes examples of the modality and was not made by a fine-tune. `check` asks
+    the service whether the job can do without a base, by its modality.
     """
-    if data.modality in _WITH_OWN_BASE:
+    if not data.modality or not _needs_base(data.modality, check):
         return ""
     newest = (next(iter(client.versions(model.name)), None) for model in client.models())
     imported = (each for each in newest if each is not None and not each.lineage.training_job)
@@ -96,6 +96,16 @@ def only_base(client: Client, data: Data) -> str:
         raise WrongUsage(f"name the model to start from: --base with one of {', '.join(map(id_of, names))}")
     notes.print(f"base: {id_of(names[0])}, the only one there is", highlight=False)
     return names[0]
+
+
+def _needs_base(modality: str, check: Callable[..., object]) -> bool:
+    try:
+        check(dataset="", base="", modality=modality, validate_only=True)
+    except InvalidArgument as error:
+        if _BASE not in error.violations:
+            raise
+        return True
+    return False
 
 
 def check_fits(client: Client, data: Data, base: str, metric: str) -> None:

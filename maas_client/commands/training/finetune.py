@@ -35,7 +35,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     data: Annotated[
         str,
         typer.Argument(
-            help="Folder or archive of images, one folder for each label; a CSV file of numbers; or datasets/ID."
+            help="Folder or archive of files, one folder for each label; a table (CSV, JSONL, Parquet); or datasets/ID."
         ),
     ],
     base: Annotated[
@@ -163,7 +163,6 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     )
     with Client() as client:
         found = describe_data(client, data, modality=asked["modality"], task=task)
-        base = base or only_base(client, found)
         queue = partial(
             client.finetune,
             model,
@@ -178,12 +177,13 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         )
         # Before the upload: a mistyped option should not leave a dataset behind.
         check_fits(client, found, base, metric)
+        base = base or only_base(client, found, queue)
         queue(dataset="", base=base, validate_only=True)
         say_where_new(client, model, alias or promote)
         made_of = partial(_dataset, client, data, dataset_id or made_up, split_seed, encoding)
         dataset = made_of(reuse=not dataset_id, **asked)
         job = queue(
-            dataset=dataset, base=base or only_base(client, describe_data(client, dataset, modality="", task=""))
+            dataset=dataset, base=base or only_base(client, describe_data(client, dataset, modality="", task=""), queue)
         )
         if not detach:
             job = follow(client, job.name)

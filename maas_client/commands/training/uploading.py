@@ -39,7 +39,8 @@ def upload(
     contents = Contents(path)
     try:
         if contents.num_bytes == 0:
-            raise WrongUsage(f"{path} holds no files: it needs one sub-folder for each label")
+            empty = "holds no files: it needs one sub-folder for each label" if path.is_dir() else "is empty"
+            raise WrongUsage(f"{path} {empty}")
         bar = byte_bar(f"uploading {path.name}", contents.num_bytes, then="checking the examples")
         with bar as advance, _continuation_shown(advance) as on_sent:
             return client.upload_dataset(

@@ -148,3 +148,24 @@ def test_an_archive_that_cannot_be_read_is_named(
     code, _, err = command("finetune", "shapes.zip", "--detach")
     assert (code, "Input/output error: 'shapes.zip'" in err, "iterating" in err) == (1, True, False)
     assert datasets(service) == []
+
+
+def test_an_empty_file_is_called_so(service: RunningService, command: Maas) -> None:
+    """A table is no folder that lacks sub-folders."""
+    Path("empty.csv").touch()
+    code, _, err = command("datasets", "upload", "empty.csv", "--id", "empty")
+    assert (code, err) == (2, "error empty.csv is empty\n")
+    Path("folder").mkdir()
+    assert "folder holds no files: it needs one sub-folder for each label" in command("finetune", "folder")[2]
+    assert datasets(service) == []
+
+
+def test_the_service_says_what_needs_no_base(service: RunningService, command: Maas) -> None:
+    """A base that is in the store is not taken for a table; for recordings with a named recipe alone there is none."""
+    Path("boxes.csv").write_text("a,b,kind\n" + "".join(f"{n},{n % 7},{'xy'[n % 2]}\n" for n in range(30)))
+    code, _, err = command("finetune", "boxes.csv", "--detach")
+    assert code == 0, err
+    assert jobs(service)[0].base.startswith("models/rows-")
+    write(Path("sounds"), {"hum/1.wav": b"", "hiss/1.wav": b""})
+    code, _, err = command("finetune", "sounds", "--detach")
+    assert (code, "there is no model to start from, for the modality audio" in err) == (1, True)

@@ -15,6 +15,7 @@ from training_service.modalities.audio.spectrograms import preview
 from training_service.modalities.audio.summary import summarise
 from training_service.modalities.audio.training import (
     AUGMENTATIONS,
+    OWN_BASE_RECIPES,
     VARIANTS,
     VARIANTS_ARE,
     augmented,
@@ -60,6 +61,7 @@ __all__ = [
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "OWN_BASE_RECIPES",
     "VARIANTS",
     "VARIANTS_ARE",
     "augmented",

@@ -17,9 +17,10 @@ from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.audio.spectrograms import drawn
 from training_service.modalities.modality import Picture, PreparedColumn
 from training_service.modalities.views import View
-from training_service.recipes.recipe import Augmentation
+from training_service.recipes.recipe import Augmentation, RecipeName
 
 AUGMENTATIONS = frozenset({Augmentation.NONE})
+OWN_BASE_RECIPES: frozenset[RecipeName | None] = frozenset({RecipeName.SCRATCH})
 VARIANTS_ARE = ""
 VARIANTS: Mapping[str, str] = {}
 _EDGE = 144

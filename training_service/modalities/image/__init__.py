@@ -15,6 +15,7 @@ from training_service.modalities.image.stored_images import preview
 from training_service.modalities.image.summary import summarise
 from training_service.modalities.image.training import (
     AUGMENTATIONS,
+    OWN_BASE_RECIPES,
     VARIANTS,
     VARIANTS_ARE,
     augmented,
@@ -55,6 +56,7 @@ __all__ = [
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "OWN_BASE_RECIPES",
     "VARIANTS",
     "VARIANTS_ARE",
     "augmented",

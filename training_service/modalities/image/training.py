@@ -19,9 +19,10 @@ from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.image.augment import augmented_pixels, viewed_pixels
 from training_service.modalities.modality import Picture, PreparedColumn
 from training_service.modalities.views import View
-from training_service.recipes.recipe import Augmentation
+from training_service.recipes.recipe import Augmentation, RecipeName
 
 AUGMENTATIONS = frozenset(Augmentation)
+OWN_BASE_RECIPES: frozenset[RecipeName | None] = frozenset()
 VARIANTS_ARE = "Fit of an image to its square"
 VARIANTS: Mapping[str, str] = {
     CROP: "The shorter edge is resized, and the centre is cut out: the ends of a long image are lost.",

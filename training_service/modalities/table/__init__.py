@@ -17,6 +17,7 @@ from training_service.modalities.table.stages import FITTERS as FITTERS
 from training_service.modalities.table.summary import summarise
 from training_service.modalities.table.training import (
     AUGMENTATIONS,
+    OWN_BASE_RECIPES,
     VARIANTS,
     VARIANTS_ARE,
     augmented,
@@ -67,6 +68,7 @@ __all__ = [
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "OWN_BASE_RECIPES",
     "VARIANTS",
     "VARIANTS_ARE",
     "augmented",

@@ -20,9 +20,10 @@ from training_service.datasets.columns import ColumnRole, ColumnType
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.modalities.modality import Facts, PreparedColumn
 from training_service.modalities.views import View
-from training_service.recipes.recipe import Augmentation
+from training_service.recipes.recipe import Augmentation, RecipeName
 
 AUGMENTATIONS = frozenset({Augmentation.NONE})
+OWN_BASE_RECIPES: frozenset[RecipeName | None] = frozenset({None, *RecipeName})
 VARIANTS_ARE = ""
 VARIANTS: Mapping[str, str] = {}
 _SHOWN = 8

@@ -16,6 +16,7 @@ from training_service.modalities.text.roles import takes
 from training_service.modalities.text.summary import summarise
 from training_service.modalities.text.training import (
     AUGMENTATIONS,
+    OWN_BASE_RECIPES,
     RECIPES,
     VARIANTS,
     VARIANTS_ARE,
@@ -58,6 +59,7 @@ __all__ = [
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "OWN_BASE_RECIPES",
     "RECIPES",
     "VARIANTS",
     "VARIANTS_ARE",

@@ -40,6 +40,7 @@ RECIPES: Mapping[RecipeName, Mapping[str, Any]] = {
     },
 }
 """The defaults that differ from those of images."""
+OWN_BASE_RECIPES: frozenset[RecipeName | None] = frozenset()
 VARIANTS_ARE = ""
 VARIANTS: Mapping[str, str] = {}
 _KEPT_WHOLE = 0.99

@@ -16,6 +16,7 @@ from training_service.modalities.values.reading import read_values as read
 from training_service.modalities.values.summary import summarise
 from training_service.modalities.values.training import (
     AUGMENTATIONS,
+    OWN_BASE_RECIPES,
     VARIANTS,
     VARIANTS_ARE,
     augmented,
@@ -60,6 +61,7 @@ __all__ = [
     "KIND",
     "LABELS_ARE",
     "NOUN",
+    "OWN_BASE_RECIPES",
     "VARIANTS",
     "VARIANTS_ARE",
     "augmented",

@@ -33,8 +33,10 @@ def read_values(reading: Reading) -> ReadExamples:
         )
     table = Table(reading.received.table, reading.received.format)
     roles = read_roles(table, reading.asked.roles, reading.parent)
-    if not 1 <= len(roles.features) <= MAX_SIZE:
-        raise table.refused(f"must have 1 to {MAX_SIZE} columns of features; found {len(roles.features)}")
+    if not roles.features:
+        raise table.refused("must have a column of features besides the target")
+    if len(roles.features) > MAX_SIZE:
+        raise table.refused(f"has {len(roles.features)} columns of features: {MAX_SIZE} at most")
     rows = _Rows(table, roles, reading)
     for row in table.rows():
         reading.check_going_on()

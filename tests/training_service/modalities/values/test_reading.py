@@ -144,6 +144,7 @@ GOOD = csv("a,b,y")
         (GOOD.replace(b"1.5,3,y", b"1.5,3"), ["row 4 (line 5) has 2 cells, and the header 3"]),
         (GOOD.replace(b"a,b,y", b"a,a,y"), ["2 columns have the name 'a'"]),
         (GOOD.replace(b"a,b,y", b"a,,y"), ["column 2 has no name"]),
+        (b"y\nx\nz\n", ["must have a column of features besides the target"]),
         (b"a,b,y\n", ["has no rows below the first line"]),
         (GOOD.replace(b"1.5,3", b'"1.5"x,3'), ["cannot be read as CSV"]),
         (GOOD.replace(b"a,b,y", b"\x81,b,y"), ["save it as UTF-8"]),
