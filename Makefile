@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH ?= $(if $(wildcard /proc/driver/nvidia/version),cuda,cpu)
 # The examples of `make demo`: image, text, table or audio.
 MODALITY ?= image
-BENCHMARKS = store serving costs many_models hot_swap cold_start finetune tasks modalities upkeep stalls watching
+BENCHMARKS = store serving costs many_models hot_swap cold_start finetune tasks modalities choosing upkeep stalls watching
 
 .PHONY: help demo up test test-slow lint lock bench dist clean
 .DEFAULT_GOAL := help

