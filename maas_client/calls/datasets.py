@@ -17,10 +17,10 @@ from maas_client.files.archive import Contents
 from maas_client.files.tables import column_names
 from maas_client.typed.shorthand import dataset_name
 from maas_client.typed.splits import split_number
+from maas_client.typed.table_schemas import schema_message
 from maas_client.wire.resumed_uploads import ResumedUpload
 
 TASKS = ("classification", "multi_label", "regression")
-ROLES = ("feature", "target", "split", "group", "ignored")
 _SHOWN_COLUMNS = 20
 
 
@@ -45,7 +45,8 @@ class DatasetCalls(Connection):
 
         Files lie in one sub-folder for each label, or a `labels.csv` or `targets.csv` beside them says what they show.
         `task` is `classification`, `multi_label` or `regression`, where the data does not say it; `columns` are the
-        roles of columns of a CSV file, such as {"price": "target", "id": "ignored"}.
+        kinds of columns of a table (`maas_client.typed.table_schemas.KINDS`), such as {"price": "target", "zip":
+        "categorical", "id": "ignore"}.
 
         When the connection breaks, it goes on where it stopped, and gives up where nothing arrives within
         `reconnect_seconds`. Begun once more with the same arguments and files, it goes on, too, for as long as the
@@ -66,7 +67,7 @@ class DatasetCalls(Connection):
             reuse=reuse,
             modality=modality,
             task=_task(task),
-            schema=_schema(columns or {}),
+            schema=schema_message(columns or {}),
         )
         progress = on_sent or (lambda _: None)
         with contents.claimed() as is_alone:
@@ -98,7 +99,7 @@ class DatasetCalls(Connection):
             file_name_encoding=encoding,
             modality=modality,
             task=_task(task),
-            schema=_schema(columns or {}),
+            schema=schema_message(columns or {}),
             request_id=request_id,
         )
         return self.stubs.training.RegisterDataset(request)
@@ -151,14 +152,6 @@ def _task(name: str) -> str:
     if name and name not in TASKS:
         raise InvalidArgument(f"the task must be one of {', '.join(TASKS)}, not {name!r}")
     return f"TASK_{(name or 'unspecified').upper()}"
-
-
-def _schema(columns: Mapping[str, str]) -> training_pb2.Schema | None:
-    """Return the roles of columns; raise InvalidArgument for one that there is not."""
-    if wrong := [role for role in columns.values() if role not in ROLES]:
-        raise InvalidArgument(f"the role of a column must be one of {', '.join(ROLES)}, not {wrong[0]!r}")
-    found = [training_pb2.Column(name=name, role=f"COLUMN_ROLE_{role.upper()}") for name, role in columns.items()]
-    return training_pb2.Schema(columns=found) if found else None
 
 
 def _check_columns(path: Path, asked: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from maas_client.failures import WrongUsage
+from maas_client.typed.table_schemas import read_schema
 
 _PANEL = "Data"
 _TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
@@ -54,6 +55,18 @@ TextColumn = Annotated[
     ),
 ]
 
+SchemaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="JSON with the kind of each column, such as `maas datasets schema` prints it; default: found out.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
 
 def modality_of(path: Path) -> str:
     """Return the modality of uploads of this form; empty for a table, of which the service finds it out."""
@@ -67,12 +80,17 @@ def data_options(
     ignored: Sequence[str] | None,
     group: str,
     text_column: str = "",
+    schema: Path | None = None,
 ) -> Mapping[str, Any]:
-    """Return the arguments of `Client.upload_dataset` that say what the data is; raise WrongUsage."""
+    """Return the arguments of `Client.upload_dataset` that say what the data is; options count more than the schema.
+
+    Raise WrongUsage, and InvalidArgument for a file that is no schema.
+    """
     if task not in {"", *_TASKS}:
         raise WrongUsage(f"--task must be one of {', '.join(_TASKS)}, not {task!r}")
     columns = {
-        **dict.fromkeys(ignored or (), "ignored"),
+        **(read_schema(schema) if schema is not None else {}),
+        **dict.fromkeys(ignored or (), "ignore"),
         **({group: "group"} if group else {}),
         **dict.fromkeys(targets or (), "target"),
         **({text_column: "feature"} if text_column else {}),

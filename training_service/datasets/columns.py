@@ -17,6 +17,7 @@ class ColumnType(StrEnum):
     CATEGORY = "category"
     BOOLEAN = "boolean"
     DATE = "date"
+    UNSPECIFIED = "unspecified"  # of a column that is ignored
 
 
 class ColumnRole(StrEnum):

@@ -12,11 +12,13 @@ from maas.training.v1 import training_pb2
 
 from maas_client.client import Client
 from maas_client.commands.training.uploading import split_spec, upload
+from maas_client.failures import CommandFailed
 from maas_client.modalities import draw_thumbnails
-from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, TextColumn, data_options
+from maas_client.typed.data_options import Group, Ignored, Modality, SchemaFile, Targets, Task, TextColumn, data_options
 from maas_client.typed.numbers import INT64_MAX
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
 from maas_client.typed.splits import split_word
+from maas_client.typed.table_schemas import kinds_of
 from maas_client.views.browser import show_in_browser
 from maas_client.views.dataset import show, target_text
 from maas_client.views.output import (
@@ -109,12 +111,13 @@ def upload_dataset(  # noqa: PLR0917  every one is an option of the command line
     ignore: Ignored = None,
     group: Group = "",
     text_column: TextColumn = "",
+    schema: SchemaFile = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Upload examples: a folder of files, an archive of one, or a CSV file of numbers."""
     dataset_id = dataset_id or id_from_path(path, "--id")
-    data = data_options(task, modality, target, ignore, group, text_column)
+    data = data_options(task, modality, target, ignore, group, text_column, schema)
     with Client() as client:
         _print(upload(client, path, dataset_id, seed, append_to, encoding=encoding, **data), as_json=as_json)
 
@@ -134,11 +137,12 @@ def register_dataset(  # noqa: PLR0917  as above
     ignore: Ignored = None,
     group: Group = "",
     text_column: TextColumn = "",
+    schema: SchemaFile = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Make a dataset of what lies where the service can read it, and its operator allows that."""
-    data = data_options(task, modality, target, ignore, group, text_column)
+    data = data_options(task, modality, target, ignore, group, text_column, schema)
     with Client() as client, notes.status(as_text(f"reading {uri}")):
         dataset = client.register_dataset(
             dataset_id, uri, split=split_spec(seed), parent=append_to, encoding=encoding, **data
@@ -151,6 +155,16 @@ def show_dataset(dataset: Name, *, as_json: AsJson = False) -> None:
     """Show one dataset: labels, splits, what looks alike, and which files were left out."""
     with Client() as client:
         _print(client.dataset(dataset), as_json=as_json)
+
+
+@app.command("schema")
+def show_schema(dataset: Name) -> None:
+    """Print the kind of each column of a table as JSON, to edit it and upload the table by it with --schema."""
+    with Client() as client:
+        kinds = kinds_of(client.dataset(dataset).schema)
+    if not kinds:
+        raise CommandFailed(f"{dataset_name(dataset)} has no columns: it was not read from a table")
+    print_json(kinds)
 
 
 @app.command("preview")

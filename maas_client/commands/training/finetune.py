@@ -14,7 +14,7 @@ from maas_client.client import Client
 from maas_client.commands.training.before_upload import DATASETS, check_exists, check_fits, describe_data, only_base
 from maas_client.commands.training.uploading import upload
 from maas_client.next_steps import await_answer, show_next_steps
-from maas_client.typed.data_options import Group, Ignored, Modality, Targets, Task, TextColumn, data_options
+from maas_client.typed.data_options import Group, Ignored, Modality, SchemaFile, Targets, Task, TextColumn, data_options
 from maas_client.typed.gates import Gate
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX, finite
 from maas_client.typed.recipe_fields import RECIPE, RecipeFields
@@ -134,6 +134,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     ignore: Ignored = None,
     group: Group = "",
     text_column: TextColumn = "",
+    schema: SchemaFile = None,
     *,
     recipe: Annotated[
         str,
@@ -150,7 +151,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     Exits with 3 where the version is registered, but was refused for the alias that --promote names.
     """
     check_exists(data)
-    asked = data_options(task, modality, target, ignore, group, text_column)
+    asked = data_options(task, modality, target, ignore, group, text_column, schema)
     model = model or (id_of(data) if data.startswith(DATASETS) else id_from_path(Path(data), "--model"))
     made_up = f"{id_of(model)[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     gate = Gate(

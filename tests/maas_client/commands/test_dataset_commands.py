@@ -141,3 +141,36 @@ def test_a_table_of_numbers_is_uploaded_shown_and_previewed(maas: Maas, place: P
     assert {"size", "rooms", "target"} <= set(shown.split())
     code, _, err = maas("datasets", "upload", str(place / "houses.csv"), "--id", "other", "--task", "ranking")
     assert (code, "--task must be one of classification, multi_label, regression" in err) == (2, True)
+
+
+def test_the_schema_of_a_table_is_printed_edited_and_given_back(maas: Maas, place: Path) -> None:
+    """By kinds of columns; the modality follows from these; a kind that a cell does not fit is refused by its place."""
+    place.joinpath("houses.csv").write_text(
+        "zip,rooms,town,price\n" + "\n".join(f"{8000 + n % 3},{n % 5},t{n % 2},{n}.5" for n in range(40))
+    )
+    schema = place / "schema.json"
+    done(maas, "upload", str(place / "houses.csv"), "--ignore", "town")
+    schema.write_text(done(maas, "schema", "houses"))
+    assert json.loads(schema.read_text()) == {"zip": "numeric", "rooms": "numeric", "price": "target", "town": "ignore"}
+    done(maas, "upload", str(place / "houses.csv"), "--id", "again", "--schema", str(schema))
+    shown = [json.loads(done(maas, "show", each, "--json")) for each in ("houses", "again")]
+    assert [each["modality"] for each in shown] == ["values", "values"]
+    assert shown[0]["digest"] == shown[1]["digest"]
+    schema.write_text(schema.read_text().replace('"zip": "numeric"', '"zip": "categorical"'))
+    done(maas, "upload", str(place / "houses.csv"), "--id", "edited", "--schema", str(schema))
+    edited = json.loads(done(maas, "show", "edited", "--json"))
+    assert [(each["name"], each["type"]) for each in edited["table"]["columns"]] == [
+        ("zip", "COLUMN_TYPE_CATEGORY"),
+        ("rooms", "COLUMN_TYPE_NUMBER"),
+    ]
+    schema.write_text('{"town": "date", "price": "target"}')
+    code, _, err = maas("datasets", "upload", str(place / "houses.csv"), "--id", "wrong", "--schema", str(schema))
+    assert (code, "row 1 (line 2), column 'town' must be a date" in err) == (2, True)
+
+
+def test_pictures_have_no_schema(maas: Maas, place: Path) -> None:
+    """There are no columns."""
+    write(place / "photos", photos(4))
+    done(maas, "upload", str(place / "photos"))
+    code, _, err = maas("datasets", "schema", "photos")
+    assert (code, "datasets/photos has no columns" in err) == (1, True)

@@ -11,7 +11,7 @@ def test_a_column_of_texts_makes_a_dataset_of_texts() -> None:
     assert asked == {
         "task": "",
         "modality": "text",
-        "columns": {"id": "ignored", "author": "group", "team": "target", "body": "feature"},
+        "columns": {"id": "ignore", "author": "group", "team": "target", "body": "feature"},
     }
     assert data_options("", "table", None, None, "", "body")["modality"] == "table"
     assert data_options("", "", None, None, "")["modality"] == ""

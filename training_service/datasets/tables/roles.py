@@ -16,6 +16,7 @@ from training_service.datasets.tables.targets import is_number
 
 _SPLIT = "split"
 _SHOWN = 10
+_NUMBERS = {ColumnType.NUMBER, ColumnType.INTEGER}
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,17 @@ class Roles:
     group: int | None
 
     def columns(self, names: Sequence[str], target_type: ColumnType) -> tuple[Column, ...]:
-        """Return the columns that are kept: features, targets, split and group."""
+        """Return all columns: features, targets, split and group, then those that are ignored."""
         return tuple(
             [Column(names[place], ColumnType.NUMBER, ColumnRole.FEATURE) for place in self.features]
             + [Column(names[place], target_type, ColumnRole.TARGET) for place in self.targets]
             + [Column(names[place], ColumnType.TEXT, role) for place, role in self._others()]
+            + [ignored(name) for place, name in enumerate(names) if place not in self._used]
         )
+
+    @property
+    def _used(self) -> frozenset[int]:
+        return frozenset({*self.features, *self.targets, *(place for place, _ in self._others())})
 
     def _others(self) -> Iterator[tuple[int, ColumnRole]]:
         for place, role in ((self.split, ColumnRole.SPLIT), (self.group, ColumnRole.GROUP)):
@@ -41,9 +47,14 @@ class Roles:
                 yield place, role
 
 
+def ignored(name: str) -> Column:
+    """Return a column that is not used, and whose cells nobody looked at."""
+    return Column(name, ColumnType.UNSPECIFIED, ColumnRole.IGNORED)
+
+
 def takes(sample: UploadSample, asked: Asked) -> bool:
-    """Say whether all features of a table are numbers, and none is missing; a caller that states types wants others."""
-    if asked.types:
+    """Say whether all features of a table are numbers, and none is missing or stated to be something else."""
+    if not {kind for _, kind in asked.types} <= _NUMBERS:
         return False
     roles = dict(asked.roles)
     others = [name for name in sample.columns if name not in roles and name.lower() != _SPLIT]
@@ -82,7 +93,7 @@ def read_roles(table: Table, asked: Sequence[tuple[str, ColumnRole]], parent: Da
     if ColumnRole.TARGET not in roles.values():
         free = [name for name in table.columns if name not in roles]
         if not free:
-            raise table.refused("has no column left for the target: the last one without another role is taken")
+            raise table.refused("has no column left for the target: name one as the target, or leave one without a use")
         roles[free[-1]] = ColumnRole.TARGET
     return _placed(table, roles)
 

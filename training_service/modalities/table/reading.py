@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from model_store.errors import InvalidExample, InvalidInput, Violation
@@ -18,7 +18,7 @@ from training_service.datasets.manifest import DatasetManifest
 from training_service.datasets.reading import Reading
 from training_service.datasets.split_names import given_splits
 from training_service.datasets.splits import HELD_OUT, Split, SplitSource
-from training_service.datasets.tables.roles import Roles, read_roles
+from training_service.datasets.tables.roles import Roles, ignored, read_roles
 from training_service.datasets.tables.targets import CellTargets
 from training_service.modalities.table.facts import ColumnFacts
 from training_service.modalities.table.schema import TableSchema, column_of, gathered, inferred
@@ -126,18 +126,28 @@ class _Rows:
         examples = self._examples
         for place, (target, split) in enumerate(zip(found.targets, splits, strict=True)):
             examples[place] = replace(examples[place], target=target, split=split)
-        others = self.roles.columns(self.table.columns, found.type)
         features = [Column(each.name, _TYPES[each.kind], ColumnRole.FEATURE) for each in self.schema.columns.values()]
+        others = [each for each in self._all_columns(found.type) if each.name not in self.schema.columns]
         return ReadExamples(
             examples,
             task=found.task,
             names=found.names,
             split_source=SplitSource.COLUMN if has_splits else SplitSource.ASSIGNED,
             held_out=held_out,
-            columns=(*features, *(each for each in others if each.role is not ColumnRole.FEATURE)),
+            columns=(*features, *others),
             remarks=(*self.table.remarks, *self.schema.remarks, *found.remarks),
             observed=self.schema,
         )
+
+    def _all_columns(self, target_type: ColumnType) -> Iterator[Column]:
+        """Yield all columns; those of features are ignored where the schema has left them out, texts by their type."""
+        for each in self.roles.columns(self.table.columns, target_type):
+            if each.role is not ColumnRole.FEATURE:
+                yield each
+            elif each.name in self.schema.texts:
+                yield Column(each.name, ColumnType.TEXT, ColumnRole.IGNORED)
+            else:
+                yield ignored(each.name)
 
     def _cells(self, row: TableRow) -> dict[str, object]:
         """Return the cells that are not missing, by column; raise InvalidInput naming one of another type."""

@@ -40,11 +40,15 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class TableSchema:
-    """The feature columns that are used, by name in order, with their types and facts; remarks on the others."""
+    """The feature columns that are used, by name in order, with their types and facts; remarks on the others.
+
+    `texts` are the names of columns of text, which are not used.
+    """
 
     columns: Mapping[str, TableColumn]
     facts: Mapping[str, ColumnFacts]
     remarks: tuple[str, ...]
+    texts: frozenset[str] = frozenset()
 
 
 def gathered(table: Table, places: Sequence[int]) -> dict[str, ColumnFacts]:
@@ -80,7 +84,7 @@ def inferred(
         remarks.append(f"columns with many categories are hashed into a fixed number: {listed(hashed, _SHOWN)}")
     if not columns:
         raise InvalidInput.of("schema", "leaves no column of features: " + "; ".join(remarks))
-    return TableSchema(columns, facts, tuple(remarks))
+    return TableSchema(columns, facts, tuple(remarks), frozenset(ignored.get(_TEXT, ())))
 
 
 def column_of(name: str, kind: ColumnType, facts: ColumnFacts) -> TableColumn:

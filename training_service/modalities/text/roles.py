@@ -12,6 +12,7 @@ from training_service.datasets.files.table_rows import TableRow
 from training_service.datasets.files.tables import Table
 from training_service.datasets.manifest import DatasetManifest
 from training_service.datasets.reading import Asked
+from training_service.datasets.tables.roles import ignored
 
 _TEXT_NAMES = ("text", "texts", "sentence", "body", "message", "content", "document", "review", "comment", "tweet")
 _TARGET_NAMES = ("label", "labels", "target", "class", "category", "sentiment", "topic", "intent", "y")
@@ -32,12 +33,13 @@ class TextRoles:
     group: int | None = None
 
     def columns(self, names: Sequence[str], target_type: ColumnType) -> tuple[Column, ...]:
-        """Return the columns that are kept."""
+        """Return all columns, those that are ignored last."""
         others = ((self.split, ColumnRole.SPLIT), (self.group, ColumnRole.GROUP))
         return (
             Column(names[self.text], ColumnType.TEXT, ColumnRole.FEATURE),
             *(Column(names[place], target_type, ColumnRole.TARGET) for place in self.targets),
             *(Column(names[place], ColumnType.TEXT, role) for place, role in others if place is not None),
+            *(ignored(name) for place, name in enumerate(names) if place not in self.places),
         )
 
     @property
@@ -51,6 +53,8 @@ def takes(sample: UploadSample, asked: Asked) -> bool:
     """Say whether an upload is one of texts: files of text, or a table whose one free column has sentences."""
     if sample.paths:
         return any(path.lower().endswith(".txt") for path in sample.paths)
+    if any(kind is not ColumnType.TEXT for _, kind in asked.types):
+        return False
     roles = dict(asked.roles)
     known = {name for name, role in roles.items() if role is not ColumnRole.FEATURE}
     known |= {name for name in sample.columns if name.lower() == _SPLIT}

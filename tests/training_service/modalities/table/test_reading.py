@@ -76,6 +76,11 @@ def test_columns_that_say_nothing_of_a_row_are_ignored_with_a_remark() -> None:
     assert "any cell that is not missing are ignored: 'none'" in remarks
     assert "number the rows are ignored (say their type to use them): 'id'" in remarks
     assert "hardly repeat, are ignored (say type category to use them): 'note'" in remarks
+    assert [(each.name, each.type) for each in found.columns if each.role is ColumnRole.IGNORED] == [
+        ("none", ColumnType.UNSPECIFIED),
+        ("id", ColumnType.UNSPECIFIED),
+        ("note", ColumnType.TEXT),
+    ]
 
 
 def test_the_callers_types_go_before() -> None:

@@ -13,6 +13,7 @@ from tests.training_service.running import RunningService, refused
 from training_service.modalities.text.near_duplicates import group_near_duplicates, words_hash
 
 FEATURE, TARGET, GROUP = pb.COLUMN_ROLE_FEATURE, pb.COLUMN_ROLE_TARGET, pb.COLUMN_ROLE_GROUP
+IGNORED = pb.COLUMN_ROLE_IGNORED
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -73,10 +74,10 @@ def test_files_in_folders_of_labels_are_texts(service: RunningService) -> None:
 
 
 def test_columns_may_be_named(service: RunningService) -> None:
-    """The caller's choice counts, and other columns are listed as not used."""
+    """The caller's choice counts, and other columns are ignored, which a remark says."""
     data = table("title,body,id,kind", "{text},another {text},{n},{label}")
     dataset = service.upload(data, "named", modality="text", schema=schema(title=FEATURE, kind=TARGET))
-    assert used(dataset) == {"title": FEATURE, "kind": TARGET}
+    assert used(dataset) == {"title": FEATURE, "kind": TARGET, "body": IGNORED, "id": IGNORED}
     assert any("not used: 'body', 'id'" in remark for remark in dataset.remarks)
 
 
