@@ -39,7 +39,7 @@ from training_service.background.tasks import BackgroundTasks
 from training_service.datasets.manifest import read_manifest
 from training_service.datasets.packs import PackedRows
 from training_service.datasets.preview import PreviewSize, choose_rows
-from training_service.datasets.splits import ALL
+from training_service.datasets.splits import ALL, Split
 from training_service.modalities import MODALITIES
 from training_service.threads import CallThreads
 
@@ -222,7 +222,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         listing = f"rows of {dataset.id} {split}"
         start = int(decode_token(listing, request.page_token, int) or 0)
         manifest = read_manifest(self._store.blobs, dataset.digest)
-        rows = [row for row in manifest.rows if split in {ALL, row.split}][start : start + limit + 1]
+        positions = range(len(manifest.rows)) if split == ALL else manifest.rows.positions(Split(split)).tolist()
+        rows = [manifest.rows[position] for position in positions[start : start + limit + 1]]
         page = cut(listing, rows, range(start + 1, start + 1 + len(rows)), limit)
         messages = row_messages(manifest, page.items)
         return pb.ListDatasetRowsResponse(rows=messages, next_page_token=page.next_token)
@@ -232,7 +233,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         size = PreviewSize(request.example_count or PreviewSize.example_count, request.edge or PreviewSize.edge)
         manifest = read_manifest(self._store.blobs, dataset.digest)
         chosen = choose_rows(manifest, read_split(request.split, unset=ALL), size.example_count)
-        with PackedRows(self._store.blobs, chosen) as packs:
+        with PackedRows(self._store.blobs, (row.pack for row in chosen)) as packs:
             shown = [MODALITIES[manifest.modality].preview(packs, row, size.edge) for row in chosen]
         rows = zip(row_messages(manifest, chosen), shown, strict=True)
         return pb.PreviewDatasetResponse(rows=[previewed_message(*each) for each in rows])

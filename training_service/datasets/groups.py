@@ -7,18 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from training_service.datasets.columnar.digests import Digests
+
 Groups = NDArray[np.int64]
 """A number for each row, equal for rows that belong together: the position of one of them."""
 
 
 def of_equal(digests: Sequence[str]) -> Groups:
     """Group rows of equal digests, SHA-256 in hexadecimal."""
-    numbers = np.frombuffer(bytes.fromhex("".join(digests)), np.uint64).reshape(-1, 4)
-    order = np.lexsort(numbers.T)  # equal rows side by side, in their order
-    is_first = np.ones(len(order), np.bool_)
-    is_first[1:] = (numbers[order[1:]] != numbers[order[:-1]]).any(axis=1)
-    groups = np.empty(len(order), np.int64)
-    groups[order] = order[is_first][np.cumsum(is_first) - 1]
+    words = (digests if isinstance(digests, Digests) else Digests.of(digests)).words
+    groups = np.arange(len(words))
+    order = np.argsort(words[:, 0], kind="stable")
+    is_same = words[order[1:], 0] == words[order[:-1], 0]
+    alike = np.sort(order[np.flatnonzero(np.append(is_same, False) | np.insert(is_same, 0, False))])
+    if len(alike):  # few: they are compared as a whole
+        _, first, number = np.unique(words[alike], axis=0, return_index=True, return_inverse=True)
+        groups[alike] = alike[first[number.reshape(-1)]]
     return groups
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ import numpy as np
 from model_store.blobs import BlobStore
 from model_store.errors import InvalidInput
 from model_store.tasks import Task
+from training_service.datasets.columnar.columns import NO_FACTS, FactColumn, TargetColumn, TextColumn
 from training_service.datasets.duplicates import without_duplicates
-from training_service.datasets.examples import Example, ReadExamples, RejectedFile
+from training_service.datasets.examples import Example, Examples, ReadExamples, RejectedFile
 from training_service.datasets.groups import Groups, joined
-from training_service.datasets.manifest import DatasetManifest, DatasetRow
+from training_service.datasets.manifest import DatasetManifest, RowColumns
 from training_service.datasets.modality import Modality
 from training_service.datasets.packs import Packs, Spool, write_packs
 from training_service.datasets.reading import Asked, Reading, Received
 from training_service.datasets.remarks import remarks_on_folders, remarks_on_labels, with_left_out
-from training_service.datasets.splits import Split, SplitSpec
+from training_service.datasets.splits import SPLITS, Split, SplitSpec
 from training_service.datasets.summary import summary
 from training_service.datasets.targets import TARGETS, TargetsRefused
 
@@ -91,23 +93,24 @@ class Ingestor:
     def _ingested(self, modality: Modality, reading: Reading, split: SplitSpec, parent: Parent | None) -> Ingested:
         read = modality.read(reading)
         _check_parent(parent, read)
-        old = list(_rows_of(parent)) if parent is not None else []
+        old = Examples(_rows_of(parent)) if parent is not None else Examples()
         new = _kept(modality, read, old, parent.name if parent is not None else "", reading.rejected)
-        examples = sorted(old + new, key=_order)
+        examples = new if parent is None else Examples(chain(old, new))
+        examples.sort()
         targets = TARGETS[read.task]
         targets.check(examples, read, modality.NOUN, modality.LABELS_ARE)
         if not new:
             raise TargetsRefused(f"holds no {modality.NOUN} that is not in the parent already")
         groups = _groups(modality, read, examples)
-        assigned = targets.assign(examples, groups.tolist(), split, read)
+        assigned = targets.assign(examples, groups, split, read)
         _check_splits(assigned, modality.NOUN)
-        task = targets.make_task(read.names, [example.target for example in examples])
+        task = targets.make_task(read.names, examples.targets)
         before_it = parent.manifest if parent is not None else None
         packs = write_packs(self._blobs, reading.spool, examples, assigned, before_it)
-        rows = tuple(_rows(examples, assigned, task, packs))
+        rows = _rows(examples, assigned, task, packs)
         targets.check_splits(task, rows)
         manifest = DatasetManifest(modality.KIND, task, split, read.columns, rows, packs.calibration)
-        stored = self._blobs.put(manifest.json_parts())
+        stored = self._blobs.put(manifest.parts())
         before = (len(old), parent.summary["about"]) if parent is not None else None
         own = modality.summarise(manifest, new, read.observed, before)
         remarks = list(_remarks(read, task, examples, reading.rejected))
@@ -115,26 +118,25 @@ class Ingestor:
         return Ingested(manifest, stored.digest, sum(self._blobs.sizes(manifest.packs).values()), told)
 
 
-def _kept(
-    modality: Modality, read: ReadExamples, old: Sequence[Example], parent: str, rejected: list[RejectedFile]
-) -> list[Example]:
-    found = sorted(read.examples, key=_order)
+def _kept(modality: Modality, read: ReadExamples, old: Examples, parent: str, rejected: list[RejectedFile]) -> Examples:
+    found = read.examples
+    found.sort()
     if not modality.DROPS_DUPLICATES:
         return found
-    return without_duplicates(found, old, parent, modality.NOUN, TARGETS[read.task], rejected)
+    return Examples(without_duplicates(found, old, parent, modality.NOUN, TARGETS[read.task], rejected))
 
 
-def _groups(modality: Modality, read: ReadExamples, examples: Sequence[Example]) -> Groups:
+def _groups(modality: Modality, read: ReadExamples, examples: Examples) -> Groups:
     """Return a number for each example, equal for near duplicates and for those of one group of the user's."""
     near = modality.near_duplicates(
-        [TARGETS[read.task].near_key(example.target) for example in examples],
-        [example.sha256 for example in examples],
-        [example.facts for example in examples],
+        [TARGETS[read.task].near_key(target) for target in examples.targets],
+        examples.sha256,
+        examples.facts or [NO_FACTS] * len(examples),
     )
-    if not any(each.group for each in examples):
+    if examples.groups is None:
         return near
     members: dict[str, int] = {}
-    firsts = [members.setdefault(each.group or f"\0{place}", place) for place, each in enumerate(examples)]
+    firsts = [members.setdefault(group or f"\0{place}", place) for place, group in enumerate(examples.groups)]
     return joined(near, np.arange(len(examples)), np.array(firsts, np.int64))
 
 
@@ -153,28 +155,21 @@ def _check_parent(parent: Parent | None, read: ReadExamples) -> None:
 _SHOWN_NAMES = 20
 
 
-def _order(example: Example) -> tuple[str, str, int, str]:
-    """Return the sort key of rows: the label, if each row has one, then the origin."""
-    label = example.target if isinstance(example.target, str) else ""
-    return label, example.path, example.number, example.sha256
-
-
-def _rows(examples: Sequence[Example], assigned: Sequence[Split], task: Task, packs: Packs) -> Iterator[DatasetRow]:
+def _rows(examples: Examples, assigned: Sequence[Split], task: Task, packs: Packs) -> RowColumns:
     places = {name: place for place, name in enumerate(task.names)}
-    for position, (example, split) in enumerate(zip(examples, assigned, strict=True)):
-        pack, offset = packs.places.get(position, (example.pack, example.offset))
-        yield DatasetRow(
-            path=example.path,
-            number=example.number,
-            target=TARGETS[task.kind].indexed(places, example.target),
-            split=split,
-            pack=pack,
-            offset=offset,
-            size=example.size,
-            sha256=example.sha256,
-            facts=example.facts,
-            group=example.group,
-        )
+    return RowColumns(
+        numbers=examples.numbers,
+        targets=TargetColumn.of([TARGETS[task.kind].indexed(places, target) for target in examples.targets]),
+        splits=np.fromiter(map(SPLITS.index, assigned), np.uint8, len(examples)),
+        pack_names=packs.names,
+        packs=packs.places,
+        offsets=packs.offsets,
+        sizes=examples.sizes,
+        sha256=examples.sha256,
+        paths=TextColumn.of(examples.paths, len(examples)),
+        facts=FactColumn.of(examples.facts, len(examples)),
+        groups=TextColumn.of(examples.groups, len(examples)),
+    )
 
 
 def _rows_of(parent: Parent) -> Iterator[Example]:
@@ -194,12 +189,10 @@ def _rows_of(parent: Parent) -> Iterator[Example]:
         )
 
 
-def _remarks(
-    read: ReadExamples, task: Task, examples: Sequence[Example], rejected: Sequence[RejectedFile]
-) -> Iterator[str]:
+def _remarks(read: ReadExamples, task: Task, examples: Examples, rejected: Sequence[RejectedFile]) -> Iterator[str]:
     yield from read.remarks
     yield from remarks_on_labels(task.names)
-    yield from remarks_on_folders((example.path for example in examples), rejected, read.around)
+    yield from remarks_on_folders(examples.paths or (), rejected, read.around)
 
 
 def _check_splits(assigned: Sequence[Split], noun: str) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import chain
 from types import TracebackType
 from typing import IO, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model_store.blobs import BlobStore
 from model_store.tensors.example_pack import MAX_EXAMPLES, MAX_PACK_BYTES, pack_header, spread
-from training_service.datasets.examples import Example
+from training_service.datasets.examples import Example, Examples
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.splits import Split
 
@@ -49,19 +52,22 @@ class Spool:
 
 @dataclass(frozen=True)
 class Packs:
-    """The blobs of new examples: pack and offset of each by its position, and the pack of those to calibrate by.
+    """The blobs of all examples, and the one to calibrate by.
 
-    `calibration` is the digest of that pack; empty where versions are to keep copies of prepared rows.
+    `places`, uint32 [n], are the place in `names` of each example's blob, and `offsets`, int64 [n], where it begins
+    there. `calibration` is the digest of that pack; empty where versions are to keep copies of prepared rows.
     """
 
-    places: Mapping[int, tuple[str, int]]
+    names: tuple[str, ...]
+    places: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
     calibration: str
 
 
 def write_packs(
     blobs: BlobStore,
     spool: Spool,
-    examples: Sequence[Example],
+    examples: Examples,
     assigned: Sequence[Split],
     parent: DatasetManifest | None,
 ) -> Packs:
@@ -70,48 +76,43 @@ def write_packs(
     With a parent, its pack to calibrate by stays unless the new test examples make a larger one.
     """
     apart = _to_calibrate_by(examples, assigned, parent)
-    chosen = frozenset(apart)
-    others = [position for position, each in enumerate(examples) if not (each.pack or position in chosen)]
-    header = pack_header([examples[position].size for position in apart])
-    in_pack = _written(blobs, spool, examples, apart, header)
-    if apart:
-        calibration, _ = in_pack[apart[0]]
-    else:
-        calibration = parent.calibration if parent is not None else ""
-    return Packs({**in_pack, **_written(blobs, spool, examples, others)}, calibration)
-
-
-def _written(
-    blobs: BlobStore, spool: Spool, examples: Sequence[Example], positions: Sequence[int], header: bytes = b""
-) -> dict[int, tuple[str, int]]:
-    """Store the examples at these positions as one blob, behind a header; return pack and offset of each."""
-    if not positions:
-        return {}
-    pack = blobs.put(chain([header], (spool.read(examples[each]) for each in positions))).digest
-    offsets = accumulate((examples[each].size for each in positions), initial=len(header))
-    return {position: (pack, offset) for position, offset in zip(positions, offsets, strict=False)}
+    is_other = examples.packs == 0
+    is_other[apart] = False
+    names, places, offsets = dict(examples.pack_names), examples.packs.copy(), examples.offsets.copy()
+    calibration = parent.calibration if parent is not None else ""
+    for positions in (apart, np.flatnonzero(is_other)):
+        if not len(positions):
+            continue
+        sizes = examples.sizes[positions]
+        header = pack_header(sizes.tolist()) if positions is apart else b""
+        pack = blobs.put(chain([header], (spool.read(examples[each]) for each in positions))).digest
+        calibration = pack if positions is apart else calibration
+        places[positions] = names.setdefault(pack, len(names))
+        offsets[positions] = len(header) + np.cumsum(sizes) - sizes
+    return Packs(tuple(names)[1:], places - np.uint32(1), offsets, calibration)
 
 
 def _to_calibrate_by(
-    examples: Sequence[Example], assigned: Sequence[Split], parent: DatasetManifest | None
-) -> list[int]:
+    examples: Examples, assigned: Sequence[Split], parent: DatasetManifest | None
+) -> NDArray[np.int64]:
     """Return the positions of an even spread of the new test examples; none where others will do, or they are large."""
-    found = enumerate(zip(examples, assigned, strict=True))
-    new = [position for position, (each, split) in found if split is Split.TEST and not each.pack]
-    chosen = [new[each] for each in spread(len(new), MAX_EXAMPLES)]
-    if sum(examples[each].size for each in chosen) > MAX_PACK_BYTES:
-        return []
+    is_test = np.fromiter((split is Split.TEST for split in assigned), np.bool_, len(assigned))
+    new = np.flatnonzero(is_test & (examples.packs == 0))
+    chosen = new[spread(len(new), MAX_EXAMPLES)]
+    if examples.sizes[chosen].sum() > MAX_PACK_BYTES:
+        return chosen[:0]
     if parent is None:
         return chosen
-    num_before = sum(row.pack == parent.calibration for row in parent.rows)
-    return chosen if 0 < num_before < len(chosen) else []
+    names = parent.rows.pack_names
+    num_before = np.count_nonzero(np.array([name == parent.calibration for name in names], np.bool_)[parent.rows.packs])
+    return chosen if 0 < num_before < len(chosen) else chosen[:0]
 
 
 class PackedRows:
     """The bytes of rows: their packs, verified once and then mapped; safe to share between threads."""
 
-    def __init__(self, blobs: BlobStore, rows: Sequence[DatasetRow]) -> None:
-        self._packs: Mapping[str, mmap.mmap] = {pack: blobs.map(pack) for pack in {row.pack for row in rows}}
+    def __init__(self, blobs: BlobStore, packs: Iterable[str]) -> None:
+        self._packs: Mapping[str, mmap.mmap] = {pack: blobs.map(pack) for pack in set(packs)}
 
     def __enter__(self) -> Self:
         return self

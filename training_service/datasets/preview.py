@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+
+import numpy as np
 
 from model_store.errors import InvalidInput
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
-from training_service.datasets.splits import ALL, Split
+from training_service.datasets.splits import ALL, SPLITS, Split
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ def choose_rows(manifest: DatasetManifest, split: str, example_count: int) -> li
 
     The choice among a label's rows seems random, and is always the same.
     """
-    rows = [row for row in manifest.rows if split in {ALL, row.split}]
-    by_label = [sorted(group, key=lambda row: row.sha256) for _, group in groupby(rows, key=_label)]
-    places = ((place, row) for group in by_label for place, row in enumerate(group))
-    dealt = sorted(places, key=lambda each: (each[0], _label(each[1])))
-    order = list(Split)
-    return sorted(
-        (row for _, row in dealt[:example_count]), key=lambda row: (_label(row), order.index(row.split), row.path)
-    )
+    rows = manifest.rows
+    positions = np.arange(len(rows)) if split == ALL else rows.positions(Split(split))
+    labels = (np.zeros(len(rows), np.int32) if rows.targets.starts is not None else rows.targets.values)[positions]
+    order = np.lexsort([*rows.sha256.words[positions].T[::-1], labels])
+    starts = np.searchsorted(labels[order], labels[order])  # of the rows of each label
+    dealt = order[np.lexsort([labels[order], np.arange(len(order)) - starts])]
+    chosen = [rows[place] for place in positions[dealt[:example_count]]]
+    return sorted(chosen, key=lambda row: (_label(row), SPLITS.index(row.split), row.path))
 
 
 def _label(row: DatasetRow) -> int:

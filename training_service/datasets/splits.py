@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from itertools import compress
+from typing import Any, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model_store.errors import InvalidInput
 
 MIN_ROWS_PER_LABEL = 3
+_RANK_BYTES = 16
 
 
 class Split(StrEnum):
@@ -23,6 +28,8 @@ class Split(StrEnum):
     TEST = "test"
 
 
+SPLITS = tuple(Split)
+"""All splits; where splits are kept as numbers, those are places here."""
 ALL = "all"
 """Stands for the rows of every split, where a split is asked for."""
 
@@ -74,11 +81,43 @@ class SplitSpec:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class Units(Sequence[list[int]]):
+    """Rows that go to one split together: those of all units one behind the other, and where each unit starts."""
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """The number of rows of each unit."""
+        return np.diff(self.starts)
+
+    def apart(self) -> Units:
+        """Return units of one row each."""
+        return Units(self.rows, np.arange(len(self.rows) + 1))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[list[int]]: ...
+    def __getitem__(self, place: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        found: list[int] = self.rows[self.starts[place] : self.starts[place + 1]].tolist()
+        return found
+
+
 def assign_splits(
     digests: Sequence[str],
     spec: SplitSpec,
     *,
-    groups: Sequence[int] | None = None,
+    groups: Sequence[int] | NDArray[np.int64] | None = None,
     fixed: Sequence[Split | None] | None = None,
     held_out: Collection[Split] = HELD_OUT,
 ) -> list[Split]:
@@ -98,13 +137,18 @@ def assign_splits(
     needed = needed_rows(splits, spec, held_out)
     units = units_in_order(splits, digests, spec, groups)
     if len(units) < len(_without_rows(splits, needed)):
-        units = [[row] for unit in units for row in unit]
+        units = units.apart()
     _assign(units, needed, splits)
     return [split or Split.TRAIN for split in splits]
 
 
-def follow_groups(splits: list[Split | None], groups: Sequence[int], held_out: Collection[Split]) -> None:
+def follow_groups(
+    splits: list[Split | None], groups: Sequence[int] | NDArray[np.int64], held_out: Collection[Split]
+) -> None:
     """Let rows join the fixed rows of their groups: in training if the group has training rows, which were learned."""
+    if not any(splits):
+        return
+    groups = np.asarray(groups).tolist()
     followed: dict[int, Split] = {}
     for split in Split:
         if split in held_out or split is Split.TRAIN:
@@ -130,14 +174,16 @@ def needed_rows(splits: Sequence[Split | None], spec: SplitSpec, held_out: Colle
 
 
 def units_in_order(
-    splits: Sequence[Split | None], digests: Sequence[str], spec: SplitSpec, groups: Sequence[int]
-) -> list[list[int]]:
+    splits: Sequence[Split | None], digests: Sequence[str], spec: SplitSpec, groups: Sequence[int] | NDArray[np.int64]
+) -> Units:
     """Return the unassigned rows in the order of the seed, the rows of a group as one unit."""
-    order = sorted((row for row, split in enumerate(splits) if split is None), key=lambda row: rank(spec, digests[row]))
-    units: dict[int, list[int]] = {}
-    for row in order:
-        units.setdefault(groups[row], []).append(row)
-    return list(units.values())
+    unassigned = np.array([split is None for split in splits], np.bool_)
+    rows = np.flatnonzero(unassigned)
+    rows = rows[np.lexsort(_ranks(spec, compress(digests, unassigned)).T[::-1])]
+    _, first, group = np.unique(np.asarray(groups, np.int64)[rows], return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))[group]  # of each row's unit: that of its first row
+    sizes = np.bincount(place)
+    return Units(rows[np.argsort(place, kind="stable")], np.concatenate([[0], np.cumsum(sizes)]))
 
 
 def _without_rows(splits: Collection[Split | None], needed: Mapping[Split, int]) -> list[Split]:
@@ -145,31 +191,38 @@ def _without_rows(splits: Collection[Split | None], needed: Mapping[Split, int])
     return [split for split in (*needed, Split.TRAIN) if split not in splits and needed.get(split, 1)]
 
 
-def _assign(units: Sequence[Sequence[int]], needed: Mapping[Split, int], splits: list[Split | None]) -> None:
+def _assign(units: Units, needed: Mapping[Split, int], splits: list[Split | None]) -> None:
     """Give each split the units that it has room for, in their order, or the smallest; leave enough for the others."""
+    left = np.arange(len(units))
     for split, num_rows in needed.items():
         wanting = _without_rows(splits, needed)
-        most = len(units) - len(wanting) + (split in wanting)
-        taken = _fitting(units, num_rows, most)
+        sizes = units.sizes[left]
+        taken = _fitting(sizes, num_rows, len(left) - len(wanting) + (split in wanting))
         if not taken and split in wanting:
-            taken = {min(range(len(units)), key=lambda unit: len(units[unit]))}
-        for row in (row for unit in taken for row in units[unit]):
-            splits[row] = split
-        units = [unit for number, unit in enumerate(units) if number not in taken]
+            taken = [int(sizes.argmin())]
+        for unit in left[taken]:
+            for row in units[unit]:
+                splits[row] = split
+        left = np.delete(left, taken)
 
 
-def _fitting(units: Sequence[Sequence[int]], num_rows: int, most: int) -> set[int]:
-    taken: set[int] = set()
-    for number, unit in enumerate(units):
-        if len(unit) <= num_rows and len(taken) < most:
-            taken.add(number)
-            num_rows -= len(unit)
+def _fitting(sizes: Iterable[int], num_rows: int, most: int) -> list[int]:
+    taken: list[int] = []
+    for number, size in enumerate(sizes):
+        if not num_rows or len(taken) >= most:
+            break
+        if size <= num_rows:
+            taken.append(number)
+            num_rows -= size
     return taken
 
 
-def rank(spec: SplitSpec, digest: str) -> bytes:
-    """Return a row's place in the order of the seed."""
-    return hashlib.sha256(f"{spec.seed}:{digest}".encode()).digest()
+def _ranks(spec: SplitSpec, digests: Iterable[str]) -> NDArray[np.uint64]:
+    """Return each row's place in the order of the seed: the first half of a digest of its own, big endian [n, 2]."""
+    ranks = bytearray()
+    for digest in digests:
+        ranks += hashlib.sha256(f"{spec.seed}:{digest}".encode()).digest()[:_RANK_BYTES]
+    return np.frombuffer(ranks, ">u8").reshape(-1, 2)
 
 
 def _check(holds: bool, field: str, rule: str) -> None:  # noqa: FBT001  reads as an assertion

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from training_service.datasets.splits import HELD_OUT, Split, SplitSpec, follow_groups, needed_rows, units_in_order
 
 Attributes = Sequence[Collection[Hashable]]
@@ -20,7 +23,7 @@ def assign_stratified(
     attributes: Attributes,
     spec: SplitSpec,
     *,
-    groups: Sequence[int],
+    groups: Sequence[int] | NDArray[np.int64],
     fixed: Sequence[Split | None],
     held_out: Collection[Split],
 ) -> list[Split]:
@@ -34,7 +37,7 @@ def assign_stratified(
     follow_groups(splits, groups, held_out)
     units = units_in_order(splits, digests, spec, groups)
     if len(units) <= len(held_out):
-        units = [[row] for unit in units for row in unit]
+        units = units.apart()
     assignment = _Assignment(splits, attributes, spec, held_out)
     waiting: dict[Hashable, list[int]] = {}
     for number, unit in enumerate(units):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from training_service.datasets.examples import RejectedFile
 from training_service.datasets.groups import Groups
@@ -30,7 +32,7 @@ def summary(
 
     `own` is the modality's part of it.
     """
-    counts = Counter(row.split for row in manifest.rows)
+    counts = manifest.rows.counts()
     return {
         "modality": manifest.modality,
         "task": manifest.task.kind,
@@ -63,6 +65,6 @@ def _near_duplicates(manifest: DatasetManifest, groups: Groups) -> dict[str, Any
 
 def _groups(groups: Groups) -> Iterator[list[int]]:
     members: dict[int, list[int]] = defaultdict(list)
-    for row, group in enumerate(groups.tolist()):
-        members[group].append(row)
-    yield from (rows for rows in members.values() if len(rows) > 1)
+    for row in np.flatnonzero(np.bincount(groups)[groups] > 1).tolist():
+        members[int(groups[row])].append(row)
+    yield from members.values()

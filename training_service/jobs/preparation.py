@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model_store.architectures import Chain
 from model_store.blobs import BlobStore
 from model_store.manifests import Manifest
 from model_store.modalities import InputSpec, load_input_spec
 from training_service.arrays.array_cache import ArrayCache
-from training_service.datasets.manifest import DatasetManifest
+from training_service.datasets.manifest import DatasetManifest, RowColumns
 from training_service.datasets.packs import PackedRows
 from training_service.datasets.splits import Split
 from training_service.datasets.targets import TARGETS
@@ -109,24 +110,26 @@ class Preparation:
         """
         if len(self.dataset.rows) <= _MAX_TRIED_ROWS:
             return self
-        seen = [row for row in self.dataset.rows if row.split is not Split.TEST]
+        seen = self._seen()
         places = np.linspace(0, len(seen) - 1, min(len(seen), _MAX_TRIED_ROWS)).round().astype(np.int64)
-        rows = tuple(seen[place] for place in places)
-        digest = hashlib.sha256("".join(row.sha256 for row in rows).encode()).hexdigest()
+        rows = RowColumns.of(self.dataset.rows[place] for place in seen[places].tolist())
+        digest = hashlib.sha256("".join(rows.sha256).encode()).hexdigest()
         return replace(self, digest=f"{self.digest}-{digest}", dataset=replace(self.dataset, rows=rows))
 
     def _training_examples(self) -> Iterator[bytes]:
         """Yield the bytes of the training examples."""
-        with PackedRows(self.blobs, self.dataset.rows) as packs:
-            for row in self.dataset.rows:
-                if row.split is Split.TRAIN:
-                    self.check_going_on()
-                    yield packs.read(row)
+        with PackedRows(self.blobs, self.dataset.packs) as packs:
+            for position in self.dataset.rows.positions(Split.TRAIN).tolist():
+                self.check_going_on()
+                yield packs.read(self.dataset.rows[position])
 
     def seen_targets(self) -> Targets:
         """Return the targets of training and validation rows, in their order."""
-        rows = [row for row in self.dataset.rows if row.split is not Split.TEST]
-        return TARGETS[self.dataset.task.kind].array(self.dataset.task, rows)
+        return TARGETS[self.dataset.task.kind].array(self.dataset.task, self.dataset.rows)[self._seen()]
+
+    def _seen(self) -> NDArray[np.int64]:
+        """Return the positions of training and validation rows, in their order."""
+        return np.setdiff1d(np.arange(len(self.dataset.rows)), self.dataset.rows.positions(Split.TEST))
 
     def embedded(self, chain: Chain, spec: InputSpec, folder: Path, on_rows: Callable[[int], None]) -> Features:
         """Return embeddings of training and validation rows, in order; `on_rows` is told how many more are done."""
@@ -156,7 +159,7 @@ def try_inputs(
     Of too few rows none is tried, nor prepared.
     """
     sample = preparation.sample()
-    variants = sample.modality.variants(sample.own_spec, [row.facts for row in sample.dataset.rows])
+    variants = sample.modality.variants(sample.own_spec, sample.dataset.rows.facts)
     if not sample.can_compare_inputs():
         return InputChoice(next(iter(variants)), 0, ())
     num_done = 0

@@ -71,7 +71,7 @@ def prepare_dataset(
 
     def fill(records: NDArray[Any]) -> None:
         arrays = arrays_of(records)
-        with PackedRows(blobs, rows) as packs:
+        with PackedRows(blobs, manifest.packs) as packs:
 
             def prepare(start: int) -> int:
                 end = min(start + _ROWS_AT_ONCE, len(rows))
@@ -84,7 +84,7 @@ def prepare_dataset(
             for num_done in threads.map(prepare, range(0, len(rows), _ROWS_AT_ONCE)):
                 on_rows(num_done)
 
-    record = record_of(modality.longest(spec, [row.facts for row in rows]).arrays)
+    record = record_of(modality.longest(spec, rows.facts).arrays)
     records = cache.load(prepared_key(digest, modality, spec), (len(rows),), record, fill)
     on_rows(len(rows))
     targets = TARGETS[manifest.task.kind].array(manifest.task, rows)
@@ -137,5 +137,4 @@ def _prepared(packs: PackedRows, row: DatasetRow, modality: TrainingModality, sp
 
 
 def _positions(manifest: DatasetManifest) -> dict[Split, Positions]:
-    splits = np.array([row.split for row in manifest.rows])
-    return {split: np.flatnonzero(splits == split) for split in Split}
+    return {split: manifest.rows.positions(split) for split in Split}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from model_store.errors import (
     AliasNotFound,
     DamagedStore,
@@ -59,7 +57,7 @@ class Comparison:
         name = self._behind(alias)
         learned = own if name is None else own | self.learned(self._store.get_version(name).lineage)
         manifest = read_manifest(self._store.blobs, self._datasets.get(spec.dataset_id).digest)
-        test = np.flatnonzero([row.split is Split.TEST for row in manifest.rows])
+        test = manifest.rows.positions(Split.TEST)
         is_left = ~learned.among(manifest, test)
         metrics = None
         if is_left.any():

@@ -90,7 +90,7 @@ def test_stored_images_are_those_sent(service: RunningService) -> None:
     files = photos(3)
     digest = service.upload(tar_of(files)).digest
     manifest = read_manifest(service.store.blobs, digest)
-    with PackedRows(service.store.blobs, manifest.rows) as images:
+    with PackedRows(service.store.blobs, manifest.packs) as images:
         assert {row.path: images.read(row) for row in manifest.rows} == files
     assert len(manifest.packs) == 2
     assert {row.path for row in manifest.rows if row.split == "test"} == {

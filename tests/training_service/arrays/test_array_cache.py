@@ -91,7 +91,7 @@ def test_a_dataset_is_decoded_once(tmp_path: Path, ingested: tuple[LocalBlobs, I
     blobs, dataset = ingested
     first, reported = prepared(blobs, dataset, ArrayCache(tmp_path / "pixels", 10**9))
     rows = dataset.manifest.rows
-    with PackedRows(blobs, rows) as images:
+    with PackedRows(blobs, dataset.manifest.packs) as images:
         expected = [to_pixels(decode_image(images.read(row), max_pixels=10**6), SPEC) for row in rows]
     np.testing.assert_array_equal(first.rows.arrays["pixels"], np.stack(expected))
     assert reported[:2] == [8, 16]

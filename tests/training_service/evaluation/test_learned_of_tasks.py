@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from model_store.tasks import Classification, MultiLabel, Regression, Task
-from training_service.datasets.manifest import DatasetManifest, DatasetRow, Target
+from training_service.datasets.manifest import DatasetManifest, DatasetRow, RowColumns, Target
 from training_service.datasets.splits import Split, SplitSpec
 from training_service.evaluation.learned_rows import LearnedRows
 from training_service.modalities.image.near_duplicates import perceptual_hash
@@ -32,7 +32,7 @@ def row(seed: int, target: Target, *, is_changed: bool = False) -> DatasetRow:
 def test_near_duplicates_are_found_across_tasks(task: Task, target: Target) -> None:
     """A version for several labels, on a base that learned one label a picture, is not judged by changed copies."""
     learned = row(1, 0)
-    rows = (row(1, target, is_changed=True), row(2, target))
+    rows = RowColumns.of([row(1, target, is_changed=True), row(2, target)])
     manifest = DatasetManifest("image", task, SplitSpec(), (), rows)
     found = LearnedRows({learned.sha256: ("red", learned.facts)}).among(manifest, np.arange(2))
     assert found.tolist() == [True, False]

@@ -9,7 +9,7 @@ from typing import Any
 
 from model_store.errors import InvalidInput
 from training_service.datasets.columns import ColumnRole
-from training_service.datasets.examples import Example, ReadExamples, RejectedFile
+from training_service.datasets.examples import Example, Examples, ReadExamples, RejectedFile
 from training_service.datasets.files.formats import Format
 from training_service.datasets.labelled.checked_files import Check, GoodFile, SecondName, TableFile, checked_files
 from training_service.datasets.labelled.layouts import Layout, Place, read_layout
@@ -42,7 +42,7 @@ def read_labelled(reading: Reading, noun: str, check: Check, groups: Sequence[st
     used = {file.name if file is not None else "", SPLIT_FILE if layout.split_source is SplitSource.FILE else ""}
     reason = f"it does not lie beside the {noun}s, or says nothing of them"
     reading.rejected.extend(RejectedFile(path, reason) for path in files.tables if posixpath.basename(path) not in used)
-    examples = []
+    examples = Examples()
     for example, place in zip(found, layout.places, strict=True):
         if isinstance(place, Place):
             own = replace(example, path=place.path, target=place.target, split=place.split, group=place.group)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training_service.datasets.splits import Split
+import numpy as np
+
+from training_service.datasets.columnar.rows import RowColumns
+from training_service.datasets.splits import SPLITS
 
 _SHOWN = 20
 
 
-def label_counts(labels: Sequence[str], found: Iterable[tuple[object, Split]]) -> list[dict[str, Any]]:
-    """Return the number of found indices of each label, by split."""
-    counts = Counter(found)
+def label_counts(labels: Sequence[str], rows: RowColumns) -> list[dict[str, Any]]:
+    """Return the number of rows of each label, by split."""
+    places = rows.targets.values.astype(np.int64) * len(SPLITS) + np.repeat(rows.splits, rows.targets.lengths)
+    counts = np.bincount(places, minlength=len(labels) * len(SPLITS)).reshape(-1, len(SPLITS)).tolist()
     return [
-        {"label": name, **{f"num_{split}": counts[index, split] for split in Split}}
-        for index, name in enumerate(labels)
+        {"label": name, **{f"num_{split}": count for split, count in zip(SPLITS, of_label, strict=True)}}
+        for name, of_label in zip(labels, counts, strict=True)
     ]
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.tasks import MultiLabel, Task
-from training_service.datasets.examples import Example, NamedTarget, ReadExamples
-from training_service.datasets.manifest import DatasetRow, Target
-from training_service.datasets.splits import MIN_ROWS_PER_LABEL, Split, SplitSpec
+from training_service.datasets.examples import Examples, NamedTarget, ReadExamples
+from training_service.datasets.groups import Groups
+from training_service.datasets.manifest import RowColumns, Target
+from training_service.datasets.splits import MIN_ROWS_PER_LABEL, SPLITS, Split, SplitSpec
 from training_service.datasets.stratified import assign_stratified
 from training_service.datasets.targets.counts import label_counts, shown_counts
 from training_service.datasets.targets.protocol import TargetsRefused
@@ -47,10 +48,10 @@ def conflict(targets: Sequence[NamedTarget]) -> str:
     return f"has different labels: {', '.join(shown)}"
 
 
-def check(examples: Sequence[Example], read: ReadExamples, noun: str, labels_are: str) -> None:  # noqa: ARG001  labels are columns
+def check(examples: Examples, read: ReadExamples, noun: str, labels_are: str) -> None:  # noqa: ARG001  labels are columns
     """Raise TargetsRefused for too many labels, or for one with too few examples."""
     counts = Counter(dict.fromkeys(read.names, 0))
-    counts.update(label for example in examples for label in _labels(example.target))
+    counts.update(label for target in examples.targets for label in _labels(target))
     if not 1 <= len(counts) <= MAX_LABELS:
         raise TargetsRefused(f"must have 1 to {MAX_LABELS} labels; found {len(counts)}")
     if small := {label: count for label, count in counts.items() if count < MIN_ROWS_PER_LABEL}:
@@ -59,36 +60,35 @@ def check(examples: Sequence[Example], read: ReadExamples, noun: str, labels_are
         )
 
 
-def assign(examples: Sequence[Example], groups: Sequence[int], split: SplitSpec, read: ReadExamples) -> list[Split]:
+def assign(examples: Examples, groups: Groups, split: SplitSpec, read: ReadExamples) -> list[Split]:
     """Assign so that each label has its share in each split."""
     return assign_stratified(
-        [example.sha256 for example in examples],
-        [_labels(example.target) for example in examples],
+        examples.sha256,
+        [_labels(target) for target in examples.targets],
         split,
         groups=groups,
-        fixed=[example.split for example in examples],
+        fixed=examples.splits,
         held_out=read.held_out,
     )
 
 
-def check_splits(task: Task, rows: Sequence[DatasetRow]) -> None:
+def check_splits(task: Task, rows: RowColumns) -> None:
     """Raise TargetsRefused where a label is on no row to train on."""
-    found = {index for row in rows if row.split is Split.TRAIN for index in _indices(row.target)}
+    found = set(rows.targets.values[np.repeat(rows.splits == SPLITS.index(Split.TRAIN), rows.targets.lengths)].tolist())
     if missing := [name for index, name in enumerate(task.names) if index not in found]:
         raise TargetsRefused(f"has nothing to train on with the labels {', '.join(map(repr, missing[:20]))}")
 
 
-def array(task: Task, rows: Sequence[DatasetRow]) -> NDArray[Any]:
+def array(task: Task, rows: RowColumns) -> NDArray[Any]:
     """Return float32 [n, labels], 1 where a row has a label, 0 elsewhere."""
     array = np.zeros((len(rows), len(task.names)), np.float32)
-    for position, row in enumerate(rows):
-        array[position, list(_indices(row.target))] = 1
+    array[np.repeat(np.arange(len(rows)), rows.targets.lengths), rows.targets.values.astype(np.int64)] = 1
     return array
 
 
-def statistics(task: Task, rows: Sequence[DatasetRow]) -> Mapping[str, Any]:
+def statistics(task: Task, rows: RowColumns) -> Mapping[str, Any]:
     """Return the number of rows of each label, by split."""
-    return {"labels": label_counts(task.names, ((each, row.split) for row in rows for each in _indices(row.target)))}
+    return {"labels": label_counts(task.names, rows)}
 
 
 def rows_per_output(statistics: Mapping[str, Any]) -> float:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from model_store.errors import StoreError
 from model_store.tasks import Task
-from training_service.datasets.examples import Example, NamedTarget, ReadExamples
-from training_service.datasets.manifest import DatasetRow, Target
+from training_service.datasets.examples import Examples, NamedTarget, ReadExamples
+from training_service.datasets.groups import Groups
+from training_service.datasets.manifest import RowColumns, Target
 from training_service.datasets.splits import Split, SplitSpec
 
 
@@ -41,25 +42,23 @@ class Targets(Protocol):
         """Say that examples with the same bytes have different targets."""
         ...
 
-    def check(self, examples: Sequence[Example], read: ReadExamples, noun: str, labels_are: str) -> None:
+    def check(self, examples: Examples, read: ReadExamples, noun: str, labels_are: str) -> None:
         """Raise TargetsRefused where the examples do not suffice."""
         ...
 
-    def assign(
-        self, examples: Sequence[Example], groups: Sequence[int], split: SplitSpec, read: ReadExamples
-    ) -> list[Split]:
+    def assign(self, examples: Examples, groups: Groups, split: SplitSpec, read: ReadExamples) -> list[Split]:
         """Return a split for each example; examples of a group stay together if possible."""
         ...
 
-    def check_splits(self, task: Task, rows: Sequence[DatasetRow]) -> None:
+    def check_splits(self, task: Task, rows: RowColumns) -> None:
         """Raise TargetsRefused where the rows to train on say too little of a target."""
         ...
 
-    def array(self, task: Task, rows: Sequence[DatasetRow]) -> NDArray[Any]:
+    def array(self, task: Task, rows: RowColumns) -> NDArray[Any]:
         """Return the targets of rows as training takes them."""
         ...
 
-    def statistics(self, task: Task, rows: Sequence[DatasetRow]) -> Mapping[str, Any]:
+    def statistics(self, task: Task, rows: RowColumns) -> Mapping[str, Any]:
         """Return the summary of the targets for listings, as plain JSON values."""
         ...
 

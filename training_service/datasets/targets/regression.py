@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.tasks import Regression, Task
-from training_service.datasets.examples import Example, NamedTarget, ReadExamples
-from training_service.datasets.manifest import DatasetRow, Target
+from training_service.datasets.examples import Examples, NamedTarget, ReadExamples
+from training_service.datasets.groups import Groups
+from training_service.datasets.manifest import RowColumns, Target
 from training_service.datasets.splits import MIN_ROWS_PER_LABEL, Split, SplitSpec
 from training_service.datasets.stratified import assign_stratified
 from training_service.datasets.targets.protocol import TargetsRefused
@@ -48,7 +49,7 @@ def conflict(targets: Sequence[NamedTarget]) -> str:
     return f"has different targets: {', '.join(shown)}"
 
 
-def check(examples: Sequence[Example], read: ReadExamples, noun: str, labels_are: str) -> None:  # noqa: ARG001  no labels
+def check(examples: Examples, read: ReadExamples, noun: str, labels_are: str) -> None:  # noqa: ARG001  no labels
     """Raise TargetsRefused for too many targets, or too few examples."""
     if not 1 <= len(read.names) <= MAX_TARGETS:
         raise TargetsRefused(f"must have 1 to {MAX_TARGETS} targets; found {len(read.names)}")
@@ -56,39 +57,39 @@ def check(examples: Sequence[Example], read: ReadExamples, noun: str, labels_are
         raise TargetsRefused(f"needs at least {MIN_ROWS_PER_LABEL} different {noun}s; found {len(examples)}")
 
 
-def assign(examples: Sequence[Example], groups: Sequence[int], split: SplitSpec, read: ReadExamples) -> list[Split]:
+def assign(examples: Examples, groups: Groups, split: SplitSpec, read: ReadExamples) -> list[Split]:
     """Assign so that each tenth of each target's range of ranks has its share in each split."""
-    columns = zip(*(_numbers(example.target) for example in examples), strict=True)
+    columns = zip(*map(_numbers, examples.targets), strict=True)
     bins = [_bins(column) for column in columns]
     return assign_stratified(
-        [example.sha256 for example in examples],
+        examples.sha256,
         [tuple((column, each) for column, each in enumerate(row)) for row in zip(*bins, strict=True)],
         split,
         groups=groups,
-        fixed=[example.split for example in examples],
+        fixed=examples.splits,
         held_out=read.held_out,
     )
 
 
-def check_splits(task: Task, rows: Sequence[DatasetRow]) -> None:
+def check_splits(task: Task, rows: RowColumns) -> None:
     """Raise TargetsRefused where a target is the same in all rows to train on, as float32 has it."""
-    trained = array(task, [row for row in rows if row.split is Split.TRAIN])
+    trained = array(task, rows)[rows.positions(Split.TRAIN)]
     if same := [name for name, is_same in zip(task.names, (trained == trained[0]).all(axis=0), strict=True) if is_same]:
         rule = "has the same number, to seven digits, in every row to train on for"
         raise TargetsRefused(f"{rule} {', '.join(map(repr, same[:20]))}")
 
 
-def array(task: Task, rows: Sequence[DatasetRow]) -> NDArray[Any]:
+def array(task: Task, rows: RowColumns) -> NDArray[Any]:
     """Return float32 [n, targets]."""
-    return np.array([row.target for row in rows], np.float32).reshape(len(rows), len(task.names))
+    return rows.targets.values.astype(np.float32).reshape(len(rows), len(task.names))
 
 
-def statistics(task: Task, rows: Sequence[DatasetRow]) -> Mapping[str, Any]:
+def statistics(task: Task, rows: RowColumns) -> Mapping[str, Any]:
     """Return how each target is spread over all rows."""
-    columns = zip(*(_numbers(row.target) for row in rows), strict=True)
+    columns: list[list[float]] = rows.targets.values.astype(np.float64).reshape(len(rows), len(task.names)).T.tolist()
     return {
         "targets": [{"target": name, **_spread(column)} for name, column in zip(task.names, columns, strict=True)],
-        "num_train": sum(row.split is Split.TRAIN for row in rows),
+        "num_train": len(rows.positions(Split.TRAIN)),
     }
 
 

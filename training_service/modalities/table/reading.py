@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from model_store.errors import InvalidExample, InvalidInput, Violation
 from model_store.modalities.table.cells import MISSING
 from model_store.modalities.table.columns import CellKind, TableColumn
 from model_store.modalities.table.spec import MAX_COLUMNS
+from training_service.datasets.columnar.columns import NO_FACTS
 from training_service.datasets.columns import Column, ColumnRole, ColumnType
-from training_service.datasets.examples import NO_FACTS, Example, ReadExamples
+from training_service.datasets.examples import Example, Examples, ReadExamples
 from training_service.datasets.files.table_rows import TableRow
 from training_service.datasets.files.tables import TABLES, Table
 from training_service.datasets.manifest import DatasetManifest
@@ -88,7 +89,7 @@ class _Rows:
     def __post_init__(self) -> None:
         places = {name: place for place, name in enumerate(self.table.columns)}
         self._features = [(places[name], column) for name, column in self.schema.columns.items()]
-        self._examples: list[Example] = []
+        self._examples = Examples()
         self._targets = CellTargets(self.table, self.roles.targets)
         self._splits: list[Split | None] = []
         self._faults: list[str] = []
@@ -124,8 +125,7 @@ class _Rows:
         has_splits = self.roles.split is not None
         splits, held_out = given_splits(self._splits) if has_splits else (self._splits, HELD_OUT)
         examples = self._examples
-        for place, (target, split) in enumerate(zip(found.targets, splits, strict=True)):
-            examples[place] = replace(examples[place], target=target, split=split)
+        examples.set_targets(found.targets, splits)
         features = [Column(each.name, _TYPES[each.kind], ColumnRole.FEATURE) for each in self.schema.columns.values()]
         others = [each for each in self._all_columns(found.type) if each.name not in self.schema.columns]
         return ReadExamples(

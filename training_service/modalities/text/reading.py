@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 
 from model_store.errors import InvalidExample, InvalidInput, Violation
 from model_store.modalities.text.spec import checked_text
-from training_service.datasets.examples import Example, ReadExamples, RejectedFile
+from training_service.datasets.examples import Example, Examples, ReadExamples, RejectedFile
 from training_service.datasets.files.formats import Format
 from training_service.datasets.files.table_rows import TableRow
 from training_service.datasets.files.tables import Table
@@ -68,7 +68,7 @@ class _Rows:
     reading: Reading
 
     def __post_init__(self) -> None:
-        self._examples: list[Example] = []
+        self._examples = Examples()
         self._targets = CellTargets(self.table, self.roles.targets)
         self._splits: list[Split | None] = []
         self._faults: list[str] = []
@@ -109,8 +109,7 @@ class _Rows:
         has_splits = self.roles.split is not None
         splits, held_out = given_splits(self._splits) if has_splits else (self._splits, HELD_OUT)
         examples = self._examples
-        for place, (target, split) in enumerate(zip(found.targets, splits, strict=True)):
-            examples[place] = replace(examples[place], target=target, split=split)
+        examples.set_targets(found.targets, splits)
         return ReadExamples(
             examples,
             task=found.task,

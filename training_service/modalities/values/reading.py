@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import InvalidInput, Violation
 from model_store.modalities.values.spec import MAX_SIZE
-from training_service.datasets.examples import NO_FACTS, Example, ReadExamples
+from training_service.datasets.columnar.columns import NO_FACTS
+from training_service.datasets.examples import Example, Examples, ReadExamples
 from training_service.datasets.files.table_rows import TableRow
 from training_service.datasets.files.tables import MAX_NUMBER, TABLES, Table
 from training_service.datasets.reading import Reading
@@ -54,7 +55,7 @@ class _Rows:
     reading: Reading
 
     def __post_init__(self) -> None:
-        self._examples: list[Example] = []
+        self._examples = Examples()
         self._targets = CellTargets(self.table, self.roles.targets)
         self._splits: list[Split | None] = []
         self._sums = ColumnSums(len(self.roles.features))
@@ -91,8 +92,7 @@ class _Rows:
         has_splits = self.roles.split is not None
         splits, held_out = given_splits(self._splits) if has_splits else (self._splits, HELD_OUT)
         examples = self._examples
-        for place, (target, split) in enumerate(zip(found.targets, splits, strict=True)):
-            examples[place] = replace(examples[place], target=target, split=split)
+        examples.set_targets(found.targets, splits)
         return ReadExamples(
             examples,
             task=found.task,
