@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from maas.training.v1 import training_pb2
 
@@ -11,13 +12,28 @@ from maas_client.errors import InvalidArgument
 from maas_client.typed.shorthand import alias_name
 
 
+class Requirement(StrEnum):
+    """What a version must be, beyond the noise of the test examples, beside the one behind the alias."""
+
+    NOT_WORSE = "not_worse"
+    BETTER = "better"
+
+
+_REQUIREMENTS = {
+    Requirement.NOT_WORSE: training_pb2.PROMOTION_REQUIREMENT_NOT_WORSE,
+    Requirement.BETTER: training_pb2.PROMOTION_REQUIREMENT_BETTER,
+}
+
+
 @dataclass(frozen=True)
 class Gate:
     """What a version must reach to be promoted.
 
-    `metric` is one of the task's, its own where left out; it must reach `threshold` and be better than that of the
-    version behind the alias by `min_delta`, on at least `min_rows` test examples (20 by default). It then runs as a
-    shadow for `shadow_for`, on at least `shadow_min_rows` examples of requests (100 by default).
+    `metric` is one of the task's, its own where left out; it must reach `threshold`. Compared with that of the version
+    behind the alias, on at least `min_rows` test examples (20 by default), it must not be worse by more than noise, or
+    with `require` BETTER it must be better by more. `min_delta` below 0 allows a loss; above 0 it asks for an
+    improvement. The version then runs as a shadow for `shadow_for`, on at least `shadow_min_rows` examples of requests
+    (100 by default).
     """
 
     metric: str = ""
@@ -26,6 +42,7 @@ class Gate:
     min_rows: int | None = None
     shadow_for: timedelta = timedelta()
     shadow_min_rows: int | None = None
+    require: Requirement = Requirement.NOT_WORSE
 
 
 def promotion(model: str, promote: str | training_pb2.Promote, gate: Gate | None = None) -> training_pb2.Promote | None:
@@ -42,9 +59,11 @@ def promotion(model: str, promote: str | training_pb2.Promote, gate: Gate | None
             min_rows=gate.min_rows,
             shadow_for=gate.shadow_for,
             shadow_min_rows=gate.shadow_min_rows,
+            require=_REQUIREMENTS[gate.require],
         )
     if gate != Gate():
         raise InvalidArgument(
-            "a metric, threshold, delta, number of rows or shadow needs an alias to promote to: --promote production"
+            "a metric, threshold, delta, requirement, number of rows or shadow needs an alias to promote to: "
+            "--promote production"
         )
     return None

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from model_store.records.metrics import Interval
+
 
 class PromotionState(StrEnum):
     """The states of a promotion."""
@@ -17,6 +19,13 @@ class PromotionState(StrEnum):
     LOADING = "loading"
     SERVING = "serving"
     PROMOTED = "promoted"
+
+
+class Requirement(StrEnum):
+    """What a version must be, compared with the version behind the alias, beyond the noise of the rows they share."""
+
+    NOT_WORSE = "not_worse"
+    BETTER = "better"
 
 
 DEFAULT_MIN_ROWS = 20
@@ -30,8 +39,10 @@ OPEN = frozenset({PromotionState.SHADOWING, PromotionState.LOADING})
 class PromotionSpec:
     """The conditions on a job's version, on the test split, before an alias moves to it.
 
-    Its `metric` (empty: the task's own) must reach `threshold`, if any, and exceed the metric of the alias's version by
-    `min_delta`, on at least `min_rows` rows that neither version learned from. Then it runs as a shadow for
+    Its `metric` (empty: the task's own) must reach `threshold`, if any. Against the alias's version it must be what
+    `require` says, on at least `min_rows` rows that neither version learned from: NOT_WORSE unless it falls short by
+    more than noise, BETTER only if it exceeds by more. `min_delta` is the difference to fall short of or to exceed:
+    below 0 it allows a loss; above 0 the measured improvement must be as large too. Then it runs as a shadow for
     `shadow_seconds` and at least `shadow_min_rows` rows, and must not fail.
     """
 
@@ -42,6 +53,7 @@ class PromotionSpec:
     shadow_seconds: float = 0.0
     min_rows: int = DEFAULT_MIN_ROWS
     shadow_min_rows: int = DEFAULT_SHADOW_MIN_ROWS
+    require: Requirement = Requirement.NOT_WORSE
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -49,8 +61,8 @@ class PromotionSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read the form that `to_json` writes."""
-        return cls(**values)
+        """Read the form that `to_json` writes; jobs from before a condition existed have its default."""
+        return cls(**{**values, "require": Requirement(values.get("require", Requirement.NOT_WORSE))})
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,8 @@ class Verdict:
 
     `figure` is its metric, None without a value; `incumbent` the version that was behind the alias, and
     `incumbent_figure` the metric of the incumbent on the same `num_rows` rows. `num_left_out` counts the test rows that
-    one of them learned from.
+    one of them learned from. `interval` is where the difference of the two metrics lies, and `p_value` how probable one
+    of this size is between equally good versions; None where nothing was compared, or no such test is known.
     """
 
     passes: bool
@@ -69,6 +82,14 @@ class Verdict:
     incumbent_figure: float | None = None
     num_rows: int = 0
     num_left_out: int = 0
+    interval: Interval | None = None
+    p_value: float | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read plain JSON values; a verdict from before a figure existed lacks it."""
+        interval = values.get("interval")
+        return cls(**{**values, "interval": Interval(**interval) if interval is not None else None})
 
 
 @dataclass(frozen=True)
@@ -101,7 +122,7 @@ class Promotion:
         until = datetime.fromisoformat(values["until"]) if values["until"] is not None else None
         return cls(
             state=PromotionState(values["state"]),
-            verdict=Verdict(**values["verdict"]),
+            verdict=Verdict.from_json(values["verdict"]),
             reason=values["reason"],
             updated_at=datetime.fromisoformat(values["updated_at"]),
             until=until,

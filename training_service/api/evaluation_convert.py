@@ -61,15 +61,18 @@ def evaluated_message(evaluated: Evaluated) -> pb.EvaluateModelVersionResponse:
 
 def metrics_message(metrics: Metrics) -> model_store_pb2.Metrics:
     """Write metrics."""
-    intervals = {
-        name: model_store_pb2.Interval(low=each.low, high=each.high) for name, each in metrics.intervals.items()
-    }
+    intervals = {name: interval_message(each) for name, each in metrics.intervals.items()}
     message = model_store_pb2.Metrics(
         split=metrics.split, row_count=metrics.num_rows, values=metrics.values, intervals=intervals
     )
     if metrics.detail is not None:
         getattr(message, metrics.detail.kind).CopyFrom(_detail_message(metrics.detail))
     return message
+
+
+def interval_message(interval: Interval) -> model_store_pb2.Interval:
+    """Write an interval."""
+    return model_store_pb2.Interval(low=interval.low, high=interval.high)
 
 
 def _detail_message(

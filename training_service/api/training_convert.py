@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
 from maas.training.v1 import training_pb2 as pb
 
+from model_store.errors import InvalidInput
 from model_store.names import AliasName, VersionName, dataset_name, model_name
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import DEFAULT_MAX_FAILURES, REMARKS, JobEvent, JobSpec, TrainingJob
@@ -19,9 +20,10 @@ from model_store.records.promotion import (
     Promotion,
     PromotionSpec,
     PromotionState,
+    Requirement,
 )
 from model_store.records.resources import ModelVersion
-from training_service.api.evaluation_convert import PHASES, metrics_message
+from training_service.api.evaluation_convert import PHASES, interval_message, metrics_message
 from training_service.api.job_requests import JobRequest
 from training_service.api.recipe_convert import read_recipe, recipe_message
 from training_service.api.registry_convert import timestamp
@@ -46,6 +48,11 @@ _PROMOTION_STATES = {
     PromotionState.LOADING: pb.PROMOTION_STATE_LOADING,
     PromotionState.SERVING: pb.PROMOTION_STATE_SERVING,
     PromotionState.PROMOTED: pb.PROMOTION_STATE_PROMOTED,
+}
+
+_REQUIREMENTS = {
+    Requirement.NOT_WORSE: pb.PROMOTION_REQUIREMENT_NOT_WORSE,
+    Requirement.BETTER: pb.PROMOTION_REQUIREMENT_BETTER,
 }
 
 
@@ -137,6 +144,7 @@ def _read_promote(promote: pb.Promote) -> PromotionSpec:
         shadow_seconds=promote.shadow_for.seconds + promote.shadow_for.nanos / 1e9,
         min_rows=promote.min_rows if promote.HasField("min_rows") else DEFAULT_MIN_ROWS,
         shadow_min_rows=promote.shadow_min_rows if promote.HasField("shadow_min_rows") else DEFAULT_SHADOW_MIN_ROWS,
+        require=_read_requirement(promote.require),
     )
 
 
@@ -149,6 +157,18 @@ def _promote_message(spec: PromotionSpec, model_id: str) -> pb.Promote:
         shadow_for=timedelta(seconds=spec.shadow_seconds),
         min_rows=spec.min_rows,
         shadow_min_rows=spec.shadow_min_rows,
+        require=_REQUIREMENTS[spec.require],
+    )
+
+
+def _read_requirement(require: int) -> Requirement:
+    if require == pb.PROMOTION_REQUIREMENT_UNSPECIFIED:
+        return Requirement.NOT_WORSE
+    for requirement, each in _REQUIREMENTS.items():
+        if each == require:
+            return requirement
+    raise InvalidInput.of(
+        "training_job.promote.require", f"has no value {require}: leave it out, or say not worse or better"
     )
 
 
@@ -162,6 +182,8 @@ def _promotion_message(promotion: Promotion, model_id: str) -> pb.Promotion:
         incumbent_figure=verdict.incumbent_figure,
         row_count=verdict.num_rows,
         left_out_row_count=verdict.num_left_out,
+        interval=interval_message(verdict.interval) if verdict.interval is not None else None,
+        p_value=verdict.p_value,
         update_time=_timestamp(promotion.updated_at),
     )
 

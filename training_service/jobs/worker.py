@@ -24,7 +24,7 @@ from model_store.architectures import Chain
 from model_store.database.engine import Database
 from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.manifests import Manifest
-from model_store.names import AliasName, job_name
+from model_store.names import job_name
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import REMARKS, ErrorCode, JobError, JobSpec, TrainingJob
 from model_store.records.resources import ModelVersion
@@ -171,11 +171,11 @@ class Worker:
     def _gated(self, spec: JobSpec, tuned: FineTuned) -> Gated | None:
         if spec.promote is None:
             return None
-        alias, settings = AliasName(spec.model_id, spec.promote.alias), self._settings
+        settings = self._settings
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             evaluator = build_evaluator(settings, self._store, self._datasets, threads)
             comparison = Comparison(self._store, self._datasets, evaluator)
-            compared = comparison.measured(spec, tuned, alias, self._check_going_on)
+            compared = comparison.measured(spec, spec.promote, tuned, self._check_going_on)
         verdict = judge(
             spec.promote,
             TRAINING_TASKS[tuned.answers.task.kind],

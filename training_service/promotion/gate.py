@@ -1,4 +1,4 @@
-"""The gate: whether a new version may stand behind an alias, by one metric of it and of the version there now. Pure."""
+"""The gate: whether a new version may stand behind an alias, compared with the version there now. Pure."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from dataclasses import dataclass, replace
 from model_store.errors import InvalidInput, Violation
 from model_store.names import VersionName
 from model_store.records.metrics import Metrics
-from model_store.records.promotion import PromotionSpec, Verdict
+from model_store.records.promotion import PromotionSpec, Requirement, Verdict
+from training_service.evaluation.difference import Difference
 from training_service.tasks import TRAINING_TASKS, TrainingTask
 
 _MAX_SHADOW_SECONDS = 7 * 24 * 3600
 _MAX_MIN_ROWS = 1_000_000
 _ROUNDING = 1e-9  # of differences: 0.9 - 0.8 is a little less than 0.1
+_ASKED = {Requirement.NOT_WORSE: "no worse", Requirement.BETTER: "better"}
 
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The version behind an alias, and its metrics on the rows that the new one was measured on.
+    """The version behind an alias, and how far the new one is from it on the same rows.
 
     Where it cannot be measured there, `obstacle` says why.
     """
 
     name: VersionName
-    metrics: Metrics | None
+    difference: Difference | None
     obstacle: str = ""
 
 
@@ -87,13 +89,14 @@ def judge(
     """
     figure = metrics.values.get(spec.metric) if metrics is not None else None
     num_rows = metrics.num_rows if metrics is not None else 0
-    there = incumbent.name.number if incumbent is not None else None
-    before = incumbent.metrics.values.get(spec.metric) if incumbent is not None and incumbent.metrics else None
+    found = incumbent.difference if incumbent is not None else None
     reasons = [f"{spec.metric} {'has no value' if figure is None else _shown(figure)} on {num_rows} test rows"]
     if left_out.num_rows:
         reasons.append(f"{left_out.num_rows} more are left out, as {_learners(incumbent)} learned from them")
     if left_out.unknown:
         reasons.append(f"which rows were learned from in {', '.join(left_out.unknown)} is not known any more")
+    if incumbent is not None and found is not None and found.is_known:
+        reasons.append(f"{incumbent.name} has {_shown(found.other)}; {noise_text(found)}")
     is_judged = incumbent is not None or spec.threshold is not None
     if incumbent is not None and incumbent.obstacle:
         obstacles = [incumbent.obstacle]
@@ -101,11 +104,41 @@ def judge(
         obstacles = [_too_few(spec, num_rows, incumbent, left_out)]
     else:
         sign = -1 if task.metrics[spec.metric].is_better_lower else 1
-        obstacles = list(_obstacles(spec, sign, figure, incumbent, before))
-    if not obstacles and incumbent is not None and before is not None:
-        reasons.append(f"{incumbent.name} has {_shown(before)}")
-    text = "; ".join([*reasons, *obstacles])
-    return Verdict(not obstacles, text, figure, there, before, num_rows, left_out.num_rows)
+        obstacles = list(_obstacles(spec, sign, figure, incumbent))
+    return Verdict(
+        not obstacles,
+        "; ".join([*reasons, *obstacles]),
+        figure,
+        incumbent.name.number if incumbent is not None else None,
+        found.other if found is not None and math.isfinite(found.other) else None,
+        num_rows,
+        left_out.num_rows,
+        found.interval if found is not None and found.is_known else None,
+        found.p_value if found is not None else None,
+    )
+
+
+def asked_text(spec: PromotionSpec) -> str:
+    """Write what a version must be beside the one behind the alias, such as "no worse by more than 0.05"."""
+    if spec.min_delta > 0:
+        least = f"better by at least {spec.min_delta:g}"
+        return f"{least}, and by more than that beyond noise" if spec.require is Requirement.BETTER else least
+    if not spec.min_delta:
+        return f"{_ASKED[spec.require]} beyond noise"
+    if spec.require is Requirement.BETTER:
+        return f"at most {-spec.min_delta:g} worse, noise included"
+    return f"no worse by more than {-spec.min_delta:g} beyond noise"
+
+
+def noise_text(found: Difference) -> str:
+    """Say in words whether a difference is larger than noise, and by which test."""
+    is_larger = found.is_better or found.is_worse
+    test = f"p = {found.p_value:.2g} by McNemar's exact test, " if found.p_value is not None else ""
+    low, high = (f"{bound:+.4g}" for bound in (found.interval.low, found.interval.high))
+    return (
+        f"the difference of {found.figure - found.other:+.4g} is {'larger' if is_larger else 'smaller'} than noise "
+        f"({test}95 % interval {low} to {high})"
+    )
 
 
 def _shown(figure: float) -> str:
@@ -125,9 +158,7 @@ def _too_few(spec: PromotionSpec, num_rows: int, incumbent: Incumbent | None, le
     return f"{num_rows} rows are too few to judge by, as at least {spec.min_rows} are asked for (min_rows): {todo}"
 
 
-def _obstacles(
-    spec: PromotionSpec, sign: int, figure: float | None, incumbent: Incumbent | None, before: float | None
-) -> Iterator[str]:
+def _obstacles(spec: PromotionSpec, sign: int, figure: float | None, incumbent: Incumbent | None) -> Iterator[str]:
     """Yield the reasons against a version; `sign` is the sign of an improvement."""
     if figure is None:
         yield "nothing passes without one"
@@ -136,8 +167,15 @@ def _obstacles(
         yield f"{'at most' if sign < 0 else 'at least'} {spec.threshold:g} was asked for"
     if incumbent is None:
         return
-    if before is None:
-        yield incumbent.obstacle or f"{incumbent.name} has no {spec.metric} on these rows"
-    elif sign * (figure - before) < spec.min_delta - _ROUNDING:
-        better = f"better by at least {spec.min_delta:g}" if spec.min_delta else "at least as good"
-        yield f"{incumbent.name} has {_shown(before)}, and {better} was asked for"
+    if incumbent.difference is None or not incumbent.difference.is_known:
+        yield f"{incumbent.name} has no {spec.metric} on these rows"
+    elif not _is_enough(spec, incumbent.difference):
+        yield f"{asked_text(spec)} was asked for"
+
+
+def _is_enough(spec: PromotionSpec, found: Difference) -> bool:
+    if spec.min_delta > 0 and found.gain < spec.min_delta - _ROUNDING:
+        return False
+    if spec.require is Requirement.BETTER:
+        return found.exceeds(spec.min_delta)
+    return not found.falls_short_of(spec.min_delta)

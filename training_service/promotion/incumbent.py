@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from model_store.errors import (
     AliasNotFound,
     DamagedStore,
@@ -17,12 +19,14 @@ from model_store.errors import (
 from model_store.names import AliasName, VersionName
 from model_store.records.jobs import JobSpec
 from model_store.records.metrics import Metrics
+from model_store.records.promotion import PromotionSpec
 from model_store.records.resources import Lineage
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from model_store.tasks import Task
 from training_service.datasets.manifest import read_manifest
 from training_service.datasets.splits import Split
+from training_service.evaluation.difference import difference
 from training_service.evaluation.evaluate_version import checked_task
 from training_service.evaluation.evaluator import Evaluated, Evaluator
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
@@ -48,24 +52,31 @@ class Comparison:
         self._datasets = datasets
         self._evaluator = evaluator
 
-    def measured(self, spec: JobSpec, tuned: FineTuned, alias: AliasName, check: Callable[[], None]) -> Compared:
+    def measured(self, spec: JobSpec, asked: PromotionSpec, tuned: FineTuned, check: Callable[[], None]) -> Compared:
         """Measure a job's new version and the one behind the alias on rows of the test split that are held out of both.
 
-        Rows with labels that the other one lacks count as wrong for it. `check` ends this by raising.
+        They are compared by the metric that is asked for. Rows with labels that the other one lacks count as wrong for
+        it. `check` ends this by raising.
         """
         own = self.learned(Lineage(spec.base, spec.dataset_id, recipe=spec.recipe))
-        name = self._behind(alias)
+        name = self._behind(AliasName(spec.model_id, asked.alias))
         learned = own if name is None else own | self.learned(self._store.get_version(name).lineage)
         manifest = read_manifest(self._store.blobs, self._datasets.get(spec.dataset_id).digest)
         test = manifest.rows.positions(Split.TEST)
-        is_left = ~learned.among(manifest, test)
-        metrics = None
-        if is_left.any():
-            answers = tuned.answers.at(is_left)
-            metrics = TRAINING_TASKS[answers.task.kind].measure(answers, Split.TEST)
-        incumbent = self._incumbent(name, spec.dataset_id, own, check) if name is not None and is_left.any() else None
-        if name is not None and incumbent is None:
+        is_left, incumbent = ~learned.among(manifest, test), None
+        if name is not None:
             incumbent = Incumbent(name, None, self._other_task(name, manifest.task))
+        task = TRAINING_TASKS[tuned.answers.task.kind]
+        if name is not None and is_left.any():
+            beside = evaluated_beside(self._evaluator, name, spec.dataset_id, own, check)
+            if isinstance(beside, str):
+                incumbent = Incumbent(name, None, beside)
+            else:
+                is_left &= np.isin(test, beside.positions)
+                other = beside.evaluation.answers.at(np.isin(beside.positions, test[is_left]))
+                found = difference(task, tuned.answers.at(is_left), other, asked.metric) if len(other) else None
+                incumbent = Incumbent(name, found)
+        metrics = task.measure(tuned.answers.at(is_left), Split.TEST) if is_left.any() else None
         return Compared(metrics, incumbent, LeftOut(int((~is_left).sum()), learned.unknown))
 
     def learned(self, lineage: Lineage) -> LearnedRows:
@@ -85,14 +96,6 @@ class Comparison:
         except (InvalidInput, IllegalState) as error:
             return _obstacle(name, error)
         return ""
-
-    def _incumbent(
-        self, name: VersionName, dataset_id: str, leave_out: LearnedRows, check: Callable[[], None]
-    ) -> Incumbent:
-        found = evaluated_beside(self._evaluator, name, dataset_id, leave_out, check)
-        if isinstance(found, str):
-            return Incumbent(name, None, found)
-        return Incumbent(name, found.evaluation.metrics)
 
 
 def evaluated_beside(

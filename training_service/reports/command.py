@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from model_store.records.jobs import JobSpec
-from model_store.records.promotion import DEFAULT_MIN_ROWS, DEFAULT_SHADOW_MIN_ROWS, PromotionSpec
+from model_store.records.promotion import DEFAULT_MIN_ROWS, DEFAULT_SHADOW_MIN_ROWS, PromotionSpec, Requirement
 from training_service.recipes.recipe import DEFAULTS, Recipe
 
 
@@ -31,6 +31,8 @@ def _promotion(spec: PromotionSpec) -> Iterator[str]:
         yield from ("--min-rows", str(spec.min_rows))
     if spec.shadow_min_rows != DEFAULT_SHADOW_MIN_ROWS:
         yield from ("--shadow-min-rows", str(spec.shadow_min_rows))
+    if spec.require is not Requirement.NOT_WORSE:
+        yield from ("--require", str(spec.require))
 
 
 def _settings(recipe: Recipe) -> Iterator[str]:

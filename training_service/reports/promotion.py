@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from model_store.names import AliasName, VersionName
 from model_store.records.promotion import Promotion, PromotionSpec, PromotionState
+from training_service.promotion.gate import asked_text
 from training_service.reports.facts import JobFacts
 
 _MOODS = {PromotionState.REFUSED: "bad", PromotionState.PROMOTED: "good", PromotionState.SERVING: "good"}
@@ -32,16 +33,14 @@ def promotion(facts: JobFacts) -> PromotionSection | None:
         return None
     alias = AliasName(facts.job.spec.model_id, spec.alias)
     if outcome is None or version is None:
-        return PromotionSection(alias, asked_text(spec))
+        return PromotionSection(alias, required_text(spec))
     mood = _MOODS.get(outcome.state, "open")
-    return PromotionSection(alias, asked_text(spec), mood, list(_figures(outcome, version)))
+    return PromotionSection(alias, required_text(spec), mood, list(_figures(outcome, version)))
 
 
-def asked_text(spec: PromotionSpec) -> str:
+def required_text(spec: PromotionSpec) -> str:
     """Write what a version must reach, as what follows "it must have"."""
-    compared = f"{spec.metric} no worse than the version behind the alias"
-    if spec.min_delta:
-        compared = f"{spec.metric} better by {spec.min_delta:g} than the version behind the alias"
+    compared = f"{spec.metric} {asked_text(spec)}, compared with the version behind the alias"
     return compared if spec.threshold is None else f"{compared}, and no worse than {spec.threshold:g}"
 
 

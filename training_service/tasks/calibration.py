@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training_service.tasks.bootstrap import Counts
+from training_service.tasks.sampled import Sampled
+
 NUM_BINS = 15
 Numbers = NDArray[np.float64]
 
@@ -31,3 +34,17 @@ class Confidence:
         """
         gaps = np.bincount(self.bins, weights=self.is_right - self.confidence, minlength=NUM_BINS)
         return float(np.abs(gaps).sum() / len(self.confidence))
+
+    def sampled_error(self, num_rows: int) -> Sampled:
+        """Return the error of samples of the rows; scores stand row by row, as many for each."""
+        rows = np.repeat(np.arange(num_rows), len(self.confidence) // num_rows)
+        gaps = np.zeros((num_rows, NUM_BINS))
+        np.add.at(gaps, (rows, self.bins), self.is_right - self.confidence)
+        single, num_scores = gaps.astype(np.float32), len(self.confidence) / num_rows
+
+        def error(counts: Counts) -> Numbers:
+            sums = np.abs(counts @ single).sum(axis=1, dtype=np.float64)
+            errors: Numbers = sums / (counts.sum(axis=1) * num_scores)
+            return errors
+
+        return error

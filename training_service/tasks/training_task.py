@@ -13,7 +13,7 @@ from torch import Tensor
 from model_store.records.metrics import Metrics
 from model_store.tasks import Task
 from training_service.markup.sections import Section, Table
-from training_service.tasks.bootstrap import Counts
+from training_service.tasks.sampled import Sampled
 from training_service.tasks.target_scale import TargetScale
 
 Outputs = NDArray[np.float32]
@@ -46,9 +46,15 @@ class FitHead(Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """How one metric is written and compared. A share is 0 to 1, and drawn as such; a quantity has any size."""
+    """How one metric is written and compared. A share is 0 to 1, and drawn as such; a quantity has any size.
+
+    `sampled` gives the metric of bootstrap samples of the answers' rows, NaN where it has no value. A metric that is a
+    share of right rows has `is_right`, which says of each row whether it is right, [n].
+    """
 
     title: str
+    sampled: Callable[[Answers], Sampled]
+    is_right: Callable[[Answers], NDArray[np.bool_]] | None = None
     is_better_lower: bool = False
     is_share: bool = True
     is_quantity: bool = False
@@ -111,10 +117,6 @@ class Baseline:
     text: str
 
 
-Sampled = Callable[[Counts], Numbers]
-"""A figure of bootstrap samples, [samples], by how often each has each row: counts [samples, rows]."""
-
-
 class Match(Protocol):
     """Matches the names of a dataset's targets with a version's."""
 
@@ -169,8 +171,6 @@ class TrainingTask:
     """The task with the temperature that suits outputs for rows which the head was not fitted on."""
     measure: Callable[[Answers, str], Metrics]
     """The metrics of answers on a split."""
-    sampled: Callable[[Answers], Sampled]
-    """The headline metric of bootstrap samples of the answers' rows; NaN where it has no value."""
     baseline: Callable[[Task, Targets], Baseline]
     """The plain answer, by the targets of training rows."""
     match: Match

@@ -15,7 +15,7 @@ from maas_client.commands.training.before_upload import DATASETS, check_exists, 
 from maas_client.commands.training.uploading import upload
 from maas_client.next_steps import await_answer, show_next_steps
 from maas_client.typed.data_options import Group, Ignored, Modality, SchemaFile, Targets, Task, TextColumn, data_options
-from maas_client.typed.gates import Gate
+from maas_client.typed.gates import Gate, Requirement
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX, finite
 from maas_client.typed.recipe_fields import RECIPE, RecipeFields
 from maas_client.typed.recipe_options import with_recipe_options
@@ -58,10 +58,17 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     promote: Annotated[
         str,
         typer.Option(
-            help="Alias to point at the new version if it is no worse than the one that is there.",
+            help="Alias to point at the new version unless it is worse than the one that is there, beyond noise.",
             rich_help_panel=_PROMOTION,
         ),
     ] = "",
+    require: Annotated[
+        Requirement,
+        typer.Option(
+            help="not_worse: promote unless it is worse beyond noise; better: only if it is better beyond noise.",
+            rich_help_panel=_PROMOTION,
+        ),
+    ] = Requirement.NOT_WORSE,
     metric: Annotated[
         str,
         typer.Option(
@@ -73,7 +80,10 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         typer.Option(callback=finite, help="What the metric must reach.", rich_help_panel=_PROMOTION),
     ] = None,
     min_delta: Annotated[
-        float, typer.Option(callback=finite, help="By how much it must be better.", rich_help_panel=_PROMOTION)
+        float,
+        typer.Option(
+            callback=finite, help="By how much it must be better; below 0: may be worse.", rich_help_panel=_PROMOTION
+        ),
     ] = 0.0,
     min_rows: Annotated[
         int | None,
@@ -161,6 +171,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         min_rows=min_rows,
         shadow_for=timedelta(seconds=shadow_for),
         shadow_min_rows=shadow_min_rows,
+        require=require,
     )
     with Client() as client:
         found = describe_data(client, data, modality=asked["modality"], task=task)

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from model_store.tasks import Classification, MultiLabel, Regression, Task
-from training_service.evaluation.difference import difference
+from training_service.evaluation.difference import difference, mcnemar
 from training_service.tasks import TRAINING_TASKS
 from training_service.tasks.training_task import Answers, Outputs
 
@@ -53,6 +54,46 @@ def test_the_figures_are_those_that_the_task_measures(kind: int) -> None:
     assert found.num_rows == NUM_ROWS
     assert found.is_better
     assert difference(task, other, own).is_worse
+
+
+@pytest.mark.parametrize("kind", range(3), ids=list(TRAINING_TASKS))
+def test_every_metric_of_a_sample_is_what_the_task_measures_of_its_rows(kind: int) -> None:
+    """Of all rows once, and of rows drawn with replacement, rows of equal scores among them."""
+    (task, outputs, true) = noisy(0.9, 4)[kind]
+    outputs = outputs.round(1)
+    training_task, random = TRAINING_TASKS[task.kind], np.random.default_rng(5)
+    draws = [np.arange(NUM_ROWS), *random.integers(0, NUM_ROWS, (3, NUM_ROWS))]
+    counts = np.stack([np.bincount(drawn, minlength=NUM_ROWS) for drawn in draws]).astype(np.float32)
+    measured = [training_task.measure(Answers(outputs[drawn], true[drawn], task), "test").values for drawn in draws]
+    for name, metric in training_task.metrics.items():
+        found = metric.sampled(Answers(outputs, true, task))(counts)
+        if name in measured[0]:
+            assert found == pytest.approx([each[name] for each in measured], rel=1e-4, abs=1e-6), name
+
+
+def test_a_metric_that_is_better_when_lower_gains_by_falling() -> None:
+    """The interval is that of the plain difference."""
+    task, (first, second) = TRAINING_TASKS["regression"], (noisy(size, 1)[2] for size in (0.3, 0.9))
+    own, other = (Answers(outputs, true, task) for task, outputs, true in (first, second))
+    found = difference(task, own, other, "rmse")
+    assert found.interval.high < 0 < found.gain
+    assert (found.is_better, found.is_worse, found.p_value) == (True, False, None)
+    assert found.exceeds(found.gain / 2)
+    assert not found.exceeds(found.gain)
+    assert not found.falls_short_of(found.gain)
+    assert found.falls_short_of(found.gain * 2)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (5, 0), (6, 0), (3, 14), (40, 60)])
+def test_the_p_value_is_that_of_a_binomial_test(first: int, second: int) -> None:
+    """Two-sided, of the rows that only one has right; five against none are noise, six are not."""
+    expected = binomtest(first, first + second).pvalue if first + second else 1
+    assert mcnemar(first, second) == pytest.approx(expected)
+    found = difference(
+        TRAINING_TASKS["classification"], right_but_for(*range(second)), right_but_for(*range(60, 60 + first))
+    )
+    assert found.p_value == pytest.approx(expected)
+    assert (found.is_better, found.is_worse) == (expected < 0.05 and first > second, expected < 0.05 and first < second)
 
 
 def test_answers_that_are_the_same_do_not_differ() -> None:

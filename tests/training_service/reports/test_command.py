@@ -17,7 +17,7 @@ from maas_client.typed.recipe_fields import recipe_field_types
 from maas_client.typed.recipes import recipe_of
 from model_store.names import VersionName
 from model_store.records.jobs import JobSpec
-from model_store.records.promotion import PromotionSpec
+from model_store.records.promotion import PromotionSpec, Requirement
 from training_service.recipes.recipe import DEFAULTS, ENUMS, OPTIMIZER_FIELDS, Recipe, RecipeName
 from training_service.reports.command import finetune_command
 
@@ -81,8 +81,8 @@ def test_every_hyperparameter_can_be_chosen_again(name: RecipeName, field: str) 
 
 def test_the_gate_is_asked_for_too() -> None:
     """With all that it goes by."""
-    spec = replace(SPEC, promote=PromotionSpec("production", "log_loss", 0.5, 0.01, 60.0, 7, 8))
+    spec = replace(SPEC, promote=PromotionSpec("production", "log_loss", 0.5, 0.01, 60.0, 7, 8, Requirement.BETTER))
     found = understood(spec)
-    options = ("promote", "metric", "threshold", "min_delta", "shadow_for", "min_rows", "shadow_min_rows")
-    assert [found[each] for each in options] == ["production", "log_loss", 0.5, 0.01, 60.0, 7, 8]
+    options = ("promote", "metric", "threshold", "min_delta", "shadow_for", "min_rows", "shadow_min_rows", "require")
+    assert [found[each] for each in options] == ["production", "log_loss", 0.5, 0.01, 60.0, 7, 8, "better"]
     assert understood(replace(SPEC, alias="staging"))["alias"] == "staging"

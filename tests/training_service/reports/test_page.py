@@ -187,7 +187,7 @@ def test_a_refusal_is_told_with_both_figures(service: RunningService, tuned: pb.
     opening = f"Too few rows to compare with {tuned.version}, which {PRODUCTION} names: accuracy"
     assert opening in " ".join(page.texts["section"][0].split())
     assert refused_job.promotion.reason in text
-    assert "accuracy better by 0.5 than the version behind the alias" in text
+    assert "accuracy better by at least 0.5, compared with the version behind the alias" in text
     assert f"{tuned.version}, behind the alias{refused_job.promotion.incumbent_figure:.4f}" in text
     assert f"{refused_job.version}, the new one{refused_job.promotion.figure:.4f}" in text
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from training_service.tasks.classification import sampled
 from training_service.tasks.classification.matching import match
-from training_service.tasks.classification.metrics import measure, row_losses, sampled, validate
+from training_service.tasks.classification.metrics import is_among_best, is_best, measure, row_losses, validate
 from training_service.tasks.classification.report import mistakes, sections
 from training_service.tasks.classification.training import (
     STRENGTHS,
@@ -21,13 +22,15 @@ CLASSIFICATION = TrainingTask(
     kind="classification",
     headline="accuracy",
     metrics={
-        "accuracy": Metric("Accuracy"),
-        "macro_f1": Metric("Macro F1"),
-        "top5_accuracy": Metric("Top-5 accuracy"),
-        "roc_auc": Metric("ROC AUC"),
-        "log_loss": Metric("Log loss", is_better_lower=True, is_share=False, unit="nats"),
-        "expected_calibration_error": Metric("Calibration error", is_better_lower=True),
-        "uncalibrated_error": Metric("Calibration error before scaling", is_better_lower=True),
+        "accuracy": Metric("Accuracy", sampled.accuracy, is_best),
+        "macro_f1": Metric("Macro F1", sampled.macro_f1),
+        "top5_accuracy": Metric("Top-5 accuracy", sampled.top5_accuracy, is_among_best),
+        "roc_auc": Metric("ROC AUC", sampled.roc_auc),
+        "log_loss": Metric("Log loss", sampled.log_loss, is_better_lower=True, is_share=False, unit="nats"),
+        "expected_calibration_error": Metric("Calibration error", sampled.calibration_error, is_better_lower=True),
+        "uncalibrated_error": Metric(
+            "Calibration error before scaling", sampled.uncalibrated_error, is_better_lower=True
+        ),
     },
     has_classes=True,
     strengths=STRENGTHS,
@@ -40,7 +43,6 @@ CLASSIFICATION = TrainingTask(
     fit_head=fit_head,
     calibrated=calibrated,
     measure=measure,
-    sampled=sampled,
     baseline=baseline,
     match=match,
     sections=sections,

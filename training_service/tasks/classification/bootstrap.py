@@ -25,11 +25,11 @@ def intervals(matrix: Counts, seed: int = 0) -> tuple[Interval, Interval]:
     true, predicted = matrix.nonzero()
     counts, random = matrix[true, predicted], np.random.default_rng(seed)
     num_rows = int(counts.sum())
-    figures = [
-        _figures(random.multinomial(num_rows, counts / num_rows, _SAMPLES_AT_ONCE), true, predicted, len(matrix))
+    found = [
+        figures(random.multinomial(num_rows, counts / num_rows, _SAMPLES_AT_ONCE), true, predicted, len(matrix))
         for _ in range(NUM_SAMPLES // _SAMPLES_AT_ONCE)
     ]
-    (low, high) = np.percentile(np.concatenate(figures), _PERCENTILES, axis=0)
+    (low, high) = np.percentile(np.concatenate(found), _PERCENTILES, axis=0)
     return Interval(float(low[0]), float(high[0])), Interval(float(low[1]), float(high[1]))
 
 
@@ -43,8 +43,8 @@ def macro_f1(
     return mean
 
 
-def _figures(samples: Counts, true: Counts, predicted: Counts, num_labels: int) -> NDArray[np.float64]:
-    """Return accuracy and macro F1 of counts [samples, cells], whose cells are these."""
+def figures(samples: NDArray[np.number], true: Counts, predicted: Counts, num_labels: int) -> NDArray[np.float64]:
+    """Return accuracy and macro F1, [samples, 2], of counts [samples, cells] of cells (or rows) with these labels."""
     is_right = true == predicted
     right = _sums(samples[:, is_right], true[is_right], num_labels)
     accuracy = right.sum(axis=1) / samples.sum(axis=1)
@@ -52,7 +52,7 @@ def _figures(samples: Counts, true: Counts, predicted: Counts, num_labels: int) 
     return np.stack([accuracy, f1], axis=1)
 
 
-def _sums(samples: Counts, labels: Counts, num_labels: int) -> Counts:
+def _sums(samples: NDArray[np.number], labels: Counts, num_labels: int) -> Counts:
     """Add counts [samples, cells] up by the label of each cell: [samples, labels]."""
     sums = np.zeros((len(samples), num_labels), np.int64)
     if len(labels):

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.records.metrics import ClassificationDetail, LabelMetrics, Metrics
-from training_service.tasks.bootstrap import Counts
 from training_service.tasks.calibration import Confidence
 from training_service.tasks.classification.bootstrap import intervals, macro_f1
-from training_service.tasks.training_task import Answers, Sampled, Validation
+from training_service.tasks.training_task import Answers, Validation
 
 _MIN_TOP5_LABELS = 11
 """Of ten labels, any five have half of the rows: a top-5 accuracy says nothing."""
@@ -39,7 +38,7 @@ def measure(answers: Answers, split: str) -> Metrics:
         "accuracy": float((predicted == labels).mean()),
         "macro_f1": float(macro_f1(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))),
         "expected_calibration_error": confidence(scores, labels).error,
-        "top5_accuracy": _top_accuracy(logits, labels, 5) if len(names) >= _MIN_TOP5_LABELS else None,
+        "top5_accuracy": float(is_among_best(answers).mean()) if len(names) >= _MIN_TOP5_LABELS else None,
         "log_loss": loss if math.isfinite(loss) else None,
         "roc_auc": _roc_auc(scores, labels),
         "uncalibrated_error": confidence(softmax(logits), labels).error,
@@ -63,17 +62,6 @@ def measure(answers: Answers, split: str) -> Metrics:
 def validate(logits: Logits, labels: Labels) -> Validation:
     """Return the accuracy and the cross entropy."""
     return Validation(float((logits.argmax(axis=1) == labels).mean()), cross_entropy(logits, labels))
-
-
-def sampled(answers: Answers) -> Sampled:
-    """Return the accuracy of samples of the rows."""
-    is_right = (answers.outputs.argmax(axis=1) == answers.targets).astype(np.float32)
-
-    def accuracy(counts: Counts) -> NDArray[np.float64]:
-        shares: NDArray[np.float64] = (counts @ is_right).astype(np.float64) / counts.sum(axis=1)
-        return shares
-
-    return accuracy
 
 
 def confidence(scores: NDArray[np.float64], labels: Labels) -> Confidence:
@@ -101,14 +89,22 @@ def softmax(logits: Logits) -> NDArray[np.float64]:
     return powers
 
 
-def _top_accuracy(logits: Logits, labels: Labels, num_best: int) -> float:
-    """Return the share of rows whose label is among the best; of equal logits the first label is better.
+def is_best(answers: Answers) -> NDArray[np.bool_]:
+    """Say of each row whether its label is predicted."""
+    right: NDArray[np.bool_] = answers.outputs.argmax(axis=1) == answers.targets
+    return right
+
+
+def is_among_best(answers: Answers, num_best: int = 5) -> NDArray[np.bool_]:
+    """Say of each row whether its label is among the best; of equal logits the first label is better.
 
     As in serving. scikit-learn's `top_k_accuracy_score` takes the last one, and has no rows that are wrong anyway.
     """
+    logits, labels = answers.outputs, answers.targets
     own = logits[np.arange(len(labels)), labels][:, None]
     is_better = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < labels[:, None]))
-    return float(((is_better.sum(axis=1) < num_best) & np.isfinite(own[:, 0])).mean())
+    right: NDArray[np.bool_] = (is_better.sum(axis=1) < num_best) & np.isfinite(own[:, 0])
+    return right
 
 
 def _roc_auc(scores: NDArray[np.float64], labels: Labels) -> float | None:

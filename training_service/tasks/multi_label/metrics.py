@@ -11,7 +11,8 @@ from model_store.records.metrics import LabelMetrics, Metrics, MultiLabelDetail
 from training_service.tasks.bootstrap import Counts, row_intervals
 from training_service.tasks.calibration import Confidence
 from training_service.tasks.classification.bootstrap import macro_f1
-from training_service.tasks.training_task import Answers, Outputs, Sampled, Validation
+from training_service.tasks.sampled import Sampled
+from training_service.tasks.training_task import Answers, Outputs, Validation
 
 Truth = NDArray[np.float32]
 """1 where a row has a label, 0 elsewhere: [n, labels]."""
@@ -36,14 +37,14 @@ def measure(answers: Answers, split: str) -> Metrics:
         "macro_f1": float(macro_f1(right, num_true, num_predicted)) if (num_true + num_predicted).any() else None,
         "micro_f1": float(_micro_f1(right, num_true, num_predicted)) if (num_true + num_predicted).any() else None,
         "mean_average_precision": float(np.mean(found)) if found else None,
-        "subset_accuracy": float((predicted == truth).all(axis=1).mean()),
+        "subset_accuracy": float(is_exact(answers).mean()),
         "log_loss": loss if math.isfinite(loss) else None,
         "expected_calibration_error": confidence(divided, truth).error,
         "uncalibrated_error": confidence(outputs, truth).error,
     }
     kept = {name: value for name, value in values.items() if value is not None}
     intervals = dict(
-        zip(("macro_f1", "micro_f1"), row_intervals(len(truth), _sampled_f1(predicted, truth)), strict=True)
+        zip(("macro_f1", "micro_f1"), row_intervals(len(truth), sampled_f1(predicted, truth)), strict=True)
     )
     return Metrics(
         split=split,
@@ -67,10 +68,10 @@ def validate(outputs: Outputs, truth: Truth) -> Validation:
     return Validation(float(macro_f1(*counts)) if has_any else 0.0, log_loss(outputs, truth))
 
 
-def sampled(answers: Answers) -> Sampled:
-    """Return the macro F1 of samples of the rows."""
-    figures = _sampled_f1(answers.outputs >= 0, answers.targets > 0)
-    return lambda counts: figures(counts)[:, 0]
+def is_exact(answers: Answers) -> NDArray[np.bool_]:
+    """Say of each row whether it is given just its own labels."""
+    right: NDArray[np.bool_] = ((answers.outputs >= 0) == (answers.targets > 0)).all(axis=1)
+    return right
 
 
 def confidence(outputs: Outputs, truth: NDArray[np.bool_]) -> Confidence:
@@ -117,7 +118,7 @@ def _micro_f1(right: Numbers, num_true: Numbers, num_predicted: Numbers) -> Numb
     return score
 
 
-def _sampled_f1(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Sampled:
+def sampled_f1(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Sampled:
     """Return macro and micro F1 of samples of the rows: [samples, 2]."""
     parts = [each.astype(np.float32) for each in (predicted & truth, truth, predicted)]
 

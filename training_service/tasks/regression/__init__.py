@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from training_service.tasks.cross_validation import spread_folds
 from training_service.tasks.regression.matching import match
 from training_service.tasks.regression.metrics import measure, row_losses, sampled, validate
@@ -21,9 +23,9 @@ REGRESSION = TrainingTask(
     kind="regression",
     headline="r2",
     metrics={
-        "r2": Metric("R2", is_share=False),
-        "rmse": Metric("RMSE", is_better_lower=True, is_share=False, is_quantity=True),
-        "mae": Metric("MAE", is_better_lower=True, is_share=False, is_quantity=True),
+        "r2": Metric("R2", partial(sampled, name="r2"), is_share=False),
+        "rmse": Metric("RMSE", partial(sampled, name="rmse"), is_better_lower=True, is_share=False, is_quantity=True),
+        "mae": Metric("MAE", partial(sampled, name="mae"), is_better_lower=True, is_share=False, is_quantity=True),
     },
     has_classes=False,
     strengths=STRENGTHS,
@@ -36,7 +38,6 @@ REGRESSION = TrainingTask(
     fit_head=fit_head,
     calibrated=calibrated,
     measure=measure,
-    sampled=sampled,
     baseline=baseline,
     match=match,
     sections=sections,

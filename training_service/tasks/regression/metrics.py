@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from model_store.records.metrics import RESIDUAL_SHARES, Metrics, RegressionDetail, TargetMetrics
 from training_service.tasks.bootstrap import Counts, row_intervals
-from training_service.tasks.training_task import Answers, Outputs, Sampled, Validation
+from training_service.tasks.sampled import Sampled
+from training_service.tasks.training_task import Answers, Outputs, Validation
 
 Numbers = NDArray[np.float64]
 _FIGURES = ("r2", "rmse", "mae")
@@ -52,11 +53,11 @@ def row_losses(outputs: Outputs, targets: NDArray[np.float32]) -> Numbers:
     return losses
 
 
-def sampled(answers: Answers) -> Sampled:
-    """Return R2 of samples of the rows, the mean over targets."""
+def sampled(answers: Answers, name: str) -> Sampled:
+    """Return R2, RMSE or MAE of samples of the rows, by its name, the mean over targets."""
     truth = answers.targets.astype(np.float64)
-    figures = _sampled(*_parts(answers.outputs - truth, truth))
-    return lambda counts: figures(counts)[:, 0]
+    figures, column = _sampled(*_parts(answers.outputs - truth, truth)), _FIGURES.index(name)
+    return lambda counts: figures(counts)[:, column]
 
 
 def _sampled(parts: list[Numbers], units: tuple[Numbers, Numbers]) -> Sampled:
