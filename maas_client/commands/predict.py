@@ -24,7 +24,7 @@ def predict(
     model: Annotated[str, typer.Argument(help="flowers, flowers@production or flowers/3.")],
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files, folders of them, or tables: .csv, .tsv, .jsonl, - for standard input."),
+        typer.Argument(help="Files, folders of them, or tables: .csv, .tsv, .jsonl, .parquet, - for standard input."),
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="A text; may be repeated.")] = None,
     top_k: Annotated[

@@ -1,31 +1,46 @@
-"""Tables in blocks of rows: CSV, TSV and JSON Lines, from a file or from standard input, never whole in memory."""
+"""Tables in blocks of rows: CSV, TSV, JSON Lines and Parquet, from a file or standard input, never whole in memory."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from io import TextIOWrapper
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
+from maas_client.files.blocks import Block
+from maas_client.files.parquet_table import ParquetTable
 from maas_client.files.tables import UTF16, Unusable, is_number
 from model_store.normal_form import normal_form
 
-_TABLES = (".csv", ".tsv", ".jsonl")
+_JSON_LINES, _PARQUET = (".jsonl", ".ndjson"), ".parquet"
+_TABLES = (".csv", ".tsv", *_JSON_LINES, _PARQUET)
 _SEPARATORS = ",;\t|"
 _PEEKED = 64 * 1024  # bytes that tell of the encoding, and of the separator
 
 
-@dataclass(frozen=True)
-class Block:
-    """Rows that follow each other: the cells of each, and the line that it stands on, or ends on."""
+class Table(Protocol):
+    """The rows of a table, to be read once."""
 
-    rows: Sequence[Sequence[str]]
-    lines: Sequence[int]
+    name: str
+    columns: Sequence[str]
+
+    @property
+    def has_header(self) -> bool:
+        """Say whether the first line names columns."""
+        ...
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of the file were read."""
+        ...
+
+    def blocks(self, num_rows: int, *, from_first_line: bool = False) -> Iterator[Block]:
+        """Yield blocks of this many rows, the last one smaller; `from_first_line` takes it for a row as well."""
+        ...
 
 
 class RowTable:
@@ -114,7 +129,7 @@ class RowTable:
 
 
 @contextmanager
-def open_table(path: Path, standard_input: IO[bytes]) -> Iterator[RowTable]:
+def open_table(path: Path, standard_input: IO[bytes]) -> Iterator[Table]:
     """Open a file of rows; `-` is standard input, which is JSON Lines where it begins with a brace.
 
     Raise Unusable where it cannot be read, or has no rows.
@@ -123,12 +138,16 @@ def open_table(path: Path, standard_input: IO[bytes]) -> Iterator[RowTable]:
         head = standard_input.peek(1) if hasattr(standard_input, "peek") else b""
         yield RowTable("-", standard_input, is_json=head.lstrip()[:1] == b"{")
         return
+    if path.suffix.lower() == _PARQUET:
+        with closing(ParquetTable(path)) as table:
+            yield table
+        return
     try:
         raw = path.open("rb")
     except OSError as error:
         raise Unusable(f"{path} cannot be read: {error.strerror or error}") from error
     with raw:
-        yield RowTable(str(path), raw, is_json=path.suffix.lower() == ".jsonl")
+        yield RowTable(str(path), raw, is_json=path.suffix.lower() in _JSON_LINES)
 
 
 def is_table(path: Path) -> bool:

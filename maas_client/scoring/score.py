@@ -12,7 +12,8 @@ from maas.inference.v1.inference_pb2 import Prediction
 
 from maas_client.calls.predictions import PredictionCalls
 from maas_client.failures import CommandFailed
-from maas_client.files.row_blocks import Block, is_table, open_table
+from maas_client.files.blocks import Block
+from maas_client.files.row_blocks import is_table, open_table
 from maas_client.files.tables import Unusable
 from maas_client.scoring.inputs import Signature
 from maas_client.scoring.scorer import Scorer, signature_of

@@ -12,7 +12,8 @@ from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from maas_client.calls.connection import Connection
 from maas_client.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, translated
-from maas_client.files.row_blocks import Block, RowTable
+from maas_client.files.blocks import Block
+from maas_client.files.row_blocks import Table
 from maas_client.files.tables import Unusable
 from maas_client.modalities.columns import Filled
 from maas_client.scoring.inputs import Signature, fault_of, numbers_of
@@ -49,7 +50,7 @@ class Scorer:
     is asked again until it was so for the client's `reconnect_seconds`; then the ServiceError is raised.
     """
 
-    def __init__(self, client: Connection, signature: Signature, table: RowTable, filled: Sequence[Filled]) -> None:
+    def __init__(self, client: Connection, signature: Signature, table: Table, filled: Sequence[Filled]) -> None:
         """Take how the columns of the table fill the version's inputs."""
         self._client = client
         self._signature = signature

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
@@ -51,6 +53,13 @@ def client(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("MAAS_INFERENCE_ADDRESS", service.address)
     with Client() as made:
         yield made
+
+
+def parquet(path: Path) -> Path:
+    """Write the rows as Parquet, in groups of 100."""
+    columns = {name: ROWS[:, place] for place, name in enumerate("abcdef")}
+    pq.write_table(pa.table(columns), path, row_group_size=100)
+    return path
 
 
 def table(path: Path, rows: Sequence[Sequence[object]], header: str = "a,b,c,d,e,f", separator: str = ",") -> Path:
@@ -101,6 +110,24 @@ def test_scores_are_those_of_predict_in_order(client: Client, tmp_path: Path, ki
         if kind == "multi_label":
             labels = line["labels"].split(";") if suffix == "csv" else line["labels"]
             assert {each for each in labels if each} == {name for name, score in wanted.items() if score >= 0.5}
+
+
+def test_parquet_is_scored_by_its_columns(client: Client, tmp_path: Path) -> None:
+    """As CSV of the same rows is, by the numbers of rows; some types are no cells, and some files no Parquet."""
+    model = model_of("values", "classification")
+    client.score_files(model, [table(tmp_path / "x.csv", ROWS.tolist())], tmp_path / "csv.csv")
+    found = client.score_files(model, [parquet(tmp_path / "x.parquet")], tmp_path / "parquet.csv")
+    assert (found.num_examples, found.num_errors) == (NUM_ROWS, 0)
+    lines, wanted = read(tmp_path / "parquet.csv"), read(tmp_path / "csv.csv")
+    assert [each.pop("example") for each in lines] == [f"{tmp_path}/x.parquet:{row + 1}" for row in range(NUM_ROWS)]
+    assert [each.pop("example") for each in wanted] == [f"{tmp_path}/x.csv:{row + 2}" for row in range(NUM_ROWS)]
+    assert lines == wanted
+    pq.write_table(pa.table({name: [[1.0]] for name in "abcdef"}), tmp_path / "nested.parquet")
+    with pytest.raises(CommandFailed, match=r"column 'a' is of the type list"):
+        client.score_files(model, [tmp_path / "nested.parquet"], tmp_path / "none.csv")
+    (tmp_path / "none.parquet").write_bytes(b"a,b,c")
+    with pytest.raises(CommandFailed, match=r"none.parquet cannot be read as Parquet"):
+        client.score_files(model, [tmp_path / "none.parquet"], tmp_path / "none.csv")
 
 
 def test_what_was_interrupted_is_gone_on_with(client: Client, tmp_path: Path) -> None:
