@@ -46,8 +46,12 @@ class Spool:
 
     def read(self, example: Example) -> bytes:
         """Return an example's bytes."""
-        self._file.seek(example.offset)
-        return self._file.read(example.size)
+        return self.read_at(example.offset, example.size)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the bytes at a place."""
+        self._file.seek(offset)
+        return self._file.read(size)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def write_packs(
             continue
         sizes = examples.sizes[positions]
         header = pack_header(sizes.tolist()) if positions is apart else b""
-        pack = blobs.put(chain([header], (spool.read(examples[each]) for each in positions))).digest
+        pack = blobs.put(chain([header], map(spool.read_at, examples.offsets[positions], sizes))).digest
         calibration = pack if positions is apart else calibration
         places[positions] = names.setdefault(pack, len(names))
         offsets[positions] = len(header) + np.cumsum(sizes) - sizes

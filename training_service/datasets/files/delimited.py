@@ -65,7 +65,7 @@ class DelimitedRows:
             if not cells:
                 continue
             self._number += 1
-            row = TableRow(self._number, self._rows.line_num, [cell.strip() for cell in cells])
+            row = TableRow(self._number, self._rows.line_num, list(map(str.strip, cells)))
             if len(cells) != len(self._names):
                 raise UnreadableTable(self._ragged(row))
             yield check_cells(row, self._names)

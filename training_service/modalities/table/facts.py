@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from model_store.modalities.table.cells import BOOLEANS, MISSING, date_of, number_of
+from model_store.modalities.table.cells import BOOLEANS, MAX_NUMBER, MISSING, date_of
 
 MAX_DISTINCT = 100_000
 _MAX_DECIMALS = 10_000  # of distinct numbers with decimals: no rule asks for more
@@ -94,11 +94,13 @@ class ColumnFacts:
         return facts
 
     def _add_numbers(self, present: Sequence[str]) -> None:
-        numbers = [number_of(cell) for cell in present]
-        if None in numbers:
+        try:
+            values = np.array(list(map(float, present)))
+        except ValueError:
+            values = np.array([math.nan])
+        if not (np.abs(values) <= MAX_NUMBER).all() or "_" in "".join(present):  # as of `number_of`
             self.is_number = self.is_integer = False
             return
-        values = np.array(numbers, np.float64)
         self.is_integer = self.is_integer and all(cell.lstrip("+-").isdigit() for cell in present)
         mean = float(values.mean())
         before = self.num_present - len(present)

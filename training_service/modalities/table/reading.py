@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from model_store.errors import InvalidExample, InvalidInput, Violation
-from model_store.modalities.table.cells import MISSING
+from model_store.modalities.table.cells import MISSING, number_of
 from model_store.modalities.table.columns import CellKind, TableColumn
 from model_store.modalities.table.spec import MAX_COLUMNS
 from training_service.datasets.columnar.columns import NO_FACTS
@@ -26,6 +26,7 @@ from training_service.modalities.table.schema import TableSchema, column_of, gat
 
 MAX_ROWS = 2_000_000
 _SHOWN_FAULTS = 10
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps makes one for each row
 _TYPES = {
     CellKind.NUMBER: ColumnType.NUMBER,
     CellKind.BOOLEAN: ColumnType.BOOLEAN,
@@ -88,7 +89,8 @@ class _Rows:
 
     def __post_init__(self) -> None:
         places = {name: place for place, name in enumerate(self.table.columns)}
-        self._features = [(places[name], column) for name, column in self.schema.columns.items()]
+        columns = self.schema.columns.items()
+        self._features = [(places[name], column, column.kind is CellKind.NUMBER) for name, column in columns]
         self._examples = Examples()
         self._targets = CellTargets(self.table, self.roles.targets)
         self._splits: list[Split | None] = []
@@ -108,7 +110,7 @@ class _Rows:
             if len(self._faults) == _SHOWN_FAULTS:
                 raise self._refused() from error
             return
-        spooled = self.reading.spool.add(json.dumps(cells, ensure_ascii=False, separators=(",", ":")).encode())
+        spooled = self.reading.spool.add(_ENCODER.encode(cells).encode())
         self._splits.append(split)
         group = row.cells[self.roles.group] if self.roles.group is not None else ""
         self._examples.append(
@@ -152,10 +154,12 @@ class _Rows:
     def _cells(self, row: TableRow) -> dict[str, object]:
         """Return the cells that are not missing, by column; raise InvalidInput naming one of another type."""
         cells: dict[str, object] = {}
-        for place, column in self._features:
+        for place, column, is_number in self._features:
             cell = row.cells[place]
-            if cell not in MISSING:
-                cells[column.name] = self._cell(row, place, column)
+            if cell in MISSING:
+                continue
+            number = number_of(cell) if is_number else None
+            cells[column.name] = self._cell(row, place, column) if number is None else number
         return cells
 
     def _cell(self, row: TableRow, place: int, column: TableColumn) -> object:

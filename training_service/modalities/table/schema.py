@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 
 from model_store.errors import InvalidInput
 from model_store.modalities.table.columns import MAX_BUCKETS, CellKind, TableColumn
@@ -55,8 +56,9 @@ def gathered(table: Table, places: Sequence[int]) -> dict[str, ColumnFacts]:
     """Return the facts of these columns, over all rows of a table."""
     facts = {place: ColumnFacts() for place in places}
     for rows in _chunks(table.rows()):
+        cells = [row.cells for row in rows]
         for place, each in facts.items():
-            each.add([row.cells[place] for row in rows])
+            each.add(list(map(itemgetter(place), cells)))
     return {table.columns[place]: each for place, each in facts.items()}
 
 
