@@ -10,6 +10,8 @@ from typing import Any
 from model_store.manifests import Manifest
 from model_store.records.resources import ModelVersion
 
+_UNKNOWN_ROWS = "rows that only its publisher knows"
+
 
 @dataclass(frozen=True)
 class MetricDifference:
@@ -34,9 +36,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The differences between two versions; `metrics` lists all metrics, equal ones too."""
+    """The differences between two versions; `metrics` lists all metrics, equal ones too.
+
+    Where the two were not measured on the same rows there are no `metrics`, and `obstacle` says why.
+    """
 
     metrics: tuple[MetricDifference, ...]
+    obstacle: str
     stages: tuple[Difference, ...]
     shared_bytes: int
     hyperparameters: tuple[Difference, ...]
@@ -51,8 +57,10 @@ def compare(
     """Return the differences from the first version to the second."""
     stages = [{stage.name: stage.digest for stage in version.stages} for version in (first, second)]
     kept = set(stages[0].values())
+    obstacle = _obstacle(first, second)
     return Comparison(
-        metrics=_metrics(first.metric_values, second.metric_values),
+        metrics=_metrics(first.metric_values, second.metric_values) if not obstacle else (),
+        obstacle=obstacle,
         stages=_differences(*stages),
         shared_bytes=sum(stage.size_bytes for stage in second.stages if stage.digest in kept),
         hyperparameters=_differences(_flat(_recipe(first)), _flat(_recipe(second))),
@@ -60,6 +68,27 @@ def compare(
         added_labels=_without(second_manifest.names, first_manifest.names),
         removed_labels=_without(first_manifest.names, second_manifest.names),
     )
+
+
+def _obstacle(first: ModelVersion, second: ModelVersion) -> str:
+    """Say why the metrics of two versions cannot be compared; nothing where they can, or where neither has any."""
+    with_metrics = [version for version in (first, second) if version.metric_values]
+    if first.name == second.name or not with_metrics:
+        return ""
+    if len(with_metrics) == 1:
+        (other,) = {first.name, second.name} - {with_metrics[0].name}
+        return f"{other} has no metrics"
+    rows = [_rows_text(version) for version in with_metrics]
+    if rows[0] == rows[1] != _UNKNOWN_ROWS:
+        return ""
+    return f"{first.name} was measured on {rows[0]}, and {second.name} on {rows[1]}: evaluate both on the same rows"
+
+
+def _rows_text(version: ModelVersion) -> str:
+    if version.lineage.dataset_id is None:
+        return _UNKNOWN_ROWS
+    split = version.metrics.split if version.metrics is not None else "test"
+    return f"the {split} split of {version.lineage.dataset_name}"
 
 
 def _metrics(first: Mapping[str, float], second: Mapping[str, float]) -> tuple[MetricDifference, ...]:

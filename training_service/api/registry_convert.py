@@ -111,6 +111,7 @@ def comparison_message(
         manifest=_differences(comparison.manifest),
         added_labels=comparison.added_labels,
         removed_labels=comparison.removed_labels,
+        metrics_obstacle=comparison.obstacle,
     )
 
 

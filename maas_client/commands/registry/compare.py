@@ -9,7 +9,7 @@ import typer
 from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.client import Client
-from maas_client.typed.shorthand import short_name
+from maas_client.typed.shorthand import id_of, short_name
 from maas_client.views.output import AsJson, as_text, metric, out, print_json, print_table, size
 
 Difference = pb.CompareModelVersionsResponse.Difference
@@ -30,8 +30,14 @@ def compare(
             return
         versions = [client.version(name) for name in (answer.first, answer.second)]
     names = [short_name(version.name) for version in versions]
-    rows = [_metric_row(each) for each in answer.metrics]
-    print_table("metrics", ["metric", *names, "difference"], rows, "neither has metrics")
+    if answer.metrics_obstacle:
+        out.print(as_text(f"metrics are not compared: {answer.metrics_obstacle}"))
+        if dataset := versions[1].lineage.dataset:
+            commands = (f"`maas evaluate {name} --dataset {id_of(dataset)} --held-out`" for name in names)
+            out.print(as_text(f"compare them on rows of one dataset: {', '.join(commands)}"))
+    else:
+        rows = [_metric_row(each) for each in answer.metrics]
+        print_table("metrics", ["metric", *names, "difference"], rows, "neither has metrics")
     sizes = {stage.digest: stage.size_bytes for version in versions for stage in version.stages}
     stages = [(each.name, *(_stage(digest, sizes) for digest in (each.first, each.second))) for each in answer.stages]
     print_table("changed stages", ["stage", *names], stages, "every stage is the same")

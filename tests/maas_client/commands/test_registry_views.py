@@ -15,6 +15,7 @@ from model_store.names import VersionName
 from model_store.records.resources import Lineage, Notes
 from tests.maas_client.commands.publishing import publish
 from tests.maas_client.running import Maas, read
+from tests.model_store.making import registered_dataset
 from tests.training_service.registry_running import TIMEOUT, RunningRegistry
 
 
@@ -49,8 +50,10 @@ def test_remarks_of_the_training_are_shown_apart_from_its_recipe(registry: Runni
 
 def test_two_versions_side_by_side(registry: RunningRegistry, maas: Maas) -> None:
     """Metrics with their difference, changed stages with sizes, hyperparameters, and what is shared."""
-    publish(registry, lineage=Lineage(recipe={"rate": 0.1}), metric_values={"accuracy": 0.8, "old": 2.0})
-    publish(registry, seeds=(1, 3), lineage=Lineage(recipe={"rate": 0.2}), metric_values={"accuracy": 0.95})
+    registered_dataset(registry.store, "photos")
+    lineages = [Lineage(dataset_id="photos", recipe={"rate": rate}) for rate in (0.1, 0.2)]
+    publish(registry, lineage=lineages[0], metric_values={"accuracy": 0.8, "old": 2.0})
+    publish(registry, seeds=(1, 3), lineage=lineages[1], metric_values={"accuracy": 0.95})
     code, out, _ = maas("compare", "flowers/1", "flowers")
     rows = [line.split() for line in out.splitlines()]
     assert code == 0
@@ -63,6 +66,20 @@ def test_two_versions_side_by_side(registry: RunningRegistry, maas: Maas) -> Non
     assert "every stage is the same" not in out
     assert read(maas, "compare", "flowers/1", "flowers/2")["stages"][0]["name"] == "stage1"
     assert "every stage is the same" in maas("compare", "flowers/1", "flowers/1")[1]
+
+
+def test_metrics_of_other_rows_are_told_apart(registry: RunningRegistry, maas: Maas) -> None:
+    """No figure stands beside another one; what to do instead does."""
+    for dataset in ("photos", "drawings"):
+        registered_dataset(registry.store, dataset)
+        publish(registry, lineage=Lineage(dataset_id=dataset), metric_values={"accuracy": 0.8})
+    _, out, _ = maas("compare", "flowers/1", "flowers/2")
+    text = " ".join(out.split())
+    assert (
+        "metrics are not compared: models/flowers/versions/1 was measured on the test split of datasets/photos" in text
+    )
+    assert "`maas evaluate flowers/1 --dataset drawings --held-out`" in text
+    assert "0.8" not in text
 
 
 def test_a_lineage_is_a_tree_both_ways(registry: RunningRegistry, maas: Maas) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from model_store.errors import DatasetNotFound, JobNotFound, VersionNotFound
 from model_store.names import DatasetName, JobName, VersionName
 from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import JobSpec
+from model_store.records.metrics import Metrics
 from model_store.records.resources import Lineage
 from model_store.registry.comparison import Difference, MetricDifference
 from model_store.registry.jobs import JobStore
@@ -94,14 +96,21 @@ def test_unknown_origins_are_named(store: ModelStore) -> None:
 
 def test_two_versions_are_compared(store: ModelStore) -> None:
     """Metrics side by side; stages, hyperparameters and manifest only where they differ."""
+    registered_dataset(store, "photos")
     first = store.publish(
-        publication(store, lineage=Lineage(recipe={"name": "full", "lr": 0.1}), metric_values={"accuracy": 0.5})
+        publication(
+            store,
+            lineage=Lineage(dataset_id="photos", recipe={"name": "full", "lr": 0.1}),
+            metric_values={"accuracy": 0.5},
+        )
     )
     second = store.publish(
         publication(
             store,
             seeds=(1, 3),
-            lineage=Lineage(recipe={"name": "full", "lr": 0.2, "schedule": {"kind": "cosine"}}, seed=1),
+            lineage=Lineage(
+                dataset_id="photos", recipe={"name": "full", "lr": 0.2, "schedule": {"kind": "cosine"}}, seed=1
+            ),
             metric_values={"accuracy": 0.75, "loss": 2.0},
         )
     )
@@ -115,8 +124,41 @@ def test_two_versions_are_compared(store: ModelStore) -> None:
         Difference("schedule.kind", "", '"cosine"'),
     )
     assert (found.manifest, found.added_labels, found.removed_labels) == ((), (), ())
+    assert found.obstacle == ""
     same = store.compare(first.name, first.name)
     assert (same.stages, same.hyperparameters) == ((), ())
+
+
+def test_metrics_of_other_rows_are_not_set_side_by_side(store: ModelStore) -> None:
+    """Where the rows are others, or nobody knows which they are; the reason names both."""
+    for dataset in ("photos", "drawings"):
+        registered_dataset(store, dataset)
+    values, metrics = {"accuracy": 0.5}, Metrics("test", 9, {"accuracy": 0.5})
+    made = [
+        store.publish(publication(store, lineage=Lineage(dataset_id=dataset), metrics=measured, metric_values=given))
+        for dataset, measured, given in (
+            ("photos", metrics, {}),
+            ("photos", metrics, {}),
+            ("drawings", metrics, {}),
+            ("photos", replace(metrics, split="validation"), {}),
+            (None, None, values),
+            (None, None, values),
+            ("photos", None, {}),
+            ("photos", None, {}),
+        )
+    ]
+    assert [len(store.compare(made[0].name, other.name).metrics) for other in made] == [1, 1, 0, 0, 0, 0, 0, 0]
+    reasons = [store.compare(made[0].name, other.name).obstacle for other in made]
+    assert (
+        "test split of datasets/photos, and models/flowers/versions/3 on the test split of datasets/drawings"
+        in reasons[2]
+    )
+    assert "validation split of datasets/photos" in reasons[3]
+    assert "only its publisher knows" in reasons[4]
+    assert reasons[6] == "models/flowers/versions/7 has no metrics"
+    assert store.compare(made[4].name, made[5].name).metrics == ()
+    assert store.compare(made[4].name, made[4].name).metrics == (MetricDifference("accuracy", 0.5, 0.5),)
+    assert store.compare(made[6].name, made[7].name).obstacle == ""
 
 
 def _names(graph: LineageGraph) -> set[str]:

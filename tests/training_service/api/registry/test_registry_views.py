@@ -20,7 +20,7 @@ from model_store.records.changes import Change, ChangeKind
 from model_store.records.job_lifecycle import JobState
 from model_store.records.resources import Lineage, Notes
 from model_store.transactions.lineage import LineageGraph, LineageNode
-from tests.model_store.making import publication
+from tests.model_store.making import publication, registered_dataset
 from tests.training_service.registry_running import TIMEOUT, RunningRegistry, running_registry
 from tests.training_service.running import refused
 from training_service.api.registry_convert import change_message, lineage_graph_message
@@ -42,8 +42,10 @@ def publish(registry: RunningRegistry, model_id: str = "flowers", seeds: tuple[i
 
 def test_two_versions_are_compared(registry: RunningRegistry) -> None:
     """Metrics of both, the stages and hyperparameters that differ, and what they share."""
-    publish(registry, lineage=Lineage(recipe={"name": "full", "rate": 0.1}), metric_values={"accuracy": 0.8, "old": 1})
-    changed = Lineage(recipe={"name": "full", "rate": 0.2}, seed=7)
+    registered_dataset(registry.store, "photos")
+    lineage = Lineage(dataset_id="photos", recipe={"name": "full", "rate": 0.1})
+    publish(registry, lineage=lineage, metric_values={"accuracy": 0.8, "old": 1})
+    changed = Lineage(dataset_id="photos", recipe={"name": "full", "rate": 0.2}, seed=7)
     publish(registry, seeds=(1, 3), lineage=changed, metric_values={"accuracy": 0.9}, alias="production")
     answer = registry.client.compare("flowers/1", "flowers@production")
     versions = [registry.client.version(name) for name in (FIRST, SECOND)]
@@ -52,6 +54,7 @@ def test_two_versions_are_compared(registry: RunningRegistry) -> None:
         each.name: (each.HasField("first"), each.first, each.HasField("second"), each.second) for each in answer.metrics
     }
     assert metrics == {"accuracy": (True, 0.8, True, 0.9), "old": (True, 1.0, False, 0.0)}
+    assert answer.metrics_obstacle == ""
     (stage,) = answer.stages
     assert (stage.name, stage.first, stage.second) == ("stage1", *(version.stages[1].digest for version in versions))
     assert answer.shared_bytes == versions[1].stages[0].size_bytes
@@ -59,6 +62,9 @@ def test_two_versions_are_compared(registry: RunningRegistry) -> None:
         "rate": ("0.1", "0.2"),
         "seed": ("0", "7"),
     }
+    publish(registry, "base", metric_values={"accuracy": 0.8})
+    others = registry.client.compare("flowers/1", "base/1")
+    assert (list(others.metrics), "only its publisher knows" in others.metrics_obstacle) == ([], True)
     with refused(grpc.StatusCode.NOT_FOUND, "models/flowers/versions/3"):
         registry.client.compare("flowers/1", "flowers/3")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, fields=["second"]):
