@@ -99,6 +99,14 @@ class Preparation:
                 on_rows=going_on,
             )
 
+    def fitted(self, spec: InputSpec, on_rows: Callable[[int], None]) -> tuple[PreparedDataset, InputSpec]:
+        """Return the rows as a spec prepares them, and the spec completed from the training rows."""
+        data = self.prepared(spec, on_rows)
+        fitted = self.modality.fitted_spec(spec, data.rows, data.positions[Split.TRAIN])
+        if self.modality.preparation(fitted) != self.modality.preparation(spec):
+            data = self.prepared(fitted, on_rows)
+        return data, fitted
+
     def features(self, spec: InputSpec) -> FeatureCache:
         """Return the cache of what frozen stages put out for rows of this spec."""
         return FeatureCache(self.cache, self.digest, self.base, spec, self.device)

@@ -35,7 +35,6 @@ from model_store.tasks import Task
 from model_store.transactions.promotions import Gated
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, read_manifest
-from training_service.datasets.splits import Split
 from training_service.devices import chosen_device
 from training_service.evaluation.evaluator import build_evaluator
 from training_service.evaluation.learned_rows import learned_rows
@@ -217,11 +216,7 @@ class Worker:
             recipe = replace(recipe, fit=choice.name if choice is not None else "")
         spec = preparation.spec(recipe.fit)
         meter.begin(Phase.DECODING, len(manifest.rows))
-        data = preparation.prepared(spec, meter.report)
-        fitted = preparation.modality.fitted_spec(spec, data.rows, data.positions[Split.TRAIN])
-        if preparation.modality.preparation(fitted) != preparation.modality.preparation(spec):
-            data = preparation.prepared(fitted, meter.report)
-        spec = fitted
+        data, spec = preparation.fitted(spec, meter.report)
         context = TrainingContext(
             data=data,
             modality=preparation.modality,

@@ -33,6 +33,11 @@ def row_intervals(
     return tuple(_interval(column[np.isfinite(column)]) for column in np.concatenate(found).T)
 
 
+def drawn_samples(num_rows: int, seed: int = 0) -> Counts:
+    """Return how often each of 1,000 samples with replacement has each row: [1000, rows], for a few thousand rows."""
+    return _drawn(np.random.default_rng(seed), NUM_SAMPLES, num_rows)
+
+
 def _interval(values: NDArray[np.float64]) -> Interval:
     low, high = np.percentile(values, PERCENTILES) if len(values) else (math.nan, math.nan)
     return Interval(float(low), float(high))

@@ -11,6 +11,7 @@ import torch
 
 from model_store.architectures import HEAD, Chain, Head, HeadKind, categorical_columns, run_stage, with_fitted_head
 from model_store.modalities import Batch
+from model_store.tasks import Task
 from training_service.arrays.records import Positions
 from training_service.features.frozen_features import batches, embeddings
 from training_service.heads import HEADS, FitRows, FittedTensors, Settings, averaged
@@ -28,7 +29,7 @@ from training_service.training.training_context import FineTuned, TrainingContex
 _ROWS_AT_ONCE = 1024
 _MAX_COMPARED = 10_000
 _MOST_ERRORS = 2
-_CANDIDATES = (
+COMPARED_HEADS = (
     HeadName.LOGISTIC_REGRESSION, HeadName.RIDGE, HeadName.GRADIENT_BOOSTING, HeadName.RANDOM_FOREST, HeadName.MLP,
 )  # fmt: skip
 """The kinds of heads that are averaged, as far as they fit the task."""
@@ -62,12 +63,12 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
         HEADS[each.recipe.head].fit(_rows(views, seen, each.recipe, context, categorical), each.settings)
         for each in chosen
     ]
-    validation = _outputs(
+    validation = head_outputs(
         _fitted(chain, *_joined(chosen, [each.fitted for each in chosen]), context)[1], plain[context.validation]
     )
     head, fitted = _fitted(chain, *_joined(chosen, refitted), context)
     context.begin(Phase.EVALUATING)
-    answers = context.answers(_outputs(fitted, plain[context.test]), _scaled(validation, context))
+    answers = context.answers(head_outputs(fitted, plain[context.test]), _scaled(validation, context))
     hyperparameters = {**_hyperparameters(recipe, chosen), REFITTED: True}
     return context.tuned(fitted, (HEAD,), answers, hyperparameters, plain.__getitem__, head)
 
@@ -124,7 +125,7 @@ def equally_good(losses: Mapping[HeadName, Numbers]) -> list[HeadName]:
 
 def _candidates(recipe: Recipe, context: TrainingContext) -> Sequence[HeadName]:
     is_balanced = recipe.class_weights is ClassWeights.BALANCED
-    rules = {name: HEAD_RULES[name] for name in _CANDIDATES}
+    rules = {name: HEAD_RULES[name] for name in COMPARED_HEADS}
     return [
         name
         for name, each in rules.items()
@@ -150,7 +151,7 @@ def _cross_validated(
         whole = _rows([features[kept]], np.arange(int(kept.sum())), tried.recipe, context, categorical)
         rows = replace(whole, targets=context.data.targets[positions[kept]])
         fitted = HEADS[tried.recipe.head].fit(rows, tried.settings)
-        outputs[~kept] = _outputs(_fitted(chain, tried.recipe.head, fitted, context)[1], features[~kept])
+        outputs[~kept] = head_outputs(_fitted(chain, tried.recipe.head, fitted, context)[1], features[~kept])
     left_out = folds >= 0
     return context.training_task.row_losses(_scaled(outputs, context)[left_out], targets[left_out])
 
@@ -171,7 +172,7 @@ def _best(
     tried: list[_Tried] = []
     for number, settings in enumerate(choices, start=1):
         fitted = kind.fit(rows, settings)
-        outputs = _outputs(_fitted(chain, recipe.head, fitted, context)[1], views[0][context.validation])
+        outputs = head_outputs(_fitted(chain, recipe.head, fitted, context)[1], views[0][context.validation])
         found = task.validate(_scaled(outputs, context), targets)
         tried.append(_Tried(recipe, settings, fitted, found))
         context.report(number, lambda found=found: Figures().validated(task, found), is_milestone=True)  # type: ignore[misc]
@@ -205,14 +206,20 @@ def _rows(
 
 
 def _fitted(chain: Chain, name: HeadName, found: FittedTensors, context: TrainingContext) -> tuple[Head, Chain]:
+    return with_head(chain, name, found, context.task, context.device)
+
+
+def with_head(
+    chain: Chain, name: HeadName, found: FittedTensors, task: Task, device: torch.device
+) -> tuple[Head, Chain]:
     """Return a head of these tensors, and the chain that ends in it."""
-    head = Head(cast("HeadKind", str(name)), len(context.task.names), context.task.activation, found.arguments)
+    head = Head(cast("HeadKind", str(name)), len(task.names), task.activation, found.arguments)
     made = with_fitted_head(chain, head)
-    made.load_stage(HEAD, {name: tensor.to(context.device) for name, tensor in found.tensors.items()})
+    made.load_stage(HEAD, {name: tensor.to(device) for name, tensor in found.tensors.items()})
     return head, made.eval()
 
 
-def _outputs(chain: Chain, features: Features) -> Outputs:
+def head_outputs(chain: Chain, features: Features) -> Outputs:
     """Return what the head of a chain gives for embeddings [n, d]."""
 
     def parts() -> Iterator[Outputs]:

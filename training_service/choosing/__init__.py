@@ -1,0 +1,1 @@
+"""Compares bases on a user's data before any training, and recommends one."""
