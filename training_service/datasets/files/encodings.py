@@ -10,6 +10,8 @@ from typing import IO
 _CHUNK_BYTES = 64 * 1024
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with a byte order mark"),
+    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
     (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
 )
@@ -48,9 +50,10 @@ def detect_encoding(file: IO[bytes]) -> Encoding:
         file.seek(0)
 
 
-def is_utf16(head: bytes) -> bool:
-    """Say whether these first bytes of a file are text in UTF-16."""
-    return head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or bool(_parity_of_zeros(head))
+def has_wide_characters(head: bytes) -> bool:
+    """Say whether these first bytes of a file are text in UTF-16 or UTF-32, which have bytes that are 0."""
+    marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE
+    return head.startswith(marks) or bool(_parity_of_zeros(head))
 
 
 def _without_mark(file: IO[bytes]) -> Encoding:

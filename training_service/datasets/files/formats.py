@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from typing import IO
 
-from training_service.datasets.files.encodings import is_utf16
+from training_service.datasets.files.encodings import has_wide_characters
 
 _MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
@@ -38,7 +38,7 @@ def format_of(file: IO[bytes]) -> Format:
         return Format.PARQUET
     if head.startswith(_MAGIC) or head[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC) or not head:
         return Format.ARCHIVE
-    if is_utf16(head):
+    if has_wide_characters(head):
         return Format.CSV
     if _JSON.match(head):
         return Format.JSON_LINES

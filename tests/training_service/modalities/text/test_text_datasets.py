@@ -58,6 +58,15 @@ def test_a_table_of_sentences_is_one_of_texts(service: RunningService, data: byt
     assert any("was taken for the texts" in remark for remark in dataset.remarks)
 
 
+@pytest.mark.parametrize(("codec", "said"), [("utf-16", "UTF-16"), ("utf-32", "UTF-32"), ("latin-1", "Windows-1252")])
+def test_texts_in_other_encodings_are_read(service: RunningService, codec: str, said: str) -> None:
+    """The encoding is told, and letters and labels are those of the file."""
+    data = table("text,label", "café {text},{label}ü").decode().encode(codec)
+    dataset = service.upload(data, "encoded", modality="text")
+    assert any(f"the file was read as {said}" in remark for remark in dataset.remarks)
+    assert (dataset.example_count, [each.label for each in dataset.labels]) == (30, ["xü", "yü"])
+
+
 def test_files_in_folders_of_labels_are_texts(service: RunningService) -> None:
     """Each file is one text in UTF-8; what is none is left out, with the reason."""
     files = {f"{'xy'[n % 2]}/{n}.txt": sentence(n).encode() for n in range(30)}
@@ -114,9 +123,10 @@ def test_texts_that_are_none_are_left_out_and_named(service: RunningService) -> 
         (table("text,label", "{text},"), "column 'label': is empty"),
         (b"text,label\n", "no text in column"),
         (table("text", "{text}"), "no column left for the target"),
+        ("text,label\ncafé,x\n".encode() + b"caf\xe9,y\n", "line 3 has bytes that are not UTF-8, and lines before it"),
         (b"text,label\n" + b"a" * 1_000_001 + b",x\n", "1000001 characters"),
     ],
-    ids=["one label", "empty labels", "no rows", "one column", "a huge cell"],
+    ids=["one label", "empty labels", "no rows", "one column", "two encodings", "a huge cell"],
 )
 def test_a_table_that_cannot_be_used_is_refused(service: RunningService, data: bytes, told: str) -> None:
     """The message names the row and the column, and nothing is registered."""
