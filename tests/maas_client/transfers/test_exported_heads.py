@@ -22,9 +22,9 @@ from model_store.architectures import HEAD, Head, HeadKind, build
 from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities import Rows, X
 from model_store.modalities.values.spec import ValuesInputSpec
-from model_store.tasks import Classification
+from model_store.tasks import Classification, Regression
 from tests.training_service.heads.fits import features, fit_rows, labels_of
-from training_service.heads import HEADS
+from training_service.heads import HEADS, FittedTensors, averaged
 
 WIDTH = 6
 TRAIN, TEST = features(60, WIDTH), features(9, WIDTH, seed=3)
@@ -33,15 +33,24 @@ SETTINGS: dict[str, Any] = {
     "neighbour_weights": "distance", "hidden_width": 8, "tree_count": 4, "tree_learning_rate": 0.2, "leaf_count": 5,
     "forest_tree_count": 4, "leaf_row_count": 1,
 }  # fmt: skip
-SUMS = [kind for kind in HEADS if kind not in {"average", "ridge"}]
-"""The kinds that are fitted to labels by themselves."""
+KINDS = [*HEADS, "average"]
+LABELS, TARGETS = Classification(("a", "b", "c")), Regression(("u", "v", "w"))
+
+
+def fitted(kind: str, lowest: Any) -> FittedTensors:
+    """Fit a head to three labels, or ridge regression to three targets; the average is of two kinds."""
+    if kind == "average":
+        parts = ["logistic_regression", "random_forest"]
+        return averaged(parts, [fitted(part, lowest) for part in parts])
+    task, targets = ("regression", TRAIN[:, 3:]) if kind == "ridge" else ("classification", labels_of(TRAIN, 3))
+    return HEADS[kind].fit(fit_rows(TRAIN - lowest, targets, task, 3), SETTINGS)
 
 
 def version(kind: str) -> Assembled:
-    """Return a version of rows of numbers under a head of this kind, fitted to three labels, and its answers."""
+    """Return a version of rows of numbers under a head of this kind, and its answers."""
     lowest = np.minimum(TRAIN.min(axis=0), TEST.min(axis=0)) if kind == "multinomial_nb" else np.float32(0)
-    found = HEADS[kind].fit(fit_rows(TRAIN - lowest, labels_of(TRAIN, 3), "classification", 3), SETTINGS)
-    head = Head(cast("HeadKind", kind), 3, "softmax", found.arguments)
+    found, task = fitted(kind, lowest), TARGETS if kind == "ridge" else LABELS
+    head = Head(cast("HeadKind", kind), 3, task.activation, found.arguments)
     chain = build("rows", {"size": WIDTH}, head).eval()
     chain.load_stage(HEAD, found.tensors)
     spec, rows = ValuesInputSpec(WIDTH), Rows({X: TEST - lowest}, len(TEST))
@@ -50,7 +59,7 @@ def version(kind: str) -> Assembled:
         arguments={"size": WIDTH},
         stages=tuple(ManifestStage(name, "0" * 64) for name in chain.stage_names),
         input_spec=spec.to_json(),
-        task=Classification(("a", "b", "c")),
+        task=task,
         head=head.to_json(),
         embedding_size=WIDTH,
     )
@@ -59,7 +68,7 @@ def version(kind: str) -> Assembled:
     return Assembled(manifest, chain, spec, rows, answers, {})
 
 
-@pytest.mark.parametrize("kind", SUMS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_exported_program_has_the_head(kind: str, tmp_path: Path) -> None:
     """With another number of rows than it was traced with, and the numbers of each kind's own dtype."""
     made = version(kind)
@@ -74,7 +83,7 @@ def test_an_exported_program_has_the_head(kind: str, tmp_path: Path) -> None:
     "kind",
     [
         pytest.param(each, marks=[] if each in {"logistic_regression", "gradient_boosting"} else pytest.mark.slow)
-        for each in SUMS
+        for each in KINDS
     ],
 )
 def test_onnx_has_the_head(kind: str, tmp_path: Path) -> None:
