@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -13,7 +14,8 @@ W = TypeVar("W")
 A = TypeVar("A")
 Queue = deque[tuple[QueueEntry[W, A], W]]
 # Where all that waits takes this long, half of it is taken: while those answers travel and their callers ask again, the
-# device runs the other half. Without this and the least batch below, a flood with deadlines got 0.6 of its answers.
+# device runs the other half. Rows of other kinds count: they are work for the device too. Without this and the least
+# batch below, a flood with deadlines got 0.6 of its answers.
 _LONG_SECONDS = 0.02
 
 
@@ -21,7 +23,8 @@ class BatchForming(Generic[W, A]):
     """Takes of the rows of `entries`, which cost `row_cost` each, those of the batch that begins at `start`.
 
     Limits are counted in rows here. An entry that has its answer already, or cannot meet its deadline, is given to
-    `drop`; `num_hopeless` counts the latter. A row that costs more than the limit is a batch of its own.
+    `drop`; `num_hopeless` counts the latter. A row that costs more than the limit is a batch of its own. What waits
+    beside `entries` takes `seconds_of_others`.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class BatchForming(Generic[W, A]):
         entries: Sequence[QueueEntry[W, A]],
         start: float,
         drop: Callable[[QueueEntry[W, A]], object],
+        seconds_of_others: float = 0.0,
     ) -> None:
         self._latency = history.latency
         self._row_cost = row_cost
@@ -39,8 +43,10 @@ class BatchForming(Generic[W, A]):
         num_waiting = sum(entry.num_left for entry in entries)
         efficient_rows = max(1, round(history.latency.efficient_cost / row_cost))
         self._num_free = max(1, history.max_cost // row_cost)
-        if history.latency.seconds(num_waiting * row_cost) >= _LONG_SECONDS:
-            self._num_free = min(self._num_free, max(efficient_rows, (num_waiting + 1) // 2))
+        own = history.latency.seconds(num_waiting * row_cost)
+        if own > 0 and own + seconds_of_others >= _LONG_SECONDS:
+            half = math.ceil(num_waiting * (own + seconds_of_others) / (2 * own))
+            self._num_free = min(self._num_free, max(efficient_rows, half))
         # Where more waits than an efficient batch, a request that forces the device into a smaller one costs others
         # their deadlines. Where no deadline allows one, half of what the latest deadline allows is enough.
         most = max(map(self._rows_in_time, entries), default=0)

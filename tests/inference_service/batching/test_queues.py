@@ -21,9 +21,16 @@ class Waiting:
         self.queues = Queues[object, None]()
         self.dropped: list[float | None] = []
 
-    def append(self, deadline: float | None, work: object = None, model: str = "model", form: object = None) -> None:
+    def append(
+        self,
+        deadline: float | None,
+        work: object = None,
+        model: str = "model",
+        form: object = None,
+        row_cost: int = 1,
+    ) -> None:
         """Let a row wait that is due by this time."""
-        self.queues.append(QueueEntry(self.history, 1, model, deadline), work, form)
+        self.queues.append(QueueEntry(self.history, 1, model, deadline, row_cost=row_cost), work, form)
 
     def take(self) -> list[object]:
         """Return the works of the batch that begins at 0."""
@@ -68,6 +75,20 @@ async def test_where_rows_take_long_half_of_them_wait_for_the_next_batch(seconds
 
 
 @on_a_loop
+async def test_where_other_rows_wait_all_of_a_kind_is_taken() -> None:
+    """While the answers travel, the device has the rows of the other forms: smaller batches would gain nothing."""
+    made = Waiting(max_cost=32)
+    made.history.latency.add(8, 0.08)
+    for form in (1, 2):
+        for _ in range(10):
+            made.append(None, form, form=form)
+    made.append(None, 3, form=3)
+    assert made.take() == [1] * 10
+    assert made.take() == [2] * 6  # half of the 11 rows that are left, which take equally long
+    assert made.take() == [3]
+
+
+@on_a_loop
 async def test_who_waits_anew_has_no_claim_to_the_time_before() -> None:
     """A model that asked for nothing while another one was served takes turns with it from then on."""
     made = Waiting(max_cost=1)
@@ -83,7 +104,7 @@ async def test_who_waits_anew_has_no_claim_to_the_time_before() -> None:
 
 
 @on_a_loop
-async def test_forms_of_one_model_take_turns_by_what_their_rows_take() -> None:
+async def test_forms_of_one_model_take_turns() -> None:
     """Rows of one form leave those of another their share, and a third model has half of the device all the same."""
     made = Waiting(max_cost=1)
     made.history.latency.add(1, 1.0)
@@ -92,6 +113,20 @@ async def test_forms_of_one_model_take_turns_by_what_their_rows_take() -> None:
             made.append(None, form, model, form)
     taken = [work for _ in range(20) for work in made.take()]
     assert [taken.count(form) for form in (1, 2, 3)] == [5, 5, 10]
+
+
+@on_a_loop
+async def test_cheap_rows_of_a_model_join_a_batch_while_its_costly_ones_run() -> None:
+    """Forms take turns, one batch each: a cheap row does not go first, again and again, because it takes less time."""
+    made = Waiting(max_cost=100)
+    made.history.latency.add(100, 1.0)
+    for _ in range(5):
+        made.append(None, "costly", form="costly", row_cost=100)
+    taken = []
+    for _ in range(5):
+        made.append(None, "cheap", form="cheap")
+        taken.append(made.take())
+    assert taken == [["costly"], ["cheap"] * 2, ["costly"], ["cheap"] * 2, ["costly"]]
 
 
 def waiting(num_rows: int, deadlines: Sequence[float]) -> Waiting:
