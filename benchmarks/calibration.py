@@ -26,7 +26,8 @@ from training_service.datasets.splits import Split, SplitSpec, assign_splits
 from training_service.features.feature_cache import FeatureCache
 from training_service.modalities import MODALITIES
 from training_service.modalities.prepared_rows import PreparedDataset
-from training_service.recipes.recipe import DEFAULTS, RecipeName, trained_stages
+from training_service.recipes.recipe import DEFAULTS, RecipeName
+from training_service.recipes.stages import trained_stages
 from training_service.tasks import temperature
 from training_service.tasks.classification.metrics import Labels, Logits, confidence, cross_entropy, softmax
 from training_service.tasks.classification.training import LIKELIHOOD

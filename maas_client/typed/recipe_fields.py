@@ -32,6 +32,11 @@ class RecipeFields(TypedDict, total=False):
         str,
         Told("How an image fills the square: crop, pad or squash; default: the best in cross-validation.", RECIPE),
     ]
+    select: Annotated[
+        str, Told("Tables: select features by variance, mutual_information or anova_f; default: all that vary.", RECIPE)
+    ]
+    select_count: Annotated[int | None, Told("How many features to keep.", RECIPE)]
+    select_threshold: Annotated[float | None, Told("variance: what that of a feature must be above.", RECIPE)]
     stage_count: Annotated[int | None, Told("last_stages: backbone stages to train.", RECIPE, "--num-stages")]
     view_count: Annotated[
         int | None,

@@ -32,7 +32,9 @@ from training_service.recipes.choices import ChosenRecipe, choose, choose_any, c
 from training_service.recipes.classes import suited
 from training_service.recipes.heads import check_head, for_task
 from training_service.recipes.modality_fields import check_fit, varied, with_defaults
-from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
+from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName
+from training_service.recipes.selection import check_selection
+from training_service.recipes.stages import trained_stages
 from training_service.seeds import check_seed
 from training_service.tasks import TRAINING_TASKS
 from training_service.training.version_io import trainable_stages
@@ -181,4 +183,5 @@ def _check_base(
     if dataset is not None:
         check_fits(spec, str(base), dataset, f"{_PLACE}.base")
     check_fit(chosen, _RECIPE, MODALITIES[spec.kind].VARIANTS, spec.kind)
+    check_selection(chosen, _RECIPE, [stage.name for stage in manifest.stages], manifest.embedding_size)
     trained_stages(recipe, trainable_stages(manifest), f"{_RECIPE}.last_stages.stage_count")

@@ -29,7 +29,8 @@ from training_service.modalities.prepared_rows import PreparedDataset
 from training_service.phases import Phase
 from training_service.recipes.choices import ChosenRecipe, recipe_for
 from training_service.recipes.modality_fields import varied, with_defaults
-from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, trained_stages
+from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName
+from training_service.recipes.stages import trained_stages
 from training_service.settings import TrainingSettings
 from training_service.tasks import TRAINING_TASKS
 from training_service.training.heads import Features
@@ -58,7 +59,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A candidate on the device, with a sample of rows as it takes them."""
+    """A candidate on the device, with a sample of rows as it takes them; `fitted` has digests of fitted stages."""
 
     candidate: Candidate
     preparation: Preparation
@@ -66,6 +67,7 @@ class _Ready:
     data: PreparedDataset
     spec: InputSpec
     costs: Costs
+    fitted: Mapping[str, str]
 
 
 class Recommender:
@@ -146,8 +148,10 @@ class Recommender:
             preparation.own_spec, lambda num_done: tell(Phase.DECODING, num_done / num_rows)
         )
         chain = candidate.chain(self._store, manifest.task)
-        fit_stages(chain, data, spec, data.positions[Split.TRAIN], lambda _: None)
-        return _Ready(candidate, preparation, chain, data, spec, measure_costs(chain, spec, data.rows, self._device))
+        own = DEFAULTS[RecipeName.LINEAR_PROBE]
+        fitted = fit_stages(chain, data, spec, data.positions[Split.TRAIN], own, lambda _: None)
+        costs = measure_costs(chain, spec, data.rows, self._device)
+        return _Ready(candidate, preparation, chain, data, spec, costs, fitted)
 
     def _features(self, ready: _Ready, tell: _Teller) -> Features:
         """Return the embeddings of the rows that training may look at, of the cache that training reads too."""
@@ -160,7 +164,7 @@ class Recommender:
             tell(Phase.COMPUTING_FEATURES, num_done / len(data.seen))
 
         stages = dict(ready.chain.backbone)
-        cache = ready.preparation.features(ready.spec)
+        cache = replace(ready.preparation.features(ready.spec), fitted=ready.fitted)
         prefix = FrozenPrefix(stages, ready.preparation.modality, ready.spec, self._device, cache)
         rows = prefix.run(data.rows, [data.seen], folder=self._settings.folder / "scratch", on_rows=on_rows)
         return embeddings(rows)[data.seen]

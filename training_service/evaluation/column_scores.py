@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.modalities import Rows
-from training_service.arrays.feature_scores import f_scores
+from training_service.arrays.feature_scores import f_scores, mutual_information
 from training_service.arrays.records import Positions
 from training_service.modalities.modality import PreparedColumn
 from training_service.modalities.prepared_rows import PreparedDataset
@@ -58,9 +58,11 @@ def column_scores(
     cells = [_filled(data.rows, each, train) for each in columns]
     found = [_largest_f(each, column.is_category, targets) for column, each in zip(columns, cells, strict=True)]
     shown = sorted(range(len(columns)), key=lambda place: -found[place])[:MAX_COLUMNS]
-    shared = _mutual_information(
-        [cells[each] for each in shown], [columns[each].is_category for each in shown], targets
-    )
+    shared = mutual_information(
+        np.stack([cells[each].astype(np.float64) for each in shown], axis=1),
+        targets[:, :_MAX_TARGETS] if targets.ndim > 1 else targets,
+        np.array([columns[each].is_category for each in shown]),
+    ).tolist()
     held_out = Rows({name: array[test] for name, array in data.rows.arrays.items()}, len(test))
     whole = metric_of(held_out, test)
     scores = []
@@ -94,22 +96,6 @@ def _largest_f(cells: Values, is_category: bool, targets: Values) -> float:  # n
         features = (features == categories[np.argsort(-counts)[:_MAX_CATEGORIES]]).astype(np.float64)
     features = features[:, features.max(axis=0) > features.min(axis=0)]
     return float(f_scores(features, targets).max()) if features.shape[1] else 0.0
-
-
-def _mutual_information(cells: Sequence[Values], are_categories: Sequence[bool], targets: Values) -> list[float]:
-    """Return the mutual information of each column and the targets, the largest of the first few targets."""
-    from sklearn.feature_selection import (  # noqa: PLC0415  a second to import, and few reports need it
-        mutual_info_classif,
-        mutual_info_regression,
-    )
-
-    of_numbers = not np.issubdtype(targets.dtype, np.integer)
-    features = np.stack([each.astype(np.float64) for each in cells], axis=1)
-    found = []
-    for column in (targets[:, None] if targets.ndim == 1 else targets).T[:_MAX_TARGETS]:
-        estimate = mutual_info_regression if of_numbers and len(np.unique(column)) > 2 else mutual_info_classif
-        found.append(estimate(features, column, discrete_features=np.array(are_categories), random_state=0))
-    return [float(each) for each in np.max(found, axis=0)]
 
 
 def _permuted(rows: Rows, column: PreparedColumn, seed: int) -> Rows:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ class FeatureCache:
     """Activations of a base's first stages on rows of one dataset.
 
     Their key has everything that their bits depend on: rows, the preparation of rows, input spec, the stages' digests,
-    PyTorch, its device and its number of threads. The spec is the one that the rows are trained by.
+    PyTorch, its device and its number of threads. The spec is the one that the rows are trained by. `fitted` are the
+    digests of stages that were fitted to the training rows, and so are not the base's.
     """
 
     cache: ArrayCache
@@ -30,6 +31,7 @@ class FeatureCache:
     base: Manifest
     spec: InputSpec
     device: torch.device
+    fitted: Mapping[str, str] = field(default_factory=dict)
 
     def load(
         self,
@@ -59,5 +61,5 @@ class FeatureCache:
 
     def _stages(self, names: Sequence[str]) -> list[Any]:
         """Return the key of the stages: digests; stages without tensors are named by the architecture."""
-        digests = {stage.name: stage.digest for stage in self.base.stages}
+        digests = {**{stage.name: stage.digest for stage in self.base.stages}, **self.fitted}
         return [self.base.architecture, dict(self.base.arguments), [(name, digests.get(name, "")) for name in names]]

@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import hashlib
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from model_store.architectures import Chain, reads, run_stage
 from model_store.modalities import InputSpec
 from training_service.arrays.records import Positions
 from training_service.modalities import STAGE_FITTERS
+from training_service.modalities.modality import FittedOn
 from training_service.modalities.prepared_rows import PreparedDataset, batch_at
+from training_service.recipes.recipe import Recipe
+from training_service.recipes.selection import SELECT
 
 _MAX_ROWS = 100_000
 """More rows than these change a mean or a quantile by less than its meaning."""
 
 
 def fit_stages(
-    chain: Chain, data: PreparedDataset, spec: InputSpec, train: Positions, tell: Callable[[str], None]
-) -> tuple[str, ...]:
-    """Fit the stages of the backbone that were not fitted yet, first to last; return their names, and tell them.
+    chain: Chain, data: PreparedDataset, spec: InputSpec, train: Positions, recipe: Recipe, tell: Callable[[str], None]
+) -> Mapping[str, str]:
+    """Fit the stages of the backbone that were not fitted yet, first to last; return a digest of each, and tell them.
 
-    An even spread of at most 100,000 training rows is used, and kept in memory on its way through the stages.
+    A stage that selects features is fitted anew where the recipe says how. An even spread of at most 100,000 training
+    rows is used, and kept in memory on its way through the stages.
     """
-    waiting = [name for name, stage in chain.backbone if type(stage) in STAGE_FITTERS and not stage.is_fitted]
+    fitted: dict[str, str] = {}
+    waiting = [name for name, stage in chain.backbone if _waits(name, stage, recipe)]
     if not waiting:
-        return ()
+        return fitted
     chosen = train[np.linspace(0, len(train) - 1, min(len(train), _MAX_ROWS)).astype(np.int64)]
     batch, targets = spec.to_input(batch_at(data.rows, chosen)), data.targets[chosen]
+    before: list[nn.Module] = []
     with torch.inference_mode():
         for name, stage in chain.backbone:
             if name in waiting:
                 (read,) = reads(stage)
-                _fit(stage, batch.tensors[read].numpy(), targets)
+                fitted[name] = _fit(stage, FittedOn(batch.tensors[read].numpy(), targets, before, recipe))
             if name == waiting[-1]:
                 break
             batch = run_stage(stage, batch)
+            before.append(stage)
     tell(f"fitted to the training rows: {', '.join(waiting)}")
-    return tuple(waiting)
+    return fitted
 
 
-def _fit(stage: nn.Module, values: NDArray[np.float32], targets: NDArray[Any]) -> None:
-    """Fill the buffers of a stage."""
-    for name, array in STAGE_FITTERS[type(stage)](stage, values, targets).items():
+def _waits(name: str, stage: nn.Module, recipe: Recipe) -> bool:
+    if type(stage) not in STAGE_FITTERS:
+        return False
+    return not stage.is_fitted or (name == SELECT and recipe.select is not None)
+
+
+def _fit(stage: nn.Module, rows: FittedOn) -> str:
+    """Fill the buffers of a stage; return a digest of them."""
+    hashed = hashlib.sha256()
+    for name, array in sorted(STAGE_FITTERS[type(stage)](stage, rows).items()):
         stage.get_buffer(name).copy_(torch.from_numpy(array))
-    stage.get_buffer("num_rows").fill_(len(values))
+        hashed.update(array.tobytes())
+    stage.get_buffer("num_rows").fill_(len(rows.values))
+    return hashed.hexdigest()

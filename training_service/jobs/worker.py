@@ -46,7 +46,8 @@ from training_service.jobs.worker_process import read_order
 from training_service.phases import Phase
 from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
-from training_service.recipes.recipe import Recipe, RecipeName, trained_stages
+from training_service.recipes.recipe import Recipe, RecipeName
+from training_service.recipes.stages import trained_stages
 from training_service.settings import TrainingSettings
 from training_service.tasks import TRAINING_TASKS
 from training_service.training.checkpoints import Checkpoints, State
@@ -132,7 +133,8 @@ class Worker:
         self._tell(plan(recipe, trained, context))
         if recipe.name is not RecipeName.SCRATCH:
             self._remark_on_base(spec, manifest, context)
-        fitted = fit_stages(chain, context.data, context.spec, context.train, self._tell)
+        fitted = fit_stages(chain, context.data, context.spec, context.train, recipe, self._tell)
+        context = replace(context, features=replace(context.features, fitted=fitted))
         tuned = fine_tune(chain, recipe, trained, context)
         tuned = replace(tuned, changed=(*fitted, *tuned.changed))
         if context.remarks:

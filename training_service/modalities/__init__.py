@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -28,5 +28,7 @@ RECIPES: Mapping[str, Mapping[RecipeName, Mapping[str, Any]]] = {text.KIND: text
 
 STAGE_FITTERS: Mapping[type[nn.Module], StageFitter] = table.FITTERS
 """What fits a stage that is not trained by gradients, by its class."""
+FEATURE_NAMES: Mapping[str, Callable[[InputSpec, Mapping[str, Any]], Sequence[str]]] = {table.KIND: table.feature_names}
+"""The names of the features of bases with a stage `select`, by their spec and the architecture's arguments."""
 
-__all__ = ["LEARNERS", "MODALITIES", "RECIPES", "STAGE_FITTERS", "TrainingModality"]
+__all__ = ["FEATURE_NAMES", "LEARNERS", "MODALITIES", "RECIPES", "STAGE_FITTERS", "TrainingModality"]

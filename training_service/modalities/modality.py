@@ -17,10 +17,21 @@ from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
 from training_service.datasets.modality import Modality
 from training_service.modalities.views import View
-from training_service.recipes.recipe import Augmentation, RecipeName
+from training_service.recipes.recipe import Augmentation, Recipe, RecipeName
 
-StageFitter = Callable[[nn.Module, NDArray[np.float32], NDArray[Any]], Mapping[str, NDArray[np.float32]]]
-"""Returns what a stage's buffers become, by name, from the tensor that it reads [n, …] and their targets."""
+
+@dataclass(frozen=True)
+class FittedOn:
+    """What a stage is fitted on: the tensor that it reads [n, …], targets, the stages before it, and the recipe."""
+
+    values: NDArray[np.float32]
+    targets: NDArray[Any]
+    before: Sequence[nn.Module]
+    recipe: Recipe
+
+
+StageFitter = Callable[[nn.Module, FittedOn], Mapping[str, NDArray[np.float32]]]
+"""Returns what a stage's buffers become, by name."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from model_store.architectures import HEAD, Chain
-from training_service.recipes.recipe import Optimizer, Recipe, stage_rate
+from training_service.recipes.recipe import Optimizer, Recipe
+from training_service.recipes.stages import stage_rate
 
 OptimizerState = dict[str, dict[str, Tensor]]
 _SHARE = "share"

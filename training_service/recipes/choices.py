@@ -9,7 +9,7 @@ from typing import Any
 
 from model_store.errors import InvalidInput, Violation
 from training_service.recipes.head_names import HeadName
-from training_service.recipes.recipe import CROPS, DEFAULTS, ENUMS, Optimizer, Recipe, RecipeName
+from training_service.recipes.recipe import CROPS, DEFAULTS, ENUMS, FeatureSelection, Optimizer, Recipe, RecipeName
 
 _ABOVE_0 = math.ulp(0.0)
 _BELOW_1 = 1 - 2**-53
@@ -44,6 +44,8 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "leaf_count": (2, 1_000, "2 to 1,000"),
     "forest_tree_count": (1, 1_000, "1 to 1,000"),
     "leaf_row_count": (1, 100_000, "1 to 100,000"),
+    "select_count": (1, 1_000_000, "1 to 1,000,000"),
+    "select_threshold": (0, 1e30, "0 to 1e30"),
 }
 # Below this many training rows a label, a head on the base's own features is hard to beat, and takes seconds.
 _ROWS_FOR_LAST_STAGES = 50
@@ -125,6 +127,12 @@ def _check_whole(recipe: Recipe, chosen: ChosenRecipe, place: str) -> None:
     """Raise InvalidInput where hyperparameters that are right by themselves do not go together."""
     if recipe.nesterov and not recipe.momentum:
         raise InvalidInput.of(f"{place}.{chosen.paths['nesterov']}", "needs a momentum above 0")
+    if recipe.select is None and recipe.select_count is not None:
+        text = f"needs select: one of {', '.join(FeatureSelection)}"
+        raise InvalidInput.of(f"{place}.{chosen.paths['select_count']}", text)
+    if recipe.select not in {None, FeatureSelection.VARIANCE} and recipe.select_count is None:
+        text = f"must be set: how many features to keep by {recipe.select}"
+        raise InvalidInput.of(f"{place}.{chosen.paths['select_count']}", text)
     crops = recipe.augmentation in CROPS
     if recipe.view_count and not crops:
         text = f"needs augmentation {' or '.join(sorted(CROPS))}"

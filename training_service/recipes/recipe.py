@@ -5,13 +5,11 @@ Learnt on 233 examples of 7 labels (MobileNetV2, means of 5 splits and seeds): t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from model_store.errors import InvalidInput
 from training_service.recipes.head_names import HEAD_FIELDS, HeadName, NeighbourWeights
 
 
@@ -76,6 +74,14 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class FeatureSelection(StrEnum):
+    """The score by which features are selected before a head is fitted on them."""
+
+    VARIANCE = "variance"
+    MUTUAL_INFORMATION = "mutual_information"
+    ANOVA_F = "anova_f"
+
+
 class Keep(StrEnum):
     """Which epoch becomes the version."""
 
@@ -96,7 +102,8 @@ class Recipe:
     statistics those of the base. With `average_decay` the moving average of the weights is measured and kept.
     `patience` is the number of epochs without a lower validation loss after which training stops. `fit` names a variant
     of the base's input spec; empty, the service chooses, and `scratch` takes the base's own. `reason` says why the
-    service chose this recipe, if it did. `head` and all after it are of `fit_head`; None is chosen on validation rows.
+    service chose this recipe, if it did. `select` is the score that features are selected by; without it all that
+    vary are kept. `head` and all after it are of `fit_head`; None is chosen on validation rows.
     """
 
     name: RecipeName
@@ -131,6 +138,9 @@ class Recipe:
     precision: Precision = Precision.FLOAT32
     fit: str = ""
     reason: str = ""
+    select: FeatureSelection | None = None
+    select_count: int | None = None
+    select_threshold: float | None = None
     head: HeadName = HeadName.LOGISTIC_REGRESSION
     strength: float | None = None
     smoothing: float | None = None
@@ -163,7 +173,7 @@ class Recipe:
             return frozenset(field.name for field in fields(self)) - _OF_PROBE - _of_heads(self.name)
         stages = {"stage_count"} if self.name is not RecipeName.LAST_STAGES else set()
         views = {"view_count"} if self.augmentation not in CROPS else set()
-        return self._of_other_optimizers | stages | views | _OF_HEADS
+        return self._of_other_optimizers | stages | views | _OF_HEADS | OF_SELECTION
 
     @property
     def has_steps(self) -> bool:
@@ -186,7 +196,8 @@ def _of_heads(name: RecipeName) -> frozenset[str]:
     return _OF_HEADS if name is RecipeName.FIT_HEAD else frozenset()
 
 
-_OF_PROBE = frozenset({"augmentation", "class_weights", "fit", "view_count"})
+OF_SELECTION = frozenset({"select", "select_count", "select_threshold"})
+_OF_PROBE = frozenset({"augmentation", "class_weights", "fit", "view_count"}) | OF_SELECTION
 _OF_HEADS = HEAD_FIELDS | {"head"}
 
 OPTIMIZER_FIELDS: Mapping[Optimizer, frozenset[str]] = {
@@ -203,6 +214,7 @@ ENUMS: Mapping[str, Callable[[str], StrEnum]] = {
     "class_weights": ClassWeights,
     "precision": Precision,
     "keep": Keep,
+    "select": FeatureSelection,
     "head": HeadName,
     "neighbour_weights": NeighbourWeights,
 }
@@ -263,38 +275,3 @@ DEFAULTS: Mapping[RecipeName, Recipe] = {
     RecipeName.FIT_HEAD: Recipe(RecipeName.FIT_HEAD),
 }
 """Each recipe's own hyperparameters."""
-
-
-def trained_stages(recipe: Recipe, trainable: Sequence[str], field: str = "stage_count") -> tuple[str, ...]:
-    """Return which backbone stages train in the end; `trainable` are those with parameters, first to last.
-
-    A gradual recipe that ends before it comes down to a stage leaves it alone. Raise InvalidInput for `field` where
-    the recipe asks for more stages than there are.
-    """
-    if not recipe.has_steps:
-        return ()
-    if recipe.epochs_per_stage:
-        return tuple(active_stages(trainable, recipe.epochs_per_stage, recipe.epoch_count - 1))
-    if recipe.name is not RecipeName.LAST_STAGES:
-        return tuple(trainable)
-    if recipe.stage_count > len(trainable):
-        names = ", ".join(trainable)
-        raise InvalidInput.of(field, f"must be at most {len(trainable)}, as the base has the stages {names}")
-    return tuple(trainable[-recipe.stage_count :])
-
-
-def active_stages(stages: Sequence[str], epochs_per_stage: int, epoch: int) -> Sequence[str]:
-    """Return which of a backbone's stages, first to last, train in an epoch from 0: the last few, and more and more.
-
-    None in the first `epochs_per_stage` epochs, then one more after each further `epochs_per_stage`; all at once if it
-    is 0.
-    """
-    num_active = epoch // epochs_per_stage if epochs_per_stage else len(stages)
-    return stages[max(len(stages) - num_active, 0) :]
-
-
-def stage_rate(recipe: Recipe, distance: int) -> float:
-    """Return a stage's share of the head's learning rate, by its distance from the head: 0 is the head itself."""
-    if distance == 0:
-        return 1.0
-    return recipe.backbone_learning_rate_factor * math.pow(recipe.stage_learning_rate_factor, distance - 1)

@@ -18,6 +18,7 @@ from model_store.registry.models import ModelStore
 from training_service.datasets.splits import Split
 from training_service.evaluation.column_scores import ColumnScore
 from training_service.evaluation.evaluator import Evaluated, Evaluator
+from training_service.evaluation.selected_features import ScoredFeature, scored_features
 from training_service.reports.rivals import Rival, Rivals
 from training_service.tasks import TRAINING_TASKS, TrainingTask
 
@@ -26,7 +27,8 @@ from training_service.tasks import TRAINING_TASKS, TrainingTask
 class JobFacts:
     """A job, what it was made from and what came of it; `not_evaluated` says why nothing was measured now.
 
-    The `rival` is what the version is compared with; `columns` are what the columns of its examples say, if it has any.
+    The `rival` is what the version is compared with; `columns` are what the columns of its examples say, if it has any,
+    and `features` those that the version selects from.
 
     `epochs` are the last figures of each epoch, by number, and `tries` those of each try to fit a head; `history`
     are all events but progress. `num_forgotten` events before all of these are not kept any more.
@@ -45,6 +47,7 @@ class JobFacts:
     not_evaluated: str
     rival: Rival | None
     columns: tuple[ColumnScore, ...] = ()
+    features: tuple[ScoredFeature, ...] = ()
 
     @property
     def task(self) -> TrainingTask | None:
@@ -70,6 +73,7 @@ class FactFinder:
         events = [event for event in chain(first, found) if _is_kept(event)]
         progress = [event.payload for event in events if event.kind == "progress"]
         version = self._version(job.version)
+        manifest = self._store.manifest(version) if version is not None else None
         evaluated, reason = self._evaluated(job, check_going_on)
         return JobFacts(
             job=job,
@@ -80,11 +84,12 @@ class FactFinder:
             base=self._version(job.spec.base),
             dataset=self._dataset(job.spec.dataset_id),
             version=version,
-            manifest=self._store.manifest(version) if version is not None else None,
+            manifest=manifest,
             evaluated=evaluated,
             not_evaluated=reason,
             rival=self._rivals.find(job, evaluated, check_going_on) if evaluated is not None else None,
             columns=self._evaluator.column_scores(evaluated, check_going_on) if evaluated is not None else (),
+            features=scored_features(self._store.blobs, manifest) if manifest is not None else (),
         )
 
     def _events(self, job_id: str, check_going_on: Callable[[], None]) -> Iterator[JobEvent]:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from training_service.markup.sections import Section
 from training_service.reports.columns import columns
 from training_service.reports.facts import JobFacts
+from training_service.reports.features import features
 from training_service.reports.inputs import inputs
 from training_service.reports.mistakes import mistakes
 from training_service.reports.origin import data, lineage, recipe, reproduction
@@ -20,7 +21,7 @@ from training_service.reports.words import FILTERS
 
 Write = Callable[[JobFacts], Section | None]
 ABOVE: Sequence[Write] = (verdict, quality, promotion, learning)
-BELOW: Sequence[Write] = (columns, mistakes, data, inputs, recipe, lineage, history, reproduction)
+BELOW: Sequence[Write] = (columns, features, mistakes, data, inputs, recipe, lineage, history, reproduction)
 """Sections above and below those of the task; one that has nothing to say is None."""
 
 

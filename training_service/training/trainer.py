@@ -26,7 +26,8 @@ from training_service.optimization.averaging import moving_average, set_count
 from training_service.optimization.mixing import mixed
 from training_service.optimization.optimizers import load_optimizer_state, make_optimizer, optimizer_state, set_rate
 from training_service.optimization.schedule import rate_factor
-from training_service.recipes.recipe import ClassWeights, Keep, Precision, Recipe, active_stages
+from training_service.recipes.recipe import ClassWeights, Keep, Precision, Recipe
+from training_service.recipes.stages import active_stages
 from training_service.seeds import derived_seed, generator
 from training_service.tasks import TrainingTask
 from training_service.tasks.training_task import Loss, Outputs, Targets, Validation
@@ -192,8 +193,7 @@ class Trainer:
     def _active(self, step: int) -> list[str]:
         """Return which stages train at a step; the head always does."""
         backbone = [name for name in self._trained if name != HEAD]
-        epoch = step // self.steps_per_epoch
-        return [*active_stages(backbone, self._recipe.epochs_per_stage, epoch), HEAD]
+        return [*active_stages(backbone, self._recipe.epochs_per_stage, step // self.steps_per_epoch), HEAD]
 
     def _next_batch(self) -> tuple[StepBatch, Batch]:
         """Return the next batch and its rows; after a start, the first one of this step."""

@@ -81,6 +81,8 @@ def test_a_field_may_lie_anywhere_in_the_message() -> None:
     assert recipe_of("full", fields) == pb.Recipe(full=full)
     balanced = pb.Recipe(auto=pb.Recipe.Auto(class_weights=pb.CLASS_WEIGHTS_BALANCED))
     assert recipe_of("", {"class_weights": "balanced"}) == balanced
+    selected = pb.Recipe(auto=pb.Recipe.Auto(select=pb.SelectionSpec(variance={"select_threshold": 0.1})))
+    assert recipe_of("", {"select_threshold": 0.1}) == selected
 
 
 def test_a_head_chooses_its_recipe() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import PIL
@@ -54,9 +55,10 @@ def run(
     view: View = PLAIN,
     spec: ImageInputSpec = SPEC,
     groups: Sequence[Positions] = (ALL,),
+    fitted: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[np.ndarray, list[int]]:
     """Run the stem over all rows, and return what came of it and what was told meanwhile."""
-    cache = FeatureCache(ArrayCache(folder / "cache", 10**7), "d" * 64, base, spec, CPU)
+    cache = FeatureCache(ArrayCache(folder / "cache", 10**7), "d" * 64, base, spec, CPU, fitted)
     told: list[int] = []
     prefix = FrozenPrefix({"stem": stem}, MODALITIES["image"], spec, CPU, cache)
     rows = Rows({"pixels": PIXELS}, NUM_ROWS)
@@ -104,7 +106,7 @@ def test_what_was_broken_off_goes_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("what", ["stage", "input spec", "mirror images", "crops"])
+@pytest.mark.parametrize("what", ["stage", "fitted stage", "input spec", "mirror images", "crops"])
 def test_other_features_are_not_taken_for_these(tmp_path: Path, what: str) -> None:
     """Whatever they depend on is part of their name."""
     run(tmp_path, Stem())
@@ -115,7 +117,7 @@ def test_other_features_are_not_taken_for_these(tmp_path: Path, what: str) -> No
         spec = replace(SPEC, mean=(0.1, 0.2, 0.3))
     stem = Stem()
     view = {"mirror images": View(Augmentation.MIRROR), "crops": View(Augmentation.STRONG, 1, 0)}.get(what, PLAIN)
-    run(tmp_path, stem, other, view, spec)
+    run(tmp_path, stem, other, view, spec, fitted={"stem": "c" * 64} if what == "fitted stage" else {})
     assert stem.num_rows == 1 + NUM_ROWS
 
 

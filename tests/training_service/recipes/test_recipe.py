@@ -11,7 +11,8 @@ from maas.training.v1 import training_pb2 as pb
 from model_store.errors import InvalidInput
 from training_service.api.recipe_convert import read_recipe, recipe_message
 from training_service.recipes.choices import choose, choose_any, recipe_for, resolve
-from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName, stage_rate, trained_stages
+from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName
+from training_service.recipes.stages import stage_rate, trained_stages
 
 STAGES = ("stem", "layer1", "layer2")
 
@@ -56,6 +57,25 @@ def test_a_message_has_every_choice_of_its_recipe(name: RecipeName) -> None:
     message = recipe_message(DEFAULTS[name])
     assert message.WhichOneof("recipe") == name
     assert resolve(name, read_recipe(message), "recipe") == DEFAULTS[name]
+
+
+@pytest.mark.parametrize(
+    ("select", "field", "text"),
+    [
+        ({"select_count": 3}, "select_count", "needs select: one of variance, mutual_information, anova_f"),
+        ({"anova_f": {}}, "select_count", "must be set: how many features to keep by anova_f"),
+        ({"anova_f": {}, "select_count": 0}, "select_count", "must be 1 to 1,000,000, not 0"),
+        ({"variance": {"select_threshold": -1.0}}, "variance.select_threshold", "must be 0 to 1e30, not -1.0"),
+    ],
+)
+def test_a_selection_of_features_is_whole(select: dict[str, Any], field: str, text: str) -> None:
+    """A score with a count; a variance may do without."""
+    with pytest.raises(InvalidInput) as caught:
+        recipe_of("fit_head", select=select)
+    assert [(each.field, each.description) for each in caught.value.violations] == [
+        (f"recipe.fit_head.select.{field}", text)
+    ]
+    assert recipe_of("linear_probe", select={"variance": {}}).select == "variance"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from training_service.datasets.groups import Groups, of_equal
 from training_service.datasets.manifest import DatasetRow
 from training_service.datasets.packs import PackedRows
 from training_service.datasets.reading import Asked
+from training_service.modalities.table.features import feature_names as feature_names
 from training_service.modalities.table.reading import read_table as read
 from training_service.modalities.table.stages import FITTERS as FITTERS
 from training_service.modalities.table.summary import summarise

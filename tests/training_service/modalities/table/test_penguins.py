@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
+import grpc
 import pytest
 from maas.training.v1 import training_pb2 as pb
 
 from model_store.names import parse_version
+from model_store.tensors.stages import read_stage
+from tests.training_service.reports.pages import report
 from tests.training_service.running import RunningService, running_service
 
 PENGUINS = Path(str(distribution("palmerpenguins").locate_file("palmerpenguins/data/penguins.csv"))).read_bytes()
@@ -67,3 +70,31 @@ def test_a_network_is_trained_where_a_recipe_says_so(service: RunningService) ->
     assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
     assert job.base.startswith("models/table-mlp-")
     assert job.metrics.values["accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_features_are_selected_on_training_rows(service: RunningService) -> None:
+    """The stage keeps as many as were asked for, with the score of each; the report names them."""
+    head = pb.HeadSpec(logistic_regression={}, strength=1.0)
+    select = pb.SelectionSpec(mutual_information={}, select_count=4)
+    asked = pb.Recipe(fit_head=pb.Recipe.FitHead(head=head, select=select))
+    refused_count = pb.Recipe(fit_head=pb.Recipe.FitHead(select=pb.SelectionSpec(anova_f={}, select_count=99)))
+    with pytest.raises(grpc.RpcError, match="must be at most 18, the number of features of the base") as caught:
+        service.create(model="models/selected", base="", dataset="datasets/penguins", recipe=refused_count)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    job = service.await_end(
+        service.create(model="models/selected", base="", dataset="datasets/penguins", recipe=asked).name
+    )
+    assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
+    assert job.recipe.fit_head.select == select
+    assert job.metrics.values["accuracy"] > 0.9
+    version = service.store.manifest(service.store.get_version(parse_version(job.version, "v")))
+    (digest,) = (each.digest for each in version.stages if each.name == "select")
+    stage = read_stage(service.store.blobs, digest)
+    features = service.training.GetDataset(pb.GetDatasetRequest(name="datasets/penguins"))
+    assert int(stage["num_rows"]) == features.split_counts.train
+    assert int(stage["kept"].sum()) == 4
+    page = report(service, job.name)
+    texts = [" ".join(text.split()) for text in page.texts["p"]]
+    assert any("4 of 18 features are kept: those that the recipe selects" in text for text in texts)
+    assert {"flipper_length_mm", "island = Biscoe"} <= {text.strip() for text in page.texts["th"]}
