@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import TextIOWrapper
-from itertools import accumulate, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from maas_client.files.blocks import Block
+from maas_client.files.blocks import Block, LineRows
 from maas_client.files.parquet_table import ParquetTable
 from maas_client.files.tables import UTF16, Unusable, is_number
 from model_store.normal_form import normal_form
@@ -19,6 +19,7 @@ from model_store.normal_form import normal_form
 _JSON_LINES, _PARQUET = (".jsonl", ".ndjson"), ".parquet"
 _TABLES = (".csv", ".tsv", *_JSON_LINES, _PARQUET)
 _SEPARATORS = ",;\t|"
+_QUOTE, _LONG = '"', 100_000  # characters of a line, which may have a cell that is too long
 _PEEKED = 64 * 1024  # bytes that tell of the encoding, and of the separator
 
 
@@ -57,7 +58,8 @@ class RowTable:
         self._text = TextIOWrapper(raw, "utf-16" if head.startswith(UTF16) else "utf-8-sig", newline="")
         self._is_json = is_json
         self._objects = self._json_rows()
-        self._reader = csv.reader(self._text, delimiter=self._separator(head), strict=True)
+        self._separator = _separator(name, head)
+        self._reader = csv.reader(self._text, delimiter=self._separator, strict=True)
         with self._faults():
             self.columns: Sequence[str] = next(self._objects, (0, ()))[1] if is_json else self._header()
         if not self.columns:
@@ -87,21 +89,20 @@ class RowTable:
     def _csv_blocks(self, num_rows: int) -> Iterator[Block]:
         """Yield blocks without a step in Python for each row: a large table has little else that takes as long."""
         line = self._reader.line_num
-        while rows := list(islice(self._reader, num_rows)):
-            lines: Sequence[int] = range(line + 1, self._reader.line_num + 1)
-            line = self._reader.line_num
-            if len(lines) != len(rows):  # cells have line breaks
-                heights = (1 + sum(cell.count("\n") for cell in row) for row in rows)
-                lines = list(accumulate(heights, initial=lines[0] - 1))[1:]
-            if not all(rows):  # lines are empty
-                filled = [place for place, row in enumerate(rows) if row]
-                rows, lines = [rows[place] for place in filled], [lines[place] for place in filled]
+        while text := list(islice(self._text, num_rows)):
+            if not any(_QUOTE in each or len(each) > _LONG or each.isspace() for each in text):
+                yield Block(LineRows(text, self._separator), range(line + 1, line + 1 + len(text)))
+                line += len(text)
+                continue
+            reader = csv.reader(chain(text, self._text), delimiter=self._separator, strict=True)
+            rows, lines = [], []
+            while reader.line_num < len(text):  # a quoted cell may go on behind them
+                if row := next(reader):
+                    rows.append(row)
+                    lines.append(line + reader.line_num)
+            line += reader.line_num
             if rows:
                 yield Block(rows, lines)
-
-    def _separator(self, head: bytes) -> str:
-        first = head.split(b"\n", 1)[0].decode(errors="replace")
-        return "\t" if self.name.endswith(".tsv") else max(_SEPARATORS, key=first.count)
 
     def _header(self) -> Sequence[str]:
         cells = next(filter(None, self._reader), [])
@@ -153,6 +154,11 @@ def open_table(path: Path, standard_input: IO[bytes]) -> Iterator[Table]:
 def is_table(path: Path) -> bool:
     """Say whether a file holds rows, by its name; standard input, `-`, does."""
     return str(path) == "-" or path.suffix.lower() in _TABLES
+
+
+def _separator(name: str, head: bytes) -> str:
+    first = head.split(b"\n", 1)[0].decode(errors="replace")
+    return "\t" if name.endswith(".tsv") else max(_SEPARATORS, key=first.count)
 
 
 def _object(line: str, number: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from operator import itemgetter
 
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
+from maas_client.files.blocks import LineRows
 from maas_client.files.tables import Unusable
 from maas_client.modalities import COLUMNS
 from maas_client.modalities.columns import Filled
@@ -70,7 +71,7 @@ class Signature:
 
 def numbers_of(response: pb.ModelInferResponse) -> Sequence[Sequence[float]]:
     """Return the numbers of the one output, a sequence for each row."""
-    values = _little(array("f", response.raw_output_contents[0]))
+    values = _little(array("f", response.raw_output_contents[0])).tolist()
     width = len(values) // response.outputs[0].shape[0]
     return [values[start : start + width] for start in range(0, len(values), width)]
 
@@ -87,6 +88,8 @@ def fault_of(filled: Sequence[Filled], columns: Sequence[str], row: Sequence[str
 
 
 def _floats(filled: Filled, rows: Rows) -> bytes:
+    if isinstance(rows, LineRows) and (numbers := rows.numbers(filled.places)) is not None:
+        return numbers.astype("<f4", copy=False).tobytes()
     try:
         values = array("f", list(map(float, _flat(filled.places, rows))))
     except (ValueError, IndexError):

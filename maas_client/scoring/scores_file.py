@@ -17,6 +17,7 @@ from model_store.tasks.task import THRESHOLD
 SUFFIXES = (".csv", ".jsonl")
 """What a file of scores may be."""
 _COLUMNS = ("example", "version")
+_TEXT_OF = "%.7g".__mod__
 
 
 class Score(NamedTuple):
@@ -80,7 +81,7 @@ class ScoresFile:
         return f"value:{name}" if self._task == "regression" else f"score:{name}"
 
     def _cells(self, score: Score) -> Sequence[str]:
-        numbers = [f"{number:.7g}" for number in score.numbers] or [""] * len(self._names)
+        numbers = list(map(_TEXT_OF, score.numbers)) or [""] * len(self._names)
         return [score.example, score.version, *self._decided(score, numbers), *numbers, score.error]
 
     def _decided(self, score: Score, numbers: Sequence[str]) -> Sequence[str]:
@@ -90,7 +91,7 @@ class ScoresFile:
             return [";".join(self._assigned(score.numbers))]
         if not score.numbers:
             return "", ""
-        best = max(range(len(score.numbers)), key=score.numbers.__getitem__)
+        best = score.numbers.index(max(score.numbers))
         return self._names[best], numbers[best]
 
     def _assigned(self, numbers: Sequence[float]) -> list[str]:

@@ -93,11 +93,11 @@ class Examples(Sequence[Example]):
         for example in examples:
             self.append(example)
 
-    def set_targets(self, targets: Sequence[NamedTarget], splits: Sequence[Split | None]) -> None:
+    def set_targets(self, targets: list[NamedTarget], splits: Sequence[Split | None]) -> None:
         """Give each example its target and its split."""
         if not len(targets) == len(splits) == len(self):
             raise ValueError(f"{len(targets)} targets and {len(splits)} splits for {len(self)} examples")
-        self.targets = list(targets)
+        self.targets = targets
         self._splits = bytearray(map(_SPLIT_NUMBERS.__getitem__, splits))
 
     def sort(self) -> None:

@@ -82,17 +82,22 @@ def write_packs(
     apart = _to_calibrate_by(examples, assigned, parent)
     is_other = examples.packs == 0
     is_other[apart] = False
+    spooled, sizes = examples.offsets, examples.sizes
     names, places, offsets = dict(examples.pack_names), examples.packs.copy(), examples.offsets.copy()
     calibration = parent.calibration if parent is not None else ""
     for positions in (apart, np.flatnonzero(is_other)):
         if not len(positions):
             continue
-        sizes = examples.sizes[positions]
-        header = pack_header(sizes.tolist()) if positions is apart else b""
-        pack = blobs.put(chain([header], map(spool.read_at, examples.offsets[positions], sizes))).digest
+        header = pack_header(sizes[apart].tolist()) if positions is apart else b""
+        data = (spool.read_at(int(spooled[each]), int(sizes[each])) for each in positions)
+        pack = blobs.put(chain([header], data)).digest
         calibration = pack if positions is apart else calibration
         places[positions] = names.setdefault(pack, len(names))
-        offsets[positions] = len(header) + np.cumsum(sizes) - sizes
+        lengths = sizes[positions]
+        starts = np.cumsum(lengths)
+        starts -= lengths
+        starts += len(header)
+        offsets[positions] = starts
     return Packs(tuple(names)[1:], places - np.uint32(1), offsets, calibration)
 
 

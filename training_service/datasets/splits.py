@@ -179,8 +179,11 @@ def units_in_order(
     """Return the unassigned rows in the order of the seed, the rows of a group as one unit."""
     unassigned = np.array([split is None for split in splits], np.bool_)
     rows = np.flatnonzero(unassigned)
-    rows = rows[np.lexsort(_ranks(spec, compress(digests, unassigned)).T[::-1])]
-    _, first, group = np.unique(np.asarray(groups, np.int64)[rows], return_index=True, return_inverse=True)
+    rows = rows[_order(_ranks(spec, compress(digests, unassigned)))]
+    own = np.asarray(groups, np.int64)[rows]
+    if len(np.unique(own)) == len(own):
+        return Units(rows, np.arange(len(rows) + 1))
+    _, first, group = np.unique(own, return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(first))[group]  # of each row's unit: that of its first row
     sizes = np.bincount(place)
     return Units(rows[np.argsort(place, kind="stable")], np.concatenate([[0], np.cumsum(sizes)]))
@@ -215,6 +218,13 @@ def _fitting(sizes: Iterable[int], num_rows: int, most: int) -> list[int]:
             taken.append(number)
             num_rows -= size
     return taken
+
+
+def _order(ranks: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the order of ranks [n, 2]; the second numbers are looked at where the first are equal, which is rare."""
+    order = np.argsort(ranks[:, 0], kind="stable")
+    first = ranks[order, 0]
+    return order if (first[1:] != first[:-1]).all() else np.lexsort(ranks.T[::-1])
 
 
 def _ranks(spec: SplitSpec, digests: Iterable[str]) -> NDArray[np.uint64]:
