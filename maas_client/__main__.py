@@ -15,7 +15,7 @@ import typer
 from maas_client.commands import health, predict, schema, stack, status
 from maas_client.commands.registry import aliases, bases, compare, edits, lineage, models, show, transfer, watch
 from maas_client.commands.store import upkeep as store
-from maas_client.commands.training import datasets, evaluate, finetune, jobs, report
+from maas_client.commands.training import datasets, evaluate, finetune, jobs, recommend, report
 from maas_client.demo import command as demo
 from maas_client.errors import MaasError, error_of
 from maas_client.exit_codes import ExitCode
@@ -71,6 +71,7 @@ app.command("versions", rich_help_panel=_REGISTRY)(models.list_versions)
 app.command("show", rich_help_panel=_REGISTRY)(show.show)
 app.command("compare", rich_help_panel=_REGISTRY)(compare.compare)
 app.command("evaluate", rich_help_panel=_TRAINING)(evaluate.evaluate)
+app.command("recommend", rich_help_panel=_TRAINING)(recommend.recommend)
 app.command("report", rich_help_panel=_TRAINING)(report.report)
 app.command("lineage", rich_help_panel=_REGISTRY)(lineage.lineage)
 app.command("tag", rich_help_panel=_REGISTRY)(edits.tag)

@@ -179,6 +179,7 @@ class AsyncClient:
     cancel = _awaited(Client.cancel)
     report = _awaited(Client.report)
     evaluate = _awaited(Client.evaluate)
+    recommend = _awaited(Client.recommend)
 
     model = _awaited(Client.model)
     models = _iterated(Client.models)

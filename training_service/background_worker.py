@@ -1,4 +1,4 @@
-"""Evaluates one version or writes one report, in a process of its own.
+"""Evaluates one version, writes one report or recommends a base, in a process of its own.
 
 A native crash, or too little memory, ends this process alone. The order comes as one line on standard input, which the
 service then keeps open. Answers go to standard output as frames.
@@ -27,13 +27,20 @@ from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from training_service.api.datasets.splits import read_split
 from training_service.api.evaluation_convert import evaluated_message, evaluating_message
+from training_service.api.recommendations.convert import (
+    read_recommendation,
+    recommended_message,
+    recommending_message,
+)
 from training_service.background.order import ERROR, MESSAGE, Kind, SideOrder, error_content, frame
+from training_service.choosing.recommender import Recommender
 from training_service.evaluation.evaluator import Evaluator, build_evaluator
 from training_service.evaluation.learned_rows import LearnedRows
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED
 from training_service.jobs.worker_process import read_order
 from training_service.reports.facts import FactFinder
 from training_service.reports.page import render
+from training_service.settings import TrainingSettings
 
 Answer = Callable[[Message], None]
 _EXIT_FAILED = 1
@@ -71,6 +78,7 @@ def _work(order: SideOrder, answer: Answer) -> None:
         kinds: Mapping[Kind, Callable[[bytes, Answer], None]] = {
             Kind.EVALUATE: partial(_evaluate, evaluator),
             Kind.REPORT: partial(_report, facts),
+            Kind.RECOMMEND: partial(_recommend, settings, store, datasets),
         }
         kinds[order.kind](order.request, answer)
 
@@ -92,6 +100,20 @@ def _evaluate(evaluator: Evaluator, request: bytes, answer: Answer) -> None:
 def _report(facts: FactFinder, request: bytes, answer: Answer) -> None:
     name = pb.GetReportRequest.FromString(request).name
     answer(pb.Report(name=name, html=render(facts.find(parse_job(name, "name"), _go_on))))
+
+
+def _recommend(
+    settings: TrainingSettings, store: ModelStore, datasets: DatasetStore, request: bytes, answer: Answer
+) -> None:
+    recommender = Recommender(
+        settings,
+        store,
+        datasets,
+        on_progress=lambda phase, share, base: answer(recommending_message(phase, share, base)),
+        check_going_on=_go_on,
+    )
+    wanted = read_recommendation(pb.RecommendBasesRequest.FromString(request))
+    answer(recommended_message(recommender.recommend(wanted.dataset_id, wanted.limits, wanted.bases)))
 
 
 def _go_on() -> None:

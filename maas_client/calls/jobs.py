@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, Unpack
 
@@ -196,11 +197,45 @@ class JobCalls(RegistryCalls):
                 on_progress(response.progress)
         return response.evaluation
 
+    def recommend(
+        self,
+        dataset: str,
+        *,
+        bases: Sequence[str] = (),
+        max_latency_ms: float | None = None,
+        max_size_mb: float | None = None,
+        max_training_minutes: float | None = None,
+        on_progress: Callable[[pb.RecommendBasesResponse.Progress], object] = lambda _: None,
+    ) -> pb.Recommendation:
+        """Compare the bases that a dataset's examples fit, before any training; `chosen` of the answer is recommended.
+
+        Without `bases` all that are stored are compared, each backbone once. A limit leaves out those that break it:
+        the latency of one row and the size of all tensors, a megabyte being 1,000,000 bytes, as the training service
+        measures them, and the time of the quickest recipe, as it estimates it.
+        """
+        request = pb.RecommendBasesRequest(
+            dataset=dataset_name(dataset),
+            bases=[target_name(base) for base in bases],
+            max_latency=_duration(max_latency_ms, milliseconds=1),
+            max_size_bytes=None if max_size_mb is None else round(max_size_mb * 1_000_000),
+            max_training_time=_duration(max_training_minutes, minutes=1),
+        )
+        response = pb.RecommendBasesResponse()
+        for response in responses(partial(self.stubs.training.RecommendBases, request)):
+            if response.HasField("progress"):
+                on_progress(response.progress)
+        return response.recommendation
+
     def _own_dataset(self, version: str) -> str:
         found = self.version(version)
         if not found.lineage.dataset:
             raise InvalidArgument(f"{found.name} was not trained on a dataset here: name one with --dataset")
         return found.lineage.dataset
+
+
+def _duration(number: float | None, **unit: float) -> timedelta | None:
+    """Return so many of a unit, as `timedelta` names it; None for no limit."""
+    return None if number is None else number * timedelta(**unit)
 
 
 def state_text(state: pb.TrainingJobState) -> str:

@@ -156,6 +156,7 @@ OUTPUTS: Mapping[str, Any] = {
     "show": _RESOURCE,
     "compare": store.CompareModelVersionsResponse,
     "evaluate": training.Evaluation,
+    "recommend": training.Recommendation,
     "lineage": store.LineageGraph,
     "tag": _RESOURCE,
     "describe": _RESOURCE,

@@ -31,6 +31,7 @@ from training_service.api.datasets.convert import dataset_message, previewed_mes
 from training_service.api.datasets.splits import read_split
 from training_service.api.job_requests import job_spec
 from training_service.api.job_watch import JobWatch
+from training_service.api.recommendations.convert import read_recommendation
 from training_service.api.registry_requests import list_request
 from training_service.api.uploads import Uploads
 from training_service.api.violations import check_request_id
@@ -179,6 +180,14 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         async for message in self._background.run(Kind.EVALUATE, request):
             yield pb.EvaluateModelVersionResponse.FromString(message)
 
+    async def RecommendBases(
+        self, request: pb.RecommendBasesRequest, context: Context
+    ) -> AsyncIterator[pb.RecommendBasesResponse]:
+        """Stream the progress of a comparison of bases, then the recommendation."""
+        await self._threads.reads.run(self._check_recommendation, request)
+        async for message in self._background.run(Kind.RECOMMEND, request):
+            yield pb.RecommendBasesResponse.FromString(message)
+
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.Report:
         """Write a page about a job."""
         await self._threads.reads.run(self._jobs.get, parse_job(request.name, "name"))
@@ -197,6 +206,13 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         read_split(request.split)
         self._store.resolve(target)
         self._datasets.living(dataset_id)
+
+    def _check_recommendation(self, request: pb.RecommendBasesRequest) -> None:
+        """Do the same for a recommendation."""
+        wanted = read_recommendation(request)
+        self._datasets.living(wanted.dataset_id)
+        for base in wanted.bases:
+            self._store.resolve(base)
 
     def _spec(self, request: pb.CreateTrainingJobRequest, principal: str) -> JobSpec:
         return job_spec(

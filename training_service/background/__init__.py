@@ -1,1 +1,1 @@
-"""Evaluations and reports, each in its own process."""
+"""Evaluations, reports and recommendations, each in its own process."""

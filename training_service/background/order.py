@@ -22,11 +22,12 @@ class Kind(StrEnum):
 
     EVALUATE = "evaluate"
     REPORT = "report"
+    RECOMMEND = "recommend"
 
 
 @dataclass(frozen=True)
 class SideOrder:
-    """One evaluation or report: the caller's request, as it travels, and the service's settings."""
+    """One piece of work: the caller's request, as it travels, and the service's settings."""
 
     kind: Kind
     request: bytes

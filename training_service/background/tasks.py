@@ -13,11 +13,11 @@ from training_service.background.order import ERROR, LENGTH_BYTES, Kind, SideOrd
 from training_service.jobs.worker_process import BACKGROUND_WORKER, FORK_SERVER, WorkerProcess, how_it_ended
 from training_service.settings import TrainingSettings
 
-_WORDS = {Kind.EVALUATE: "evaluation", Kind.REPORT: "report"}
+_WORDS = {Kind.EVALUATE: "evaluation", Kind.REPORT: "report", Kind.RECOMMEND: "recommendation"}
 
 
 class TooMuchWork(StoreError):
-    """The number of concurrent evaluations and reports has reached the operator's limit."""
+    """The number of concurrent evaluations, reports and recommendations has reached the operator's limit."""
 
 
 class WorkerDied(StoreError):
@@ -25,7 +25,7 @@ class WorkerDied(StoreError):
 
 
 class BackgroundTasks:
-    """Runs evaluations and reports up to the operator's limit; more are refused.
+    """Runs evaluations, reports and recommendations up to the operator's limit; more are refused.
 
     A native crash ends the process of one of them, and neither the service nor its jobs.
     """
@@ -59,7 +59,9 @@ class BackgroundTasks:
     def _place(self) -> Iterator[None]:
         most = self._settings.num_concurrent_evaluations
         if self._num_running >= most:
-            raise TooMuchWork(f"{most} evaluations or reports are under way already: try again in a while")
+            raise TooMuchWork(
+                f"{most} evaluations, reports or recommendations are under way already: try again in a while"
+            )
         self._num_running += 1
         try:
             yield

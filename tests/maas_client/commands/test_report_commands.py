@@ -1,4 +1,4 @@
-"""`maas evaluate` and `maas report`, as a person types them and reads them, on a real service."""
+"""`maas evaluate`, `maas recommend` and `maas report`, as a person types them and reads them, on a real service."""
 
 from __future__ import annotations
 
@@ -101,6 +101,19 @@ def test_what_cannot_be_evaluated_is_explained(maas: Maas) -> None:
     assert (code, "there is no split 'tset': there are train, validation, test, all" in err) == (2, True)
     code, _, err = maas("evaluate", "flowers", "--dataset", "none")
     assert (code, "NOT_FOUND: datasets/none" in err) == (4, True)
+
+
+def test_bases_are_compared_in_a_table(maas: Maas) -> None:
+    """Each backbone once, the recommendation with its reason, and how to begin."""
+    code, out, _ = maas("recommend", "photos")
+    assert code == 0
+    words = " ".join(out.split())
+    assert "photos: 21 rows, each answered by a head that was fitted without it" in words
+    assert "base/1" in words
+    assert "models/base/versions/1 is the only candidate: accuracy" in words
+    assert "to begin: maas finetune datasets/photos --base base/1 --recipe linear_probe" in words
+    code, _, err = maas("recommend", "photos", "--max-size-mb", "0.1")
+    assert (code, "models/base/versions/1 (size: 2.76 MiB, limit 0.0954 MiB)" in err) == (2, True)
 
 
 def test_a_report_is_written_and_opened(

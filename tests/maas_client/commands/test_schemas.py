@@ -123,6 +123,7 @@ def look_at_the_registry(shell: Shell) -> None:
     shell("show", "flowers/1")
     shell("compare", "base/1", "flowers/1")
     shell("evaluate", "flowers/1")
+    shell("recommend", "numbers", "--base", "base")
     shell("lineage", "flowers/1")
     answers = shell("predict", "flowers", "table.csv", "--columns", ",".join(FEATURES))
     assert len(answers) == NUM_ROWS

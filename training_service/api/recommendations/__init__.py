@@ -1,0 +1,1 @@
+"""Recommendations of bases on the wire."""
