@@ -67,12 +67,18 @@ def config(version: ResidentVersion, report: ModelReport, limits: ServerLimits) 
             "modality": pb.ModelParameter(string_value=version.input_spec.kind),
             "task": pb.ModelParameter(string_value=version.task.kind if version.task else ""),
             "outputs": pb.ModelParameter(string_value=json.dumps(version.names, ensure_ascii=False)),
+            "columns": pb.ModelParameter(string_value=_elements(version.input_spec)),
             "temperature": pb.ModelParameter(string_value=f"{version.temperature:g}"),
             "alternative_inputs": pb.ModelParameter(string_value=_alternatives(forms)),
         },
         model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
         response_cache=pb.ModelResponseCache(enable=limits.has_response_cache),
     )
+
+
+def _elements(spec: InputSpec) -> str:
+    """Return the names of the elements of a row's tensors as JSON, where they are known."""
+    return json.dumps([name for form in spec.tensors() for name in form.elements], ensure_ascii=False)
 
 
 def statistics(report: VersionReport, *, has_gpu: bool) -> pb.ModelStatistics:

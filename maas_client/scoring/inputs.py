@@ -14,7 +14,7 @@ from operator import itemgetter
 from maas.open_inference.v2 import open_inference_pb2 as pb
 
 from maas_client.files.blocks import LineRows
-from maas_client.files.tables import Unusable
+from maas_client.files.tables import Unusable, is_number
 from maas_client.modalities import COLUMNS
 from maas_client.modalities.columns import Filled
 
@@ -25,7 +25,10 @@ _MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "N
 
 @dataclass(frozen=True)
 class Signature:
-    """One version: its name, its task with the name of each output, its inputs, and the most rows of a request."""
+    """One version: its name, its task with the name of each output, its inputs, and the most rows of a request.
+
+    `columns` are the names of the elements of its input, where it knows them.
+    """
 
     version: str
     model_id: str
@@ -35,6 +38,7 @@ class Signature:
     names: tuple[str, ...]
     inputs: tuple[pb.ModelInput, ...]
     max_rows: int
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: pb.ModelConfig) -> Signature:
@@ -51,13 +55,18 @@ class Signature:
             names=tuple(json.loads(texts["outputs"])),
             inputs=tuple(config.input),
             max_rows=config.max_batch_size,
+            columns=tuple(json.loads(texts.get("columns", "[]"))),
         )
 
     def filled(self, columns: Sequence[str], chosen: Sequence[str]) -> Sequence[Filled]:
         """Return each input with the places of the columns that fill it; raise Unusable where they do not fit."""
         if self.modality not in COLUMNS:
             raise Unusable(f"{self.version} takes files, not rows of a table: name files, or a folder that has some")
-        return COLUMNS[self.modality](self.inputs, columns, chosen)
+        return COLUMNS[self.modality](self.inputs, columns, self.chosen(columns, chosen))
+
+    def chosen(self, columns: Sequence[str], asked: Sequence[str]) -> Sequence[str]:
+        """Return the columns to send: those asked for, else those of the version; none where a table names none."""
+        return asked or (() if all(map(is_number, columns)) else self.columns)
 
     def request(self, filled: Sequence[Filled], rows: Rows) -> pb.ModelInferRequest:
         """Return the request for some rows; raise Unusable for a cell that is no number, and a row without a cell."""

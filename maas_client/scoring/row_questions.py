@@ -11,7 +11,7 @@ from maas.inference.v1.inference_pb2 import Example
 
 from maas_client.calls.connection import Connection
 from maas_client.files.row_blocks import open_table
-from maas_client.files.tables import Unusable
+from maas_client.files.tables import Unusable, column_names
 from maas_client.modalities import ROWS
 from maas_client.modalities.columns import Filled
 from maas_client.scoring.inputs import Signature, fault_of
@@ -28,7 +28,8 @@ def row_questions(client: Connection, model: str, columns: Sequence[str]) -> Cal
     def read(path: Path) -> Iterator[Question]:
         signature = signature_of(client, model)
         if signature.modality not in ROWS:
-            return number_questions(path, columns)
+            names = column_names(path) if path.is_file() else []
+            return number_questions(path, signature.chosen(names, columns))
         return _questions(signature, path, columns)
 
     return read

@@ -52,6 +52,7 @@ class TensorForm:
 
     `alternative` numbers the ways to send an example: a request sends all tensors of one of them. `dtype` is numpy's
     name, or `bytes` for an encoded example. `layout` gives the meaning of the dimensions: `nhwc`, `nchw`, or nothing.
+    `elements` are the names of a row's elements, where they are known.
     """
 
     name: str
@@ -59,6 +60,7 @@ class TensorForm:
     shape: tuple[int, ...]
     layout: str = ""
     alternative: int = 0
+    elements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Preparation:
     def fitted(self, spec: InputSpec, on_rows: Callable[[int], None]) -> tuple[PreparedDataset, InputSpec]:
         """Return the rows as a spec prepares them, and the spec completed from the training rows."""
         data = self.prepared(spec, on_rows)
-        fitted = self.modality.fitted_spec(spec, data.rows, data.positions[Split.TRAIN])
+        fitted = self.modality.fitted_spec(spec, self.dataset, data.rows, data.positions[Split.TRAIN])
         if self.modality.preparation(fitted) != self.modality.preparation(spec):
             data = self.prepared(fitted, on_rows)
         return data, fitted

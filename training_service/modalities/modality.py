@@ -100,7 +100,7 @@ class TrainingModality(Modality, Protocol):
         """Return the variant of this name."""
         ...
 
-    def fitted_spec(self, spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:
+    def fitted_spec(self, spec: InputSpec, manifest: DatasetManifest, rows: Rows, train: Positions) -> InputSpec:
         """Return the spec, completed from the training rows, which are at these positions of all rows."""
         ...
 

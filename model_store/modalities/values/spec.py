@@ -22,7 +22,7 @@ MIN_STD = float(np.finfo(np.float32).tiny)
 """The smallest standard deviation that float32 divides by without loss."""
 LIMITS = Limits(example=MAX_SIZE, request=256 * MAX_SIZE, batch_cost=1024, queue_cost=32_768)
 _INPUT, _ROWS = "INPUT", "rows"
-_OPTIONAL = ("standardise", "mean", "std")
+_OPTIONAL = ("standardise", "mean", "std", "columns")
 _MAX_NUMBER = float(np.finfo(np.float32).max)
 _NUMBER = np.dtype("<f4")
 
@@ -32,13 +32,15 @@ class ValuesInputSpec:
     """Rows of `size` numbers, float32.
 
     With `standardise` the columns get mean 0 and standard deviation 1, by the `mean` and `std` of the rows that a
-    version was trained on. Without these numbers rows stay unchanged, and the next fine-tune computes them.
+    version was trained on. Without these numbers rows stay unchanged, and the next fine-tune computes them. `columns`
+    are the names of the numbers, of versions that were trained on named ones.
     """
 
     size: int
     standardise: bool = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    columns: tuple[str, ...] = ()
     kind: str = KIND
 
     def __post_init__(self) -> None:
@@ -51,6 +53,10 @@ class ValuesInputSpec:
             check(_are_numbers(numbers), name, "must be finite numbers")
         check(len(self.mean) in {0, self.size}, "mean", f"must be {self.size} numbers")
         check(len(self.std) == len(self.mean), "std", "must be as many numbers as mean")
+        check(all(isinstance(each, str) for each in self.columns), "columns", "must be texts")
+        check(
+            len(set(self.columns)) == len(self.columns) in {0, self.size}, "columns", f"must be {self.size}, none twice"
+        )
         check(min(self.std, default=1) >= MIN_STD, "std", f"must be at least {MIN_STD}")
 
     def __hash__(self) -> int:
@@ -69,8 +75,8 @@ class ValuesInputSpec:
 
     @property
     def device_key(self) -> Hashable:
-        """The whole spec: columns are standardised on the device."""
-        return self
+        """All but the names of columns: these are standardised on the device."""
+        return (self.kind, self.size, self.mean, self.std)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form in a manifest, without defaults."""
@@ -79,16 +85,18 @@ class ValuesInputSpec:
             values["standardise"] = True
         if self.mean:
             values |= {"mean": [float(each) for each in self.mean], "std": [float(each) for each in self.std]}
+        if self.columns:
+            values["columns"] = list(self.columns)
         return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read the form in a manifest; raise InvalidManifest naming the wrong field."""
         check_names(values, ("kind", "size"), _OPTIONAL)
-        numbers = {name: values[name] for name in ("mean", "std") if name in values}
-        for name, value in numbers.items():
+        lists = {name: values[name] for name in ("mean", "std", "columns") if name in values}
+        for name, value in lists.items():
             check(isinstance(value, list | tuple), name, "must be a list")
-        return cls(**{**values, **{name: tuple(value) for name, value in numbers.items()}})
+        return cls(**{**values, **{name: tuple(value) for name, value in lists.items()}})
 
     def stored(self, data: bytes) -> object:
         """Return the numbers of a row, float32 [n], which are kept in little-endian order."""
@@ -133,7 +141,7 @@ class ValuesInputSpec:
 
     def tensors(self) -> tuple[TensorForm, ...]:
         """Return INPUT, float32 [n, size]."""
-        return (TensorForm(_INPUT, "float32", (self.size,)),)
+        return (TensorForm(_INPUT, "float32", (self.size,), elements=self.columns),)
 
     def read_tensors(self, tensors: Mapping[str, Array]) -> Rows:
         """Return INPUT as rows; raise InvalidExample for numbers that are not finite."""
@@ -160,7 +168,7 @@ class ValuesInputSpec:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.kind, self.size, self.standardise, self.mean, self.std))
+        return hash((self.kind, self.size, self.standardise, self.mean, self.std, self.columns))
 
     @cached_property
     def _scales(self) -> dict[torch.device, tuple[Tensor, Tensor]]:

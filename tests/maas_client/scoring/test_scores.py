@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +21,10 @@ from maas_client.client import Client
 from maas_client.failures import CommandFailed
 from maas_client.files.row_blocks import open_table
 from maas_client.files.tables import Unusable
-from tests.inference_service.making import open_registry, photo
+from model_store.transactions.publication import Publication
+from tests.inference_service.making import mlp_manifest, open_registry, photo
 from tests.inference_service.running import RunningService, running_service
-from tests.inference_service.tasks import TASK_OF, model_of, publish_tasks
+from tests.inference_service.tasks import NUMBERS, TASK_OF, model_of, publish_tasks, with_task
 from tests.maas_client.running import Maas
 
 NUM_ROWS = 300
@@ -34,7 +36,11 @@ NAMES = ("red", "round", "large")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with a model of each modality and task, which takes few rows a request."""
     home = tmp_path_factory.mktemp("home")
-    publish_tasks(open_registry(home))
+    registry = open_registry(home)
+    publish_tasks(registry)
+    unnamed = with_task(mlp_manifest(registry.store.blobs, NUMBERS), TASK_OF["classification"])
+    named = replace(unnamed, input_spec={**unnamed.input_spec, "columns": list("abcdef")})
+    registry.store.publish(Publication("named", named, alias="production"))
     with running_service(home, max_examples_per_request=64) as running:
         running.await_serving()
         yield running
@@ -87,6 +93,26 @@ def expected(client: Client, kind: str) -> list[dict[str, float]]:
     found = (next(iter(getattr(each, kind).ListFields()))[1] for each in answers)
     key, value = ("target", "value") if kind == "regression" else ("label", "score")
     return [{getattr(each, key): getattr(each, value) for each in entries} for entries in found]
+
+
+def test_a_version_that_knows_its_columns_chooses_them_by_name(client: Client, tmp_path: Path) -> None:
+    """Others beside them do no harm, a missing one is named, and rows without names are taken as they are."""
+    rows = [["x", *row[::-1]] for row in ROWS[:20].tolist()]
+    source = table(tmp_path / "x.csv", rows, "label,f,e,d,c,b,a")
+    assert client.score_files("named", [source], tmp_path / "scores.csv").num_errors == 0
+    wanted = expected(client, "classification")[:20]
+    for line, scores in zip(read(tmp_path / "scores.csv"), wanted, strict=True):
+        assert {name: float(line[f"score:{name}"]) for name in NAMES} == pytest.approx(scores, abs=1e-5)
+    answers = list(client.predict_files("named", [source], top_k=3))
+    for each, scores in zip(answers, wanted, strict=True):
+        assert each.prediction is not None, each.error
+        found = {entry.label: entry.score for entry in each.prediction.classification.scores}
+        assert found == pytest.approx(scores, abs=1e-5)
+    lacking = table(tmp_path / "y.csv", ROWS[:2].tolist(), "a,b,c,d,e,label")
+    (answer,) = client.predict_files("named", [lacking])
+    assert "has no column 'f'" in answer.error
+    plain = table(tmp_path / "z.csv", ROWS[1:3].tolist(), ",".join(map(str, ROWS[0].tolist())))
+    assert client.score_files("named", [plain], tmp_path / "plain.csv").num_examples == 3
 
 
 @pytest.mark.parametrize("kind", sorted(TASK_OF))

@@ -146,10 +146,16 @@ def test_a_spec_survives_json() -> None:
     assert unfitted.to_json() == {"kind": "values", "size": 2, "standardise": True}
     fitted = replace(unfitted, mean=(1.5, -2.0), std=(0.5, 1e4))
     assert fitted.to_json() == {**unfitted.to_json(), "mean": [1.5, -2.0], "std": [0.5, 1e4]}
-    for spec in (unfitted, fitted):
+    named = replace(fitted, columns=("width", "height"))
+    assert named.to_json() == {**fitted.to_json(), "columns": ["width", "height"]}
+    assert named.device_key == fitted.device_key
+    for spec in (unfitted, fitted, named):
         again = read_input_spec(json.loads(json.dumps(spec.to_json())))
         assert (again, hash(again)) == (spec, hash(spec))
-    assert len({ValuesInputSpec(2), unfitted, fitted}) == 3
+    assert len({ValuesInputSpec(2), unfitted, fitted, named}) == 4
+    for columns in (("width",), ("width", "width"), (1, 2)):
+        with pytest.raises(InvalidManifest, match="columns"):
+            replace(fitted, columns=columns)
     image = ImageInputSpec(resize_size=72, crop_size=64)
     assert read_input_spec(image.to_json()) == image
 

@@ -61,7 +61,7 @@ def variant(spec: InputSpec, name: str) -> InputSpec:  # noqa: ARG001  as above
     return spec
 
 
-def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:  # noqa: ARG001  takes nothing from rows
+def fitted_spec(spec: InputSpec, manifest: DatasetManifest, rows: Rows, train: Positions) -> InputSpec:  # noqa: ARG001  takes nothing from rows
     """Return the spec: its rate and windows are the network's."""
     return spec
 

@@ -72,7 +72,7 @@ def misfit(spec: InputSpec, about: Mapping[str, Any]) -> str:  # noqa: ARG001  i
     return ""
 
 
-def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:  # noqa: ARG001  takes nothing from rows
+def fitted_spec(spec: InputSpec, manifest: DatasetManifest, rows: Rows, train: Positions) -> InputSpec:  # noqa: ARG001  takes nothing from rows
     """Return the spec: mean and deviation of the channels are the base's."""
     return spec
 

@@ -69,7 +69,7 @@ def variant(spec: InputSpec, name: str) -> InputSpec:  # noqa: ARG001  as above
     return spec
 
 
-def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:  # noqa: ARG001  stages are fitted instead
+def fitted_spec(spec: InputSpec, manifest: DatasetManifest, rows: Rows, train: Positions) -> InputSpec:  # noqa: ARG001  stages are fitted instead
     """Return the spec."""
     return spec
 

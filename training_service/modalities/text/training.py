@@ -77,7 +77,7 @@ def variant(spec: InputSpec, name: str) -> InputSpec:  # noqa: ARG001  as above
     return spec
 
 
-def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:
+def fitted_spec(spec: InputSpec, manifest: DatasetManifest, rows: Rows, train: Positions) -> InputSpec:  # noqa: ARG001  rows say it
     """Return the spec with the length that 99 % of the training texts need, at most its own."""
     own = cast("TextInputSpec", spec)
     if not len(train):

@@ -64,9 +64,13 @@ def variant(spec: InputSpec, name: str) -> InputSpec:  # noqa: ARG001  as above
     return spec
 
 
-def fitted_spec(spec: InputSpec, rows: Rows, train: Positions) -> InputSpec:
-    """Return the spec with means and deviations of the training rows, if it standardises and has none yet."""
-    spec = cast("ValuesInputSpec", spec)
+def fitted_spec(spec: InputSpec, manifest: DatasetManifest, rows: Rows, train: Positions) -> InputSpec:
+    """Return the spec with the names of the dataset's columns.
+
+    With means and deviations of the training rows, too, if it standardises and has none yet.
+    """
+    names = tuple(column.name for column in manifest.columns if column.role is ColumnRole.FEATURE)
+    spec = replace(cast("ValuesInputSpec", spec), columns=names)
     if not spec.standardise or spec.mean or not len(train):
         return spec
     mean, std = _moments(rows.arrays[X], train)
