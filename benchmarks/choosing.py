@@ -1,6 +1,6 @@
 """How well the service chooses a model on the user's own data, and how honest it is about that.
 
-    python -m benchmarks.choosing [--quick] [--json FILE] [--only drift] [--folder DIR]
+    python -m benchmarks.choosing [--quick] [--json FILE] [--only drift gate] [--folder DIR]
 
 Each part is a module in `choosing_parts`.
 """
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.choosing_parts import drift
+from benchmarks.choosing_parts import drift, gate
 from benchmarks.harness.figures import Part, run_parts
 
 PARTS: Mapping[str, Part] = {
     "drift": drift.drift,
+    "gate": gate.gate,
 }
 
 if __name__ == "__main__":

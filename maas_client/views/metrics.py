@@ -42,6 +42,8 @@ def show_metrics(title: str, metrics: pb.Metrics, *, is_remembered: bool = False
         columns, rows = _TABLES[kind](getattr(metrics, kind))
         print_table("", columns, rows, "")
     out.print("  ".join(_summary(metrics)), highlight=False)
+    if metrics.HasField("cross_validation"):
+        out.print(_cross_validated(metrics.cross_validation), highlight=False, soft_wrap=True)
 
 
 def headline(metrics: pb.Metrics) -> str:
@@ -99,6 +101,14 @@ def _summary(metrics: pb.Metrics) -> Iterator[str]:
             interval = metrics.intervals[name]
             told += f" ({_text(name, interval.low)} to {_text(name, interval.high)})"
         yield told + (_before_scaling(metrics) if name == _CALIBRATION else "")
+
+
+def _cross_validated(found: pb.CrossValidation) -> str:
+    low, high = (_text(found.metric, bound) for bound in (found.interval.low, found.interval.high))
+    return (
+        f"the recipe, cross-validated on all {found.row_count} examples ({found.fold_count} folds, "
+        f"{found.repeat_count} draws): {metric_name(found.metric)} {_text(found.metric, found.value)} ({low} to {high})"
+    )
 
 
 def _shown(names: Iterable[str]) -> list[str]:

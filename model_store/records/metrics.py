@@ -99,10 +99,31 @@ DETAILS: Mapping[str, type[Detail]] = {
 
 
 @dataclass(frozen=True)
+class CrossValidation:
+    """One metric of a version's recipe, cross-validated on `num_rows` rows: not of the version, and not of a split.
+
+    It is the mean over `num_repeats` draws of `num_folds` folds.
+    """
+
+    metric: str
+    value: float
+    interval: Interval
+    num_rows: int
+    num_folds: int
+    num_repeats: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read the form that `Metrics.to_json` writes."""
+        return cls(**{**values, "interval": Interval(**values["interval"])})
+
+
+@dataclass(frozen=True)
 class Metrics:
     """Quality of a version on one split: figures by name, some of them with an interval, and the task's own detail.
 
-    `values` has no entry for a figure that was not measured, or has no value on these rows.
+    `values` has no entry for a figure that was not measured, or has no value on these rows. `cross_validation` is how
+    good the version's recipe is, where a dataset is too small for its test split to say.
     """
 
     split: str
@@ -110,6 +131,7 @@ class Metrics:
     values: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     detail: Detail | None = None
+    cross_validation: CrossValidation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -124,7 +146,9 @@ class Metrics:
         intervals = {name: Interval(**each) for name, each in values["intervals"].items()}
         detail = values["detail"]
         read = DETAILS[detail["kind"]].from_json(detail) if detail is not None else None
-        return cls(values["split"], values["num_rows"], values["values"], intervals, read)
+        found = values.get("cross_validation")
+        cross_validation = CrossValidation.from_json(found) if found is not None else None
+        return cls(values["split"], values["num_rows"], values["values"], intervals, read, cross_validation)
 
 
 def _labels(values: Mapping[str, Any]) -> tuple[LabelMetrics, ...]:

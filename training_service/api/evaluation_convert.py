@@ -65,6 +65,17 @@ def metrics_message(metrics: Metrics) -> model_store_pb2.Metrics:
     message = model_store_pb2.Metrics(
         split=metrics.split, row_count=metrics.num_rows, values=metrics.values, intervals=intervals
     )
+    if (found := metrics.cross_validation) is not None:
+        message.cross_validation.CopyFrom(
+            model_store_pb2.CrossValidation(
+                metric=found.metric,
+                value=found.value,
+                interval=interval_message(found.interval),
+                row_count=found.num_rows,
+                fold_count=found.num_folds,
+                repeat_count=found.num_repeats,
+            )
+        )
     if metrics.detail is not None:
         getattr(message, metrics.detail.kind).CopyFrom(_detail_message(metrics.detail))
     return message

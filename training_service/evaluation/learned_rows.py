@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,10 @@ from model_store.records.resources import Lineage
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from training_service.arrays.records import Positions
-from training_service.datasets.manifest import DatasetManifest, DatasetRow, read_manifest
+from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.datasets.splits import Split
-from training_service.datasets.targets import TARGETS
 from training_service.modalities import MODALITIES
+from training_service.modalities.row_groups import comparable, near_key
 from training_service.recipes.recipe import RecipeName
 
 
@@ -42,9 +42,9 @@ class LearnedRows:
         found = np.array([row.sha256 in self.rows for row in rows], np.bool_)
         others = np.flatnonzero(~found)
         learned = list(self.rows.items())
-        keys = [key for _, (key, _) in learned] + [_near_key(manifest, rows[other]) for other in others]
+        keys = [key for _, (key, _) in learned] + [near_key(manifest, rows[other]) for other in others]
         groups = MODALITIES[manifest.modality].near_duplicates(
-            _comparable(keys),
+            comparable(keys),
             [digest for digest, _ in learned] + [rows[other].sha256 for other in others],
             [facts for _, (_, facts) in learned] + [rows[other].facts for other in others],
         )
@@ -77,15 +77,4 @@ def _held_rows(store: ModelStore, datasets: DatasetStore, dataset_id: str) -> Le
     except (NotFound, DamagedStore):
         return LearnedRows(unknown=(dataset_name(dataset_id),))
     learned = (row for row in manifest.rows if row.split is not Split.TEST)
-    return LearnedRows({row.sha256: (_near_key(manifest, row), row.facts) for row in learned})
-
-
-def _comparable(keys: Sequence[str]) -> Sequence[str]:
-    """Return the near keys of rows, or equal ones where some rows have none: those are of a task without one label."""
-    return keys if all(keys) else [""] * len(keys)
-
-
-def _near_key(manifest: DatasetManifest, row: DatasetRow) -> str:
-    """Return what rows have in common that may be near duplicates."""
-    targets = TARGETS[manifest.task.kind]
-    return targets.near_key(targets.named(manifest.task, row.target))
+    return LearnedRows({row.sha256: (near_key(manifest, row), row.facts) for row in learned})

@@ -43,6 +43,7 @@ from training_service.jobs.plan import plan
 from training_service.jobs.preparation import Preparation, try_inputs
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import read_order
+from training_service.modalities.row_groups import rows_together
 from training_service.phases import Phase
 from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
@@ -54,6 +55,7 @@ from training_service.training.checkpoints import Checkpoints, State
 from training_service.training.fine_tuning import fine_tune, phase_weights
 from training_service.training.input_choice import INPUT_CHOICE, InputChoice
 from training_service.training.outcome import TrainingFailed
+from training_service.training.probes.cross_validation import is_cross_validated
 from training_service.training.progress import Progress, ProgressMeter
 from training_service.training.training_context import FineTuned, TrainingContext
 from training_service.training.version_io import publish, random_chain, read_backbone, trainable_stages
@@ -234,6 +236,7 @@ class Worker:
             checkpoints=checkpoints,
             saved=saved,
             input_choice=choice,
+            groups=rows_together(manifest) if is_cross_validated(len(manifest.rows)) else None,
         )
         return context, recipe
 

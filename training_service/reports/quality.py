@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model_store.records.metrics import Interval, Metrics
+from model_store.records.metrics import CrossValidation, Interval, Metrics
 from training_service.markup.charts import interval_bar
 from training_service.markup.picture import Picture
 from training_service.markup.sections import Section
 from training_service.reports.facts import JobFacts
-from training_service.tasks import TRAINING_TASKS
+from training_service.tasks import TRAINING_TASKS, TrainingTask
 from training_service.tasks.training_task import Metric
 
 UNCALIBRATED, _CALIBRATED = "uncalibrated_error", "expected_calibration_error"
@@ -35,12 +35,27 @@ class Quality:
     template: ClassVar[str] = "reports/quality.html"
     metrics: Metrics | None
     tiles: Sequence[Tile]
+    cross_validated: str = ""
 
 
 def quality(facts: JobFacts) -> Quality:
     """Return the figures with their intervals."""
     metrics = _metrics(facts)
-    return Quality(metrics, list(_tiles(metrics)) if metrics is not None else [])
+    made = facts.version.metrics if facts.version is not None else None  # an evaluation fits no recipe
+    found = made.cross_validation if made is not None else None
+    told = _cross_validated(found, TRAINING_TASKS[made.detail.kind]) if made and made.detail and found else ""
+    return Quality(metrics, list(_tiles(metrics)) if metrics is not None else [], told)
+
+
+def _cross_validated(found: CrossValidation, task: TrainingTask) -> str:
+    form = task.metrics[found.metric]
+    low, high = form.text(found.interval.low), form.text(found.interval.high)
+    return (
+        f"The recipe itself has {form.title.lower() if not form.title.isupper() else form.title} "
+        f"{form.text(found.value)} ({low} to {high}) in cross-validation on all {found.num_rows:,} rows, the mean of "
+        f"{found.num_repeats} draws of {found.num_folds} folds: other fits of the same recipe, and no figure of the "
+        "test split."
+    )
 
 
 def task_sections(facts: JobFacts) -> Sequence[Section]:

@@ -21,8 +21,8 @@ from training_service.recipes.refitting import REFITTED
 from training_service.tasks.training_task import Targets
 from training_service.training.fit_head import fit_head
 from training_service.training.heads import Features, load_head, unscale_head
-from training_service.training.linear_probe import best_candidate, head_fitter, linear_probe
 from training_service.training.outcome import check_outcome
+from training_service.training.probes.linear_probe import best_candidate, head_fitter, linear_probe
 from training_service.training.progress import Figures
 from training_service.training.rate_finder import find_learning_rate
 from training_service.training.rows import ActivationRows, DatasetRows, TrainingRows

@@ -61,7 +61,8 @@ class TrainingContext:
 
     `tell` adds a line to the job's events, for whoever follows it; `remarks` are those that stay with the version.
     `spec` is the base's input spec with what the modality takes from the training rows, and `input_choice` what was
-    tried where the service chose among its variants. `saved` is where an earlier attempt was broken off; without
+    tried where the service chose among its variants. Rows with one number in `groups`, int64 [n], must not be parted by
+    folds; None where each stands for itself. `saved` is where an earlier attempt was broken off; without
     `checkpoints` each attempt begins anew.
     """
 
@@ -80,6 +81,7 @@ class TrainingContext:
     saved: State | None = None
     input_choice: InputChoice | None = None
     remarks: list[str] = field(default_factory=list)
+    groups: NDArray[np.int64] | None = None
 
     @property
     def train(self) -> Positions:
@@ -95,6 +97,11 @@ class TrainingContext:
     def test(self) -> Positions:
         """Positions of the rows that are held out to the end."""
         return self.data.positions[Split.TEST]
+
+    @cached_property
+    def together(self) -> NDArray[np.int64]:
+        """The group of each row, int64 [n]."""
+        return self.groups if self.groups is not None else np.arange(len(self.data))
 
     @property
     def training_task(self) -> TrainingTask:

@@ -38,6 +38,22 @@ def test_the_metrics_of_each_task_are_shown(metrics: pb.Metrics, told: str, caps
     assert ("price" in printed) is (metrics is REGRESSION)
 
 
+def test_a_cross_validated_recipe_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody takes it for a figure of the test split."""
+    validated = pb.CrossValidation(
+        metric="accuracy",
+        value=0.87,
+        interval=pb.Interval(low=0.8, high=0.9),
+        row_count=237,
+        fold_count=5,
+        repeat_count=2,
+    )
+    show_metrics("flowers/1", pb.Metrics(values={"accuracy": 0.5}, cross_validation=validated))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    told = "the recipe, cross-validated on all 237 examples (5 folds, 2 draws): accuracy 0.870 (0.800 to 0.900)"
+    assert lines[-2:] == ["accuracy 0.500", told]
+
+
 def test_a_figure_that_a_publisher_invented_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
     """Behind those that are known, by its own name."""
     show_metrics("flowers/1", pb.Metrics(values={"kappa": 0.12345, "accuracy": 0.5}))

@@ -92,6 +92,12 @@ def test_a_job_makes_a_version_that_can_be_evaluated_and_reported(
     evaluation = list(service.training.EvaluateModelVersion(request, timeout=TIMEOUT))[-1].evaluation
     assert evaluation.metrics.values[metric] == pytest.approx(job.metrics.values[metric], abs=1e-4)
     page = report(service, job.name)
+    validated, is_told = job.metrics.cross_validation, "in cross-validation on all" in page.texts["body"][0]
+    is_validated = recipe is PROBE and 50 <= found.example_count < 1000
+    assert (job.metrics.HasField("cross_validation"), is_told) == (is_validated, is_validated)
+    if is_validated:
+        assert (validated.metric, validated.row_count) == (metric, found.example_count)
+        assert least - 0.1 < validated.interval.low < validated.value < validated.interval.high
     assert ("Columns" in page.texts["h2"]) == (version.modality == "values")
     assert [heading for heading in page.texts["h2"] if heading not in {"Input", "Columns"}] == [
         "Verdict", "Quality", "Learning", *SECTIONS[manifest.task.kind], "Worst mistakes", "Data", "Recipe", "Lineage",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from training_service.recipes.recipe import ClassWeights, Recipe
 from training_service.recipes.refitting import REFITTED
 from training_service.tasks.training_task import Targets
 from training_service.training.heads import Candidate, Features, HeadFitter, choose_head, load_head
+from training_service.training.probes.cross_validation import Examples, cross_validate, is_cross_validated
 from training_service.training.progress import Figures
 from training_service.training.training_context import FineTuned, TrainingContext
 
@@ -25,9 +27,12 @@ def linear_probe(chain: Chain, recipe: Recipe, context: TrainingContext) -> Fine
 
     How strongly it is regularised is chosen on the validation rows; the head is then fitted again on training and
     validation rows together, as every row counts where there are few. Nothing looks at the test rows before the end.
+    Of few rows the recipe is cross-validated then, on all of them.
     """
     seen = np.concatenate([context.train, context.validation])
-    activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), seen)
+    is_small = is_cross_validated(len(context.data))
+    viewed = np.arange(len(context.data)) if is_small else seen
+    activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), viewed)
     plain, *views = (embeddings(each) for each in activations)
     every_view = _every_view([plain, *views], seen, context)
     fitter = head_fitter(every_view[0], recipe, context)
@@ -39,7 +44,16 @@ def linear_probe(chain: Chain, recipe: Recipe, context: TrainingContext) -> Fine
     # The last fit has seen the validation rows: how sure a head is of rows that it has not seen, the candidate tells.
     answers = context.answers(head.outputs(plain[context.test]), best.head.outputs(validation[0]))
     hyperparameters = {**recipe.to_json(), "strength": best.strength, REFITTED: True}
-    return context.tuned(chain.eval(), (HEAD,), answers, hyperparameters, plain.__getitem__)
+    tuned = context.tuned(chain.eval(), (HEAD,), answers, hyperparameters, plain.__getitem__)
+    if not is_small:
+        return tuned
+    examples = Examples([plain, *views], context.data.targets, context.together, context.task)
+    found = cross_validate(examples, lambda rows: head_fitter(rows, recipe, context), context.check_going_on)
+    if found is None:
+        context.tell("the groups of rows are too large for cross-validation")
+        return tuned
+    context.tell(f"cross-validation of the recipe on {found.num_rows} rows: {found.metric} {found.value:.3f}")
+    return replace(tuned, metrics=replace(tuned.metrics, cross_validation=found))
 
 
 def head_fitter(features: Features, recipe: Recipe, context: TrainingContext) -> HeadFitter:
