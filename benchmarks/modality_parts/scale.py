@@ -1,4 +1,8 @@
-"""A large table through the whole service: seconds and peak memory of upload, boosting and prediction, by rows."""
+"""A large table through the whole service: seconds and peak memory of upload, boosting and prediction, by rows.
+
+Not measured in this form yet. The upload alone, of 10 columns, on 2 cores that other work shared: at most 386 MiB in
+the training service with 100,000 rows, and 507 MiB with 1,000,000 (1.31 times, the bar is 1.3).
+"""
 
 from __future__ import annotations
 
