@@ -75,7 +75,8 @@ def test_every_hyperparameter_can_be_chosen_again(name: RecipeName, field: str) 
     leaves = {key: leaf.read(message) for key, leaf in leaf_fields(type(message)).items()}
     asked = {key: value for key, value in leaves.items() if value is not None}
     assert asked.pop(field) == getattr(chosen, field)
-    asked.pop("head", None)  # a hyperparameter of one kind of head says which
+    for kind in {"head", "select"} - {field}:  # a hyperparameter of one kind of head, or of one score, says which
+        asked.pop(kind, None)
     assert asked in ({}, {"optimizer": OPTIMIZERS.get(field)})
 
 
