@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -103,9 +102,7 @@ def test_the_start_takes_few_statements_however_many_models(tmp_path: Path) -> N
     num_statements = len(statements)
     insert_models(store._database, range(1, 1000))
     statements.clear()
-    started = time.perf_counter()
     found = desired.everything()
-    assert time.perf_counter() - started < 0.8
     assert len(statements) == num_statements <= 4
     assert len(found) == 1000
     assert all(numbers(each) == {1, 2, 3} and each.aliases == {"production": 1, "old": 1} for each in found)

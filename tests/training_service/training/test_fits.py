@@ -140,7 +140,11 @@ def test_a_fine_tune_of_a_version_begins_with_its_fit(service: RunningService, c
 
 def test_from_random_weights_nothing_is_tried(service: RunningService) -> None:
     """There is nothing to tell them apart with: the base's own fit stays."""
-    job = ended(service, pb.Recipe(scratch={"epoch_count": 8, "batch_size": 8}), model="scratch")
+    job = ended(
+        service,
+        pb.Recipe(scratch={"epoch_count": 8, "batch_size": 8, "optimizer": {"learning_rate": 0.001}}),
+        model="scratch",
+    )
     assert manifest_of(service, job).input_spec["fit"] == "crop"
 
 
