@@ -36,7 +36,7 @@ _MAX_COLUMNS = 500
 _LINEAR = frozenset({HeadName.LOGISTIC_REGRESSION, HeadName.RIDGE})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
     """The headline metric of left-out rows, its 90 % interval, and its bootstrap samples [1000].
 

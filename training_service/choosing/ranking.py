@@ -39,7 +39,7 @@ class Limits:
         return ", ".join(broken)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """A candidate with its score, its costs, and the recipe that suits it.
 

@@ -12,7 +12,9 @@ from model_store.names import AliasName, ModelName, VersionName
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
+from training_service.advice.advice import Advice
 from training_service.arrays.array_cache import ArrayCache
+from training_service.choosing.advising import advice_on
 from training_service.choosing.candidates import Candidate, CandidateFinder, LeftOut, seen_positions
 from training_service.choosing.costs import Costs, RowCounts, measure_costs, training_seconds
 from training_service.choosing.probing import Comparison, Score
@@ -48,13 +50,17 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The ranking of the candidates for a dataset by the task's headline `metric` of `num_rows` rows."""
+    """The ranking of the candidates for a dataset by the task's headline `metric` of `num_rows` rows.
+
+    The `advice` is on the dataset itself, by the features of the best one.
+    """
 
     dataset_id: str
     metric: str
     num_rows: int
     ranking: Ranking
     left_out: Sequence[LeftOut]
+    advice: Sequence[Advice]
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class Recommender:
         candidates, left_out = finder.named(named) if named else finder.every()
         counts = _counts(manifest)
         measured: list[Measured] = []
+        seen_by: dict[int, tuple[_Ready, Features]] = {}
         num_rows = 0
         for number, candidate in enumerate(candidates):
             tell = _Teller(self._on_progress, number, len(candidates), str(candidate))
@@ -117,7 +124,9 @@ class Recommender:
                 continue
             comparison = Comparison.of(manifest.task, ready.data.targets[ready.data.seen], self._check_going_on)
             num_rows = comparison.num_rows
-            for each in self._scored(ready, comparison, recipes, counts, limits, tell):
+            features = self._features(ready, tell)
+            seen_by[id(candidate)] = ready, features
+            for each in self._scored(ready, features, comparison, recipes, counts, limits, tell):
                 if broken := limits.broken_by(each.costs, each.training):
                     left_out.append(LeftOut(str(each), broken))
                 else:
@@ -127,9 +136,11 @@ class Recommender:
         if not measured:
             raise InvalidInput.of("dataset", _nothing_left(left_out))
         task = TRAINING_TASKS[manifest.task.kind]
-        return Recommendation(
-            dataset_id, task.headline, num_rows, rank(measured, task.metrics[task.headline], num_rows), left_out
-        )
+        ranking = rank(measured, task.metrics[task.headline], num_rows)
+        best, features = seen_by[id(ranking.ranked[0].candidate)]
+        sample, modality = best.preparation.dataset, best.preparation.modality
+        advice = advice_on(best.data, features, sample, manifest, modality, best.spec, self._check_going_on)
+        return Recommendation(dataset_id, task.headline, num_rows, ranking, left_out, advice)
 
     def _ready(self, candidate: Candidate, dataset: Dataset, manifest: DatasetManifest, tell: _Teller) -> _Ready:
         """Prepare the sample of the rows by the candidate's input spec, and measure what it costs."""
@@ -172,6 +183,7 @@ class Recommender:
     def _scored(
         self,
         ready: _Ready,
+        features: Features,
         comparison: Comparison,
         recipes: Sequence[Recipe],
         counts: RowCounts,
@@ -179,7 +191,6 @@ class Recommender:
         tell: _Teller,
     ) -> Iterator[Measured]:
         """Yield the candidate with its linear head, or, where no stage could train, with each kind of head."""
-        features = self._features(ready, tell)
         tell(Phase.FITTING_HEAD, 0.0)
         if ready.candidate.trainable:
             score = comparison.probe(features)

@@ -55,7 +55,7 @@ def column_scores(
     if len(train) <= 2 or not len(test):
         return ()
     targets = data.targets[train]
-    cells = [_filled(data.rows, each, train) for each in columns]
+    cells = [filled_cells(data.rows, each, train) for each in columns]
     found = [_largest_f(each, column.is_category, targets) for column, each in zip(columns, cells, strict=True)]
     shown = sorted(range(len(columns)), key=lambda place: -found[place])[:MAX_COLUMNS]
     shared = mutual_information(
@@ -80,7 +80,7 @@ def _spread(positions: Positions, most: int) -> Positions:
     return positions[np.linspace(0, len(positions) - 1, min(len(positions), most)).astype(np.int64)]
 
 
-def _filled(rows: Rows, column: PreparedColumn, positions: Positions) -> Values:
+def filled_cells(rows: Rows, column: PreparedColumn, positions: Positions) -> Values:
     """Return the cells of a column; missing numbers are the median of the others."""
     cells: Values = rows.arrays[column.array][positions, column.place]
     if column.is_category:

@@ -30,6 +30,7 @@ _COLUMNS = (
     "H",
 )
 _DIAGNOSTICS = ("neighbours", "log_me", "h_score")
+_ROWS_SHOWN = 5
 _NO_BASE = "(none needed)"
 
 
@@ -70,6 +71,10 @@ def recommend(
     print_table(title, titles, [_row(each) for each in found.bases], "")
     for left_out in found.left_out_bases:
         out.print(as_text(f"left out: {short_name(left_out.base)}: {left_out.reason}"), soft_wrap=True)
+    for each in found.advice:
+        out.print(as_text(f"look at the data: {each.text}"), soft_wrap=True)
+        for row in each.rows[:_ROWS_SHOWN]:
+            out.print(as_text(f"  {row}"), soft_wrap=True)
     out.print(as_text(found.reason), soft_wrap=True)
     option = f" --base {short_name(found.chosen.base)}" if found.chosen.base else ""
     command = f"maas finetune {found.dataset}{option}{_recipe_options(found.chosen.recipe)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -167,3 +169,10 @@ def test_heads_on_raw_numbers_find_what_a_line_cannot() -> None:
     assert found[HeadName.GRADIENT_BOOSTING] > 0.85
     assert found[HeadName.LOGISTIC_REGRESSION] < 0.65
     assert set(map(str, compared.heads(1000))) == {"logistic_regression"}
+
+
+def test_heads_of_one_candidate_with_equal_scores_are_ranked() -> None:
+    """They cannot be told apart, and the cheaper one is chosen."""
+    best, other = measured("rows", 0.01, 1.0), measured("rows", 0.01, 0.5)
+    found = ranked(best, replace(other, candidate=best.candidate))
+    assert (found.num_alike, found.chosen.costs) == (2, other.costs)

@@ -39,6 +39,7 @@ def test_a_job_computes_no_feature_again(service: RunningService, home: Path) ->
     """The prepared rows and the features of the recommendation are those of the linear probe that follows it."""
     *progress, last = recommended(service)
     found = last.recommendation
+    assert pb.ADVICE_KIND_MORE_ROWS in {each.kind for each in found.advice}
     shares = [each.progress.fraction_done for each in progress]
     assert shares == sorted(shares)
     assert {each.progress.base for each in progress} == {"models/base/versions/1"}

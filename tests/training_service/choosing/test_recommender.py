@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model_store.architectures import HEAD, Head, build_random
@@ -18,6 +19,7 @@ from model_store.tensors.stages import write_stage
 from model_store.transactions.publication import Publication
 from tests.training_service.making import photos, publish_base, publish_mlp, tar_of
 from tests.training_service.running import RunningService, running_service, settings_of
+from training_service.advice.advice import AdviceKind
 from training_service.choosing.ranking import Limits
 from training_service.choosing.recommender import Recommendation, Recommender
 from training_service.phases import Phase
@@ -69,6 +71,28 @@ def recommend(
         settings_of(home), running.store, running.datasets, on_progress=lambda *_: None, check_going_on=lambda: None
     )
     return recommender.recommend(dataset_id, limits or Limits(), [ModelName(each) for each in named])
+
+
+def test_a_wrong_label_and_a_column_that_tells_the_target_are_named(service: RunningService, home: Path) -> None:
+    """Whatever is recommended, the dataset itself is looked at."""
+    draws = np.random.default_rng(0)
+    lines = []
+    for number in range(120):
+        kind, cells = number % 2, draws.normal(size=3)
+        cells[0] += 6 * kind - 4 * (number == 40)
+        label = "odd" if kind != (number == 40) else "even"
+        lines.append(f"{cells[0]:.3f},{cells[1]:.3f},{cells[2]:.3f},{1 if label == 'odd' else 0},train,{label}")
+    lines += [f"{6 * (number % 2)},0,0,{number % 2},test,{'odd' if number % 2 else 'even'}" for number in range(8)]
+    service.upload(("a,b,c,outcome,split,kind\n" + "\n".join(lines)).encode(), "suspicious")
+    advice = {each.kind: each for each in recommend(service, home, "suspicious").advice}
+    assert "column 'outcome' alone tells the target" in advice[AdviceKind.LEAK].text
+    assert "'odd' (4)" in advice[AdviceKind.SMALL_LABELS].text
+    assert "twice the rows" in advice[AdviceKind.MORE_ROWS].text
+    honest = "\n".join(",".join(line.split(",")[:3] + line.split(",")[4:]) for line in lines)
+    service.upload(f"a,b,c,split,kind\n{honest}".encode(), "mistaken")
+    advice = {each.kind: each for each in recommend(service, home, "mistaken").advice}
+    assert advice[AdviceKind.WRONG_LABELS].rows == ("row 41: 'odd', rather 'even'",)
+    assert AdviceKind.LEAK not in advice
 
 
 def test_each_backbone_is_compared_once(service: RunningService, home: Path) -> None:

@@ -11,6 +11,7 @@ from maas.training.v1 import training_pb2 as pb
 
 from model_store.errors import InvalidInput
 from model_store.names import AliasName, ModelName, VersionName, dataset_name, parse_dataset, parse_target
+from training_service.advice.advice import AdviceKind
 from training_service.api.evaluation_convert import PHASES
 from training_service.api.recipe_convert import recipe_message
 from training_service.api.violations import Violations
@@ -19,6 +20,14 @@ from training_service.choosing.recommender import Recommendation
 from training_service.phases import Phase
 
 _MAX_BASES = 100
+_ADVICE = {
+    AdviceKind.WRONG_LABELS: pb.ADVICE_KIND_WRONG_LABELS,
+    AdviceKind.CONTRADICTIONS: pb.ADVICE_KIND_CONTRADICTIONS,
+    AdviceKind.OUTLIERS: pb.ADVICE_KIND_OUTLIERS,
+    AdviceKind.SMALL_LABELS: pb.ADVICE_KIND_SMALL_LABELS,
+    AdviceKind.MORE_ROWS: pb.ADVICE_KIND_MORE_ROWS,
+    AdviceKind.LEAK: pb.ADVICE_KIND_LEAK,
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,10 @@ def recommended_message(found: Recommendation) -> pb.RecommendBasesResponse:
             bases=bases,
             left_out_bases=[pb.LeftOutBase(base=each.base, reason=each.reason) for each in found.left_out],
             reason=ranking.reason,
+            advice=[
+                pb.Advice(kind=_ADVICE[each.kind], text=each.text, rows=each.rows, row_count=each.num_rows)
+                for each in found.advice
+            ],
         )
     )
 
