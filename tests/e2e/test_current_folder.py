@@ -12,6 +12,7 @@ from tests.e2e.conftest import start_serving
 SHADOWS = ("secrets", "numpy", "torch", "grpc", "json", "typing_extensions")
 
 
+@pytest.mark.slow
 def test_modules_in_the_current_folder_are_not_imported(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

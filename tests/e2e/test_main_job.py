@@ -112,6 +112,7 @@ def test_the_command_does_the_whole_job(shared_client: Client, photos: Path) -> 
     assert "accuracy" in shown
 
 
+@pytest.mark.slow
 def test_a_fine_tune_says_which_version_answers(shared_client: Client, photos: Path) -> None:
     """Its own, where an alias was to name it; else the one before, and how to promote the new one."""
     run = _command(shared_client)

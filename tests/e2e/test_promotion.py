@@ -71,6 +71,7 @@ def test_a_shadow_takes_over_after_its_time(served: pb.TrainingJob, shared_clien
     assert num_compared > 0
 
 
+@pytest.mark.slow
 def test_a_shadow_that_saw_too_few_requests_is_refused(tmp_path: Path, photos: Path) -> None:
     """It waits for more as long as the operator lets it, and then says what to do; with enough of them it moves on."""
     with start_serving(tmp_path / "home", {"MAAS_TRAINING_PROMOTION_PATIENCE_SECONDS": "4"}) as client:

@@ -66,6 +66,7 @@ def test_a_service_that_ends_by_itself_ends_the_command(tmp_path: Path) -> None:
     assert "_service was killed by signal 9; its log is" in errors.replace("\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "text"),
     [

@@ -94,6 +94,7 @@ class Requests:
             "EvaluateModelVersion": lambda: pb.EvaluateModelVersionRequest(
                 name="models/base", dataset="datasets/photos"
             ),
+            "RecommendBases": lambda: pb.RecommendBasesRequest(dataset="datasets/photos", bases=["models/base"]),
             "GetReport": lambda: pb.GetReportRequest(name=self._job(DesiredAction.CANCEL)),
             "CreateModel": lambda: registry_pb.CreateModelRequest(model_id=f"new-{next(_numbers)}"),
             "GetModel": lambda: registry_pb.GetModelRequest(name="models/base"),

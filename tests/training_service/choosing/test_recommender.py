@@ -29,6 +29,9 @@ NUMBERS = (
 ).encode()
 
 
+pytestmark = pytest.mark.slow  # each comparison computes features and fits heads
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the service."""

@@ -108,6 +108,7 @@ def test_a_job_makes_a_version_that_can_be_evaluated_and_reported(
     assert "The version cannot be evaluated any more" not in page.texts["body"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [PROBE, FULL], ids=["linear_probe", "full"])
 def test_columns_of_any_scale_are_learned_from(service: RunningService, recipe: pb.Recipe) -> None:
     """They are standardised by the training rows: the manifest has the numbers, and the next version keeps them."""

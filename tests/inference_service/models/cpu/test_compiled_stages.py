@@ -114,6 +114,7 @@ def test_a_version_is_served_by_pytorch_until_its_stages_are_compiled(blobs: Loc
     assert compiling.improved.empty()
 
 
+@pytest.mark.slow
 def test_compiled_stages_are_found_after_a_restart(blobs: LocalBlobs, compiling: Compiling, folder: Path) -> None:
     """Another service on the folder serves by them at once, and recompiles files that were damaged."""
     digest = stored(blobs, network(3, 0))

@@ -39,7 +39,10 @@ from model_store.tasks import Classification
 from model_store.tensors.stages import write_stages
 from tests.inference_service.making import LABELS, SPEC, flip_a_byte, photo, pixels
 
-pytestmark = pytest.mark.skipif(nncf_version() is None, reason="nncf is not installed")
+pytestmark = [
+    pytest.mark.slow,  # quantising takes minutes on a CPU without the instructions
+    pytest.mark.skipif(nncf_version() is None, reason="nncf is not installed"),
+]
 
 CPU = torch.device("cpu")
 HEAD = Head("linear", len(LABELS))
