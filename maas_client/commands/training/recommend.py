@@ -10,6 +10,7 @@ from maas.training.v1 import training_pb2 as pb
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from maas_client.client import Client
+from maas_client.typed.numbers import finite
 from maas_client.typed.shorthand import id_of, short_name
 from maas_client.views.job import phase_text
 from maas_client.views.metrics import metric_name
@@ -38,9 +39,16 @@ def recommend(
     dataset: Annotated[str, typer.Argument(help="Id of the dataset.")],
     base: Annotated[list[str] | None, typer.Option(help="Compare this base alone; repeat it for several.")] = None,
     *,
-    max_latency_ms: Annotated[float | None, typer.Option(help="What one row may take at most.")] = None,
-    max_size_mb: Annotated[float | None, typer.Option(help="How large the tensors may be, in 1,000,000 bytes.")] = None,
-    max_training_minutes: Annotated[float | None, typer.Option(help="What the quickest recipe may take.")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="What one row may take at most.")
+    ] = None,
+    max_size_mb: Annotated[
+        float | None,
+        typer.Option(min=0, callback=finite, help="How large the tensors may be, in 1,000,000 bytes."),
+    ] = None,
+    max_training_minutes: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="What the quickest recipe may take.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare bases on a dataset, before any training, and recommend one."""
