@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from maas_client.demo.debian import fetch_packages
 
 PROMPTS: Mapping[str, str] = {
     "english": "asterisk-core-sounds-en-wav",
@@ -18,8 +18,6 @@ PROMPTS: Mapping[str, str] = {
 }
 """The package of each language: about 570 prompts at 8 kHz, by one person."""
 _SYNTHESISER = "espeak-ng"
-_WORD = re.compile(r"\w[\w.+-]*")
-_NOT_NEEDED = re.compile(r"(libc6|gcc-.*|libgcc-.*|debconf.*|.*-data)$")
 _LIBRARIES = ("usr/lib", "lib")
 
 
@@ -27,13 +25,7 @@ def unpacked(cache: Path, packages: Sequence[str], *, with_libraries: bool = Fal
     """Return a folder with the files of packages and, if asked, of the libraries that they need; fetched once."""
     root, done = cache / "root", cache / f"{'-'.join(packages)[:60]}.done"
     if not done.exists():
-        options = _options(cache / "apt")
-        _run(["apt-get", *options, "update"], cache)
-        wanted = [*packages, *(_needed(options, packages) if with_libraries else ())]
-        _run(["apt-get", *options, "download", *dict.fromkeys(wanted)], cache)
-        for package in sorted(cache.glob("*.deb")):
-            _run(["dpkg", "-x", str(package), str(root)], cache)
-            package.unlink()
+        fetch_packages(cache / "apt", root, packages, with_libraries=with_libraries)
         done.touch()
     return root
 
@@ -64,29 +56,3 @@ def prompts(cache: Path, language: str) -> Path:
     root = unpacked(cache / language, [PROMPTS[language]])
     (folder,) = [each for each in (root / "usr/share/asterisk/sounds").iterdir() if each.is_dir()]
     return folder
-
-
-def has_packages() -> bool:
-    """Say whether this machine can fetch and unpack Debian's packages."""
-    return all(shutil.which(each) for each in ("apt-get", "apt-cache", "dpkg"))
-
-
-def _options(folder: Path) -> list[str]:
-    for each in ("lists/partial", "cache/archives/partial"):
-        (folder / each).mkdir(parents=True, exist_ok=True)
-    return ["-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
-
-
-def _needed(options: Sequence[str], packages: Sequence[str]) -> Iterator[str]:
-    """Yield the packages of libraries that these depend on, directly or not."""
-    without = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
-    command = ["apt-cache", *options, "depends", "--recurse", *(f"--no-{each}" for each in without), *packages]
-    found = subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
-    for line in found.splitlines():
-        if _WORD.fullmatch(line) and not _NOT_NEEDED.fullmatch(line):
-            yield line
-
-
-def _run(command: Sequence[str], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL, capture_output=True)

