@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.choosing_parts import drift, gate, labels
+from benchmarks.choosing_parts import drift, gate, labels, recommend
 from benchmarks.harness.figures import Part, run_parts
 
 PARTS: Mapping[str, Part] = {
     "drift": drift.drift,
     "gate": gate.gate,
     "labels": labels.labels,
+    "recommend": recommend.recommend,
 }
 
 if __name__ == "__main__":
