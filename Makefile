@@ -21,10 +21,10 @@ up: .venv/installed  ## Both services on this machine
 	.venv/bin/maas up
 
 test: .venv/dev.installed  ## Every test but the slow ones, a file at a time on each core
-	.venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile
+	OPENBLAS_NUM_THREADS=1 .venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: .venv/dev.installed  ## The slow tests: long random runs, rehearsed faults, the built package
-	.venv/bin/pytest -m slow
+	OPENBLAS_NUM_THREADS=1 .venv/bin/pytest -m slow
 
 lint: .venv/dev.installed  ## Style, types, import rules, protos, compose file
 	.venv/bin/ruff format --check .
