@@ -28,11 +28,14 @@ def examine(
         return list(advise(examined, is_label=False))
 
     def errors_at(count: int) -> Sequence[float]:
+        if count == len(examined.names):
+            return [wrong] * _REPEATS  # each draw would be all of the rows
         return [
             _error(examined, task, _drawn(len(examined.names), count, seed), check_going_on) for seed in range(_REPEATS)
         ]
 
     shares = left_out_shares(examined, task, check_going_on)
+    wrong = _share_wrong(shares, examined)
     return list(advise_on_labels(examined, task.names, shares, errors_at, num_test))
 
 
@@ -46,6 +49,13 @@ def left_out_shares(examined: Examined, task: Task, check_going_on: Callable[[],
     shares[np.arange(len(shares)), examined.targets] = 1.0
     shares[left_out] = softmax(outputs)
     return shares
+
+
+def _share_wrong(shares: Shares, examined: Examined) -> float:
+    """Return the share of wrong answers to rows that are left out once; the only row of a label is not."""
+    counts = np.bincount(examined.targets)
+    left_out = counts[examined.targets] > 1
+    return float((shares.argmax(axis=1) != examined.targets)[left_out].mean())
 
 
 def _outputs(

@@ -27,15 +27,29 @@ def h_score(features: Numbers, labels: NDArray[np.int64]) -> float:
     the mean features of the labels (Ibrahim, Ponomareva and Mazumder 2021, "Newer is not always better",
     arXiv:2110.06893, equation 4).
     """
-    from sklearn.covariance import LedoitWolf  # noqa: PLC0415  a second to import, and most processes need none
-
-    fitted = LedoitWolf().fit(features)
+    centred = features - features.mean(axis=0)
     _, places = np.unique(labels, return_inverse=True)
     sums = np.zeros((int(places.max()) + 1, features.shape[1]))
-    np.add.at(sums, places, features - fitted.location_)
-    means = (sums / np.bincount(places)[:, None])[places]
-    between = means.T @ means / len(means)
-    return float((1 - fitted.shrinkage_) * np.trace(np.linalg.solve(fitted.covariance_, between)))
+    np.add.at(sums, places, centred)
+    counts = np.bincount(places)
+    means = sums * np.sqrt(1 / (counts * len(features)))[:, None]
+    shrinkage, mean_variance = _shrinkage(centred)
+    # Means lie in the span of the rows, where the shrunk covariance has the directions of the plain one.
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    between = np.square(means @ directions.T).sum(axis=0)
+    within = (1 - shrinkage) * singular**2 / len(features) + shrinkage * mean_variance
+    return float((1 - shrinkage) * (between[within > 0] / within[within > 0]).sum())
+
+
+def _shrinkage(centred: Numbers) -> tuple[float, float]:
+    """Return the weight of the mean variance in the covariance of rows [n, d], and that variance (Ledoit and Wolf)."""
+    num_rows, num_columns = centred.shape
+    mean_variance = float(np.square(centred).sum()) / num_rows / num_columns
+    products = centred @ centred.T if num_rows < num_columns else centred.T @ centred
+    squares = float(np.square(products).sum()) / num_rows**2
+    noise = (float(np.square(np.square(centred).sum(axis=1)).sum()) / num_rows - squares) / (num_rows * num_columns)
+    spread = squares / num_columns - mean_variance**2
+    return (min(noise, spread) / spread if noise > 0 and spread > 0 else 0.0), mean_variance
 
 
 def log_me(features: Numbers, targets: Targets, num_outputs: int) -> float:
