@@ -8,6 +8,7 @@ from enum import StrEnum
 class Phase(StrEnum):
     """The current activity of a job or an evaluation."""
 
+    CHOOSING_BASE = "choosing_base"
     CHOOSING_INPUT = "choosing_input"
     DECODING = "decoding"
     COMPUTING_FEATURES = "computing_features"

@@ -21,6 +21,8 @@ from maas_client.typed.shorthand import alias_name, dataset_name, id_of, job_nam
 from maas_client.typed.splits import split_number
 from maas_client.wire.streams import responses
 
+AUTO_BASE = "auto"
+"""The base of a job that lets the service choose one."""
 LATEST = "latest"
 """Names the newest job."""
 _WHOLE = re.compile(r"[0-9a-f]{32}")
@@ -54,7 +56,9 @@ class JobCalls(RegistryCalls):
     ) -> pb.TrainingJob:
         """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
 
-        Without a base the service makes one for the dataset, where it is a table.
+        Without a base the service makes one for the dataset, where it is a table. With `auto` the job first compares
+        the bases that are stored, and takes the recommended one, its recipe and its head, but for what is named here;
+        the job's `recommendation` says why. A model of the name auto is `models/auto`.
 
         `recipe` is `linear_probe`, `fit_head`, `last_stages`, `full`, `gradual`, `classic` or `scratch`, and `fields`
         are its hyperparameters, such as `epoch_count=20`; `head` alone chooses `fit_head`. Without a recipe the service
@@ -64,7 +68,7 @@ class JobCalls(RegistryCalls):
         """
         job = pb.TrainingJob(
             model=model_name(model),
-            base=target_name(base) if base else "",
+            base=base if base in {"", AUTO_BASE} else target_name(base),
             dataset=dataset_name(dataset) if dataset else "",
             recipe=recipe_of(recipe, fields),
             seed=seed,

@@ -10,7 +10,7 @@ from maas_client.calls.jobs import ending_text, state_text
 from maas_client.client import Client
 from maas_client.errors import JobFailed
 from maas_client.exit_codes import ExitCode
-from maas_client.typed.shorthand import id_of
+from maas_client.typed.shorthand import id_of, short_name
 from maas_client.views.metrics import metric_name, show_metrics
 from maas_client.views.output import notes, out, size
 
@@ -28,6 +28,11 @@ def promotion_state(promotion: training_pb2.Promotion) -> str:
 def promotion_text(promotion: training_pb2.Promotion) -> str:
     """Return what became of a promotion on one line."""
     return f"promotion {promotion_state(promotion)}: {promotion.reason}"
+
+
+def choice_text(job: training_pb2.TrainingJob) -> str:
+    """Say which base the service chose for a job, and why."""
+    return f"base: {short_name(job.base)}, as the service recommends: {job.recommendation.reason}"
 
 
 def follow(client: Client, job: str) -> training_pb2.TrainingJob:
@@ -97,6 +102,8 @@ def live_text(progress: training_pb2.Progress) -> str:
 def show_result(client: Client, job: training_pb2.TrainingJob) -> None:
     """Print what came of a job that has succeeded."""
     show_metrics(f"{job.version} on the {job.metrics.split} split", job.metrics)
+    if job.HasField("recommendation"):
+        out.print(choice_text(job), highlight=False, markup=False, soft_wrap=True)
     for remark in job.remarks:
         out.print(f"remark: {remark}", highlight=False, markup=False)
     if job.HasField("promotion"):

@@ -17,7 +17,7 @@ from maas_client.typed.recipes import RECIPES
 _LONGEST_FIRST = sorted(map(leaf_fields, RECIPES.values()), key=len, reverse=True)
 _ORDER = list(dict.fromkeys(name for fields in _LONGEST_FIRST for name in fields))
 # Shown apart, or the recipe's own, whatever was chosen.
-_FIXED = frozenset({"name", "reason", "remarks", "head_start", "keep", "input_choice"})
+_FIXED = frozenset({"name", "reason", "remarks", "head_start", "keep", "input_choice", "base_choice"})
 # Chosen while the job ran, where the caller left it to the service.
 _CHOSEN = "fit"
 _UNUSED = (0, "", "none")

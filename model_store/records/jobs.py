@@ -17,6 +17,12 @@ REMARKS = "remarks"
 """The hyperparameter with remarks on how a version was made, a list of sentences."""
 
 
+BASE_CHOICE = "base_choice"
+"""The hyperparameter that says why a version's base was chosen, a sentence."""
+NO_BASE = VersionName("", 0)
+"""The base of a job whose base is not known yet."""
+
+
 class ErrorCode(IntEnum):
     """Why a job failed, by the numbers of google.rpc.Code."""
 
@@ -56,7 +62,11 @@ class JobUrgency:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """The specification of a training job, every default filled in."""
+    """The specification of a training job, every default filled in.
+
+    A job that chooses its base has an `asked_recipe`, the recipe as its caller wrote it: until the base is chosen it is
+    NO_BASE, and `recipe` is one that accepts the caller's values.
+    """
 
     model_id: str
     base: VersionName
@@ -66,6 +76,12 @@ class JobSpec:
     alias: str | None
     urgency: JobUrgency = JobUrgency()
     promote: PromotionSpec | None = None
+    asked_recipe: Mapping[str, Any] | None = None
+
+    @property
+    def chooses_base(self) -> bool:
+        """Say whether the service chooses the base, or has chosen it."""
+        return self.asked_recipe is not None
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,8 @@ class TrainingJob:
 
     `num_attempts` counts the runners that started it; `num_failures` counts those of them that died in a row, without a
     checkpoint in between. It waits until `next_attempt_at` for the next one. `step` is the step of its newest
-    checkpoint. The `etag` changes with the state of the job and of its promotion; the `principal` created it.
+    checkpoint. `recommendation` is what the base was chosen by, plain JSON, once it is. The `etag` changes with the
+    state of the job and of its promotion; the `principal` created it.
     """
 
     id: str
@@ -102,6 +119,7 @@ class TrainingJob:
     promotion: Promotion | None = None
     etag: str = ""
     principal: str = ""
+    recommendation: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:

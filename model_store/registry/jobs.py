@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,7 +30,7 @@ from model_store.records.job_lifecycle import (
     after_stop,
     may_move,
 )
-from model_store.records.jobs import JobCheckpoint, JobError, JobEvent, JobSpec, TrainingJob
+from model_store.records.jobs import NO_BASE, JobCheckpoint, JobError, JobEvent, JobSpec, TrainingJob
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
 from model_store.transactions.changes import take_writer_lock
 from model_store.transactions.job_queue import end_overdue, is_due, overdue, release_lost, wants_attention
@@ -64,7 +64,8 @@ class JobStore:
                 query = select(JobRow).where(JobRow.request_id == request_id)
                 if (earlier := session.scalar(query)) is not None:
                     return _same(earlier.record(), spec, request_id)
-            living_version_row(session, spec.base)
+            if not spec.chooses_base:
+                living_version_row(session, spec.base)
             living_dataset_row(session, spec.dataset_id)
             row = JobRow(
                 id=uuid.uuid4().hex,
@@ -195,6 +196,21 @@ class JobStore:
             move(session, row, state)
             return row.record()
 
+    def choose_base(
+        self, claim: Claim, base: VersionName, recipe: Mapping[str, Any], recommendation: Mapping[str, Any]
+    ) -> TrainingJob:
+        """Record the base and the recipe that a claimed job has chosen, once; from now on the base cannot be deleted.
+
+        Raises VersionNotFound or IllegalState where the base is not there any more, or LeaseLost.
+        """
+        with self._database.write() as session:
+            row = claimed_row(session, claim)
+            take_writer_lock(session)
+            living_version_row(session, base)
+            row.base_model_id, row.base_number = base.model_id, base.number
+            row.recipe, row.recommendation = dict(recipe), dict(recommendation)
+            return row.record()
+
     def append(self, claim: Claim, kind: str, payload: Mapping[str, Any]) -> None:
         """Add an event (`progress` or `message`) to a claimed job; raise LeaseLost."""
         with self._database.write() as session:
@@ -251,7 +267,8 @@ class JobStore:
 def _begin_again(session: Session, row: JobRow) -> None:
     """Reset the failures and the deadline; raise IllegalState if the base or the dataset no longer exists."""
     take_writer_lock(session)
-    living_version_row(session, VersionName(row.base_model_id, row.base_number))
+    if (base := row.record().spec.base) != NO_BASE:
+        living_version_row(session, base)
     living_dataset_row(session, row.dataset_id)
     row.fail(None)
     row.num_failures, row.next_attempt_at, row.deadline = 0, None, None
@@ -267,6 +284,11 @@ def _why_not(current: JobState, action: DesiredAction) -> str:
 
 
 def _same(job: TrainingJob, spec: JobSpec, request_id: str) -> TrainingJob:
-    if job.spec != spec:
+    if _as_asked(job.spec) != _as_asked(spec):
         raise AlreadyExists(f"request id {request_id!r} was used for {job.name}, which differs: take a new one")
     return job
+
+
+def _as_asked(spec: JobSpec) -> JobSpec:
+    """Return a spec without what the service chooses after it was asked for."""
+    return replace(spec, base=NO_BASE, recipe={}) if spec.chooses_base else spec

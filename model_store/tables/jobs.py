@@ -37,6 +37,8 @@ class JobRow(Row):
     alias: Mapped[str | None] = mapped_column(CheckedText(63))
     promote: Mapped[dict[str, Any] | None] = mapped_column(Json())
     promotion: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    asked_recipe: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    recommendation: Mapped[dict[str, Any] | None] = mapped_column(Json())
     promotion_state: Mapped[str | None] = mapped_column(CheckedText(16))
     priority: Mapped[int] = mapped_column(default=0)
     deadline: Mapped[datetime | None]
@@ -78,6 +80,7 @@ class JobRow(Row):
                 alias=self.alias,
                 urgency=JobUrgency(self.priority, self.deadline, self.max_failures),
                 promote=PromotionSpec.from_json(self.promote) if self.promote is not None else None,
+                asked_recipe=self.asked_recipe,
             ),
             state=JobState(self.state),
             error=JobError(ErrorCode(self.error_code), self.error) if self.error_code is not None else None,
@@ -93,6 +96,7 @@ class JobRow(Row):
             promotion=Promotion.from_json(self.promotion) if self.promotion is not None else None,
             etag=str(self.revision),
             principal=self.principal,
+            recommendation=self.recommendation,
         )
 
 

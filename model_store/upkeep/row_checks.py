@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 from model_store.names import AliasName, VersionName, dataset_name, job_name, model_name
 from model_store.records.aliases import Target
 from model_store.records.job_lifecycle import ENDED
+from model_store.records.jobs import NO_BASE
 from model_store.tables import AliasMoveRow, AliasRow, DatasetRow, JobRow, ModelRow, VersionRow
 from model_store.upkeep.findings import Kind, Problem
 
@@ -115,7 +116,8 @@ def _bases_of_jobs(session: Session) -> Iterator[Problem]:
     query = (
         select(JobRow.id, JobRow.base_model_id, JobRow.base_number)
         .outerjoin(VersionRow, base)
-        .where(JobRow.state.not_in(ENDED), or_(VersionRow.number.is_(None), VersionRow.deleted_at.is_not(None)))
+        .where(JobRow.state.not_in(ENDED), JobRow.base_model_id != NO_BASE.model_id)  # it is not chosen yet
+        .where(or_(VersionRow.number.is_(None), VersionRow.deleted_at.is_not(None)))
     )
     for job_id, base_id, base_number in session.execute(query.order_by(JobRow.sequence)):
         text = f"starts from {VersionName(base_id, base_number)}, which is deleted"

@@ -27,6 +27,7 @@ from training_service.phases import Phase
 _NUMBERS_OF_LABELS = ("precision", "recall", "f1")
 _NUMBERS_OF_TARGETS = ("mae", "rmse")
 PHASES: Mapping[Phase, pb.Phase] = {
+    Phase.CHOOSING_BASE: pb.PHASE_CHOOSING_BASE,
     Phase.CHOOSING_INPUT: pb.PHASE_CHOOSING_INPUT,
     Phase.DECODING: pb.PHASE_DECODING,
     Phase.COMPUTING_FEATURES: pb.PHASE_COMPUTING_FEATURES,

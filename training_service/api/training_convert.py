@@ -13,7 +13,7 @@ from maas.training.v1 import training_pb2 as pb
 from model_store.errors import InvalidInput
 from model_store.names import AliasName, VersionName, dataset_name, model_name
 from model_store.records.job_lifecycle import JobState
-from model_store.records.jobs import DEFAULT_MAX_FAILURES, REMARKS, JobEvent, JobSpec, TrainingJob
+from model_store.records.jobs import DEFAULT_MAX_FAILURES, NO_BASE, REMARKS, JobEvent, JobSpec, TrainingJob
 from model_store.records.promotion import (
     DEFAULT_MIN_ROWS,
     DEFAULT_SHADOW_MIN_ROWS,
@@ -24,8 +24,9 @@ from model_store.records.promotion import (
 )
 from model_store.records.resources import ModelVersion
 from training_service.api.evaluation_convert import PHASES, interval_message, metrics_message
-from training_service.api.job_requests import JobRequest
+from training_service.api.job_requests import AUTO_BASE, JobRequest
 from training_service.api.recipe_convert import read_recipe, recipe_message
+from training_service.api.recommendations.convert import recommendation_message
 from training_service.api.registry_convert import timestamp
 from training_service.phases import Phase
 from training_service.recipes.recipe import Recipe
@@ -76,7 +77,7 @@ def spec_message(spec: JobSpec) -> pb.TrainingJob:
     """Return the specification of a job; the dataset is empty if none is named."""
     return pb.TrainingJob(
         model=model_name(spec.model_id),
-        base=str(spec.base) if spec.base.model_id else "",
+        base=_base_text(spec),
         dataset=dataset_name(spec.dataset_id) if spec.dataset_id else "",
         recipe=recipe_message(Recipe.from_json(spec.recipe)),
         seed=spec.seed,
@@ -88,8 +89,14 @@ def spec_message(spec: JobSpec) -> pb.TrainingJob:
     )
 
 
-def job_message(job: TrainingJob, version: ModelVersion | None = None) -> pb.TrainingJob:
-    """Return a job, with the metrics of its version and the remarks on it."""
+def _base_text(spec: JobSpec) -> str:
+    if spec.base != NO_BASE:
+        return str(spec.base)
+    return AUTO_BASE if spec.chooses_base else ""
+
+
+def job_message(job: TrainingJob, version: ModelVersion | None = None, *, in_full: bool = True) -> pb.TrainingJob:
+    """Return a job, with the metrics of its version and the remarks on it; `in_full` with all of its recommendation."""
     metrics = version.metrics if version is not None else None
     message = spec_message(job.spec)
     standing = pb.TrainingJob(
@@ -110,6 +117,9 @@ def job_message(job: TrainingJob, version: ModelVersion | None = None) -> pb.Tra
         remarks=version.lineage.recipe.get(REMARKS, []) if version is not None else [],
         etag=job.etag,
         principal=job.principal,
+        recommendation=(
+            recommendation_message(job.recommendation, in_full=in_full) if job.recommendation is not None else None
+        ),
     )
     message.MergeFrom(standing)
     return message

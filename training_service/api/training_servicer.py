@@ -228,7 +228,10 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     def _list_jobs(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
         page = self._jobs.list(list_request(request))
         versions = self._store.get_versions([job.version for job in page.items if job.version is not None])
-        jobs = [convert.job_message(job, versions.get(job.version) if job.version else None) for job in page.items]
+        jobs = [
+            convert.job_message(job, versions.get(job.version) if job.version else None, in_full=False)
+            for job in page.items
+        ]
         return pb.ListTrainingJobsResponse(training_jobs=jobs, next_page_token=page.next_token)
 
     def _list_rows(self, request: pb.ListDatasetRowsRequest) -> pb.ListDatasetRowsResponse:

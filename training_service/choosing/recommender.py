@@ -12,23 +12,23 @@ from model_store.names import AliasName, ModelName, VersionName
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
-from training_service.advice.advice import Advice
 from training_service.arrays.array_cache import ArrayCache
 from training_service.choosing.advising import advice_on
 from training_service.choosing.candidates import Candidate, CandidateFinder, LeftOut, seen_positions
 from training_service.choosing.costs import Costs, RowCounts, measure_costs, training_seconds
 from training_service.choosing.probing import Comparison, Score
-from training_service.choosing.ranking import Limits, Measured, Ranking, rank
+from training_service.choosing.ranking import Limits, Measured, rank
+from training_service.choosing.recommendation import Recommendation
 from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.datasets.splits import Split
 from training_service.datasets.targets import TARGETS
 from training_service.devices import chosen_device
 from training_service.features.fitted_stages import fit_stages
 from training_service.features.frozen_features import FrozenPrefix, embeddings
-from training_service.jobs.preparation import Preparation
 from training_service.modalities import MODALITIES, RECIPES
 from training_service.modalities.prepared_rows import PreparedDataset
 from training_service.phases import Phase
+from training_service.preparation import Preparation
 from training_service.recipes.choices import ChosenRecipe, recipe_for
 from training_service.recipes.modality_fields import varied, with_defaults
 from training_service.recipes.recipe import DEFAULTS, Recipe, RecipeName
@@ -46,21 +46,6 @@ _SHARES = {
 }
 """About which part of a candidate's time each phase takes."""
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """The ranking of the candidates for a dataset by the task's headline `metric` of `num_rows` rows.
-
-    The `advice` is on the dataset itself, by the features of the best one.
-    """
-
-    dataset_id: str
-    metric: str
-    num_rows: int
-    ranking: Ranking
-    left_out: Sequence[LeftOut]
-    advice: Sequence[Advice]
 
 
 @dataclass(frozen=True)
@@ -98,9 +83,14 @@ class Recommender:
         self._cache = ArrayCache(settings.cache_folder / "arrays", settings.array_cache_bytes)
 
     def recommend(
-        self, dataset_id: str, limits: Limits, named: Sequence[ModelName | AliasName | VersionName] = ()
+        self,
+        dataset_id: str,
+        limits: Limits,
+        named: Sequence[ModelName | AliasName | VersionName] = (),
+        *,
+        refusal: Callable[[Candidate], str] = lambda _: "",
     ) -> Recommendation:
-        """Measure all candidates within the limits, or the named ones alone.
+        """Measure all candidates within the limits, or the named ones alone, unless `refusal` has a reason against one.
 
         Raises NotFound and IllegalState for names without a meaning, and InvalidInput for a dataset that has nothing to
         tell apart, for a named base that does not fit, and where no candidate is left, with the reason for each.
@@ -111,6 +101,9 @@ class Recommender:
         Comparison.of(manifest.task, targets[seen_positions(manifest)], self._check_going_on)  # before all the work
         finder = CandidateFinder(self._store, self._datasets, dataset, manifest)
         candidates, left_out = finder.named(named) if named else finder.every()
+        reasons = [(each, refusal(each)) for each in candidates]
+        left_out += [LeftOut(str(each), reason) for each, reason in reasons if reason]
+        candidates = [each for each, reason in reasons if not reason]
         counts = _counts(manifest)
         measured: list[Measured] = []
         seen_by: dict[int, tuple[_Ready, Features]] = {}

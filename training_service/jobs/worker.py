@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -26,7 +27,7 @@ from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
 from model_store.manifests import Manifest
 from model_store.names import job_name
 from model_store.records.job_lifecycle import JobState
-from model_store.records.jobs import REMARKS, ErrorCode, JobError, JobSpec, TrainingJob
+from model_store.records.jobs import BASE_CHOICE, REMARKS, ErrorCode, JobError, JobSpec, TrainingJob
 from model_store.records.resources import ModelVersion
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import Claim, JobStore
@@ -37,14 +38,14 @@ from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.devices import chosen_device
 from training_service.evaluation.evaluator import build_evaluator
-from training_service.evaluation.learned_rows import learned_rows
 from training_service.features.fitted_stages import fit_stages
-from training_service.jobs.plan import plan
-from training_service.jobs.preparation import Preparation, try_inputs
+from training_service.jobs.base_choice import BaseChooser, with_choice
+from training_service.jobs.plan import plan, remark_on_base
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import read_order
 from training_service.modalities.row_groups import rows_together
 from training_service.phases import Phase
+from training_service.preparation import Preparation, try_inputs
 from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
 from training_service.recipes.recipe import Recipe, RecipeName
@@ -124,23 +125,27 @@ class Worker:
         return EXIT_ENDED
 
     def _run(self, job: TrainingJob) -> None:
+        begun, had_chosen = time.monotonic(), job.recommendation is not None
+        job = self._chooser().chosen(self._claim, job)
+        chose_since = begun if job.recommendation is not None and not had_chosen else None
         spec, recipe = job.spec, Recipe.from_json(job.spec.recipe)
         base = self._store.manifest(self._store.get_version(spec.base))
         dataset = self._datasets.get(spec.dataset_id)
         manifest = read_manifest(self._store.blobs, dataset.digest)
         chain = self._start(recipe, base, manifest.task, spec.seed)
-        context, recipe = self._context(job, base, dataset.digest, manifest, chain, recipe)
+        context, recipe = self._context(job, base, dataset.digest, manifest, chain, recipe, chose_since)
         self._jobs.advance(self._claim, JobState.RUNNING)
         trained = trained_stages(recipe, trainable_stages(base))
         self._tell(plan(recipe, trained, context))
         if recipe.name is not RecipeName.SCRATCH:
-            self._remark_on_base(spec, manifest, context)
+            remark_on_base(self._store, self._datasets, spec, manifest, context)
         fitted = fit_stages(chain, context.data, context.spec, context.train, recipe, self._tell)
         context = replace(context, features=replace(context.features, fitted=fitted))
         tuned = fine_tune(chain, recipe, trained, context)
         tuned = replace(tuned, changed=(*fitted, *tuned.changed))
-        if context.remarks:
-            tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, REMARKS: context.remarks})
+        remarks = {REMARKS: context.remarks} if context.remarks else {}
+        why = {BASE_CHOICE: job.recommendation["reason"]} if job.recommendation is not None else {}
+        tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, **remarks, **why})
         self._check_going_on()
         held_out = manifest.calibration or context.calibration_rows()
 
@@ -152,14 +157,10 @@ class Worker:
         version = self._published(publish_gated, spec, tuned)
         _log.info("job_succeeded", job=job.name, version=str(version.name), metrics=dict(tuned.metrics.values))
 
-    def _remark_on_base(self, spec: JobSpec, manifest: DatasetManifest, context: TrainingContext) -> None:
-        """Say where the base learned from rows that the new version will be tested on."""
-        learned = learned_rows(self._store, self._datasets, self._store.get_version(spec.base).lineage)
-        if num_rows := int(learned.among(manifest, context.test).sum()):
-            context.remark(
-                f"{spec.base} or a base of it learned from {num_rows} of the {len(context.test)} test rows: the "
-                "metrics flatter the version; fine-tune on the base's dataset, or on one that appends to it"
-            )
+    def _chooser(self) -> BaseChooser:
+        return BaseChooser(
+            self._settings, self._store, self._datasets, self._jobs, self._emit, self._tell, self._check_going_on
+        )
 
     def _published(
         self, publish_gated: Callable[[Gated | None], ModelVersion], spec: JobSpec, tuned: FineTuned
@@ -203,6 +204,7 @@ class Worker:
         manifest: DatasetManifest,
         chain: Chain,
         recipe: Recipe,
+        chose_since: float | None,
     ) -> tuple[TrainingContext, Recipe]:
         """Prepare the dataset, unless somebody has, and lay out what recipes work with; name the recipe's fit."""
         settings, device = self._settings, chosen_device(self._settings.device)
@@ -212,7 +214,8 @@ class Worker:
         )
         chooses_input = preparation.chooses_input(recipe)
         compares = chooses_input and preparation.can_compare_inputs()
-        meter = ProgressMeter(phase_weights(recipe, chooses_input=compares), self._emit)
+        weights = with_choice(phase_weights(recipe, chooses_input=compares), chose_since)
+        meter = ProgressMeter(weights, self._emit, started=chose_since)
         checkpoints = self._checkpoints()
         saved, choice = checkpoints.load(), None
         if chooses_input:

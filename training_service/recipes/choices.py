@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 from model_store.errors import InvalidInput, Violation
 from training_service.recipes.head_names import HeadName
@@ -64,6 +64,16 @@ class ChosenRecipe:
     name: RecipeName | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_json` returns."""
+        name = RecipeName(values["name"]) if values["name"] is not None else None
+        return cls(name, values["values"], values["paths"])
 
 
 def resolve(name: RecipeName, chosen: ChosenRecipe, place: str) -> Recipe:

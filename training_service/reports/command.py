@@ -5,18 +5,23 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from model_store.records.jobs import JobSpec
+from model_store.records.jobs import NO_BASE, JobSpec
 from model_store.records.promotion import DEFAULT_MIN_ROWS, DEFAULT_SHADOW_MIN_ROWS, PromotionSpec, Requirement
 from training_service.recipes.recipe import DEFAULTS, Recipe
 
 
 def finetune_command(spec: JobSpec) -> str:
     """Return the shell command; what is the recipe's own default is left out."""
-    words = ["maas", "finetune", f"datasets/{spec.dataset_id}", "--base", str(spec.base), "--model", spec.model_id]
+    words = ["maas", "finetune", f"datasets/{spec.dataset_id}", "--base", _base(spec), "--model", spec.model_id]
     words += ["--recipe", str(spec.recipe["name"]), *_settings(Recipe.from_json(spec.recipe))]
     words += ["--alias", spec.alias] if spec.alias is not None else []
     words += _promotion(spec.promote) if spec.promote is not None else []
     return shlex.join([*words, "--seed", str(spec.seed)])
+
+
+def _base(spec: JobSpec) -> str:
+    """Return the base; `auto` where the job ended before one was chosen."""
+    return "auto" if spec.base == NO_BASE else str(spec.base)
 
 
 def _promotion(spec: PromotionSpec) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from model_store.records.jobs import REMARKS
+from model_store.records.jobs import BASE_CHOICE, REMARKS
 from training_service.markup.sections import Table
 from training_service.recipes.recipe import DEFAULTS, Recipe
 from training_service.reports.command import finetune_command
@@ -16,7 +16,7 @@ from training_service.training.input_choice import INPUT_CHOICE
 
 _SHOWN_DIGITS = 12
 _SHOWN_FILES = 100
-_NOT_SETTINGS = frozenset({"name", "reason", REMARKS, INPUT_CHOICE})
+_NOT_SETTINGS = frozenset({"name", "reason", REMARKS, INPUT_CHOICE, BASE_CHOICE})
 _OF_CLASSES = frozenset({"label_smoothing", "class_weights"})
 _FACTORS_OF_1 = frozenset({"batches_per_step", "backbone_learning_rate_factor", "stage_learning_rate_factor"})
 

@@ -69,15 +69,18 @@ class ProgressMeter:
         weights: Mapping[Phase, float],
         emit: Callable[[Progress], None],
         *,
+        started: float | None = None,
         interval_seconds: float = 0.4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Begin at once, or at `started`, by the clock, where the first phase began before."""
         self._weights = weights
         self._emit = emit
         self._interval = interval_seconds
         self._clock = clock
         self._started = self._emitted = clock()
         self._phase, self._phase_started = Phase.DECODING, self._started
+        self._started = self._started if started is None else started
         self._num_items, self._of_examples = 0, True
 
     def begin(self, phase: Phase, num_items: int, *, of_examples: bool = True) -> None:

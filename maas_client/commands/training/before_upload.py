@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from maas.model_store.v1 import model_store_pb2
 
+from maas_client.calls.jobs import AUTO_BASE
 from maas_client.client import Client
 from maas_client.errors import InvalidArgument, NotFound
 from maas_client.failures import CommandFailed, WrongUsage
@@ -116,7 +117,7 @@ def check_fits(client: Client, data: Data, base: str, metric: str) -> None:
         of_task = f"the task {data.task}" if data.task in METRICS else "no task"
         has = "has no" if data.task in METRICS else "has a"
         raise WrongUsage(f"{of_task} {has} metric {metric!r}: {there_are(metric, known)}")
-    if base and data.modality and (taken := client.version(base).modality) != data.modality:
+    if base not in {"", AUTO_BASE} and data.modality and (taken := client.version(base).modality) != data.modality:
         raise WrongUsage(
             f"{base} takes examples of the modality {taken}, and the data is {data.modality}: `maas models` lists the "
             "models to start from"

@@ -41,7 +41,10 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     base: Annotated[
         str,
         typer.Option(
-            help="Model to start from: `maas models` lists them, `maas import` adds one; default: the only one."
+            help=(
+                "Model to start from: `maas models` lists them, `maas import` adds one; auto: the one that suits the "
+                "data, as by `maas recommend`; default: the only one."
+            )
         ),
     ] = "",
     model: Annotated[str, typer.Option(help="Id of the model to make; default: from the data's name.")] = "",

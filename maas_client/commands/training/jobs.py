@@ -12,7 +12,7 @@ from maas_client.client import Client
 from maas_client.commands.job_names import JOB_HELP
 from maas_client.next_steps import show_next_steps
 from maas_client.typed.shorthand import id_of
-from maas_client.views.job import check_promoted, check_succeeded, follow, show_result
+from maas_client.views.job import check_promoted, check_succeeded, choice_text, follow, show_result
 from maas_client.views.output import AsJson, moment, out, print_json, print_table
 
 app = typer.Typer(help="List, show, watch, pause, resume, retry and cancel training jobs.", invoke_without_command=True)
@@ -69,6 +69,8 @@ def show_job(job: Job, *, as_json: AsJson = False) -> None:
             show_result(client, found)
         else:
             out.print(f"{found.name} is {state_text(found.state)} {found.error.message}".rstrip())
+            if found.HasField("recommendation"):
+                out.print(choice_text(found), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command("watch")

@@ -169,3 +169,12 @@ def test_the_service_says_what_needs_no_base(service: RunningService, command: M
     write(Path("sounds"), {"hum/1.wav": b"", "hiss/1.wav": b""})
     code, _, err = command("finetune", "sounds", "--detach")
     assert (code, "there is no model to start from, for the modality audio" in err) == (1, True)
+
+
+def test_the_service_is_asked_to_choose_the_base(service: RunningService, command: Maas) -> None:
+    """`auto` is no model: nothing is looked up before the job has compared what there is."""
+    write(Path("photos"), photos(6))
+    code, _, err = command("finetune", "photos", "--base", "auto", "--detach")
+    assert code == 0, err
+    queued = jobs(service)[0]
+    assert (queued.base, queued.HasField("recommendation")) == ("auto", False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from maas.training.v1 import training_pb2 as pb
@@ -15,9 +16,10 @@ from training_service.advice.advice import AdviceKind
 from training_service.api.evaluation_convert import PHASES
 from training_service.api.recipe_convert import recipe_message
 from training_service.api.violations import Violations
-from training_service.choosing.ranking import Limits, Measured
-from training_service.choosing.recommender import Recommendation
+from training_service.choosing.ranking import Limits
+from training_service.choosing.recommendation import Recommendation
 from training_service.phases import Phase
+from training_service.recipes.recipe import Recipe
 
 _MAX_BASES = 100
 _ADVICE = {
@@ -64,42 +66,46 @@ def recommending_message(phase: Phase, fraction_done: float, base: str) -> pb.Re
 
 def recommended_message(found: Recommendation) -> pb.RecommendBasesResponse:
     """Write its result."""
-    ranking = found.ranking
-    bases = [_base_message(each, is_alike=place < ranking.num_alike) for place, each in enumerate(ranking.ranked)]
-    return pb.RecommendBasesResponse(
-        recommendation=pb.Recommendation(
-            dataset=dataset_name(found.dataset_id),
-            metric=found.metric,
-            row_count=found.num_rows,
-            chosen=bases[list(ranking.ranked).index(ranking.chosen)],
-            bases=bases,
-            left_out_bases=[pb.LeftOutBase(base=each.base, reason=each.reason) for each in found.left_out],
-            reason=ranking.reason,
-            advice=[
-                pb.Advice(kind=_ADVICE[each.kind], text=each.text, rows=each.rows, row_count=each.num_rows)
-                for each in found.advice
-            ],
-        )
+    return pb.RecommendBasesResponse(recommendation=recommendation_message(found.to_json()))
+
+
+def recommendation_message(found: Mapping[str, Any], *, in_full: bool = True) -> pb.Recommendation:
+    """Write a recommendation as `Recommendation.to_json` returns it; else what is chosen, and why, alone."""
+    message = pb.Recommendation(
+        dataset=dataset_name(found["dataset"]),
+        metric=found["metric"],
+        row_count=found["num_rows"],
+        chosen=_base_message(found["bases"][found["chosen"]]),
+        reason=found["reason"],
     )
+    if in_full:
+        message.bases.extend(map(_base_message, found["bases"]))
+        message.left_out_bases.extend(pb.LeftOutBase(**each) for each in found["left_out"])
+        message.advice.extend(
+            pb.Advice(
+                kind=_ADVICE[AdviceKind(each["kind"])], text=each["text"], rows=each["rows"], row_count=each["num_rows"]
+            )
+            for each in found["advice"]
+        )
+    return message
 
 
-def _base_message(measured: Measured, *, is_alike: bool) -> pb.RecommendedBase:
-    candidate, costs = measured.candidate, measured.costs
-    low, high = measured.score.interval
+def _base_message(base: Mapping[str, Any]) -> pb.RecommendedBase:
+    low, high = base["interval"]
     return pb.RecommendedBase(
-        base=str(candidate.name) if candidate.name is not None else "",
-        architecture=candidate.manifest.architecture,
-        score=measured.score.metric,
+        base=base["base"],
+        architecture=base["architecture"],
+        score=base["score"],
         score_low=low,
         score_high=high,
-        as_good_as_best=is_alike,
-        diagnostics=measured.diagnostics,
-        row_latency=timedelta(seconds=costs.row_seconds),
-        batch_latency=timedelta(seconds=costs.batch_seconds),
-        size_bytes=costs.size_bytes,
-        head_size_bytes=costs.head_bytes,
-        training_times={name: _duration(seconds) for name, seconds in measured.training.items()},
-        recipe=recipe_message(measured.recipe),
+        as_good_as_best=base["is_alike"],
+        diagnostics=base["diagnostics"],
+        row_latency=timedelta(seconds=base["row_seconds"]),
+        batch_latency=timedelta(seconds=base["batch_seconds"]),
+        size_bytes=base["size_bytes"],
+        head_size_bytes=base["head_bytes"],
+        training_times={name: _duration(seconds) for name, seconds in base["training_seconds"].items()},
+        recipe=recipe_message(Recipe.from_json(base["recipe"])),
     )
 
 

@@ -1,0 +1,74 @@
+"""The recipe of a job: what its caller wrote, completed for a base and a dataset, else the service's choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from model_store.manifests import Manifest
+from model_store.modalities import read_input_spec
+from model_store.records.resources import Dataset
+from training_service.datasets.targets import TARGETS
+from training_service.modalities import MODALITIES, RECIPES
+from training_service.modalities.fitting import check_fits
+from training_service.recipes.choices import ChosenRecipe, choose, choose_any, choose_head, resolve
+from training_service.recipes.classes import suited
+from training_service.recipes.heads import check_head, for_task
+from training_service.recipes.modality_fields import check_fit, varied, with_defaults
+from training_service.recipes.recipe import Recipe
+from training_service.recipes.selection import check_selection
+from training_service.recipes.stages import trained_stages
+from training_service.tasks import TRAINING_TASKS
+from training_service.training.version_io import trainable_stages
+
+
+def named_recipe(chosen: ChosenRecipe, place: str) -> Recipe | None:
+    """Return the recipe that the caller named, filled in; None where it is the service's choice. Raise InvalidInput."""
+    if chosen.name is None:
+        return None
+    recipe = resolve(chosen.name, chosen, place)
+    check_head(recipe, chosen, place)
+    return recipe
+
+
+def chosen_recipe(chosen: ChosenRecipe, place: str, base: Manifest | None, dataset: Dataset | None) -> Recipe:
+    """Return the recipe that the service chooses, by the dataset and by what the base has to train; raise InvalidInput.
+
+    Without a dataset it is one that accepts the caller's values; without a base, one for a base with stages to train.
+    """
+    if dataset is None:
+        return choose_any(chosen, place)
+    if base is not None and not trainable_stages(base):
+        return choose_head(chosen, place)
+    task = dataset.summary["task"]
+    rows = TARGETS[task].rows_per_output(dataset.summary["targets"])
+    return choose(chosen, place, rows, has_classes=TRAINING_TASKS[task].has_classes)
+
+
+def of_dataset(recipe: Recipe, chosen: ChosenRecipe, place: str, dataset: Dataset) -> Recipe:
+    """Return a recipe with the defaults of a dataset's task and modality; raise InvalidInput where it does not fit."""
+    task = TRAINING_TASKS[dataset.summary["task"]]
+    recipe = for_task(recipe, chosen, place, task.kind)
+    recipe = suited(recipe, chosen, place, has_classes=task.has_classes)
+    own = MODALITIES[dataset.summary["modality"]]
+    recipe = with_defaults(recipe, chosen, RECIPES.get(own.KIND, {}))
+    return varied(recipe, chosen, place, own.AUGMENTATIONS, own.KIND)
+
+
+def check_base(
+    manifest: Manifest, name: str, recipe: Recipe, chosen: ChosenRecipe, dataset: Dataset | None, place: str
+) -> None:
+    """Raise InvalidInput, with fields of the job at `place`, where a base does not fit a recipe, or the dataset."""
+    spec = read_input_spec(manifest.input_spec)
+    if dataset is not None:
+        check_fits(spec, name, dataset, f"{place}.base")
+    in_recipe = f"{place}.recipe"
+    check_fit(chosen, in_recipe, MODALITIES[spec.kind].VARIANTS, spec.kind)
+    check_selection(chosen, in_recipe, [stage.name for stage in manifest.stages], manifest.embedding_size)
+    trained_stages(recipe, trainable_stages(manifest), f"{in_recipe}.last_stages.stage_count")
+
+
+def with_head_of(chosen: ChosenRecipe, recipe: Recipe) -> ChosenRecipe:
+    """Return a caller's recipe with the kind and head of another one, where the caller named neither."""
+    if chosen.name is not None or "head" in chosen.values:
+        return chosen
+    return replace(chosen, name=recipe.name, values={"head": str(recipe.head), **chosen.values})
