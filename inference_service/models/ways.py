@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from inference_service.models.cpu.compiled_stages import Backbone, CompiledStages
 from inference_service.models.precision import Precision, candidates
 from inference_service.models.resident import StageKey
-from model_store.architectures import HEAD, Head, build
+from model_store.architectures import HEAD, Head, borrowed_stages, build
 from model_store.manifests import Manifest, ManifestStage, canonical_json
 from model_store.modalities import read_input_spec
 
@@ -84,9 +84,11 @@ class Ways:
 
 def stage_key(manifest: Manifest, head: Head, entry: ManifestStage) -> StageKey:
     """Return what makes a stage of this version interchangeable with those of others."""
+    borrowed = borrowed_stages(manifest.architecture, manifest.arguments)
+    architecture, arguments = borrowed.get(entry.name, (manifest.architecture, manifest.arguments))
     return StageKey(
-        architecture=manifest.architecture,
-        arguments=canonical_json(manifest.arguments).decode(),
+        architecture=architecture,
+        arguments=canonical_json(arguments).decode(),
         head=canonical_json(head.to_json()).decode() if entry.name == HEAD else "",
         name=entry.name,
         digest=entry.digest,

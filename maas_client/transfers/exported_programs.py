@@ -25,7 +25,7 @@ from model_store.calibration import read_calibration
 from model_store.errors import InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.modalities import MASK, Batch, InputSpec, Rows, read_input_spec
+from model_store.modalities import MASK, Batch, InputSpec, Rows, is_sequence, read_input_spec
 from model_store.modalities.spec import SpecWithFiles
 from model_store.records.resources import CalibrationDigests
 from model_store.tensors.stages import read_stages
@@ -216,7 +216,7 @@ def _exported(version: Assembled) -> torch.export.ExportedProgram:
 def _free(rows: Rows, name: str) -> tuple[int, ...]:
     """Return the dimensions of an array that may have any size: rows, and the length of rows that have a mask."""
     mask, shape = rows.arrays.get(MASK), rows.arrays[name].shape
-    return (0, 1) if mask is not None and len(shape) > 1 and shape[1] == mask.shape[1] > 1 else (0,)
+    return (0, 1) if mask is not None and mask.shape[1] > 1 and is_sequence(name, shape, mask.shape) else (0,)
 
 
 def _sizes(version: Assembled, name: str) -> list[str | int]:

@@ -15,6 +15,7 @@ from model_store.architectures.chain import (
 from model_store.architectures.head import FITTED_KINDS, Head, HeadKind
 from model_store.architectures.registry import (
     architecture_names,
+    borrowed_stages,
     build,
     build_random,
     build_stage,
@@ -33,6 +34,7 @@ __all__ = [
     "Head",
     "HeadKind",
     "architecture_names",
+    "borrowed_stages",
     "build",
     "build_random",
     "build_stage",

@@ -1,8 +1,8 @@
 """Which architectures there are, and how a chain of each is built, checked and filled.
 
 A family of architectures is one module with a dict `BUILDERS` from name to builder, its `MODALITY`, and `check_input`;
-add it here. A library of models (`timm:NAME`) is one module with `LIBRARY`, and with `build`, `modality` and
-`check_input` by name.
+add it here. A family whose chains begin with another one's stages says so by `borrows_from`. A library of models
+(`timm:NAME`) is one module with `LIBRARY`, and with `build`, `modality` and `check_input` by name.
 """
 
 from __future__ import annotations
@@ -51,6 +51,19 @@ def check_input(architecture: str, arguments: Mapping[str, Any], spec: InputSpec
         if architecture in family.BUILDERS:
             _check_kind(architecture, family.MODALITY, spec)
             family.check_input(arguments, spec)
+
+
+def borrowed_stages(architecture: str, arguments: Mapping[str, Any]) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """Return the stages that are another architecture's own, by name: that architecture and its arguments.
+
+    A version of either has the same stage for the same digest. They stay as they are: no recipe trains them.
+    """
+    families = (family for family in _FAMILIES if architecture in family.BUILDERS)
+    borrows_from = getattr(next(families, None), "borrows_from", None)
+    if borrows_from is None or (lender := borrows_from(arguments)) is None:
+        return {}
+    name, own = lender
+    return dict.fromkeys(stage_names(name, own, Head("none")), (name, own))
 
 
 def build(architecture: str, arguments: Mapping[str, Any], head: Head) -> Chain:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from model_store.modalities.batch import X
+
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 MIN_SCALE = float(torch.finfo(torch.float32).tiny)
 
@@ -132,7 +134,7 @@ class OneHot(nn.Module):
 
     def __init__(self, num_numbers: int, sizes: Sequence[int]) -> None:
         super().__init__()
-        self.reads = (*(("numbers",) if num_numbers else ()), *(("categories",) if sizes else ()))
+        self.reads: tuple[str, ...] = (*(("numbers",) if num_numbers else ()), *(("categories",) if sizes else ()))
         self.num_numbers = num_numbers
         self.sizes = list(sizes)
 
@@ -143,6 +145,20 @@ class OneHot(nn.Module):
         for place, size in enumerate(self.sizes):
             parts.append(nn.functional.one_hot(tensors[-1][:, place], size).to(dtype))
         return torch.cat(parts, dim=1)
+
+
+class Join(OneHot):
+    """Makes features of a row as OneHot does, and puts those of its text, x [n, d], behind them."""
+
+    def __init__(self, num_numbers: int, sizes: Sequence[int]) -> None:
+        super().__init__(num_numbers, sizes)
+        self.reads = (*self.reads, X)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Return x [n, numbers + sum of sizes + d]."""
+        *cells, text = tensors
+        features = super().forward(*cells)
+        return torch.cat([features, text.to(features.dtype)], dim=1)
 
 
 class Select(FittedStage):

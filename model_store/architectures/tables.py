@@ -1,8 +1,12 @@
 """Architectures for rows of a table: fitted preprocessing, then a head (`table`), or a network (`table_mlp`).
 
+`table_text` is for rows with a text: an encoder's own stages, which keep their names and tensors and so their digests,
+then the preprocessing of the other columns, and a head over the features of both.
+
 Arguments: `numbers`, the size of the row's numbers; `indicators`, the places of those whose absence is a feature of its
 own; `dates`, the places of dates; `categories`, the number of indices of each column of categories; `scaling`,
-standard or quantile; `widths`, of each hidden layer of `table_mlp`.
+standard or quantile; `widths`, of each hidden layer of `table_mlp`; `text`, the name and the arguments of
+`table_text`'s encoder.
 """
 
 from __future__ import annotations
@@ -22,11 +26,13 @@ from model_store.architectures.table_stages import (
     Dates,
     Embed,
     Impute,
+    Join,
     OneHot,
     Quantile,
     Select,
     Standardise,
 )
+from model_store.architectures.text import encoder
 from model_store.errors import InvalidManifest
 from model_store.modalities.spec import InputSpec
 from model_store.modalities.table.spec import MAX_COLUMNS, TableInputSpec
@@ -36,6 +42,7 @@ _MAX_FEATURES = 1_000_000
 _MAX_WIDTH, _MAX_LAYERS = 65_536, 64
 _NUM_QUANTILES = 101
 _SCALINGS = ("standard", "quantile")
+_TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,20 @@ class TableArguments:
 
 def check_input(arguments: Mapping[str, Any], spec: InputSpec) -> None:
     """Raise InvalidManifest unless the columns of the spec are those of the arguments."""
-    read, spec = TableArguments.read(arguments), cast("TableInputSpec", spec)
+    read, spec = TableArguments.read(_of_columns(arguments)), cast("TableInputSpec", spec)
     sizes = tuple(each.num_categories for each in spec.category_columns)
     found = (len(spec.number_columns), spec.date_places, sizes)
     if found != (read.numbers, read.dates, read.categories):
         raise InvalidManifest("input_spec.columns must be those that the architecture's arguments are made for")
+    if (_TEXT in arguments) != (spec.text is not None):
+        raise InvalidManifest("input_spec.text must be there for table_text, and for no other architecture of tables")
+    if spec.text is not None:
+        encoder.check_input(_encoder_of(arguments)[1], spec.text)
+
+
+def borrows_from(arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the architecture, and its arguments, whose backbone the chain begins with; None where it has none."""
+    return _encoder_of(arguments) if _TEXT in arguments else None
 
 
 def _table(arguments: Mapping[str, Any], head: Head) -> Chain:
@@ -97,6 +113,18 @@ def _table(arguments: Mapping[str, Any], head: Head) -> Chain:
     size = read.num_features
     features = [("onehot", OneHot(read.num_numbers, read.categories)), ("select", Select(size))]
     return Chain([*_numbers(read), *features, *_head(head, size)], size)
+
+
+def _table_text(arguments: Mapping[str, Any], head: Head) -> Chain:
+    """Build the stages of the encoder, the preprocessing (`impute`, `dates`, `scale`), `join`, `select`, and a head."""
+    read = TableArguments.read(_of_columns(arguments))
+    if read.widths:
+        raise InvalidManifest("table_text has no argument widths")
+    name, own = _encoder_of(arguments)
+    backbone = encoder.BUILDERS[name](own, Head("none"))
+    size = read.num_features + backbone.embedding_size
+    features = [("join", Join(read.num_numbers, read.categories)), ("select", Select(size))]
+    return Chain([*backbone.backbone, *_numbers(read), *features, *_head(head, size)], size)
 
 
 def _table_mlp(arguments: Mapping[str, Any], head: Head) -> Chain:
@@ -133,6 +161,25 @@ def _head(head: Head, size: int) -> list[tuple[str, nn.Module]]:
     return [] if head.kind == "none" else [(HEAD, nn.Linear(size, head.outputs))]
 
 
+def _of_columns(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != _TEXT}
+
+
+def _encoder_of(arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the arguments of the encoder; raise InvalidManifest where there is none."""
+    text = arguments.get(_TEXT)
+    if (
+        not isinstance(text, Mapping)
+        or set(text) != {"name", "arguments"}
+        or not isinstance(text["arguments"], Mapping)
+    ):
+        raise InvalidManifest("the argument text must be an object with the name and the arguments of an encoder")
+    if text["name"] not in encoder.BUILDERS:
+        known = ", ".join(encoder.BUILDERS)
+        raise InvalidManifest(f"the argument text must name one of {known}, not {str(text['name'])[:80]!r}")
+    return text["name"], text["arguments"]
+
+
 def _integers(arguments: Mapping[str, Any], name: str, least: int, most: int) -> tuple[int, ...]:
     values: Sequence[Any] = arguments.get(name, ())
     if isinstance(values, list | tuple) and all(type(each) is int and least <= each <= most for each in values):
@@ -140,4 +187,4 @@ def _integers(arguments: Mapping[str, Any], name: str, least: int, most: int) ->
     raise InvalidManifest(f"the argument {name} must be a list of integers in {least}..{most}, not {str(values)[:80]}")
 
 
-BUILDERS = {"table": _table, "table_mlp": _table_mlp}
+BUILDERS = {"table": _table, "table_mlp": _table_mlp, "table_text": _table_text}

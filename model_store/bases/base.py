@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from model_store.architectures import Chain, Head
@@ -30,7 +30,8 @@ class Base:
 class LoadedBase:
     """A base with its weights, on the CPU in eval mode; `origin` says in words where they come from.
 
-    `files` are the bytes of those that the input spec names by their digests.
+    `files` are the bytes of those that the input spec names by their digests. `stored` are the digests of stages that
+    are another version's, by name: their blobs are in the store already, and `chain` has them without numbers.
     """
 
     architecture: str
@@ -41,6 +42,7 @@ class LoadedBase:
     labels: tuple[str, ...]
     origin: Mapping[str, str]
     files: tuple[bytes, ...] = ()
+    stored: Mapping[str, str] = field(default_factory=dict)
 
     def manifest(self, stages: Sequence[ManifestStage]) -> Manifest:
         """Return the manifest of the base with these stored stages, its labels in their normal form."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from model_store.blobs import BlobStore
 from model_store.modalities.audio import spec as audio
-from model_store.modalities.batch import EMBEDDING, IDS, MASK, Batch, X, cast, concatenated, split
+from model_store.modalities.batch import EMBEDDING, IDS, MASK, Batch, X, cast, concatenated, is_sequence, split
 from model_store.modalities.checks import check
 from model_store.modalities.image import spec as image
 from model_store.modalities.spec import InputSpec, Limits, Opened, Rows, SpecWithFiles, TensorForm, prepared
@@ -64,6 +64,7 @@ __all__ = [
     "X",
     "cast",
     "concatenated",
+    "is_sequence",
     "load_input_spec",
     "prepared",
     "read_input_spec",

@@ -13,6 +13,8 @@ X = "x"
 """The tensor that most stages read and write."""
 IDS, MASK = "ids", "mask"
 """The tensors of sequences of tokens, [n, tokens] each: int64 numbers of tokens, and false where a row is padded."""
+NUMBERS, CATEGORIES = "numbers", "categories"
+"""The tensors of rows of a table, [n, columns] each: no sequences, also beside the tokens of a text."""
 EMBEDDING = "embedding"
 """The name of the embedding [n, d] if a backbone writes it besides `x`; else the embedding is `x`."""
 
@@ -63,6 +65,11 @@ class Batch:
         """Return the batch on a device."""
         tensors = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self.tensors.items()}
         return Batch(tensors, self.num_rows)
+
+
+def is_sequence(name: str, shape: Sequence[int], mask: Sequence[int]) -> bool:
+    """Say whether a tensor [n, length, …] holds the elements that a mask [n, length] is for, by name and shapes."""
+    return name not in {NUMBERS, CATEGORIES} and tuple(shape[:2]) == tuple(mask)
 
 
 def concatenated(batches: Sequence[Batch]) -> Batch:

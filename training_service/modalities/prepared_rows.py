@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model_store.blobs import BlobStore
 from model_store.errors import DamagedStore, InvalidExample
-from model_store.modalities import MASK, Batch, InputSpec, Rows
+from model_store.modalities import MASK, Batch, InputSpec, Rows, is_sequence
 from training_service.arrays.array_cache import ArrayCache
 from training_service.arrays.records import Positions, arrays_of, padded, record_of
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
@@ -98,7 +98,7 @@ def batch_at(rows: Rows, positions: Positions) -> Batch:
         return _batch({name: array[positions] for name, array in rows.arrays.items()}, len(positions))
     length = int(np.flatnonzero(mask[positions].any(axis=0)).max(initial=0)) + 1
     chosen = {
-        name: array[positions, :length] if array.shape[:2] == mask.shape else array[positions]
+        name: array[positions, :length] if is_sequence(name, array.shape, mask.shape) else array[positions]
         for name, array in rows.arrays.items()
     }
     return _batch(chosen, len(positions))

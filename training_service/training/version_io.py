@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_store.architectures import Chain, Head, build, build_random, initialise_head
+from model_store.architectures import Chain, Head, borrowed_stages, build, build_random, initialise_head
 from model_store.blobs import BlobStore, StoredBlob
 from model_store.calibration import write_calibration, write_logits
 from model_store.manifests import Manifest, ManifestStage
@@ -20,9 +20,11 @@ from training_service.training.training_context import FineTuned, linear_head
 
 
 def trainable_stages(manifest: Manifest) -> tuple[str, ...]:
-    """Return the backbone stages that have parameters, first to last."""
+    """Return the backbone stages that have parameters and are the architecture's own, first to last."""
     chain = build(manifest.architecture, manifest.arguments, Head("none"))
-    return tuple(name for name, stage in chain.backbone if any(True for _ in stage.parameters()))
+    borrowed = borrowed_stages(manifest.architecture, manifest.arguments)
+    own = ((name, stage) for name, stage in chain.backbone if name not in borrowed)
+    return tuple(name for name, stage in own if any(True for _ in stage.parameters()))
 
 
 def read_backbone(blobs: BlobStore, manifest: Manifest, task: Task, seed: int) -> Chain:

@@ -11,8 +11,11 @@ from typing import Any, Self
 from model_store.errors import InvalidExample
 from model_store.modalities.checks import check
 from model_store.modalities.table.cells import BOOLEANS, MAX_NUMBER, MISSING, bucket_of, date_of, number_of, text_of
+from model_store.modalities.text.spec import LIMITS, checked_text
 
 MAX_NAME, MAX_CATEGORIES, MAX_BUCKETS = 200, 10_000, 65_536
+MAX_CHARACTERS = LIMITS.example
+"""The characters in a cell of a column of texts."""
 MISSING_CATEGORY = 0
 """The index of a missing category; known ones follow, and then the one of all others."""
 NAN = float("nan")
@@ -26,6 +29,7 @@ class CellKind(StrEnum):
     BOOLEAN = "boolean"
     DATE = "date"
     CATEGORY = "category"
+    TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,7 @@ class TableColumn:
 
     def index(self, cell: object) -> int:
         """Return the index of a cell's category."""
-        if isinstance(cell, bool):
-            cell = "true" if cell else "false"
-        elif isinstance(cell, int | float):
-            cell = text_of(cell)
+        cell = _as_text(cell)
         if cell is None or (isinstance(cell, str) and (cell := cell.strip()) in MISSING):
             return MISSING_CATEGORY
         if not isinstance(cell, str):
@@ -67,6 +68,18 @@ class TableColumn:
         if self.buckets:
             return 1 + bucket_of(cell, self.buckets)
         return self._places.get(cell, len(self.categories) + 1)
+
+    def text(self, cell: object) -> str:
+        """Return a cell as a text, empty where it is missing; raise InvalidExample, naming the column, for no text."""
+        cell = _as_text(cell)
+        if cell is None or (isinstance(cell, str) and cell.strip() in MISSING):
+            return ""
+        if not isinstance(cell, str):
+            raise InvalidExample(f"column {self.name!r} must be a text, not {_shown(cell)}")
+        try:
+            return checked_text(cell, MAX_CHARACTERS)
+        except InvalidExample as error:
+            raise InvalidExample(f"column {self.name!r} {error}") from error
 
     def to_json(self) -> dict[str, Any]:
         """Return the form in a manifest."""
@@ -95,6 +108,13 @@ class TableColumn:
     @cached_property
     def _places(self) -> Mapping[str, int]:
         return {category: place for place, category in enumerate(self.categories, start=1)}
+
+
+def _as_text(cell: object) -> object:
+    """Return the text of a truth value or a number, and anything else as it is."""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return text_of(cell) if isinstance(cell, int | float) else cell
 
 
 def _as_number(cell: object) -> float | None:

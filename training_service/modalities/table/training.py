@@ -12,8 +12,9 @@ from model_store.bases.catalogue import LoadedBase
 from model_store.bases.tables import load_table
 from model_store.manifests import canonical_json
 from model_store.modalities import Batch, InputSpec, Rows
+from model_store.modalities.batch import CATEGORIES, NUMBERS
 from model_store.modalities.table.columns import TableColumn
-from model_store.modalities.table.spec import CATEGORIES, NUMBERS, TableInputSpec
+from model_store.modalities.table.spec import TableInputSpec
 from model_store.texts import listed
 from training_service.arrays.records import Positions
 from training_service.datasets.columns import ColumnRole, ColumnType
