@@ -52,13 +52,17 @@ class JobCalls(RegistryCalls):
         request_id: str = "",
         validate_only: bool = False,
         modality: str = "",
+        text_base: str = "",
+        text_column: str = "",
         **fields: Unpack[RecipeFields],
     ) -> pb.TrainingJob:
         """Queue a fine-tune of `base` on `dataset`; the result becomes the next version of `model`.
 
         Without a base the service makes one for the dataset, where it is a table. With `auto` the job first compares
         the bases that are stored, and takes the recommended one, its recipe and its head, but for what is named here;
-        the job's `recommendation` says why. A model of the name auto is `models/auto`.
+        the job's `recommendation` says why. A model of the name auto is `models/auto`. With `text_base`, an
+        encoder of texts in the store, it makes one that reads a column of text beside the others; `text_column` names
+        that column where there are several.
 
         `recipe` is `linear_probe`, `fit_head`, `last_stages`, `full`, `gradual`, `classic` or `scratch`, and `fields`
         are its hyperparameters, such as `epoch_count=20`; `head` alone chooses `fit_head`. Without a recipe the service
@@ -78,7 +82,12 @@ class JobCalls(RegistryCalls):
             max_failures=max_failures,
         )
         request = pb.CreateTrainingJobRequest(
-            training_job=job, request_id=request_id, validate_only=validate_only, modality=modality
+            training_job=job,
+            request_id=request_id,
+            validate_only=validate_only,
+            modality=modality,
+            text_base=target_name(text_base) if text_base else "",
+            text_column=text_column,
         )
         return self.stubs.training.CreateTrainingJob(request)
 

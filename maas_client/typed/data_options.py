@@ -50,7 +50,7 @@ TextColumn = Annotated[
     typer.Option(
         "--text-column",
         metavar="COLUMN",
-        help="Column of a table that holds the texts; default: guessed.",
+        help="Column of a table that holds the texts, or that --text-base reads; default: guessed.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -81,9 +81,12 @@ def data_options(
     group: str,
     text_column: str = "",
     schema: Path | None = None,
+    *,
+    reads_text_beside: bool = False,
 ) -> Mapping[str, Any]:
     """Return the arguments of `Client.upload_dataset` that say what the data is; options count more than the schema.
 
+    With `reads_text_beside` the column of texts is one of a table's, and else the texts are all that there is.
     Raise WrongUsage, and InvalidArgument for a file that is no schema.
     """
     if task not in {"", *_TASKS}:
@@ -93,7 +96,7 @@ def data_options(
         **dict.fromkeys(ignored or (), "ignore"),
         **({group: "group"} if group else {}),
         **dict.fromkeys(targets or (), "target"),
-        **({text_column: "feature"} if text_column else {}),
+        **({text_column: "text" if reads_text_beside else "feature"} if text_column else {}),
     }
-    modality = modality or ("text" if text_column else "")
+    modality = modality or ("table" if reads_text_beside else "text" if text_column else "")
     return {"task": task, "modality": modality, "columns": columns}

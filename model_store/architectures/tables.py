@@ -78,6 +78,11 @@ class TableArguments:
             raise InvalidManifest(f"the arguments must make 1 to {_MAX_FEATURES} features")
         return read
 
+    @classmethod
+    def of_columns(cls, arguments: Mapping[str, Any]) -> Self:
+        """Read the arguments for the columns that are no texts; raise InvalidManifest naming the wrong one."""
+        return cls.read({name: value for name, value in arguments.items() if name != _TEXT})
+
     @property
     def num_numbers(self) -> int:
         """The size of numbers behind the preprocessing of numbers."""
@@ -91,7 +96,7 @@ class TableArguments:
 
 def check_input(arguments: Mapping[str, Any], spec: InputSpec) -> None:
     """Raise InvalidManifest unless the columns of the spec are those of the arguments."""
-    read, spec = TableArguments.read(_of_columns(arguments)), cast("TableInputSpec", spec)
+    read, spec = TableArguments.of_columns(arguments), cast("TableInputSpec", spec)
     sizes = tuple(each.num_categories for each in spec.category_columns)
     found = (len(spec.number_columns), spec.date_places, sizes)
     if found != (read.numbers, read.dates, read.categories):
@@ -117,7 +122,7 @@ def _table(arguments: Mapping[str, Any], head: Head) -> Chain:
 
 def _table_text(arguments: Mapping[str, Any], head: Head) -> Chain:
     """Build the stages of the encoder, the preprocessing (`impute`, `dates`, `scale`), `join`, `select`, and a head."""
-    read = TableArguments.read(_of_columns(arguments))
+    read = TableArguments.of_columns(arguments)
     if read.widths:
         raise InvalidManifest("table_text has no argument widths")
     name, own = _encoder_of(arguments)
@@ -159,10 +164,6 @@ def _head(head: Head, size: int) -> list[tuple[str, nn.Module]]:
     if head.kind == "conv":
         raise InvalidManifest("head.kind 'conv' is squeezenet1_1's own; tables take 'linear' or 'none'")
     return [] if head.kind == "none" else [(HEAD, nn.Linear(size, head.outputs))]
-
-
-def _of_columns(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if name != _TEXT}
 
 
 def _encoder_of(arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

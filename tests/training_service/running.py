@@ -66,7 +66,7 @@ class RunningService:
         request = pb.ListDatasetRowsRequest(parent=f"datasets/{dataset_id}", page_size=1000)
         return {row.path: row for row in self.training.ListDatasetRows(request, timeout=TIMEOUT).rows}
 
-    def create(self, request_id: str = "", **job: Any) -> pb.TrainingJob:
+    def create(self, request_id: str = "", *, text_base: str = "", text_column: str = "", **job: Any) -> pb.TrainingJob:
         """Queue a linear probe of `base` on `photos`, or what is asked for instead."""
         defaults = {
             "model": "models/flowers",
@@ -74,7 +74,12 @@ class RunningService:
             "dataset": "datasets/photos",
             "recipe": pb.Recipe(linear_probe={}),
         }
-        request = pb.CreateTrainingJobRequest(training_job=pb.TrainingJob(**(defaults | job)), request_id=request_id)
+        request = pb.CreateTrainingJobRequest(
+            training_job=pb.TrainingJob(**(defaults | job)),
+            request_id=request_id,
+            text_base=text_base,
+            text_column=text_column,
+        )
         return self.training.CreateTrainingJob(request, timeout=TIMEOUT)
 
     def job(self, name: str) -> pb.TrainingJob:

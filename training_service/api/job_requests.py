@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from model_store.errors import InvalidInput
+from model_store.modalities import read_input_spec
 from model_store.names import (
     AliasName,
     ModelName,
@@ -22,9 +23,21 @@ from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
 from model_store.texts import quoted
 from training_service.api.violations import Violations
-from training_service.choosing.recipe_choice import check_base, chosen_recipe, named_recipe, of_dataset
+from training_service.choosing.recipe_choice import (
+    check_base,
+    check_trains_head_alone,
+    chosen_recipe,
+    named_recipe,
+    of_dataset,
+)
 from training_service.modalities import MODALITIES
-from training_service.modalities.own_bases import check_own_base, publish_own_base
+from training_service.modalities.own_bases import (
+    TEXT_BASE,
+    check_own_base,
+    check_text_base,
+    publish_base_with_text,
+    publish_own_base,
+)
 from training_service.promotion.gate import check_promotion, with_metric
 from training_service.recipes.choices import ChosenRecipe
 from training_service.recipes.recipe import DEFAULTS, RecipeName
@@ -37,11 +50,15 @@ _MAX_PRIORITY = 1000
 _MAX_FAILURES = 100
 AUTO_BASE = "auto"
 """The base of a job that lets the service choose one."""
+Target = ModelName | AliasName | VersionName
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A job as its caller wrote it: names are resource names, also the alias in `promote`."""
+    """A job as its caller wrote it: names are resource names, also the alias in `promote`.
+
+    With `text_base` the service makes the base for a table, which reads its column `text_column` by that base.
+    """
 
     model: str
     base: str
@@ -53,6 +70,8 @@ class JobRequest:
     deadline: datetime | None = None
     max_failures: int = DEFAULT_MAX_FAILURES
     promote: PromotionSpec | None = None
+    text_base: str = ""
+    text_column: str = ""
 
 
 def job_spec(
@@ -75,15 +94,14 @@ def job_spec(
     Raises InvalidInput naming every wrong field, and NotFound if base or dataset do not exist.
     """
     model_id = dataset_id = ""
-    base: ModelName | AliasName | VersionName = NO_BASE
+    base: Target = NO_BASE
     recipe = DEFAULTS[RecipeName.LINEAR_PROBE]
     violations = Violations()
     with violations.collected():
         model_id = parse_model(request.model, f"{_PLACE}.model")
     chooses_base = request.base == AUTO_BASE
-    if not chooses_base and (request.base or (needs_dataset and not request.dataset)):
-        with violations.collected():
-            base = parse_target(request.base, f"{_PLACE}.base")
+    with violations.collected():
+        base = _parsed_base(request, needs_dataset=needs_dataset)
     if request.dataset or needs_dataset:
         with violations.collected():
             dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
@@ -107,9 +125,7 @@ def job_spec(
     violations.raise_any()
     dataset = datasets.living(dataset_id) if dataset_id else None
     owner = principal if needs_dataset else None
-    if modality and not request.base and dataset is None:
-        _check_no_base(request, modality)
-    version = NO_BASE if chooses_base else _base(request, base, store, dataset, owner)
+    version = _resolved_base(request, base, store, dataset, modality, owner)
     manifest = store.manifest(store.get_version(version)) if version != NO_BASE else None
     if request.recipe.name is None:
         recipe = chosen_recipe(request.recipe, _RECIPE, manifest, dataset)
@@ -124,22 +140,49 @@ def job_spec(
     return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, alias, urgency, promote, asked)
 
 
-def _base(
-    request: JobRequest,
-    named: ModelName | AliasName | VersionName,
-    store: ModelStore,
-    dataset: Dataset | None,
-    owner: str | None,
-) -> VersionName:
-    """Return the base that is named, else that of the dataset's modality, published for its owner.
+def _parsed_base(request: JobRequest, *, needs_dataset: bool) -> Target:
+    """Read the name of the base, or of the text base; raise InvalidInput where fields do not go together."""
+    if request.text_base:
+        if request.base:
+            rule = f"must be unset with {TEXT_BASE}: the service makes the base that reads the text by it"
+            raise InvalidInput.of(f"{_PLACE}.base", rule)
+        check_trains_head_alone(request.recipe.name, request.text_base, _RECIPE)
+        return parse_target(request.text_base, TEXT_BASE)
+    if request.text_column:
+        raise InvalidInput.of("text_column", f"says which column {TEXT_BASE} reads: name that, too")
+    if request.base == AUTO_BASE:
+        return NO_BASE
+    if request.base or (needs_dataset and not request.dataset):
+        return parse_target(request.base, f"{_PLACE}.base")
+    return NO_BASE
 
-    There is none where nothing is to be published.
+
+def _resolved_base(
+    request: JobRequest, base: Target, store: ModelStore, dataset: Dataset | None, modality: str, owner: str | None
+) -> VersionName:
+    """Return the version to start from: the one that is named, or what the service publishes for its owner.
+
+    There is none where nothing is to be published, or where the job is to choose.
     """
+    if request.text_base:
+        return _base_with_text(store.resolve(base), request.text_column, store, dataset, modality, owner)
     if request.base:
-        return store.resolve(named)
+        return store.resolve(base) if request.base != AUTO_BASE else NO_BASE
+    if modality and dataset is None:
+        _check_no_base(request, modality)
     if dataset is None or owner is None:
         return NO_BASE
     return publish_own_base(store, dataset, f"{_PLACE}.base", request.recipe.name, principal=owner)
+
+
+def _base_with_text(
+    base: VersionName, column: str, store: ModelStore, dataset: Dataset | None, modality: str, owner: str | None
+) -> VersionName:
+    """Return the base that reads a column of the dataset by a text base; none where nothing is to be published."""
+    if dataset is not None:
+        return publish_base_with_text(store, dataset, base, column, principal=owner) or NO_BASE
+    check_text_base(base, read_input_spec(store.manifest(store.get_version(base)).input_spec), modality)
+    return NO_BASE
 
 
 def _check_no_base(request: JobRequest, modality: str) -> None:

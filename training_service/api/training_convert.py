@@ -57,8 +57,9 @@ _REQUIREMENTS = {
 }
 
 
-def read_job(job: pb.TrainingJob) -> JobRequest:
+def read_job(request: pb.CreateTrainingJobRequest) -> JobRequest:
     """Return the request in the message, unchecked."""
+    job = request.training_job
     return JobRequest(
         model=job.model,
         base=job.base,
@@ -70,6 +71,8 @@ def read_job(job: pb.TrainingJob) -> JobRequest:
         deadline=job.deadline.ToDatetime(UTC) if job.HasField("deadline") else None,
         max_failures=job.max_failures if job.HasField("max_failures") else DEFAULT_MAX_FAILURES,
         promote=_read_promote(job.promote) if job.HasField("promote") else None,
+        text_base=request.text_base,
+        text_column=request.text_column,
     )
 
 

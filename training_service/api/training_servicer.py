@@ -216,7 +216,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
 
     def _spec(self, request: pb.CreateTrainingJobRequest, principal: str) -> JobSpec:
         return job_spec(
-            convert.read_job(request.training_job),
+            convert.read_job(request),
             self._store,
             self._datasets,
             can_shadow=self._can_shadow,

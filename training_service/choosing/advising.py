@@ -34,6 +34,7 @@ def advice_on(
     columns = [
         (each.name, filled_cells(data.rows, each, data.seen).astype(np.float64))
         for each in modality.columns(spec, sample)[:MAX_COLUMNS]
+        if each.place is not None
     ]
     names = [sample.rows[place].source for place in data.seen.tolist()]
     examined = Examined(names, features, data.targets[data.seen], columns)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from model_store.architectures import borrowed_stages
+from model_store.errors import InvalidInput
 from model_store.manifests import Manifest
 from model_store.modalities import read_input_spec
 from model_store.records.resources import Dataset
+from model_store.texts import quoted
 from training_service.datasets.targets import TARGETS
 from training_service.modalities import MODALITIES, RECIPES
 from training_service.modalities.fitting import check_fits
+from training_service.modalities.own_bases import HEADS_ALONE
 from training_service.recipes.choices import ChosenRecipe, choose, choose_any, choose_head, resolve
 from training_service.recipes.classes import suited
 from training_service.recipes.heads import check_head, for_task
 from training_service.recipes.modality_fields import check_fit, varied, with_defaults
-from training_service.recipes.recipe import Recipe
+from training_service.recipes.recipe import Recipe, RecipeName
 from training_service.recipes.selection import check_selection
 from training_service.recipes.stages import trained_stages
 from training_service.tasks import TRAINING_TASKS
@@ -63,8 +67,17 @@ def check_base(
         check_fits(spec, name, dataset, f"{place}.base")
     in_recipe = f"{place}.recipe"
     check_fit(chosen, in_recipe, MODALITIES[spec.kind].VARIANTS, spec.kind)
+    if borrowed_stages(manifest.architecture, manifest.arguments):
+        check_trains_head_alone(recipe.name, name, in_recipe)
     check_selection(chosen, in_recipe, [stage.name for stage in manifest.stages], manifest.embedding_size)
     trained_stages(recipe, trainable_stages(manifest), f"{in_recipe}.last_stages.stage_count")
+
+
+def check_trains_head_alone(recipe: RecipeName | None, base: str, place: str) -> None:
+    """Raise InvalidInput, with the recipe at `place`, where one trains stages of a base that stay as they are."""
+    if recipe not in HEADS_ALONE:
+        rule = f"trains stages that stay as they are, those of {quoted(base)}: take linear_probe or fit_head"
+        raise InvalidInput.of(f"{place}.{recipe}", rule)
 
 
 def with_head_of(chosen: ChosenRecipe, recipe: Recipe) -> ChosenRecipe:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from torch import nn
 
 from model_store.architectures import Chain
 from model_store.errors import IllegalState, InvalidInput, NotFound
-from model_store.modalities import InputSpec
+from model_store.modalities import InputSpec, Rows
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
@@ -19,6 +22,7 @@ from training_service.choosing.costs import Costs, RowCounts, measure_costs, tra
 from training_service.choosing.probing import Comparison, Score
 from training_service.choosing.ranking import Limits, Measured, rank
 from training_service.choosing.recommendation import Recommendation
+from training_service.choosing.telling import OnProgress, Teller
 from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.datasets.splits import Split
 from training_service.datasets.targets import TARGETS
@@ -37,14 +41,7 @@ from training_service.settings import TrainingSettings
 from training_service.tasks import TRAINING_TASKS
 from training_service.training.heads import Features
 
-OnProgress = Callable[[Phase, float, str], object]
 _TIMED = (RecipeName.LINEAR_PROBE, RecipeName.LAST_STAGES, RecipeName.FULL)
-_SHARES = {
-    Phase.DECODING: (0.0, 0.2),
-    Phase.COMPUTING_FEATURES: (0.2, 0.8),
-    Phase.FITTING_HEAD: (0.8, 1.0),
-}
-"""About which part of a candidate's time each phase takes."""
 _SHOWN = 10
 
 
@@ -109,7 +106,7 @@ class Recommender:
         seen_by: dict[int, tuple[_Ready, Features]] = {}
         num_rows = 0
         for number, candidate in enumerate(candidates):
-            tell = _Teller(self._on_progress, number, len(candidates), str(candidate))
+            tell = Teller(self._on_progress, number, len(candidates), str(candidate))
             ready = self._ready(candidate, dataset, manifest, tell)
             recipes = _recipes(dataset, candidate)
             if broken := limits.broken_by(ready.costs, _training(recipes, ready, ready.costs, counts)):
@@ -135,7 +132,7 @@ class Recommender:
         advice = advice_on(best.data, features, sample, manifest, modality, best.spec, self._check_going_on)
         return Recommendation(dataset_id, task.headline, num_rows, ranking, left_out, advice)
 
-    def _ready(self, candidate: Candidate, dataset: Dataset, manifest: DatasetManifest, tell: _Teller) -> _Ready:
+    def _ready(self, candidate: Candidate, dataset: Dataset, manifest: DatasetManifest, tell: Teller) -> _Ready:
         """Prepare the sample of the rows by the candidate's input spec, and measure what it costs."""
         preparation = Preparation(
             self._store.blobs,
@@ -152,12 +149,19 @@ class Recommender:
             preparation.own_spec, lambda num_done: tell(Phase.DECODING, num_done / num_rows)
         )
         chain = candidate.chain(self._store, manifest.task)
-        own = DEFAULTS[RecipeName.LINEAR_PROBE]
-        fitted = fit_stages(chain, data, spec, data.positions[Split.TRAIN], own, lambda _: None)
+        fitted = fit_stages(
+            chain,
+            data,
+            spec,
+            data.positions[Split.TRAIN],
+            DEFAULTS[RecipeName.LINEAR_PROBE],
+            lambda _: None,
+            lambda stages: self._run(stages, preparation, data, spec, lambda _: self._check_going_on()),
+        )
         costs = measure_costs(chain, spec, data.rows, self._device)
         return _Ready(candidate, preparation, chain, data, spec, costs, fitted)
 
-    def _features(self, ready: _Ready, tell: _Teller) -> Features:
+    def _features(self, ready: _Ready, tell: Teller) -> Features:
         """Return the embeddings of the rows that training may look at, of the cache that training reads too."""
         data, num_done = ready.data, 0
 
@@ -168,10 +172,22 @@ class Recommender:
             tell(Phase.COMPUTING_FEATURES, num_done / len(data.seen))
 
         stages = dict(ready.chain.backbone)
-        cache = replace(ready.preparation.features(ready.spec), fitted=ready.fitted)
-        prefix = FrozenPrefix(stages, ready.preparation.modality, ready.spec, self._device, cache)
-        rows = prefix.run(data.rows, [data.seen], folder=self._settings.folder / "scratch", on_rows=on_rows)
-        return embeddings(rows)[data.seen]
+        return embeddings(self._run(stages, ready.preparation, data, ready.spec, on_rows, ready.fitted))[data.seen]
+
+    def _run(
+        self,
+        stages: Mapping[str, nn.Module],
+        preparation: Preparation,
+        data: PreparedDataset,
+        spec: InputSpec,
+        on_rows: Callable[[int], None],
+        fitted: Mapping[str, str] = MappingProxyType({}),
+    ) -> Rows:
+        """Return the output of a base's first stages for the rows that training may look at, in their places."""
+        cache = replace(preparation.features(spec), fitted=fitted)
+        on_device = {name: stage.to(self._device) for name, stage in stages.items()}
+        prefix = FrozenPrefix(on_device, preparation.modality, spec, self._device, cache)
+        return prefix.run(data.rows, [data.seen], folder=self._settings.folder / "scratch", on_rows=on_rows)
 
     def _scored(
         self,
@@ -181,7 +197,7 @@ class Recommender:
         recipes: Sequence[Recipe],
         counts: RowCounts,
         limits: Limits,
-        tell: _Teller,
+        tell: Teller,
     ) -> Iterator[Measured]:
         """Yield the candidate with its linear head, or, where no stage could train, with each kind of head."""
         tell(Phase.FITTING_HEAD, 0.0)
@@ -213,22 +229,6 @@ class Recommender:
             except (NotFound, IllegalState):
                 gone.append(LeftOut(str(each), "it was deleted while it was measured"))
         return kept, gone
-
-
-@dataclass(frozen=True)
-class _Teller:
-    """Tells the progress of one candidate as a share of all."""
-
-    on_progress: OnProgress
-    number: int
-    num_candidates: int
-    base: str
-
-    def __call__(self, phase: Phase, share: float) -> None:
-        """Say how much of a phase is done, 0 to 1."""
-        begin, end = _SHARES[phase]
-        done = begin + min(share, 1.0) * (end - begin)
-        self.on_progress(phase, (self.number + done) / self.num_candidates, self.base)
 
 
 def _counts(manifest: DatasetManifest) -> RowCounts:

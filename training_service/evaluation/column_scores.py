@@ -25,9 +25,10 @@ Values = NDArray[Any]
 
 @dataclass(frozen=True)
 class ColumnScore:
-    """One column; of a column of categories there is no variance.
+    """One column; of a column of categories or of texts there is no variance.
 
-    `f` is ANOVA's, of categories the largest of theirs. `mutual_information` is in nats. `importance` is the fall of
+    `f` is ANOVA's, of categories the largest of theirs, and of texts that of their dimensions; mutual information is
+    that of the dimension with it. `mutual_information` is in nats. `importance` is the fall of
     the headline metric when the column's cells change places, the mean of a few permutations, and `deviation` theirs.
     """
 
@@ -55,7 +56,12 @@ def column_scores(
     if len(train) <= 2 or not len(test):
         return ()
     targets = data.targets[train]
-    cells = [filled_cells(data.rows, each, train) for each in columns]
+    cells = [
+        filled_cells(data.rows, each, train)
+        if each.place is not None
+        else _best_dimension(data.rows, each, train, targets)
+        for each in columns
+    ]
     found = [_largest_f(each, column.is_category, targets) for column, each in zip(columns, cells, strict=True)]
     shown = sorted(range(len(columns)), key=lambda place: -found[place])[:MAX_COLUMNS]
     shared = mutual_information(
@@ -69,7 +75,7 @@ def column_scores(
     for place, mutual in zip(shown, shared, strict=True):
         column = columns[place]
         falls = [whole - metric_of(_permuted(held_out, column, seed), test) for seed in range(_REPEATS)]
-        variance = None if column.is_category else float(cells[place].var())
+        variance = None if column.is_category or column.place is None else float(cells[place].var())
         scores.append(
             ColumnScore(column.name, variance, mutual, found[place], float(np.mean(falls)), float(np.std(falls)))
         )
@@ -89,6 +95,17 @@ def filled_cells(rows: Rows, column: PreparedColumn, positions: Positions) -> Va
     return np.where(known, cells, np.median(cells[known]) if known.any() else 0.0)
 
 
+def _best_dimension(rows: Rows, column: PreparedColumn, positions: Positions, targets: Values) -> Values:
+    """Return the feature of texts, of those in an array [n, d], with the largest F."""
+    features = rows.arrays[column.array][positions].astype(np.float64)
+    varies = features.max(axis=0) > features.min(axis=0)
+    scores = np.zeros(features.shape[1])
+    if varies.any():
+        scores[varies] = f_scores(features[:, varies], targets)
+    best: Values = features[:, scores.argmax()]
+    return best
+
+
 def _largest_f(cells: Values, is_category: bool, targets: Values) -> float:  # noqa: FBT001  of a column
     features = cells[:, None]
     if is_category:
@@ -100,6 +117,9 @@ def _largest_f(cells: Values, is_category: bool, targets: Values) -> float:  # n
 
 def _permuted(rows: Rows, column: PreparedColumn, seed: int) -> Rows:
     """Return the rows with the cells of one column in another order."""
-    array = rows.arrays[column.array].copy()
-    array[:, column.place] = np.random.default_rng(seed).permutation(array[:, column.place])
+    array, random = rows.arrays[column.array].copy(), np.random.default_rng(seed)
+    if column.place is None:
+        array = random.permutation(array)
+    else:
+        array[:, column.place] = random.permutation(array[:, column.place])
     return Rows({**rows.arrays, column.array: array}, len(rows))

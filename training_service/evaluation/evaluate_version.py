@@ -13,7 +13,7 @@ from model_store.blobs import BlobStore
 from model_store.errors import IllegalState, InvalidInput
 from model_store.manifest_checks import check_manifest
 from model_store.manifests import Manifest
-from model_store.modalities import InputSpec, Rows, read_input_spec
+from model_store.modalities import Batch, Rows, read_input_spec
 from model_store.records.metrics import Metrics
 from model_store.tasks import Task
 from model_store.tensors.stages import read_stages
@@ -65,14 +65,14 @@ def evaluate_version(
     matched = training_task.match(own, task, data.targets[positions], allow_unknown=allow_unknown_labels)
     chain = read_chain(blobs, manifest).to(device)
     spec = read_input_spec(manifest.input_spec)
-    outputs = outputs_of(chain, spec, data.rows, positions, device, check_going_on, on_rows)
+    outputs = outputs_of(chain, spec.to_input, data.rows, positions, device, check_going_on, on_rows)
     answers = Answers(matched.chosen(outputs), matched.targets, matched.task)
     return Evaluation(training_task.measure(answers, split), answers, matched.unknown)
 
 
 def outputs_of(
     chain: Chain,
-    spec: InputSpec,
+    to_input: Callable[[Batch], Batch],
     rows: Rows,
     positions: Positions,
     device: torch.device,
@@ -85,7 +85,7 @@ def outputs_of(
     for places in batches(shortest_first(lengths_of(rows), positions), _BATCH_SIZE):
         check_going_on()
         with torch.inference_mode():
-            found = chain(spec.to_input(batch_at(rows, positions[places]).to(device))).cpu().numpy()
+            found = chain(to_input(batch_at(rows, positions[places]).to(device))).cpu().numpy()
         outputs = np.empty((len(positions), found.shape[1]), np.float32) if outputs is None else outputs
         outputs[places] = found
         num_done += len(places)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from model_store.architectures import Chain
 from model_store.errors import InvalidInput, StorageFull
-from model_store.modalities import Rows, load_input_spec, read_input_spec
+from model_store.manifests import Manifest
+from model_store.modalities import Batch, Rows, load_input_spec, read_input_spec
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.models import ModelStore
@@ -29,6 +32,8 @@ from training_service.evaluation.evaluate_version import (
     read_chain,
 )
 from training_service.evaluation.learned_rows import LearnedRows, learned_rows
+from training_service.features.feature_cache import FeatureCache
+from training_service.features.frozen_features import FrozenPrefix, before_fitted
 from training_service.modalities import MODALITIES
 from training_service.modalities.fitting import check_fits
 from training_service.modalities.prepared_rows import PreparedDataset, prepare_dataset
@@ -94,6 +99,7 @@ class Evaluator:
         decoders: Executor,
         device: torch.device,
         *,
+        scratch: Path,
         max_sizes: Mapping[str, int],
     ) -> None:
         self._store = store
@@ -101,6 +107,7 @@ class Evaluator:
         self._cache = cache
         self._decoders = decoders
         self._device = device
+        self._scratch = scratch
         self._max_sizes = max_sizes
 
     def evaluate(
@@ -189,20 +196,41 @@ class Evaluator:
     def column_scores(self, evaluated: Evaluated, check_going_on: Callable[[], None]) -> tuple[ColumnScore, ...]:
         """Return what each column of an evaluated version's examples says; nothing where they have none."""
         version = self._store.manifest(self._store.get_version(evaluated.version))
-        spec, data = read_input_spec(version.input_spec), evaluated.data
+        spec = read_input_spec(version.input_spec)
         columns = MODALITIES[evaluated.manifest.modality].columns(spec, evaluated.manifest)
         if not columns:
             return ()
         chain = read_chain(self._store.blobs, version).to(self._device)
+        chain, data, to_input = self._behind_unfitted(chain, version, evaluated)
         own = checked_task(version, evaluated.manifest.task)
         task = TRAINING_TASKS[own.kind]
 
         def metric_of(rows: Rows, positions: Positions) -> float:
-            outputs = outputs_of(chain, spec, rows, np.arange(len(rows)), self._device, check_going_on)
+            outputs = outputs_of(chain, to_input, rows, np.arange(len(rows)), self._device, check_going_on)
             matched = task.match(own, evaluated.manifest.task, data.targets[positions], allow_unknown=False)
             return task.validate(matched.chosen(outputs), matched.targets).metric
 
         return column_scores(columns, data, data.positions[Split.TRAIN], evaluated.positions, metric_of)
+
+    def _behind_unfitted(
+        self, chain: Chain, version: Manifest, evaluated: Evaluated
+    ) -> tuple[Chain, PreparedDataset, Callable[[Batch], Batch]]:
+        """Return the stages of a chain behind those that come before fitted ones, such as an encoder, and their input.
+
+        These run once, or have done so when the version was trained: what comes behind is run for each column.
+        """
+        spec, data = read_input_spec(version.input_spec), evaluated.data
+        stages = dict(chain.backbone)
+        before = before_fitted(stages)
+        if not 0 < len(before) < len(stages):
+            return chain, data, spec.to_input
+        digest = self._datasets.get(evaluated.dataset_id).digest
+        cache = FeatureCache(self._cache, digest, version, spec, self._device)
+        prefix = FrozenPrefix(before, MODALITIES[evaluated.manifest.modality], spec, self._device, cache)
+        groups = [data.seen, data.positions[Split.TEST]]
+        rows = prefix.run(data.rows, groups, folder=self._scratch, on_rows=lambda _: None)
+        rest = [(name, stage) for name, stage in chain.named_children() if name not in before]
+        return Chain(rest, chain.embedding_size), replace(data, rows=rows), lambda batch: batch
 
 
 def build_evaluator(
@@ -211,4 +239,5 @@ def build_evaluator(
     """Return an evaluator that shares prepared rows with all jobs."""
     cache = ArrayCache(settings.cache_folder / "arrays", settings.array_cache_bytes)
     device = chosen_device(settings.device)
-    return Evaluator(store, datasets, cache, decoders, device, max_sizes=settings.max_sizes)
+    scratch = settings.folder / "scratch"
+    return Evaluator(store, datasets, cache, decoders, device, scratch=scratch, max_sizes=settings.max_sizes)

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from model_store.architectures import Chain, reads, run_stage
-from model_store.modalities import InputSpec
+from model_store.modalities import InputSpec, Rows
 from training_service.arrays.records import Positions
+from training_service.features.frozen_features import before_fitted
 from training_service.modalities import STAGE_FITTERS
 from training_service.modalities.modality import FittedOn
 from training_service.modalities.prepared_rows import PreparedDataset, batch_at
@@ -23,29 +24,39 @@ _MAX_ROWS = 100_000
 
 
 def fit_stages(
-    chain: Chain, data: PreparedDataset, spec: InputSpec, train: Positions, recipe: Recipe, tell: Callable[[str], None]
+    chain: Chain,
+    data: PreparedDataset,
+    spec: InputSpec,
+    train: Positions,
+    recipe: Recipe,
+    tell: Callable[[str], None],
+    run: Callable[[Mapping[str, nn.Module]], Rows],
 ) -> Mapping[str, str]:
     """Fit the stages of the backbone that were not fitted yet, first to last; return a digest of each, and tell them.
 
     A stage that selects features is fitted anew where the recipe says how. An even spread of at most 100,000 training
-    rows is used, and kept in memory on its way through the stages.
+    rows is used, and kept in memory on its way through the stages. `run` returns the output of the stages before the
+    first of a kind that is fitted, such as an encoder, for all rows in their places.
     """
     fitted: dict[str, str] = {}
     waiting = [name for name, stage in chain.backbone if _waits(name, stage, recipe)]
     if not waiting:
         return fitted
     chosen = train[np.linspace(0, len(train) - 1, min(len(train), _MAX_ROWS)).astype(np.int64)]
-    batch, targets = spec.to_input(batch_at(data.rows, chosen)), data.targets[chosen]
+    stages = dict(chain.backbone)
+    unfitted = before_fitted(stages)
+    batch = batch_at(run(unfitted), chosen) if unfitted else spec.to_input(batch_at(data.rows, chosen))
     before: list[nn.Module] = []
     with torch.inference_mode():
-        for name, stage in chain.backbone:
+        for name in [each for each in stages if each not in unfitted]:
             if name in waiting:
-                (read,) = reads(stage)
-                fitted[name] = _fit(stage, FittedOn(batch.tensors[read].numpy(), targets, before, recipe))
+                (read,) = reads(stages[name])
+                values = batch.tensors[read].numpy()
+                fitted[name] = _fit(stages[name], FittedOn(values, data.targets[chosen], before, recipe))
             if name == waiting[-1]:
                 break
-            batch = run_stage(stage, batch)
-            before.append(stage)
+            batch = run_stage(stages[name], batch)
+            before.append(stages[name])
     tell(f"fitted to the training rows: {', '.join(waiting)}")
     return fitted
 

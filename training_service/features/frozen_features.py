@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from training_service.arrays.read_ahead import read_ahead
 from training_service.arrays.records import Positions, arrays_of, padded, record_of
 from training_service.arrays.scratch import mapped_array
 from training_service.features.feature_cache import FeatureCache
-from training_service.modalities import TrainingModality
+from training_service.modalities import STAGE_FITTERS, TrainingModality
 from training_service.modalities.prepared_rows import batch_at, lengths_of, shortest_first, whole_batch_at
 from training_service.modalities.views import PLAIN, View
 
@@ -27,7 +28,11 @@ _ROWS_KEPT_AT_ONCE = 32 * BATCH_SIZE
 
 
 class FrozenPrefix:
-    """The first stages of a chain, by name, which do not train; in eval mode on `device`."""
+    """The first stages of a chain, by name, which do not train; in eval mode on `device`.
+
+    Stages before the first one that is fitted to rows have entries of their own in the cache: whatever is fitted behind
+    them, they run once. With `behind`, the names of such stages, the rows are their output.
+    """
 
     def __init__(
         self,
@@ -36,8 +41,12 @@ class FrozenPrefix:
         spec: InputSpec,
         device: torch.device,
         cache: FeatureCache,
+        *,
+        behind: Sequence[str] = (),
     ) -> None:
-        self._names = tuple(stages)
+        self._by_name = stages
+        self._behind = tuple(behind)
+        self._names = (*behind, *stages)
         self._stages = nn.ModuleList(stages.values()).eval().requires_grad_(requires_grad=False)
         self._modality = modality
         self._spec = spec
@@ -61,6 +70,13 @@ class FrozenPrefix:
         first = next((group[:1] for group in groups if len(group)), None)
         if first is None:
             raise ValueError("there are no rows to run")
+        unfitted = {} if self._behind else before_fitted(self._by_name)
+        if 0 < len(unfitted) < len(self._by_name):
+            own = self._modality, self._spec, self._device, self._cache
+            output = FrozenPrefix(unfitted, *own).run(rows, groups, folder=folder, on_rows=on_rows, view=view)
+            others = {name: stage for name, stage in self._by_name.items() if name not in unfitted}
+            rest = FrozenPrefix(others, *own, behind=tuple(unfitted))
+            return rest.run(output, groups, folder=folder, on_rows=lambda _: None, view=view)
         record = record_of(_on_host(self._output(whole_batch_at(rows, first).to(self._device), view, int(first[0]))))
         prepared_by = self._modality.preparation(self._spec)
         lengths = lengths_of(rows)
@@ -90,10 +106,15 @@ class FrozenPrefix:
 
     def _output(self, rows: Batch, view: View, position: int) -> Batch:
         with torch.inference_mode():
-            outputs = self._modality.viewed(rows, self._spec, view, position)
+            outputs = rows if self._behind else self._modality.viewed(rows, self._spec, view, position)
             for stage in self._stages:
                 outputs = run_stage(stage, outputs)
         return outputs
+
+
+def before_fitted(stages: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Return the stages before the first one of a kind that is fitted to rows; all where there is none."""
+    return dict(takewhile(lambda named: type(named[1]) not in STAGE_FITTERS, stages.items()))
 
 
 def embeddings(rows: Rows) -> NDArray[np.float32]:

@@ -139,7 +139,7 @@ class Worker:
         self._tell(plan(recipe, trained, context))
         if recipe.name is not RecipeName.SCRATCH:
             remark_on_base(self._store, self._datasets, spec, manifest, context)
-        fitted = fit_stages(chain, context.data, context.spec, context.train, recipe, self._tell)
+        fitted = fit_stages(chain, context.data, context.spec, context.train, recipe, self._tell, context.output_of)
         context = replace(context, features=replace(context.features, fitted=fitted))
         tuned = fine_tune(chain, recipe, trained, context)
         tuned = replace(tuned, changed=(*fitted, *tuned.changed))

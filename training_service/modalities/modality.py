@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model_store.bases.catalogue import LoadedBase
+from model_store.manifests import Manifest
 from model_store.modalities import Batch, InputSpec, Rows
 from training_service.arrays.records import Positions
 from training_service.datasets.manifest import DatasetManifest, DatasetRow
@@ -35,6 +36,19 @@ StageFitter = Callable[[nn.Module, FittedOn], Mapping[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
+class TextBase:
+    """A version whose backbone reads a column of texts: its name, its manifest, and its input spec.
+
+    `column` names the column of a table; empty where the table has one alone.
+    """
+
+    name: str
+    manifest: Manifest
+    spec: InputSpec
+    column: str = ""
+
+
+@dataclass(frozen=True)
 class Picture:
     """A row as a report shows it: the bytes of a JPEG."""
 
@@ -50,11 +64,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class PreparedColumn:
-    """A named column of the input: its array among prepared rows, its place there, and whether it has categories."""
+    """A named column of the input: its array among prepared rows, its place there, and whether it has categories.
+
+    Without a place it is what the stages before the first fitted one make of a text: the whole of that array.
+    """
 
     name: str
     array: str
-    place: int
+    place: int | None
     is_category: bool = False
 
 

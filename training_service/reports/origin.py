@@ -42,7 +42,7 @@ class Setting:
     @property
     def is_off(self) -> bool:
         """Say whether it does nothing."""
-        return self.value in {0, "none"} or (self.value == 1 and self.name in _FACTORS_OF_1)
+        return self.value in (0, "none") or (self.value == 1 and self.name in _FACTORS_OF_1)
 
 
 @dataclass(frozen=True)

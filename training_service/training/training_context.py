@@ -171,6 +171,10 @@ class TrainingContext:
         ]
         return [plain, *others]
 
+    def output_of(self, stages: Mapping[str, nn.Module]) -> Rows:
+        """Return the output of the base's first stages for all rows, in their own places."""
+        return self.activations({name: stage.to(self.device) for name, stage in stages.items()}, [], self.train)[0]
+
     def answers(self, outputs: Outputs, validation_outputs: Outputs) -> Answers:
         """Return the answers for the test rows, whose outputs are in the targets' own units.
 

@@ -47,6 +47,12 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             )
         ),
     ] = "",
+    text_base: Annotated[
+        str,
+        typer.Option(
+            help="Encoder of texts that reads a column of text of a table, beside the other columns; instead of --base."
+        ),
+    ] = "",
     model: Annotated[str, typer.Option(help="Id of the model to make; default: from the data's name.")] = "",
     dataset_id: Annotated[
         str,
@@ -164,7 +170,8 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     Exits with 3 where the version is registered, but was refused for the alias that --promote names.
     """
     check_exists(data)
-    asked = data_options(task, modality, target, ignore, group, text_column, schema)
+    reads_text = bool(text_base)
+    asked = data_options(task, modality, target, ignore, group, text_column, schema, reads_text_beside=reads_text)
     model = model or (id_of(data) if data.startswith(DATASETS) else id_from_path(Path(data), "--model"))
     made_up = f"{id_of(model)[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     gate = Gate(
@@ -188,18 +195,21 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             gate=gate,
             priority=priority,
             max_failures=max_failures,
+            text_base=text_base,
+            text_column=text_column if text_base else "",
             **fields,
         )
         # Before the upload: a mistyped option should not leave a dataset behind.
         check_fits(client, found, base, metric)
-        base = base or only_base(client, found, queue)
-        queue(dataset="", base=base, validate_only=True)
+        find_base = partial(only_base, client, check=queue)
+        base = base if base or text_base else find_base(found)
+        queue(dataset="", base=base, validate_only=True, modality=found.modality if text_base else "")
         say_where_new(client, model, alias or promote)
         made_of = partial(_dataset, client, data, dataset_id or made_up, split_seed, encoding)
         dataset = made_of(reuse=not dataset_id, **asked)
-        job = queue(
-            dataset=dataset, base=base or only_base(client, describe_data(client, dataset, modality="", task=""), queue)
-        )
+        if not base and not text_base:
+            base = find_base(describe_data(client, dataset, modality="", task=""))
+        job = queue(dataset=dataset, base=base)
         if not detach:
             job = follow(client, job.name)
         if as_json:

@@ -158,7 +158,7 @@ def _text_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  # 
 
 
 def _table_summary(about: Mapping[str, Any], with_files: bool) -> pb.Dataset:  # noqa: FBT001  as above
-    columns = about["columns"][:_MAX_FEATURES] if with_files else []
+    columns = [*about["columns"], *about.get("texts", ())][:_MAX_FEATURES] if with_files else []
     return pb.Dataset(
         table=pb.TableSummary(feature_count=about["num_features"], columns=[_table_column(each) for each in columns])
     )

@@ -22,6 +22,7 @@ from training_service.modalities.table.training import (
     VARIANTS,
     VARIANTS_ARE,
     augmented,
+    base_with_text,
     columns,
     describe_mistake,
     fitted_spec,
@@ -29,6 +30,7 @@ from training_service.modalities.table.training import (
     misfit,
     own_base,
     preparation,
+    uncut_spec,
     variant,
     variants,
     viewed,
@@ -39,7 +41,7 @@ NOUN = "row"
 LABELS_ARE = "labels in its target column"
 FORMATS = TABLES
 DROPS_DUPLICATES = False
-_SHOWN_CELLS = 100
+_SHOWN_CELLS, _SHOWN_CHARACTERS = 100, 1000
 
 
 def takes(sample: UploadSample, asked: Asked) -> bool:  # noqa: ARG001  any table is one
@@ -57,9 +59,9 @@ def near_duplicates(
 
 
 def preview(packs: PackedRows, row: DatasetRow, edge: int) -> dict[str, str]:  # noqa: ARG001  for pictures
-    """Return a row's first cells that are not missing, as text."""
+    """Return the beginnings of a row's first cells that are not missing, as text."""
     cells = json.loads(packs.read(row))
-    return {name: str(cell) for name, cell in list(cells.items())[:_SHOWN_CELLS]}
+    return {name: str(cell)[:_SHOWN_CHARACTERS] for name, cell in list(cells.items())[:_SHOWN_CELLS]}
 
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "VARIANTS",
     "VARIANTS_ARE",
     "augmented",
+    "base_with_text",
     "columns",
     "describe_mistake",
     "fitted_spec",
@@ -85,6 +88,7 @@ __all__ = [
     "read",
     "summarise",
     "takes",
+    "uncut_spec",
     "variant",
     "variants",
     "viewed",

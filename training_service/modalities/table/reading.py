@@ -32,6 +32,7 @@ _TYPES = {
     CellKind.BOOLEAN: ColumnType.BOOLEAN,
     CellKind.DATE: ColumnType.DATE,
     CellKind.CATEGORY: ColumnType.CATEGORY,
+    CellKind.TEXT: ColumnType.TEXT,
 }
 
 
@@ -70,12 +71,14 @@ def _schema(table: Table, roles: Roles, reading: Reading) -> TableSchema:
 
 def _schema_of(parent: DatasetManifest, facts: Mapping[str, ColumnFacts]) -> TableSchema:
     """Return the parent's columns of features, for rows that are appended to it."""
+    features = [each for each in parent.columns if each.role is ColumnRole.FEATURE]
     columns = {
         each.name: column_of(each.name, each.type, facts[each.name])
-        for each in parent.columns
-        if each.role is ColumnRole.FEATURE
+        for each in features
+        if each.type is not ColumnType.TEXT
     }
-    return TableSchema(columns, {name: facts[name] for name in columns}, ())
+    texts = tuple(TableColumn(each.name, CellKind.TEXT) for each in features if each.type is ColumnType.TEXT)
+    return TableSchema(columns, {each.name: facts[each.name] for each in features}, (), texts)
 
 
 @dataclass
@@ -89,8 +92,8 @@ class _Rows:
 
     def __post_init__(self) -> None:
         places = {name: place for place, name in enumerate(self.table.columns)}
-        columns = self.schema.columns.items()
-        self._features = [(places[name], column, column.kind is CellKind.NUMBER) for name, column in columns]
+        columns = [*self.schema.columns.values(), *self.schema.texts]
+        self._features = [(places[each.name], each, each.kind is CellKind.NUMBER) for each in columns]
         self._examples = Examples()
         self._targets = CellTargets(self.table, self.roles.targets)
         self._splits: list[Split | None] = []
@@ -128,8 +131,10 @@ class _Rows:
         splits, held_out = given_splits(self._splits) if has_splits else (self._splits, HELD_OUT)
         examples = self._examples
         examples.set_targets(found.targets, splits)
-        features = [Column(each.name, _TYPES[each.kind], ColumnRole.FEATURE) for each in self.schema.columns.values()]
-        others = [each for each in self._all_columns(found.type) if each.name not in self.schema.columns]
+        used = [*self.schema.columns.values(), *self.schema.texts]
+        features = [Column(each.name, _TYPES[each.kind], ColumnRole.FEATURE) for each in used]
+        names = {each.name for each in used}
+        others = [each for each in self._all_columns(found.type) if each.name not in names]
         return ReadExamples(
             examples,
             task=found.task,
@@ -142,14 +147,9 @@ class _Rows:
         )
 
     def _all_columns(self, target_type: ColumnType) -> Iterator[Column]:
-        """Yield all columns; those of features are ignored where the schema has left them out, texts by their type."""
+        """Yield all columns; those of features are ignored where the schema has left them out."""
         for each in self.roles.columns(self.table.columns, target_type):
-            if each.role is not ColumnRole.FEATURE:
-                yield each
-            elif each.name in self.schema.texts:
-                yield Column(each.name, ColumnType.TEXT, ColumnRole.IGNORED)
-            else:
-                yield ignored(each.name)
+            yield ignored(each.name) if each.role is ColumnRole.FEATURE else each
 
     def _cells(self, row: TableRow) -> dict[str, object]:
         """Return the cells that are not missing, by column; raise InvalidInput naming one of another type."""
@@ -167,6 +167,8 @@ class _Rows:
         if column.kind is CellKind.CATEGORY:
             return cell
         try:
+            if column.kind is CellKind.TEXT:
+                return column.text(cell)
             number = column.number(cell)
         except InvalidExample as error:
             raise self.table.refused(f"{row.place}, {error}") from error

@@ -43,13 +43,13 @@ _KINDS = {
 class TableSchema:
     """The feature columns that are used, by name in order, with their types and facts; remarks on the others.
 
-    `texts` are the names of columns of text, which are not used.
+    `texts` are the columns of text, which are kept for versions that read one by an encoder, with their facts.
     """
 
     columns: Mapping[str, TableColumn]
     facts: Mapping[str, ColumnFacts]
     remarks: tuple[str, ...]
-    texts: frozenset[str] = frozenset()
+    texts: tuple[TableColumn, ...] = ()
 
 
 def gathered(table: Table, places: Sequence[int]) -> dict[str, ColumnFacts]:
@@ -86,7 +86,8 @@ def inferred(
         remarks.append(f"columns with many categories are hashed into a fixed number: {listed(hashed, _SHOWN)}")
     if not columns:
         raise InvalidInput.of("schema", "leaves no column of features: " + "; ".join(remarks))
-    return TableSchema(columns, facts, tuple(remarks), frozenset(ignored.get(_TEXT, ())))
+    texts = tuple(TableColumn(name, CellKind.TEXT) for name in ignored.get(_TEXT, ()))
+    return TableSchema(columns, facts, tuple(remarks), texts)
 
 
 def column_of(name: str, kind: ColumnType, facts: ColumnFacts) -> TableColumn:
@@ -108,7 +109,7 @@ _MISSING, _IDENTIFIER, _TEXT = "missing", "identifier", "text"
 _REASONS = {
     _MISSING: "columns without any cell that is not missing are ignored",
     _IDENTIFIER: "columns that number the rows are ignored (say their type to use them)",
-    _TEXT: "columns of text, whose cells hardly repeat, are ignored (say type category to use them)",
+    _TEXT: "columns of text, whose cells hardly repeat, are used only with a text base (or say type category)",
 }
 
 

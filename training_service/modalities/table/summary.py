@@ -13,6 +13,8 @@ from training_service.datasets.manifest import DatasetManifest
 from training_service.datasets.modality import Remarked
 from training_service.modalities.table.schema import TableSchema
 
+TEXTS = "texts"
+"""The entry with the columns of text, which only versions over a text base read; missing where there are none."""
 _SHOWN = 10
 _MANY_MISSING = 0.5
 
@@ -34,6 +36,7 @@ def summarise(
         if column.name in before and column.kind is CellKind.CATEGORY:
             told |= _joined(told, before[column.name])
         columns.append(told)
+    texts = [{**each.to_json(), "num_missing": _num_missing(each.name, observed, parent)} for each in observed.texts]
     constant = [repr(each["name"]) for each in columns if _is_constant(each, len(manifest.rows))]
     rare = [repr(each["name"]) for each in columns if each["num_missing"] > _MANY_MISSING * len(manifest.rows)]
     remarks = []
@@ -41,7 +44,14 @@ def summarise(
         remarks.append(f"columns with the same cell in every row say nothing: {listed(constant, _SHOWN)}")
     if rare:
         remarks.append(f"columns of which more than half is missing: {listed(rare, _SHOWN)}")
-    return Remarked({"num_features": len(columns), "columns": columns}, remarks)
+    return Remarked({"num_features": len(columns), "columns": columns, **({TEXTS: texts} if texts else {})}, remarks)
+
+
+def _num_missing(name: str, observed: TableSchema, parent: tuple[int, Mapping[str, Any]] | None) -> int:
+    """Return the missing cells of a column of texts, those of the parent's rows among them."""
+    before = parent[1].get(TEXTS, ()) if parent is not None else ()
+    known: int = sum(each["num_missing"] for each in before if each["name"] == name)
+    return observed.facts[name].num_missing + known
 
 
 def _joined(told: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

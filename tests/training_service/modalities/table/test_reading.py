@@ -69,16 +69,19 @@ def test_missing_cells_are_left_out() -> None:
 
 
 def test_columns_that_say_nothing_of_a_row_are_ignored_with_a_remark() -> None:
-    """An empty column, numbers of rows, and texts that hardly repeat."""
+    """An empty column, and numbers of rows; texts that hardly repeat are kept for a text base."""
     found, rows = read(table("none,id,note,x", "NA,{n},text {n},{n}"))
-    assert list(rows[0]) == ["x"]
+    assert rows[0] == {"x": 0.0, "note": "text 0"}
     remarks = " ".join(found.remarks)
     assert "any cell that is not missing are ignored: 'none'" in remarks
     assert "number the rows are ignored (say their type to use them): 'id'" in remarks
-    assert "hardly repeat, are ignored (say type category to use them): 'note'" in remarks
+    assert "hardly repeat, are used only with a text base (or say type category): 'note'" in remarks
     assert [(each.name, each.type) for each in found.columns if each.role is ColumnRole.IGNORED] == [
         ("none", ColumnType.UNSPECIFIED),
         ("id", ColumnType.UNSPECIFIED),
+    ]
+    assert [(each.name, each.type) for each in found.columns if each.role is ColumnRole.FEATURE] == [
+        ("x", ColumnType.NUMBER),
         ("note", ColumnType.TEXT),
     ]
 
@@ -104,6 +107,7 @@ def test_many_categories_are_hashed() -> None:
         (table("a", "{n}").replace("7,v", "7,NA"), (), "row 8 (line 9), column 'y': is missing (NA)"),
         (table("a", "{n}").replace("7,v", "7,"), (), "row 8 (line 9), column 'y': is empty"),
         (table("a", "{kind}"), [("a", ColumnType.NUMBER)], "row 1 (line 2), column 'a' must be a finite number"),
+        (table("a,note", "{n},text {n}").replace("text 3,", "te\0xt,"), (), "row 4 (line 5), column 'note' has"),
         (table("a", "{n}"), [("b", ColumnType.NUMBER)], "names a column 'b' that the file lacks"),
         ("y\nu\nv\n", (), "must have a column of features besides the target"),
         ("a,y\n", (), "leaves no column of features"),
