@@ -19,9 +19,13 @@ def duration_text(seconds: float) -> str:
 
 
 def setting_text(value: object) -> str:
-    """Write a hyperparameter."""
+    """Write a hyperparameter; several, such as the heads that are averaged, one after another."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {setting_text(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(setting_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

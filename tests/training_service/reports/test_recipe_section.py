@@ -6,6 +6,7 @@ from typing import Any
 
 from training_service.recipes.recipe import DEFAULTS, RecipeName
 from training_service.reports.origin import used_settings
+from training_service.reports.words import setting_text
 
 
 def shown(name: RecipeName, *, has_classes: bool = True, **values: Any) -> set[str]:
@@ -38,3 +39,12 @@ def test_numbers_have_no_labels_to_smooth() -> None:
     """Nor to weigh."""
     assert "label_smoothing" in shown(RecipeName.SCRATCH)
     assert "label_smoothing" not in shown(RecipeName.SCRATCH, has_classes=False)
+
+
+def test_heads_that_are_averaged_are_written_one_after_another() -> None:
+    """Each with what was chosen for it; a list is never off."""
+    parts = [{"head": "ridge", "strength": 0.1}, {"head": "mlp", "strength": 1.0, "hidden_width": 64}]
+    asked = {**DEFAULTS[RecipeName.FIT_HEAD].to_json(), "parts": parts}
+    settings = {each.name: each for each in used_settings(asked, has_classes=True)}
+    assert not settings["parts"].is_off
+    assert setting_text(settings["parts"].value) == "head ridge strength 0.1, head mlp strength 1 hidden_width 64"
