@@ -15,3 +15,4 @@ class Phase(StrEnum):
     FITTING_HEAD = "fitting_head"
     TRAINING = "training"
     EVALUATING = "evaluating"
+    CROSS_VALIDATING = "cross_validating"

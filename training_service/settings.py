@@ -77,6 +77,12 @@ class TrainingSettings(ServerSettings):
     num_concurrent_evaluations: int = Field(
         default=2, ge=1, description="Limit of running evaluations and reports. More are refused."
     )
+    cross_validation_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="Time of a job for the cross-validation of its recipe on a small dataset. With less time than that "
+        "takes, there are fewer folds, or none. 0: none.",
+    )
     checkpoint_seconds: float = Field(
         default=10.0, ge=0, description="Interval of checkpoints: the work that a killed job loses at most."
     )

@@ -13,7 +13,7 @@ from maas_client.typed.shorthand import alias_name
 
 
 class Requirement(StrEnum):
-    """What a version must be, beyond the noise of the test examples, beside the one behind the alias."""
+    """What a version must be beside the one behind the alias: no worse, or better beyond noise."""
 
     NOT_WORSE = "not_worse"
     BETTER = "better"
@@ -30,10 +30,10 @@ class Gate:
     """What a version must reach to be promoted.
 
     `metric` is one of the task's, its own where left out; it must reach `threshold`. Compared with that of the version
-    behind the alias, on at least `min_rows` test examples (20 by default), it must not be worse by more than noise, or
-    with `require` BETTER it must be better by more. `min_delta` below 0 allows a loss; above 0 it asks for an
-    improvement. The version then runs as a shadow for `shadow_for`, on at least `shadow_min_rows` examples of requests
-    (100 by default).
+    behind the alias, on at least `min_rows` held-out examples (20 by default), it must not be worse, neither beyond
+    noise nor by more than half a point within it; with `require` BETTER it must be better beyond noise. `min_delta`
+    below 0 allows a loss; above 0 it asks for an improvement. The version then runs as a shadow for `shadow_for`, on at
+    least `shadow_min_rows` examples of requests (100 by default).
     """
 
     metric: str = ""

@@ -10,6 +10,10 @@ RESIDUAL_SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Shares of the rows that the residual quantiles of a target stand for."""
 
 
+CROSS_VALIDATION = "cross_validation"
+"""In place of a split: all rows of a dataset, each answered by a run of the recipe without it."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """The 95 % confidence interval of a figure."""

@@ -40,10 +40,10 @@ class PromotionSpec:
     """The conditions on a job's version, on the test split, before an alias moves to it.
 
     Its `metric` (empty: the task's own) must reach `threshold`, if any. Against the alias's version it must be what
-    `require` says, on at least `min_rows` rows that neither version learned from: NOT_WORSE unless it falls short by
-    more than noise, BETTER only if it exceeds by more. `min_delta` is the difference to fall short of or to exceed:
-    below 0 it allows a loss; above 0 the measured improvement must be as large too. Then it runs as a shadow for
-    `shadow_seconds` and at least `shadow_min_rows` rows, and must not fail.
+    `require` says, on at least `min_rows` rows that neither version learned from. NOT_WORSE: the measured loss, if any,
+    is smaller than noise and at most half a point (of a quantity, half a percent); with a `min_delta` the measured
+    difference is at least that, below 0 a loss. BETTER: the difference exceeds `min_delta` by more than noise. Then it
+    runs as a shadow for `shadow_seconds` and at least `shadow_min_rows` rows, and must not fail.
     """
 
     alias: str
@@ -71,8 +71,9 @@ class Verdict:
 
     `figure` is its metric, None without a value; `incumbent` the version that was behind the alias, and
     `incumbent_figure` the metric of the incumbent on the same `num_rows` rows. `num_left_out` counts the test rows that
-    one of them learned from. `interval` is where the difference of the two metrics lies, and `p_value` how probable one
-    of this size is between equally good versions; None where nothing was compared, or no such test is known.
+    one of them learned from. With `is_cross_validated` the rows are those of a small dataset, answered by other runs of
+    both recipes without them. `interval` is where the difference of the two metrics lies, and `p_value` how probable
+    one of this size is between equally good versions; None where nothing was compared, or no such test is known.
     """
 
     passes: bool
@@ -84,6 +85,7 @@ class Verdict:
     num_left_out: int = 0
     interval: Interval | None = None
     p_value: float | None = None
+    is_cross_validated: bool = False
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -111,8 +111,8 @@ class ModelVersion:
     """One version of a model: immutable except for its notes.
 
     `metric_values` are the numbers for filters and orders of listings: those of `metrics`, and numbers of the
-    publisher. `files` are blobs that its input spec names, such as a tokenizer. The `principal` published it, or
-    created the training job that did.
+    publisher. `files` are blobs that its input spec names, such as a tokenizer; `answers` is the blob of the answers
+    for rows that were held out of its training. The `principal` published it, or created the training job that did.
     """
 
     name: VersionName
@@ -131,6 +131,7 @@ class ModelVersion:
     aliases: tuple[str, ...]
     calibration: StoredCalibration | None = None
     files: tuple[StoredStage, ...] = ()
+    answers: StoredStage | None = None
     principal: str = ""
 
     @property

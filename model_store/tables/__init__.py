@@ -9,17 +9,20 @@ from model_store.tables.leases import LeaseRow
 from model_store.tables.models import ModelRow, ModelTagRow
 from model_store.tables.tombstones import TombstoneRow
 from model_store.tables.versions import (
+    ANSWERS_ROW_NAME,
     CALIBRATION_COLUMNS,
     StageRow,
+    VersionBlobs,
     VersionMetricRow,
     VersionRow,
     VersionTagRow,
+    blobs_of,
     file_row_name,
-    stages_and_files,
     stored_calibration,
 )
 
 __all__ = [
+    "ANSWERS_ROW_NAME",
     "CALIBRATION_COLUMNS",
     "AliasMoveRow",
     "AliasRow",
@@ -35,11 +38,12 @@ __all__ = [
     "Row",
     "StageRow",
     "TombstoneRow",
+    "VersionBlobs",
     "VersionMetricRow",
     "VersionRow",
     "VersionTagRow",
+    "blobs_of",
     "file_row_name",
-    "stages_and_files",
     "stored_calibration",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _FILE = "input/"
+ANSWERS_ROW_NAME = "held_out/answers"
+"""The name of the row of a version's answers for held-out rows; no stage has such a name."""
 
 
 class VersionRow(TimestampedRow, Row):
@@ -69,7 +71,7 @@ class VersionRow(TimestampedRow, Row):
 
     def record(self) -> ModelVersion:
         """Return the version."""
-        stages, files = stages_and_files((row.name, row.digest, row.size_bytes) for row in self.blobs)
+        blobs = blobs_of((row.name, row.digest, row.size_bytes) for row in self.blobs)
         return ModelVersion(
             name=self.name,
             manifest_digest=self.manifest_digest,
@@ -77,8 +79,9 @@ class VersionRow(TimestampedRow, Row):
             modality=self.modality,
             task=self.task,
             num_outputs=self.num_outputs,
-            stages=stages,
-            files=files,
+            stages=blobs.stages,
+            files=blobs.files,
+            answers=blobs.answers,
             lineage=Lineage(
                 base=version_name(self.base_model_id, self.base_number),
                 dataset_id=self.dataset_id,
@@ -137,9 +140,10 @@ class VersionMetricRow(Row):
 
 
 class StageRow(Row):
-    """One blob that a version's manifest names; the collector marks it, and `size_bytes` adds it up.
+    """One blob of a version; the collector marks it, and `size_bytes` adds it up.
 
-    It is a stage; or, where its name begins as `file_row_name` does, a file of the input spec, such as a tokenizer.
+    It is a stage, or by its name a file of the input spec, such as a tokenizer (`file_row_name`), or the answers for
+    held-out rows (`ANSWERS_ROW_NAME`), which no manifest names.
     """
 
     __tablename__ = "version_stages"
@@ -156,18 +160,27 @@ class StageRow(Row):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
 
 
+@dataclass(frozen=True)
+class VersionBlobs:
+    """The blobs of a version: stages, files of the input spec, and the answers for held-out rows."""
+
+    stages: tuple[StoredStage, ...]
+    files: tuple[StoredStage, ...]
+    answers: StoredStage | None
+
+
 def file_row_name(name: str) -> str:
     """Return the name of the row of a file of an input spec; no stage has such a name."""
     return f"{_FILE}{name}"
 
 
-def stages_and_files(
-    rows: Iterable[tuple[str, str, int]],
-) -> tuple[tuple[StoredStage, ...], tuple[StoredStage, ...]]:
-    """Return the stages, and the files of the input spec, in rows of names, digests and sizes."""
+def blobs_of(rows: Iterable[tuple[str, str, int]]) -> VersionBlobs:
+    """Return the blobs of a version, by rows of names, digests and sizes."""
     blobs = [StoredStage(*row) for row in rows]
     files = (replace(blob, name=blob.name.removeprefix(_FILE)) for blob in blobs if blob.name.startswith(_FILE))
-    return tuple(blob for blob in blobs if not blob.name.startswith(_FILE)), tuple(files)
+    answers = next((blob for blob in blobs if blob.name == ANSWERS_ROW_NAME), None)
+    stages = (blob for blob in blobs if not blob.name.startswith(_FILE) and blob is not answers)
+    return VersionBlobs(tuple(stages), tuple(files), answers)
 
 
 def stored_calibration(values: Iterable[Any]) -> StoredCalibration | None:

@@ -23,6 +23,7 @@ from model_store.records.changes import ChangeKind
 from model_store.records.metrics import Metrics
 from model_store.records.resources import CalibrationDigests, Lineage, Notes
 from model_store.tables import (
+    ANSWERS_ROW_NAME,
     ModelRow,
     ModelTagRow,
     StageRow,
@@ -41,10 +42,10 @@ from model_store.transactions.resource_rows import living_model_row
 class Publication:
     """A version before its publication; its blobs are stored already, except the manifest.
 
-    `new_digests` are the blobs that this publication added; `added_bytes` counts them. `metric_values` are numbers of a
-    publisher besides `metrics`. A `claim` ends the training job in the same transaction, so a job publishes once or not
-    at all; the transaction also carries out a `gated` verdict. The `principal` is the publisher; with a `claim`, the
-    principal of the job.
+    `answers` is the blob of the answers for held-out rows, if any. `new_digests` are the blobs that this publication
+    added; `added_bytes` counts them. `metric_values` are numbers of a publisher besides `metrics`. A `claim` ends the
+    training job in the same transaction, so a job publishes once or not at all; the transaction also carries out a
+    `gated` verdict. The `principal` is the publisher; with a `claim`, the principal of the job.
     """
 
     model_id: str
@@ -53,6 +54,7 @@ class Publication:
     metrics: Metrics | None = None
     metric_values: Mapping[str, float] = field(default_factory=dict)
     calibration: CalibrationDigests | None = None
+    answers: str | None = None
     notes: Notes = field(default_factory=Notes)
     alias: str | None = None
     actor: str = ""
@@ -67,7 +69,13 @@ class Publication:
     def digests(self) -> tuple[str, ...]:
         """Every blob that the version will name, the manifest left out."""
         calibration = (self.calibration.rows, self.calibration.logits) if self.calibration is not None else ()
-        return (*(stage.digest for stage in self.manifest.stages), *self.manifest.files.values(), *calibration)
+        answers = (self.answers,) if self.answers is not None else ()
+        return (
+            *(stage.digest for stage in self.manifest.stages),
+            *self.manifest.files.values(),
+            *calibration,
+            *answers,
+        )
 
     def with_new_digests(self, digests: Collection[str]) -> Publication:
         """Return the same publication, having added these blobs."""
@@ -127,7 +135,7 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
         updated_at=now,
         blobs=[
             StageRow(position=position, name=name, digest=digest, size_bytes=sizes[digest])
-            for position, (name, digest) in enumerate(named_blobs(manifest))
+            for position, (name, digest) in enumerate(named_blobs(publication))
         ],
         tags=[VersionTagRow(key=key, value=value) for key, value in sorted(publication.notes.tags.items())],
         metric_values=[VersionMetricRow(name=name, value=value) for name, value in sorted(values.items())],
@@ -138,10 +146,12 @@ def insert_version(session: Session, publication: Publication, sizes: Mapping[st
     return row
 
 
-def named_blobs(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return names and digests of the rows of a version's blobs: its stages, then the files of its input spec."""
+def named_blobs(publication: Publication) -> list[tuple[str, str]]:
+    """Return names and digests of the rows of a version's blobs: stages, files of the input spec, held-out answers."""
+    manifest = publication.manifest
     stages = [(stage.name, stage.digest) for stage in manifest.stages]
-    return [*stages, *((file_row_name(name), digest) for name, digest in sorted(manifest.files.items()))]
+    files = [(file_row_name(name), digest) for name, digest in sorted(manifest.files.items())]
+    return [*stages, *files, *([(ANSWERS_ROW_NAME, publication.answers)] if publication.answers is not None else [])]
 
 
 def lock_model(session: Session, model_id: str) -> ModelRow:

@@ -157,8 +157,8 @@ def _disagreement(version: VersionRows, manifest: Manifest | InvalidManifest | N
     if isinstance(manifest, InvalidManifest):
         return f"its manifest {version.manifest_digest} cannot be used: {manifest}"
     rows = {
-        "stages": tuple((stage.name, stage.digest) for stage in version.stages),
-        "files": {file.name: file.digest for file in version.files},
+        "stages": tuple((stage.name, stage.digest) for stage in version.kept.stages),
+        "files": {file.name: file.digest for file in version.kept.files},
         "architecture": version.architecture,
         "number of outputs": version.num_outputs,
     }

@@ -12,14 +12,15 @@ from sqlalchemy.orm import Session
 
 from model_store.database.engine import Database
 from model_store.names import VersionName, dataset_name
-from model_store.records.resources import StoredCalibration, StoredStage
+from model_store.records.resources import StoredCalibration
 from model_store.tables import (
     CALIBRATION_COLUMNS,
     DatasetPackRow,
     DatasetRow,
     StageRow,
+    VersionBlobs,
     VersionRow,
-    stages_and_files,
+    blobs_of,
     stored_calibration,
 )
 
@@ -43,16 +44,13 @@ class VersionRows:
     manifest_digest: str
     architecture: str
     num_outputs: int
-    stages: tuple[StoredStage, ...]
-    files: tuple[StoredStage, ...]
+    kept: VersionBlobs
     calibration: StoredCalibration | None
 
     @property
     def blobs(self) -> tuple[NamedBlob, ...]:
         """Its blobs without the manifest."""
-        stages = (NamedBlob(f"stage {stage.name}", stage.digest, stage.size_bytes) for stage in self.stages)
-        files = (NamedBlob(f"file {file.name}", file.digest, file.size_bytes) for file in self.files)
-        return (*stages, *files, *_calibration_blobs(self.calibration))
+        return (*_named(self.kept), *_calibration_blobs(self.calibration))
 
 
 @dataclass(frozen=True)
@@ -91,16 +89,19 @@ def _versions_after(session: Session, name: VersionName) -> list[VersionRows]:
     found = []
     for version, rows in groupby(session.execute(query), itemgetter(slice(9))):
         model_id, number, manifest_digest, architecture, num_outputs, *calibration = version
-        stages, files = stages_and_files(row[9:] for row in rows if row[9] is not None)
+        kept = blobs_of(row[9:] for row in rows if row[9] is not None)
         name = VersionName(model_id, number)
-        kept = stored_calibration(calibration)
-        found.append(VersionRows(name, manifest_digest, architecture, num_outputs, stages, files, kept))
+        found.append(
+            VersionRows(name, manifest_digest, architecture, num_outputs, kept, stored_calibration(calibration))
+        )
     return found
 
 
-def _row_name(row: StageRow) -> str:
-    stages, files = stages_and_files([(row.name, row.digest, row.size_bytes)])
-    return f"stage {stages[0].name}" if stages else f"file {files[0].name}"
+def _named(blobs: VersionBlobs) -> Iterator[NamedBlob]:
+    for what, each in (("stage", blobs.stages), ("file", blobs.files)):
+        yield from (NamedBlob(f"{what} {blob.name}", blob.digest, blob.size_bytes) for blob in each)
+    if blobs.answers is not None:
+        yield NamedBlob("answers for held-out rows", blobs.answers.digest, blobs.answers.size_bytes)
 
 
 def _calibration_blobs(calibration: StoredCalibration | None) -> tuple[NamedBlob, ...]:
@@ -130,7 +131,8 @@ def other_sizes(session: Session, sizes: Mapping[str, int]) -> Iterator[tuple[Ve
     """Yield each version that names one of these blobs with another size."""
     for row in session.scalars(select(StageRow).where(StageRow.digest.in_(sizes))):
         if row.size_bytes != sizes[row.digest]:
-            yield VersionName(row.model_id, row.number), NamedBlob(_row_name(row), row.digest, row.size_bytes)
+            (blob,) = _named(blobs_of([(row.name, row.digest, row.size_bytes)]))
+            yield VersionName(row.model_id, row.number), blob
     columns = VersionRow.model_id, VersionRow.number, *CALIBRATION_COLUMNS
     is_one = or_(VersionRow.calibration_rows_digest.in_(sizes), VersionRow.calibration_logits_digest.in_(sizes))
     for model_id, number, *calibration in session.execute(select(*columns).where(is_one)):

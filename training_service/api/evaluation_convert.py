@@ -34,6 +34,7 @@ PHASES: Mapping[Phase, pb.Phase] = {
     Phase.FITTING_HEAD: pb.PHASE_FITTING_HEAD,
     Phase.TRAINING: pb.PHASE_TRAINING,
     Phase.EVALUATING: pb.PHASE_EVALUATING,
+    Phase.CROSS_VALIDATING: pb.PHASE_CROSS_VALIDATING,
 }
 """Each phase on the wire."""
 

@@ -14,9 +14,10 @@ from model_store.names import AliasName, VersionName
 from model_store.records.aliases import Alias, AliasMove, Share, Traffic
 from model_store.records.changes import Change, ChangeKind
 from model_store.records.resources import Lineage, Model, ModelVersion, Notes, StoredCalibration, Timestamps
-from model_store.registry.comparison import Comparison, Difference
+from model_store.registry.comparison import Comparison, Difference, MetricDifference
 from model_store.transactions.lineage import LineageGraph
-from training_service.api.evaluation_convert import metrics_message
+from training_service.api.evaluation_convert import interval_message, metrics_message
+from training_service.evaluation.comparing import RowsCompared
 
 
 def timestamp(moment: datetime) -> Timestamp:
@@ -95,15 +96,22 @@ def version_message(
 
 
 def comparison_message(
-    first: VersionName, second: VersionName, comparison: Comparison
+    first: VersionName, second: VersionName, comparison: Comparison, rows: RowsCompared | None
 ) -> pb.CompareModelVersionsResponse:
-    """Write the differences between two versions."""
+    """Write the differences between two versions, and what they are on the rows in common.
+
+    Where these are the only rows on which both were measured, the metrics are those of them.
+    """
+    is_of_rows = rows is not None and bool(comparison.obstacle)
+    metrics = comparison.metrics
+    if rows is not None and is_of_rows:
+        metrics = tuple(MetricDifference(name, *figures) for name, figures in sorted(rows.metrics.items()))
     return pb.CompareModelVersionsResponse(
         first=str(first),
         second=str(second),
         metrics=[
             pb.CompareModelVersionsResponse.MetricDifference(name=each.name, first=each.first, second=each.second)
-            for each in comparison.metrics
+            for each in metrics
         ],
         stages=_differences(comparison.stages),
         shared_bytes=comparison.shared_bytes,
@@ -111,7 +119,23 @@ def comparison_message(
         manifest=_differences(comparison.manifest),
         added_labels=comparison.added_labels,
         removed_labels=comparison.removed_labels,
-        metrics_obstacle=comparison.obstacle,
+        metrics_obstacle=comparison.obstacle if not is_of_rows else "",
+        rows=_rows_message(rows) if rows is not None else None,
+        metrics_of_common_rows=is_of_rows,
+    )
+
+
+def _rows_message(rows: RowsCompared) -> pb.CompareModelVersionsResponse.RowComparison:
+    found = rows.difference
+    return pb.CompareModelVersionsResponse.RowComparison(
+        row_count=found.num_rows,
+        cross_validated=rows.is_cross_validated,
+        metric=rows.metric,
+        first=found.other,
+        second=found.figure,
+        interval=interval_message(found.interval),
+        p_value=found.p_value,
+        larger_than_noise=found.is_better or found.is_worse,
     )
 
 

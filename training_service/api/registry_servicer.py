@@ -26,6 +26,7 @@ from training_service.api import registry_requests as requests
 from training_service.api.change_notifier import ChangeNotifier
 from training_service.api.client_streams import Receiver, in_threads
 from training_service.api.registry_streams import blob_messages, receive_version
+from training_service.evaluation.comparing import compared_rows
 from training_service.threads import CallThreads
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -240,7 +241,8 @@ class ModelStoreServicer(pb_grpc.ModelStoreServiceServicer):
         self, first: names.AliasName | names.VersionName, second: names.AliasName | names.VersionName
     ) -> pb.CompareModelVersionsResponse:
         versions = self._store.resolve(first), self._store.resolve(second)
-        return convert.comparison_message(*versions, self._store.compare(*versions))
+        found, rows = self._store.compare(*versions), compared_rows(self._store, *versions)
+        return convert.comparison_message(*versions, found, rows)
 
     def _message(self, version: ModelVersion) -> pb.ModelVersion:
         base = version.lineage.base

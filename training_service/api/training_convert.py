@@ -197,6 +197,7 @@ def _promotion_message(promotion: Promotion, model_id: str) -> pb.Promotion:
         left_out_row_count=verdict.num_left_out,
         interval=interval_message(verdict.interval) if verdict.interval is not None else None,
         p_value=verdict.p_value,
+        cross_validated=verdict.is_cross_validated,
         update_time=_timestamp(promotion.updated_at),
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store.records.metrics import Interval
 from training_service.tasks import TrainingTask
@@ -50,19 +52,15 @@ class Difference:
     @property
     def is_worse(self) -> bool:
         """Say whether the version is worse by more than noise."""
-        return self.falls_short_of(0)
+        if self.p_value is not None:
+            return self.p_value < _SIGNIFICANT and self.gain < 0
+        return max(self._gains) < -_ROUNDING
 
     def exceeds(self, margin: float) -> bool:
         """Say whether the version is better by more than a margin, beyond noise."""
         if margin == 0 and self.p_value is not None:
             return self.p_value < _SIGNIFICANT and self.gain > 0
         return min(self._gains) > margin + _ROUNDING
-
-    def falls_short_of(self, margin: float) -> bool:
-        """Say whether the version is not even better by a margin, beyond noise; below 0 it may be worse by so much."""
-        if margin == 0 and self.p_value is not None:
-            return self.p_value < _SIGNIFICANT and self.gain < 0
-        return max(self._gains) < margin - _ROUNDING
 
     @property
     def _sign(self) -> int:
@@ -73,22 +71,40 @@ class Difference:
         return self._sign * self.interval.low, self._sign * self.interval.high
 
 
-def difference(task: TrainingTask, own: Answers, other: Answers, metric: str = "") -> Difference:
+def difference(
+    task: TrainingTask,
+    own: Answers | Sequence[Answers],
+    other: Answers | Sequence[Answers],
+    metric: str = "",
+    groups: NDArray[np.int64] | None = None,
+) -> Difference:
     """Compare answers for the same rows, in one order, by a metric of the task: its own where none is named.
 
-    The interval has percentiles of 1,000 bootstrap samples of the difference, each of the same rows of both (Efron and
-    Tibshirani 1993, chapters 13 and 16.4). The p value is that of McNemar's exact test, two-sided (McNemar 1947).
+    Of several draws of answers the mean of the metric counts. Rows with one number in `groups`, int64 [n], depend on
+    one another: groups are drawn as a whole, and count once. The interval has percentiles of 1,000 bootstrap samples of
+    the difference, each of the same rows of both (Efron and Tibshirani 1993, chapters 13 and 16.4). The p value is that
+    of McNemar's exact test, two-sided (McNemar 1947), on groups for which one has more right answers than the other:
+    the sign test, where a group is not only right or wrong.
     """
     form = task.metrics[metric or task.headline]
-    figures = form.sampled(own), form.sampled(other)
-    all_once = np.ones((1, len(own)), np.float32)
-    values = [float(each(all_once)[0]) for each in figures]
-    (interval,) = row_intervals(len(own), lambda counts: (figures[0](counts) - figures[1](counts))[:, None])
+    draws = [[each] if isinstance(each, Answers) else each for each in (own, other)]
+    num_rows = len(draws[0][0])
+    _, units = np.unique(groups if groups is not None else np.arange(num_rows), return_inverse=True)
+    sampled = [[form.sampled(answers) for answers in each] for each in draws]
+
+    def figures(counts: NDArray[np.float32]) -> NDArray[np.float64]:
+        of_rows = counts[:, units]
+        return np.stack([np.mean([each(of_rows) for each in of_one], axis=0) for of_one in sampled])
+
+    num_units = int(units.max()) + 1
+    values = [float(each) for each in figures(np.ones((1, num_units), np.float32))[:, 0]]
+    (interval,) = row_intervals(num_units, lambda counts: np.subtract(*figures(counts))[:, None])
     p_value = None
     if form.is_right is not None:
-        is_right = form.is_right(own), form.is_right(other)
-        p_value = mcnemar(int((is_right[0] & ~is_right[1]).sum()), int((is_right[1] & ~is_right[0]).sum()))
-    return Difference(values[0], values[1], interval, len(own), form.is_better_lower, p_value)
+        right = [np.mean([form.is_right(answers) for answers in each], axis=0) for each in draws]
+        gains = np.bincount(units, right[0] - right[1])
+        p_value = mcnemar(int((gains > _ROUNDING).sum()), int((gains < -_ROUNDING).sum()))
+    return Difference(values[0], values[1], interval, num_rows, form.is_better_lower, p_value)
 
 
 def mcnemar(num_first: int, num_second: int) -> float:

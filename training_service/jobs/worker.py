@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -38,25 +39,24 @@ from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.devices import chosen_device
 from training_service.evaluation.evaluator import build_evaluator
+from training_service.evaluation.held_out import HeldOut, write_held_out
+from training_service.evaluation.learned_rows import LearnedRows
 from training_service.features.fitted_stages import fit_stages
 from training_service.jobs.base_choice import BaseChooser, with_choice
-from training_service.jobs.plan import plan, remark_on_base
+from training_service.jobs.held_out_rows import cross_validating, held_out_answers, learned_by_base, remark_on_base
+from training_service.jobs.plan import plan
 from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import read_order
-from training_service.modalities.row_groups import rows_together
 from training_service.phases import Phase
 from training_service.preparation import Preparation, try_inputs
-from training_service.promotion.gate import judge
 from training_service.promotion.incumbent import Comparison
 from training_service.recipes.recipe import Recipe, RecipeName
 from training_service.recipes.stages import trained_stages
 from training_service.settings import TrainingSettings
-from training_service.tasks import TRAINING_TASKS
 from training_service.training.checkpoints import Checkpoints, State
 from training_service.training.fine_tuning import fine_tune, phase_weights
 from training_service.training.input_choice import INPUT_CHOICE, InputChoice
 from training_service.training.outcome import TrainingFailed
-from training_service.training.probes.cross_validation import is_cross_validated
 from training_service.training.progress import Progress, ProgressMeter
 from training_service.training.training_context import FineTuned, TrainingContext
 from training_service.training.version_io import publish, random_chain, read_backbone, trainable_stages
@@ -133,12 +133,12 @@ class Worker:
         dataset = self._datasets.get(spec.dataset_id)
         manifest = read_manifest(self._store.blobs, dataset.digest)
         chain = self._start(recipe, base, manifest.task, spec.seed)
-        context, recipe = self._context(job, base, dataset.digest, manifest, chain, recipe, chose_since)
+        learned = learned_by_base(self._store, self._datasets, spec, recipe)
+        context, recipe = self._context(job, base, dataset.digest, manifest, chain, recipe, learned, chose_since)
         self._jobs.advance(self._claim, JobState.RUNNING)
         trained = trained_stages(recipe, trainable_stages(base))
         self._tell(plan(recipe, trained, context))
-        if recipe.name is not RecipeName.SCRATCH:
-            remark_on_base(self._store, self._datasets, spec, manifest, context)
+        remark_on_base(learned, spec, manifest, context)
         fitted = fit_stages(chain, context.data, context.spec, context.train, recipe, self._tell, context.output_of)
         context = replace(context, features=replace(context.features, fitted=fitted))
         tuned = fine_tune(chain, recipe, trained, context)
@@ -147,14 +147,13 @@ class Worker:
         why = {BASE_CHOICE: job.recommendation["reason"]} if job.recommendation is not None else {}
         tuned = replace(tuned, hyperparameters={**tuned.hyperparameters, **remarks, **why})
         self._check_going_on()
-        held_out = manifest.calibration or context.calibration_rows()
-
-        def publish_gated(gated: Gated | None) -> ModelVersion:
-            return publish(
-                self._store, base, tuned, context.spec, held_out=held_out, job=spec, claim=self._claim, gated=gated
-            )
-
-        version = self._published(publish_gated, spec, tuned)
+        answers = held_out_answers(tuned, context, manifest, learned)
+        kept = write_held_out(self._store.blobs, answers) if answers is not None else None
+        calibrate_by = manifest.calibration or context.calibration_rows()
+        made = partial(
+            publish, self._store, base, tuned, context.spec, calibrate_by=calibrate_by, answers=kept, job=spec
+        )
+        version = self._published(made, spec, tuned, answers)
         _log.info("job_succeeded", job=job.name, version=str(version.name), metrics=dict(tuned.metrics.values))
 
     def _chooser(self) -> BaseChooser:
@@ -163,33 +162,29 @@ class Worker:
         )
 
     def _published(
-        self, publish_gated: Callable[[Gated | None], ModelVersion], spec: JobSpec, tuned: FineTuned
+        self,
+        made: Callable[..., ModelVersion],
+        spec: JobSpec,
+        tuned: FineTuned,
+        answers: HeldOut | None,
     ) -> ModelVersion:
-        """Publish a version with the verdict of the gate; after a move of the alias, ask the gate again."""
+        """Publish what was made with the verdict of the gate; after a move of the alias, ask the gate again."""
         while True:
             try:
-                return publish_gated(self._gated(spec, tuned))
+                return made(claim=self._claim, gated=self._gated(spec, tuned, answers))
             except AliasMoved as error:
                 self._tell(f"{error}: the gate looks again")
 
-    def _gated(self, spec: JobSpec, tuned: FineTuned) -> Gated | None:
+    def _gated(self, spec: JobSpec, tuned: FineTuned, answers: HeldOut | None) -> Gated | None:
         if spec.promote is None:
             return None
         settings = self._settings
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             evaluator = build_evaluator(settings, self._store, self._datasets, threads)
             comparison = Comparison(self._store, self._datasets, evaluator)
-            compared = comparison.measured(spec, spec.promote, tuned, self._check_going_on)
-        verdict = judge(
-            spec.promote,
-            TRAINING_TASKS[tuned.answers.task.kind],
-            compared.metrics,
-            compared.incumbent,
-            compared.left_out,
-        )
-        return Gated(
-            spec.promote, verdict, settings.promotion_patience_seconds if settings.inference_addresses else None
-        )
+            verdict = comparison.verdict(spec, spec.promote, tuned, answers, self._check_going_on)
+        patience_seconds = settings.promotion_patience_seconds if settings.inference_addresses else None
+        return Gated(spec.promote, verdict, patience_seconds)
 
     def _start(self, recipe: Recipe, base: Manifest, task: Task, seed: int) -> Chain:
         if recipe.name is RecipeName.SCRATCH:
@@ -204,6 +199,7 @@ class Worker:
         manifest: DatasetManifest,
         chain: Chain,
         recipe: Recipe,
+        learned: LearnedRows,
         chose_since: float | None,
     ) -> tuple[TrainingContext, Recipe]:
         """Prepare the dataset, unless somebody has, and lay out what recipes work with; name the recipe's fit."""
@@ -214,8 +210,9 @@ class Worker:
         )
         chooses_input = preparation.chooses_input(recipe)
         compares = chooses_input and preparation.can_compare_inputs()
-        weights = with_choice(phase_weights(recipe, chooses_input=compares), chose_since)
-        meter = ProgressMeter(weights, self._emit, started=chose_since)
+        small = cross_validating(manifest, learned, settings.cross_validation_seconds)
+        weights = phase_weights(recipe, chooses_input=compares, cross_validates=small is not None)
+        meter = ProgressMeter(with_choice(weights, chose_since), self._emit, started=chose_since)
         checkpoints = self._checkpoints()
         saved, choice = checkpoints.load(), None
         if chooses_input:
@@ -239,7 +236,7 @@ class Worker:
             checkpoints=checkpoints,
             saved=saved,
             input_choice=choice,
-            groups=rows_together(manifest) if is_cross_validated(len(manifest.rows)) else None,
+            cross_validating=small,
         )
         return context, recipe
 

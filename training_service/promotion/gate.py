@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 
 from model_store.errors import InvalidInput, Violation
 from model_store.names import VersionName
-from model_store.records.metrics import Metrics
+from model_store.records.metrics import CROSS_VALIDATION, Metrics
 from model_store.records.promotion import PromotionSpec, Requirement, Verdict
 from training_service.evaluation.difference import Difference
 from training_service.tasks import TRAINING_TASKS, TrainingTask
+from training_service.tasks.training_task import Metric
 
 _MAX_SHADOW_SECONDS = 7 * 24 * 3600
 _MAX_MIN_ROWS = 1_000_000
 _ROUNDING = 1e-9  # of differences: 0.9 - 0.8 is a little less than 0.1
-_ASKED = {Requirement.NOT_WORSE: "no worse", Requirement.BETTER: "better"}
+_FORMS = {name: form for task in TRAINING_TASKS.values() for name, form in task.metrics.items()}
+_MOST_LOSS = 0.005
+"""The largest measured loss that noise excuses: half a point of a share, or half a percent of a quantity."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def judge(
     figure = metrics.values.get(spec.metric) if metrics is not None else None
     num_rows = metrics.num_rows if metrics is not None else 0
     found = incumbent.difference if incumbent is not None else None
-    reasons = [f"{spec.metric} {'has no value' if figure is None else _shown(figure)} on {num_rows} test rows"]
+    reasons = [f"{spec.metric} {'has no value' if figure is None else _shown(figure)} on {_rows_text(metrics)}"]
     if left_out.num_rows:
         reasons.append(f"{left_out.num_rows} more are left out, as {_learners(incumbent)} learned from them")
     if left_out.unknown:
@@ -103,8 +106,7 @@ def judge(
     elif is_judged and num_rows < spec.min_rows:
         obstacles = [_too_few(spec, num_rows, incumbent, left_out)]
     else:
-        sign = -1 if task.metrics[spec.metric].is_better_lower else 1
-        obstacles = list(_obstacles(spec, sign, figure, incumbent))
+        obstacles = list(_obstacles(spec, task.metrics[spec.metric], figure, incumbent))
     return Verdict(
         not obstacles,
         "; ".join([*reasons, *obstacles]),
@@ -115,6 +117,7 @@ def judge(
         left_out.num_rows,
         found.interval if found is not None and found.is_known else None,
         found.p_value if found is not None else None,
+        metrics is not None and metrics.split == CROSS_VALIDATION,
     )
 
 
@@ -123,11 +126,12 @@ def asked_text(spec: PromotionSpec) -> str:
     if spec.min_delta > 0:
         least = f"better by at least {spec.min_delta:g}"
         return f"{least}, and by more than that beyond noise" if spec.require is Requirement.BETTER else least
-    if not spec.min_delta:
-        return f"{_ASKED[spec.require]} beyond noise"
     if spec.require is Requirement.BETTER:
-        return f"at most {-spec.min_delta:g} worse, noise included"
-    return f"no worse by more than {-spec.min_delta:g} beyond noise"
+        return f"at most {-spec.min_delta:g} worse, noise included" if spec.min_delta else "better beyond noise"
+    if spec.min_delta:
+        return f"worse by at most {-spec.min_delta:g}"
+    loss = "half a point" if _FORMS[spec.metric].is_share else "half a percent"
+    return f"no worse beyond noise, and by at most {loss} within it"
 
 
 def noise_text(found: Difference) -> str:
@@ -139,6 +143,12 @@ def noise_text(found: Difference) -> str:
         f"the difference of {found.figure - found.other:+.4g} is {'larger' if is_larger else 'smaller'} than noise "
         f"({test}95 % interval {low} to {high})"
     )
+
+
+def _rows_text(metrics: Metrics | None) -> str:
+    if metrics is not None and metrics.split == CROSS_VALIDATION:
+        return f"{metrics.num_rows} rows left out in cross-validation"
+    return f"{metrics.num_rows if metrics is not None else 0} test rows"
 
 
 def _shown(figure: float) -> str:
@@ -158,8 +168,9 @@ def _too_few(spec: PromotionSpec, num_rows: int, incumbent: Incumbent | None, le
     return f"{num_rows} rows are too few to judge by, as at least {spec.min_rows} are asked for (min_rows): {todo}"
 
 
-def _obstacles(spec: PromotionSpec, sign: int, figure: float | None, incumbent: Incumbent | None) -> Iterator[str]:
-    """Yield the reasons against a version; `sign` is the sign of an improvement."""
+def _obstacles(spec: PromotionSpec, form: Metric, figure: float | None, incumbent: Incumbent | None) -> Iterator[str]:
+    """Yield the reasons against a version."""
+    sign = -1 if form.is_better_lower else 1
     if figure is None:
         yield "nothing passes without one"
         return
@@ -169,13 +180,21 @@ def _obstacles(spec: PromotionSpec, sign: int, figure: float | None, incumbent: 
         return
     if incumbent.difference is None or not incumbent.difference.is_known:
         yield f"{incumbent.name} has no {spec.metric} on these rows"
-    elif not _is_enough(spec, incumbent.difference):
+    elif not _is_enough(spec, incumbent.difference, is_share=form.is_share):
         yield f"{asked_text(spec)} was asked for"
 
 
-def _is_enough(spec: PromotionSpec, found: Difference) -> bool:
-    if spec.min_delta > 0 and found.gain < spec.min_delta - _ROUNDING:
-        return False
+def _is_enough(spec: PromotionSpec, found: Difference, *, is_share: bool) -> bool:
+    """Say whether a difference is what was asked for.
+
+    Not worse is a version whose measured loss is smaller than noise and at most half a point. Noise alone would excuse
+    a loss of many points on few rows. Within half a point, half of what counts as worse, either version may be chosen:
+    an indifference zone (Bechhofer, A single-sample multiple decision procedure for ranking means of normal populations
+    with known variances, 1954).
+    """
     if spec.require is Requirement.BETTER:
         return found.exceeds(spec.min_delta)
-    return not found.falls_short_of(spec.min_delta)
+    if spec.min_delta:
+        return found.gain >= spec.min_delta - _ROUNDING
+    most_loss = _MOST_LOSS if is_share else _MOST_LOSS * abs(found.other)
+    return not found.is_worse and found.gain >= -most_loss - _ROUNDING

@@ -14,6 +14,7 @@ from model_store.records.jobs import TrainingJob
 from model_store.registry.models import PRODUCTION, ModelStore
 from training_service.datasets.splits import Split
 from training_service.evaluation.evaluator import Evaluated, Evaluator
+from training_service.evaluation.held_out import Paired, pair_of, paired, read_held_out
 from training_service.promotion.incumbent import evaluated_beside
 from training_service.tasks import TRAINING_TASKS
 from training_service.tasks.training_task import Answers
@@ -23,7 +24,7 @@ _MAX_MOVES = 1000
 
 @dataclass(frozen=True)
 class Rival:
-    """What a version is compared with: answers of both for the same rows, which neither learned from.
+    """What a version is compared with: answers of both for the same rows, which neither learned from, by draw.
 
     `name` heads the rival's column; `text` follows "better than"; `why` no served version can be compared with, where
     this is the plain answer.
@@ -32,8 +33,7 @@ class Rival:
     name: str
     text: str
     why: str
-    own: Answers
-    other: Answers
+    pairs: Paired
 
 
 class Rivals:
@@ -57,13 +57,22 @@ class Rivals:
                 return _baseline(evaluated, f"{alias} names this version, and named none before.")
             other, clause = before, f"which {alias} named before this one"
         try:
+            if (kept := self._kept(evaluated, other)) is not None:
+                return Rival(str(other), f"{other}, {clause}", "", kept)
             beside = evaluated_beside(self._evaluator, other, spec.dataset_id, evaluated.learned, check_going_on)
         except VersionNotFound:
             return _baseline(evaluated, f"{other}, {clause}, was purged.")
         if isinstance(beside, str):
             return _baseline(evaluated, f"{beside}.")
         own = evaluated.evaluation.answers.at(np.isin(evaluated.positions, beside.positions))
-        return Rival(str(other), f"{other}, {clause}", "", own, beside.evaluation.answers)
+        return Rival(str(other), f"{other}, {clause}", "", pair_of(own, beside.evaluation.answers))
+
+    def _kept(self, evaluated: Evaluated, other: VersionName) -> Paired | None:
+        """Return the answers of cross-validation that are kept with both, where these are more than the test rows."""
+        versions = (self._store.get_version(name) for name in (evaluated.version, other))
+        pairs = paired(*(read_held_out(self._store, version) for version in versions))
+        is_more = pairs is not None and pairs.is_cross_validated and len(pairs) > len(evaluated.positions)
+        return pairs if is_more else None
 
     def _named(self, alias: AliasName) -> VersionName | None:
         try:
@@ -87,4 +96,5 @@ def _baseline(evaluated: Evaluated, why: str) -> Rival | None:
     plain = TRAINING_TASKS[task.kind].baseline(task, data.targets[data.positions[Split.TRAIN]])
     outputs = np.tile(plain.outputs, (int(is_held_out.sum()), 1))
     other = Answers(outputs, data.targets[evaluated.positions[is_held_out]], task)
-    return Rival("Plain answer", plain.text, why, evaluated.evaluation.answers.at(is_held_out), other)
+    pairs = pair_of(evaluated.evaluation.answers.at(is_held_out), other)
+    return Rival("Plain answer", plain.text, why, pairs)

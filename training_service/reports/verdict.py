@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from model_store.records.promotion import DEFAULT_MIN_ROWS
-from training_service.datasets.splits import Split
 from training_service.evaluation.difference import Difference, difference
 from training_service.reports.facts import JobFacts
 from training_service.reports.quality import UNCALIBRATED
@@ -25,6 +24,7 @@ class VerdictSection:
     words: str
     rest: str
     why: str
+    rows: str
     columns: Sequence[str]
     figures: Sequence[tuple[str, str, str]]
 
@@ -43,18 +43,18 @@ def verdict(facts: JobFacts) -> VerdictSection | None:
     rival = facts.rival
     if rival is None:
         return None
-    task = TRAINING_TASKS[rival.own.task.kind]
-    found = difference(task, rival.own, rival.other)
+    pairs = rival.pairs
+    task = TRAINING_TASKS[pairs.own[0].task.kind]
+    found = difference(task, pairs.own, pairs.other, groups=pairs.groups)
     judgement = judged(found)
-    own, other = (task.measure(answers, Split.TEST).values for answers in (rival.own, rival.other))
     figures = [
-        (form.title, form.text(own[name]), form.text(other[name]))
-        for name, form in task.metrics.items()
-        if name in own and name in other and name != UNCALIBRATED
+        (task.metrics[name].title, task.metrics[name].text(own), task.metrics[name].text(other))
+        for name, (own, other) in pairs.metrics.items()
+        if name != UNCALIBRATED
     ]
-    rest = f"{judgement.link} {rival.text}: {_figures_text(found, task.metrics[task.headline])}"
+    rest = f"{judgement.link} {rival.text}: {_figures_text(found, task.metrics[task.headline], pairs.rows_text)}"
     columns = ("Figure", "This version", rival.name)
-    return VerdictSection(judgement.mood, judgement.words, rest, rival.why, columns, figures)
+    return VerdictSection(judgement.mood, judgement.words, rest, rival.why, pairs.rows_text, columns, figures)
 
 
 def judged(found: Difference) -> Judgement:
@@ -66,10 +66,10 @@ def judged(found: Difference) -> Judgement:
     return Judgement("bad", "Worse", "than") if found.is_worse else Judgement("open", "No clear difference", "from")
 
 
-def _figures_text(found: Difference, metric: Metric) -> str:
+def _figures_text(found: Difference, metric: Metric, rows: str) -> str:
     title = metric.title if metric.title.isupper() else metric.title[0].lower() + metric.title[1:]
     if not found.is_known:
-        return f"{title} has no value on {found.num_rows:,} test rows."
+        return f"{title} has no value on {found.num_rows:,} {rows}."
     figures = f"{title} {metric.text(found.figure)} against {metric.text(found.other)}"
     apart = f"{found.figure - found.other:+.3f} (95 % interval {found.interval.low:+.3f} to {found.interval.high:+.3f})"
-    return f"{figures} on the same {found.num_rows:,} test rows, a difference of {apart}."
+    return f"{figures} on the same {found.num_rows:,} {rows}, a difference of {apart}."

@@ -34,6 +34,14 @@ class MakeLoss(Protocol):
         ...
 
 
+class MakeFolds(Protocol):
+    """Assigns rows to folds."""
+
+    def __call__(self, targets: Targets, num_folds: int = ..., /) -> NDArray[np.int64]:
+        """Return the fold of each of the targets; five folds where nothing else is asked for."""
+        ...
+
+
 class FitHead(Protocol):
     """Fits a linear head on rows float64 [n, d] that are standardised."""
 
@@ -161,7 +169,7 @@ class TrainingTask:
     """The loss of the best answer that is the same for all rows."""
     row_losses: Callable[[Outputs, Targets], Numbers]
     """The loss of each row, [n], whose mean is that of `validate`."""
-    folds: Callable[[Targets], NDArray[np.int64]]
+    folds: MakeFolds
     """The fold of each row in cross-validation, from 0; -1 for one that is never left out."""
     validate: Callable[[Outputs, Targets], Validation]
     scale: Callable[[Targets], TargetScale | None]

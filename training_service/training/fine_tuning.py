@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +20,9 @@ from training_service.modalities.views import further_views
 from training_service.phases import Phase
 from training_service.recipes.recipe import CROPS, HeadStart, Recipe, RecipeName
 from training_service.recipes.refitting import REFITTED
-from training_service.tasks.training_task import Targets
+from training_service.tasks.training_task import Outputs, Targets
+from training_service.training.cross_validation.folds import STEPS_PLANS
+from training_service.training.cross_validation.left_out import cross_validated
 from training_service.training.fit_head import fit_head
 from training_service.training.heads import Features, load_head, unscale_head
 from training_service.training.outcome import check_outcome
@@ -30,8 +34,9 @@ from training_service.training.trainer import Trainer, TrainingData
 from training_service.training.training_context import FineTuned, TrainingContext
 
 
-def phase_weights(recipe: Recipe, *, chooses_input: bool = False) -> dict[Phase, float]:
+def phase_weights(recipe: Recipe, *, chooses_input: bool = False, cross_validates: bool = False) -> dict[Phase, float]:
     """Return the phases of a recipe, and about which share of the time each takes."""
+    folds = {Phase.CROSS_VALIDATING: 0.7 if recipe.has_steps else 0.15} if cross_validates else {}
     chosen = {Phase.CHOOSING_INPUT: 1.0 if not recipe.has_steps else 0.15} if chooses_input else {}
     if not recipe.has_steps:
         return {
@@ -40,6 +45,7 @@ def phase_weights(recipe: Recipe, *, chooses_input: bool = False) -> dict[Phase,
             Phase.COMPUTING_FEATURES: 0.65,
             Phase.FITTING_HEAD: 0.18,
             Phase.EVALUATING: 0.02,
+            **folds,
         }
     weights = {
         **chosen,
@@ -48,6 +54,7 @@ def phase_weights(recipe: Recipe, *, chooses_input: bool = False) -> dict[Phase,
         Phase.FITTING_HEAD: 0.05,
         Phase.TRAINING: 0.7,
         Phase.EVALUATING: 0.05,
+        **folds,
     }
     if recipe.head_start is HeadStart.RANDOM:
         del weights[Phase.FITTING_HEAD]
@@ -68,31 +75,64 @@ def fine_tune(chain: Chain, recipe: Recipe, trained: Sequence[str], context: Tra
     crops_anew = recipe.augmentation in CROPS and not recipe.view_count
     first = 0 if crops_anew else chain.stage_names.index((*trained, HEAD)[0])
     rows = _rows(chain, first, recipe, context)
-    data = TrainingData(context.training_task, rows, context.targets, context.train, context.validation)
     suffix = Chain([(name, chain.stage(name)) for name in chain.stage_names[first:]], chain.embedding_size)
     suffix.freeze(set(suffix.stage_names) - {*trained, HEAD})
+    untrained = copy.deepcopy(suffix.state_dict()) if context.cross_validating is not None else {}
+    trainer, hyperparameters, seconds = _trained(suffix, rows, recipe, context)
+    check_outcome(trainer, replace(recipe, learning_rate=hyperparameters["learning_rate"]), context)
+    context.begin(Phase.EVALUATING)
+    validation_outputs = trainer.outputs(context.validation)
+    changed = (*trained, HEAD) if trainer.kept_epoch else (HEAD,)
+    _finish(suffix, trainer, rows, recipe, hyperparameters, context)
+    answers = context.answers(trainer.outputs(context.test), validation_outputs)
+    hyperparameters |= {"num_steps": trainer.step, "kept_epoch": trainer.kept_epoch}
+
+    def embed(positions: Positions) -> Features:
+        return _embedded(suffix, rows, positions, context)[0]
+
+    def left_out(fold: TrainingContext) -> Outputs:
+        again = copy.deepcopy(suffix)
+        again.load_state_dict(untrained)
+        trainer, found, _ = _trained(again, rows, recipe, fold)
+        _finish(again, trainer, rows, recipe, found, fold)
+        return trainer.outputs(fold.test)
+
+    tuned = context.tuned(chain.eval(), changed, answers, hyperparameters, embed)
+    return cross_validated(tuned, context, left_out, seconds, STEPS_PLANS)
+
+
+def _trained(
+    suffix: Chain, rows: TrainingRows, recipe: Recipe, context: TrainingContext
+) -> tuple[Trainer, dict[str, Any], float]:
+    """Train the chain, from where an earlier attempt was broken off.
+
+    Return what the recipe came to, and the seconds that it took in all attempts.
+    """
+    data = TrainingData(context.training_task, rows, context.targets, context.train, context.validation)
     saved = context.saved
+    started = time.monotonic() - (saved.get("seconds", 0.0) if saved else 0.0)
     hyperparameters = dict(saved["hyperparameters"]) if saved else _hyperparameters(suffix, data, recipe, context)
     recipe = replace(recipe, learning_rate=hyperparameters["learning_rate"])
     trainer = Trainer(suffix, data, recipe, context.seed, context.device)
     if saved:
         trainer.load_state_dict(saved["trainer"])
-    _train(trainer, hyperparameters, recipe, context)
-    check_outcome(trainer, recipe, context)
-    context.begin(Phase.EVALUATING)
-    validation_outputs = trainer.outputs(context.validation)
-    changed = (*trained, HEAD)
-    if trainer.kept_epoch == 0:
-        _refit_head(suffix, data.rows, recipe, hyperparameters["head_start_strength"], context)
-        hyperparameters[REFITTED], changed = True, (HEAD,)
+    _train(trainer, hyperparameters, recipe, context, started)
+    return trainer, hyperparameters, time.monotonic() - started
+
+
+def _finish(
+    suffix: Chain,
+    trainer: Trainer,
+    rows: TrainingRows,
+    recipe: Recipe,
+    hyperparameters: dict[str, Any],
+    context: TrainingContext,
+) -> None:
+    """Fit the head again where no epoch was better than the probe; let it answer in the targets' own units."""
+    if trainer.kept_epoch == 0 and recipe.head_start is HeadStart.LINEAR_PROBE:
+        _refit_head(suffix, rows, recipe, hyperparameters["head_start_strength"], context)
+        hyperparameters[REFITTED] = True
     unscale_head(suffix.stage(HEAD), context.scale)
-    answers = context.answers(trainer.outputs(context.test), validation_outputs)
-    hyperparameters |= {"num_steps": trainer.step, "kept_epoch": trainer.kept_epoch}
-
-    def embed(positions: Positions) -> Features:
-        return _embedded(suffix, data.rows, positions, context)[0]
-
-    return context.tuned(chain.eval(), changed, answers, hyperparameters, embed)
 
 
 def _hyperparameters(suffix: Chain, data: TrainingData, recipe: Recipe, context: TrainingContext) -> dict[str, Any]:
@@ -111,7 +151,8 @@ def _rows(chain: Chain, first: int, recipe: Recipe, context: TrainingContext) ->
     if first == 0:
         return DatasetRows(context.data.rows, context.modality, context.spec, recipe.augmentation)
     frozen = {name: chain.stage(name) for name in chain.stage_names[:first]}
-    plain, *views = context.activations(frozen, further_views(recipe, context.seed), context.train)
+    viewed = context.train if context.cross_validating is None else context.viewed
+    plain, *views = context.activations(frozen, further_views(recipe, context.seed), viewed)
     return ActivationRows(plain, views)
 
 
@@ -147,7 +188,9 @@ def _embedded(
     return stacked(context.folder, len(positions), embeddings()), context.targets_at(positions)
 
 
-def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, context: TrainingContext) -> None:
+def _train(
+    trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe, context: TrainingContext, started: float
+) -> None:
     """Run the steps that are left; where the job is broken off, the next attempt goes on from the last one saved."""
 
     def on_step(figures: Callable[[], Figures], *, is_milestone: bool) -> None:
@@ -156,7 +199,12 @@ def _train(trainer: Trainer, hyperparameters: Mapping[str, Any], recipe: Recipe,
 
     def check_going_on() -> None:
         context.save_if_due(
-            trainer.step, lambda: {"trainer": trainer.state_dict(), "hyperparameters": dict(hyperparameters)}
+            trainer.step,
+            lambda: {
+                "trainer": trainer.state_dict(),
+                "hyperparameters": dict(hyperparameters),
+                "seconds": time.monotonic() - started,
+            },
         )
         context.check_going_on()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -22,6 +23,7 @@ from training_service.recipes.heads import HEAD_RULES
 from training_service.recipes.recipe import ClassWeights, Recipe
 from training_service.recipes.refitting import REFITTED
 from training_service.tasks.training_task import Numbers, Outputs, Validation
+from training_service.training.cross_validation.left_out import cross_validated
 from training_service.training.heads import Features
 from training_service.training.progress import Figures
 from training_service.training.training_context import FineTuned, TrainingContext
@@ -43,34 +45,53 @@ class _Tried:
     settings: Settings
     fitted: FittedTensors
     validation: Validation
+    seconds: float
 
 
 def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTuned:
     """Fit the recipe's head on features of rows, and of their other views where the recipe asks for them.
 
     What the recipe leaves open is chosen on the validation rows, by the lowest loss; the head is then fitted again on
-    training and validation rows together. Nothing looks at the test rows before the end.
+    training and validation rows together. Nothing looks at the test rows before the end. In cross-validation heads that
+    are averaged stay those that were chosen, and choose their settings again.
     """
-    seen = np.concatenate([context.train, context.validation])
-    activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), seen)
-    views = [embeddings(each) for each in activations]
+    activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), context.viewed)
+    views, categorical = [embeddings(each) for each in activations], categorical_columns(chain)
     plain = views[0]
-    categorical = categorical_columns(chain)
-    chosen = _averaged(chain, views, recipe, context, categorical) or [
-        _best(chain, views, recipe, context, categorical)
-    ]
+    chosen = _averaged(chain, views, recipe, context, categorical)
+    if not chosen:
+        chosen = [_best(chain, views, recipe, context, categorical)]
+    started = time.monotonic()
+    head, fitted = _refitted(chain, views, chosen, context, categorical)
+    fit_seconds = time.monotonic() - started + sum(each.seconds for each in chosen)
+    tried = _fitted(chain, *_joined(chosen, [each.fitted for each in chosen]), context)[1]
+    validation = _scaled(head_outputs(tried, plain[context.validation]), context)
+    context.begin(Phase.EVALUATING)
+    answers = context.answers(head_outputs(fitted, plain[context.test]), validation)
+    hyperparameters = {**_hyperparameters(recipe, chosen), REFITTED: True}
+    tuned = context.tuned(fitted, (HEAD,), answers, hyperparameters, plain.__getitem__, head)
+
+    def left_out(fold: TrainingContext) -> Outputs:
+        again = [_best(chain, views, each.recipe, fold, categorical) for each in chosen]
+        return head_outputs(_refitted(chain, views, again, fold, categorical)[1], plain[fold.test])
+
+    return cross_validated(tuned, context, left_out, fit_seconds)
+
+
+def _refitted(
+    chain: Chain,
+    views: list[Features],
+    chosen: Sequence[_Tried],
+    context: TrainingContext,
+    categorical: tuple[int, ...],
+) -> tuple[Head, Chain]:
+    """Return the chosen heads, or their mean, fitted on training and validation rows together."""
+    seen = np.concatenate([context.train, context.validation])
     refitted = [
         HEADS[each.recipe.head].fit(_rows(views, seen, each.recipe, context, categorical), each.settings)
         for each in chosen
     ]
-    validation = head_outputs(
-        _fitted(chain, *_joined(chosen, [each.fitted for each in chosen]), context)[1], plain[context.validation]
-    )
-    head, fitted = _fitted(chain, *_joined(chosen, refitted), context)
-    context.begin(Phase.EVALUATING)
-    answers = context.answers(head_outputs(fitted, plain[context.test]), _scaled(validation, context))
-    hyperparameters = {**_hyperparameters(recipe, chosen), REFITTED: True}
-    return context.tuned(fitted, (HEAD,), answers, hyperparameters, plain.__getitem__, head)
+    return _fitted(chain, *_joined(chosen, refitted), context)
 
 
 def _hyperparameters(recipe: Recipe, chosen: Sequence[_Tried]) -> dict[str, Any]:
@@ -169,12 +190,13 @@ def _best(
     rows = _rows(views, context.train, recipe, context, categorical)
     choices, targets = kind.settings(recipe, rows), context.targets_at(context.validation)
     context.begin(Phase.FITTING_HEAD, len(choices))
+    started = time.monotonic()
     tried: list[_Tried] = []
     for number, settings in enumerate(choices, start=1):
         fitted = kind.fit(rows, settings)
         outputs = head_outputs(_fitted(chain, recipe.head, fitted, context)[1], views[0][context.validation])
         found = task.validate(_scaled(outputs, context), targets)
-        tried.append(_Tried(recipe, settings, fitted, found))
+        tried.append(_Tried(recipe, settings, fitted, found, 0.0))
         context.report(number, lambda found=found: Figures().validated(task, found), is_milestone=True)  # type: ignore[misc]
     best = min(tried, key=lambda each: each.validation.loss)
     named = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
@@ -182,7 +204,7 @@ def _best(
         f"{recipe.head}: of {len(tried)} settings {named or 'the only one'} is best: "
         f"validation {task.headline} {best.validation.metric:.3f}"
     )
-    return best
+    return replace(best, seconds=time.monotonic() - started)
 
 
 def _text(value: object) -> str:

@@ -83,6 +83,10 @@ class ProgressMeter:
         self._started = self._started if started is None else started
         self._num_items, self._of_examples = 0, True
 
+    def muted(self) -> ProgressMeter:
+        """Return a meter of the same phases that tells nobody."""
+        return ProgressMeter(self._weights, lambda _: None, interval_seconds=self._interval, clock=self._clock)
+
     def begin(self, phase: Phase, num_items: int, *, of_examples: bool = True) -> None:
         """Open a phase of so many examples, or of so many other things, which have no rate."""
         self._phase, self._phase_started = phase, self._clock()

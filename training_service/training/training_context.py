@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,35 @@ from training_service.tasks import TRAINING_TASKS, TrainingTask
 from training_service.tasks.target_scale import TargetScale
 from training_service.tasks.training_task import Answers, Outputs, Targets
 from training_service.training.checkpoints import Checkpoints, State
+from training_service.training.cross_validation.folds import Fold
 from training_service.training.input_choice import INPUT_CHOICE, InputChoice
 from training_service.training.progress import Figures, ProgressMeter
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Outputs [draws, n, outputs] of a recipe for the rows at some positions, each by a run without the row's fold."""
+
+    positions: Positions
+    outputs: Outputs
+
+    def at(self, rows: NDArray[np.bool_]) -> LeftOut:
+        """Return the outputs for some of all rows, bool [all rows]."""
+        chosen = rows[self.positions]
+        return LeftOut(self.positions[chosen], self.outputs[:, chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidating:
+    """How the recipe of a small dataset is cross-validated: in at most so many seconds.
+
+    Rows with one number in `groups`, int64 [n], must not be parted by folds. `is_held_out`, bool [n], says which rows
+    no base of the version has learned from.
+    """
+
+    groups: NDArray[np.int64]
+    is_held_out: NDArray[np.bool_]
+    max_seconds: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +70,8 @@ class FineTuned:
     """A chain in eval mode, the stages that are not the base's any more, and how good it is on the test split.
 
     `head` is what the chain ends in. The `reference` tells later what rows were like, unless there were too few. The
-    `answers` are those for the test rows, in their order; their task is the version's, calibrated.
+    `answers` are those for the test rows, in their order; their task is the version's, calibrated. `left_out` are those
+    of cross-validation, where there was one.
     """
 
     chain: Chain
@@ -53,6 +81,7 @@ class FineTuned:
     hyperparameters: Mapping[str, Any]
     head: Head
     reference: Reference | None
+    left_out: LeftOut | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +90,8 @@ class TrainingContext:
 
     `tell` adds a line to the job's events, for whoever follows it; `remarks` are those that stay with the version.
     `spec` is the base's input spec with what the modality takes from the training rows, and `input_choice` what was
-    tried where the service chose among its variants. Rows with one number in `groups`, int64 [n], must not be parted by
-    folds; None where each stands for itself. `saved` is where an earlier attempt was broken off; without
-    `checkpoints` each attempt begins anew.
+    tried where the service chose among its variants. `cross_validating` is None where a test split says enough.
+    `saved` is where an earlier attempt was broken off; without `checkpoints` each attempt begins anew.
     """
 
     data: PreparedDataset
@@ -81,7 +109,7 @@ class TrainingContext:
     saved: State | None = None
     input_choice: InputChoice | None = None
     remarks: list[str] = field(default_factory=list)
-    groups: NDArray[np.int64] | None = None
+    cross_validating: CrossValidating | None = None
 
     @property
     def train(self) -> Positions:
@@ -98,10 +126,10 @@ class TrainingContext:
         """Positions of the rows that are held out to the end."""
         return self.data.positions[Split.TEST]
 
-    @cached_property
-    def together(self) -> NDArray[np.int64]:
-        """The group of each row, int64 [n]."""
-        return self.groups if self.groups is not None else np.arange(len(self.data))
+    @property
+    def viewed(self) -> Positions:
+        """Positions of the rows whose other views may be trained on: those to learn from, in cross-validation all."""
+        return self.data.seen if self.cross_validating is None else np.arange(len(self.data))
 
     @property
     def training_task(self) -> TrainingTask:
@@ -121,6 +149,20 @@ class TrainingContext:
     def targets_at(self, positions: Positions) -> Targets:
         """Return the targets of some rows as they are trained on."""
         return self.targets[positions]
+
+    def for_fold(self, fold: Fold) -> TrainingContext:
+        """Return surroundings with other splits, the rows left out as the test split; nothing is reported or saved."""
+        positions = {Split.TRAIN: fold.learned, Split.VALIDATION: fold.chosen, Split.TEST: fold.out}
+        return replace(
+            self,
+            data=replace(self.data, positions=positions),
+            meter=self.meter.muted(),
+            tell=lambda _: None,
+            checkpoints=None,
+            saved=None,
+            remarks=[],
+            cross_validating=None,
+        )
 
     def remark(self, text: str) -> None:
         """Tell whoever follows the job, and keep it with the version."""

@@ -52,7 +52,8 @@ def publish(
     tuned: FineTuned,
     spec: InputSpec,
     *,
-    held_out: Rows | str,
+    calibrate_by: Rows | str,
+    answers: StoredBlob | None = None,
     job: JobSpec,
     claim: Claim,
     gated: Gated | None = None,
@@ -60,7 +61,7 @@ def publish(
     """Store what the fine-tune changed and register the version, which ends the job in the same transaction.
 
     A stage that did not train keeps the base's blob, and is not even read. The version is calibrated by the rows
-    `held_out`: those in the blob of this digest, or else prepared rows, which are stored with it. Raises
+    `calibrate_by`: those in the blob of this digest, or else prepared rows, which are stored with it. Raises
     InvalidManifest where weights, or the answers to these rows, are not finite numbers, LeaseLost where another runner
     has the job by now, and AliasMoved where the verdict compared with another version; nothing is registered then.
     """
@@ -69,10 +70,11 @@ def publish(
     stages = [
         ManifestStage(name, written[name].digest if name in written else kept[name]) for name in tuned.chain.stage_names
     ]
-    if isinstance(held_out, str):
-        calibration = write_logits(store.blobs, tuned.chain, held_out, spec, tuned.reference)
+    if isinstance(calibrate_by, str):
+        calibration = write_logits(store.blobs, tuned.chain, calibrate_by, spec, tuned.reference)
     else:
-        calibration = write_calibration(store.blobs, tuned.chain, held_out, spec, tuned.reference)
+        calibration = write_calibration(store.blobs, tuned.chain, calibrate_by, spec, tuned.reference)
+    blobs = [*written.values(), *([answers] if answers is not None else [])]
     publication = Publication(
         model_id=job.model_id,
         manifest=Manifest(
@@ -87,9 +89,10 @@ def publish(
         lineage=Lineage(job.base, job.dataset_id, claim.job_id, tuned.hyperparameters, job.seed),
         metrics=tuned.metrics,
         calibration=calibration,
+        answers=answers.digest if answers is not None else None,
         alias=job.alias,
         actor=job_name(claim.job_id),
-        new_digests=[*(blob.digest for blob in written.values() if blob.added_bytes), *calibration.new_digests],
+        new_digests=[*(blob.digest for blob in blobs if blob.added_bytes), *calibration.new_digests],
         claim=claim,
         gated=gated,
     )

@@ -10,9 +10,11 @@ from maas.model_store.v1 import model_store_pb2 as pb
 
 from maas_client.client import Client
 from maas_client.typed.shorthand import id_of, short_name
+from maas_client.views.metrics import metric_name
 from maas_client.views.output import AsJson, as_text, metric, out, print_json, print_table, size
 
 Difference = pb.CompareModelVersionsResponse.Difference
+RowComparison = pb.CompareModelVersionsResponse.RowComparison
 _SHOWN_DIGITS = 12
 
 
@@ -37,7 +39,10 @@ def compare(
             out.print(as_text(f"compare them on rows of one dataset: {', '.join(commands)}"))
     else:
         rows = [_metric_row(each) for each in answer.metrics]
-        print_table("metrics", ["metric", *names, "difference"], rows, "neither has metrics")
+        title = f"metrics on {_rows_text(answer.rows)}" if answer.metrics_of_common_rows else "metrics"
+        print_table(title, ["metric", *names, "difference"], rows, "neither has metrics")
+    if answer.HasField("rows"):
+        out.print(as_text(_noise_text(answer.rows)), highlight=False)
     sizes = {stage.digest: stage.size_bytes for version in versions for stage in version.stages}
     stages = [(each.name, *(_stage(digest, sizes) for digest in (each.first, each.second))) for each in answer.stages]
     print_table("changed stages", ["stage", *names], stages, "every stage is the same")
@@ -53,6 +58,21 @@ def _metric_row(each: pb.CompareModelVersionsResponse.MetricDifference) -> tuple
     first = metric(each.first) if each.HasField("first") else ""
     second = metric(each.second) if each.HasField("second") else ""
     return each.name, first, second, f"{each.second - each.first:+.4g}" if first and second else ""
+
+
+def _rows_text(rows: RowComparison) -> str:
+    what = "left out in cross-validation" if rows.cross_validated else "that neither learned from"
+    return f"{rows.row_count} rows {what}"
+
+
+def _noise_text(rows: RowComparison) -> str:
+    noise = "larger" if rows.larger_than_noise else "smaller"
+    test = f"p = {rows.p_value:.2g} by McNemar's exact test, " if rows.HasField("p_value") else ""
+    return (
+        f"row by row, on {_rows_text(rows)}: {metric_name(rows.metric)} {metric(rows.first)} and "
+        f"{metric(rows.second)}; the difference of {rows.second - rows.first:+.4g} is {noise} than noise ({test}"
+        f"95 % interval {rows.interval.low:+.4g} to {rows.interval.high:+.4g})"
+    )
 
 
 def _stage(digest: str, sizes: dict[str, int]) -> str:

@@ -67,14 +67,15 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     promote: Annotated[
         str,
         typer.Option(
-            help="Alias to point at the new version unless it is worse than the one that is there, beyond noise.",
+            help="Alias to point at the new version unless it is worse than the one that is there.",
             rich_help_panel=_PROMOTION,
         ),
     ] = "",
     require: Annotated[
         Requirement,
         typer.Option(
-            help="not_worse: promote unless it is worse beyond noise; better: only if it is better beyond noise.",
+            help="not_worse: promote unless it is worse beyond noise, or by over half a point within it; better: only "
+            "if it is better beyond noise.",
             rich_help_panel=_PROMOTION,
         ),
     ] = Requirement.NOT_WORSE,
@@ -99,7 +100,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
         typer.Option(
             min=0,
             max=INT32_MAX,
-            help="Test examples that neither version learned from, at least; on fewer nothing is judged; default: 20.",
+            help="Examples that neither version learned from, at least; on fewer nothing is judged; default: 20.",
             rich_help_panel=_PROMOTION,
         ),
     ] = None,

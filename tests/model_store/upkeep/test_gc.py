@@ -22,6 +22,7 @@ from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from model_store.tables import TombstoneRow
 from model_store.tensors.stages import read_stage
+from model_store.upkeep.fsck import Checker
 from model_store.upkeep.gc import Collector, Garbage, Young
 from model_store.upkeep.paced_writes import PacedWrites
 from tests.model_store.making import age, age_unfinished, calibrated, publication, registered_dataset
@@ -148,6 +149,23 @@ def test_a_calibration_stays_as_long_as_a_version_that_names_it(
     due_at_once.delete_version(first)
     assert collector.collect().num_versions == 1
     assert list(blobs.all()) == []
+
+
+def test_answers_for_held_out_rows_stay_as_long_as_their_version(
+    collector: Collector, store: ModelStore, database: Database, blobs: LocalBlobs
+) -> None:
+    """They are a blob of the version that no manifest names, found whole by a check."""
+    digest = blobs.put([b"answers"]).digest
+    version = store.publish(publication(store, answers=digest))
+    assert version.answers is not None
+    assert (version.answers.digest, version.answers.size_bytes) == (digest, 7)
+    assert digest not in {*version.blob_sizes, *(stage.digest for stage in version.stages)}
+    age(blobs)
+    assert collector.collect() == NOTHING
+    assert Checker(database, blobs).check().is_clean
+    ModelStore(database, blobs, kept_for=timedelta(0)).delete_version(version.name)
+    assert collector.collect().num_versions == 1
+    assert not blobs.has(digest)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -48,13 +48,15 @@ def judge(
     ("require", "min_delta", "before", "after", "noise", "passes"),
     [
         ("not_worse", 0.0, 0.8, 0.8, 0.0, True),
-        ("not_worse", 0.0, 0.8, 0.79, 0.02, True),
-        ("not_worse", 0.0, 0.8, 0.79, 0.005, False),
+        ("not_worse", 0.0, 0.8, 0.795, 0.02, True),  # noise excuses half a point
+        ("not_worse", 0.0, 0.8, 0.794, 0.02, False),
+        ("not_worse", 0.0, 0.8, 0.795, 0.004, False),  # and without it nothing is excused
         ("not_worse", 0.1, 0.8, 0.9, 0.2, True),  # 0.9 - 0.8 is a little less than 0.1
         ("not_worse", 0.1, 0.8, 0.89, 0.2, False),  # noise excuses a loss, and makes no improvement
         ("not_worse", -0.05, 0.8, 0.76, 0.005, True),
         ("not_worse", -0.05, 0.8, 0.74, 0.005, False),
-        ("not_worse", -0.05, 0.8, 0.74, 0.02, True),
+        ("not_worse", -0.05, 0.8, 0.74, 0.02, False),
+        ("not_worse", -0.05, 0.8, 0.75, 0.02, True),
         ("better", 0.0, 0.8, 0.8, 0.0, False),
         ("better", 0.0, 0.8, 0.81, 0.02, False),
         ("better", 0.0, 0.8, 0.81, 0.005, True),

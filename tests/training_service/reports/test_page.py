@@ -220,7 +220,10 @@ def test_a_job_that_has_made_nothing_yet_has_a_report(tmp_path: Path) -> None:
         text = page.texts["body"][0]
         assert "queued" in page.texts["h1"][0]
         assert "The job has registered no version." in text
-        asked = "accuracy no worse beyond noise, compared with the version behind the alias, and no worse than 0.5"
+        asked = (
+            "accuracy no worse beyond noise, and by at most half a point within it, compared with the version behind "
+            "the alias, and no worse than 0.5"
+        )
         assert asked in text
         assert "Learning" not in page.texts["h2"]
         unknown = f"trainingJobs/{'0' * 32}"

@@ -1,1 +1,1 @@
-"""The linear probe, and its cross-validation on few rows."""
+"""The linear probe."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from training_service.modalities.views import further_views
 from training_service.phases import Phase
 from training_service.recipes.recipe import ClassWeights, Recipe
 from training_service.recipes.refitting import REFITTED
-from training_service.tasks.training_task import Targets
-from training_service.training.heads import Candidate, Features, HeadFitter, choose_head, load_head
-from training_service.training.probes.cross_validation import Examples, cross_validate, is_cross_validated
+from training_service.tasks.training_task import Outputs, Targets
+from training_service.training.cross_validation.left_out import cross_validated
+from training_service.training.heads import Candidate, Features, HeadFitter, LinearHead, choose_head, load_head
 from training_service.training.progress import Figures
 from training_service.training.training_context import FineTuned, TrainingContext
 
@@ -27,33 +27,38 @@ def linear_probe(chain: Chain, recipe: Recipe, context: TrainingContext) -> Fine
 
     How strongly it is regularised is chosen on the validation rows; the head is then fitted again on training and
     validation rows together, as every row counts where there are few. Nothing looks at the test rows before the end.
-    Of few rows the recipe is cross-validated then, on all of them.
     """
-    seen = np.concatenate([context.train, context.validation])
-    is_small = is_cross_validated(len(context.data))
-    viewed = np.arange(len(context.data)) if is_small else seen
-    activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), viewed)
-    plain, *views = (embeddings(each) for each in activations)
-    every_view = _every_view([plain, *views], seen, context)
-    fitter = head_fitter(every_view[0], recipe, context)
-    validation = (plain[context.validation], context.targets_at(context.validation))
-    best = best_candidate(fitter, _every_view([plain, *views], context.train, context), validation, context)
-    head = fitter.fit(*every_view, len(context.task.names), best.strength).unscaled(context.scale)
+    activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), context.viewed)
+    views = [embeddings(each) for each in activations]
+    started = time.monotonic()
+    best, head = _fitted(views, recipe, context)
+    fit_seconds = time.monotonic() - started
     load_head(chain.stage(HEAD), head)
     context.begin(Phase.EVALUATING)
     # The last fit has seen the validation rows: how sure a head is of rows that it has not seen, the candidate tells.
-    answers = context.answers(head.outputs(plain[context.test]), best.head.outputs(validation[0]))
+    plain = views[0]
+    answers = context.answers(head.outputs(plain[context.test]), best.head.outputs(plain[context.validation]))
     hyperparameters = {**recipe.to_json(), "strength": best.strength, REFITTED: True}
     tuned = context.tuned(chain.eval(), (HEAD,), answers, hyperparameters, plain.__getitem__)
-    if not is_small:
-        return tuned
-    examples = Examples([plain, *views], context.data.targets, context.together, context.task)
-    found = cross_validate(examples, lambda rows: head_fitter(rows, recipe, context), context.check_going_on)
-    if found is None:
-        context.tell("the groups of rows are too large for cross-validation")
-        return tuned
-    context.tell(f"cross-validation of the recipe on {found.num_rows} rows: {found.metric} {found.value:.3f}")
-    return replace(tuned, metrics=replace(tuned.metrics, cross_validation=found))
+
+    def left_out(fold: TrainingContext) -> Outputs:
+        return _fitted(views, recipe, fold)[1].outputs(plain[fold.test])
+
+    return cross_validated(tuned, context, left_out, fit_seconds)
+
+
+def _fitted(views: Sequence[Features], recipe: Recipe, context: TrainingContext) -> tuple[Candidate, LinearHead]:
+    """Return the best head of the training rows, and one of its strength that is fitted on validation rows too.
+
+    The outputs of the second one are in the targets' own units.
+    """
+    seen = np.concatenate([context.train, context.validation])
+    features, targets = _every_view(views, seen, context)
+    fitter = head_fitter(features, recipe, context)
+    validation = (views[0][context.validation], context.targets_at(context.validation))
+    best = best_candidate(fitter, _every_view(views, context.train, context), validation, context)
+    head = fitter.fit(features, targets, len(context.task.names), best.strength)
+    return best, head.unscaled(context.scale)
 
 
 def head_fitter(features: Features, recipe: Recipe, context: TrainingContext) -> HeadFitter:
