@@ -1,11 +1,19 @@
-"""Progress bars for bytes and for rows, on standard error and for a terminal alone."""
+"""Progress bars for bytes, for rows and for shares, on standard error and for a terminal alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from maas_client.views.output import notes
 
@@ -33,3 +41,12 @@ def row_bar(description: str, num_bytes: int) -> Iterator[Callable[[int, int], N
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         task = bar.add_task(description, total=num_bytes or None, rows=0)
         yield lambda num_rows, done: bar.update(task, completed=done, rows=num_rows)
+
+
+@contextmanager
+def share_bar(description: str) -> Iterator[Callable[[str, float], None]]:
+    """Show which share of a whole is done; yields what is to be told of the current activity and the share, 0 to 1."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
+        task = bar.add_task(description, total=1.0)
+        yield lambda activity, share: bar.update(task, description=activity, completed=share)

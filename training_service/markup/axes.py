@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from training_service.markup.picture import Points
 
 _MAX_POINTS = 400
+_MAX_TICKS = 8
 Scale = Callable[[float], float]
 
 
@@ -43,3 +44,16 @@ def scale(low: float, high: float, start: float, end: float) -> Scale:
     """Return the line that takes `low` to `start` and `high` to `end`."""
     span = high - low or 1.0
     return lambda value: start + (value - low) / span * (end - start)
+
+
+def decimal_ticks(low: float, high: float) -> list[float]:
+    """Return numbers of 1, 2 or 5 times a power of ten, from `low`, which is above 0, or below, to `high` or above.
+
+    Of more than eight of them the powers alone are left.
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    first = max((number for number, each in enumerate(every) if each <= low), default=0)
+    last = min((number for number, each in enumerate(every) if each >= high and number > first), default=len(every) - 1)
+    chosen = every[first : last + 1]
+    return chosen if len(chosen) <= _MAX_TICKS else [each for each in chosen if round(math.log10(each), 6).is_integer()]

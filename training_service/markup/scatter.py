@@ -1,16 +1,19 @@
-"""Charts of predicted and true values, and of the residuals between them: pure functions from numbers to pictures."""
+"""Charts of points: of predicted and true values, of residuals, and of estimates: pure functions to pictures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from training_service.markup.axes import aligned, scale, thinned, ticks
-from training_service.markup.picture import Bar, Dot, Label, Line, Mark, Picture, Points
+from training_service.markup.axes import aligned, decimal_ticks, scale, thinned, ticks
+from training_service.markup.picture import Bar, Dot, Label, Line, Mark, Path, Picture, Points
 
 _SIDE = 260
 _LEFT, _TOP, _BELOW, _RIGHT = 64, 12, 42, 14
 _WIDTH, _HEIGHT = 320, 180
+_WIDE, _HIGH = 460, 280
 
 
 def scatter_chart(title: str, points: Points, x_label: str, y_label: str) -> Picture:
@@ -58,3 +61,37 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[int], x_label
         Label((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 5, x_label),
     ]
     return Picture(title, _WIDTH, _HEIGHT, marks)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value y at x, with its interval; `name` stands beside it, and the chosen one has a colour of its own."""
+
+    name: str
+    x: float
+    y: float
+    low: float
+    high: float
+    is_chosen: bool = False
+
+
+def interval_chart(title: str, estimates: Sequence[Estimate], x_label: str, y_label: str) -> Picture:
+    """Draw estimates with their intervals over a logarithmic axis of x, which is above 0."""
+    left, right, bottom = _LEFT, _WIDE - _RIGHT, _HIGH - _BELOW
+    xs = decimal_ticks(min(each.x for each in estimates), max(each.x for each in estimates))
+    ys = ticks(min(each.low for each in estimates), max(each.high for each in estimates))
+    log_of, y_of = scale(math.log(xs[0]), math.log(xs[-1]), left, right), scale(ys[0], ys[-1], bottom, _TOP)
+    marks: list[Mark] = [
+        *(Line(left, y_of(y), right, y_of(y)) for y in ys),
+        *(Label(left - 8, y_of(y) + 4, name, "end") for y, name in zip(ys, aligned(ys), strict=True)),
+        *(Label(log_of(math.log(x)), bottom + 17, f"{x:g}") for x in xs),
+    ]
+    for each in estimates:
+        x, colour = log_of(math.log(each.x)), 2 if each.is_chosen else 1
+        marks += [
+            Path([(x, y_of(each.low)), (x, y_of(each.high))], f"line series-{colour}"),
+            Dot(x, y_of(each.y), 4, f"dot series-{colour}"),
+            Label(x + 7, y_of(each.y) + 4, each.name, "start"),
+        ]
+    marks += [Label((left + right) / 2, _HIGH - 6, x_label), Label(left, _TOP - 2, y_label, "start")]
+    return Picture(title, _WIDE, _HIGH, marks)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from training_service.markup.sections import Section
+from training_service.reports.choice import advice, choice
 from training_service.reports.columns import columns
 from training_service.reports.facts import JobFacts
 from training_service.reports.features import features
@@ -20,8 +21,8 @@ from training_service.reports.verdict import verdict
 from training_service.reports.words import FILTERS
 
 Write = Callable[[JobFacts], Section | None]
-ABOVE: Sequence[Write] = (verdict, quality, promotion, learning)
-BELOW: Sequence[Write] = (columns, features, mistakes, data, inputs, recipe, lineage, history, reproduction)
+ABOVE: Sequence[Write] = (verdict, quality, promotion, choice, learning)
+BELOW: Sequence[Write] = (columns, features, mistakes, advice, data, inputs, recipe, lineage, history, reproduction)
 """Sections above and below those of the task; one that has nothing to say is None."""
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from maas.training.v1 import training_pb2
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from maas_client.client import Client
 from maas_client.typed.shorthand import short_name
 from maas_client.views.job import phase_text
 from maas_client.views.metrics import show_metrics
 from maas_client.views.output import AsJson, as_text, notes, out, print_json
+from maas_client.views.progress import share_bar
 
 
 def evaluate(
@@ -29,23 +28,14 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a version on any dataset, its own or another."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with (
-        Client() as client,
-        Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar,
-    ):
-        task = bar.add_task("evaluating", total=1.0)
-
-        def on_progress(progress: training_pb2.EvaluateModelVersionResponse.Progress) -> None:
-            bar.update(task, description=phase_text(progress.phase), completed=progress.fraction_done)
-
+    with Client() as client, share_bar("evaluating") as show:
         found = client.evaluate(
             version,
             dataset,
             split=split,
             allow_unknown_labels=allow_unknown_labels,
             held_out=held_out,
-            on_progress=on_progress,
+            on_progress=lambda progress: show(phase_text(progress.phase), progress.fraction_done),
         )
     if as_json:
         print_json(found)

@@ -16,6 +16,7 @@ from model_store.records.job_lifecycle import JobState
 from model_store.records.jobs import TrainingJob
 from model_store.registry.jobs import Claim, JobStore
 from tests.training_service.making import photos, publish_base, publish_mlp, tar_of
+from tests.training_service.reports.pages import report
 from tests.training_service.running import RunningService, refused, running_service, settings_of
 from training_service.jobs.base_choice import BaseChooser
 from training_service.training.progress import Progress
@@ -77,6 +78,11 @@ def test_a_job_takes_the_recommended_base_and_says_why(service: RunningService) 
     (shown,) = [each for each in listed.training_jobs if each.name == job.name]
     assert shown.recommendation.reason == found.reason
     assert not shown.recommendation.bases
+    page = report(service, job.name)
+    assert {"Choice of the base", "Advice on the data"} <= set(page.texts["h2"])
+    assert f"The service chose the base: {found.reason}." in page.texts["body"][0]
+    assert found.advice[0].text in page.texts["body"][0]
+    assert "Accuracy with its 90 % interval" in page.texts["figcaption"]
 
 
 @pytest.mark.slow  # fits heads of every kind

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training_service.markup.picture import Bar, Dot, Label
-from training_service.markup.scatter import histogram, scatter_chart
+from training_service.markup.picture import Bar, Dot, Label, Path
+from training_service.markup.scatter import Estimate, histogram, interval_chart, scatter_chart
 
 
 @pytest.mark.parametrize("size", [1e-6, 1, 1e6])
@@ -33,3 +33,19 @@ def test_bars_are_as_high_as_there_are_values() -> None:
     few, many = [mark for mark in chart.marks if isinstance(mark, Bar)]
     assert many.height == pytest.approx(2 * few.height)
     assert many.hint == "4 from 1 to 2"
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 30.0, 1e5])
+def test_an_interval_stands_at_its_latency(factor: float) -> None:
+    """Slower is to the right, better is higher, whatever the span; the chosen one is told by its colour."""
+    estimates = [Estimate("1", 0.07 * factor, 0.9, 0.8, 0.95), Estimate("2", 0.07, 0.7, 0.7, 0.7, is_chosen=True)]
+    chart = interval_chart("accuracy by latency", estimates, "ms", "accuracy")
+    first, second = [mark for mark in chart.marks if isinstance(mark, Dot)]
+    assert (first.x > second.x) == (factor > 1)
+    assert first.y < second.y
+    assert (first.look, second.look) == ("dot series-1", "dot series-2")
+    low, high = next(mark.points for mark in chart.marks if isinstance(mark, Path))
+    assert low[0] == high[0] == first.x
+    assert high[1] < first.y < low[1]
+    assert all(0 <= mark.x <= chart.width and 0 <= mark.y <= chart.height for mark in (first, second))
+    assert {"1", "2", "ms", "accuracy"} <= {mark.text for mark in chart.marks if isinstance(mark, Label)}
