@@ -43,6 +43,7 @@ _IMAGE_BASES: Mapping[str, tuple[str, str, float]] = {
 _LAYERS = (6, 4, 2)  # of MiniLM, from its first one on
 _VALIDATION = 5  # every fifth training row
 _NEIGHBOUR = "neighbour"
+_TUNED = pb.Recipe(classic={"epoch_count": 5})  # which moves all stages, and keeps what the last epoch gives
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _measure(folder: Path, subject: _Subject, num_splits: int) -> _Measured:
             publish_base(service.client, name, base)
         neighbour = _split(folder / _NEIGHBOUR, subject.neighbour, len(subject.neighbour) * 4 // 5, None, 0)
         _upload(service, _NEIGHBOUR, neighbour)
-        service.job(_NEIGHBOUR, pb.Recipe(last_stages={}), base=subject.tuned, model=_NEIGHBOUR).check()
+        service.job(_NEIGHBOUR, _TUNED, base=subject.tuned, model=_NEIGHBOUR).check()
         for seed in range(num_splits):
             _compare(service, folder, subject, seed, found)
     return found
