@@ -74,11 +74,12 @@ def _work(order: SideOrder, answer: Answer) -> None:
         store = ModelStore(database, settings.open_blobs())
         datasets = DatasetStore(database, store.blobs)
         evaluator = build_evaluator(settings, store, datasets, decoders)
-        facts = FactFinder(store, datasets, JobStore(database), evaluator)
+        jobs = JobStore(database)
+        facts = FactFinder(store, datasets, jobs, evaluator)
         kinds: Mapping[Kind, Callable[[bytes, Answer], None]] = {
             Kind.EVALUATE: partial(_evaluate, evaluator),
             Kind.REPORT: partial(_report, facts),
-            Kind.RECOMMEND: partial(_recommend, settings, store, datasets),
+            Kind.RECOMMEND: partial(_recommend, settings, store, datasets, jobs),
         }
         kinds[order.kind](order.request, answer)
 
@@ -103,12 +104,18 @@ def _report(facts: FactFinder, request: bytes, answer: Answer) -> None:
 
 
 def _recommend(
-    settings: TrainingSettings, store: ModelStore, datasets: DatasetStore, request: bytes, answer: Answer
+    settings: TrainingSettings,
+    store: ModelStore,
+    datasets: DatasetStore,
+    jobs: JobStore,
+    request: bytes,
+    answer: Answer,
 ) -> None:
     recommender = Recommender(
         settings,
         store,
         datasets,
+        jobs,
         on_progress=lambda phase, share, base: answer(recommending_message(phase, share, base)),
         check_going_on=_go_on,
     )

@@ -114,7 +114,7 @@ class CandidateFinder:
     def _take(self, record: ModelVersion) -> None:
         record = self._origin(record)
         manifest, name = self._store.manifest(record), str(record.name)
-        key = _key(manifest)
+        key = backbone_key(manifest)
         if key in self._found or name in self._left_out:
             return
         trainable = trainable_stages(manifest)
@@ -165,7 +165,7 @@ class CandidateFinder:
         manifest = made.manifest([])
         without_weights = (each.manifest for each in self._found.values() if not each.trainable)
         if _rows_key(manifest) not in map(_rows_key, without_weights):
-            self._found[_key(manifest)] = Candidate(None, manifest, (), made.chain)
+            self._found[backbone_key(manifest)] = Candidate(None, manifest, (), made.chain)
 
 
 def seen_positions(manifest: DatasetManifest) -> Positions:
@@ -179,7 +179,8 @@ def _backbone(manifest: Manifest) -> tuple[str, list[str]]:
     return canonical_json({"name": manifest.architecture, "arguments": dict(manifest.arguments)}).decode(), stages
 
 
-def _key(manifest: Manifest) -> str:
+def backbone_key(manifest: Manifest) -> str:
+    """Return what makes a backbone what it is, its input among it: versions of one key are one candidate."""
     architecture, stages = _backbone(manifest)
     return canonical_json({"architecture": architecture, "stages": stages, "spec": dict(manifest.input_spec)}).decode()
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training_service.choosing.candidates import Candidate
+from training_service.choosing.candidates import Candidate, backbone_key
 from training_service.choosing.costs import Costs
+from training_service.choosing.prior import Prior
 from training_service.choosing.probing import Score
 from training_service.recipes.recipe import Recipe, RecipeName
 from training_service.tasks.training_task import Metric
@@ -69,19 +70,37 @@ class Ranking:
     reason: str
 
 
-def rank(measured: Sequence[Measured], metric: Metric, num_rows: int) -> Ranking:
+def rank(measured: Sequence[Measured], metric: Metric, num_rows: int, prior: Prior | None = None) -> Ranking:
     """Rank by score, those that cannot be told from the best one first.
 
     A candidate cannot be told from the best where the 90 % interval of the difference contains 0: of bootstrap samples
     of the same rows for both, as rows that are hard for one are mostly hard for the other. The cheapest has the lowest
-    latency of a batch, then the smallest size.
+    latency of a batch, then the smallest size. Of candidates that cannot be told apart, those are not taken that were
+    worse than another of them on other datasets, more often than by chance, as far as `prior` knows.
     """
     best = max(measured, key=lambda each: each.score.metric)
     alike = [each for each in measured if each is best or _is_alike(best.score, each.score)]
     others = [each for each in measured if each not in alike]
     ranked = [*_by_score(alike), *_by_score(others)]
-    chosen = min(alike, key=lambda each: (each.costs.batch_seconds, each.costs.size_bytes))
-    return Ranking(ranked, len(alike), chosen, _reason(ranked, len(alike), chosen, metric, num_rows))
+    outdone = _outdone(alike, prior or Prior())
+    left = [each for each in alike if each not in outdone]
+    chosen = min(left, key=lambda each: (each.costs.batch_seconds, each.costs.size_bytes))
+    reason = _reason(ranked, len(alike), chosen, metric, num_rows)
+    return Ranking(ranked, len(alike), chosen, "; ".join([reason, *outdone.values()]))
+
+
+def _outdone(alike: Sequence[Measured], prior: Prior) -> dict[Measured, str]:
+    """Return those that another of them outdid in earlier jobs, and say so; never all of them."""
+    found = {}
+    for each in alike:
+        own = backbone_key(each.candidate.manifest)
+        for other in alike:
+            theirs = backbone_key(other.candidate.manifest)
+            if other not in found and own != theirs and prior.is_better(theirs, own):
+                better, worse = prior.record(theirs, own)
+                found[each] = f"not {each}, as {other} did better on {better} of {better + worse} earlier datasets"
+                break
+    return found
 
 
 def _is_alike(best: Score, other: Score) -> bool:

@@ -14,11 +14,13 @@ from model_store.modalities import InputSpec, Rows
 from model_store.names import AliasName, ModelName, VersionName
 from model_store.records.resources import Dataset
 from model_store.registry.datasets import DatasetStore
+from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
 from training_service.arrays.array_cache import ArrayCache
 from training_service.choosing.advising import advice_on
 from training_service.choosing.candidates import Candidate, CandidateFinder, LeftOut, seen_positions
 from training_service.choosing.costs import Costs, RowCounts, measure_costs, training_seconds
+from training_service.choosing.prior import prior_of
 from training_service.choosing.probing import Comparison, Score
 from training_service.choosing.ranking import Limits, Measured, rank
 from training_service.choosing.recommendation import Recommendation
@@ -66,6 +68,7 @@ class Recommender:
         settings: TrainingSettings,
         store: ModelStore,
         datasets: DatasetStore,
+        jobs: JobStore,
         *,
         on_progress: OnProgress,
         check_going_on: Callable[[], None],
@@ -74,6 +77,7 @@ class Recommender:
         self._settings = settings
         self._store = store
         self._datasets = datasets
+        self._jobs = jobs
         self._on_progress = on_progress
         self._check_going_on = check_going_on
         self._device = chosen_device(settings.device)
@@ -126,7 +130,8 @@ class Recommender:
         if not measured:
             raise InvalidInput.of("dataset", _nothing_left(left_out))
         task = TRAINING_TASKS[manifest.task.kind]
-        ranking = rank(measured, task.metrics[task.headline], num_rows)
+        prior = prior_of(self._store, self._jobs, dataset_id, self._check_going_on)
+        ranking = rank(measured, task.metrics[task.headline], num_rows, prior)
         best, features = seen_by[id(ranking.ranked[0].candidate)]
         sample, modality = best.preparation.dataset, best.preparation.modality
         advice = advice_on(best.data, features, sample, manifest, modality, best.spec, self._check_going_on)

@@ -57,7 +57,12 @@ class BaseChooser:
         asked = ChosenRecipe.from_json(job.spec.asked_recipe)
         dataset = self.datasets.living(job.spec.dataset_id)
         recommender = Recommender(
-            self.settings, self.store, self.datasets, on_progress=self._on_progress, check_going_on=self.check_going_on
+            self.settings,
+            self.store,
+            self.datasets,
+            self.jobs,
+            on_progress=self._on_progress,
+            check_going_on=self.check_going_on,
         )
         found = recommender.recommend(dataset.id, Limits(), refusal=lambda each: _refusal(each, asked, dataset))
         chosen = found.ranking.chosen

@@ -51,7 +51,8 @@ def choice(facts: JobFacts) -> ChoiceSection | None:
             str(place),
             1000 * each["row_seconds"],
             each["score"],
-            *each["interval"],
+            each["interval"][0],
+            each["interval"][1],
             is_chosen=place == found["chosen"] + 1,
         )
         for place, each in enumerate(bases, start=1)

@@ -14,8 +14,9 @@ from model_store.errors import InvalidInput
 from model_store.manifests import Manifest
 from model_store.names import VersionName
 from model_store.tasks import Classification
-from training_service.choosing.candidates import Candidate
+from training_service.choosing.candidates import Candidate, backbone_key
 from training_service.choosing.costs import Costs, RowCounts, training_seconds
+from training_service.choosing.prior import Prior
 from training_service.choosing.probing import Comparison
 from training_service.choosing.ranking import Limits, Measured, Ranking, rank
 from training_service.recipes.head_names import HeadName
@@ -176,3 +177,19 @@ def test_heads_of_one_candidate_with_equal_scores_are_ranked() -> None:
     best, other = measured("rows", 0.01, 1.0), measured("rows", 0.01, 0.5)
     found = ranked(best, replace(other, candidate=best.candidate))
     assert (found.num_alike, found.chosen.costs) == (2, other.costs)
+
+
+def test_a_tie_does_not_go_to_a_base_that_was_worse_before() -> None:
+    """The cheapest of equals is not taken where another one did better on four of four datasets."""
+    cheap, dear = measured("cheap", 0.5, 0.001), measured("dear", 0.5, 0.01)
+    other = replace(
+        dear, candidate=replace(dear.candidate, manifest=replace(dear.candidate.manifest, arguments={"n": 2}))
+    )
+    keys = [backbone_key(each.candidate.manifest) for each in (cheap, other)]
+    results = {str(number): {keys[0]: 0.7, keys[1]: 0.8} for number in range(4)}
+    found = rank([cheap, other], ACCURACY, NUM_ROWS, Prior(results))
+    assert found.chosen is other
+    assert (
+        "not models/cheap/versions/1, as models/dear/versions/1 did better on 4 of 4 earlier datasets" in found.reason
+    )
+    assert rank([cheap, other], ACCURACY, NUM_ROWS, Prior(dict(list(results.items())[:3]))).chosen is cheap

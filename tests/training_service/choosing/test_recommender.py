@@ -14,6 +14,7 @@ from model_store.errors import IllegalState, InvalidInput, ModelNotFound
 from model_store.manifests import ManifestStage
 from model_store.names import ModelName, VersionName
 from model_store.records.resources import Lineage, ModelVersion
+from model_store.registry.jobs import JobStore
 from model_store.tasks import Classification
 from model_store.tensors.stages import write_stage
 from model_store.transactions.publication import Publication
@@ -21,7 +22,8 @@ from tests.training_service.making import photos, publish_base, publish_mlp, tar
 from tests.training_service.running import RunningService, running_service, settings_of
 from training_service.advice.advice import AdviceKind
 from training_service.choosing.ranking import Limits
-from training_service.choosing.recommender import Recommendation, Recommender
+from training_service.choosing.recommendation import Recommendation
+from training_service.choosing.recommender import Recommender
 from training_service.phases import Phase
 
 NUMBERS = (
@@ -71,7 +73,12 @@ def recommend(
 ) -> Recommendation:
     """Recommend in this process."""
     recommender = Recommender(
-        settings_of(home), running.store, running.datasets, on_progress=lambda *_: None, check_going_on=lambda: None
+        settings_of(home),
+        running.store,
+        running.datasets,
+        JobStore(running.store._database),
+        on_progress=lambda *_: None,
+        check_going_on=lambda: None,
     )
     return recommender.recommend(dataset_id, limits or Limits(), [ModelName(each) for each in named])
 
@@ -105,6 +112,7 @@ def test_each_backbone_is_compared_once(service: RunningService, home: Path) -> 
         settings_of(home),
         service.store,
         service.datasets,
+        JobStore(service.store._database),
         on_progress=lambda *each: told.append(each),
         check_going_on=lambda: None,
     )
@@ -190,7 +198,12 @@ def test_a_base_that_is_deleted_meanwhile_is_left_out(service: RunningService, h
                 service.store.delete_model("fleeting", force=True)
 
     recommender = Recommender(
-        settings_of(home), service.store, service.datasets, on_progress=delete, check_going_on=lambda: None
+        settings_of(home),
+        service.store,
+        service.datasets,
+        JobStore(service.store._database),
+        on_progress=delete,
+        check_going_on=lambda: None,
     )
     found = recommender.recommend("photos", Limits(), [ModelName("first"), ModelName("fleeting")])
     assert "models/fleeting/versions/1" not in {str(each) for each in found.ranking.ranked}
