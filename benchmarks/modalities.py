@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.harness.figures import Part, run_parts
-from benchmarks.modality_parts import audio, heads, scale, scoring, tables, text
+from benchmarks.modality_parts import audio, heads, scale, scoring, tables, text, text_tables
 
 PARTS: Mapping[str, Part] = {
     "audio": audio.audio,
@@ -19,6 +19,7 @@ PARTS: Mapping[str, Part] = {
     "scoring": scoring.scoring,
     "tables": tables.tables,
     "text": text.text,
+    "text_tables": text_tables.text_tables,
 }
 
 if __name__ == "__main__":

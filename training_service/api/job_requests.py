@@ -144,8 +144,8 @@ def _parsed_base(request: JobRequest, *, needs_dataset: bool) -> Target:
     """Read the name of the base, or of the text base; raise InvalidInput where fields do not go together."""
     if request.text_base:
         if request.base:
-            rule = f"must be unset with {TEXT_BASE}: the service makes the base that reads the text by it"
-            raise InvalidInput.of(f"{_PLACE}.base", rule)
+            rule = f"goes without {_PLACE}.base: the service makes the base, which reads the text by this one"
+            raise InvalidInput.of(TEXT_BASE, rule)
         check_trains_head_alone(request.recipe.name, request.text_base, _RECIPE)
         return parse_target(request.text_base, TEXT_BASE)
     if request.text_column:

@@ -118,7 +118,7 @@ class CandidateFinder:
         if key in self._found or name in self._left_out:
             return
         trainable = trainable_stages(manifest)
-        if not trainable and record.lineage.base is not None:
+        if not trainable and record.lineage.dataset_id is not None:
             return  # it is a head on the same numbers: another dataset's heads are of no use here
         if reason := self._reason_against(record, manifest):
             self._left_out[name] = LeftOut(name, reason)

@@ -134,10 +134,20 @@ def test_features_of_both_are_selected_and_reported(service: RunningService) -> 
     assert any("6 of 22 features are kept" in text for text in texts)
 
 
+@pytest.mark.slow
+def test_a_base_with_the_text_is_recommended(service: RunningService, job: pb.TrainingJob) -> None:
+    """Beside the one without: it is a base like any other, once it is published."""
+    service.upload(tickets(100), "hundred", schema=SCHEMA)
+    request = pb.RecommendBasesRequest(dataset="datasets/hundred")
+    found = list(service.training.RecommendBases(request, timeout=TIMEOUT))[-1].recommendation
+    assert found.chosen.base == job.base, found.reason
+    assert {each.architecture for each in found.bases} == {"table", "table_text"}
+
+
 @pytest.mark.parametrize(
     ("asked", "field", "message"),
     [
-        ({"text_base": TEXT_BASE, "base": TEXT_BASE}, "training_job.base", "must be unset with text_base"),
+        ({"text_base": TEXT_BASE, "base": TEXT_BASE}, "text_base", "goes without training_job.base"),
         ({"text_column": "body"}, "text_column", "name that, too"),
         ({"text_base": TEXT_BASE, "text_column": "plan"}, "text_column", "its columns of text are 'body'"),
         ({"text_base": "models/base"}, "text_base", "takes examples of the modality image"),
