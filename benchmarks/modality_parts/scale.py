@@ -1,7 +1,7 @@
 """A large table through the whole service: seconds and peak memory of upload, boosting and prediction, by rows.
 
-On 2 cores that other work shared, with 1,000,000 rows beside 100,000: upload 523 MiB beside 416 (1.26 times), prediction
-328 beside 327, the command 80 beside 79; boosting takes 2.6 GiB, the most of all.
+On 2 cores that other work shared, with 1,000,000 rows beside 100,000: upload 523 MiB beside 416 (1.26 times),
+prediction 328 beside 327, the command 80 beside 79; boosting takes 2.6 GiB, the most of all.
 """
 
 from __future__ import annotations
