@@ -78,7 +78,7 @@ class TrainingSettings(ServerSettings):
         default=2, ge=1, description="Limit of running evaluations and reports. More are refused."
     )
     cross_validation_seconds: float = Field(
-        default=60.0,
+        default=30.0,
         ge=0,
         description="Time of a job for the cross-validation of its recipe on a small dataset. With less time than that "
         "takes, there are fewer folds, or none. 0: none.",

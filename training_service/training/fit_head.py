@@ -52,8 +52,8 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
     """Fit the recipe's head on features of rows, and of their other views where the recipe asks for them.
 
     What the recipe leaves open is chosen on the validation rows, by the lowest loss; the head is then fitted again on
-    training and validation rows together. Nothing looks at the test rows before the end. In cross-validation heads that
-    are averaged stay those that were chosen, and choose their settings again.
+    training and validation rows together. Nothing looks at the test rows before the end. In cross-validation a head
+    chooses its settings again; the heads of an average stay as they were chosen, as the choice takes many fits.
     """
     activations = context.activations(dict(chain.backbone), further_views(recipe, context.seed), context.viewed)
     views, categorical = [embeddings(each) for each in activations], categorical_columns(chain)
@@ -63,7 +63,8 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
         chosen = [_best(chain, views, recipe, context, categorical)]
     started = time.monotonic()
     head, fitted = _refitted(chain, views, chosen, context, categorical)
-    fit_seconds = time.monotonic() - started + sum(each.seconds for each in chosen)
+    chooses = recipe.head is not HeadName.AVERAGE
+    fit_seconds = time.monotonic() - started + (sum(each.seconds for each in chosen) if chooses else 0.0)
     tried = _fitted(chain, *_joined(chosen, [each.fitted for each in chosen]), context)[1]
     validation = _scaled(head_outputs(tried, plain[context.validation]), context)
     context.begin(Phase.EVALUATING)
@@ -72,7 +73,7 @@ def fit_head(chain: Chain, recipe: Recipe, context: TrainingContext) -> FineTune
     tuned = context.tuned(fitted, (HEAD,), answers, hyperparameters, plain.__getitem__, head)
 
     def left_out(fold: TrainingContext) -> Outputs:
-        again = [_best(chain, views, each.recipe, fold, categorical) for each in chosen]
+        again = [_best(chain, views, recipe, fold, categorical)] if chooses else chosen
         return head_outputs(_refitted(chain, views, again, fold, categorical)[1], plain[fold.test])
 
     return cross_validated(tuned, context, left_out, fit_seconds)
