@@ -173,6 +173,7 @@ class AsyncClient:
     job_name = _awaited(Client.job_name)
     job = _awaited(Client.job)
     jobs = _iterated(Client.jobs)
+    trials = _iterated(Client.trials)
     pause = _awaited(Client.pause)
     resume = _awaited(Client.resume)
     retry = _awaited(Client.retry)

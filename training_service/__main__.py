@@ -75,7 +75,7 @@ def build(
         closing(opened or settings.open_database()) as database,
         ThreadPoolExecutor(os.cpu_count(), "decoder") as decoders,
         call_threads(_MAX_UPLOADS) as threads,
-        Threads("lease", max(1, settings.num_concurrent_jobs), max_waiting=0) as lease_threads,
+        Threads("lease", settings.num_concurrent_jobs + 1, max_waiting=0) as lease_threads,
         Threads("promoter", 1, max_waiting=1000) as promoter_threads,
     ):
         store = ModelStore(database, settings.open_blobs())

@@ -16,3 +16,4 @@ class Phase(StrEnum):
     TRAINING = "training"
     EVALUATING = "evaluating"
     CROSS_VALIDATING = "cross_validating"
+    SEARCHING = "searching"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Unpack
@@ -17,6 +17,7 @@ from maas_client.errors import InvalidArgument, JobFailed, NotFound
 from maas_client.typed.gates import Gate, promotion
 from maas_client.typed.recipe_fields import RecipeFields
 from maas_client.typed.recipes import recipe_of
+from maas_client.typed.searches import search_of
 from maas_client.typed.shorthand import alias_name, dataset_name, id_of, job_name, model_name, target_name
 from maas_client.typed.splits import split_number
 from maas_client.wire.streams import responses
@@ -49,6 +50,7 @@ class JobCalls(RegistryCalls):
         gate: Gate | None = None,
         priority: int = 0,
         max_failures: int | None = None,
+        search: pb.Search | Mapping[str, Any] | None = None,
         request_id: str = "",
         validate_only: bool = False,
         modality: str = "",
@@ -67,7 +69,8 @@ class JobCalls(RegistryCalls):
         `recipe` is `linear_probe`, `fit_head`, `last_stages`, `full`, `gradual`, `classic` or `scratch`, and `fields`
         are its hyperparameters, such as `epoch_count=20`; `head` alone chooses `fit_head`. Without a recipe the service
         chooses one by the number of training examples. `alias` is pointed at the version in any case; `promote` only
-        where it passes the `gate`. With `validate_only` it queues nothing and checks all but the dataset, which may be
+        where it passes the `gate`. A `search` tries several recipes instead, as `search_of` reads them, and the best
+        one's version is the result. With `validate_only` it queues nothing and checks all but the dataset, which may be
         empty then; `modality` is that of the examples to come, such as `image`, to be told whether they need a base.
         """
         job = pb.TrainingJob(
@@ -80,6 +83,7 @@ class JobCalls(RegistryCalls):
             promote=promotion(model, promote, gate),
             priority=priority,
             max_failures=max_failures,
+            search=search_of(search) if isinstance(search, Mapping) else search,
         )
         request = pb.CreateTrainingJobRequest(
             training_job=job,
@@ -157,6 +161,10 @@ class JobCalls(RegistryCalls):
         """Yield the training jobs that a filter such as `state = RUNNING` leaves, newest first by default."""
         request = pb.ListTrainingJobsRequest(filter=filter, order_by=order_by, page_size=PAGE_SIZE)
         yield from all_pages(self.stubs.training.ListTrainingJobs, request, "training_jobs")
+
+    def trials(self, search: str) -> Iterator[pb.TrainingJob]:
+        """Yield the trials of a search, a job, in the order of their numbers."""
+        yield from self.jobs(filter=f"trial.search = {self.job_name(search)}", order_by="create_time")
 
     def pause(self, job: str, *, etag: str = "") -> pb.TrainingJob:
         """Ask a job to wait; it keeps what it has reached."""

@@ -13,6 +13,7 @@ from maas_client.exit_codes import ExitCode
 from maas_client.typed.shorthand import id_of, short_name
 from maas_client.views.metrics import metric_name, show_metrics
 from maas_client.views.output import notes, out, size
+from maas_client.views.search import show_trials
 
 
 def phase_text(phase: training_pb2.Phase) -> str:
@@ -101,6 +102,7 @@ def live_text(progress: training_pb2.Progress) -> str:
 
 def show_result(client: Client, job: training_pb2.TrainingJob) -> None:
     """Print what came of a job that has succeeded."""
+    show_trials(client, job)
     show_metrics(f"{job.version} on the {job.metrics.split} split", job.metrics)
     if job.HasField("recommendation"):
         out.print(choice_text(job), highlight=False, markup=False, soft_wrap=True)

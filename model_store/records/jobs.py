@@ -66,6 +66,9 @@ class JobSpec:
 
     A job that chooses its base has an `asked_recipe`, the recipe as its caller wrote it: until the base is chosen it is
     NO_BASE, and `recipe` is one that accepts the caller's values.
+
+    With `search`, a space of recipes in plain JSON values, the job trains nothing itself: it runs trials, each of them
+    a job, and `base` and `recipe` become those of the best.
     """
 
     model_id: str
@@ -77,11 +80,37 @@ class JobSpec:
     urgency: JobUrgency = JobUrgency()
     promote: PromotionSpec | None = None
     asked_recipe: Mapping[str, Any] | None = None
+    search: Mapping[str, Any] | None = None
 
     @property
     def chooses_base(self) -> bool:
         """Say whether the service chooses the base, or has chosen it."""
         return self.asked_recipe is not None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The place of a job in its search: numbers begin with 1; `stopped` says why the search ended it early."""
+
+    search_id: str
+    number: int
+    stopped: str = ""
+
+
+SEARCH_ENDED = "its search has ended"
+"""Why a trial was stopped that says nothing about the trial itself."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The task's headline metric and the loss of a job's result on validation rows; None without a finite number."""
+
+    metric: float | None = None
+    loss: float | None = None
+
+
+NOT_VALIDATED = Validated()
+"""The figures of a job that has none."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +129,8 @@ class TrainingJob:
     `num_attempts` counts the runners that started it; `num_failures` counts those of them that died in a row, without a
     checkpoint in between. It waits until `next_attempt_at` for the next one. `step` is the step of its newest
     checkpoint. `recommendation` is what the base was chosen by, plain JSON, once it is. The `etag` changes with the
-    state of the job and of its promotion; the `principal` created it.
+    state of the job and of its promotion; the `principal` created it. A search keeps in `search_plan` what it will try,
+    in plain JSON values.
     """
 
     id: str
@@ -120,6 +150,9 @@ class TrainingJob:
     etag: str = ""
     principal: str = ""
     recommendation: Mapping[str, Any] | None = None
+    validated: Validated = NOT_VALIDATED
+    search_plan: Mapping[str, Any] | None = None
+    trial: Trial | None = None
 
     @property
     def name(self) -> str:

@@ -6,7 +6,6 @@ claim in the same transaction, so a runner that was taken for dead can change no
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -33,7 +32,16 @@ from model_store.records.job_lifecycle import (
 from model_store.records.jobs import NO_BASE, JobCheckpoint, JobError, JobEvent, JobSpec, TrainingJob
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
 from model_store.transactions.changes import take_writer_lock
-from model_store.transactions.job_queue import end_overdue, is_due, overdue, release_lost, wants_attention
+from model_store.transactions.job_queue import (
+    end_orphans,
+    end_overdue,
+    follow_search,
+    insert_job,
+    is_due,
+    overdue,
+    release_lost,
+    wants_attention,
+)
 from model_store.transactions.job_rows import Claim, append, append_state, claimed_row, job_row, lose, move
 from model_store.transactions.listings import ListRequest, jobs_listing
 from model_store.transactions.resource_rows import check_etag, living_dataset_row, living_version_row
@@ -64,22 +72,7 @@ class JobStore:
                 query = select(JobRow).where(JobRow.request_id == request_id)
                 if (earlier := session.scalar(query)) is not None:
                     return _same(earlier.record(), spec, request_id)
-            if not spec.chooses_base:
-                living_version_row(session, spec.base)
-            living_dataset_row(session, spec.dataset_id)
-            row = JobRow(
-                id=uuid.uuid4().hex,
-                request_id=request_id,
-                principal=principal,
-                base_model_id=spec.base.model_id,
-                base_number=spec.base.number,
-                state=JobState.QUEUED,
-                created_at=datetime.now(UTC),
-                **{key: value for key, value in asdict(spec).items() if key not in {"base", "urgency", "promote"}},
-                promote=spec.promote.to_json() if spec.promote is not None else None,
-                **asdict(spec.urgency),
-            )
-            session.add(row)
+            row = insert_job(session, spec, principal, request_id)
             session.flush()
             append_state(session, row)
             return row.record()
@@ -143,21 +136,23 @@ class JobStore:
                 move(session, row, wanted)
             return row.record()
 
-    def claim(self, owner: str) -> Claim | None:
+    def claim(self, owner: str, *, searches: bool = False) -> Claim | None:
         """Take a queued job for this runner, or return None: of the highest priority, and of those the oldest.
 
-        Jobs whose runner let its lease run out go back to the queue first, or end where it was one time too many; jobs
-        whose deadline is over end.
+        Either `searches` alone are taken, or all jobs but these: a search that took the place of its own trials would
+        wait for ever. Jobs whose runner let its lease run out go back to the queue first, or end where it was one time
+        too many; jobs whose deadline is over end.
         """
         with self._database.read() as session:
-            if session.scalar(select(JobRow.sequence).where(wants_attention()).limit(1)) is None:
+            if session.scalar(select(JobRow.sequence).where(wants_attention(searches=searches)).limit(1)) is None:
                 return None
         with self._database.write() as session:
             end_overdue(session)
+            end_orphans(session)
             release_lost(session)
             row = session.scalar(
                 select(JobRow)
-                .where(is_due())
+                .where(is_due(searches=searches))
                 .order_by(JobRow.priority.desc(), JobRow.sequence)
                 .limit(1)
                 .with_for_update(skip_locked=True)
@@ -174,13 +169,15 @@ class JobStore:
     def heartbeat(self, claim: Claim) -> JobState:
         """Extend the lease and return the job's state, which tells of a pause or a cancel; raise LeaseLost.
 
-        A job whose deadline is over ends here.
+        A job whose deadline is over ends here; a trial is paused or cancelled with its search.
         """
         with self._database.write() as session:
             row = claimed_row(session, claim)
             row.lease_expires_at = datetime.now(UTC) + self._lease
             if row.deadline is not None and row.deadline < datetime.now(UTC):
                 overdue(session, row)
+            elif row.search_job_id is not None:
+                follow_search(session, row)
             return JobState(row.state)
 
     def advance(self, claim: Claim, state: JobState, *, error: JobError | None = None) -> TrainingJob:
@@ -290,5 +287,6 @@ def _same(job: TrainingJob, spec: JobSpec, request_id: str) -> TrainingJob:
 
 
 def _as_asked(spec: JobSpec) -> JobSpec:
-    """Return a spec without what the service chooses after it was asked for."""
-    return replace(spec, base=NO_BASE, recipe={}) if spec.chooses_base else spec
+    """Return a spec without what the service, or a search, chooses after it was asked for."""
+    is_open = spec.chooses_base or spec.search is not None
+    return replace(spec, base=NO_BASE, recipe={}) if is_open else spec

@@ -88,7 +88,9 @@ class ModelStore(AliasStore):
                 reason = publication.reason or f"published {row.number}"
                 move_alias(session, name, Target(row.number), publication.actor, reason)
             if publication.claim is not None:
-                finished = finish(session, publication.claim, row.number)
+                finished = finish(session, publication.claim, row.number, publication.validated)
+                if finished.search_job_id is not None:
+                    deletion.hide_trial(session, row)
                 if publication.gated is not None:
                     carry_out(session, finished, row.name, publication.gated)
             session.refresh(row, ["aliases"])

@@ -5,12 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index
+from sqlalchemy import BigInteger, Float, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from model_store.names import VersionName
 from model_store.records.job_lifecycle import JobState
-from model_store.records.jobs import ErrorCode, JobCheckpoint, JobError, JobEvent, JobSpec, JobUrgency, TrainingJob
+from model_store.records.jobs import (
+    ErrorCode,
+    JobCheckpoint,
+    JobError,
+    JobEvent,
+    JobSpec,
+    JobUrgency,
+    TrainingJob,
+    Trial,
+    Validated,
+)
 from model_store.records.promotion import Promotion, PromotionSpec
 from model_store.tables.base import CheckedText, CutText, Json, Row, Sequence, version_name
 from model_store.texts import MAX_ERROR, MAX_PRINCIPAL, MAX_REQUEST_ID
@@ -23,6 +33,7 @@ class JobRow(Row):
     __table_args__ = (
         Index("ix_training_jobs_state", "state", "sequence"),
         Index("ix_training_jobs_promotion_state", "promotion_state"),
+        Index("ix_training_jobs_trial", "search_job_id", "trial_number", unique=True),
     )
 
     sequence: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
@@ -40,6 +51,13 @@ class JobRow(Row):
     asked_recipe: Mapped[dict[str, Any] | None] = mapped_column(Json())
     recommendation: Mapped[dict[str, Any] | None] = mapped_column(Json())
     promotion_state: Mapped[str | None] = mapped_column(CheckedText(16))
+    search: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    search_plan: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    search_job_id: Mapped[str | None] = mapped_column(CheckedText(32))
+    trial_number: Mapped[int | None]
+    trial_stopped: Mapped[str | None] = mapped_column(CutText(MAX_ERROR, is_bounded=False))
+    validation_metric: Mapped[float | None] = mapped_column(Float())
+    validation_loss: Mapped[float | None] = mapped_column(Float())
     priority: Mapped[int] = mapped_column(default=0)
     deadline: Mapped[datetime | None]
     max_failures: Mapped[int]
@@ -81,6 +99,7 @@ class JobRow(Row):
                 urgency=JobUrgency(self.priority, self.deadline, self.max_failures),
                 promote=PromotionSpec.from_json(self.promote) if self.promote is not None else None,
                 asked_recipe=self.asked_recipe,
+                search=self.search,
             ),
             state=JobState(self.state),
             error=JobError(ErrorCode(self.error_code), self.error) if self.error_code is not None else None,
@@ -97,7 +116,15 @@ class JobRow(Row):
             etag=str(self.revision),
             principal=self.principal,
             recommendation=self.recommendation,
+            validated=Validated(self.validation_metric, self.validation_loss),
+            search_plan=self.search_plan,
+            trial=self._trial(),
         )
+
+    def _trial(self) -> Trial | None:
+        if self.search_job_id is None or self.trial_number is None:
+            return None
+        return Trial(self.search_job_id, self.trial_number, self.trial_stopped or "")
 
 
 class JobCheckpointRow(Row):

@@ -21,6 +21,8 @@ from model_store.transactions.changes import append_change, take_writer_lock
 from model_store.transactions.resource_rows import living_children, living_version_row, model_row, shown
 
 KEPT_FOR = timedelta(days=30)
+TRIAL_KEPT_FOR = timedelta(days=7)
+"""How long the version of a trial is kept: it is hidden from its publication on, and can be undeleted."""
 
 
 def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> None:
@@ -36,6 +38,12 @@ def delete_version(session: Session, row: VersionRow, kept_for: timedelta) -> No
         row.name, "is the base of unfinished jobs, {}: cancel those first", _jobs(session, row.model_id, row.number)
     )
     _hide(row, datetime.now(UTC), kept_for)
+    append_change(session, ChangeKind.VERSION_DELETED, row.name)
+
+
+def hide_trial(session: Session, row: VersionRow) -> None:
+    """Hide the version of a trial: the search publishes the best one again. The caller holds the writer lock."""
+    _hide(row, datetime.now(UTC), TRIAL_KEPT_FOR)
     append_change(session, ChangeKind.VERSION_DELETED, row.name)
 
 

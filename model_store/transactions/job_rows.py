@@ -14,7 +14,7 @@ from model_store.errors import IllegalState, JobNotFound, LeaseLost
 from model_store.names import job_name
 from model_store.records.changes import ChangeKind
 from model_store.records.job_lifecycle import ACTIVE, ENDED, JobState, after_lost_runner, may_move
-from model_store.records.jobs import ErrorCode, JobError
+from model_store.records.jobs import NOT_VALIDATED, ErrorCode, JobError, Validated
 from model_store.tables import JobCheckpointRow, JobEventRow, JobRow
 from model_store.transactions.changes import append_change
 
@@ -48,10 +48,11 @@ def claimed_row(session: Session, claim: Claim) -> JobRow:
     return row
 
 
-def finish(session: Session, claim: Claim, version_number: int) -> JobRow:
+def finish(session: Session, claim: Claim, version_number: int, validated: Validated = NOT_VALIDATED) -> JobRow:
     """End a claimed job as SUCCEEDED in the transaction that publishes its version; raise LeaseLost."""
     row = claimed_row(session, claim)
     row.version_number = version_number
+    row.validation_metric, row.validation_loss = validated.metric, validated.loss
     move(session, row, JobState.SUCCEEDED)
     return row
 

@@ -20,6 +20,7 @@ from model_store.errors import AlreadyExists, InvalidInput
 from model_store.manifests import Manifest
 from model_store.names import VersionName, check_key
 from model_store.records.changes import ChangeKind
+from model_store.records.jobs import NOT_VALIDATED, Validated
 from model_store.records.metrics import Metrics
 from model_store.records.resources import CalibrationDigests, Lineage, Notes
 from model_store.tables import (
@@ -44,8 +45,9 @@ class Publication:
 
     `answers` is the blob of the answers for held-out rows, if any. `new_digests` are the blobs that this publication
     added; `added_bytes` counts them. `metric_values` are numbers of a publisher besides `metrics`. A `claim` ends the
-    training job in the same transaction, so a job publishes once or not at all; the transaction also carries out a
-    `gated` verdict. The `principal` is the publisher; with a `claim`, the principal of the job.
+    training job in the same transaction, so a job publishes once or not at all, and keeps how good its result was on
+    `validated` rows; the transaction also carries out a `gated` verdict. The `principal` is the publisher; with a
+    `claim`, the principal of the job.
     """
 
     model_id: str
@@ -63,6 +65,7 @@ class Publication:
     new_digests: Collection[str] = ()
     request_id: str | None = None
     claim: Claim | None = None
+    validated: Validated = NOT_VALIDATED
     gated: Gated | None = None
 
     @property

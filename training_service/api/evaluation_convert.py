@@ -35,6 +35,7 @@ PHASES: Mapping[Phase, pb.Phase] = {
     Phase.TRAINING: pb.PHASE_TRAINING,
     Phase.EVALUATING: pb.PHASE_EVALUATING,
     Phase.CROSS_VALIDATING: pb.PHASE_CROSS_VALIDATING,
+    Phase.SEARCHING: pb.PHASE_SEARCHING,
 }
 """Each phase on the wire."""
 

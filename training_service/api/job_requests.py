@@ -41,11 +41,13 @@ from training_service.modalities.own_bases import (
 from training_service.promotion.gate import check_promotion, with_metric
 from training_service.recipes.choices import ChosenRecipe
 from training_service.recipes.recipe import DEFAULTS, RecipeName
+from training_service.search.checks import check_search, check_space
+from training_service.search.space import Search
 from training_service.seeds import check_seed
 from training_service.tasks import TRAINING_TASKS
 
 _PLACE = "training_job"
-_RECIPE = f"{_PLACE}.recipe"
+_RECIPE, _SEARCH = f"{_PLACE}.recipe", f"{_PLACE}.search"
 _MAX_PRIORITY = 1000
 _MAX_FAILURES = 100
 AUTO_BASE = "auto"
@@ -72,6 +74,7 @@ class JobRequest:
     promote: PromotionSpec | None = None
     text_base: str = ""
     text_column: str = ""
+    search: Search | None = None
 
 
 def job_spec(
@@ -107,6 +110,8 @@ def job_spec(
             dataset_id = parse_dataset(request.dataset, f"{_PLACE}.dataset")
     with violations.collected():
         recipe = named_recipe(request.recipe, _RECIPE) or recipe
+    with violations.collected():
+        _check_search(request)
     alias, promote = request.alias, request.promote
     if alias is not None:
         with violations.collected():
@@ -116,12 +121,7 @@ def job_spec(
     with violations.collected():
         _check_urgency(request)
     if promote is not None:
-        with violations.collected():
-            promote = replace(promote, alias=parse_alias_of(promote.alias, model_id, f"{_PLACE}.promote.alias"))
-        with violations.collected():
-            check_promotion(promote, f"{_PLACE}.promote", can_shadow=can_shadow)
-            if alias is not None:
-                raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
+        promote = _checked_promotion(promote, request, model_id, violations, can_shadow=can_shadow)
     violations.raise_any()
     dataset = datasets.living(dataset_id) if dataset_id else None
     owner = principal if needs_dataset else None
@@ -135,9 +135,35 @@ def job_spec(
         task = TRAINING_TASKS[dataset.summary["task"]]
         recipe = of_dataset(recipe, request.recipe, _RECIPE, dataset)
         promote = with_metric(promote, task, f"{_PLACE}.promote") if promote is not None else None
+    if request.search is not None:
+        recipe = check_space(request.search, _SEARCH, manifest, dataset)
+    search = request.search.to_json() if request.search is not None else None
     urgency = JobUrgency(request.priority, request.deadline, request.max_failures)
     asked = request.recipe.to_json() if chooses_base else None
-    return JobSpec(model_id, version, dataset_id, recipe.to_json(), request.seed, alias, urgency, promote, asked)
+    return JobSpec(
+        model_id, version, dataset_id, recipe.to_json(), request.seed, alias, urgency, promote, asked, search
+    )
+
+
+def _check_search(request: JobRequest) -> None:
+    if request.search is None:
+        return
+    check_search(request.search, _SEARCH)
+    if request.recipe.name is not None or request.recipe.values:
+        raise InvalidInput.of(_RECIPE, "must be unset with search: its recipes stand in the search")
+
+
+def _checked_promotion(
+    promote: PromotionSpec, request: JobRequest, model_id: str, violations: Violations, *, can_shadow: bool
+) -> PromotionSpec:
+    """Return the promotion with the alias' own name."""
+    with violations.collected():
+        promote = replace(promote, alias=parse_alias_of(promote.alias, model_id, f"{_PLACE}.promote.alias"))
+    with violations.collected():
+        check_promotion(promote, f"{_PLACE}.promote", can_shadow=can_shadow)
+        if request.alias is not None:
+            raise InvalidInput.of(f"{_PLACE}.alias", "must be unset with promote: the gate decides what moves")
+    return promote
 
 
 def _parsed_base(request: JobRequest, *, needs_dataset: bool) -> Target:

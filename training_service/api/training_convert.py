@@ -28,8 +28,10 @@ from training_service.api.job_requests import AUTO_BASE, JobRequest
 from training_service.api.recipe_convert import read_recipe, recipe_message
 from training_service.api.recommendations.convert import recommendation_message
 from training_service.api.registry_convert import timestamp
+from training_service.api.searches.convert import read_search, search_message, trial_message
 from training_service.phases import Phase
 from training_service.recipes.recipe import Recipe
+from training_service.search.space import Search
 
 _STATES = {
     JobState.QUEUED: pb.TRAINING_JOB_STATE_QUEUED,
@@ -73,6 +75,7 @@ def read_job(request: pb.CreateTrainingJobRequest) -> JobRequest:
         promote=_read_promote(job.promote) if job.HasField("promote") else None,
         text_base=request.text_base,
         text_column=request.text_column,
+        search=read_search(job.search) if job.HasField("search") else None,
     )
 
 
@@ -89,6 +92,7 @@ def spec_message(spec: JobSpec) -> pb.TrainingJob:
         deadline=_timestamp(spec.urgency.deadline),
         max_failures=spec.urgency.max_failures,
         promote=_promote_message(spec.promote, spec.model_id) if spec.promote is not None else None,
+        search=search_message(Search.from_json(spec.search)) if spec.search is not None else None,
     )
 
 
@@ -123,6 +127,9 @@ def job_message(job: TrainingJob, version: ModelVersion | None = None, *, in_ful
         recommendation=(
             recommendation_message(job.recommendation, in_full=in_full) if job.recommendation is not None else None
         ),
+        trial=trial_message(job.trial) if job.trial is not None else None,
+        validation_metric=job.validated.metric,
+        validation_loss=job.validated.loss,
     )
     message.MergeFrom(standing)
     return message

@@ -65,12 +65,18 @@ def check_base(
     spec = read_input_spec(manifest.input_spec)
     if dataset is not None:
         check_fits(spec, name, dataset, f"{place}.base")
-    in_recipe = f"{place}.recipe"
-    check_fit(chosen, in_recipe, MODALITIES[spec.kind].VARIANTS, spec.kind)
+    check_on_base(manifest, name, recipe, chosen, f"{place}.recipe")
+
+
+def check_on_base(manifest: Manifest, name: str, recipe: Recipe, chosen: ChosenRecipe, place: str) -> None:
+    """Raise InvalidInput, with fields of the recipe at `place`, where a base lacks what it needs."""
+    spec = read_input_spec(manifest.input_spec)
+    check_fit(chosen, place, MODALITIES[spec.kind].VARIANTS, spec.kind)
     if borrowed_stages(manifest.architecture, manifest.arguments):
-        check_trains_head_alone(recipe.name, name, in_recipe)
-    check_selection(chosen, in_recipe, [stage.name for stage in manifest.stages], manifest.embedding_size)
-    trained_stages(recipe, trainable_stages(manifest), f"{in_recipe}.last_stages.stage_count")
+        check_trains_head_alone(recipe.name, name, place)
+    check_selection(chosen, place, [stage.name for stage in manifest.stages], manifest.embedding_size)
+    field = chosen.paths.get("stage_count", "last_stages.stage_count")
+    trained_stages(recipe, trainable_stages(manifest), f"{place}.{field}")
 
 
 def check_trains_head_alone(recipe: RecipeName | None, base: str, place: str) -> None:

@@ -120,14 +120,15 @@ class Evaluator:
         check_going_on: Callable[[], None],
         allow_unknown_labels: bool = False,
         leave_out: LearnedRows | None = None,
+        allow_deleted: bool = False,
     ) -> Evaluated:
         """Measure a version on a split of a dataset, or on `all` of it.
 
         With `leave_out` the rows that the version learned from are left out, and these too. `on_progress` is told the
-        phase and the share of all that is done. Raises NotFound for a name that means nothing, InvalidInput where no
-        row is left, and what `evaluate_version` raises.
+        phase and the share of all that is done. With `allow_deleted` a version may be a hidden one. Raises NotFound for
+        a name that means nothing, InvalidInput where no row is left, and what `evaluate_version` raises.
         """
-        name = self._store.resolve(target)
+        name = target if allow_deleted and isinstance(target, VersionName) else self._store.resolve(target)
         record = self._store.get_version(name)
         version = self._store.manifest(record)
         check_evaluable(version)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 
 import structlog
 
@@ -18,7 +19,14 @@ from model_store.records.jobs import TrainingJob
 from model_store.registry.jobs import Claim, JobStore
 from training_service.jobs.owners import is_gone, new_owner
 from training_service.jobs.work_order import EXIT_STOPPED, WorkOrder
-from training_service.jobs.worker_process import FORK_SERVER, JOB_WORKER, ForkServer, WorkerProcess, how_it_ended
+from training_service.jobs.worker_process import (
+    FORK_SERVER,
+    JOB_WORKER,
+    SEARCH_WORKER,
+    ForkServer,
+    WorkerProcess,
+    how_it_ended,
+)
 from training_service.settings import TrainingSettings
 from training_service.threads import Threads
 
@@ -26,7 +34,10 @@ _log = structlog.get_logger()
 
 
 class Runner:
-    """Runs up to `num_concurrent_jobs` jobs at once until `stopping` is set."""
+    """Runs up to `num_concurrent_jobs` jobs at once until `stopping` is set, and one search beside them.
+
+    A search trains nothing itself, and waits for jobs: it must not take the place of one.
+    """
 
     def __init__(
         self,
@@ -37,7 +48,7 @@ class Runner:
         *,
         fork_server: ForkServer = FORK_SERVER,
     ) -> None:
-        """Take one thread for each job, which no other work uses: leases must be renewed under any load."""
+        """Take a thread for each job and the search, which no other work uses: leases are renewed under any load."""
         self._threads = threads
         self._fork_server = fork_server
         self._jobs = jobs
@@ -57,14 +68,17 @@ class Runner:
             _log.exception("lost_jobs_not_released")
         async with asyncio.TaskGroup() as slots:
             for _ in range(self._settings.num_concurrent_jobs):
-                slots.create_task(self._run_slot())
+                slots.create_task(self._run_slot(JOB_WORKER))
+            if self._settings.num_concurrent_jobs:
+                slots.create_task(self._run_slot(SEARCH_WORKER))
 
-    async def _run_slot(self) -> None:
+    async def _run_slot(self, module: str) -> None:
+        claim_next = partial(self._jobs.claim, searches=module == SEARCH_WORKER)
         while not self._stopping.is_set():
             try:
-                claim = await self._threads.run(self._jobs.claim, new_owner())
+                claim = await self._threads.run(claim_next, new_owner())
                 if claim is not None:
-                    await self._attend(claim)
+                    await self._attend(claim, module)
                     continue
             except StoreError as error:  # no answer: the runner outlives that
                 _log.warning("job_not_started", reason=error.in_full)
@@ -73,10 +87,10 @@ class Runner:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._settings.poll_seconds)
 
-    async def _attend(self, claim: Claim) -> None:
+    async def _attend(self, claim: Claim, module: str) -> None:
         """Run one attempt of a job to its end."""
         try:
-            worker = await self._fork_server.start(JOB_WORKER)
+            worker = await self._started(claim, module)
         except OSError as error:  # the job need not wait until the lease has run out
             reason = f"no worker process could be started ({error.strerror})"
             await self._threads.run(self._jobs.release, claim, reason)
@@ -88,6 +102,18 @@ class Runner:
         finally:
             await worker.kill()
         await self._threads.run(self._settle, claim, worker.returncode or 0)
+
+    async def _started(self, claim: Claim, module: str) -> WorkerProcess:
+        """Start a worker, and renew the lease meanwhile: the first start imports PyTorch."""
+        starting = asyncio.create_task(self._fork_server.start(module))
+        try:
+            while not starting.done():
+                await asyncio.wait({starting}, timeout=self._settings.heartbeat_seconds)
+                if not starting.done():
+                    await self._may_go_on(claim)
+            return await starting
+        finally:
+            starting.cancel()
 
     async def _watch(self, claim: Claim, worker: WorkerProcess) -> None:
         """Renew the lease until the worker has ended; stop the worker when the job or the service is to stop."""

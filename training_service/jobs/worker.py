@@ -10,8 +10,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -20,52 +18,44 @@ from pathlib import Path
 import structlog
 import torch
 
-from grpc_runtime.errors import code_of
 from grpc_runtime.logs import configure_logs
 from model_store.architectures import Chain
 from model_store.database.engine import Database
-from model_store.errors import AliasMoved, Conflict, StoreError, Unavailable
+from model_store.errors import StoreError
 from model_store.manifests import Manifest
 from model_store.names import job_name
 from model_store.records.job_lifecycle import JobState
-from model_store.records.jobs import BASE_CHOICE, REMARKS, ErrorCode, JobError, JobSpec, TrainingJob
-from model_store.records.resources import ModelVersion
+from model_store.records.jobs import BASE_CHOICE, REMARKS, TrainingJob
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import Claim, JobStore
 from model_store.registry.models import ModelStore
 from model_store.tasks import Task
-from model_store.transactions.promotions import Gated
 from training_service.arrays.array_cache import ArrayCache
 from training_service.datasets.manifest import DatasetManifest, read_manifest
 from training_service.devices import chosen_device
-from training_service.evaluation.evaluator import build_evaluator
-from training_service.evaluation.held_out import HeldOut, write_held_out
+from training_service.evaluation.held_out import write_held_out
 from training_service.evaluation.learned_rows import LearnedRows
 from training_service.features.fitted_stages import fit_stages
+from training_service.jobs.attempt import Stopped, attempt
 from training_service.jobs.base_choice import BaseChooser, with_choice
 from training_service.jobs.held_out_rows import cross_validating, held_out_answers, learned_by_base, remark_on_base
 from training_service.jobs.plan import plan
-from training_service.jobs.work_order import EXIT_ENDED, EXIT_STOPPED, WorkOrder
+from training_service.jobs.work_order import EXIT_STOPPED, WorkOrder
 from training_service.jobs.worker_process import read_order
 from training_service.phases import Phase
 from training_service.preparation import Preparation, try_inputs
-from training_service.promotion.incumbent import Comparison
+from training_service.promotion.gated_publishing import GatedPublishing
 from training_service.recipes.recipe import Recipe, RecipeName
 from training_service.recipes.stages import trained_stages
 from training_service.settings import TrainingSettings
 from training_service.training.checkpoints import Checkpoints, State
 from training_service.training.fine_tuning import fine_tune, phase_weights
 from training_service.training.input_choice import INPUT_CHOICE, InputChoice
-from training_service.training.outcome import TrainingFailed
 from training_service.training.progress import Progress, ProgressMeter
-from training_service.training.training_context import FineTuned, TrainingContext
+from training_service.training.training_context import TrainingContext
 from training_service.training.version_io import publish, random_chain, read_backbone, trainable_stages
 
 _log = structlog.get_logger()
-
-
-class Stopped(Exception):
-    """The runner has stopped this worker."""
 
 
 def main() -> None:
@@ -100,29 +90,7 @@ class Worker:
 
     def run(self) -> int:
         """Run the job and return the exit code; a job that cannot succeed is ended as FAILED, with the reason."""
-        try:
-            self._run(self._jobs.get(self._claim.job_id))
-        except (Stopped, Conflict, Unavailable) as error:
-            _log.warning(
-                "job_stopped",
-                job=job_name(self._claim.job_id),
-                reason=error.in_full if isinstance(error, StoreError) else "told to stop",
-            )
-            return EXIT_STOPPED
-        except StoreError as error:
-            _log.warning("job_failed", job=job_name(self._claim.job_id), reason=error.in_full)
-            return self._fail(_code_of(error), str(error))
-        except torch.OutOfMemoryError:
-            return self._fail(
-                ErrorCode.RESOURCE_EXHAUSTED,
-                "the device has too little memory for this batch_size: choose a smaller one",
-            )
-        except Exception as error:  # noqa: BLE001  the outermost frame of a job
-            _log.exception("job_failed", job=job_name(self._claim.job_id))
-            return self._fail(
-                ErrorCode.INTERNAL, f"internal error ({type(error).__name__}); the service's log tells more"
-            )
-        return EXIT_ENDED
+        return attempt(self._jobs, self._claim, lambda: self._run(self._jobs.get(self._claim.job_id)))
 
     def _run(self, job: TrainingJob) -> None:
         begun, had_chosen = time.monotonic(), job.recommendation is not None
@@ -153,38 +121,14 @@ class Worker:
         made = partial(
             publish, self._store, base, tuned, context.spec, calibrate_by=calibrate_by, answers=kept, job=spec
         )
-        version = self._published(made, spec, tuned, answers)
+        gate = GatedPublishing(self._settings, self._store, self._datasets, self._check_going_on, self._tell)
+        version = gate.publish(spec, lambda: tuned.answers, answers, partial(made, claim=self._claim))
         _log.info("job_succeeded", job=job.name, version=str(version.name), metrics=dict(tuned.metrics.values))
 
     def _chooser(self) -> BaseChooser:
         return BaseChooser(
             self._settings, self._store, self._datasets, self._jobs, self._emit, self._tell, self._check_going_on
         )
-
-    def _published(
-        self,
-        made: Callable[..., ModelVersion],
-        spec: JobSpec,
-        tuned: FineTuned,
-        answers: HeldOut | None,
-    ) -> ModelVersion:
-        """Publish what was made with the verdict of the gate; after a move of the alias, ask the gate again."""
-        while True:
-            try:
-                return made(claim=self._claim, gated=self._gated(spec, tuned, answers))
-            except AliasMoved as error:
-                self._tell(f"{error}: the gate looks again")
-
-    def _gated(self, spec: JobSpec, tuned: FineTuned, answers: HeldOut | None) -> Gated | None:
-        if spec.promote is None:
-            return None
-        settings = self._settings
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            evaluator = build_evaluator(settings, self._store, self._datasets, threads)
-            comparison = Comparison(self._store, self._datasets, evaluator)
-            verdict = comparison.verdict(spec, spec.promote, tuned, answers, self._check_going_on)
-        patience_seconds = settings.promotion_patience_seconds if settings.inference_addresses else None
-        return Gated(spec.promote, verdict, patience_seconds)
 
     def _start(self, recipe: Recipe, base: Manifest, task: Task, seed: int) -> Chain:
         if recipe.name is RecipeName.SCRATCH:
@@ -210,7 +154,9 @@ class Worker:
         )
         chooses_input = preparation.chooses_input(recipe)
         compares = chooses_input and preparation.can_compare_inputs()
-        small = cross_validating(manifest, learned, settings.cross_validation_seconds)
+        # Trials are compared on validation rows: to run each of them several times would cost the time of others.
+        max_seconds = settings.cross_validation_seconds if job.trial is None else 0.0
+        small = cross_validating(manifest, learned, max_seconds)
         weights = phase_weights(recipe, chooses_input=compares, cross_validates=small is not None)
         meter = ProgressMeter(with_choice(weights, chose_since), self._emit, started=chose_since)
         checkpoints = self._checkpoints()
@@ -271,24 +217,8 @@ class Worker:
     def _emit(self, progress: Progress) -> None:
         self._jobs.append(self._claim, "progress", progress.to_json())
 
-    def _fail(self, code: ErrorCode, reason: str) -> int:
-        try:
-            self._jobs.advance(self._claim, JobState.FAILED, error=JobError(code, reason))
-        except (Conflict, Unavailable) as error:
-            _log.warning("job_stopped", job=job_name(self._claim.job_id), reason=error.in_full, after=reason)
-            return EXIT_STOPPED
-        return EXIT_ENDED
-
     def _scratch_folder(self) -> Path:
         return self._settings.folder / "scratch"
-
-
-def _code_of(error: StoreError) -> ErrorCode:
-    """Return the code that a caller of the service would see for the same error."""
-    if isinstance(error, TrainingFailed):
-        return ErrorCode.FAILED_PRECONDITION
-    code = code_of(error)
-    return ErrorCode[code.name] if code is not None else ErrorCode.INTERNAL
 
 
 if __name__ == "__main__":

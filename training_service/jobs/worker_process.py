@@ -18,6 +18,7 @@ from grpc_runtime.child_process import command_of
 from training_service.jobs.fork_server import NUMBER_BYTES, number_bytes, number_of
 
 JOB_WORKER, BACKGROUND_WORKER = "training_service.jobs.worker", "training_service.background_worker"
+SEARCH_WORKER = "training_service.search_worker"
 # Without these, glibc returns each large buffer of a step to the kernel and maps the next one anew, page by page: a
 # third of the time of MobileNetV2's steps on 2 cores. The operator's own settings win.
 _MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}
@@ -151,7 +152,8 @@ class ForkServer:
 
 
 # Nearly every job fits a head, and imports scikit-learn for it: 1.4 s of a core each, unless its fork has it already.
-FORK_SERVER = ForkServer((JOB_WORKER, BACKGROUND_WORKER, "sklearn.linear_model", "sklearn.ensemble", "sklearn.metrics"))
+_SKLEARN = ("sklearn.linear_model", "sklearn.ensemble", "sklearn.metrics")
+FORK_SERVER = ForkServer((JOB_WORKER, BACKGROUND_WORKER, SEARCH_WORKER, *_SKLEARN))
 """The fork server of this process."""
 
 

@@ -37,7 +37,6 @@ from training_service.evaluation.learned_rows import LearnedRows, learned_rows
 from training_service.promotion.gate import Incumbent, LeftOut, judge
 from training_service.tasks import TRAINING_TASKS, TrainingTask
 from training_service.tasks.training_task import Answers
-from training_service.training.training_context import FineTuned
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,17 @@ class Comparison:
         self,
         spec: JobSpec,
         asked: PromotionSpec,
-        tuned: FineTuned,
+        own_answers: Answers,
         answers: HeldOut | None,
         check: Callable[[], None],
     ) -> Verdict:
         """Judge a job's new version beside the one behind the alias, by the metric that is asked for.
 
-        They are compared on the answers that are kept with both, where these are of more rows than the test rows that
-        neither learned from: on a small dataset, the rows left out in cross-validation. `check` ends this by raising.
+        `own_answers` are the new one's for the test rows. They are compared on the answers that are kept with both,
+        where these are of more rows than the test rows that neither learned from: on a small dataset, the rows left out
+        in cross-validation. `check` ends this by raising.
         """
-        task = TRAINING_TASKS[tuned.answers.task.kind]
+        task = TRAINING_TASKS[own_answers.task.kind]
         name = self._behind(AliasName(spec.model_id, asked.alias))
         own = self.learned(Lineage(spec.base, spec.dataset_id, recipe=spec.recipe))
         learned = own if name is None else own | self.learned(self._store.get_version(name).lineage)
@@ -79,8 +79,8 @@ class Comparison:
         is_left = ~learned.among(manifest, test)
         compared = self._on_kept(name, asked, task, answers, int(is_left.sum()))
         if compared is None:
-            found, is_left = self._on_test(name, spec, asked, tuned, test, is_left, own, check)
-            metrics = task.measure(tuned.answers.at(is_left), Split.TEST) if is_left.any() else None
+            found, is_left = self._on_test(name, spec, asked, own_answers, test, is_left, own, check)
+            metrics = task.measure(own_answers.at(is_left), Split.TEST) if is_left.any() else None
             compared = Compared(metrics, found, LeftOut(int((~is_left).sum()), learned.unknown))
         if name is not None and (obstacle := self._other_task(name, manifest.task)):
             compared = replace(compared, incumbent=Incumbent(name, None, obstacle))
@@ -91,7 +91,7 @@ class Comparison:
         name: VersionName | None,
         spec: JobSpec,
         asked: PromotionSpec,
-        tuned: FineTuned,
+        own_answers: Answers,
         test: Positions,
         is_left: NDArray[np.bool_],
         own: LearnedRows,
@@ -108,8 +108,8 @@ class Comparison:
             return Incumbent(name, None, beside), is_left
         is_left = is_left & np.isin(test, beside.positions)
         other = beside.evaluation.answers.at(np.isin(beside.positions, test[is_left]))
-        task = TRAINING_TASKS[tuned.answers.task.kind]
-        found = difference(task, tuned.answers.at(is_left), other, asked.metric) if len(other) else None
+        task = TRAINING_TASKS[own_answers.task.kind]
+        found = difference(task, own_answers.at(is_left), other, asked.metric) if len(other) else None
         return Incumbent(name, found), is_left
 
     def _on_kept(

@@ -83,11 +83,15 @@ class Validation:
 
 @dataclass(frozen=True)
 class Answers:
-    """Outputs of a version for some rows, in their order, beside the targets; `task` names the outputs."""
+    """Outputs of a version for some rows, in their order, beside the targets; `task` names the outputs.
+
+    `validation` says how good a head that has not seen the validation rows was on these.
+    """
 
     outputs: Outputs
     targets: Targets
     task: Task
+    validation: Validation | None = None
 
     def __len__(self) -> int:
         return len(self.targets)

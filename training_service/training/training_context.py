@@ -222,8 +222,10 @@ class TrainingContext:
 
         The temperature is fitted on the outputs for the validation rows, in the units that were trained on.
         """
-        task = self.training_task.calibrated(self.task, validation_outputs, self.targets_at(self.validation))
-        return Answers(outputs, self.data.targets[self.test], task)
+        targets = self.targets_at(self.validation)
+        task = self.training_task.calibrated(self.task, validation_outputs, targets)
+        found = self.training_task.validate(validation_outputs, targets) if len(targets) else None
+        return Answers(outputs, self.data.targets[self.test], task, found)
 
     def tuned(
         self,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from model_store.architectures import Chain, Head, borrowed_stages, build, build_random, initialise_head
 from model_store.blobs import BlobStore, StoredBlob
 from model_store.calibration import write_calibration, write_logits
 from model_store.manifests import Manifest, ManifestStage
 from model_store.modalities import InputSpec, Rows
 from model_store.names import job_name
-from model_store.records.jobs import JobSpec
+from model_store.records.jobs import NOT_VALIDATED, JobSpec, Validated
 from model_store.records.resources import Lineage, ModelVersion
 from model_store.registry.jobs import Claim
 from model_store.registry.models import ModelStore
@@ -16,6 +18,7 @@ from model_store.tasks import Task
 from model_store.tensors.stages import check_finite, read_stages, write_stages
 from model_store.transactions.promotions import Gated
 from model_store.transactions.publication import Publication
+from training_service.tasks.training_task import Validation
 from training_service.training.training_context import FineTuned, linear_head
 
 
@@ -94,9 +97,18 @@ def publish(
         actor=job_name(claim.job_id),
         new_digests=[*(blob.digest for blob in blobs if blob.added_bytes), *calibration.new_digests],
         claim=claim,
+        validated=_validated(tuned.answers.validation),
         gated=gated,
     )
     return store.publish(publication)
+
+
+def _validated(found: Validation | None) -> Validated:
+    """Return the figures that a job keeps: finite ones, as databases know no others."""
+    if found is None:
+        return NOT_VALIDATED
+    metric, loss = (number if math.isfinite(number) else None for number in (found.metric, found.loss))
+    return Validated(metric, loss)
 
 
 def _changed_stages(blobs: BlobStore, base: Manifest, tuned: FineTuned) -> dict[str, StoredBlob]:

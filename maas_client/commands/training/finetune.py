@@ -19,6 +19,7 @@ from maas_client.typed.gates import Gate, Requirement
 from maas_client.typed.numbers import INT32_MAX, INT64_MAX, finite
 from maas_client.typed.recipe_fields import RECIPE, RecipeFields
 from maas_client.typed.recipe_options import with_recipe_options
+from maas_client.typed.searches import search_asked
 from maas_client.typed.shorthand import dataset_name, id_from_path, id_of
 from maas_client.views.dataset import show_rejections, size_text
 from maas_client.views.job import check_promoted, check_succeeded, follow, show_result
@@ -27,6 +28,7 @@ from maas_client.views.output import AsJson, notes, print_json
 
 _PROMOTION = "Promotion"
 _QUEUE = "Queue"
+_SEARCH = "Search (of recipes and hyperparameters, by trials that are jobs)"
 _MAX_SECONDS = 1e9  # of a duration; the service allows a week
 
 
@@ -162,6 +164,20 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             help="linear_probe, fit_head, last_stages, full, gradual, classic or scratch.", rich_help_panel=RECIPE
         ),
     ] = "",
+    search: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON or TOML file with recipes to try and the values of what varies.", rich_help_panel=_SEARCH
+        ),
+    ] = None,
+    max_trials: Annotated[
+        int | None,
+        typer.Option(min=1, max=INT32_MAX, help="Trials at most; default: 20.", rich_help_panel=_SEARCH),
+    ] = None,
+    time_limit: Annotated[
+        str,
+        typer.Option(help="Time in which the search must have ended, such as 90s or 10m.", rich_help_panel=_SEARCH),
+    ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job is queued.")] = False,
     as_json: AsJson = False,
     **fields: Unpack[RecipeFields],
@@ -174,6 +190,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
     reads_text = bool(text_base)
     asked = data_options(task, modality, target, ignore, group, text_column, schema, reads_text_beside=reads_text)
     model = model or (id_of(data) if data.startswith(DATASETS) else id_from_path(Path(data), "--model"))
+    asked_search = search_asked(search, max_trials, time_limit)
     made_up = f"{id_of(model)[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     gate = Gate(
         metric=metric,
@@ -198,6 +215,7 @@ def finetune(  # noqa: PLR0917  every one is an option of the command line
             max_failures=max_failures,
             text_base=text_base,
             text_column=text_column if text_base else "",
+            search=asked_search,
             **fields,
         )
         # Before the upload: a mistyped option should not leave a dataset behind.

@@ -14,8 +14,11 @@ from maas_client.next_steps import show_next_steps
 from maas_client.typed.shorthand import id_of
 from maas_client.views.job import check_promoted, check_succeeded, choice_text, follow, show_result
 from maas_client.views.output import AsJson, moment, out, print_json, print_table
+from maas_client.views.search import show_trials
 
 app = typer.Typer(help="List, show, watch, pause, resume, retry and cancel training jobs.", invoke_without_command=True)
+
+_NO_TRIALS = 'trial.search = ""'
 
 Job = Annotated[str, typer.Argument(help=JOB_HELP)]
 
@@ -30,11 +33,11 @@ def list_jobs(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the training jobs, newest first."""
+    """List the training jobs, newest first; trials of searches are left out, unless a filter asks for them."""
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
-        jobs = list(client.jobs(filter=filter_, order_by=sort))
+        jobs = list(client.jobs(filter=filter_ or _NO_TRIALS, order_by=sort))
     if as_json:
         print_json(jobs)
         return
@@ -43,7 +46,7 @@ def list_jobs(
             id_of(job.name),
             state_text(job.state),
             id_of(job.model),
-            job.recipe.WhichOneof("recipe"),
+            "search" if job.HasField("search") else job.recipe.WhichOneof("recipe"),
             job.dataset.removeprefix("datasets/"),
             moment(job.create_time),
             id_of(job.version) or job.error.message,
@@ -71,6 +74,7 @@ def show_job(job: Job, *, as_json: AsJson = False) -> None:
             out.print(f"{found.name} is {state_text(found.state)} {found.error.message}".rstrip())
             if found.HasField("recommendation"):
                 out.print(choice_text(found), highlight=False, markup=False, soft_wrap=True)
+            show_trials(client, found)
 
 
 @app.command("watch")

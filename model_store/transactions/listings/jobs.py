@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, func, not_, or_, select
 from sqlalchemy.orm import selectinload
 
-from model_store.names import parse_alias, parse_dataset, parse_model
+from model_store.names import parse_alias, parse_dataset, parse_job, parse_model
 from model_store.records.job_lifecycle import JobState
 from model_store.records.promotion import PromotionState
 from model_store.tables import JobRow
@@ -32,6 +32,7 @@ _FIELDS = {
     "base": clauses.version(JobRow.base_model_id, JobRow.base_number),
     "dataset": clauses.text(JobRow.dataset_id, parse_dataset),
     "alias": _alias,
+    "trial.search": clauses.text(JobRow.search_job_id, lambda text, field: parse_job(text, field) if text else None),
     "priority": clauses.number(JobRow.priority),
 }
 

@@ -178,3 +178,19 @@ def test_the_service_is_asked_to_choose_the_base(service: RunningService, comman
     assert code == 0, err
     queued = jobs(service)[0]
     assert (queued.base, queued.HasField("recommendation")) == ("auto", False)
+
+
+def test_a_search_is_queued_and_listed_as_one_job(service: RunningService, command: Maas) -> None:
+    """A file with a space; `maas jobs` says that it is a search, and shows its trials once there are some."""
+    Path("boxes.csv").write_text("a,b,c,d,kind\n" + "".join(f"{n},{n % 7},1,2,{'xy'[n % 2]}\n" for n in range(30)))
+    Path("space.json").write_text('{"recipes": {"full": {"learning_rate": {"low": 1e-4, "high": 0.1, "log": true}}}}')
+    options = ("--base", "numbers", "--modality", "values", "--time-limit", "10m", "--detach")
+    code, _, err = command("finetune", "boxes.csv", "--search", "space.json", *options)
+    assert code == 0, err
+    (job,) = jobs(service)
+    assert job.search.time_limit.seconds == 600
+    assert job.recipe.full.optimizer.learning_rate == pytest.approx(1e-3)
+    assert "search" in command("jobs")[1]
+    assert "no trial has begun yet" in command("jobs", "show", "latest")[1]
+    code, _, err = command("finetune", "boxes.csv", "--time-limit", "10m")
+    assert "name its file with --search" in err

@@ -1,0 +1,1 @@
+"""Searches over recipes and hyperparameters: a driver whose trials are ordinary jobs."""
