@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.choosing_parts import drift, gate, labels, recommend
+from benchmarks.choosing_parts import drift, gate, labels, recommend, width
 from benchmarks.harness.figures import Part, run_parts
 
 PARTS: Mapping[str, Part] = {
@@ -17,6 +17,7 @@ PARTS: Mapping[str, Part] = {
     "gate": gate.gate,
     "labels": labels.labels,
     "recommend": recommend.recommend,
+    "width": width.width,
 }
 
 if __name__ == "__main__":

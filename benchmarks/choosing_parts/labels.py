@@ -32,7 +32,7 @@ def labels(folder: Path, options: Options) -> Iterator[Figure]:
     """Make 5 % of the labels of photos and of articles wrong, by three seeds, and look which rows are named first."""
     for name in ("stamps",) if options.quick else ("stamps", "reuters"):
         base, contents, truth, names = _photos(folder) if name == "stamps" else _articles()
-        features = _embedded(base, contents)
+        features = embedded(base, contents)
         found = [_precision(features, truth, names, seed) for seed in _SEEDS]
         yield Figure(
             f"{name}: of the rows named first, truly wrong, mean of 3 seeds", float(np.mean(found)), "", ">= 0.6"
@@ -51,7 +51,7 @@ def _precision(features: NDArray[np.float32], truth: NDArray[np.int64], names: t
     return len(set(first.tolist()) & set(flipped.tolist())) / len(flipped)
 
 
-def _embedded(base: LoadedBase, contents: list[bytes]) -> NDArray[np.float32]:
+def embedded(base: LoadedBase, contents: list[bytes]) -> NDArray[np.float32]:
     """Return the base's embeddings of examples."""
     spec, chain = base.input_spec, base.chain.eval()
     parts = []
