@@ -31,6 +31,8 @@ MIN_ROWS = 10
 """Rows that must be left out once: of fewer, not even the interval is known."""
 _PERCENTILES = (5.0, 95.0)
 _TAIL = 0.05
+_OF_TRAINING = math.sqrt(1 + NUM_FOLDS / (NUM_FOLDS - 1))
+"""How much wider an interval is that counts what the choice of the training rows adds: 1.5 for 5 folds."""
 _MAX_COLUMNS = 500
 """Of wider rows only linear heads are tried: trees on thousands of columns take minutes."""
 _LINEAR = frozenset({HeadName.LOGISTIC_REGRESSION, HeadName.RIDGE})
@@ -170,14 +172,19 @@ def _seconds_a_fit(begun: float, num_settings: int, num_tried: int) -> float:
 
 
 def _interval(samples: Numbers, metric: float, num_rows: int, *, is_share: bool) -> Interval:
-    """Return the percentiles 5 and 95 of bootstrap samples.
+    """Return the percentiles 5 and 95 of bootstrap samples, their distances from the metric widened.
 
+    The bootstrap draws rows that are answered, not rows that heads are fitted on. Nadeau and Bengio 2003, "Inference
+    for the generalization error", multiply the variance of a mean of J folds by 1 + J times test rows / training rows:
+    2.25 for 5 folds. On 58 photos the interval held the accuracy on 175 others in 0.75 of 60 cases without it.
     Where all rows are right, or all wrong, every sample is the same: a share reaches at least to where so many rows
     alike have a probability of 5 % (the "rule of three", Hanley and Lippman-Hand 1983).
     """
     known = samples[np.isfinite(samples)]
     low, high = (float(each) for each in np.percentile(known, _PERCENTILES)) if len(known) else (math.nan, math.nan)
+    low, high = metric - _OF_TRAINING * (metric - low), metric + _OF_TRAINING * (high - metric)
     if is_share:
+        low, high = max(low, 0.0), min(high, 1.0)
         alike = _TAIL ** (1 / num_rows)
         low, high = min(low, metric * alike), max(high, 1 - (1 - metric) * alike)
     return low, high

@@ -76,12 +76,12 @@ def test_the_score_is_that_of_a_probe_which_each_row_is_left_out_of() -> None:
 
 
 def test_the_interval_is_about_that_of_a_share() -> None:
-    """Its half is about 1.645 standard errors, and of a perfect score it ends where chance would reach."""
+    """Its half is about 1.5 times 1.645 standard errors, and of a perfect score it ends where chance would reach."""
     score = comparison().probe(features(0.6))
     half = 1.645 * np.sqrt(score.metric * (1 - score.metric) / NUM_ROWS)
     low, high = score.interval
     assert low < score.metric < high
-    assert (high - low) / 2 == pytest.approx(half, rel=0.25)
+    assert (high - low) / 2 == pytest.approx(1.5 * half, rel=0.25)
     perfect = comparison().probe(features(0.01))
     assert perfect.metric == 1
     assert perfect.interval == (pytest.approx(0.05 ** (1 / NUM_ROWS)), 1)

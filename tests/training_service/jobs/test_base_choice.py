@@ -109,7 +109,7 @@ def test_the_recipe_of_the_caller_decides_which_bases_suit(service: RunningServi
     assert job.state == pb.TRAINING_JOB_STATE_SUCCEEDED, job.error
     assert job.recipe.full.epoch_count == 1
     assert job.base in {"models/small/versions/1", "models/large/versions/1"}
-    assert {each.base for each in job.recommendation.left_out_bases} == {"raw_rows"}
+    assert {each.base for each in job.recommendation.left_out_bases} == {"rows"}
 
 
 def test_a_job_without_a_base_to_choose_fails(service: RunningService) -> None:
