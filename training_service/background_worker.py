@@ -25,6 +25,7 @@ from model_store.names import parse_dataset, parse_job, parse_target
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
+from model_store.registry.searches import SearchStore
 from training_service.api.datasets.splits import read_split
 from training_service.api.evaluation_convert import evaluated_message, evaluating_message
 from training_service.api.recommendations.convert import (
@@ -75,7 +76,7 @@ def _work(order: SideOrder, answer: Answer) -> None:
         datasets = DatasetStore(database, store.blobs)
         evaluator = build_evaluator(settings, store, datasets, decoders)
         jobs = JobStore(database)
-        facts = FactFinder(store, datasets, jobs, evaluator)
+        facts = FactFinder(store, datasets, jobs, evaluator, SearchStore(database))
         kinds: Mapping[Kind, Callable[[bytes, Answer], None]] = {
             Kind.EVALUATE: partial(_evaluate, evaluator),
             Kind.REPORT: partial(_report, facts),

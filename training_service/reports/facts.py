@@ -15,6 +15,7 @@ from model_store.records.resources import Dataset, ModelVersion
 from model_store.registry.datasets import DatasetStore
 from model_store.registry.jobs import JobStore
 from model_store.registry.models import ModelStore
+from model_store.registry.searches import SearchStore
 from training_service.datasets.splits import Split
 from training_service.evaluation.column_scores import ColumnScore
 from training_service.evaluation.evaluator import Evaluated, Evaluator
@@ -28,7 +29,7 @@ class JobFacts:
     """A job, what it was made from and what came of it; `not_evaluated` says why nothing was measured now.
 
     The `rival` is what the version is compared with; `columns` are what the columns of its examples say, if it has any,
-    and `features` those that the version selects from.
+    and `features` those that the version selects from. A search has `trials`.
 
     `epochs` are the last figures of each epoch, by number, and `tries` those of each try to fit a head; `history`
     are all events but progress. `num_forgotten` events before all of these are not kept any more.
@@ -48,6 +49,7 @@ class JobFacts:
     rival: Rival | None
     columns: tuple[ColumnScore, ...] = ()
     features: tuple[ScoredFeature, ...] = ()
+    trials: tuple[TrainingJob, ...] = ()
 
     @property
     def task(self) -> TrainingTask | None:
@@ -58,10 +60,18 @@ class JobFacts:
 class FactFinder:
     """Collects the facts of jobs; safe to share between threads."""
 
-    def __init__(self, store: ModelStore, datasets: DatasetStore, jobs: JobStore, evaluator: Evaluator) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        datasets: DatasetStore,
+        jobs: JobStore,
+        evaluator: Evaluator,
+        searches: SearchStore | None = None,
+    ) -> None:
         self._store = store
         self._datasets = datasets
         self._jobs = jobs
+        self._searches = searches
         self._evaluator = evaluator
         self._rivals = Rivals(store, evaluator)
 
@@ -90,6 +100,7 @@ class FactFinder:
             rival=self._rivals.find(job, evaluated, check_going_on) if evaluated is not None else None,
             columns=self._evaluator.column_scores(evaluated, check_going_on) if evaluated is not None else (),
             features=scored_features(self._store.blobs, manifest) if manifest is not None else (),
+            trials=self._searches.trials(job.id) if self._searches is not None else (),
         )
 
     def _events(self, job_id: str, check_going_on: Callable[[], None]) -> Iterator[JobEvent]:

@@ -16,12 +16,13 @@ from training_service.reports.mistakes import mistakes
 from training_service.reports.origin import data, lineage, recipe, reproduction
 from training_service.reports.promotion import promotion
 from training_service.reports.quality import quality, task_sections
+from training_service.reports.searching.trials import trials
 from training_service.reports.story import header, history, learning
 from training_service.reports.verdict import verdict
 from training_service.reports.words import FILTERS
 
 Write = Callable[[JobFacts], Section | None]
-ABOVE: Sequence[Write] = (verdict, quality, promotion, choice, learning)
+ABOVE: Sequence[Write] = (verdict, quality, promotion, choice, trials, learning)
 BELOW: Sequence[Write] = (columns, features, mistakes, advice, data, inputs, recipe, lineage, history, reproduction)
 """Sections above and below those of the task; one that has nothing to say is None."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,9 @@ from tests.training_service.search.searching import (
     trials,
     versions,
 )
+from training_service.evaluation.evaluator import build_evaluator
+from training_service.reports.facts import FactFinder
+from training_service.reports.page import render
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +182,17 @@ def test_wrong_spaces_are_refused_by_their_fields(service: RunningService) -> No
         searched(service, "wrong", pb.Search(recipes=space(), max_trial_count=0, time_limit=timedelta(0)))
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "must be unset with search", fields=("training_job.recipe",)):
         service.create(base="models/mlp", dataset="datasets/rows", search=pb.Search(recipes=space()))
+
+
+def test_a_search_and_its_trials_have_reports(service: RunningService, runner: Machine) -> None:
+    """That of the search has the trials, which differ in their recipes and what these read; a trial has none."""
+    job = searched(service, "told", pb.Search(recipes=space(), max_trial_count=2))
+    runner.drive()
+    with ThreadPoolExecutor(1) as threads:
+        evaluator = build_evaluator(runner.settings, service.store, service.datasets, threads)
+        facts = FactFinder(service.store, service.datasets, runner.jobs, evaluator, runner.searches)
+        first = trials(service, job)[0]
+        page, trial = (render(facts.find(parse_job(each.name, "name"), lambda: None)) for each in (job, first))
+    assert "<h2>Trials</h2>" in page
+    assert "scratch" in page
+    assert "<h2>Trials</h2>" not in trial
