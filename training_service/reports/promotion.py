@@ -42,7 +42,7 @@ def promotion(facts: JobFacts) -> PromotionSection | None:
     if outcome is None or version is None:
         return PromotionSection(alias, required_text(spec))
     verdict, form = outcome.verdict, _FORMS[spec.metric]
-    rows = "all rows left out in cross-validation" if verdict.is_cross_validated else "test rows"
+    rows = "rows left out in cross-validation" if verdict.is_cross_validated else "test rows"
     found = _difference(verdict, form)
     return PromotionSection(
         alias,

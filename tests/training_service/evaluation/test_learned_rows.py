@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(home: Path) -> Iterator[RunningService]:
     """A service that measures test rows alone, with one set of photos in two splits, `first` and `second`."""
-    with running_service(home, cross_validation_seconds=0) as running:
+    with running_service(home) as running:
         publish_base(running.store)
         for seed, name in enumerate(("first", "second")):
             running.upload(tar_of(FILES), name, pb.SplitSpec(seed=seed))
