@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from maas.training.v1 import training_pb2 as pb
@@ -248,8 +249,10 @@ def numbers(message: type[Message], *, but: frozenset[str] = frozenset()) -> lis
     ]
 
 
-TRAINING = frozenset(
-    {"state", "attempt_count", "failure_count", "last_sequence", "checkpoint_step"}  # output only
+OUTPUT_ONLY = frozenset(
+    field.name
+    for field in pb.TrainingJob.DESCRIPTOR.fields
+    if field_behavior_pb2.OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
 )
 
 
@@ -272,7 +275,7 @@ def test_every_number_of_a_recipe_is_checked(ready_service: RunningService, name
         ready_service.create(recipe=recipe)
 
 
-@pytest.mark.parametrize(("field", "value"), numbers(pb.TrainingJob, but=TRAINING))
+@pytest.mark.parametrize(("field", "value"), numbers(pb.TrainingJob, but=OUTPUT_ONLY))
 def test_every_number_of_a_job_is_checked(ready_service: RunningService, field: str, value: float) -> None:
     """A negative seed too."""
     with refused(INVALID, fields=[f"training_job.{field}"]):
