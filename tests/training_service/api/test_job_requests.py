@@ -17,7 +17,7 @@ from grpc_runtime.leaf_fields import leaf_fields
 from model_store.architectures import Head
 from model_store.names import AliasName
 from tests.training_service.making import photos, publish_base, tar_of
-from tests.training_service.running import RunningService, refused
+from tests.training_service.running import RunningService, refused, running_service
 from training_service.recipes.recipe import DEFAULTS
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
@@ -239,6 +239,16 @@ NUMBERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def refusing_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service for all the requests that it refuses: they leave nothing behind."""
+    with running_service(tmp_path_factory.mktemp("home"), num_concurrent_jobs=0) as running:
+        publish_base(running.store)
+        running.upload(tar_of(photos()))
+        yield running
+        assert not running.training.ListTrainingJobs(pb.ListTrainingJobsRequest()).training_jobs
+
+
 def numbers(message: type[Message], *, but: frozenset[str] = frozenset()) -> list[tuple[str, float]]:
     """Return every field of a message that a caller may give, with each number that it cannot hold."""
     return [
@@ -265,28 +275,30 @@ def numbers_of_recipes() -> Iterator[tuple[str, str, float]]:
 
 
 @pytest.mark.parametrize(("name", "key", "value"), list(numbers_of_recipes()))
-def test_every_number_of_a_recipe_is_checked(ready_service: RunningService, name: str, key: str, value: float) -> None:
+def test_every_number_of_a_recipe_is_checked(
+    refusing_service: RunningService, name: str, key: str, value: float
+) -> None:
     """The violation names the field where it lies; nothing is queued."""
     recipe = Recipe()
     settings = getattr(recipe, name)
     leaf = leaf_fields(type(settings))[key]
     leaf.write(settings, value)
     with refused(INVALID, fields=[".".join(("training_job.recipe", name, *leaf.path))]):
-        ready_service.create(recipe=recipe)
+        refusing_service.create(recipe=recipe)
 
 
 @pytest.mark.parametrize(("field", "value"), numbers(pb.TrainingJob, but=OUTPUT_ONLY))
-def test_every_number_of_a_job_is_checked(ready_service: RunningService, field: str, value: float) -> None:
+def test_every_number_of_a_job_is_checked(refusing_service: RunningService, field: str, value: float) -> None:
     """A negative seed too."""
     with refused(INVALID, fields=[f"training_job.{field}"]):
-        ready_service.create(**{field: value})
+        refusing_service.create(**{field: value})
 
 
 @pytest.mark.parametrize(("field", "value"), numbers(pb.Promote))
-def test_every_number_of_a_gate_is_checked(ready_service: RunningService, field: str, value: float) -> None:
+def test_every_number_of_a_gate_is_checked(refusing_service: RunningService, field: str, value: float) -> None:
     """As are those of all else."""
     with refused(INVALID, fields=[f"training_job.promote.{field}"]):
-        ready_service.create(promote=pb.Promote(alias="models/flowers/aliases/production", **{field: value}))
+        refusing_service.create(promote=pb.Promote(alias="models/flowers/aliases/production", **{field: value}))
 
 
 @pytest.mark.parametrize(("field", "value"), numbers(pb.SplitSpec))
