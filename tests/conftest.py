@@ -21,6 +21,8 @@ from tests.s3_server import BUCKET, NoS3, S3Server, s3_server
 
 # A service that compiles what it loads takes a core for seconds: tests of the backend ask for it.
 os.environ.setdefault("MAAS_INFERENCE_CPU_BACKEND", "torch")
+# A job on a small dataset runs its recipe several times: tests of cross-validation ask for it.
+os.environ.setdefault("MAAS_TRAINING_CROSS_VALIDATION_SECONDS", "0")
 
 # The same examples on every machine: a red run can be repeated.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -83,6 +83,7 @@ def test_a_shadow_that_saw_too_few_requests_is_refused(tmp_path: Path, photos: P
         assert client.model("shapes").aliases[0].version == served.version
 
 
+@pytest.mark.slow
 def test_a_kill_between_publishing_and_serving_loses_no_promotion(client: Client, stack: Stack, photos: Path) -> None:
     """A service that is back goes on where the promotion stood."""
     client.upload_dataset("shapes", photos)

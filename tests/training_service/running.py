@@ -113,7 +113,6 @@ def settings_of(home: Path, kind: type[TrainingSettings] = TrainingSettings, **c
         "heartbeat_seconds": 0.2,
         "num_threads": 1,
         "device": "cpu",
-        "cross_validation_seconds": 0,  # it runs recipes of small datasets again and again: its own tests ask for it
     }
     return kind(home=home, address_file=home / "address", **(defaults | chosen))
 

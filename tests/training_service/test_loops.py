@@ -143,14 +143,14 @@ def test_a_slot_outlives_what_goes_wrong_with_a_job(database: Database, jobs: Jo
         def release_gone(self, _is_gone: Callable[[str], bool]) -> None:
             raise Unexpected
 
-        def claim(self, owner: str) -> Claim | None:
+        def claim(self, owner: str, *, searches: bool = False) -> Claim | None:
             claims.append(None)
             if len(claims) == 1:
                 raise Unexpected
-            return super().claim(owner)
+            return super().claim(owner, searches=searches)
 
     assert jobs
-    with Threads("lease", 1, max_waiting=0) as threads:
+    with Threads("lease", 2, max_waiting=0) as threads:
         settings = settings_of(tmp_path)
         logged = run_until(
             lambda: len(claims) > 2, lambda stopping: Runner(Jobs(database), settings, stopping, threads).run()

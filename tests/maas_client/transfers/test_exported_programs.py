@@ -58,6 +58,7 @@ def scores(base: LoadedBase, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uin
         return base.chain(batch).softmax(dim=1)
 
 
+@pytest.mark.slow
 def test_an_exported_program_runs_without_maas(
     registry: RunningRegistry, maas: Maas, base: LoadedBase, tmp_path: Path
 ) -> None:

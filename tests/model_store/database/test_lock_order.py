@@ -203,6 +203,7 @@ class Setting:
             "newest_events": lambda: jobs.newest_events([self.claim().job_id]),
             "heartbeat": lambda: jobs.heartbeat(self.claim()),
             "advance": lambda: jobs.advance(self.claim(), JobState.FAILED),
+            "choose_base": lambda: jobs.choose_base(self.claim(), VersionName("base", 1), {}, {}),
             "append": lambda: jobs.append(self.claim(), "message", {"text": ""}),
             "add_checkpoint": self.checkpoint,
             "checkpoints": lambda: jobs.checkpoints(self.claim().job_id),

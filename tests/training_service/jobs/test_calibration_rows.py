@@ -24,9 +24,11 @@ def test_a_version_keeps_its_rows_and_nothing_else_of_a_deleted_dataset(training
     job = training_service.await_end(training_service.create().name)
     version = store.get_version(parse_version(job.version, "version"))
     assert version.calibration is not None
+    assert version.answers is not None
     manifest = store.manifest(version)
     head, logits = version.stages[-1], version.calibration.logits
-    assert version.added_bytes == head.size_bytes + blobs.size(logits) + len(manifest.to_json())
+    kept_bytes = head.size_bytes + blobs.size(logits) + version.answers.size_bytes
+    assert version.added_bytes == kept_bytes + len(manifest.to_json())
     dataset = training_service.datasets.get("photos")
     pack = read_manifest(blobs, dataset.digest).calibration
     assert version.calibration.rows == pack

@@ -140,6 +140,7 @@ def test_a_watch_ends_when_the_service_stops(home: Path) -> None:
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.slow
 def test_a_killed_service_leaves_a_job_that_its_successor_finishes(home: Path) -> None:
     """Kill -9: the worker dies too, the lease runs out, and the job starts again."""
     with process(home) as (service, stub):
